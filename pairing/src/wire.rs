@@ -1,0 +1,140 @@
+//! What goes over the appliance's HTTPS interface (TCP 8443): paths, requests and answers, all JSON.
+//!
+//! | request | who | answer |
+//! | --- | --- | --- |
+//! | `POST /v1/pair` [`PairRequest`] | anyone with the secret | 200 [`PairResponse`], 403, 429 with `Retry-After` |
+//! | `POST /v1/pairing/reissue` | admin certificate | 200 [`ReissueResponse`] |
+//! | `GET /v1/status` | admin certificate | 200, PID 1's `status.json` as it stands |
+//! | `GET /metrics` | admin certificate | 200, Prometheus text |
+//! | `GET /healthz`, `GET /readyz` | anyone | 200 or 503 |
+//!
+//! Every refusal carries an [`ErrorResponse`].
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Secret;
+
+/// TCP port of the appliance's HTTPS interface.
+pub const APPLIANCE_PORT: u16 = 8443;
+/// TCP port of the Kubernetes API.
+pub const API_SERVER_PORT: u16 = 6443;
+
+/// `POST`: secret in, admin identity out.
+pub const PAIR_PATH: &str = "/v1/pair";
+/// `POST`: makes a new secret; the old code stops working.
+pub const REISSUE_PATH: &str = "/v1/pairing/reissue";
+/// `GET`: PID 1's status.
+pub const STATUS_PATH: &str = "/v1/status";
+/// `GET`: Prometheus metrics.
+pub const METRICS_PATH: &str = "/metrics";
+/// `GET`: the process is alive.
+pub const HEALTHZ_PATH: &str = "/healthz";
+/// `GET`: pairing would work.
+pub const READYZ_PATH: &str = "/readyz";
+
+/// Common name of the identity that pairing hands out.
+pub const ADMIN_USER: &str = "bloomery:admin";
+/// Organization (Kubernetes group) of that identity.
+pub const ADMIN_GROUP: &str = "bloomery:admins";
+
+/// Body of `POST /v1/pair`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PairRequest {
+    /// The first twelve symbols of the code.
+    pub secret: Secret,
+}
+
+/// The admin identity and how to reach the Kubernetes API with it.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PairResponse {
+    /// PEM certificate that signs the API server's and everyone else's certificate.
+    pub certificate_authority: String,
+    /// PEM client certificate of [`ADMIN_USER`].
+    pub client_certificate: String,
+    /// PEM private key of that certificate.
+    pub client_key: String,
+    /// TCP port of the Kubernetes API on the same host.
+    pub api_server_port: u16,
+    /// DNS names and IP addresses in the API server's certificate. A client that reaches it by another name
+    /// has to verify one of these (`tls-server-name`).
+    pub server_names: Vec<String>,
+}
+
+/// Hides the private key.
+impl fmt::Debug for PairResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PairResponse")
+            .field("api_server_port", &self.api_server_port)
+            .field("server_names", &self.server_names)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The identity file that PID 1 writes for the appliance server (`admin.json`).
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AdminIdentity {
+    /// PEM; see [`PairResponse::certificate_authority`].
+    pub certificate_authority: String,
+    /// PEM; see [`PairResponse::client_certificate`].
+    pub client_certificate: String,
+    /// PEM; see [`PairResponse::client_key`].
+    pub client_key: String,
+}
+
+/// Hides the private key.
+impl fmt::Debug for AdminIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminIdentity").finish_non_exhaustive()
+    }
+}
+
+/// Answer of `POST /v1/pairing/reissue`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReissueResponse {
+    /// The new code as the console shows it.
+    pub code: String,
+}
+
+/// Body of every refusal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ErrorResponse {
+    /// For programs.
+    pub reason: Reason,
+    /// For people.
+    pub message: String,
+}
+
+/// Why a request was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reason {
+    /// 400: the body is not what the path takes.
+    BadRequest,
+    /// 403: the secret is not this appliance's.
+    WrongCode,
+    /// 403: the path needs the admin's client certificate.
+    AdminCertificateRequired,
+    /// 404: no such path.
+    NotFound,
+    /// 405: the path does not take this method.
+    MethodNotAllowed,
+    /// 408: the request took too long to arrive.
+    Timeout,
+    /// 413: the body is too large.
+    TooLarge,
+    /// 429: too many wrong codes; `Retry-After` says how many seconds to wait.
+    TooManyWrongCodes,
+    /// 500: a fault of the appliance.
+    Internal,
+    /// 503: something that the answer needs is not there yet.
+    NotReady,
+    /// A newer appliance's reason.
+    #[serde(other)]
+    Unknown,
+}
