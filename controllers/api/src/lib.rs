@@ -1,1 +1,30 @@
-//! Skeleton.
+//! The Kubernetes API of the machines: kinds, their schemas and conversions, and the pure decisions on them.
+//!
+//! Duty: types of the groups `metal.sidero.dev` and `infrastructure.cluster.x-k8s.io` to the field, the
+//! CRDs generated from them, conversion between served versions, class membership, and the one decision
+//! function that the controllers and the boot server share.
+//! Never: talk to a cluster, a disk or a clock. Everything here is a function of its arguments.
+
+pub mod boot_method;
+pub mod condition;
+pub mod environment;
+pub mod hardware;
+pub mod patch;
+pub mod server;
+pub mod server_binding;
+pub mod server_class;
+
+mod schema;
+mod zero;
+
+pub use condition::{Condition, ConditionStatus, Severity};
+pub use environment::{Environment, EnvironmentSpec, EnvironmentStatus};
+pub use hardware::HardwareInformation;
+pub use server::{Server, ServerSpec, ServerStatus};
+pub use server_binding::{ServerBinding, ServerBindingSpec, ServerBindingStatus};
+pub use server_class::{ServerClass, ServerClassSpec, ServerClassStatus};
+
+/// API group of Server, ServerClass and Environment.
+pub const METAL_GROUP: &str = "metal.sidero.dev";
+/// API group of the Cluster API infrastructure kinds.
+pub const INFRASTRUCTURE_GROUP: &str = "infrastructure.cluster.x-k8s.io";

@@ -1,0 +1,167 @@
+//! Environment: the kernel, initramfs and kernel arguments that a bound machine boots.
+//!
+//! Never fetches anything: the controllers do.
+
+pub mod v1alpha1;
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::condition::ConditionStatus;
+use crate::zero::is_zero;
+
+/// The Environment that is booted when nothing names another; it always exists.
+pub const DEFAULT: &str = "default";
+/// File name of the kernel in an Environment's directory.
+pub const KERNEL_FILE: &str = "vmlinuz";
+/// File name of the initramfs in an Environment's directory.
+pub const INITRD_FILE: &str = "initramfs.xz";
+/// The one condition type an asset has.
+pub const READY: &str = "Ready";
+
+/// Where kernel and initramfs come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, CustomResource)]
+#[kube(
+    group = "metal.sidero.dev",
+    version = "v1alpha2",
+    kind = "Environment",
+    plural = "environments",
+    doc = "Environment is a kernel and an initramfs that machines boot from the network.",
+    status = "EnvironmentStatus",
+    category = "bloomery",
+    derive = "Default",
+    derive = "PartialEq",
+    printcolumn(
+        name = "Kernel",
+        type_ = "string",
+        json_path = ".spec.kernel.url",
+        description = "where the kernel comes from"
+    ),
+    printcolumn(
+        name = "Initrd",
+        type_ = "string",
+        json_path = ".spec.initrd.url",
+        description = "where the initramfs comes from"
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        description = "whether the assets are here"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct EnvironmentSpec {
+    /// Kernel.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub kernel: Kernel,
+    /// Initial RAM disk.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub initrd: Initrd,
+}
+
+/// A kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Kernel {
+    /// Where it comes from.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub url: String,
+    /// SHA-512 of the file in hexadecimal; not checked when empty.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub sha512: String,
+    /// Kernel arguments, in order.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub args: Vec<String>,
+}
+
+/// An initial RAM disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Initrd {
+    /// Where it comes from.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub url: String,
+    /// SHA-512 of the file in hexadecimal; not checked when empty.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub sha512: String,
+}
+
+/// What is known of the assets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EnvironmentStatus {
+    /// One entry for each asset.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub conditions: Vec<AssetCondition>,
+}
+
+/// What is known of one asset.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AssetCondition {
+    /// Where the asset came from.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub url: String,
+    /// SHA-512 asked for.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub sha512: String,
+    /// True when the file is here and is the right one.
+    pub status: ConditionStatus,
+    /// Always `Ready`.
+    #[serde(rename = "type")]
+    pub type_: String,
+}
+
+impl Environment {
+    /// True when each asset that has a URL has a `Ready` condition that is True for that same URL.
+    pub fn is_ready(&self) -> bool {
+        let conditions = self.status.as_ref().map_or(&[][..], |status| &status.conditions);
+        let ready = |url: &str| {
+            url.is_empty()
+                || conditions
+                    .iter()
+                    .any(|c| c.url == url && c.type_ == READY && c.status == ConditionStatus::True)
+        };
+        ready(&self.spec.kernel.url) && ready(&self.spec.initrd.url)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(kernel: &str, initrd: &str, conditions: &[(&str, ConditionStatus)]) -> Environment {
+        let mut environment = Environment::new("e", EnvironmentSpec::default());
+        environment.spec.kernel.url = kernel.to_owned();
+        environment.spec.initrd.url = initrd.to_owned();
+        let conditions = conditions.iter().map(|(url, status)| AssetCondition {
+            url: (*url).to_owned(),
+            status: *status,
+            type_: READY.to_owned(),
+            ..AssetCondition::default()
+        });
+        environment.status = Some(EnvironmentStatus { conditions: conditions.collect() });
+        environment
+    }
+
+    #[test]
+    fn readiness_needs_a_true_condition_for_each_url() {
+        use ConditionStatus::{False, True};
+        let cases: &[(&str, &str, &[(&str, ConditionStatus)], bool)] = &[
+            ("", "", &[], true),
+            ("k", "i", &[], false),
+            ("k", "i", &[("k", True)], false),
+            ("k", "i", &[("k", True), ("i", False)], false),
+            ("k", "i", &[("i", True), ("k", True)], true),
+            ("k", "", &[("k", True)], true),
+            ("new", "i", &[("k", True), ("i", True)], false),
+        ];
+        for (kernel, initrd, conditions, ready) in cases {
+            assert_eq!(
+                environment(kernel, initrd, conditions).is_ready(),
+                *ready,
+                "{kernel} {initrd} {conditions:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! ServerBinding: the claim of a MetalMachine on the Server of the same name.
+//!
+//! Never created for a machine without a claim: its existence alone protects the machine's disks.
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::condition::Condition;
+use crate::{schema, zero::is_zero};
+
+/// Condition: the node system confirmed that it is installed.
+pub const TALOS_INSTALLED: &str = "TalosInstalled";
+/// Condition: the node system loaded its configuration.
+pub const TALOS_CONFIG_LOADED: &str = "TalosConfigLoaded";
+/// Condition: the node system found its configuration valid.
+pub const TALOS_CONFIG_VALIDATED: &str = "TalosConfigValidated";
+
+/// Who claims the Server, and what its node said of itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema, CustomResource)]
+#[kube(
+    group = "infrastructure.cluster.x-k8s.io",
+    version = "v1alpha3",
+    kind = "ServerBinding",
+    plural = "serverbindings",
+    doc = "ServerBinding is the claim of a MetalMachine on the Server of the same name.",
+    status = "ServerBindingStatus",
+    category = "bloomery",
+    derive = "Default",
+    derive = "PartialEq",
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.ready",
+        description = "whether the Server exists"
+    ),
+    printcolumn(
+        name = "Server",
+        type_ = "string",
+        json_path = ".metadata.name",
+        description = "the Server claimed",
+        priority = 1
+    ),
+    printcolumn(
+        name = "ServerClass",
+        type_ = "string",
+        json_path = ".spec.serverClassRef.name",
+        description = "the class the Server was taken from",
+        priority = 1
+    ),
+    printcolumn(
+        name = "MetalMachine",
+        type_ = "string",
+        json_path = ".spec.metalMachineRef.name",
+        description = "the machine that claims",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Cluster",
+        type_ = "string",
+        json_path = ".metadata.labels.cluster\\.x-k8s\\.io/cluster-name",
+        description = "the cluster of that machine",
+        priority = 1
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ServerBindingSpec {
+    /// The class the Server was taken from, if from one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::object_reference")]
+    pub server_class_ref: Option<ObjectReference>,
+    /// The machine that claims the Server.
+    #[schemars(schema_with = "schema::object_reference")]
+    pub metal_machine_ref: ObjectReference,
+    /// The node's end of its management tunnel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub siderolink: Option<SideroLink>,
+    /// Addresses the node announced.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub addresses: Vec<String>,
+    /// Host name the node announced.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub hostname: String,
+}
+
+/// One end of a management tunnel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SideroLink {
+    /// Address of the node in the tunnel, with its prefix length.
+    pub address: String,
+    /// WireGuard public key of the node, base64.
+    pub public_key: String,
+}
+
+/// What is known of the claim.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServerBindingStatus {
+    /// Whether the Server exists.
+    #[serde(default)]
+    pub ready: bool,
+    /// Observations of the node's installation.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub conditions: Vec<Condition>,
+}
