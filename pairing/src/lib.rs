@@ -15,6 +15,8 @@
 
 mod base32;
 mod checksum;
+#[cfg(feature = "client")]
+pub mod client;
 mod code;
 mod fingerprint;
 mod secret;

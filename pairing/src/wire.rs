@@ -76,7 +76,7 @@ impl fmt::Debug for PairResponse {
 
 /// The identity file that PID 1 writes for the appliance server (`admin.json`).
 #[derive(Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct AdminIdentity {
     /// PEM; see [`PairResponse::certificate_authority`].
     pub certificate_authority: String,

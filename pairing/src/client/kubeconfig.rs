@@ -1,0 +1,183 @@
+//! The kubeconfig that an admin identity becomes.
+
+use std::net::IpAddr;
+
+use data_encoding::BASE64;
+use serde::Serialize;
+
+use super::endpoint::Endpoint;
+use crate::wire::PairResponse;
+
+/// A kubeconfig with one cluster, one user and one context, each with the same name.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Kubeconfig {
+    #[serde(rename = "apiVersion")]
+    api_version: &'static str,
+    kind: &'static str,
+    clusters: Vec<NamedCluster>,
+    users: Vec<NamedUser>,
+    contexts: Vec<NamedContext>,
+    current_context: String,
+}
+
+#[derive(Serialize)]
+struct NamedCluster {
+    name: String,
+    cluster: Cluster,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Cluster {
+    server: String,
+    certificate_authority_data: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_server_name: Option<String>,
+}
+
+#[derive(Serialize)]
+struct NamedUser {
+    name: String,
+    user: User,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct User {
+    client_certificate_data: String,
+    client_key_data: String,
+}
+
+#[derive(Serialize)]
+struct NamedContext {
+    name: String,
+    context: Context,
+}
+
+#[derive(Serialize)]
+struct Context {
+    cluster: String,
+    user: String,
+}
+
+impl Kubeconfig {
+    /// For the Kubernetes API on the endpoint's host, at `api_port` or else at the port that the appliance
+    /// names.
+    pub fn new(name: &str, endpoint: &Endpoint, identity: &PairResponse, api_port: Option<u16>) -> Self {
+        let base64 = |pem: &str| BASE64.encode(pem.as_bytes());
+        let cluster = Cluster {
+            server: endpoint.url(api_port.unwrap_or(identity.api_server_port)),
+            certificate_authority_data: base64(&identity.certificate_authority),
+            tls_server_name: tls_server_name(endpoint.host(), &identity.server_names),
+        };
+        let user = User {
+            client_certificate_data: base64(&identity.client_certificate),
+            client_key_data: base64(&identity.client_key),
+        };
+        let named = || name.to_owned();
+        Self {
+            api_version: "v1",
+            kind: "Config",
+            clusters: vec![NamedCluster { name: named(), cluster }],
+            users: vec![NamedUser { name: named(), user }],
+            contexts: vec![NamedContext {
+                name: named(),
+                context: Context { cluster: named(), user: named() },
+            }],
+            current_context: named(),
+        }
+    }
+
+    /// As a YAML document.
+    ///
+    /// # Errors
+    /// Never in practice: all of it is text.
+    pub fn to_yaml(&self) -> Result<String, RenderError> {
+        serde_norway::to_string(self).map_err(|source| RenderError { source })
+    }
+}
+
+/// The name that a client has to verify when `host` is not in the certificate; DNS names are preferred, as
+/// only those can be sent along (RFC 6066 §3).
+pub fn tls_server_name(host: &str, certificate_names: &[String]) -> Option<String> {
+    let address: Option<IpAddr> = host.parse().ok();
+    let matches = |name: &&String| match address {
+        Some(address) => name.parse() == Ok(address),
+        None => name.eq_ignore_ascii_case(host.trim_end_matches('.')),
+    };
+    if certificate_names.iter().any(|name| matches(&name)) {
+        return None;
+    }
+    let dns_name = certificate_names.iter().find(|name| name.parse::<IpAddr>().is_err());
+    dns_name.or_else(|| certificate_names.first()).cloned()
+}
+
+/// The YAML could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to write the kubeconfig as YAML")]
+pub struct RenderError {
+    source: serde_norway::Error,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    #[test]
+    fn names_a_server_only_when_the_host_is_not_in_the_certificate() {
+        let certificate = names(&["10.0.2.15", "2001:db8::1", "Bloomery.local"]);
+        for (host, expected) in [
+            ("10.0.2.15", None),
+            ("2001:DB8:0::1", None),
+            ("bloomery.LOCAL.", None),
+            ("127.0.0.1", Some("Bloomery.local")),
+            ("localhost", Some("Bloomery.local")),
+        ] {
+            assert_eq!(tls_server_name(host, &certificate).as_deref(), expected, "{host}");
+        }
+        assert_eq!(tls_server_name("h", &names(&["10.0.2.15"])).as_deref(), Some("10.0.2.15"));
+        assert_eq!(tls_server_name("h", &[]), None);
+    }
+
+    #[test]
+    fn has_the_shape_that_kubectl_reads() {
+        let identity = PairResponse {
+            certificate_authority: "ca".into(),
+            client_certificate: "certificate".into(),
+            client_key: "key".into(),
+            api_server_port: 6443,
+            server_names: names(&["bloomery"]),
+        };
+        let endpoint: Endpoint = "192.0.2.7:18443".parse().unwrap();
+        let yaml = Kubeconfig::new("lab", &endpoint, &identity, None).to_yaml().unwrap();
+        let expected = "\
+apiVersion: v1
+kind: Config
+clusters:
+- name: lab
+  cluster:
+    server: https://192.0.2.7:6443
+    certificate-authority-data: Y2E=
+    tls-server-name: bloomery
+users:
+- name: lab
+  user:
+    client-certificate-data: Y2VydGlmaWNhdGU=
+    client-key-data: a2V5
+contexts:
+- name: lab
+  context:
+    cluster: lab
+    user: lab
+current-context: lab
+";
+        assert_eq!(yaml, expected);
+        let forwarded = Kubeconfig::new("lab", &endpoint, &identity, Some(16443)).to_yaml().unwrap();
+        assert!(forwarded.contains("server: https://192.0.2.7:16443"));
+    }
+}
