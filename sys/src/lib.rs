@@ -1,1 +1,18 @@
-//! Skeleton.
+//! The kernel's edge: every raw system call and every line of `unsafe` in the project lives in this crate.
+//!
+//! PID 1 (`init`) and the agent build on it. It reports what the kernel said as typed errors and decides nothing:
+//! it must never exit, never panic, never retry for ever, and never touch a machine that it only runs in as a
+//! container (see [`container`]).
+
+pub mod block;
+pub mod clock;
+pub mod console;
+pub mod container;
+pub mod host;
+pub mod kmsg;
+pub mod modules;
+pub mod mount;
+pub mod power;
+pub mod power_button;
+pub mod process;
+pub mod uevent;

@@ -1,0 +1,200 @@
+//! Block devices: sizes, partitions by name, telling the kernel about new ones.
+//!
+//! Must never write to a device: what a table says is the caller's business.
+
+mod sysfs;
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+pub use sysfs::{Device, Partition, Sysfs};
+
+use crate::uevent::Uevents;
+
+mod ioctl {
+    //! The requests of linux/fs.h and linux/blkpg.h.
+    #![allow(unsafe_code)]
+
+    use std::os::fd::{AsRawFd, BorrowedFd};
+
+    /// `BLKPG_ADD_PARTITION`.
+    const BLKPG_ADD_PARTITION: i32 = 1;
+
+    nix::ioctl_read!(blkgetsize64, 0x12, 114, usize);
+    nix::ioctl_none!(blkrrpart, 0x12, 95);
+    nix::ioctl_write_ptr_bad!(blkpg, libc::_IO(0x12, 105), BlkpgArgument);
+
+    /// `struct blkpg_ioctl_arg`.
+    #[repr(C)]
+    struct BlkpgArgument {
+        op: i32,
+        flags: i32,
+        datalen: i32,
+        data: *mut BlkpgPartition,
+    }
+
+    /// `struct blkpg_partition`; the names are ignored by the kernel.
+    #[repr(C)]
+    struct BlkpgPartition {
+        start: i64,
+        length: i64,
+        pno: i32,
+        devname: [u8; 64],
+        volname: [u8; 64],
+    }
+
+    /// Size in bytes.
+    pub(super) fn size(device: BorrowedFd<'_>) -> nix::Result<u64> {
+        let mut bytes = 0;
+        // SAFETY: the descriptor is borrowed for the call, and the kernel writes one 64-bit number, which is what
+        // `usize` is on the 64-bit machines that this is built for.
+        unsafe { blkgetsize64(device.as_raw_fd(), &raw mut bytes) }?;
+        Ok(bytes as u64)
+    }
+
+    /// Makes the kernel read the table again; refused while any partition is in use.
+    pub(super) fn reread(device: BorrowedFd<'_>) -> nix::Result<()> {
+        // SAFETY: the request has no argument.
+        unsafe { blkrrpart(device.as_raw_fd()) }.map(drop)
+    }
+
+    /// Adds one partition to the kernel's view.
+    pub(super) fn add(device: BorrowedFd<'_>, pno: i32, start: i64, length: i64) -> nix::Result<()> {
+        let mut partition = BlkpgPartition { start, length, pno, devname: [0; 64], volname: [0; 64] };
+        let argument = BlkpgArgument {
+            op: BLKPG_ADD_PARTITION,
+            flags: 0,
+            datalen: i32::try_from(size_of::<BlkpgPartition>()).unwrap_or(i32::MAX),
+            data: &raw mut partition,
+        };
+        // SAFETY: both structures have the layout of the kernel's and live until the call has returned.
+        unsafe { blkpg(device.as_raw_fd(), &raw const argument) }.map(drop)
+    }
+}
+
+/// Why a question about a block device has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Its size is unknown.
+    #[error("failed to read the size of the device")]
+    Size(#[source] io::Error),
+    /// Its sector size is unknown.
+    #[error("failed to read the sector size of the device")]
+    SectorSize(#[source] io::Error),
+    /// The kernel did not take the new partition.
+    #[error("failed to tell the kernel about partition {number}")]
+    AddPartition {
+        /// Its number in the table, from 1.
+        number: u32,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The kernel did not read the table again.
+    #[error("failed to make the kernel read the partition table")]
+    Reread(#[source] io::Error),
+    /// No partition of this name came up.
+    #[error("failed to find a partition named {name:?} within {waited:?}")]
+    NotFound {
+        /// The name.
+        name: String,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+}
+
+/// Sector size of files that stand for disks, and of nearly all disks.
+pub const DEFAULT_SECTOR: u32 = 512;
+
+/// How long a waiter trusts device events alone before it looks again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Size in bytes of a block device, or of a file that stands for one.
+pub fn size(device: &File) -> Result<u64, Error> {
+    let metadata = device.metadata().map_err(Error::Size)?;
+    if metadata.file_type().is_block_device() {
+        ioctl::size(device.as_fd()).map_err(|errno| Error::Size(errno.into()))
+    } else {
+        Ok(metadata.len())
+    }
+}
+
+/// Logical sector size in bytes; [`DEFAULT_SECTOR`] for a file.
+pub fn sector_size(device: &File) -> Result<u32, Error> {
+    let metadata = device.metadata().map_err(Error::SectorSize)?;
+    if metadata.file_type().is_block_device() {
+        rustix::fs::ioctl_blksszget(device).map_err(|errno| Error::SectorSize(errno.into()))
+    } else {
+        Ok(DEFAULT_SECTOR)
+    }
+}
+
+/// Tells the kernel about one new partition of a disk whose other partitions may be in use. `start` and `length` are
+/// in bytes.
+pub fn add_partition(disk: &File, number: u32, start: u64, length: u64) -> Result<(), Error> {
+    let failed = |source| Error::AddPartition { number, source };
+    let narrow = |value: u64| i64::try_from(value).map_err(|_| failed(io::ErrorKind::InvalidInput.into()));
+    let pno = i32::try_from(number).map_err(|_| failed(io::ErrorKind::InvalidInput.into()))?;
+    ioctl::add(disk.as_fd(), pno, narrow(start)?, narrow(length)?).map_err(|errno| failed(errno.into()))
+}
+
+/// Makes the kernel read a disk's table again. Refused (`EBUSY`) while any of its partitions is in use.
+pub fn reread_partitions(disk: &File) -> Result<(), Error> {
+    ioctl::reread(disk.as_fd()).map_err(|errno| Error::Reread(errno.into()))
+}
+
+/// Waits until at least one partition named `name` is there; all of them are returned, in the order of their names.
+pub fn wait_for_partition(sysfs: &Sysfs, name: &str, limit: Duration) -> Result<Vec<Partition>, Error> {
+    let started = Instant::now();
+    let events = Uevents::listen();
+    loop {
+        let found = sysfs.partitions_named(name);
+        if !found.is_empty() {
+            return Ok(found);
+        }
+        let waited = started.elapsed();
+        if waited >= limit {
+            return Err(Error::NotFound { name: name.to_owned(), waited });
+        }
+        events.wait(LOOK_AGAIN.min(limit - waited));
+    }
+}
+
+/// The device node of a name in /sys/class/block. A `!` there stands for a `/` (cciss!c0d0).
+fn device_node(name: &str) -> PathBuf {
+    PathBuf::from("/dev").join(name.replace('!', "/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_stands_for_a_disk() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(12_345).unwrap();
+        assert_eq!(size(&file).unwrap(), 12_345);
+        assert_eq!(sector_size(&file).unwrap(), DEFAULT_SECTOR);
+    }
+
+    #[test]
+    fn a_file_is_no_disk_for_the_kernel() {
+        let file = tempfile::tempfile().unwrap();
+        let error = add_partition(&file, 5, 1 << 20, 1 << 20).unwrap_err();
+        assert_eq!(error.to_string(), "failed to tell the kernel about partition 5");
+        assert!(matches!(reread_partitions(&file), Err(Error::Reread(_))));
+        assert!(matches!(add_partition(&file, 5, u64::MAX, 1), Err(Error::AddPartition { .. })));
+    }
+
+    #[test]
+    fn waiting_for_a_partition_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let error =
+            wait_for_partition(&Sysfs::new(dir.path()), "root-a", Duration::from_millis(10)).unwrap_err();
+        assert!(matches!(error, Error::NotFound { .. }));
+    }
+}

@@ -1,0 +1,311 @@
+//! Children: started from a declarative [`Spec`], reaped, signalled as groups.
+//!
+//! Must never leave a half-privileged child running: each step between fork and exec either succeeds or ends the
+//! child, and the error names the step. Everything there is async-signal-safe (raw system calls, no allocation).
+//!
+//! [`spawn`] and [`reap`] exclude each other, because the standard library waits for a child whose exec failed and
+//! must find it. For the same reason a process that calls [`reap`] must start children through this module only.
+
+pub mod cgroup;
+mod child;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+use nix::errno::Errno;
+pub use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+pub use rustix::thread::CapabilitySet as Capabilities;
+
+pub use child::Step;
+
+/// Held while a child is started and while children are reaped; see the head of this file.
+static CHILDREN: Mutex<()> = Mutex::new(());
+
+/// Who the child runs as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Identity {
+    /// As the caller: for user namespaces that map a single user, where nobody else exists.
+    Keep,
+    /// As this user, with these groups and no others.
+    User {
+        /// User id, real, effective and saved.
+        uid: u32,
+        /// Group id, real, effective and saved.
+        gid: u32,
+        /// Supplementary groups.
+        groups: Vec<u32>,
+    },
+}
+
+/// What the child may do beyond its user's rights.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Privileges {
+    /// What exec gives by itself: nothing for a user, everything the caller's bounding set holds for root.
+    Inherit,
+    /// Exactly these, as ambient capabilities; everything else leaves the bounding set, so that no exec of a
+    /// set-id program brings it back.
+    Only(Capabilities),
+}
+
+/// Where the child's standard output and error go. Its standard input is always /dev/null.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// Both into one pipe, whose reading end is [`Child::output`].
+    Pipe,
+    /// Where the caller's go.
+    Inherit,
+    /// Nowhere.
+    Null,
+}
+
+/// A child to start. Nothing of the caller's environment, session or descriptors reaches it unless it says so.
+#[derive(Debug, Clone)]
+pub struct Spec {
+    /// Program (absolute path) and arguments.
+    pub argv: Vec<OsString>,
+    /// The whole environment.
+    pub env: BTreeMap<OsString, OsString>,
+    /// Working directory.
+    pub cwd: PathBuf,
+    /// User and groups.
+    pub identity: Identity,
+    /// Capabilities.
+    pub privileges: Privileges,
+    /// Keeps set-id programs from giving rights (`PR_SET_NO_NEW_PRIVS`).
+    pub no_new_privs: bool,
+    /// A session and process group of its own, so that [`signal_group`] reaches its descendants.
+    pub new_session: bool,
+    /// A cgroup v2 directory that the child joins before exec, so that nothing it does is outside.
+    pub cgroup: Option<PathBuf>,
+    /// Standard output and error.
+    pub output: Output,
+    /// `oom_score_adj`, −1000 to 1000; left alone where not permitted.
+    pub oom_score_adj: Option<i16>,
+    /// Limit of open files, soft and hard; left alone where not permitted.
+    pub nofile: Option<u64>,
+}
+
+impl Spec {
+    /// A child with a session of its own, no set-id rights, output into a pipe, and otherwise the caller's identity.
+    pub fn new(program: impl Into<OsString>) -> Self {
+        Self {
+            argv: vec![program.into()],
+            env: BTreeMap::new(),
+            cwd: "/".into(),
+            identity: Identity::Keep,
+            privileges: Privileges::Inherit,
+            no_new_privs: true,
+            new_session: true,
+            cgroup: None,
+            output: Output::Pipe,
+            oom_score_adj: None,
+            nofile: None,
+        }
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
+        self.argv.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets a variable.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.env.insert(name.into(), value.into());
+        self
+    }
+}
+
+/// A child that runs.
+#[derive(Debug)]
+pub struct Child {
+    /// Its process id; with [`Spec::new_session`] also its process group and session.
+    pub pid: u32,
+    /// The reading end of its output, blocking, close-on-exec; only with [`Output::Pipe`].
+    pub output: Option<OwnedFd>,
+}
+
+/// A child that ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exited {
+    /// Its process id.
+    pub pid: u32,
+    /// How it ended.
+    pub status: ExitStatus,
+}
+
+/// Why a child was not started, or not signalled.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No program was named.
+    #[error("failed to start a process: the argument list is empty")]
+    NoProgram,
+    /// No pipe could be made.
+    #[error("failed to make a pipe for {program:?}")]
+    Pipe {
+        /// The program.
+        program: OsString,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The cgroup could not be opened.
+    #[error("failed to open the cgroup {path:?}")]
+    Cgroup {
+        /// Its directory.
+        path: PathBuf,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The user namespace does not know the user or group (`EINVAL`); see [`Identity::Keep`].
+    #[error("failed to run {program:?} as user {uid}, group {gid}: this user namespace does not map them")]
+    NotMapped {
+        /// The program.
+        program: OsString,
+        /// User.
+        uid: u32,
+        /// Group.
+        gid: u32,
+    },
+    /// A step between fork and exec failed.
+    #[error("failed to {step} for {program:?}")]
+    Prepare {
+        /// The program.
+        program: OsString,
+        /// What failed.
+        step: Step,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// fork or exec failed.
+    #[error("failed to execute {program:?}")]
+    Execute {
+        /// The program.
+        program: OsString,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The signal could not be sent.
+    #[error("failed to send {signal} to {pid}")]
+    Signal {
+        /// Process or process group.
+        pid: u32,
+        /// The signal.
+        signal: Signal,
+        /// The kernel's answer.
+        #[source]
+        source: Errno,
+    },
+    /// This process could not be made the parent of orphans.
+    #[error("failed to become the parent of orphaned descendants")]
+    Subreaper(#[source] Errno),
+}
+
+/// Starts a child. It comes back through [`reap`]; a caller that reaps in another thread may see it end before this
+/// function has returned, and must keep ends of pids it does not know yet.
+pub fn spawn(spec: &Spec) -> Result<Child, Error> {
+    let (program, args) = spec.argv.split_first().ok_or(Error::NoProgram)?;
+    let pipe_error = |source| Error::Pipe { program: program.clone(), source };
+    let mut command = Command::new(program);
+    command.args(args).env_clear().envs(&spec.env).current_dir(&spec.cwd).stdin(Stdio::null());
+    let output = match spec.output {
+        Output::Pipe => {
+            let (reader, writer) = io::pipe().map_err(pipe_error)?;
+            command.stdout(writer.try_clone().map_err(pipe_error)?).stderr(writer);
+            Some(OwnedFd::from(reader))
+        }
+        Output::Inherit => None,
+        Output::Null => {
+            command.stdout(Stdio::null()).stderr(Stdio::null());
+            None
+        }
+    };
+    let (mut failed_step, step_writer) = io::pipe().map_err(pipe_error)?;
+    child::Plan::new(spec, step_writer.into())?.install(&mut command);
+
+    let guard = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
+    let result = command.spawn();
+    drop(guard);
+    // Closes our copies of the pipes' writing ends: the reads below and the caller's must see the end.
+    drop(command);
+
+    match result {
+        Ok(child) => Ok(Child { pid: child.id(), output }),
+        Err(source) => {
+            let mut step = [0; 1];
+            let read = failed_step.read(&mut step).unwrap_or(0);
+            Err(start_error(
+                spec,
+                program.clone(),
+                (read == 1).then(|| Step::from_code(step[0])).flatten(),
+                source,
+            ))
+        }
+    }
+}
+
+fn start_error(spec: &Spec, program: OsString, step: Option<Step>, source: io::Error) -> Error {
+    match (step, &spec.identity) {
+        (Some(Step::Groups | Step::Group | Step::User), &Identity::User { uid, gid, .. })
+            if source.raw_os_error() == Some(libc::EINVAL) =>
+        {
+            Error::NotMapped { program, uid, gid }
+        }
+        (Some(step), _) => Error::Prepare { program, step, source },
+        (None, _) => Error::Execute { program, source },
+    }
+}
+
+/// Collects every child that has ended, without waiting. To be called after each SIGCHLD.
+pub fn reap() -> Vec<Exited> {
+    let _guard = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut ended = Vec::new();
+    loop {
+        match rustix::process::wait(rustix::process::WaitOptions::NOHANG) {
+            Ok(Some((pid, status))) => ended.push(Exited {
+                pid: pid.as_raw_nonzero().get().unsigned_abs(),
+                status: ExitStatus::from_raw(status.as_raw()),
+            }),
+            Err(rustix::io::Errno::INTR) => {}
+            // Nobody has ended, or there are no children at all.
+            Ok(None) | Err(_) => return ended,
+        }
+    }
+}
+
+/// Signals one process. A process that is gone is no error.
+pub fn signal(pid: u32, signal: Signal) -> Result<(), Error> {
+    send(pid, signal, nix::sys::signal::kill)
+}
+
+/// Signals a whole process group. A group that is gone is no error.
+pub fn signal_group(group: u32, signal: Signal) -> Result<(), Error> {
+    send(group, signal, nix::sys::signal::killpg)
+}
+
+fn send(pid: u32, signal: Signal, how: fn(Pid, Option<Signal>) -> nix::Result<()>) -> Result<(), Error> {
+    // 0 and 1 would mean "my own group" and "everything": never what a caller that knows its child asks for.
+    let target = i32::try_from(pid).ok().filter(|&raw| raw > 1);
+    let sent = target.map_or(Err(Errno::EINVAL), |raw| how(Pid::from_raw(raw), Some(signal)));
+    match sent {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(source) => Err(Error::Signal { pid, signal, source }),
+    }
+}
+
+/// Makes this process the parent of orphaned descendants, as PID 1 is by nature: for runs that are not PID 1.
+pub fn become_subreaper() -> Result<(), Error> {
+    nix::sys::prctl::set_child_subreaper(true).map_err(Error::Subreaper)
+}
