@@ -1,0 +1,106 @@
+//! One link's IPv4 configuration, however it was come by, and putting it onto the link.
+//!
+//! It must never touch an address or a route that it did not put there itself.
+
+use std::net::Ipv4Addr;
+
+use ipnet::{IpNet, Ipv4Net};
+
+use crate::link::{Error, Netlink, Route};
+
+/// What a link shall have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ipv4Config {
+    /// Own address and the prefix it lies in.
+    pub address: Ipv4Net,
+    /// Destinations beyond the own prefix and their next hops; `None` means on the link.
+    pub routes: Vec<(Ipv4Net, Option<Ipv4Addr>)>,
+    /// Bytes; none leaves the link's as it is.
+    pub mtu: Option<u32>,
+    /// Priority of the routes: the lowest wins.
+    pub metric: u32,
+}
+
+impl Ipv4Config {
+    /// The routes as the kernel takes them: those on the link first, since others need them.
+    pub fn kernel_routes(&self) -> Vec<Route> {
+        let mut routes: Vec<Route> = (self.routes.iter())
+            .map(|&(destination, gateway)| Route {
+                destination: destination.trunc(),
+                gateway,
+                onlink: gateway.is_some_and(|gateway| !self.address.contains(&gateway)),
+                metric: self.metric,
+            })
+            .collect();
+        routes.sort_by_key(|route| route.gateway.is_some());
+        routes
+    }
+}
+
+/// Remembers what was put onto one link, so that exactly that can be changed or taken away.
+#[derive(Debug)]
+pub struct Configured {
+    index: u32,
+    current: Option<Ipv4Config>,
+}
+
+impl Configured {
+    /// Nothing was put onto the link with this index yet.
+    pub fn nothing(index: u32) -> Self {
+        Self { index, current: None }
+    }
+
+    /// What is on the link of ours.
+    pub fn current(&self) -> Option<&Ipv4Config> {
+        self.current.as_ref()
+    }
+
+    /// Makes the link have `wanted`: adds the new, then removes what only the old one had.
+    /// Repeating it repairs what someone else removed.
+    pub async fn apply(&mut self, netlink: &Netlink, wanted: Ipv4Config) -> Result<(), Error> {
+        let index = self.index;
+        let old = self.current.replace(wanted.clone());
+        if let Some(mtu) = wanted.mtu
+            && netlink.link(index).await?.mtu != mtu
+        {
+            // Some drivers refuse some sizes; a smaller path than hoped for is no reason to go without address.
+            if let Err(error) = netlink.set_mtu(index, mtu).await {
+                tracing::warn!(index, mtu, error = %chain(&error), "mtu refused by the link");
+            }
+        }
+        netlink.put_address(index, IpNet::V4(wanted.address)).await?;
+        let routes = wanted.kernel_routes();
+        for route in &routes {
+            netlink.put_route(index, route).await?;
+        }
+        let Some(old) = old else { return Ok(()) };
+        for route in old.kernel_routes().iter().filter(|route| !routes.contains(route)) {
+            netlink.remove_route(index, route).await?;
+        }
+        if old.address != wanted.address {
+            netlink.remove_address(index, IpNet::V4(old.address)).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes away everything that was put onto the link.
+    pub async fn clear(&mut self, netlink: &Netlink) -> Result<(), Error> {
+        let Some(old) = self.current.take() else { return Ok(()) };
+        for route in old.kernel_routes().iter().rev() {
+            netlink.remove_route(self.index, route).await?;
+        }
+        netlink.remove_address(self.index, IpNet::V4(old.address)).await
+    }
+}
+
+/// An error with its causes, `a: b: c`.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,110 @@
+//! `resolv.conf`, written whole or not at all.
+//!
+//! It must never let a name from the network put more than itself into the file.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+/// glibc reads no more than three (`MAXNS` in resolv.h).
+const MAX_NAMESERVERS: usize = 3;
+/// Longest domain name in text form (RFC 1035 §2.3.4).
+const MAX_NAME: usize = 253;
+/// Longest label (RFC 1035 §2.3.4).
+const MAX_LABEL: usize = 63;
+
+/// The settings.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ResolvConf {
+    /// Name servers, the first is asked first.
+    pub nameservers: Vec<IpAddr>,
+    /// Domain appended to short names; left out when it is not a plain name.
+    pub domain: Option<String>,
+}
+
+/// The file could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to write {}", path.display())]
+pub struct Error {
+    /// Which file.
+    pub path: PathBuf,
+    /// The system's reason.
+    #[source]
+    pub source: std::io::Error,
+}
+
+/// Writes the file anew: beside it first and then renamed, so that no reader sees half of it.
+pub fn write(path: &Path, conf: &ResolvConf) -> Result<(), Error> {
+    let error = |source| Error { path: path.to_owned(), source };
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    std::fs::write(&beside, text(conf)).map_err(error)?;
+    std::fs::rename(&beside, path).map_err(error)
+}
+
+/// The file's text.
+pub fn text(conf: &ResolvConf) -> String {
+    let mut text = String::new();
+    if let Some(domain) = conf.domain.as_deref().and_then(host_name) {
+        let _ = writeln!(text, "search {domain}");
+    }
+    for server in conf.nameservers.iter().take(MAX_NAMESERVERS) {
+        let _ = writeln!(text, "nameserver {server}");
+    }
+    text
+}
+
+/// The name without a final dot if it is one by RFC 1123 §2.1 (letters, digits, hyphens, dots), or none.
+pub fn host_name(name: &str) -> Option<&str> {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let label = |label: &str| {
+        (1..=MAX_LABEL).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    (name.len() <= MAX_NAME && name.split('.').all(label)).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_servers_in_order_and_no_more_than_three() {
+        let servers = ["10.0.0.1", "10.0.0.2", "fd00::3", "10.0.0.4"];
+        let conf = ResolvConf {
+            nameservers: servers.iter().map(|server| server.parse().unwrap()).collect(),
+            domain: Some("lab.example.".to_owned()),
+        };
+        assert_eq!(
+            text(&conf),
+            "search lab.example\nnameserver 10.0.0.1\nnameserver 10.0.0.2\nnameserver fd00::3\n"
+        );
+    }
+
+    #[test]
+    fn a_domain_cannot_smuggle_in_a_line() {
+        for domain in ["a\nnameserver 6.6.6.6", "a b", "", "-a", "a-", "a..b", "é", &"a".repeat(64)] {
+            let conf = ResolvConf { nameservers: Vec::new(), domain: Some(domain.to_owned()) };
+            assert_eq!(text(&conf), "", "{domain:?}");
+        }
+    }
+
+    #[test]
+    fn replaces_the_file_and_leaves_nothing_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("resolv.conf");
+        std::fs::write(&path, "old").unwrap();
+        let conf = ResolvConf { nameservers: vec!["192.0.2.1".parse().unwrap()], domain: None };
+        write(&path, &conf).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "nameserver 192.0.2.1\n");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn says_which_file_could_not_be_written() {
+        let error = write(Path::new("/nonexistent/resolv.conf"), &ResolvConf::default()).unwrap_err();
+        assert_eq!(error.to_string(), "failed to write /nonexistent/resolv.conf");
+    }
+}
