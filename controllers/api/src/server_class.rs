@@ -2,6 +2,7 @@
 //!
 //! Never lists Servers by itself: membership is a function in `matching`.
 
+pub mod matching;
 pub mod v1alpha1;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,223 @@
+//! What a machine's firmware is given when it asks the network what to boot (`/ipxe`).
+//!
+//! Never gives the agent to a machine that is bound, or may be.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+
+use super::{Lookup, Standing};
+use crate::boot_method::BootFromDiskMethod;
+use crate::environment::{self, Environment};
+use crate::server::Server;
+use crate::server_binding::ServerBinding;
+use crate::server_class::ServerClass;
+
+/// Processor architecture of a netbooting machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Arch {
+    /// x86-64.
+    #[default]
+    Amd64,
+    /// 64-bit ARM.
+    Arm64,
+}
+
+impl Arch {
+    /// Reads the query key `arch`: `arm64`, or else amd64.
+    pub fn from_query(word: &str) -> Self {
+        if word == "arm64" { Self::Arm64 } else { Self::Amd64 }
+    }
+
+    /// The word used in names.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Amd64 => "amd64",
+            Self::Arm64 => "arm64",
+        }
+    }
+
+    /// Name of the agent's environment, `agent-<arch>`.
+    pub const fn agent_environment(self) -> &'static str {
+        match self {
+            Self::Amd64 => "agent-amd64",
+            Self::Arm64 => "agent-arm64",
+        }
+    }
+}
+
+/// Looks up the objects that a decision names. Implemented over caches: it must not wait.
+pub trait Objects {
+    /// The ServerClass of that name.
+    fn class(&self, name: &str) -> Lookup<Arc<ServerClass>>;
+    /// The Environment of that name.
+    fn environment(&self, name: &str) -> Lookup<Arc<Environment>>;
+}
+
+/// What a boot decision is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct BootRequest<'a> {
+    /// The Server named by the machine's UUID.
+    pub server: Lookup<&'a Server>,
+    /// The ServerBinding of the same name.
+    pub binding: Lookup<&'a ServerBinding>,
+    /// The machine's architecture.
+    pub arch: Arch,
+    /// The option `--boot-from-disk-method`.
+    pub default_method: BootFromDiskMethod,
+}
+
+/// What to answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BootAnswer {
+    /// The agent, which registers the machine. It writes nothing unless told to.
+    Agent {
+        /// The architecture to serve.
+        arch: Arch,
+    },
+    /// The node system of this Environment.
+    Environment {
+        /// Name of the Environment.
+        name: String,
+    },
+    /// Go on with the local disk.
+    BootFromDisk {
+        /// How to say so.
+        method: BootFromDiskMethod,
+    },
+    /// HTTP 404: an object that is referred to does not exist.
+    NotFound,
+    /// HTTP 412: the Environment's assets are not here.
+    NotReady {
+        /// Name of the Environment.
+        name: String,
+    },
+    /// HTTP 500: something could not be looked up; ask again.
+    Unavailable,
+}
+
+/// An answer and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BootDecision {
+    /// What to answer.
+    pub answer: BootAnswer,
+    /// Why, for the log.
+    pub reason: String,
+}
+
+impl BootDecision {
+    fn new(answer: BootAnswer, reason: impl Into<String>) -> Self {
+        Self { answer, reason: reason.into() }
+    }
+}
+
+/// Decides what the machine boots.
+pub fn boot(request: &BootRequest<'_>, objects: &dyn Objects) -> BootDecision {
+    let Some(server) = known(request.server) else {
+        return BootDecision::new(BootAnswer::Unavailable, "failed to look up the Server");
+    };
+    let Some(binding) = known(request.binding) else {
+        return BootDecision::new(BootAnswer::Unavailable, "failed to look up the ServerBinding");
+    };
+    let standing = Standing::of(server, binding);
+    match (standing, server, binding) {
+        (Standing::Installed, Some(server), Some(binding)) if server.spec.pxe_boot_always => {
+            environment(server, binding, objects)
+        }
+        (Standing::Installed | Standing::Releasing | Standing::BoundWithoutServer, server, binding) => {
+            from_disk(standing, server, binding, request.default_method, objects)
+        }
+        (Standing::Bound, Some(server), Some(binding)) => environment(server, binding, objects),
+        (Standing::Unregistered | Standing::Discovered | Standing::Dirty | Standing::Clean, _, _) => {
+            BootDecision::new(BootAnswer::Agent { arch: request.arch }, standing.message())
+        }
+        // `Standing::of` says Bound only of a Server with a binding; nothing is given on a contradiction.
+        (Standing::Bound, _, _) => {
+            BootDecision::new(BootAnswer::Unavailable, "bound, but an object is missing")
+        }
+    }
+}
+
+/// `None` when nobody could tell; else the object, if there is one.
+fn known<T>(lookup: Lookup<T>) -> Option<Option<T>> {
+    match lookup {
+        Lookup::Found(object) => Some(Some(object)),
+        Lookup::NotFound => Some(None),
+        Lookup::Failed => None,
+    }
+}
+
+/// Boot from disk by the Server's method, else its class's, else the default.
+fn from_disk(
+    standing: Standing,
+    server: Option<&Server>,
+    binding: Option<&ServerBinding>,
+    default: BootFromDiskMethod,
+    objects: &dyn Objects,
+) -> BootDecision {
+    let own = server.and_then(|server| BootFromDiskMethod::from_field(&server.spec.boot_from_disk_method));
+    let method = match (own, binding.and_then(|binding| name_of(binding.spec.server_class_ref.as_ref()))) {
+        (Some(own), _) => own,
+        (None, None) => default,
+        (None, Some(class)) => match objects.class(class) {
+            Lookup::Found(class) => {
+                BootFromDiskMethod::from_field(&class.spec.boot_from_disk_method).unwrap_or(default)
+            }
+            // A class that was deleted must not keep an installed node from its disk.
+            Lookup::NotFound => default,
+            Lookup::Failed => {
+                let reason = format!("failed to look up ServerClass {class}");
+                return BootDecision::new(BootAnswer::Unavailable, reason);
+            }
+        },
+    };
+    BootDecision::new(BootAnswer::BootFromDisk { method }, standing.message())
+}
+
+/// The Environment of the Server, else of its class, else the default one.
+fn environment(server: &Server, binding: &ServerBinding, objects: &dyn Objects) -> BootDecision {
+    if let Some(name) = name_of(server.spec.environment_ref.as_ref()) {
+        return serve(name, "named by the Server", objects);
+    }
+    let Some(class) = name_of(binding.spec.server_class_ref.as_ref()) else {
+        return serve(environment::DEFAULT, "bound, and nothing names another", objects);
+    };
+    match objects.class(class) {
+        Lookup::Found(found) => match name_of(found.spec.environment_ref.as_ref()) {
+            Some(name) => serve(name, &format!("named by ServerClass {class}"), objects),
+            None => serve(environment::DEFAULT, "bound, and nothing names another", objects),
+        },
+        Lookup::NotFound => {
+            BootDecision::new(BootAnswer::NotFound, format!("ServerClass {class} does not exist"))
+        }
+        Lookup::Failed => {
+            BootDecision::new(BootAnswer::Unavailable, format!("failed to look up ServerClass {class}"))
+        }
+    }
+}
+
+fn serve(name: &str, why: &str, objects: &dyn Objects) -> BootDecision {
+    match objects.environment(name) {
+        Lookup::Found(found) if found.is_ready() => {
+            BootDecision::new(BootAnswer::Environment { name: name.to_owned() }, why)
+        }
+        Lookup::Found(_) => BootDecision::new(
+            BootAnswer::NotReady { name: name.to_owned() },
+            format!("environment \"{name}\" is not ready"),
+        ),
+        Lookup::NotFound => {
+            BootDecision::new(BootAnswer::NotFound, format!("Environment {name} does not exist ({why})"))
+        }
+        Lookup::Failed => {
+            BootDecision::new(BootAnswer::Unavailable, format!("failed to look up Environment {name}"))
+        }
+    }
+}
+
+/// The name in a reference, if there is one. A namespace on a cluster-scoped object means nothing.
+fn name_of(reference: Option<&ObjectReference>) -> Option<&str> {
+    reference.and_then(|reference| reference.name.as_deref()).filter(|name| !name.is_empty())
+}
+
+#[cfg(test)]
+mod tests;
