@@ -1,2 +1,79 @@
+# The front door. CI calls `make test`; everything else a person needs is in `make help`.
 .DEFAULT_GOAL := help
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+
 include image/controlplane.mk
+include image/image.mk
+
+# Scales every wait of the lab and the tests: 1 suits this project's slowest machine, software emulation on 2 cores.
+export PATIENCE ?= 1
+STAGE := scripts/stage
+# Machines of `make run`, one --machine each.
+MACHINES ?= uefi bios
+
+.PHONY: help
+help: ## Show this help
+	@awk -F':.*## ' '/^[a-zA-Z_-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## Install the Debian packages that are missing (root or sudo; else names them)
+	@scripts/setup
+
+.PHONY: image
+image: setup ## Build out/bloomery-amd64.img (the disk image) and out/bloomery (the CLI)
+	@$(MAKE) --no-print-directory out/bloomery-amd64.img out/bloomery out/kubectl
+
+.PHONY: run
+run: image ## Boot the image in QEMU with one blank machine of each kind beside it; Ctrl-C stops it
+	@out/bloomery lab run --image out/bloomery-amd64.img --out out/lab $(foreach m,$(MACHINES),--machine $(m))
+
+.PHONY: check
+check: setup ## Formatting, lints, documentation
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
+	cd image/controlplane && test -z "$$(gofmt -l .)"
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
+
+.PHONY: test-unit
+test-unit: setup
+	cargo test --locked --workspace --quiet
+
+.PHONY: test-apiserver
+test-apiserver: setup out/controlplane.d
+	BLOOMERY_CONTROLPLANE=$(CURDIR)/out/controlplane.d cargo test --locked --quiet -p controllers --test real_apiserver --features real-apiserver
+
+.PHONY: test-namespaces
+test-namespaces: image
+	cargo test --locked --quiet -p bloomery-lab --features lab --test plane_in_namespaces -- --nocapture
+
+.PHONY: test-qemu
+test-qemu: image
+	cargo test --locked --quiet -p bloomery-lab --features lab --test power_cut -- --nocapture
+
+.PHONY: test-fast
+test-fast: ## All tests but those in QEMU
+	@$(STAGE) --start
+	@$(STAGE) "set-up" $(MAKE) --no-print-directory setup
+	@$(STAGE) "format, lints, docs" $(MAKE) --no-print-directory check
+	@$(STAGE) "unit and property tests" $(MAKE) --no-print-directory test-unit
+	@$(STAGE) "control plane (Go) build" $(MAKE) --no-print-directory out/controlplane.d out/kubectl
+	@$(STAGE) "controllers against a real API server" $(MAKE) --no-print-directory test-apiserver
+	@$(STAGE) "image build" $(MAKE) --no-print-directory image
+	@$(STAGE) "whole plane in namespaces" $(MAKE) --no-print-directory test-namespaces
+	@$(STAGE) --summary
+
+.PHONY: test
+test: test-fast ## All tests that fit in CI (an hour on 2 cores, cold caches)
+	@$(STAGE) "image is reproducible" $(MAKE) --no-print-directory test-reproducible
+	@$(STAGE) "QEMU: boot, register, power cut, boot" $(MAKE) --no-print-directory test-qemu
+	@$(STAGE) --summary
+
+.PHONY: bench
+bench: image ## Measure image size, memory and boot time beside their peers
+	cargo run --locked --quiet --release -p bench
+
+.PHONY: clean
+clean: ## Remove what was built (downloaded packages stay in out/cache)
+	cargo clean
+	find out -mindepth 1 -maxdepth 1 ! -name cache -exec rm -rf {} +

@@ -1,0 +1,160 @@
+//! Adapts upstream's rendered Cluster API manifest to a plane without pods: webhooks are reached by URL on
+//! loopback, the manager's rights go to its certificate's user, and what only a Deployment needs is left out.
+//! It must never change a schema, a rule or a label: those are the contract with every provider and with clusterctl.
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+use serde_norway::{Mapping, Value};
+
+/// Where PID 1 runs the manager's webhook server (DESIGN.md §1, ports).
+const WEBHOOK_ORIGIN: &str = "https://127.0.0.1:9443";
+
+/// The user in the manager's client certificate (DESIGN.md §1, identities).
+const MANAGER_USER: &str = "bloomery:cluster-api";
+
+/// Stands for the base64 CA bundle; `controllers apply` fills it in at every boot.
+const CA_BUNDLE: &str = "${CA_BUNDLE}";
+
+/// Kinds that exist for the Deployment and its certificates only; here PID 1 does their work.
+const DROPPED_KINDS: [&str; 5] = ["Deployment", "Service", "Certificate", "Issuer", "ServiceAccount"];
+
+/// The annotation by which cert-manager would fill in CA bundles; it would be untrue here.
+const INJECT_ANNOTATION: &str = "cert-manager.io/inject-ca-from";
+
+/// Returns the adapted manifest as multi-document YAML.
+///
+/// # Errors
+/// When the text is not YAML, or upstream's layout changed so that a webhook, a subject or the CRDs are not
+/// where they were: an image with a manager that nobody can call must not be built.
+pub fn adapt(rendered: &str) -> Result<String> {
+    let mut out = String::new();
+    let mut crds = 0;
+    for (index, document) in serde_norway::Deserializer::from_str(rendered).enumerate() {
+        let mut value = Value::deserialize(document)
+            .with_context(|| format!("failed to parse document {index} of the Cluster API manifest"))?;
+        let Some(kind) = value.get("kind").and_then(Value::as_str).map(str::to_owned) else { continue };
+        if DROPPED_KINDS.contains(&kind.as_str()) {
+            continue;
+        }
+        adapt_object(&kind, &mut value).with_context(|| format!("failed to adapt document {index} ({kind})"))?;
+        crds += usize::from(kind == "CustomResourceDefinition");
+        out.push_str("---\n");
+        out.push_str(&serde_norway::to_string(&value).context("failed to write YAML")?);
+    }
+    ensure!(crds > 0, "the Cluster API manifest holds no CustomResourceDefinition");
+    Ok(out)
+}
+
+fn adapt_object(kind: &str, value: &mut Value) -> Result<()> {
+    if let Some(annotations) = value.pointer_mut(&["metadata", "annotations"]).and_then(Value::as_mapping_mut) {
+        annotations.remove(INJECT_ANNOTATION);
+    }
+    match kind {
+        "CustomResourceDefinition" => {
+            // Kinds with a single version have no conversion webhook.
+            if let Some(config) = value.pointer_mut(&["spec", "conversion", "webhook", "clientConfig"]) {
+                reach_by_url(config)?;
+            }
+        }
+        "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => {
+            let webhooks = value
+                .get_mut("webhooks")
+                .and_then(Value::as_sequence_mut)
+                .filter(|webhooks| !webhooks.is_empty())
+                .context("it lists no webhooks")?;
+            for webhook in webhooks {
+                reach_by_url(webhook.get_mut("clientConfig").context("a webhook has no clientConfig")?)?;
+            }
+        }
+        "RoleBinding" | "ClusterRoleBinding" => {
+            let subjects = value.get_mut("subjects").context("it has no subjects")?;
+            *subjects = Value::Sequence(vec![user_subject()]);
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Replaces `service: {path}` by the same path on loopback.
+fn reach_by_url(client_config: &mut Value) -> Result<()> {
+    let Some(path) = client_config.get("service").and_then(|s| s.get("path")).and_then(Value::as_str) else {
+        bail!("a webhook has no service path");
+    };
+    let mut config = Mapping::new();
+    config.insert("url".into(), format!("{WEBHOOK_ORIGIN}{path}").into());
+    config.insert("caBundle".into(), CA_BUNDLE.into());
+    *client_config = Value::Mapping(config);
+    Ok(())
+}
+
+fn user_subject() -> Value {
+    let fields = [("apiGroup", "rbac.authorization.k8s.io"), ("kind", "User"), ("name", MANAGER_USER)];
+    Value::Mapping(fields.into_iter().map(|(key, value)| (key.into(), value.into())).collect())
+}
+
+/// Descends into nested mappings; `None` where a step is missing.
+trait PointerMut {
+    fn pointer_mut(&mut self, path: &[&str]) -> Option<&mut Value>;
+}
+
+impl PointerMut for Value {
+    fn pointer_mut(&mut self, path: &[&str]) -> Option<&mut Value> {
+        path.iter().try_fold(self, |value, key| value.get_mut(*key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RENDERED: &str = "\
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata:
+  name: clusters.cluster.x-k8s.io
+  annotations: {cert-manager.io/inject-ca-from: capi-system/capi-serving-cert, kept: 'yes'}
+spec:
+  conversion:
+    strategy: Webhook
+    webhook:
+      clientConfig: {service: {name: s, namespace: n, path: /convert}}
+      conversionReviewVersions: [v1]
+---
+kind: Deployment
+metadata: {name: capi-controller-manager}
+---
+kind: ClusterRoleBinding
+metadata: {name: b}
+subjects: [{kind: ServiceAccount, name: capi-manager, namespace: capi-system}]
+---
+kind: ValidatingWebhookConfiguration
+metadata: {name: w}
+webhooks:
+- name: a
+  clientConfig: {service: {name: s, namespace: n, path: /validate-a}}
+";
+
+    #[test]
+    fn reaches_webhooks_by_url_and_binds_the_user() {
+        let adapted = adapt(RENDERED).unwrap();
+        assert!(adapted.contains("url: https://127.0.0.1:9443/convert"), "{adapted}");
+        assert!(adapted.contains("url: https://127.0.0.1:9443/validate-a"), "{adapted}");
+        assert!(adapted.contains("name: bloomery:cluster-api"), "{adapted}");
+        assert!(adapted.contains("kept: 'yes'"), "{adapted}");
+        for gone in ["Deployment", "service:", "cert-manager", "ServiceAccount"] {
+            assert!(!adapted.contains(gone), "{gone} is still in\n{adapted}");
+        }
+    }
+
+    #[test]
+    fn refuses_a_webhook_without_a_path() {
+        let broken = RENDERED.replace("path: /validate-a", "port: 443");
+        assert!(adapt(&broken).is_err());
+    }
+
+    #[test]
+    fn refuses_a_manifest_without_kinds() {
+        assert!(adapt("kind: Namespace\nmetadata: {name: x}\n").is_err());
+        assert!(adapt("{").is_err());
+    }
+}
