@@ -1,0 +1,45 @@
+//! The contract between the lab and what it drives: console lines, addresses, ports and identities.
+//!
+//! Everything that the lab expects of the product stands here and nowhere else; nothing here is computed.
+
+use std::net::Ipv4Addr;
+
+/// First line of every Linux kernel; the firmware and the boot loader are done.
+pub const KERNEL_STARTED: &str = "Linux version ";
+/// Printed by PID 1 of the appliance once the Kubernetes API answers; the rest of the line is `ADDRESS:6443`.
+pub const API_LINE: &str = "API: https://";
+/// Printed by PID 1 of the appliance next to [`API_LINE`]; the rest of the line is the code.
+pub const PAIRING_LINE: &str = "Pairing code: ";
+/// Banner of iPXE, in every build of it: the machine runs a loader.
+pub const LOADER_STARTED: &str = "iPXE";
+
+/// Kubernetes API of the appliance.
+pub const API_PORT: u16 = 6443;
+/// HTTPS of the appliance: pairing, health, status.
+pub const APPLIANCE_PORT: u16 = 8443;
+/// Boot files, iPXE scripts and the agent's gRPC.
+pub const BOOT_PORT: u16 = 8081;
+
+/// First choice of the host ports on 127.0.0.1: the appliance's port plus ten thousand, so that they are easy
+/// to tell apart and seldom taken.
+pub const HOST_PORT_OFFSET: u16 = 10_000;
+
+/// The site's network inside the lab; 10.77 is rare enough not to confuse anyone who reads a log.
+pub const SUBNET: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 0);
+/// Mask of [`SUBNET`].
+pub const NETMASK: Ipv4Addr = Ipv4Addr::new(255, 255, 255, 0);
+/// Prefix length of [`SUBNET`].
+pub const PREFIX: u8 = 24;
+/// The lab's own address on the bridge; it also runs the site's DHCP server.
+pub const LAB_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+/// First address that the DHCP server hands out.
+pub const POOL_FIRST: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 100);
+/// Last address that the DHCP server hands out.
+pub const POOL_LAST: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 199);
+
+/// Name of the appliance's virtual machine.
+pub const APPLIANCE: &str = "appliance";
+/// The appliance's network card, by which the lab finds its lease.
+pub const APPLIANCE_MAC: &str = "52:54:00:77:00:01";
+/// The appliance's SMBIOS UUID.
+pub const APPLIANCE_UUID: &str = "b1000000-0000-4000-8000-000000000000";

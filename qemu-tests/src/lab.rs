@@ -1,0 +1,172 @@
+//! The whole lab: folder, network, DHCP server, forwarded ports, machines.
+//!
+//! It powers machines on and takes everything down; what should happen on them is the caller's to wait for.
+
+use crate::{
+    accel::Accel,
+    contract::{APPLIANCE_MAC, BOOT_PORT},
+    dhcpd::{self, Dhcpd},
+    disk,
+    forward::Forwards,
+    net::{Helper, Net},
+    state::LabDir,
+    vm::{
+        Vm,
+        spec::{Firmware, VmSpec},
+    },
+};
+use anyhow::{Context, Result, bail};
+use std::{
+    net::{Ipv4Addr, SocketAddrV4},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+/// How large the appliance's disk is: the image and 6 GiB or so of state. Sparse, so that it costs nothing.
+pub const APPLIANCE_DISK: &str = "8G";
+/// Size of a blank machine's disk, sparse too: what an installed node needs at least.
+pub const MACHINE_DISK: &str = "8G";
+/// How long the appliance may take for an orderly stop: all services get their time to end, etcd flushes.
+const POWER_BUTTON_LIMIT: Duration = Duration::from_secs(45);
+
+/// How a lab is set up.
+#[derive(Debug, Clone)]
+pub struct LabConfig {
+    /// Folder of consoles, disks and sockets.
+    pub out: PathBuf,
+    /// The appliance's raw disk image.
+    pub image: PathBuf,
+    /// The program that supervises the namespaces.
+    pub helper: Helper,
+    /// Use the disks of an earlier run in `out`.
+    pub keep_state: bool,
+}
+
+/// A running lab.
+#[derive(Debug)]
+pub struct Lab {
+    /// Its folder.
+    pub dir: Arc<LabDir>,
+    /// Its network.
+    pub net: Arc<Net>,
+    /// The site's DHCP server.
+    pub dhcpd: Dhcpd,
+    /// The appliance's ports on the host.
+    pub forwards: Forwards,
+    /// How guest code runs.
+    pub accel: Accel,
+    image: PathBuf,
+}
+
+impl Lab {
+    /// Takes the folder and brings the network up. No machine runs yet.
+    ///
+    /// # Errors
+    /// The image or a tool is missing, the folder is in use, or namespaces are not allowed.
+    pub async fn start(config: LabConfig) -> Result<Self> {
+        check_tools()?;
+        if !config.image.is_file() {
+            bail!("failed to find the image {}; make it with `make image`", config.image.display());
+        }
+        let dir = Arc::new(LabDir::open(&config.out, config.keep_state).await?);
+        let accel = Accel::detect().await;
+        let net = Arc::new(Net::start(Arc::clone(&dir), &config.helper).await?);
+        let dhcpd = Dhcpd::start(&dir, &net).await?;
+        let forwards = Forwards::open(&dir).await?;
+        Ok(Self { dir, net, dhcpd, forwards, accel, image: config.image })
+    }
+
+    /// Powers on the appliance; a second call after a power cut boots from the same disk.
+    ///
+    /// # Errors
+    /// Its disk or tap device cannot be made, or QEMU does not start.
+    pub async fn power_on_appliance(&self, firmware: Firmware, memory: u32) -> Result<Vm> {
+        let spec = VmSpec::appliance(firmware, memory);
+        disk::overlay(&self.dir, &spec.name, &self.image, APPLIANCE_DISK).await?;
+        self.power_on(&spec).await
+    }
+
+    /// Powers on a blank machine.
+    ///
+    /// # Errors
+    /// Its disk or tap device cannot be made, or QEMU does not start.
+    pub async fn power_on_blank(&self, spec: &VmSpec) -> Result<Vm> {
+        disk::blank(&self.dir, &spec.name, MACHINE_DISK).await?;
+        self.power_on(spec).await
+    }
+
+    async fn power_on(&self, spec: &VmSpec) -> Result<Vm> {
+        if !self.net.has_link(&spec.tap).await? {
+            self.net.add_tap(&spec.tap).await?;
+        }
+        Vm::power_on(&self.dir, &self.net, spec, self.accel).await
+    }
+
+    /// The appliance's address, once it has a lease.
+    pub fn appliance_address(&self) -> Option<Ipv4Addr> {
+        dhcpd::address_of(&self.dir, APPLIANCE_MAC)
+    }
+
+    /// Whether the appliance's boot services answer: blank machines that start earlier fall through to their disks.
+    ///
+    /// # Errors
+    /// The lab's network is gone.
+    pub async fn boot_services_answer(&self) -> Result<bool> {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let Some(address) = self.appliance_address() else { return Ok(false) };
+        let mut stream = self.net.connect(SocketAddrV4::new(address, BOOT_PORT).into()).await?;
+        let request = format!("GET /boot.ipxe HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        let mut answer = [0; 12];
+        let talk = async {
+            stream.write_all(request.as_bytes()).await?;
+            stream.read_exact(&mut answer).await
+        };
+        // A refused or cut connection only means "not yet".
+        Ok(talk.await.is_ok() && answer == *b"HTTP/1.1 200")
+    }
+
+    /// Takes everything down: the appliance in order when it is given, all others at once.
+    ///
+    /// # Errors
+    /// Something does not end.
+    pub async fn stop(self, appliance: Option<Vm>) -> Result<()> {
+        if let Some(mut vm) = appliance {
+            // Killed with the network if it does not stop in time; a power cut must be harmless anyway.
+            let _ = vm.power_button(POWER_BUTTON_LIMIT).await;
+        }
+        self.net.stop().await
+    }
+}
+
+/// Programs that the lab runs, with the Debian packages they come from.
+const TOOLS: [(&str, &str); 5] = [
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("qemu-img", "qemu-utils"),
+    ("dhcpd", "isc-dhcp-server"),
+    ("ip", "iproute2"),
+    ("unshare", "util-linux"),
+];
+
+fn check_tools() -> Result<()> {
+    let path = std::env::var_os("PATH").context("failed to read PATH")?;
+    // sbin is not in the path of ordinary users.
+    let folders: Vec<PathBuf> =
+        std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].iter().map(PathBuf::from)).collect();
+    let missing: Vec<&str> = TOOLS
+        .iter()
+        .filter(|(program, _)| !folders.iter().any(|folder| is_program(&folder.join(program))))
+        .map(|(_, package)| *package)
+        .collect();
+    if !missing.is_empty() {
+        bail!(
+            "failed to find what the lab needs; run `make setup`, or: apt-get install {}",
+            missing.join(" ")
+        );
+    }
+    Ok(())
+}
+
+fn is_program(path: &Path) -> bool {
+    path.is_file()
+}

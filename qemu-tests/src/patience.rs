@@ -1,0 +1,111 @@
+//! Waiting: every limit of the lab is scaled by the environment variable `PATIENCE`.
+//!
+//! Nothing here decides what to wait for, and nothing waits without a limit.
+
+use std::{fmt, time::Duration};
+
+/// Pause between two looks at a condition: short beside anything a virtual machine does.
+pub const POLL: Duration = Duration::from_millis(200);
+
+/// The factor by which every limit is stretched: `PATIENCE`, a number above zero, 1 when unset or unreadable.
+pub fn patience() -> f64 {
+    parse_patience(std::env::var("PATIENCE").ok().as_deref())
+}
+
+fn parse_patience(value: Option<&str>) -> f64 {
+    value
+        .and_then(|text| text.trim().parse::<f64>().ok())
+        .filter(|n| n.is_finite() && *n > 0.0)
+        .unwrap_or(1.0)
+}
+
+/// `limit` stretched by [`patience`].
+pub fn scaled(limit: Duration) -> Duration {
+    limit.mul_f64(patience())
+}
+
+/// A condition that did not come true in time.
+#[derive(Debug, thiserror::Error)]
+pub struct Impatient {
+    /// What was waited for, in the words of the caller.
+    pub condition: String,
+    /// How long it was waited for.
+    pub elapsed: Duration,
+    /// The last value or error seen, as text.
+    pub last: String,
+    /// The end of a console, when one was given.
+    pub tail: Vec<String>,
+}
+
+impl fmt::Display for Impatient {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} did not happen within {:.1} s", self.condition, self.elapsed.as_secs_f64())?;
+        if !self.last.is_empty() {
+            write!(out, "; last seen: {}", self.last)?;
+        }
+        for line in &self.tail {
+            write!(out, "\n  | {line}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Looks at a condition until it holds; fails the test when it does not within the limit (scaled by `PATIENCE`).
+///
+/// `eventually!("the server is listed", limit, console, async { Ok::<Option<T>, E>(…) })`: the block gives
+/// `Ok(Some(value))` when the condition holds, `Ok(None)` or `Err` when it does not yet. The value of the whole is
+/// `Result<T, Impatient>`. `console` is an `Option<&Console>` whose last lines go into the failure.
+#[macro_export]
+macro_rules! eventually {
+    ($condition:expr, $limit:expr, $console:expr, $look:expr) => {{
+        let started = ::std::time::Instant::now();
+        let limit = $crate::patience::scaled($limit);
+        loop {
+            let last = match $look.await {
+                Ok(Some(value)) => break Ok(value),
+                Ok(None) => ::std::string::String::from("not yet"),
+                Err(error) => format!("{error:#}"),
+            };
+            if started.elapsed() >= limit {
+                let console: Option<&$crate::console::Console> = $console;
+                break Err($crate::patience::Impatient {
+                    condition: ::std::string::String::from($condition),
+                    elapsed: started.elapsed(),
+                    last,
+                    tail: console.map($crate::console::Console::tail).unwrap_or_default(),
+                });
+            }
+            ::tokio::time::sleep($crate::patience::POLL).await;
+        }
+    }};
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patience_is_a_positive_number_or_one() {
+        for (given, want) in [
+            (None, 1.0),
+            (Some("3"), 3.0),
+            (Some(" 0.5 "), 0.5),
+            (Some("0"), 1.0),
+            (Some("-2"), 1.0),
+            (Some("much"), 1.0),
+            (Some("inf"), 1.0),
+        ] {
+            assert!((parse_patience(given) - want).abs() < f64::EPSILON, "{given:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn failure_says_condition_and_last_value() {
+        let result: Result<(), _> = eventually!("the moon is blue", Duration::ZERO, None, async {
+            Err::<Option<()>, _>("it is grey")
+        });
+        let text = result.expect_err("the condition never holds").to_string();
+        assert!(text.starts_with("the moon is blue did not happen within"), "{text}");
+        assert!(text.ends_with("last seen: it is grey"), "{text}");
+    }
+}

@@ -1,0 +1,126 @@
+//! One virtual machine: power, console, monitor.
+//!
+//! A machine knows nothing of what boots on it.
+
+mod command;
+pub mod firmware;
+pub mod spec;
+
+use crate::{
+    accel::Accel,
+    console::Console,
+    net::{Net, Process},
+    patience::{Impatient, scaled},
+    qmp::{self, QmpCommand},
+    state::LabDir,
+};
+use anyhow::{Context, Result};
+use spec::VmSpec;
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+/// A console line did not come.
+#[derive(Debug, thiserror::Error)]
+pub enum WaitError {
+    /// Not in time.
+    #[error("{0}")]
+    Late(Impatient),
+    /// The machine stopped first.
+    #[error("{machine} stopped ({status}) before console line {wanted:?} came; {log} ends with:{tail}")]
+    Stopped {
+        /// Name of the machine.
+        machine: String,
+        /// How QEMU ended.
+        status: String,
+        /// What was waited for.
+        wanted: String,
+        /// The console log.
+        log: String,
+        /// Its last lines, each on a line of its own.
+        tail: String,
+    },
+}
+
+/// A machine that has been powered on. Its end of life is that of the network, or [`Vm::pull_plug`].
+#[derive(Debug)]
+pub struct Vm {
+    /// What it is made of.
+    pub spec: VmSpec,
+    /// Its console since this power-on.
+    pub console: Console,
+    process: Process,
+    net: Arc<Net>,
+    monitor: PathBuf,
+}
+
+impl Vm {
+    /// Powers on a machine whose disk exists and whose tap device is plugged in.
+    ///
+    /// # Errors
+    /// QEMU or the firmware is missing.
+    pub async fn power_on(dir: &LabDir, net: &Arc<Net>, spec: &VmSpec, accel: Accel) -> Result<Self> {
+        firmware::prepare(dir, spec)?;
+        let console = Console::from_now(&dir.console(&spec.name));
+        let log = format!("{}.qemu.log", spec.name);
+        let process = net
+            .spawn(&spec.name, command::arguments(spec, accel), &log)
+            .await
+            .with_context(|| format!("failed to power on {}", spec.name))?;
+        let monitor = dir.socket(&command::monitor(&spec.name));
+        Ok(Self { spec: spec.clone(), console, process, net: Arc::clone(net), monitor })
+    }
+
+    /// How QEMU ended; `None` while the machine runs.
+    pub fn exit(&self) -> Option<String> {
+        self.process.exit()
+    }
+
+    /// Waits for a console line that contains `wanted`, at most `limit` scaled by `PATIENCE`.
+    ///
+    /// # Errors
+    /// [`WaitError`]: too late, or the machine stopped.
+    pub async fn wait_for(&self, wanted: &str, limit: Duration) -> Result<String, WaitError> {
+        let mut process = self.process.clone();
+        let status = tokio::select! {
+            line = self.console.wait_for(wanted, limit) => return line.map_err(WaitError::Late),
+            status = process.ended() => status,
+        };
+        // What was written just before the end counts.
+        self.console.find(wanted).ok_or_else(|| WaitError::Stopped {
+            machine: self.spec.name.clone(),
+            status,
+            wanted: wanted.to_owned(),
+            log: self.console.path().display().to_string(),
+            tail: self.console.tail().iter().flat_map(|line| ["\n  | ", line.as_str()]).collect(),
+        })
+    }
+
+    /// Gives a command to the machine's monitor.
+    ///
+    /// # Errors
+    /// The machine is off, or its monitor refuses.
+    pub async fn monitor(&self, command: QmpCommand) -> Result<()> {
+        qmp::execute(&self.monitor, command)
+            .await
+            .with_context(|| format!("failed to control {}", self.spec.name))
+    }
+
+    /// Presses the power button and waits until the machine is off; true when it did so within `limit` (scaled by
+    /// `PATIENCE`) by itself.
+    ///
+    /// # Errors
+    /// The monitor does not answer though the machine runs.
+    pub async fn power_button(&mut self, limit: Duration) -> Result<bool> {
+        if let Err(error) = self.monitor(QmpCommand::PowerDown).await {
+            return if self.exit().is_some() { Ok(true) } else { Err(error) };
+        }
+        Ok(tokio::time::timeout(scaled(limit), self.process.ended()).await.is_ok())
+    }
+
+    /// Ends the machine like a power cut: nothing is flushed in the guest.
+    ///
+    /// # Errors
+    /// The lab's supervisor is gone.
+    pub async fn pull_plug(&mut self) -> Result<()> {
+        self.net.kill(&mut self.process).await
+    }
+}
