@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"os"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/clientcmd"
 	cliflag "k8s.io/component-base/cli/flag"
 	"k8s.io/component-base/logs"
 	logsv1 "k8s.io/component-base/logs/api/v1"
@@ -62,6 +62,7 @@ const (
 
 // managerConfig is everything the command line of the manager says.
 type managerConfig struct {
+	kubeconfig                  string
 	leaderElect                 bool
 	webhookHost                 string
 	webhookPort                 int
@@ -81,6 +82,7 @@ type managerConfig struct {
 
 func (c *managerConfig) addFlags(fs *pflag.FlagSet) {
 	logsv1.AddFlags(c.logs, fs)
+	fs.StringVar(&c.kubeconfig, "kubeconfig", "", "Path of the kubeconfig; empty means the one of the pod it runs in.")
 	fs.BoolVar(&c.leaderElect, "leader-elect", false, "Elect a leader among several managers.")
 	fs.StringVar(&c.webhookHost, "webhook-host", "127.0.0.1", "Address the webhook server binds to.")
 	fs.IntVar(&c.webhookPort, "webhook-port", 9443, "Port of the webhook server.")
@@ -105,7 +107,6 @@ func clusterAPI() {
 	showVersion := fs.Bool("version", false, "Print the version and exit.")
 	cfg.addFlags(fs)
 	fs.SetNormalizeFunc(cliflag.WordSepNormalizeFunc)
-	fs.AddGoFlagSet(flag.CommandLine)
 	if err := fs.Set("v", "2"); err != nil {
 		fatal(err)
 	}
@@ -170,7 +171,7 @@ func (c *managerConfig) newManager() (ctrl.Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	rest, err := ctrl.GetConfig()
+	rest, err := clientcmd.BuildConfigFromFlags("", c.kubeconfig)
 	if err != nil {
 		return nil, fmt.Errorf("failed to load the kubeconfig: %w", err)
 	}
