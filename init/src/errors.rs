@@ -1,0 +1,15 @@
+//! Errors as one line, for every place where they are shown.
+
+use std::error::Error;
+
+/// The error and its causes: "a: b: c".
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,209 @@
+//! Asking a service whether it is ready: one GET on loopback, plain or over TLS with our own authority.
+//!
+//! It must never follow a redirect, leave loopback, or wait longer than [`TIMEOUT`].
+
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// A loaded apiserver under emulation answers `/readyz` in seconds; one that needs longer is not ready.
+pub const TIMEOUT: Duration = Duration::from_secs(10);
+/// Enough of a refusal to show: apiserver's `/readyz` lists its checks.
+const SHOWN_BYTES: usize = 2000;
+
+/// How a service shows that it is ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probe {
+    /// GET on 127.0.0.1 is answered with 200.
+    Http {
+        /// Port.
+        port: u16,
+        /// Path.
+        path: &'static str,
+    },
+    /// The same over TLS, with a certificate of this authority.
+    Https {
+        /// Port.
+        port: u16,
+        /// Path.
+        path: &'static str,
+        /// PEM file, read anew for each probe: authorities of a volatile plane change.
+        ca: PathBuf,
+    },
+    /// One-shots: they are ready when they have ended with status 0.
+    Exit,
+}
+
+/// Why a service is not ready.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No answer in time.
+    #[error("no answer within {} s", TIMEOUT.as_secs())]
+    Timeout,
+    /// Nobody listens, or the connection broke.
+    #[error("failed to connect to port {port}")]
+    Connect {
+        /// Port.
+        port: u16,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The authority's file.
+    #[error("failed to read the authority {}", path.display())]
+    Authority {
+        /// File.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Not HTTP.
+    #[error("failed to speak HTTP")]
+    Http(#[source] hyper::Error),
+    /// Not 200.
+    #[error("answered {status}: {body}")]
+    Refused {
+        /// Status.
+        status: StatusCode,
+        /// The beginning of the answer.
+        body: String,
+    },
+}
+
+impl Probe {
+    /// Asks once. [`Probe::Exit`] is answered by the process itself and never asked.
+    ///
+    /// # Errors
+    /// Why the service is not ready.
+    pub async fn ask(&self) -> Result<(), Error> {
+        let asked = async {
+            match self {
+                Self::Http { port, path } => get(connect(*port).await?, *port, path).await,
+                Self::Https { port, path, ca } => {
+                    let connector = TlsConnector::from(Arc::new(client_config(ca)?));
+                    let name = ServerName::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST).into());
+                    let stream = connector
+                        .connect(name, connect(*port).await?)
+                        .await
+                        .map_err(|source| Error::Connect { port: *port, source })?;
+                    get(stream, *port, path).await
+                }
+                Self::Exit => Ok(()),
+            }
+        };
+        tokio::time::timeout(TIMEOUT, asked).await.unwrap_or(Err(Error::Timeout))
+    }
+}
+
+async fn connect(port: u16) -> Result<TcpStream, Error> {
+    TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.map_err(|source| Error::Connect { port, source })
+}
+
+fn client_config(ca: &PathBuf) -> Result<rustls::ClientConfig, Error> {
+    use rustls::pki_types::pem::PemObject;
+    let refused =
+        |source: Box<dyn std::error::Error + Send + Sync>| Error::Authority { path: ca.clone(), source };
+    let mut roots = rustls::RootCertStore::empty();
+    let certificate =
+        rustls::pki_types::CertificateDer::from_pem_file(ca).map_err(|error| refused(error.into()))?;
+    roots.add(certificate).map_err(|error| refused(error.into()))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| refused(error.into()))?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+async fn get<S>(stream: S, port: u16, path: &str) -> Result<(), Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(Error::Http)?;
+    let exchange = async {
+        let request = Request::get(path)
+            .header(hyper::header::HOST, format!("127.0.0.1:{port}"))
+            .header(hyper::header::CONNECTION, "close")
+            .header(hyper::header::USER_AGENT, "bloomery-init")
+            .body(Empty::<Bytes>::new())
+            .unwrap_or_default();
+        let answer = sender.send_request(request).await.map_err(Error::Http)?;
+        let status = answer.status();
+        if status == StatusCode::OK {
+            return Ok(());
+        }
+        let body = answer.into_body().collect().await.map_err(Error::Http)?.to_bytes();
+        let body = String::from_utf8_lossy(&body[..body.len().min(SHOWN_BYTES)]);
+        Err(Error::Refused { status, body: body.trim().replace('\n', "; ") })
+    };
+    tokio::pin!(connection);
+    tokio::pin!(exchange);
+    loop {
+        tokio::select! {
+            answer = &mut exchange => return answer,
+            // The connection has to be driven; its error reaches the exchange as well.
+            ended = &mut connection => if let Err(error) = ended { return Err(Error::Http(error)) } else { return exchange.await },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    /// Answers every connection with these bytes, or never.
+    async fn server(answer: Option<&'static [u8]>) -> u16 {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let mut kept = Vec::new();
+            while let Ok((mut stream, _)) = listener.accept().await {
+                if let Some(answer) = answer {
+                    let mut request = [0; 1024];
+                    let _ = stream.read(&mut request).await;
+                    let _ = stream.write_all(answer).await;
+                } else {
+                    kept.push(stream);
+                }
+            }
+        });
+        port
+    }
+
+    #[tokio::test]
+    async fn only_200_is_ready() {
+        let ready = server(Some(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")).await;
+        Probe::Http { port: ready, path: "/readyz" }.ask().await.unwrap();
+        let refuses = server(Some(b"HTTP/1.1 503 No\r\ncontent-length: 9\r\n\r\n[-]etcd\nx")).await;
+        let error = Probe::Http { port: refuses, path: "/readyz" }.ask().await.unwrap_err();
+        assert_eq!(error.to_string(), "answered 503 Service Unavailable: [-]etcd; x");
+        let babbles = server(Some(b"SSH-2.0-x\r\n")).await;
+        assert!(matches!(Probe::Http { port: babbles, path: "/" }.ask().await, Err(Error::Http(_))));
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_not_ready() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        assert!(matches!(Probe::Http { port, path: "/" }.ask().await, Err(Error::Connect { .. })));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_not_ready() {
+        let port = server(None).await;
+        assert!(matches!(Probe::Http { port, path: "/" }.ask().await, Err(Error::Timeout)));
+    }
+}

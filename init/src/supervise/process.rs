@@ -1,0 +1,495 @@
+//! Drives one service: feeds its state machine with what happens to its child, and does what the machine says.
+//!
+//! It decides nothing by itself and must never return before it is told to stop: a panic on the way is logged and
+//! the loop goes on.
+
+use super::log_file::Tail;
+use super::service::Service;
+use super::state::{Action, Event, Kind, Machine, State};
+use super::{Shared, Snapshot, Snapshots};
+use crate::errors::chain;
+use crate::status::ServiceState;
+use bloomery_sys::process::{Signal, cgroup, signal, signal_group};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use time::OffsetDateTime;
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+/// Between probes of a child that is starting: it decides how soon its dependents start.
+const STARTING_PROBE_INTERVAL: Duration = Duration::from_millis(200);
+/// Between probes of a child that is ready: often enough to show trouble within seconds, seldom enough to cost nothing.
+const RUNNING_PROBE_INTERVAL: Duration = Duration::from_secs(10);
+/// A child that closes its output late has its last lines shown without the rest.
+const LAST_LINES_LIMIT: Duration = Duration::from_millis(300);
+/// What is left of a service after its main process has ended is killed; the kernel needs a moment for it.
+const LEFTOVERS_LIMIT: Duration = Duration::from_millis(500);
+/// Between looks at a control group that empties.
+const LEFTOVERS_INTERVAL: Duration = Duration::from_millis(5);
+/// One read of a child's output.
+const READ_BYTES: usize = 16 * 1024;
+
+/// A child that runs.
+struct Current {
+    pid: u32,
+    exit: oneshot::Receiver<ExitStatus>,
+    output: Option<JoinHandle<()>>,
+    tail: Arc<Mutex<Tail>>,
+    started: Instant,
+}
+
+/// One service's driver.
+pub(super) struct Runner {
+    name: &'static str,
+    definition: watch::Receiver<Arc<Service>>,
+    dependents: Vec<&'static str>,
+    board: Arc<watch::Sender<Snapshots>>,
+    others: watch::Receiver<Snapshots>,
+    stop: watch::Receiver<bool>,
+    shared: Shared,
+    machine: Machine,
+    current: Option<Current>,
+    group: Option<PathBuf>,
+    probe: Option<JoinHandle<Result<(), super::probe::Error>>>,
+    next_probe: Instant,
+    starts: u32,
+    last_exit: Option<String>,
+    last_refusal: Option<String>,
+    shown: ServiceState,
+}
+
+impl Runner {
+    pub(super) fn new(
+        mut definition: watch::Receiver<Arc<Service>>,
+        dependents: Vec<&'static str>,
+        board: Arc<watch::Sender<Snapshots>>,
+        stop: watch::Receiver<bool>,
+        shared: Shared,
+    ) -> Self {
+        let service = Arc::clone(&definition.borrow_and_update());
+        let now = Instant::now();
+        Self {
+            name: service.name,
+            definition,
+            dependents,
+            others: board.subscribe(),
+            board,
+            stop,
+            shared,
+            machine: Machine::new(service.policy, now),
+            current: None,
+            group: None,
+            probe: None,
+            next_probe: now,
+            starts: 0,
+            last_exit: None,
+            last_refusal: None,
+            shown: ServiceState::Waiting,
+        }
+    }
+
+    /// Runs until the service has been stopped for good.
+    pub(super) async fn keep_running(mut self) {
+        while !matches!(self.machine.state(), State::Stopped { .. }) {
+            self.publish();
+            self.step().await;
+        }
+        self.publish();
+    }
+
+    /// Waits for one thing to happen and handles it.
+    async fn step(&mut self) {
+        if matches!(self.machine.state(), State::Waiting { .. }) && self.dependencies_ready() {
+            return self.handle(Event::DependenciesReady).await;
+        }
+        let wake_at = self.machine.wake_at();
+        let stopping = *self.stop.borrow();
+        let may_stop = stopping && self.dependents_have_stopped();
+        if may_stop && !self.is_told_to_stop() {
+            return self.handle(Event::Stop).await;
+        }
+        self.start_probe();
+        let event = tokio::select! {
+            biased;
+            status = ended(&mut self.current) => {
+                self.note_exit(status).await;
+                Some(Event::Exited { success: status.is_some_and(|status| status.success()) })
+            }
+            answer = answered(&mut self.probe) => self.note_probe(answer),
+            () = sleep_until(wake_at) => Some(Event::Tick),
+            () = tokio::time::sleep_until(self.next_probe), if self.wants_probe() => None,
+            changed = self.stop.changed(), if !stopping => {
+                if changed.is_err() { Some(Event::Stop) } else { None }
+            }
+            changed = self.definition.changed() => self.note_definition(changed.is_ok()).await,
+            _ = self.others.changed(), if stopping || matches!(self.machine.state(), State::Waiting { .. }) => None,
+        };
+        if let Some(event) = event {
+            self.handle(event).await;
+        }
+    }
+
+    async fn handle(&mut self, event: Event) {
+        if event == Event::Tick && self.machine.wake_at().is_some_and(|at| at <= Instant::now()) {
+            self.say_why_it_is_ended();
+        }
+        match self.machine.handle(event, Instant::now()) {
+            None => {}
+            Some(Action::Start) => self.start().await,
+            Some(Action::Terminate) => self.terminate(),
+            Some(Action::Kill) => self.kill(),
+        }
+    }
+
+    fn definition(&self) -> Arc<Service> {
+        Arc::clone(&self.definition.borrow())
+    }
+
+    fn dependencies_ready(&self) -> bool {
+        let all = self.board.borrow();
+        self.definition().after.iter().all(|name| all.get(name).is_some_and(Snapshot::is_ready))
+    }
+
+    fn dependents_have_stopped(&self) -> bool {
+        let all = self.board.borrow();
+        self.dependents.iter().all(|name| all.get(name).is_none_or(Snapshot::has_stopped))
+    }
+
+    fn is_told_to_stop(&self) -> bool {
+        use super::state::Then;
+        matches!(self.machine.state(), State::Ending { then: Then::Stop, .. } | State::Stopped { .. })
+    }
+
+    // --- the child -------------------------------------------------------------------------------------------
+
+    async fn start(&mut self) {
+        let service = self.definition();
+        self.group = self.shared.cgroups.group(self.name);
+        self.starts += 1;
+        self.last_refusal = None;
+        // The first probe at once would always fail.
+        self.next_probe = Instant::now() + STARTING_PROBE_INTERVAL;
+        match self.shared.reaper.spawn(&service.spec(self.group.clone())) {
+            Ok(running) => {
+                let tail = Arc::new(Mutex::new(Tail::default()));
+                let output = running.child.output.map(|fd| self.follow_output(fd, Arc::clone(&tail)));
+                tracing::debug!(service = self.name, pid = running.child.pid, "started");
+                self.current = Some(Current {
+                    pid: running.child.pid,
+                    exit: running.exit,
+                    output,
+                    tail,
+                    started: Instant::now(),
+                });
+            }
+            Err(error) => {
+                self.last_exit = Some(chain(&error));
+                self.machine.handle(Event::StartFailed, Instant::now());
+                self.say(&format!("{}{}", chain(&error), self.what_follows()));
+            }
+        }
+    }
+
+    /// Copies the child's output to its log and keeps its last lines.
+    fn follow_output(&self, fd: OwnedFd, tail: Arc<Mutex<Tail>>) -> JoinHandle<()> {
+        let (name, logs) = (self.name, self.shared.logs.clone());
+        tokio::spawn(async move {
+            let Ok(mut reader) = pipe::Receiver::from_owned_fd(fd) else {
+                tracing::error!(service = name, "failed to read the output");
+                return;
+            };
+            let mut buffer = vec![0; READ_BYTES];
+            while let Ok(length) = reader.read(&mut buffer).await {
+                if length == 0 {
+                    return;
+                }
+                tail.lock().unwrap_or_else(PoisonError::into_inner).push(&buffer[..length]);
+                logs.write(name, buffer[..length].to_vec()).await;
+                // A child that writes without end must not keep the others from their turn.
+                tokio::task::yield_now().await;
+            }
+        })
+    }
+
+    fn terminate(&mut self) {
+        if let Some(current) = &self.current
+            && let Err(error) = signal(current.pid, Signal::SIGTERM)
+        {
+            tracing::warn!(service = self.name, error = %chain(&error), "failed to ask the service to end");
+        }
+    }
+
+    /// The main process, its process group and its control group: whichever reaches more.
+    fn kill(&mut self) {
+        if let Some(current) = &self.current {
+            self.say("did not end in time; killed");
+            if let Err(error) = signal_group(current.pid, Signal::SIGKILL) {
+                tracing::warn!(service = self.name, error = %chain(&error), "failed to kill the process group");
+            }
+        }
+        self.kill_control_group();
+    }
+
+    fn kill_control_group(&self) {
+        if let Some(group) = &self.group
+            && let Err(error) = cgroup::kill(group)
+        {
+            tracing::warn!(service = self.name, %error, "failed to kill the control group");
+        }
+    }
+
+    /// Nothing of the old child may be there when the next one starts: it would hold ports and locks.
+    async fn end_leftovers(&self, pid: u32) {
+        drop(signal_group(pid, Signal::SIGKILL));
+        let Some(group) = &self.group else { return };
+        let deadline = Instant::now() + LEFTOVERS_LIMIT;
+        while cgroup::is_populated(group).unwrap_or(false) {
+            self.kill_control_group();
+            if Instant::now() >= deadline {
+                tracing::warn!(service = self.name, "some processes of the service cannot be ended");
+                return;
+            }
+            tokio::time::sleep(LEFTOVERS_INTERVAL).await;
+        }
+    }
+
+    async fn note_exit(&mut self, status: Option<ExitStatus>) {
+        let Some(current) = self.current.take() else { return };
+        if let Some(probe) = self.probe.take() {
+            probe.abort();
+        }
+        self.end_leftovers(current.pid).await;
+        let how = status.map_or_else(|| "ended".to_owned(), describe);
+        tracing::info!(service = self.name, pid = current.pid, how, "ended");
+        self.last_exit = Some(how.clone());
+        let success = status.is_some_and(|status| status.success());
+        let done = success && self.definition().policy.kind == Kind::OneShot;
+        if !done && !matches!(self.machine.state(), State::Ending { .. }) {
+            // What it says and when it is restarted is known after the machine has heard of it; its last words are
+            // shown by a task of their own, so that the restart does not wait for them.
+            let ran = current.started.elapsed();
+            self.say(&format!("{how} after {}", human(ran)));
+            tokio::spawn(show_last_lines(current, self.name, self.shared.clone()));
+        }
+    }
+
+    // --- probes and definitions ------------------------------------------------------------------------------
+
+    fn wants_probe(&self) -> bool {
+        self.probe.is_none()
+            && self.definition().policy.kind == Kind::Daemon
+            && matches!(self.machine.state(), State::Starting { .. } | State::Running { .. })
+    }
+
+    fn start_probe(&mut self) {
+        if self.wants_probe() && Instant::now() >= self.next_probe {
+            let service = self.definition();
+            self.probe = Some(tokio::spawn(async move { service.probe.ask().await }));
+        }
+    }
+
+    fn note_probe(&mut self, answer: Result<(), String>) -> Option<Event> {
+        let was_starting = matches!(self.machine.state(), State::Starting { .. });
+        let interval = if was_starting { STARTING_PROBE_INTERVAL } else { RUNNING_PROBE_INTERVAL };
+        self.next_probe = Instant::now() + interval;
+        match answer {
+            Ok(()) => {
+                self.next_probe = Instant::now() + RUNNING_PROBE_INTERVAL;
+                Some(Event::ProbeSucceeded)
+            }
+            Err(reason) => {
+                if self.last_refusal.as_ref() != Some(&reason) {
+                    tracing::debug!(service = self.name, reason, "not ready");
+                }
+                self.last_refusal = Some(reason);
+                Some(Event::ProbeFailed { dependencies_ready: self.dependencies_ready() })
+            }
+        }
+    }
+
+    async fn note_definition(&mut self, there: bool) -> Option<Event> {
+        if !there {
+            // The supervisor itself is gone; without it nobody could stop this service.
+            return Some(Event::Stop);
+        }
+        self.definition.mark_unchanged();
+        if self.current.is_some() {
+            self.say("settings have changed; restarting");
+        }
+        Some(Event::Changed)
+    }
+
+    // --- telling people --------------------------------------------------------------------------------------
+
+    fn say(&self, text: &str) {
+        self.shared.console.line(format!("{}: {text}", self.name));
+    }
+
+    fn say_why_it_is_ended(&self) {
+        let reason = self.last_refusal.as_deref().unwrap_or("it does not answer");
+        match self.machine.state() {
+            State::Starting { since } => {
+                self.say(&format!("not ready after {} ({reason}); restarting", human(since.elapsed())));
+            }
+            State::Running { failing_since: Some(since), .. } => {
+                self.say(&format!("hangs since {} ({reason}); restarting", human(since.elapsed())));
+            }
+            _ => {}
+        }
+    }
+
+    fn what_follows(&self) -> String {
+        match self.machine.state() {
+            State::BackingOff { since, until } => format!("; restarting in {}", human(until - since)),
+            _ => String::new(),
+        }
+    }
+
+    fn publish(&mut self) {
+        let state = self.visible_state();
+        let snapshot = Snapshot {
+            state,
+            since: OffsetDateTime::now_utc(),
+            pid: self.current.as_ref().map(|current| current.pid),
+            restarts: self.starts.saturating_sub(1),
+            last_exit: self.last_exit.clone(),
+        };
+        if state != self.shown {
+            self.announce(state);
+            self.shown = state;
+        }
+        self.board.send_if_modified(|all| {
+            let Some(old) = all.get_mut(self.name) else { return false };
+            let since = if old.state == snapshot.state { old.since } else { snapshot.since };
+            let snapshot = Snapshot { since, ..snapshot };
+            let differs = *old != snapshot;
+            *old = snapshot;
+            differs
+        });
+    }
+
+    fn announce(&self, state: ServiceState) {
+        let took = self.current.as_ref().map(|current| current.started.elapsed());
+        match state {
+            ServiceState::Starting => self.say("starting"),
+            ServiceState::Running if self.shown == ServiceState::Unready => self.say("ready again"),
+            ServiceState::Running => self.say(&format!("ready after {}", human(took.unwrap_or_default()))),
+            ServiceState::Finished => self.say("done"),
+            ServiceState::Unready => {
+                self.say(&format!(
+                    "not ready any more: {}",
+                    self.last_refusal.as_deref().unwrap_or("no answer")
+                ));
+            }
+            ServiceState::BackingOff => {
+                if let State::BackingOff { since, until } = self.machine.state() {
+                    self.say(&format!("restarting in {}", human(until - since)));
+                }
+            }
+            ServiceState::Stopping => self.say("stopping"),
+            ServiceState::Stopped => self.say("stopped"),
+            ServiceState::Waiting => {}
+        }
+    }
+
+    fn visible_state(&self) -> ServiceState {
+        match self.machine.state() {
+            State::Waiting { .. } => ServiceState::Waiting,
+            State::Starting { .. } => ServiceState::Starting,
+            State::Running { failing_since: None, .. } => ServiceState::Running,
+            State::Running { failing_since: Some(_), .. } => ServiceState::Unready,
+            State::Finished { .. } => ServiceState::Finished,
+            State::BackingOff { .. } => ServiceState::BackingOff,
+            State::Ending { .. } => ServiceState::Stopping,
+            State::Stopped { .. } => ServiceState::Stopped,
+        }
+    }
+}
+
+/// The end of the child; never, if there is none.
+async fn ended(current: &mut Option<Current>) -> Option<ExitStatus> {
+    match current {
+        // An error means that the reaper is gone; the child is then lost sight of, and counts as ended.
+        Some(current) => (&mut current.exit).await.ok(),
+        None => std::future::pending().await,
+    }
+}
+
+/// The answer of the probe under way; never, if there is none.
+async fn answered(probe: &mut Option<JoinHandle<Result<(), super::probe::Error>>>) -> Result<(), String> {
+    let Some(handle) = probe else { return std::future::pending().await };
+    let answer = handle.await;
+    *probe = None;
+    match answer {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(chain(&error)),
+        Err(error) => Err(chain(&error)),
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Shows what a crashed child wrote last.
+async fn show_last_lines(current: Current, name: &'static str, shared: Shared) {
+    if let Some(output) = current.output {
+        // A descendant may keep the pipe open for ever.
+        drop(tokio::time::timeout(LAST_LINES_LIMIT, output).await);
+    }
+    let lines = current.tail.lock().unwrap_or_else(PoisonError::into_inner).take();
+    for line in lines {
+        shared.console.line(format!("  {name} | {line}"));
+    }
+}
+
+/// "exited with status 1", "killed by SIGSEGV".
+fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exited with status {code}"),
+        (None, Some(number)) => match Signal::try_from(number) {
+            Ok(signal) => format!("killed by {signal}"),
+            Err(_) => format!("killed by signal {number}"),
+        },
+        (None, None) => "ended".to_owned(),
+    }
+}
+
+/// A span as people read it: 85 ms, 1.2 s, 3 min.
+pub(crate) fn human(span: Duration) -> String {
+    match span.as_millis() {
+        millis @ 0..1_000 => format!("{millis} ms"),
+        1_000..120_000 => format!("{:.1} s", span.as_secs_f64()),
+        _ => format!("{} min", span.as_secs() / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_are_described_in_words() {
+        assert_eq!(describe(ExitStatus::from_raw(1 << 8)), "exited with status 1");
+        assert_eq!(describe(ExitStatus::from_raw(9)), "killed by SIGKILL");
+        assert_eq!(describe(ExitStatus::from_raw(40)), "killed by signal 40");
+    }
+
+    #[test]
+    fn spans_are_readable() {
+        let spans = [(85, "85 ms"), (1_234, "1.2 s"), (119_000, "119.0 s"), (180_000, "3 min")];
+        for (millis, text) in spans {
+            assert_eq!(human(Duration::from_millis(millis)), text);
+        }
+    }
+}

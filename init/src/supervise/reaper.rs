@@ -1,0 +1,74 @@
+//! Collecting ended children: ours, whose supervisors wait for them, and orphans, which nobody else collects.
+//!
+//! Everything runs on one thread, and a child is registered in the same breath as it is started: its end cannot
+//! be missed. It must never stop.
+
+use bloomery_sys::process::{self, Child, Spec};
+use std::collections::BTreeMap;
+use std::process::ExitStatus;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+/// Signals merge, and one could be lost to a bug: a look now and then costs nothing.
+const SAFETY_NET: Duration = Duration::from_secs(5);
+
+/// A started child and the promise of its end.
+#[derive(Debug)]
+pub struct Running {
+    /// Its id and its output.
+    pub child: Child,
+    /// Its exit status, once it has ended.
+    pub exit: oneshot::Receiver<ExitStatus>,
+}
+
+/// Starts children and collects them; cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Reaper {
+    waiting: Arc<Mutex<BTreeMap<u32, oneshot::Sender<ExitStatus>>>>,
+}
+
+impl Reaper {
+    /// Starts a child.
+    ///
+    /// # Errors
+    /// What `sys` says about it.
+    pub fn spawn(&self, spec: &Spec) -> Result<Running, process::Error> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let child = process::spawn(spec)?;
+        let (sender, exit) = oneshot::channel();
+        waiting.insert(child.pid, sender);
+        Ok(Running { child, exit })
+    }
+
+    /// Collects for ever.
+    pub async fn run(self) {
+        let mut signals = signal(SignalKind::child()).ok();
+        if signals.is_none() {
+            tracing::error!("no notice of ended children; looking for them every few seconds");
+        }
+        loop {
+            self.collect();
+            let notice = async {
+                match &mut signals {
+                    Some(signals) => drop(signals.recv().await),
+                    None => std::future::pending().await,
+                }
+            };
+            // Either way there is only one thing to do.
+            let _ = tokio::time::timeout(SAFETY_NET, notice).await;
+        }
+    }
+
+    fn collect(&self) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        for exited in process::reap() {
+            match waiting.remove(&exited.pid) {
+                // A supervisor that is gone does not care any more.
+                Some(supervisor) => drop(supervisor.send(exited.status)),
+                None => tracing::debug!(pid = exited.pid, status = %exited.status, "orphan reaped"),
+            }
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What is declared about one service. Data only; what is done with it is in `process.rs`.
+
+use super::probe::Probe;
+use super::state::{Kind, Policy};
+use bloomery_sys::process::{Capabilities, Identity, Output, Privileges, Spec};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Under emulation the apiserver needs half a minute, a damaged disk or a first start longer; then it hangs.
+const START_TIMEOUT: Duration = Duration::from_secs(300);
+/// A service that was ready and does not answer for so long does not come back by itself.
+const HANG_TIMEOUT: Duration = Duration::from_secs(120);
+/// etcd writes its log, the apiserver ends its watches: seconds, even under emulation.
+const STOP_GRACE: Duration = Duration::from_secs(10);
+
+/// An account of the image's /etc/passwd; the group has the same number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct User {
+    /// Name, for messages.
+    pub name: &'static str,
+    /// User and group id.
+    pub uid: u32,
+}
+
+/// One service, as DESIGN.md §1 declares it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// Its name: of its log, its run-time directory, its control group.
+    pub name: &'static str,
+    /// Absolute path.
+    pub program: PathBuf,
+    /// Arguments without the program's name.
+    pub args: Vec<String>,
+    /// The whole environment.
+    pub env: BTreeMap<&'static str, String>,
+    /// Who it runs as; none for the caller's own user (tests, user namespaces with one user).
+    pub user: Option<User>,
+    /// What it may do beyond its user's rights.
+    pub capabilities: Capabilities,
+    /// What has to be ready before it starts.
+    pub after: &'static [&'static str],
+    /// How it shows that it is ready.
+    pub probe: Probe,
+    /// Daemon or one-shot, and its times.
+    pub policy: Policy,
+    /// Raised to have it started again although nothing else has changed (new certificates).
+    pub generation: u64,
+}
+
+impl Service {
+    /// A daemon without dependencies and rights, which is ready when its port answers.
+    pub fn daemon(name: &'static str, program: PathBuf, probe: Probe) -> Self {
+        Self {
+            name,
+            program,
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            user: None,
+            capabilities: Capabilities::empty(),
+            after: &[],
+            probe,
+            policy: Policy {
+                kind: Kind::Daemon,
+                start_timeout: START_TIMEOUT,
+                hang_timeout: HANG_TIMEOUT,
+                stop_grace: STOP_GRACE,
+            },
+            generation: 0,
+        }
+    }
+
+    /// A program that is to end well once.
+    pub fn one_shot(name: &'static str, program: PathBuf) -> Self {
+        let mut service = Self::daemon(name, program, Probe::Exit);
+        service.policy.kind = Kind::OneShot;
+        service
+    }
+
+    /// How the child is started.
+    pub fn spec(&self, cgroup: Option<PathBuf>) -> Spec {
+        let mut spec = Spec::new(self.program.as_os_str()).args(self.args.iter());
+        for (name, value) in &self.env {
+            spec = spec.env(*name, value);
+        }
+        if let Some(user) = self.user {
+            spec.identity = Identity::User { uid: user.uid, gid: user.uid, groups: Vec::new() };
+            spec.privileges = Privileges::Only(self.capabilities);
+        }
+        spec.no_new_privs = true;
+        spec.new_session = true;
+        spec.cgroup = cgroup;
+        spec.output = Output::Pipe;
+        spec
+    }
+}
