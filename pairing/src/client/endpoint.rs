@@ -61,10 +61,13 @@ impl FromStr for Endpoint {
             return Self::new(text, APPLIANCE_PORT);
         }
         if let Some((host, port)) = text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-            let port = port.strip_prefix(':').map_or(Ok(APPLIANCE_PORT), parse_port)?;
-            return match host.parse::<Ipv6Addr>() {
-                Ok(_) => Self::new(host, port),
-                Err(_) => Err(EndpointError::Host { host: host.to_owned() }),
+            if host.parse::<Ipv6Addr>().is_err() {
+                return Err(EndpointError::Host { host: host.to_owned() });
+            }
+            return match port.strip_prefix(':') {
+                Some(port) => Self::new(host, parse_port(port)?),
+                None if port.is_empty() => Self::new(host, APPLIANCE_PORT),
+                None => Err(EndpointError::Port { port: port.to_owned() }),
             };
         }
         match text.rsplit_once(':') {

@@ -1,0 +1,95 @@
+//! The paths of both listeners; one file per path.
+
+mod metrics;
+mod pair;
+mod probes;
+mod refusal;
+mod reissue;
+mod status;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use axum::Router;
+use axum::routing::{get, post};
+use bloomery_pairing::wire;
+use tokio::sync::watch;
+
+use crate::connections::Connections;
+use crate::limit::WrongCodeLimit;
+use crate::metrics::Metrics;
+use crate::tls::ServerTls;
+use refusal::Refusal;
+
+/// The files that requests are answered from. They are read at each request: PID 1 may replace them.
+#[derive(Debug)]
+pub(crate) struct Files {
+    pub(crate) pairing_secret: PathBuf,
+    pub(crate) admin: PathBuf,
+    pub(crate) status: PathBuf,
+}
+
+/// What the handlers share.
+#[derive(Debug)]
+pub(crate) struct App {
+    files: Files,
+    api_server_port: u16,
+    tls: watch::Receiver<ServerTls>,
+    connections: Connections,
+    metrics: Arc<Metrics>,
+    limit: Mutex<WrongCodeLimit>,
+    /// Held while a secret is made and written, so that answers and file agree.
+    reissue: tokio::sync::Mutex<()>,
+}
+
+impl App {
+    pub(crate) fn new(
+        files: Files,
+        api_server_port: u16,
+        tls: watch::Receiver<ServerTls>,
+        connections: Connections,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let limit = Mutex::new(WrongCodeLimit::new(Instant::now()));
+        Self {
+            files,
+            api_server_port,
+            tls,
+            connections,
+            metrics,
+            limit,
+            reissue: tokio::sync::Mutex::default(),
+        }
+    }
+
+    fn limit(&self) -> MutexGuard<'_, WrongCodeLimit> {
+        // A panic between two statements can at worst cost somebody one attempt.
+        self.limit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the network sees.
+pub(crate) fn public(app: Arc<App>) -> Router {
+    Router::new()
+        .route(wire::PAIR_PATH, post(pair::handle))
+        .route(wire::REISSUE_PATH, post(reissue::handle))
+        .route(wire::STATUS_PATH, get(status::handle))
+        .route(wire::METRICS_PATH, get(metrics::for_admin))
+        .route(wire::HEALTHZ_PATH, get(probes::healthz))
+        .route(wire::READYZ_PATH, get(probes::readyz))
+        .fallback(|| async { Refusal::not_found() })
+        .method_not_allowed_fallback(|| async { Refusal::method_not_allowed() })
+        .with_state(app)
+}
+
+/// What PID 1 sees on loopback.
+pub(crate) fn health(app: Arc<App>) -> Router {
+    Router::new()
+        .route(wire::METRICS_PATH, get(metrics::for_loopback))
+        .route(wire::HEALTHZ_PATH, get(probes::healthz))
+        .route(wire::READYZ_PATH, get(probes::readyz))
+        .fallback(|| async { Refusal::not_found() })
+        .method_not_allowed_fallback(|| async { Refusal::method_not_allowed() })
+        .with_state(app)
+}

@@ -1,0 +1,40 @@
+//! The command line, which is all the configuration there is. PID 1 writes it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use bloomery_pairing::wire::API_SERVER_PORT;
+use clap::Parser;
+
+/// Serves pairing, status and health of the appliance over HTTPS.
+#[derive(Debug, Clone, Parser)]
+#[command(version, about)]
+pub struct Config {
+    /// Where the network reaches the server.
+    #[arg(long, default_value = "0.0.0.0:8443")]
+    pub listen: SocketAddr,
+    /// Certificate chain shown to clients (PEM); read again when it changes.
+    #[arg(long)]
+    pub tls_cert: PathBuf,
+    /// Private key of that certificate (PEM).
+    #[arg(long)]
+    pub tls_key: PathBuf,
+    /// Certificate authority of client certificates (PEM).
+    #[arg(long)]
+    pub client_ca: PathBuf,
+    /// File with the secret of the pairing code; written when the code is re-issued.
+    #[arg(long)]
+    pub pairing_secret: PathBuf,
+    /// JSON file with the admin identity that pairing hands out.
+    #[arg(long)]
+    pub admin: PathBuf,
+    /// PID 1's status file (JSON).
+    #[arg(long)]
+    pub status: PathBuf,
+    /// Where PID 1 asks for health, over plain HTTP.
+    #[arg(long, default_value = "127.0.0.1:9444")]
+    pub health_addr: SocketAddr,
+    /// Port of the Kubernetes API, as told to those who pair.
+    #[arg(long, default_value_t = API_SERVER_PORT)]
+    pub api_server_port: u16,
+}
