@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use futures::TryStreamExt as _;
-use ipnet::{IpNet, Ipv4Net};
+pub use ipnet::{IpNet, Ipv4Net};
 use rtnetlink::packet_route::address::AddressMessage;
 use rtnetlink::packet_route::route::{RouteMessage, RouteProtocol, RouteScope};
 use rtnetlink::{AddressMessageBuilder, Handle, LinkUnspec, RouteMessageBuilder};

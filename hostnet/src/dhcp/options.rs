@@ -152,7 +152,7 @@ mod tests {
         let read = options(&[
             6, 5, 1, 2, 3, 4, 5, 51, 3, 0, 0, 1, 12, 2, 0xff, 0xfe, 121, 5, 33, 1, 2, 3, 4, 15, 2, 0, 0,
         ]);
-        assert_eq!(read.addresses(6), []);
+        assert!(read.addresses(6).is_empty());
         assert_eq!(read.u32(51), None);
         assert_eq!(read.text(12), None);
         assert_eq!(read.text(15), None);

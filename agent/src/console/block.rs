@@ -1,0 +1,137 @@
+//! The block that says what this machine is, what was done and what comes next.
+//!
+//! It must never be wider than 80 columns where its words allow it: that is what a text console has.
+
+use std::fmt::Write as _;
+
+use bloomery_agent_api::{HardwareInformation, StorageType};
+
+use super::gigabytes;
+use crate::inventory::Inventory;
+use crate::register::Answer;
+
+const RULE: &str = "==============================================================================";
+const THIN: &str = "------------------------------------------------------------------------------";
+/// Disks and cards shown one by one; a storage server has a hundred.
+const MOST_LINES: usize = 12;
+
+/// The block for a registered machine.
+pub fn machine(endpoint: &str, inventory: &Inventory, answer: Answer) -> String {
+    let uuid = inventory.uuid().unwrap_or("none");
+    let mut text =
+        format!("\n{RULE}\n  Bloomery agent {:<24} plane  {endpoint}\n{THIN}\n", env!("CARGO_PKG_VERSION"));
+    let mut row = |name: &str, value: &str| {
+        let _ = writeln!(text, "  {name:<9} {value}");
+    };
+    row("machine", uuid);
+    hardware(&inventory.hardware, &mut row);
+    let addresses: Vec<String> = inventory.addresses.iter().map(ToString::to_string).collect();
+    row("addresses", &addresses.join(" "));
+    let _ = writeln!(text, "{THIN}");
+    next_steps(&mut text, uuid, answer);
+    let _ = writeln!(text, "{RULE}");
+    text
+}
+
+fn hardware(hardware: &HardwareInformation, row: &mut impl FnMut(&str, &str)) {
+    let HardwareInformation { system, compute, memory, storage, network } = hardware;
+    if let Some(system) = system {
+        row(
+            "system",
+            &joined(&[
+                &system.manufacturer,
+                &system.product_name,
+                &labelled("serial", &system.serial_number),
+            ]),
+        );
+    }
+    if let Some(compute) = compute {
+        let model = compute.processors.first().map_or("", |processor| processor.product_name.as_str());
+        row(
+            "cpus",
+            &joined(&[
+                &format!("{} x", compute.processor_count),
+                model,
+                &format!("{} cores, {} threads", compute.total_core_count, compute.total_thread_count),
+            ]),
+        );
+    }
+    if let Some(memory) = memory {
+        row("memory", &format!("{} MB in {} modules", memory.total_size, memory.module_count));
+    }
+    if let Some(storage) = storage {
+        rows(
+            "disks",
+            row,
+            storage.devices.iter().map(|disk| {
+                let kind = StorageType::try_from(disk.r#type).unwrap_or(StorageType::Unknown);
+                joined(&[
+                    &format!("{:<12}", disk.device_name),
+                    &format!("{:>10}", gigabytes(disk.size)),
+                    kind.as_str_name(),
+                    &disk.model,
+                    &labelled("serial", &disk.serial),
+                ])
+            }),
+        );
+    }
+    if let Some(network) = network {
+        rows(
+            "network",
+            row,
+            network
+                .interfaces
+                .iter()
+                .map(|card| joined(&[&format!("{:<8}", card.name), &card.mac, &card.addresses.join(" ")])),
+        );
+    }
+}
+
+/// One row for each, the name before the first; "none" if there is none.
+fn rows(name: &str, row: &mut impl FnMut(&str, &str), mut values: impl ExactSizeIterator<Item = String>) {
+    let beyond = values.len().saturating_sub(MOST_LINES);
+    let first = values.next().unwrap_or_else(|| "none".to_owned());
+    row(name, &first);
+    for value in values.take(MOST_LINES - 1) {
+        row("", &value);
+    }
+    if beyond > 0 {
+        row("", &format!("and {beyond} more"));
+    }
+}
+
+fn next_steps(text: &mut String, uuid: &str, answer: Answer) {
+    let _ = writeln!(text, "  done      registered; nothing was written to any disk of this machine");
+    if answer.wipe {
+        let _ = writeln!(
+            text,
+            "  asked     the plane has accepted this machine and asks to wipe its disks.\n  \
+             \u{20}         THIS AGENT DOES NOT WIPE DISKS. Nothing was and nothing will be written."
+        );
+    }
+    if answer.setup_bmc {
+        let _ = writeln!(
+            text,
+            "  asked     the plane asks to set up this machine's BMC; this agent does not do that."
+        );
+    }
+    if answer.wipe || answer.setup_bmc {
+        let _ = writeln!(text, "  next      look at it:  kubectl describe server {uuid}");
+    } else {
+        let _ = writeln!(
+            text,
+            "  next      accept it, if it was not yet:\n    kubectl patch server {uuid} \\\n      \
+             --type merge -p '{{\"spec\":{{\"accepted\":true}}}}'"
+        );
+    }
+}
+
+fn labelled(label: &str, value: &str) -> String {
+    if value.is_empty() { String::new() } else { format!("{label} {value}") }
+}
+
+/// What is not empty, separated by blanks.
+fn joined(parts: &[&str]) -> String {
+    let parts: Vec<&str> = parts.iter().copied().filter(|part| !part.trim().is_empty()).collect();
+    parts.join(" ").trim_end().to_owned()
+}

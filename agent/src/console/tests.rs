@@ -1,0 +1,1 @@
+//! Texts as a person sees them.

@@ -1,0 +1,1 @@
+//! Tables made by hand, and mutations of them.

@@ -1,0 +1,1 @@
+//! A sysfs made by hand.
