@@ -3,18 +3,19 @@
 //! The agent holds no state, so it ends at once. It must never end the run of a machine that it is not PID 1 of.
 
 use std::future::pending;
+use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use bloomery_sys::power::{Action, reboot};
 use bloomery_sys::power_button::PowerButton;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::sync::{oneshot, watch};
 
 /// Wait before the end is tried again, should the kernel refuse it.
 const RETRY: Duration = Duration::from_secs(5);
+/// New buttons and the end of the wait are noticed this late.
+const POLL_MILLISECONDS: u16 = 1000;
 
 /// Waits until somebody wants the machine to end. `devices` changes when input devices may have come.
 ///
@@ -59,38 +60,45 @@ async fn wait(signal: &mut Signal) {
     }
 }
 
-/// Waits for a press of any power button there is or will be.
-async fn button(mut devices: watch::Receiver<u64>) {
-    loop {
-        // Opened anew at each change: descriptors of buttons that stay are cheap, those of gone ones useless.
-        let mut presses: JoinSet<()> = PowerButton::open_all().into_iter().map(pressed).collect();
-        if presses.is_empty() {
-            presses.spawn(pending());
-        }
-        tokio::select! {
-            Some(_) = presses.join_next() => return,
-            changed = devices.changed() => {
-                if changed.is_err() {
-                    // No more events: what there is stays.
-                    let _ = presses.join_next().await;
-                    return;
-                }
-            }
-        }
+/// Waits for a press of any power button there is or will be. A thread of its own polls: the buttons are
+/// plain descriptors, and the async runtime takes those only through `unsafe`.
+async fn button(devices: watch::Receiver<u64>) {
+    let (pressed, press) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("power-button".to_owned());
+    if let Err(error) = thread.spawn(move || watch_buttons(devices, pressed)) {
+        tracing::warn!(%error, "power button not watched");
+    }
+    if press.await.is_err() {
+        pending::<()>().await;
     }
 }
 
-async fn pressed(button: PowerButton) {
-    let Ok(mut button) = AsyncFd::register_with_interest(button, Interest::READABLE) else {
-        return pending().await;
-    };
-    loop {
-        let Ok(mut ready) = button.readable_mut().await else { return pending().await };
-        match ready.get_inner_mut().pressed() {
-            Ok(true) => return,
-            Ok(false) => ready.clear_ready(),
-            // The device is gone; the next event opens those that are there.
-            Err(_) => return pending().await,
+/// Returns after a press, which it reports, or when nobody waits for one any more.
+fn watch_buttons(mut devices: watch::Receiver<u64>, pressed: oneshot::Sender<()>) {
+    let mut buttons = PowerButton::open_all();
+    while !pressed.is_closed() {
+        if devices.has_changed().unwrap_or(false) {
+            devices.mark_unchanged();
+            buttons = PowerButton::open_all();
+        }
+        let mut fds: Vec<PollFd<'_>> =
+            buttons.iter().map(|button| PollFd::new(button.as_fd(), PollFlags::POLLIN)).collect();
+        if let Err(error) = poll(&mut fds, PollTimeout::from(POLL_MILLISECONDS)) {
+            tracing::debug!(%error, "power button not polled");
+            std::thread::sleep(RETRY);
+        }
+        // A button that fails is gone; the next device event opens those that are there.
+        let mut presses = false;
+        buttons.retain_mut(|button| match button.pressed() {
+            Ok(press) => {
+                presses |= press;
+                true
+            }
+            Err(_gone) => false,
+        });
+        if presses {
+            let _ = pressed.send(());
+            return;
         }
     }
 }
