@@ -1,2 +1,16 @@
-//! Skeleton.
-fn main() {}
+//! Entry point of `mkimage`: parses the command line, runs it, prints the error chain.
+//! It must never hold build logic; that lives in the library half.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match mkimage::cli::Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mkimage: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
