@@ -43,7 +43,9 @@ impl Console {
             while let Ok(message) = receiver.recv() {
                 match message {
                     Message::Line(line) => write(&line),
-                    Message::Flush(done) => drop(done.try_send(())),
+                    Message::Flush(done) => {
+                        let _ = done.try_send(());
+                    }
                 }
             }
         };

@@ -5,6 +5,9 @@
 
 pub mod console;
 pub mod errors;
+pub mod files;
 pub mod layout;
+pub mod pki;
+pub mod services;
 pub mod status;
 pub mod supervise;

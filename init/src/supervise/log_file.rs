@@ -167,7 +167,7 @@ impl LogSink {
                     Message::Flush(done) => {
                         // Closes the files too: a partition with open files cannot be unmounted.
                         files.clear();
-                        drop(done.send(()));
+                        let _ = done.send(());
                     }
                 }
             }

@@ -1,0 +1,155 @@
+//! Small files that must be there whole or not at all, with an owner and a mode.
+
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown, fchown};
+use std::path::{Path, PathBuf};
+
+/// Only the owner.
+pub const PRIVATE: u32 = 0o600;
+/// Only the owner.
+pub const PRIVATE_DIR: u32 = 0o700;
+/// Everybody may look.
+pub const PUBLIC_DIR: u32 = 0o755;
+
+/// Why a file or directory is not as it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Writing.
+    #[error("failed to write {}", path.display())]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Reading.
+    #[error("failed to read {}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Making a directory, or giving it away.
+    #[error("failed to make the directory {}", path.display())]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// Whether the disk is full (or a quota used up).
+    pub fn is_no_space(&self) -> bool {
+        let (Self::Write { source, .. } | Self::Read { source, .. } | Self::Directory { source, .. }) = self;
+        matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+}
+
+/// Replaces a file: written aside, given away, synced, renamed. A power cut leaves the old one or the new one.
+///
+/// # Errors
+/// Any step's; the old file is then untouched.
+pub fn replace(path: &Path, content: &[u8], mode: u32, owner: Option<u32>) -> Result<(), Error> {
+    let aside = PathBuf::from(format!("{}.new", path.display()));
+    let write = || -> io::Result<()> {
+        match fs::remove_file(&aside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&aside)?;
+        if let Some(owner) = owner {
+            fchown(&file, Some(owner), Some(owner))?;
+        }
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&aside, path)?;
+        sync_parent(path)
+    };
+    write().map_err(|source| {
+        // The first error is the one that counts.
+        drop(fs::remove_file(&aside));
+        Error::Write { path: path.to_owned(), source }
+    })
+}
+
+/// Makes a directory (and those above it) if it is not there, and gives it this mode and owner in any case.
+///
+/// # Errors
+/// What the file system says.
+pub fn directory(path: &Path, mode: u32, owner: Option<u32>) -> Result<(), Error> {
+    let make = || -> io::Result<()> {
+        if let Some(parent) = path.parent() {
+            DirBuilder::new().recursive(true).mode(PUBLIC_DIR).create(parent)?;
+        }
+        match DirBuilder::new().mode(mode).create(path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        if let Some(owner) = owner {
+            chown(path, Some(owner), Some(owner))?;
+        }
+        fs::set_permissions(path, Permissions::from_mode(mode))
+    };
+    make().map_err(|source| Error::Directory { path: path.to_owned(), source })
+}
+
+/// Reads a file; none if it is not there.
+///
+/// # Errors
+/// What the file system says.
+pub fn read_if_there(path: &Path) -> Result<Option<String>, Error> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(Error::Read { path: path.to_owned(), source }),
+    }
+}
+
+/// Makes a rename survive a power cut.
+fn sync_parent(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) => fs::File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replaces_whole_files_privately() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca.key");
+        fs::write(dir.path().join("ca.key.new"), "left by a power cut").unwrap();
+        for text in ["one", "two"] {
+            replace(&path, text.as_bytes(), PRIVATE, None).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(!dir.path().join("ca.key.new").exists());
+    }
+
+    #[test]
+    fn corrects_the_mode_of_a_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b");
+        directory(&path, PUBLIC_DIR, None).unwrap();
+        directory(&path, PRIVATE_DIR, None).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_missing_file_is_none_and_a_wrong_one_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(read_if_there(&dir.path().join("x")).unwrap().is_none());
+        assert!(read_if_there(dir.path()).is_err());
+    }
+}

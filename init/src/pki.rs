@@ -1,0 +1,113 @@
+//! Certificates: two authorities and two keys that are made once, and everything else at every boot.
+//!
+//! What is on the state partition is never made anew while any of it is there: a new authority would lock every
+//! administrator and machine out. Damage is an error for a person to look at.
+
+pub mod authority;
+pub mod identities;
+pub mod kubeconfig;
+pub mod leaf;
+pub mod provision;
+
+use crate::files;
+use authority::Authority;
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData};
+use std::path::{Path, PathBuf};
+use time::OffsetDateTime;
+
+/// Why there are no certificates.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file.
+    #[error("failed to keep certificates")]
+    File(#[source] files::Error),
+    /// A key or a certificate could not be made.
+    #[error("failed to make {what}")]
+    Make {
+        /// What.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: rcgen::Error,
+    },
+    /// A file is there, and is not what it should be.
+    #[error("failed to understand {}: it is damaged", path.display())]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: rcgen::Error,
+    },
+    /// One half is missing.
+    #[error("failed to find {}, although {} is there", missing.display(), present.display())]
+    Half {
+        /// What is missing.
+        missing: PathBuf,
+        /// What is there.
+        present: PathBuf,
+    },
+    /// They do not belong together.
+    #[error("failed to use {}: it does not belong to its key", path.display())]
+    Mismatch {
+        /// The certificate.
+        path: PathBuf,
+    },
+}
+
+/// What is kept on the state partition.
+#[derive(Debug)]
+pub struct Pki {
+    /// Signs everything that speaks to the Kubernetes API, and its own certificate.
+    pub ca: Authority,
+    /// Signs etcd and its one client.
+    pub etcd_ca: Authority,
+    /// Signs service account tokens.
+    pub service_account: KeyPair,
+    /// The appliance's TLS key: its public half is in every pairing code.
+    pub appliance: KeyPair,
+}
+
+impl Pki {
+    /// Reads everything, and makes what has never been made.
+    ///
+    /// # Errors
+    /// When something is damaged or cannot be written.
+    pub fn open(directory: &Path, not_before: OffsetDateTime) -> Result<Self, Error> {
+        files::directory(directory, files::PRIVATE_DIR, None).map_err(Error::File)?;
+        let service_account = keep_key(&directory.join("sa.key"))?;
+        let public = service_account.public_key_pem();
+        files::replace(&directory.join("sa.pub"), public.as_bytes(), files::PRIVATE, None)
+            .map_err(Error::File)?;
+        Ok(Self {
+            ca: Authority::keep(directory, "ca", "bloomery", not_before)?,
+            etcd_ca: Authority::keep(directory, "etcd-ca", "bloomery-etcd", not_before)?,
+            service_account,
+            appliance: keep_key(&directory.join("appliance.key"))?,
+        })
+    }
+
+    /// The fingerprint in the pairing code.
+    pub fn appliance_fingerprint(&self) -> bloomery_pairing::Fingerprint {
+        bloomery_pairing::Fingerprint::of_public_key(&self.appliance.subject_public_key_info())
+    }
+}
+
+/// Reads a key, or makes it.
+fn keep_key(path: &Path) -> Result<KeyPair, Error> {
+    if let Some(text) = files::read_if_there(path).map_err(Error::File)? {
+        return KeyPair::from_pem(&text).map_err(|source| Error::Damaged { path: path.to_owned(), source });
+    }
+    let key = new_key()?;
+    files::replace(path, key.serialize_pem().as_bytes(), files::PRIVATE, None).map_err(Error::File)?;
+    Ok(key)
+}
+
+/// ECDSA on P-256: understood by everything that speaks TLS, and quick to make on small machines.
+fn new_key() -> Result<KeyPair, Error> {
+    KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|source| Error::Make { what: "a key", source })
+}
+
+#[cfg(test)]
+#[path = "pki/tests.rs"]
+mod tests;

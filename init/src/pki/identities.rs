@@ -1,0 +1,70 @@
+//! Who is who on the Kubernetes API: DESIGN.md §1, "Identities".
+
+use crate::services::users::{self, User};
+use time::Duration;
+
+/// Certificates are made at every boot and again at half their life, so this is no limit to a plane's run.
+pub const LIFETIME: Duration = Duration::days(365);
+/// What may do everything holds for a day only.
+pub const SHORT_LIFETIME: Duration = Duration::days(1);
+/// What pairing hands out stays on workstations: a year, like kubeadm's.
+pub const ADMIN_LIFETIME: Duration = Duration::days(365);
+
+/// The user that pairing hands out.
+pub const ADMIN: &str = "bloomery:admin";
+/// Its group; bound to cluster-admin, so that it can be revoked.
+pub const ADMIN_GROUP: &str = "bloomery:admins";
+
+/// A process with a kubeconfig.
+#[derive(Debug, Clone, Copy)]
+pub struct Client {
+    /// The service that gets it.
+    pub service: &'static str,
+    /// Kubernetes' user name.
+    pub user: &'static str,
+    /// Kubernetes' groups.
+    pub groups: &'static [&'static str],
+    /// The process's account.
+    pub account: User,
+    /// How long it holds.
+    pub lifetime: Duration,
+}
+
+/// All processes that speak to the Kubernetes API.
+pub const CLIENTS: [Client; 5] = [
+    Client {
+        service: "apply",
+        user: "bloomery:apply",
+        groups: &["system:masters"],
+        account: users::APPLY,
+        lifetime: SHORT_LIFETIME,
+    },
+    Client {
+        service: "kube-controller-manager",
+        user: "system:kube-controller-manager",
+        groups: &[],
+        account: users::KCM,
+        lifetime: LIFETIME,
+    },
+    Client {
+        service: "cluster-api",
+        user: "bloomery:cluster-api",
+        groups: &[],
+        account: users::CAPI,
+        lifetime: LIFETIME,
+    },
+    Client {
+        service: "controllers",
+        user: "bloomery:controllers",
+        groups: &[],
+        account: users::CONTROLLERS,
+        lifetime: LIFETIME,
+    },
+    Client {
+        service: "bootsvc",
+        user: "bloomery:bootsvc",
+        groups: &[],
+        account: users::BOOTSVC,
+        lifetime: LIFETIME,
+    },
+];

@@ -1,0 +1,152 @@
+//! Certificates on a disk that is cut off, damaged and used again.
+
+use super::identities::CLIENTS;
+use super::provision::{Names, Provisioner};
+use super::*;
+use crate::layout::Layout;
+use crate::services::users::Accounts;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use x509_parser::prelude::*;
+
+const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH.saturating_add(::time::Duration::days(21_000));
+
+fn provision(pki: &Pki, layout: &Layout, names: &Names) {
+    Provisioner { pki, layout, accounts: Accounts::Single, now: NOW }.everything(names).unwrap();
+}
+
+fn parsed(path: &Path) -> Vec<u8> {
+    x509_parser::pem::parse_x509_pem(&fs::read(path).unwrap()).unwrap().1.contents
+}
+
+#[test]
+fn what_is_made_once_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Pki::open(dir.path(), NOW).unwrap();
+    let second = Pki::open(dir.path(), NOW + ::time::Duration::days(900)).unwrap();
+    assert_eq!(first.ca.certificate(), second.ca.certificate());
+    assert_eq!(first.etcd_ca.certificate(), second.etcd_ca.certificate());
+    assert_ne!(first.ca.certificate(), first.etcd_ca.certificate());
+    assert_eq!(first.appliance_fingerprint().to_string(), second.appliance_fingerprint().to_string());
+    for file in ["ca.crt", "ca.key", "etcd-ca.crt", "etcd-ca.key", "sa.key", "sa.pub", "appliance.key"] {
+        let mode = fs::metadata(dir.path().join(file)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
+}
+
+#[test]
+fn a_power_cut_between_key_and_certificate_is_mended_with_the_same_key() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Pki::open(dir.path(), NOW).unwrap());
+    let key = fs::read(dir.path().join("ca.key")).unwrap();
+    fs::remove_file(dir.path().join("ca.crt")).unwrap();
+    drop(Pki::open(dir.path(), NOW).unwrap());
+    assert_eq!(fs::read(dir.path().join("ca.key")).unwrap(), key);
+}
+
+#[test]
+fn damage_is_told_and_never_overwritten() {
+    let whole = tempfile::tempdir().unwrap();
+    drop(Pki::open(whole.path(), NOW).unwrap());
+    let other = tempfile::tempdir().unwrap();
+    drop(Pki::open(other.path(), NOW).unwrap());
+    let cases: [(&str, Option<Vec<u8>>, &str); 5] = [
+        ("ca.key", None, "failed to find"),
+        ("ca.key", Some(Vec::new()), "damaged"),
+        ("ca.crt", Some(fs::read(other.path().join("ca.crt")).unwrap()), "does not belong to its key"),
+        ("sa.key", Some(b"rubbish".to_vec()), "damaged"),
+        ("appliance.key", Some(vec![b'-'; 4000]), "damaged"),
+    ];
+    for (file, content, expected) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        for entry in fs::read_dir(whole.path()).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();
+        }
+        let path = dir.path().join(file);
+        match &content {
+            Some(content) => fs::write(&path, content).unwrap(),
+            None => fs::remove_file(&path).unwrap(),
+        }
+        let error = Pki::open(dir.path(), NOW).unwrap_err();
+        assert!(error.to_string().contains(expected), "{file}: {error}");
+        assert_eq!(fs::read(&path).ok(), content, "{file} was touched");
+    }
+}
+
+#[test]
+fn serving_certificates_follow_the_addresses() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = Layout::under(dir.path());
+    let pki = Pki::open(&layout.pki(), NOW).unwrap();
+    let mut names =
+        Names { hostname: "forge".into(), endpoint: Some("plane.example.org".into()), addresses: vec![] };
+    provision(&pki, &layout, &names);
+    names.addresses = vec!["192.0.2.7".parse().unwrap(), "2001:db8::7".parse().unwrap()];
+    Provisioner { pki: &pki, layout: &layout, accounts: Accounts::Single, now: NOW }.serving(&names).unwrap();
+    for service in ["kube-apiserver", "appliance"] {
+        let der = parsed(&layout.service_file(service, "tls.crt"));
+        let (_, certificate) = X509Certificate::from_der(&der).unwrap();
+        let sans = certificate.subject_alternative_name().unwrap().unwrap().value.general_names.clone();
+        let sans: Vec<String> = sans.iter().map(ToString::to_string).collect();
+        for name in ["DNSName(localhost)", "DNSName(forge)", "DNSName(plane.example.org)"] {
+            assert!(sans.iter().any(|san| san == name), "{service}: {name} not in {sans:?}");
+        }
+        assert!(sans.contains(&"IPAddress(c0:00:02:07)".to_owned()), "{sans:?}");
+        assert_eq!(sans.iter().filter(|san| san.starts_with("IPAddress(20:01:0d:b8")).count(), 1);
+        assert_eq!(sans.contains(&"DNSName(kubernetes.default.svc)".to_owned()), service == "kube-apiserver");
+        let key =
+            KeyPair::from_pem(&fs::read_to_string(layout.service_file(service, "tls.key")).unwrap()).unwrap();
+        assert_eq!(certificate.public_key().raw, key.subject_public_key_info());
+    }
+    let der = parsed(&layout.service_file("appliance", "tls.crt"));
+    let (_, certificate) = X509Certificate::from_der(&der).unwrap();
+    let fingerprint = bloomery_pairing::Fingerprint::of_public_key(certificate.public_key().raw);
+    assert_eq!(fingerprint.to_string(), pki.appliance_fingerprint().to_string());
+}
+
+#[test]
+fn every_client_has_its_own_name_and_only_apply_is_a_master_for_a_day() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = Layout::under(dir.path());
+    let pki = Pki::open(&layout.pki(), NOW).unwrap();
+    provision(&pki, &layout, &Names { hostname: "forge".into(), ..Names::default() });
+    for client in CLIENTS {
+        let path = layout.service_file(client.service, "kubeconfig");
+        let config: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        use base64::Engine;
+        let data = config["users"][0]["user"]["client-certificate-data"].as_str().unwrap();
+        let pem = base64::engine::general_purpose::STANDARD.decode(data).unwrap();
+        let der = x509_parser::pem::parse_x509_pem(&pem).unwrap().1.contents;
+        let (_, certificate) = X509Certificate::from_der(&der).unwrap();
+        let name = certificate.subject().iter_common_name().next().unwrap().as_str().unwrap().to_owned();
+        let groups: Vec<_> = certificate
+            .subject()
+            .iter_organization()
+            .map(|group| group.as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(name, client.user);
+        assert_eq!(groups, client.groups);
+        let days = (certificate.validity().not_after.timestamp() - NOW.unix_timestamp()) / 86_400;
+        assert_eq!(
+            (days == 1, groups == ["system:masters"]),
+            (name == "bloomery:apply", name == "bloomery:apply")
+        );
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}
+
+#[test]
+fn etcd_and_the_api_trust_different_authorities() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = Layout::under(dir.path());
+    let pki = Pki::open(&layout.pki(), NOW).unwrap();
+    provision(&pki, &layout, &Names { hostname: "forge".into(), ..Names::default() });
+    let issuer = |service: &str, file: &str| {
+        let der = parsed(&layout.service_file(service, file));
+        X509Certificate::from_der(&der).unwrap().1.issuer().to_string()
+    };
+    assert_eq!(issuer("etcd", "tls.crt"), "CN=bloomery-etcd");
+    assert_eq!(issuer("kube-apiserver", "etcd.crt"), "CN=bloomery-etcd");
+    assert_eq!(issuer("kube-apiserver", "tls.crt"), "CN=bloomery");
+}

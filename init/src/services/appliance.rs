@@ -1,0 +1,22 @@
+//! `appliance`: pairing, health and status for people. It needs nothing of the control plane.
+
+use super::{Inputs, users};
+use crate::layout::{APPLIANCE_HEALTH_PORT, APPLIANCE_PORT};
+use crate::supervise::probe::Probe;
+use crate::supervise::service::Service;
+
+pub(super) fn service(inputs: &Inputs) -> Service {
+    let probe = Probe::Http { port: APPLIANCE_HEALTH_PORT, path: "/readyz" };
+    let mut service = Service::daemon("appliance", inputs.layout.program("appliance"), probe);
+    service.user = inputs.accounts.user(users::APPLIANCE);
+    service.args = vec![
+        format!("--listen=0.0.0.0:{APPLIANCE_PORT}"),
+        format!("--tls-cert={}", inputs.file("appliance", "tls.crt")),
+        format!("--tls-key={}", inputs.file("appliance", "tls.key")),
+        format!("--pairing-secret={}", inputs.layout.pairing_secret().display()),
+        format!("--admin={}", inputs.file("appliance", "admin.json")),
+        format!("--status={}", inputs.layout.status().display()),
+        format!("--health-addr=127.0.0.1:{APPLIANCE_HEALTH_PORT}"),
+    ];
+    service
+}

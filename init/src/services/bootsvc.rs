@@ -1,0 +1,35 @@
+//! `bootsvc`: proxy DHCP, TFTP, HTTP and the agent's API. The only child with rights beyond its user's.
+
+use super::{Inputs, users};
+use crate::layout::BOOTSVC_HEALTH_PORT;
+use crate::supervise::probe::Probe;
+use crate::supervise::service::Service;
+use bloomery_sys::process::Capabilities;
+
+pub(super) fn service(inputs: &Inputs) -> Service {
+    let probe = Probe::Http { port: BOOTSVC_HEALTH_PORT, path: "/readyz" };
+    let mut service = Service::daemon("bootsvc", inputs.layout.program("bootsvc"), probe);
+    service.user = inputs.accounts.user(users::BOOTSVC);
+    // Ports 67 and 69; answers to machines that have no address yet.
+    service.capabilities = Capabilities::NET_BIND_SERVICE | Capabilities::NET_RAW;
+    service.generation = inputs.generation;
+    service.after = &["apply"];
+    let sidero = &inputs.config.sidero;
+    service.args = vec![
+        format!("--kubeconfig={}", inputs.file("bootsvc", "kubeconfig")),
+        format!("--share-dir={}", inputs.layout.share.display()),
+        format!("--env-dir={}", inputs.layout.env().display()),
+        format!("--health-addr=127.0.0.1:{BOOTSVC_HEALTH_PORT}"),
+        format!("--api-endpoint={}", inputs.api_endpoint()),
+        format!("--api-port={}", sidero.api_port),
+        format!("--http-port={}", sidero.http_port),
+        format!("--extra-agent-kernel-args={}", sidero.extra_agent_kernel_args),
+        format!("--boot-from-disk-method={}", sidero.boot_from_disk_method.as_str()),
+        format!("--auto-accept-servers={}", sidero.auto_accept_servers),
+        format!("--insecure-wipe={}", sidero.insecure_wipe),
+        format!("--auto-bmc-setup={}", sidero.auto_bmc_setup),
+        format!("--server-reboot-timeout={}", sidero.server_reboot_timeout),
+        format!("--disable-dhcp-proxy={}", sidero.disable_dhcp_proxy),
+    ];
+    service
+}

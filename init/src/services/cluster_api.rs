@@ -1,0 +1,30 @@
+//! Cluster API's core manager: a plain process, its webhooks on loopback.
+
+use super::{Inputs, users};
+use crate::layout::{CLUSTER_API_HEALTH_PORT, CLUSTER_API_WEBHOOK_PORT};
+use crate::supervise::probe::Probe;
+use crate::supervise::service::Service;
+
+/// notes/image.md §7, D.
+const GOGC: &str = "50";
+
+pub(super) fn service(inputs: &Inputs) -> Service {
+    const NAME: &str = "cluster-api";
+    let probe = Probe::Http { port: CLUSTER_API_HEALTH_PORT, path: "/readyz" };
+    let mut service = Service::daemon(NAME, inputs.layout.program(NAME), probe);
+    service.user = inputs.accounts.user(users::CAPI);
+    service.generation = inputs.generation;
+    service.after = &["apply"];
+    service.env.insert("GOGC", GOGC.to_owned());
+    service.args = vec![
+        format!("--kubeconfig={}", inputs.file(NAME, "kubeconfig")),
+        "--leader-elect=false".to_owned(),
+        "--webhook-host=127.0.0.1".to_owned(),
+        format!("--webhook-port={CLUSTER_API_WEBHOOK_PORT}"),
+        format!("--webhook-cert-dir={}", inputs.layout.service(NAME).display()),
+        format!("--health-addr=127.0.0.1:{CLUSTER_API_HEALTH_PORT}"),
+        // 0 is "none": metrics are not in the port table.
+        "--diagnostics-address=0".to_owned(),
+    ];
+    service
+}

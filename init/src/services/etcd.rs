@@ -1,0 +1,57 @@
+//! etcd: the plane's only database. One member, mutual TLS on loopback, plain HTTP for health alone.
+
+use super::{Inputs, users};
+use crate::layout::{ETCD_CLIENT_PORT, ETCD_HEALTH_PORT, ETCD_PEER_PORT};
+use crate::supervise::probe::Probe;
+use crate::supervise::service::Service;
+
+/// The heap's growth before a collection: half of Go's default saves 5 MiB here (notes/image.md §7, D).
+const GOGC: &str = "50";
+/// A brake for load, not for rest: etcd rests at 40 MiB of heap (§7, G).
+const GOMEMLIMIT: &str = "64MiB";
+/// 1 GiB: far beyond what a plane of 10,000 machines stores, and small enough for the state partition.
+const QUOTA_BACKEND_BYTES: u32 = 1 << 30;
+/// Entries kept in memory between snapshots.
+const SNAPSHOT_COUNT: u32 = 2000;
+/// History that no client of ours reads.
+const COMPACTION_RETENTION: &str = "5m";
+/// Its files are 64 MB each.
+const MAX_WALS: u32 = 2;
+
+pub(super) fn service(inputs: &Inputs) -> Service {
+    let probe = Probe::Http { port: ETCD_HEALTH_PORT, path: "/readyz" };
+    let mut service = Service::daemon("etcd", inputs.layout.program("etcd"), probe);
+    service.user = inputs.accounts.user(users::ETCD);
+    service.generation = inputs.generation;
+    service.env =
+        [("GOGC", GOGC), ("GOMEMLIMIT", GOMEMLIMIT)].map(|(name, value)| (name, value.to_owned())).into();
+    let (certificate, key, ca) =
+        (inputs.file("etcd", "tls.crt"), inputs.file("etcd", "tls.key"), inputs.file("etcd", "ca.crt"));
+    let client_url = format!("https://127.0.0.1:{ETCD_CLIENT_PORT}");
+    let peer_url = format!("https://127.0.0.1:{ETCD_PEER_PORT}");
+    service.args = vec![
+        "--name=bloomery".to_owned(),
+        format!("--data-dir={}", inputs.layout.etcd_data().display()),
+        format!("--listen-client-urls={client_url}"),
+        format!("--advertise-client-urls={client_url}"),
+        format!("--listen-peer-urls={peer_url}"),
+        format!("--initial-advertise-peer-urls={peer_url}"),
+        format!("--initial-cluster=bloomery={peer_url}"),
+        format!("--listen-metrics-urls=http://127.0.0.1:{ETCD_HEALTH_PORT}"),
+        format!("--cert-file={certificate}"),
+        format!("--key-file={key}"),
+        format!("--trusted-ca-file={ca}"),
+        "--client-cert-auth=true".to_owned(),
+        format!("--peer-cert-file={certificate}"),
+        format!("--peer-key-file={key}"),
+        format!("--peer-trusted-ca-file={ca}"),
+        "--peer-client-cert-auth=true".to_owned(),
+        "--enable-grpc-gateway=false".to_owned(),
+        format!("--quota-backend-bytes={QUOTA_BACKEND_BYTES}"),
+        format!("--snapshot-count={SNAPSHOT_COUNT}"),
+        "--auto-compaction-mode=periodic".to_owned(),
+        format!("--auto-compaction-retention={COMPACTION_RETENTION}"),
+        format!("--max-wals={MAX_WALS}"),
+    ];
+    service
+}

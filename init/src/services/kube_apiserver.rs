@@ -1,0 +1,90 @@
+//! kube-apiserver: the plane's API, the only thing of the control plane that the network sees.
+//!
+//! Memory flags are configuration G of notes/image.md §7. API groups are switched on one by one; without
+//! `networking.k8s.io` it exits after a minute, without `discovery.k8s.io` it is not ready for 80 s.
+
+use super::{Inputs, users};
+use crate::layout::{ETCD_CLIENT_PORT, KUBERNETES_API_PORT};
+use crate::supervise::probe::Probe;
+use crate::supervise::service::Service;
+
+/// §7, D: saves 65 to 80 MiB.
+const GOGC: &str = "50";
+/// §7, G. Not lower: at 160 MiB the live heap does not fit, and it spends all its time collecting (E).
+const GOMEMLIMIT: &str = "220MiB";
+/// Kubernetes' default service network; nothing is routed there, but the API server insists on one.
+const SERVICE_NETWORK: &str = "10.96.0.0/12";
+/// Issuer of service account tokens; no one outside of the plane checks them.
+const SERVICE_ACCOUNT_ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+/// What Cluster API, clusterctl and kubectl use; everything else stays off.
+const API_GROUPS: [&str; 14] = [
+    "api/all=false",
+    "v1=true",
+    "admissionregistration.k8s.io/v1=true",
+    "apiextensions.k8s.io/v1=true",
+    "apiregistration.k8s.io/v1=true",
+    "apps/v1=true",
+    "authentication.k8s.io/v1=true",
+    "authorization.k8s.io/v1=true",
+    "certificates.k8s.io/v1=true",
+    "coordination.k8s.io/v1=true",
+    "discovery.k8s.io/v1=true",
+    "events.k8s.io/v1=true",
+    "networking.k8s.io/v1=true",
+    "rbac.authorization.k8s.io/v1=true",
+];
+/// They watch kinds that are switched off, or guard nodes, pods and storage, which a plane has not.
+const DISABLED_ADMISSION: [&str; 11] = [
+    "DefaultIngressClass",
+    "DefaultStorageClass",
+    "DefaultTolerationSeconds",
+    "LimitRanger",
+    "MutatingAdmissionPolicy",
+    "PersistentVolumeClaimResize",
+    "PodSecurity",
+    "Priority",
+    "ResourceQuota",
+    "RuntimeClass",
+    "ValidatingAdmissionPolicy",
+];
+
+pub(super) fn service(inputs: &Inputs) -> Service {
+    let file = |name: &str| inputs.file("kube-apiserver", name);
+    let probe = Probe::Https { port: KUBERNETES_API_PORT, path: "/readyz", ca: file("ca.crt").into() };
+    let mut service = Service::daemon("kube-apiserver", inputs.layout.program("kube-apiserver"), probe);
+    service.user = inputs.accounts.user(users::APISERVER);
+    service.generation = inputs.generation;
+    service.after = &["etcd"];
+    service.env =
+        [("GOGC", GOGC), ("GOMEMLIMIT", GOMEMLIMIT)].map(|(name, value)| (name, value.to_owned())).into();
+    service.args = vec![
+        "--bind-address=0.0.0.0".to_owned(),
+        format!("--secure-port={KUBERNETES_API_PORT}"),
+        // Nobody is told of this address (no endpoint reconciler); without it, one is looked for and may not be there.
+        "--advertise-address=127.0.0.1".to_owned(),
+        "--endpoint-reconciler-type=none".to_owned(),
+        format!("--service-cluster-ip-range={SERVICE_NETWORK}"),
+        format!("--tls-cert-file={}", file("tls.crt")),
+        format!("--tls-private-key-file={}", file("tls.key")),
+        format!("--client-ca-file={}", file("ca.crt")),
+        format!("--authentication-config={}", file("authentication.yaml")),
+        "--authorization-mode=RBAC".to_owned(),
+        format!("--etcd-servers=https://127.0.0.1:{ETCD_CLIENT_PORT}"),
+        format!("--etcd-cafile={}", file("etcd-ca.crt")),
+        format!("--etcd-certfile={}", file("etcd.crt")),
+        format!("--etcd-keyfile={}", file("etcd.key")),
+        format!("--service-account-issuer={SERVICE_ACCOUNT_ISSUER}"),
+        format!("--service-account-key-file={}", file("sa.pub")),
+        format!("--service-account-signing-key-file={}", file("sa.key")),
+        "--allow-privileged=false".to_owned(),
+        format!("--runtime-config={}", API_GROUPS.join(",")),
+        format!("--disable-admission-plugins={}", DISABLED_ADMISSION.join(",")),
+        "--watch-cache=false".to_owned(),
+        "--enable-priority-and-fairness=false".to_owned(),
+        "--max-requests-inflight=60".to_owned(),
+        "--max-mutating-requests-inflight=30".to_owned(),
+        "--event-ttl=15m".to_owned(),
+        "--profiling=false".to_owned(),
+    ];
+    service
+}

@@ -1,0 +1,92 @@
+//! The declarations as they are started, under snapshot.
+
+use super::*;
+use crate::supervise::graph;
+use std::fmt::Write as _;
+
+fn inputs<'a>(layout: &'a Layout, config: &'a Config, address: Option<IpAddr>) -> Inputs<'a> {
+    Inputs { layout, accounts: Accounts::Separate, config, address, generation: 0 }
+}
+
+/// One service as a person would read it.
+fn show(service: &Service) -> String {
+    let mut text = String::new();
+    let user = service.user.map_or_else(|| "-".to_owned(), |user| format!("{} ({})", user.name, user.uid));
+    writeln!(text, "user: {user}, capabilities: {:?}", service.capabilities).unwrap();
+    writeln!(text, "after: {:?}", service.after).unwrap();
+    writeln!(text, "ready: {:?}", service.probe).unwrap();
+    writeln!(text, "kind: {:?}", service.policy.kind).unwrap();
+    for (name, value) in &service.env {
+        writeln!(text, "env: {name}={value}").unwrap();
+    }
+    writeln!(text, "{}", service.program.display()).unwrap();
+    for argument in &service.args {
+        writeln!(text, "  {argument}").unwrap();
+    }
+    text
+}
+
+#[test]
+fn every_child_is_started_exactly_so() {
+    let (layout, config) = (Layout::system(), Config::default());
+    for service in all(&inputs(&layout, &config, Some("192.0.2.7".parse().unwrap()))) {
+        insta::assert_snapshot!(service.name, show(&service));
+    }
+}
+
+#[test]
+fn the_declarations_can_be_ordered() {
+    let (layout, config) = (Layout::system(), Config::default());
+    let services = all(&inputs(&layout, &config, None));
+    let declared: Vec<_> = services.iter().map(|service| (service.name, service.after)).collect();
+    insta::assert_yaml_snapshot!("order", graph::order(&declared).unwrap());
+}
+
+#[test]
+fn no_two_services_share_a_user_and_none_is_root() {
+    let (layout, config) = (Layout::system(), Config::default());
+    let mut uids: Vec<u32> = all(&inputs(&layout, &config, None))
+        .iter()
+        .map(|service| service.user.expect("a user of its own").uid)
+        .collect();
+    assert!(uids.iter().all(|uid| *uid > 100));
+    uids.sort_unstable();
+    uids.dedup();
+    assert_eq!(uids.len(), 8);
+}
+
+#[test]
+fn sidero_options_reach_the_boot_services() {
+    let layout = Layout::system();
+    let config = Config::parse(
+        "advertisedEndpoint: plane.example.org\nsidero: {autoAcceptServers: true, bootFromDiskMethod: http-404, \
+         extraAgentKernelArgs: a=b c, disableDhcpProxy: true, httpPort: 9000}\n",
+    )
+    .unwrap();
+    let services = all(&inputs(&layout, &config, Some("192.0.2.7".parse().unwrap())));
+    let bootsvc = services.iter().find(|service| service.name == "bootsvc").unwrap();
+    for argument in [
+        "--api-endpoint=plane.example.org",
+        "--http-port=9000",
+        "--extra-agent-kernel-args=a=b c",
+        "--boot-from-disk-method=http-404",
+        "--auto-accept-servers=true",
+        "--disable-dhcp-proxy=true",
+    ] {
+        assert!(bootsvc.args.iter().any(|given| given == argument), "{argument}: {:?}", bootsvc.args);
+    }
+}
+
+#[test]
+fn only_services_that_tell_machines_the_address_change_with_it() {
+    let (layout, config) = (Layout::system(), Config::default());
+    let before = all(&inputs(&layout, &config, None));
+    let after = all(&inputs(&layout, &config, Some("192.0.2.7".parse().unwrap())));
+    let changed: Vec<_> = before
+        .iter()
+        .zip(&after)
+        .filter(|(before, after)| before != after)
+        .map(|(_, after)| after.name)
+        .collect();
+    assert_eq!(changed, ["bootsvc"]);
+}
