@@ -1,0 +1,128 @@
+//! `controllers apply`: brings a directory of manifests into the API server, once.
+//!
+//! Phases: CRDs (and wait until they are established), namespaces, everything else; inside a phase objects
+//! go concurrently. Server-side apply makes a repeat a no-op that leaves other managers' fields alone.
+//! Never skips an object silently: each that fails is named with its file and document.
+
+pub mod manifests;
+mod server_side;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use futures::StreamExt;
+use tokio::time::Instant;
+use tracing::{error, info};
+
+use crate::api_client;
+use crate::cli::ApplyOptions;
+use crate::error_chain::ErrorChain;
+use manifests::{Manifest, Phase};
+use server_side::Applier;
+
+/// Objects under way at once: enough to hide round trips, few enough not to starve a starting API server.
+const CONCURRENCY: usize = 8;
+
+/// Why not everything was applied.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The CA file cannot be read.
+    #[error("failed to read CA {}", path.display())]
+    Ca {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The manifests cannot be read.
+    #[error("failed to read manifests")]
+    Manifests(#[source] manifests::Error),
+    /// There is no connection to the API server.
+    #[error("failed to connect")]
+    Client(#[source] api_client::Error),
+    /// The API server did not answer in time.
+    #[error("failed to reach the API server within {} s", limit.as_secs())]
+    Unreachable {
+        /// The time allowed.
+        limit: Duration,
+    },
+    /// Some objects were refused or did not become ready.
+    #[error("failed to apply {failed} of {total} objects; first {first}")]
+    Objects {
+        /// How many.
+        failed: usize,
+        /// Of how many.
+        total: usize,
+        /// The first one and where it stands.
+        first: String,
+        /// The cause for the first one.
+        #[source]
+        source: Box<server_side::Error>,
+    },
+}
+
+/// Applies everything or says what failed.
+pub async fn run(options: &ApplyOptions) -> Result<(), Error> {
+    let started = Instant::now();
+    let deadline = started + options.timeout;
+    let ca = std::fs::read(&options.ca).map_err(|source| Error::Ca { path: options.ca.clone(), source })?;
+    let manifests = manifests::read(&options.manifests, &STANDARD.encode(ca)).map_err(Error::Manifests)?;
+    let client = api_client::from_kubeconfig(&options.kubeconfig).await.map_err(Error::Client)?;
+    tokio::time::timeout_at(deadline, api_client::wait_for_api(&client))
+        .await
+        .map_err(|_| Error::Unreachable { limit: options.timeout })?;
+    let applier = Applier::new(client, deadline);
+    let total = manifests.len();
+    let mut failures = Vec::new();
+    for phase in Phase::ORDER {
+        let batch: Vec<&Manifest> = manifests.iter().filter(|manifest| manifest.phase() == phase).collect();
+        let phase_started = Instant::now();
+        let failed = apply_batch(&applier, &batch).await;
+        info!(
+            phase = phase.as_str(),
+            objects = batch.len(),
+            failed = failed.len(),
+            millis = u64::try_from(phase_started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "phase applied"
+        );
+        failures.extend(failed);
+    }
+    conclude(failures, total, started)
+}
+
+/// Applies a phase's objects concurrently; returns the failures in the order of the manifests.
+async fn apply_batch<'m>(
+    applier: &Applier,
+    batch: &[&'m Manifest],
+) -> Vec<(&'m Manifest, server_side::Error)> {
+    futures::stream::iter(batch.iter().copied())
+        .map(async |manifest| (manifest, applier.apply(manifest).await))
+        .buffered(CONCURRENCY)
+        .filter_map(async |(manifest, result)| result.err().map(|error| (manifest, error)))
+        .collect()
+        .await
+}
+
+fn conclude(
+    failures: Vec<(&Manifest, server_side::Error)>,
+    total: usize,
+    started: Instant,
+) -> Result<(), Error> {
+    for (manifest, failure) in &failures {
+        error!(object = %manifest, error = %ErrorChain(failure), "object not applied");
+    }
+    let failed = failures.len();
+    match failures.into_iter().next() {
+        None => {
+            let millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+            info!(objects = total, millis, "manifests applied");
+            Ok(())
+        }
+        Some((manifest, source)) => {
+            Err(Error::Objects { failed, total, first: manifest.to_string(), source: Box::new(source) })
+        }
+    }
+}

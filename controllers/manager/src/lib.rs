@@ -1,0 +1,22 @@
+//! The library half of `controllers`: everything but the entry.
+//!
+//! Duty: bring manifests into an API server (`apply`), and keep Servers, ServerClasses and Environments as
+//! they should be (`run`), with the webhook that converts between their versions.
+//! Never decides anything about a machine by itself: the decisions are in `bloomery_api::decision`.
+
+// Kubernetes' kinds stand in comments as they do in manifests.
+#![allow(clippy::doc_markdown)]
+
+pub mod api_client;
+pub mod apply;
+pub mod cli;
+pub mod environment;
+pub mod error_chain;
+pub mod health;
+pub mod keep;
+pub mod metrics;
+pub mod reconcile;
+pub mod run;
+pub mod server;
+pub mod server_class;
+pub mod webhook;

@@ -1,0 +1,102 @@
+//! Metrics of the reconciles, in the Prometheus text format.
+//!
+//! Never labelled by object: the number of series must not grow with the number of machines.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+/// Labels of an outcome.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    /// Kind reconciled.
+    kind: &'static str,
+    /// `success`, or the category of the error.
+    result: &'static str,
+}
+
+/// Labels of a duration.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kind {
+    /// Kind reconciled.
+    kind: &'static str,
+}
+
+/// All metrics of this process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    outcomes: Family<Outcome, Counter>,
+    durations: Family<Kind, Histogram>,
+    conversions: Family<Conversion, Counter>,
+}
+
+/// Labels of a conversion.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Conversion {
+    /// `success` or `failure`.
+    result: &'static str,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        // 1 ms to 4 s: from a no-op to a slow API server.
+        let histogram = || Histogram::new(exponential_buckets(0.001, 2.0, 13));
+        let outcomes = Family::default();
+        let durations = Family::new_with_constructor(histogram as fn() -> Histogram);
+        let conversions = Family::default();
+        let mut registry = Registry::with_prefix("controllers");
+        registry.register("reconciles", "Reconciles by kind and result", outcomes.clone());
+        registry.register_with_unit(
+            "reconcile_duration",
+            "Duration of reconciles",
+            Unit::Seconds,
+            durations.clone(),
+        );
+        registry.register("conversions", "Conversion reviews by result", conversions.clone());
+        Self { registry, outcomes, durations, conversions }
+    }
+}
+
+impl Metrics {
+    /// Counts one reconcile; `result` is `success` or an error's category.
+    pub fn reconciled(&self, kind: &'static str, result: &'static str, took: Duration) {
+        self.outcomes.get_or_create(&Outcome { kind, result }).inc();
+        self.durations.get_or_create(&Kind { kind }).observe(took.as_secs_f64());
+    }
+
+    /// Counts one conversion review.
+    pub fn converted(&self, success: bool) {
+        let result = if success { "success" } else { "failure" };
+        self.conversions.get_or_create(&Conversion { result }).inc();
+    }
+
+    /// The text to serve.
+    pub fn render(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcomes_are_counted_by_kind_and_result() {
+        let metrics = Metrics::default();
+        metrics.reconciled("Server", "success", Duration::from_millis(3));
+        metrics.reconciled("Server", "conflict", Duration::from_millis(3));
+        metrics.reconciled("Server", "success", Duration::from_millis(3));
+        metrics.converted(true);
+        let text = metrics.render().unwrap();
+        assert!(text.contains(r#"controllers_reconciles_total{kind="Server",result="success"} 2"#), "{text}");
+        assert!(text.contains(r#"controllers_reconcile_duration_seconds_count{kind="Server"} 3"#), "{text}");
+        assert!(text.contains(r#"controllers_conversions_total{result="success"} 1"#), "{text}");
+    }
+}

@@ -1,0 +1,192 @@
+//! What all reconcilers share: their error, its retry, events and metrics.
+//!
+//! Never knows a kind: that is in the kind's own folder.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Client;
+use kube::runtime::controller::Action;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use crate::error_chain::ErrorChain;
+use crate::metrics::Metrics;
+
+/// Name under which events are recorded; clients filter by it.
+const COMPONENT: &str = "sidero-controller-manager";
+/// Every object is looked at again after this time, whatever happened in between.
+pub const RESYNC: Duration = Duration::from_mins(5);
+/// First delay after a failure.
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+/// Longest delay after failures: upstream's default requeue.
+const LONGEST_RETRY: Duration = Duration::from_secs(20);
+/// Somebody else wrote the object in between: read it again at once.
+const CONFLICT_RETRY: Duration = Duration::from_millis(50);
+
+/// Why a reconcile did not finish.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server refused or was not there.
+    #[error("failed to {operation} {object}")]
+    Api {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// Kind and name.
+        object: String,
+        /// The cause.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// The object is not what its kind should be; a change of the object is waited for.
+    #[error("failed to use {object}: {problem}")]
+    Invalid {
+        /// Kind and name.
+        object: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A file could not be looked at.
+    #[error("failed to inspect {path}")]
+    File {
+        /// The file.
+        path: String,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// Wraps an API error with what was tried.
+    pub fn api(operation: &'static str, object: String) -> impl FnOnce(kube::Error) -> Self {
+        move |source| Self::Api { operation, object, source: Box::new(source) }
+    }
+
+    /// One word for metrics.
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::Api { .. } if self.is_conflict() => "conflict",
+            Self::Api { .. } => "api",
+            Self::Invalid { .. } => "invalid",
+            Self::File { .. } => "file",
+        }
+    }
+
+    /// True when trying again without a change of the object may help.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Api { .. } | Self::File { .. } => true,
+            Self::Invalid { .. } => false,
+        }
+    }
+
+    fn is_conflict(&self) -> bool {
+        matches!(self, Self::Api { source, .. } if matches!(source.as_ref(), kube::Error::Api(status) if status.code == 409))
+    }
+}
+
+/// What a reconciler of any kind is given.
+#[derive(Clone)]
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    recorder: Recorder,
+    metrics: Arc<Metrics>,
+    failures: Arc<Mutex<HashMap<String, u32>>>,
+}
+
+/// An event to record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Normal or Warning.
+    pub type_: EventType,
+    /// The event's reason.
+    pub reason: &'static str,
+    /// The event's message.
+    pub message: String,
+}
+
+impl Context {
+    /// A context of its own failure counts for each kind.
+    pub fn new(client: Client, metrics: Arc<Metrics>) -> Self {
+        let recorder = Recorder::new(client.clone(), Reporter::from(COMPONENT));
+        Self { client, recorder, metrics, failures: Arc::default() }
+    }
+
+    /// Records an event. A failure is logged and no more: events are news, not state.
+    pub async fn notify(&self, object: &ObjectReference, notice: &Notice) {
+        let event = Event {
+            type_: notice.type_,
+            reason: notice.reason.to_owned(),
+            note: Some(notice.message.clone()),
+            action: notice.reason.to_owned(),
+            secondary: None,
+        };
+        if let Err(error) = self.recorder.publish(&event, object).await {
+            warn!(object = object.name.as_deref(), error = %ErrorChain(&error), "event not recorded");
+        }
+    }
+
+    /// Runs one reconcile, measures it and keeps count of failures in a row.
+    pub async fn observe(
+        &self,
+        kind: &'static str,
+        name: &str,
+        work: impl Future<Output = Result<Action, Error>>,
+    ) -> Result<Action, Error> {
+        let started = Instant::now();
+        let result = work.await;
+        let word = result.as_ref().map_or_else(Error::category, |_| "success");
+        self.metrics.reconciled(kind, word, started.elapsed());
+        if result.is_ok() {
+            self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+            debug!(kind, name, "reconciled");
+        }
+        result
+    }
+
+    /// What to do after a failure: try again, later each time.
+    pub fn after_failure(&self, kind: &'static str, name: &str, error: &Error) -> Action {
+        if error.is_conflict() {
+            return Action::requeue(CONFLICT_RETRY);
+        }
+        let attempt = {
+            let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = failures.entry(name.to_owned()).or_default();
+            *count = count.saturating_add(1);
+            *count
+        };
+        warn!(kind, name, attempt, error = %ErrorChain(error), "reconcile failed");
+        Action::requeue(if error.is_retryable() { retry_delay(attempt) } else { RESYNC })
+    }
+}
+
+/// Doubles from the first delay to the longest.
+fn retry_delay(attempt: u32) -> Duration {
+    // Ten doublings pass the longest delay by far; more would overflow.
+    let doublings = attempt.saturating_sub(1).min(10);
+    (FIRST_RETRY * 2_u32.pow(doublings)).min(LONGEST_RETRY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_grow_to_a_limit() {
+        let millis: Vec<_> = [1, 2, 3, 6, 7, u32::MAX].map(|n| retry_delay(n).as_millis()).into();
+        assert_eq!(millis, [500, 1000, 2000, 16_000, 20_000, 20_000]);
+    }
+
+    #[test]
+    fn an_invalid_object_waits_for_its_change() {
+        let error = Error::Invalid { object: "Server a".to_owned(), problem: "bad".to_owned() };
+        assert!(!error.is_retryable());
+        assert_eq!(error.category(), "invalid");
+    }
+}

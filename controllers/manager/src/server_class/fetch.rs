@@ -1,0 +1,28 @@
+//! Reads a ServerClass from the API server and the Servers from the cache.
+//!
+//! Never interprets them.
+
+use std::sync::Arc;
+
+use bloomery_api::{Server, ServerClass};
+use kube::core::DeserializeGuard;
+use kube::{Api, Client};
+
+use super::Servers;
+use crate::reconcile::Error;
+
+/// What a reconcile works on, as it was read.
+pub(super) struct Fetched {
+    pub(super) class: DeserializeGuard<ServerClass>,
+    pub(super) servers: Vec<Arc<DeserializeGuard<Server>>>,
+}
+
+/// `None` when the class is gone.
+pub(super) async fn fetch(client: &Client, servers: &Servers, name: &str) -> Result<Option<Fetched>, Error> {
+    // Before the first list is complete every class would seem empty. An error means that the watch has
+    // ended, and then this process is about to.
+    let _ = servers.wait_until_ready().await;
+    let classes: Api<DeserializeGuard<ServerClass>> = Api::all(client.clone());
+    let class = classes.get_opt(name).await.map_err(Error::api("get", format!("ServerClass {name}")))?;
+    Ok(class.map(|class| Fetched { class, servers: servers.state() }))
+}
