@@ -8,15 +8,17 @@
 
 pub mod cgroup;
 mod child;
+mod run;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use nix::errno::Errno;
 pub use nix::sys::signal::Signal;
@@ -24,9 +26,18 @@ use nix::unistd::Pid;
 pub use rustix::thread::CapabilitySet as Capabilities;
 
 pub use child::Step;
+pub use run::{Finished, run};
+
+/// Children that [`run`] waits for, and how they ended if [`reap`] saw it first.
+type Claims = HashMap<u32, Option<ExitStatus>>;
 
 /// Held while a child is started and while children are reaped; see the head of this file.
-static CHILDREN: Mutex<()> = Mutex::new(());
+static CHILDREN: Mutex<Option<Claims>> = Mutex::new(None);
+
+/// A panic elsewhere leaves the claims usable: each change of them is a single insert or remove.
+fn children() -> MutexGuard<'static, Option<Claims>> {
+    CHILDREN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Who the child runs as.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -208,6 +219,23 @@ pub enum Error {
         #[source]
         source: Errno,
     },
+    /// The child did not end in time and was killed.
+    #[error("failed to finish {program:?} within {limit:?}")]
+    TimedOut {
+        /// The program.
+        program: OsString,
+        /// The limit.
+        limit: Duration,
+    },
+    /// The child could not be waited for.
+    #[error("failed to wait for {program:?}")]
+    Wait {
+        /// The program.
+        program: OsString,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
     /// This process could not be made the parent of orphans.
     #[error("failed to become the parent of orphaned descendants")]
     Subreaper(#[source] Errno),
@@ -216,6 +244,11 @@ pub enum Error {
 /// Starts a child. It comes back through [`reap`]; a caller that reaps in another thread may see it end before this
 /// function has returned, and must keep ends of pids it does not know yet.
 pub fn spawn(spec: &Spec) -> Result<Child, Error> {
+    start(spec, |_, _| ())
+}
+
+/// Starts a child and calls `registered` before anybody can reap it.
+fn start(spec: &Spec, registered: impl FnOnce(&mut Claims, u32)) -> Result<Child, Error> {
     let (program, args) = spec.argv.split_first().ok_or(Error::NoProgram)?;
     let pipe_error = |source| Error::Pipe { program: program.clone(), source };
     let mut command = Command::new(program);
@@ -235,8 +268,11 @@ pub fn spawn(spec: &Spec) -> Result<Child, Error> {
     let (mut failed_step, step_writer) = io::pipe().map_err(pipe_error)?;
     child::Plan::new(spec, step_writer.into())?.install(&mut command);
 
-    let guard = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut guard = children();
     let result = command.spawn();
+    if let Ok(child) = &result {
+        registered(guard.get_or_insert_default(), child.id());
+    }
     drop(guard);
     // Closes our copies of the pipes' writing ends: the reads below and the caller's must see the end.
     drop(command);
@@ -268,16 +304,21 @@ fn start_error(spec: &Spec, program: OsString, step: Option<Step>, source: io::E
     }
 }
 
-/// Collects every child that has ended, without waiting. To be called after each SIGCHLD.
+/// Collects every child that has ended, without waiting. To be called after each SIGCHLD. Children of [`run`] stay
+/// with it.
 pub fn reap() -> Vec<Exited> {
-    let _guard = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut guard = children();
     let mut ended = Vec::new();
     loop {
         match rustix::process::wait(rustix::process::WaitOptions::NOHANG) {
-            Ok(Some((pid, status))) => ended.push(Exited {
-                pid: pid.as_raw_nonzero().get().unsigned_abs(),
-                status: ExitStatus::from_raw(status.as_raw()),
-            }),
+            Ok(Some((pid, status))) => {
+                let pid = pid.as_raw_nonzero().get().unsigned_abs();
+                let status = ExitStatus::from_raw(status.as_raw());
+                match guard.as_mut().and_then(|claims| claims.get_mut(&pid)) {
+                    Some(claim) => *claim = Some(status),
+                    None => ended.push(Exited { pid, status }),
+                }
+            }
             Err(rustix::io::Errno::INTR) => {}
             // Nobody has ended, or there are no children at all.
             Ok(None) | Err(_) => return ended,
