@@ -12,6 +12,8 @@ pub const API_LINE: &str = "API: https://";
 pub const PAIRING_LINE: &str = "Pairing code: ";
 /// Banner of iPXE, in every build of it: the machine runs a loader.
 pub const LOADER_STARTED: &str = "iPXE";
+/// In the first line of our agent on a blank machine: kernel and initramfs arrived, it looks at the hardware.
+pub const AGENT_STARTED: &str = "Bloomery agent ";
 
 /// Kubernetes API of the appliance.
 pub const API_PORT: u16 = 6443;

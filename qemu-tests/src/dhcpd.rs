@@ -66,6 +66,12 @@ pub fn address_of(dir: &LabDir, mac: &str) -> Option<Ipv4Addr> {
     leases::newest(&leases::parse(&text), mac)
 }
 
+/// Whether the card `mac` has asked the server of the lab in `dir` for an address.
+pub fn has_asked(dir: &LabDir, mac: &str) -> bool {
+    let discover = format!("DHCPDISCOVER from {mac} ");
+    std::fs::read_to_string(dir.path(LOG)).is_ok_and(|log| log.contains(&discover))
+}
+
 fn config() -> String {
     format!(
         "# Addresses only, like any site's DHCP server.\n\

@@ -9,6 +9,7 @@ pub mod contract;
 pub mod dhcpd;
 pub mod disk;
 pub mod forward;
+pub mod journey;
 pub mod lab;
 pub mod net;
 pub mod patience;

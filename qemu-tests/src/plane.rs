@@ -1,36 +1,41 @@
 //! The appliance's Kubernetes API as seen from the host.
 //!
-//! Credentials come from pairing (`bloomery kubeconfig`); this file only points them at the forwarded port.
+//! Credentials come from pairing, as with `bloomery kubeconfig`; only the ports are the forwarded ones.
 
+use crate::{contract::PAIRING_LINE, forward::Forwards};
 use anyhow::{Context, Result};
-use kube::{
-    Client, Config,
-    config::{KubeConfigOptions, Kubeconfig},
+use bloomery_pairing::{
+    Code,
+    client::{Endpoint, Kubeconfig},
 };
-use serde_norway::Value;
-use std::{io::Write, net::SocketAddr, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
+use kube::{Client, Config, config::KubeConfigOptions};
+use std::{io::Write, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
 
+/// Name of cluster, user and context in the kubeconfig.
+const CONTEXT: &str = "bloomery-lab";
 /// Limit of one request: an API server under emulation that has just started needs some seconds per request.
 const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 
-/// `kubeconfig` with every cluster's server replaced by `https://API`.
+/// Trades the console's pairing code for a kubeconfig whose server is the forwarded API port.
 ///
 /// # Errors
-/// The text is no kubeconfig.
-pub fn repoint(kubeconfig: &str, api: SocketAddr) -> Result<String> {
-    let mut document: Value = serde_norway::from_str(kubeconfig).context("failed to parse the kubeconfig")?;
-    let clusters = document
-        .get_mut("clusters")
-        .and_then(Value::as_sequence_mut)
-        .context("failed to find the kubeconfig's clusters")?;
-    for entry in clusters {
-        let cluster = entry
-            .get_mut("cluster")
-            .and_then(Value::as_mapping_mut)
-            .context("failed to find the kubeconfig's cluster")?;
-        cluster.insert("server".into(), format!("https://{api}").into());
-    }
-    serde_norway::to_string(&document).context("failed to write the kubeconfig")
+/// `line` holds no pairing code, or the appliance cannot be reached, is another one, or refuses.
+pub async fn pair(line: &str, forwards: &Forwards) -> Result<String> {
+    let code = code_in(line)?;
+    let local = forwards.appliance.local;
+    let endpoint = Endpoint::new(&local.ip().to_string(), local.port())
+        .context("failed to name the appliance's port")?;
+    let identity = bloomery_pairing::client::pair(&endpoint, &code).await.context("failed to pair")?;
+    Kubeconfig::new(CONTEXT, &endpoint, &identity, Some(forwards.api.local.port()))
+        .to_yaml()
+        .context("failed to write the kubeconfig")
+}
+
+/// The pairing code in a console line.
+fn code_in(line: &str) -> Result<Code> {
+    let (_, code) =
+        line.split_once(PAIRING_LINE).context("failed to find a pairing code in the console line")?;
+    code.trim().parse().context("failed to parse the pairing code")
 }
 
 /// Writes a kubeconfig that only its owner can read: it holds an administrator's key.
@@ -53,7 +58,7 @@ pub fn save(kubeconfig: &str, path: &Path) -> Result<()> {
 /// # Errors
 /// The text is no kubeconfig, or its certificates are unreadable.
 pub async fn client(kubeconfig: &str) -> Result<Client> {
-    let parsed = Kubeconfig::from_yaml(kubeconfig).context("failed to parse the kubeconfig")?;
+    let parsed = kube::config::Kubeconfig::from_yaml(kubeconfig).context("failed to parse the kubeconfig")?;
     let mut config = Config::from_custom_kubeconfig(parsed, &KubeConfigOptions::default())
         .await
         .context("failed to use the kubeconfig")?;
@@ -65,20 +70,27 @@ pub async fn client(kubeconfig: &str) -> Result<Client> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bloomery_pairing::{Fingerprint, Secret};
 
     #[test]
-    fn only_the_server_changes() {
-        let text = "apiVersion: v1\nkind: Config\nclusters:\n- name: bloomery\n  cluster:\n    \
-                    certificate-authority-data: QQ==\n    server: https://127.0.0.1:6443\nusers:\n- name: admin\n  \
-                    user:\n    client-key-data: Qg==\n";
-        let got = repoint(text, ([127, 0, 0, 1], 16443).into()).expect("a kubeconfig");
-        assert_eq!(got, text.replace("127.0.0.1:6443", "127.0.0.1:16443"));
+    fn code_is_found_behind_whatever_the_kernel_prints_before_it() {
+        let code =
+            Code::new(Secret::generate().expect("randomness"), Fingerprint::of_public_key(b"a public key"));
+        for before in ["", "[   12.345678] bloomery: "] {
+            let line = format!("{before}{PAIRING_LINE}{code} ");
+            assert_eq!(code_in(&line).expect("a code").to_string(), code.to_string());
+        }
+        for line in ["", "Pairing code:", "Pairing code: ", "Pairing code: nonsense"] {
+            assert!(code_in(line).is_err(), "{line:?}");
+        }
     }
 
     #[test]
-    fn other_documents_are_refused() {
-        for text in ["", "a: 1", "clusters: 3", "clusters:\n- name: x\n", "\t"] {
-            assert!(repoint(text, ([127, 0, 0, 1], 1).into()).is_err(), "{text:?}");
-        }
+    fn kubeconfig_is_for_its_owner_only() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("kubeconfig");
+        save("secret", &path).expect("a write");
+        assert_eq!(std::fs::metadata(&path).expect("a file").permissions().mode() & 0o777, 0o600);
     }
 }

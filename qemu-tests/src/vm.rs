@@ -25,7 +25,7 @@ pub enum WaitError {
     #[error("{0}")]
     Late(Impatient),
     /// The machine stopped first.
-    #[error("{machine} stopped ({status}) before console line {wanted:?} came; {log} ends with:{tail}")]
+    #[error("{machine} stopped ({status}) before {wanted} came; {log} ends with:{tail}")]
     Stopped {
         /// Name of the machine.
         machine: String,
@@ -79,19 +79,42 @@ impl Vm {
     /// # Errors
     /// [`WaitError`]: too late, or the machine stopped.
     pub async fn wait_for(&self, wanted: &str, limit: Duration) -> Result<String, WaitError> {
+        match self
+            .while_running(&format!("console line {wanted:?}"), self.console.wait_for(wanted, limit))
+            .await
+        {
+            // What was written just before the end counts.
+            Err(stopped) => self.console.find(wanted).ok_or(stopped),
+            Ok(line) => line.map_err(WaitError::Late),
+        }
+    }
+
+    /// Waits for `event`, which nobody needs to wait for any longer once the machine has stopped.
+    ///
+    /// # Errors
+    /// [`WaitError::Stopped`] when the machine stops first.
+    pub async fn while_running<T>(&self, what: &str, event: impl Future<Output = T>) -> Result<T, WaitError> {
         let mut process = self.process.clone();
-        let status = tokio::select! {
-            line = self.console.wait_for(wanted, limit) => return line.map_err(WaitError::Late),
-            status = process.ended() => status,
-        };
-        // What was written just before the end counts.
-        self.console.find(wanted).ok_or_else(|| WaitError::Stopped {
+        tokio::select! {
+            value = event => Ok(value),
+            status = process.ended() => Err(self.stopped(status, what)),
+        }
+    }
+
+    /// Waits until the machine stops by itself and says how.
+    pub async fn ended(&self) -> WaitError {
+        let status = self.process.clone().ended().await;
+        self.stopped(status, "the end of the lab")
+    }
+
+    fn stopped(&self, status: String, wanted: &str) -> WaitError {
+        WaitError::Stopped {
             machine: self.spec.name.clone(),
             status,
             wanted: wanted.to_owned(),
             log: self.console.path().display().to_string(),
             tail: self.console.tail().iter().flat_map(|line| ["\n  | ", line.as_str()]).collect(),
-        })
+        }
     }
 
     /// Gives a command to the machine's monitor.

@@ -1,4 +1,5 @@
 //! The lab's network with no virtual machine in it: what it makes, what it leaves behind.
+#![allow(clippy::expect_used, reason = "in a test, a broken expectation is the failure")]
 
 use bloomery_lab::{
     contract::LAB_ADDRESS,

@@ -1,0 +1,149 @@
+//! A machine registers, the appliance loses its power, and everything is still there afterwards.
+#![allow(clippy::expect_used, reason = "in a test, a broken expectation is the failure")]
+
+use bloomery_lab::{
+    contract::{API_PORT, APPLIANCE_PORT, BOOT_PORT, PAIRING_LINE},
+    eventually,
+    journey::{self, Access},
+    lab::{Lab, LabConfig},
+    net::Helper,
+    servers,
+    vm::{
+        Vm,
+        spec::{Firmware, VmSpec},
+    },
+};
+use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// What the plane must run in.
+const APPLIANCE_MEMORY: u32 = 1024;
+/// What a blank machine has.
+const MACHINE_MEMORY: u32 = 1024;
+/// A service that had to be restarted is back by then.
+const RECOVERY_LIMIT: Duration = Duration::from_mins(1);
+
+fn image() -> PathBuf {
+    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../out/bloomery-amd64.img");
+    let image = std::env::var_os("BLOOMERY_IMAGE").map_or_else(|| PathBuf::from(default), PathBuf::from);
+    assert!(
+        image.is_file(),
+        "{} is missing: make it with `make image`, or name another one with BLOOMERY_IMAGE",
+        image.display()
+    );
+    image
+}
+
+fn step(text: &str, since: std::time::Instant) {
+    println!("{:>7.1} s  {text}", since.elapsed().as_secs_f64());
+}
+
+/// Boots the appliance up to its pairing line, pairs, and waits for its boot services.
+async fn boot(lab: &Lab, since: std::time::Instant) -> anyhow::Result<(Vm, String, Access)> {
+    let appliance = lab.power_on_appliance(Firmware::Bios, APPLIANCE_MEMORY).await?;
+    journey::kernel(&appliance).await?;
+    step("kernel started", since);
+    let line = journey::pairing_line(&appliance).await?;
+    step("API announced", since);
+    let access = journey::access(lab, &appliance, &line).await?;
+    step("paired, servers can be listed", since);
+    journey::boot_services(lab, &appliance).await?;
+    step("boot services answer", since);
+    let (_, code) = line.split_once(PAIRING_LINE).expect("the line was found by this text");
+    Ok((appliance, code.trim().to_owned(), access))
+}
+
+/// Sends what no well-behaved peer sends to every port that is open to the network, then checks that all answer.
+async fn survives_bad_input(lab: &Lab, appliance: &Vm, access: &Access) -> anyhow::Result<()> {
+    let address = lab.appliance_address().expect("it has answered already");
+    let mut broken_dhcp = vec![1, 1, 6, 0, 1, 2, 3, 4];
+    broken_dhcp.resize(236, 0);
+    broken_dhcp.extend([99, 130, 83, 99, 53, 255, 1]);
+    let datagrams: [(u16, &[u8]); 8] = [
+        (67, b""),
+        (67, b"\x01"),
+        (67, &broken_dhcp),
+        (67, &[0xff; 1400]),
+        (4011, &broken_dhcp),
+        (69, b""),
+        (69, b"\x00\x01no terminator"),
+        (69, b"\x00\x01../../etc/passwd\x00octet\x00blksize\x00-1\x00"),
+    ];
+    for (port, payload) in datagrams {
+        lab.net.datagram((address, port).into(), payload).await?;
+    }
+    lab.net.datagram((Ipv4Addr::BROADCAST, 67).into(), &broken_dhcp).await?;
+    let streams: [(u16, &[u8]); 6] = [
+        (BOOT_PORT, b"\x00\x01\x02\r\n\r\n"),
+        (BOOT_PORT, b"GET /ipxe?uuid=%zz&mac=&arch=\xff HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
+        (BOOT_PORT, b"GET /env/../../../etc/passwd HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
+        (BOOT_PORT, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff\xff\xff\xff\xff\xff"),
+        (APPLIANCE_PORT, b"\x16\x03\x01\xff\xff\x00"),
+        (API_PORT, b"GET / HTTP/1.1\r\n\r\n"),
+    ];
+    for (port, payload) in streams {
+        let mut stream = lab.net.connect((address, port).into()).await?;
+        // The peer may hang up at any byte; only its survival counts.
+        let _ = stream.write_all(payload).await;
+        let _ = stream.shutdown().await;
+        let mut answer = Vec::new();
+        let _ = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut answer)).await;
+        assert!(!String::from_utf8_lossy(&answer).contains("root:"), "port {port} gave a file away");
+    }
+    journey::boot_services(lab, appliance).await?;
+    eventually!("the API still lists servers", RECOVERY_LIMIT, Some(&appliance.console), async {
+        servers::list(&access.client).await.map(Some)
+    })?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn registered_machine_survives_a_power_cut_of_the_appliance() -> anyhow::Result<()> {
+    let since = std::time::Instant::now();
+    let config = LabConfig {
+        out: concat!(env!("CARGO_MANIFEST_DIR"), "/../out/lab-power-cut").into(),
+        image: image(),
+        helper: Helper {
+            program: env!("CARGO_BIN_EXE_bloomery-lab-supervisor").into(),
+            arguments: Vec::new(),
+        },
+        keep_state: false,
+    };
+    let lab = Lab::start(config).await?;
+    step(&format!("network up, guests run by {}", lab.accel), since);
+    let (mut appliance, code, access) = boot(&lab, since).await?;
+
+    let mut machine = lab.power_on_blank(&VmSpec::blank(Firmware::Uefi, 1, MACHINE_MEMORY)).await?;
+    let before = journey::registered(&access.client, &machine).await?;
+    step("machine registered", since);
+    let smbios = &machine.spec.smbios;
+    assert_eq!(before.name, machine.spec.uuid);
+    assert_eq!(before.hardware("/system/uuid"), machine.spec.uuid);
+    assert_eq!(before.hardware("/system/manufacturer"), smbios.manufacturer);
+    assert_eq!(before.hardware("/system/productName"), smbios.product);
+    assert_eq!(before.hardware("/system/serialNumber"), smbios.serial);
+    assert_eq!(before.hardware("/storage/deviceCount"), "1");
+    assert_eq!(before.hardware("/storage/devices/0/size"), (8_u64 << 30).to_string());
+    assert!(
+        before.spec.to_string().contains(&machine.spec.mac),
+        "no card {}: {}",
+        machine.spec.mac,
+        before.spec
+    );
+    assert_eq!(before.spec["accepted"], false, "nobody has accepted the machine");
+
+    survives_bad_input(&lab, &appliance, &access).await?;
+    step("malformed packets and requests survived", since);
+    machine.pull_plug().await?;
+
+    appliance.pull_plug().await?;
+    step("power cut", since);
+    let (appliance, code_after, access) = boot(&lab, since).await?;
+    assert_eq!(code_after, code, "the pairing code must outlive a power cut");
+    let after = servers::list(&access.client).await?;
+    assert_eq!(after, [before], "the server must be the same object with the same specification");
+    step("server is still there", since);
+    lab.stop(Some(appliance)).await?;
+    step("stopped", since);
+    Ok(())
+}
