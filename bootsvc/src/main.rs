@@ -1,2 +1,53 @@
-//! Skeleton.
-fn main() {}
+//! Starts the boot services; everything they do is in the library.
+
+use std::process::ExitCode;
+
+use bootsvc::config::Args;
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    init_log(args.log_json);
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        tracing::warn!("another TLS provider is installed");
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "runtime not started");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(args)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = bootsvc::error::chain(error.as_ref()), "boot services not started");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn init_log(json: bool) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if json { log.json().init() } else { log.with_ansi(false).init() }
+}
+
+async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
+    let shutdown = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let stop = shutdown.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stop.cancel();
+    });
+    bootsvc::service::run(args, shutdown).await?;
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! The script that iPXE starts with (spec/sidero.md §3.3): finds a network that reaches us and
+//! asks `/ipxe` what to do.
+//!
+//! It is written for every iPXE met in the field, the 2019 one in QEMU's card ROMs included
+//! (notes of the netboot lab, section 7), so: no POST, no HTTPS, `ifconf --configurator dhcp`
+//! because the plain `dhcp` command also waits 16 s for IPv6, and a lease that the firmware or
+//! iPXE holds already is used before any other is asked for. When the plane cannot be reached
+//! the machine's own disk is tried, as an installed node must not depend on us.
+
+use crate::advertise::Endpoint;
+
+/// Further passes over all interfaces after the first.
+const RETRIES: u32 = 10;
+/// Pause between passes, seconds: eleven of them outlast a restart of the Kubernetes API.
+const PAUSE_SECONDS: u32 = 5;
+/// Wait for a link, milliseconds.
+const LINK_TIMEOUT_MS: u32 = 5000;
+/// How long Ctrl-B is offered, milliseconds.
+const PROMPT_MS: u32 = 2000;
+
+/// The script that chains to `/ipxe` at `endpoint`.
+pub fn render(endpoint: &Endpoint) -> String {
+    let ask = |interface: &str| {
+        format!(
+            "chain --replace http://{endpoint}/ipxe?uuid=${{uuid}}&mac=${{{interface}/mac:hexhyp}}\
+             &domain=${{domain:uristring}}&hostname=${{hostname:uristring}}\
+             &serial=${{serial:uristring}}&arch=${{buildarch}}"
+        )
+    };
+    let ask_boot_nic = ask("netX");
+    let ask_this = ask("net${i}");
+    format!(
+        "#!ipxe
+
+prompt --key 0x02 --timeout {PROMPT_MS} Press Ctrl-B for the iPXE command line && shell ||
+set pass:int32 0
+
+# A lease that the firmware or iPXE already holds is good enough.
+isset ${{netX/ip}} && goto boot_nic ||
+set i:int32 0
+:find_lease
+isset ${{net${{i}}/mac}} || goto all_nics
+isset ${{net${{i}}/ip}} && goto leased ||
+inc i
+goto find_lease
+
+:boot_nic
+echo Asking {endpoint} what to boot
+{ask_boot_nic} || goto all_nics
+
+:leased
+ifopen net${{i}} || goto all_nics
+echo Asking {endpoint} what to boot, over net${{i}}
+{ask_this} || goto all_nics
+
+:all_nics
+ifstat ||
+set i:int32 0
+:nic
+isset ${{net${{i}}/mac}} || goto pass_done
+ifclose ||
+iflinkwait --timeout {LINK_TIMEOUT_MS} net${{i}} || goto next_nic
+ifconf --configurator dhcp net${{i}} || goto next_nic
+route ||
+echo Asking {endpoint} what to boot, over net${{i}}
+{ask_this} || goto next_nic
+:next_nic
+inc i
+goto nic
+
+:pass_done
+iseq ${{pass}} {RETRIES} && goto give_up ||
+inc pass
+echo No answer from {endpoint}, retry ${{pass}} of {RETRIES}
+sleep {PAUSE_SECONDS}
+goto all_nics
+
+:give_up
+echo No answer from {endpoint}: trying the first disk, then starting over
+sanboot --no-describe --drive 0x80 ||
+sleep {PAUSE_SECONDS}
+reboot
+"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// iPXE reads a script line by line; TFTP and old builds want it small (upstream's limit
+    /// was its 1,017-octet slot, ours is one page so that it never needs two TFTP windows).
+    const MAX_SCRIPT_LEN: usize = 4096;
+
+    fn script(host: &str) -> String {
+        render(&Endpoint::parse(host, 8081).unwrap())
+    }
+
+    #[test]
+    fn script_as_served() {
+        insta::assert_snapshot!(script("10.77.0.3"));
+    }
+
+    #[test]
+    fn every_jump_has_its_label() {
+        let script = script("plane.example.com");
+        let labels: Vec<&str> = script.lines().filter_map(|line| line.strip_prefix(':')).collect();
+        let mut jumps = 0;
+        for jump in script.split("goto ").skip(1) {
+            let target = jump.split_whitespace().next().unwrap();
+            assert!(labels.contains(&target), "no label {target}");
+            jumps += 1;
+        }
+        assert!(jumps > 8);
+    }
+
+    #[test]
+    fn a_failing_command_never_ends_the_script() {
+        // iPXE stops at the first failure that no `||` follows.
+        let harmless = ["#", ":", "set ", "inc ", "goto ", "echo ", "sleep ", "reboot"];
+        for line in script("10.77.0.3").lines().filter(|line| !line.is_empty()) {
+            assert!(line.contains("||") || harmless.iter().any(|start| line.starts_with(start)), "{line}");
+        }
+    }
+
+    #[test]
+    fn stays_small_with_the_longest_host_name() {
+        let label = "a".repeat(63);
+        let host = [label.as_str(); 4].join(".")[..253].to_owned();
+        assert!(script(&host).len() < MAX_SCRIPT_LEN);
+    }
+}

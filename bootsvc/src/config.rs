@@ -1,0 +1,189 @@
+//! Command line: upstream's flags under their names (spec/sidero.md §8.1), and ours.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bloomery_api::boot_method::BootFromDiskMethod;
+use clap::{ArgAction, Parser};
+
+use crate::advertise::Endpoint;
+use crate::go_duration;
+
+/// Value by which upstream's manifests say "not set".
+const UNSET: &str = "-";
+
+/// Network-boot services: proxy DHCP, TFTP, HTTP and the agent's gRPC.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "bootsvc", version, about)]
+pub struct Args {
+    /// Kubernetes access; without it the pod's service account is used.
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// Read-only files of the image: `ipxe/` and `agent/` below it.
+    #[arg(long, value_name = "DIR", default_value = "/usr/share/bloomery")]
+    pub share_dir: PathBuf,
+
+    /// Environment assets, one directory for each Environment.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/bloomery/env")]
+    pub env_dir: PathBuf,
+
+    /// Where /healthz, /readyz and /metrics are served.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9442")]
+    pub health_addr: SocketAddr,
+
+    /// Interface for proxy DHCP; repeatable. Default: all but loopback.
+    #[arg(long, value_name = "NAME")]
+    pub interface: Vec<String>,
+
+    /// Address machines are sent to, when it is not the one they reach us by.
+    #[arg(long, value_name = "HOST", env = "API_ENDPOINT", default_value = "", hide_default_value = true)]
+    pub api_endpoint: String,
+
+    /// Port machines use for HTTP.
+    #[arg(long, value_name = "PORT", default_value_t = 8081, value_parser = clap::value_parser!(u16).range(1..))]
+    pub api_port: u16,
+
+    /// Port HTTP is served on.
+    #[arg(long, value_name = "PORT", default_value_t = 8081)]
+    pub http_port: u16,
+
+    /// Further kernel arguments of the agent; a key replaces all values of that key.
+    #[arg(
+        long,
+        value_name = "ARGS",
+        default_value = "",
+        hide_default_value = true,
+        allow_hyphen_values = true
+    )]
+    pub extra_agent_kernel_args: String,
+
+    /// How machines boot from disk: ipxe-exit, http-404 or ipxe-sanboot.
+    #[arg(long, value_name = "METHOD", default_value = "ipxe-exit")]
+    pub boot_from_disk_method: BootFromDiskMethodArg,
+
+    /// Accept machines when they register.
+    #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+    pub auto_accept_servers: bool,
+
+    /// Wipe only the beginning and end of each disk.
+    #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+    pub insecure_wipe: bool,
+
+    /// Set up access to management controllers.
+    #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+    pub auto_bmc_setup: bool,
+
+    /// Time a wiping machine has before it is power cycled again.
+    #[arg(long, value_name = "DURATION", default_value = "20m", value_parser = go_duration::parse)]
+    pub server_reboot_timeout: Duration,
+
+    /// Serve no proxy DHCP; the site's DHCP server names the boot file.
+    #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+    pub disable_dhcp_proxy: bool,
+
+    /// Log lines as JSON.
+    #[arg(long)]
+    pub log_json: bool,
+}
+
+/// `--boot-from-disk-method`, read strictly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BootFromDiskMethodArg(pub BootFromDiskMethod);
+
+impl std::str::FromStr for BootFromDiskMethodArg {
+    type Err = bloomery_api::boot_method::UnknownMethod;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        word.parse().map(Self)
+    }
+}
+
+/// Flags that cannot be used together or at all.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Not a host or address.
+    #[error("failed to read --api-endpoint {0:?}: must be a host name or an address")]
+    Endpoint(String),
+}
+
+impl Args {
+    /// `--api-endpoint` with `--api-port`, if it is set.
+    pub fn endpoint(&self) -> Result<Option<Endpoint>, ConfigError> {
+        let host = match self.api_endpoint.trim() {
+            "" | UNSET => return Ok(None),
+            host => host,
+        };
+        let endpoint = Endpoint::parse(host, self.api_port);
+        endpoint.map(Some).ok_or_else(|| ConfigError::Endpoint(host.to_owned()))
+    }
+
+    /// `--extra-agent-kernel-args`; upstream's manifests write `-` for none.
+    pub fn extra_agent_args(&self) -> &str {
+        match self.extra_agent_kernel_args.trim() {
+            UNSET => "",
+            args => args,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(flags: &[&str]) -> Result<Args, clap::Error> {
+        Args::try_parse_from([&["bootsvc"], flags].concat())
+    }
+
+    #[test]
+    fn defaults_are_upstreams() {
+        let args = parse(&[]).unwrap();
+        assert_eq!((args.api_port, args.http_port), (8081, 8081));
+        assert_eq!(args.boot_from_disk_method.0, BootFromDiskMethod::IpxeExit);
+        assert!(
+            !args.auto_accept_servers
+                && args.insecure_wipe
+                && args.auto_bmc_setup
+                && !args.disable_dhcp_proxy
+        );
+        assert_eq!(args.server_reboot_timeout, Duration::from_secs(1200));
+        assert_eq!(args.extra_agent_args(), "");
+    }
+
+    #[test]
+    fn flags_are_written_as_pflag_reads_them() {
+        let args = parse(&[
+            "--auto-accept-servers",
+            "--insecure-wipe=false",
+            "--api-endpoint=plane.example.com",
+            "--api-port=80",
+            "--extra-agent-kernel-args=-",
+            "--server-reboot-timeout=1h30m",
+            "--boot-from-disk-method=http-404",
+            "--interface=eth0",
+            "--interface=eth1",
+        ])
+        .unwrap();
+        assert!(args.auto_accept_servers && !args.insecure_wipe);
+        assert_eq!(args.endpoint().unwrap().unwrap().to_string(), "plane.example.com:80");
+        assert_eq!(args.extra_agent_args(), "");
+        assert_eq!(args.server_reboot_timeout, Duration::from_secs(5400));
+        assert_eq!(args.interface, ["eth0", "eth1"]);
+        assert_eq!(parse(&["--api-endpoint=-"]).unwrap().endpoint().unwrap(), None);
+    }
+
+    #[test]
+    fn bad_values_are_refused() {
+        for flag in [
+            "--boot-from-disk-method=explode",
+            "--server-reboot-timeout=20",
+            "--auto-accept-servers=maybe",
+            "--api-port=0",
+            "--health-addr=localhost",
+        ] {
+            assert!(parse(&[flag]).is_err(), "{flag}");
+        }
+        assert!(parse(&["--api-endpoint=http://x/"]).unwrap().endpoint().is_err());
+    }
+}

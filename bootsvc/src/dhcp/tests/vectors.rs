@@ -1,0 +1,178 @@
+//! The black-box vectors of spec/sidero.md §10.3.
+//!
+//! One is answered otherwise on purpose: iPXE of architecture 0 is given the script and not
+//! `tftp://…/undionly.kpxe`. Upstream chains to an iPXE of its own there; our iPXE is Debian's
+//! without a script inside, so a second loader would ask the same question again, for ever
+//! (notes of the netboot lab, section 7).
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use dhcproto::v4::MessageType;
+
+use super::super::decide::Listener;
+use super::super::wire::option;
+use super::{Answer, NOBODY, answer};
+
+const DISCOVER: u8 = 1;
+const REQUEST: u8 = 3;
+const INFORM: u8 = 8;
+const GUID: [u8; 17] =
+    [0, 0x44, 0x45, 0x4c, 0x4c, 0x42, 0, 0x10, 0x31, 0x80, 0x51, 0xb7, 0xc0, 0x4f, 0x4e, 0x33, 0x32];
+
+/// A request with the given options, written by hand so that nothing of ours is checked by itself.
+fn request(message_type: u8, options: &[(u8, &[u8])]) -> Vec<u8> {
+    let mut datagram = vec![0; 236];
+    datagram[..4].copy_from_slice(&[1, 1, 6, 0]);
+    datagram[4..8].copy_from_slice(&[0xde, 0xad, 0xbe, 0xef]);
+    datagram[10] = 0x80;
+    datagram[28..34].copy_from_slice(&[0x52, 0x54, 0, 0x77, 0, 1]);
+    datagram.extend_from_slice(&[99, 130, 83, 99, option::MESSAGE_TYPE, 1, message_type]);
+    for (code, value) in options {
+        datagram.push(*code);
+        datagram.push(u8::try_from(value.len()).unwrap());
+        datagram.extend_from_slice(value);
+    }
+    datagram.push(255);
+    datagram
+}
+
+fn offer(options: &[(u8, &[u8])]) -> Option<Answer> {
+    answer(&request(DISCOVER, options), NOBODY, Listener::Dhcp).map(|(answer, _)| answer)
+}
+
+fn arch(value: u16) -> [u8; 2] {
+    value.to_be_bytes()
+}
+
+#[test]
+fn silent_to_clients_that_do_not_netboot() {
+    assert!(offer(&[]).is_none());
+    assert!(offer(&[(option::VENDOR_CLASS, b"PXEClient")]).is_none());
+}
+
+#[test]
+fn uefi_pxe_gets_its_loader_by_tftp() {
+    let class = b"PXEClient:Arch:00007:UNDI:003000";
+    let options: [(u8, &[u8]); 4] = [
+        (option::ARCHITECTURE, &arch(7)),
+        (option::VENDOR_CLASS, class),
+        (option::MACHINE_ID, &GUID),
+        (option::CLIENT_ID, &[1, 0x52, 0x54, 0, 0x77, 0, 1]),
+    ];
+    let (answer, destination) = answer(&request(DISCOVER, &options), NOBODY, Listener::Dhcp).unwrap();
+    assert_eq!(answer.text(option::BOOT_FILE).as_deref(), Some("snp.efi"));
+    assert_eq!(answer.text(option::TFTP_SERVER).as_deref(), Some("10.77.0.3"));
+    assert_eq!(answer.0.siaddr(), Ipv4Addr::new(10, 77, 0, 3));
+    assert_eq!(answer.option(option::VENDOR_CLASS).as_deref(), Some(&class[..]));
+    assert_eq!(answer.option(option::MACHINE_ID).as_deref(), Some(&GUID[..]));
+    assert_eq!(answer.message_type(), Some(MessageType::Offer));
+    assert_eq!(answer.0.xid(), 0xdead_beef);
+    assert!(answer.0.flags().broadcast());
+    assert_eq!(destination, SocketAddrV4::new(Ipv4Addr::BROADCAST, 68));
+}
+
+#[test]
+fn ipxe_gets_the_script_and_never_a_loader() {
+    for architecture in [0, 7, 10, 11, 16] {
+        // Raw as iPXE sends it, as a list, with a mark of a reflected class, inside a longer list.
+        for class in [&b"iPXE"[..], b"\x04iPXE", b"iPXE-lab1", b"\x03foo\x04iPXE"] {
+            let answer =
+                offer(&[(option::ARCHITECTURE, &arch(architecture)), (option::USER_CLASS, class)]).unwrap();
+            assert_eq!(answer.text(option::BOOT_FILE).as_deref(), Some("http://10.77.0.3:8081/boot.ipxe"));
+            assert_eq!(answer.option(option::TFTP_SERVER), None);
+        }
+    }
+}
+
+#[test]
+fn http_boot_gets_a_url_and_its_class_back() {
+    let class = b"HTTPClient:Arch:00016:UNDI:003000";
+    for (architecture, file) in [
+        (15, "snp.efi"),
+        (16, "snp.efi"),
+        (19, "snp-arm64.efi"),
+        // The class decides the way, whatever variant is announced.
+        (7, "snp.efi"),
+        (11, "snp-arm64.efi"),
+    ] {
+        let answer =
+            offer(&[(option::ARCHITECTURE, &arch(architecture)), (option::VENDOR_CLASS, class)]).unwrap();
+        let url = format!("http://10.77.0.3:8081/tftp/{file}");
+        assert_eq!(answer.text(option::BOOT_FILE), Some(url));
+        assert_eq!(answer.option(option::VENDOR_CLASS).as_deref(), Some(&class[..]));
+        assert_eq!(answer.option(option::VENDOR_SPECIFIC), None);
+        assert_eq!(answer.option(option::TFTP_SERVER), None);
+    }
+}
+
+#[test]
+fn every_architecture_of_the_table_has_its_loader() {
+    for (architecture, file) in
+        [(0, "undionly.kpxe"), (6, "snp.efi"), (7, "snp.efi"), (9, "snp.efi"), (11, "snp-arm64.efi")]
+    {
+        let answer = offer(&[(option::ARCHITECTURE, &arch(architecture))]).unwrap();
+        assert_eq!(answer.text(option::BOOT_FILE).as_deref(), Some(file), "{architecture}");
+        assert_eq!(answer.text(option::TFTP_SERVER).as_deref(), Some("10.77.0.3"));
+        // A client without class is told that this is PXE.
+        assert_eq!(answer.text(option::VENDOR_CLASS).as_deref(), Some("PXEClient"));
+        assert_eq!(answer.option(option::VENDOR_SPECIFIC), Some(vec![6, 1, 8, 255]));
+    }
+    assert!(offer(&[(option::ARCHITECTURE, &arch(10))]).is_none());
+    assert!(offer(&[(option::ARCHITECTURE, &[])]).is_none());
+    assert!(offer(&[(option::ARCHITECTURE, &[7])]).is_none());
+}
+
+#[test]
+fn the_last_architecture_that_is_known_wins() {
+    let answer = offer(&[(option::ARCHITECTURE, &[0, 0, 0, 11, 0, 99])]).unwrap();
+    assert_eq!(answer.text(option::BOOT_FILE).as_deref(), Some("snp-arm64.efi"));
+}
+
+#[test]
+fn silent_to_a_malformed_machine_identifier() {
+    let architecture = arch(7);
+    let with = |id: &[u8]| offer(&[(option::ARCHITECTURE, &architecture), (option::MACHINE_ID, id)]);
+    assert!(with(&GUID).is_some());
+    assert!(with(&GUID[..16]).is_none());
+    let mut typed = GUID;
+    typed[0] = 1;
+    assert!(with(&typed).is_none());
+    assert!(with(&[]).is_none());
+}
+
+#[test]
+fn each_port_answers_its_own_message_types() {
+    let options: [(u8, &[u8]); 1] = [(option::ARCHITECTURE, &arch(7))];
+    for (message_type, listener, answered) in [
+        (DISCOVER, Listener::Dhcp, Some(MessageType::Offer)),
+        (REQUEST, Listener::Dhcp, None),
+        (INFORM, Listener::Dhcp, None),
+        (DISCOVER, Listener::Pxe, None),
+        (REQUEST, Listener::Pxe, Some(MessageType::Ack)),
+        (INFORM, Listener::Pxe, Some(MessageType::Ack)),
+    ] {
+        let got = answer(&request(message_type, &options), NOBODY, listener);
+        let got = got.and_then(|(answer, _)| answer.message_type());
+        assert_eq!(got, answered, "{message_type} on {listener:?}");
+    }
+}
+
+#[test]
+fn a_relay_gets_a_unicast_answer_with_its_information() {
+    let relay_information = [1, 4, b'e', b't', b'h', b'0'];
+    let mut datagram =
+        request(DISCOVER, &[(option::ARCHITECTURE, &arch(7)), (option::RELAY_INFO, &relay_information)]);
+    datagram[24..28].copy_from_slice(&[10, 0, 0, 9]);
+    let source = "10.0.0.9:67".parse().unwrap();
+    let (answer, destination) = answer(&datagram, source, Listener::Dhcp).unwrap();
+    assert_eq!(destination, source);
+    assert_eq!(answer.0.giaddr(), Ipv4Addr::new(10, 0, 0, 9));
+    assert_eq!(answer.option(option::RELAY_INFO), Some(relay_information.to_vec()));
+}
+
+#[test]
+fn options_of_other_people_never_make_a_request_unreadable() {
+    // A lease time of three octets, a subnet mask of none, an unknown option.
+    let answer = offer(&[(51, &[1, 2, 3]), (1, &[]), (250, b"x"), (option::ARCHITECTURE, &arch(7))]);
+    assert_eq!(answer.unwrap().text(option::BOOT_FILE).as_deref(), Some("snp.efi"));
+}

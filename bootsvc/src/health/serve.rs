@@ -1,0 +1,69 @@
+//! `/healthz`, `/readyz` and `/metrics` on loopback.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::Health;
+use crate::metrics::Metrics;
+
+/// The service could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum HealthError {
+    /// The port is taken.
+    #[error("failed to bind health address {address}")]
+    Bind {
+        /// Address and port.
+        address: SocketAddr,
+        /// Cause.
+        source: std::io::Error,
+    },
+    /// The listener broke.
+    #[error("failed to serve health")]
+    Serve(#[source] std::io::Error),
+}
+
+#[derive(Clone)]
+struct Shared {
+    health: Health,
+    metrics: Arc<Metrics>,
+}
+
+/// Serves `address` until `shutdown`.
+pub async fn run(
+    address: SocketAddr,
+    health: Health,
+    metrics: Arc<Metrics>,
+    shutdown: CancellationToken,
+) -> Result<(), HealthError> {
+    let listener =
+        TcpListener::bind(address).await.map_err(|source| HealthError::Bind { address, source })?;
+    let router = Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics_text))
+        .with_state(Shared { health, metrics });
+    axum::serve(listener, router)
+        .with_graceful_shutdown(shutdown.cancelled_owned())
+        .await
+        .map_err(HealthError::Serve)
+}
+
+async fn readyz(State(shared): State<Shared>) -> (StatusCode, String) {
+    let ready = shared.health.is_ready();
+    let (status, line) = match ready {
+        true => (StatusCode::OK, "readyz check passed\n"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "readyz check failed\n"),
+    };
+    (status, shared.health.report() + line)
+}
+
+async fn metrics_text(State(shared): State<Shared>) -> String {
+    shared.metrics.render() + &shared.health.metrics()
+}

@@ -1,0 +1,14 @@
+//! HTTP on port 8081 (HTTP/1.1 and HTTP/2 without TLS): scripts, the `/ipxe` decision, boot files,
+//! and the agent's gRPC on the same port.
+//!
+//! Files are served whether or not the Kubernetes API answers; decisions are not.
+
+pub mod decide;
+pub mod files;
+pub mod lookup;
+pub mod query;
+pub mod route;
+pub mod serve;
+
+#[cfg(test)]
+mod tests;

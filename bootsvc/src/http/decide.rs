@@ -1,0 +1,89 @@
+//! The answer to `/ipxe` as status and script, made from a decision (spec/sidero.md §3.4).
+//!
+//! It never decides which machine gets what: `bloomery_api::decision` does.
+
+use bloomery_api::Environment;
+use bloomery_api::boot_method::BootFromDiskMethod;
+use bloomery_api::decision::boot::{Arch, BootAnswer};
+use bloomery_api::environment::{INITRD_FILE, KERNEL_FILE};
+use http::StatusCode;
+
+use super::files::Directories;
+use crate::advertise::Endpoint;
+use crate::kernel_args;
+
+/// Status and body; the body is a script or a line of plain text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: StatusCode,
+    /// Text, may be empty.
+    pub body: String,
+}
+
+/// What an answer is made from besides the decision.
+#[derive(Debug)]
+pub struct Surroundings<'a> {
+    /// Where the client reaches us.
+    pub endpoint: &'a Endpoint,
+    /// The client's hardware address.
+    pub mac: Option<&'a str>,
+    /// `--extra-agent-kernel-args`.
+    pub extra_agent_args: &'a str,
+    /// Where boot files are.
+    pub directories: &'a Directories,
+}
+
+impl Answer {
+    fn empty(status: StatusCode) -> Self {
+        Self { status, body: String::new() }
+    }
+
+    fn script(lines: &[&str]) -> Self {
+        Self { status: StatusCode::OK, body: format!("#!ipxe\n{}\n", lines.join("\n")) }
+    }
+
+    fn not_ready(name: &str) -> Self {
+        let body = format!("environment \"{name}\" is not ready");
+        Self { status: StatusCode::PRECONDITION_FAILED, body }
+    }
+}
+
+/// Writes the answer. A script names only files that can be served now.
+pub fn answer(decision: &BootAnswer, environment: Option<&Environment>, at: &Surroundings<'_>) -> Answer {
+    match decision {
+        BootAnswer::Agent { arch } => agent(*arch, at),
+        BootAnswer::Environment { name } => match environment {
+            Some(environment) if at.directories.has_environment(name) => {
+                let args = kernel_args::environment(&environment.spec.kernel.args, at.endpoint);
+                boot(name, &args)
+            }
+            Some(_) => Answer::not_ready(name),
+            None => Answer::empty(StatusCode::INTERNAL_SERVER_ERROR),
+        },
+        BootAnswer::BootFromDisk { method } => match method {
+            BootFromDiskMethod::IpxeExit => Answer::script(&["exit"]),
+            BootFromDiskMethod::IpxeSanboot => Answer::script(&["sanboot --no-describe --drive 0x80"]),
+            BootFromDiskMethod::Http404 => Answer::empty(StatusCode::NOT_FOUND),
+        },
+        BootAnswer::NotFound => Answer::empty(StatusCode::NOT_FOUND),
+        BootAnswer::NotReady { name } => Answer::not_ready(name),
+        BootAnswer::Unavailable => Answer::empty(StatusCode::INTERNAL_SERVER_ERROR),
+    }
+}
+
+fn agent(arch: Arch, at: &Surroundings<'_>) -> Answer {
+    let name = arch.agent_environment();
+    if !at.directories.has_agent(arch) {
+        return Answer::not_ready(name);
+    }
+    boot(name, &kernel_args::agent(arch, at.mac, at.endpoint, at.extra_agent_args))
+}
+
+fn boot(name: &str, args: &[String]) -> Answer {
+    // A line break in an argument would begin a new command.
+    let args = args.join(" ").replace(|c: char| c.is_control(), " ");
+    let kernel = format!("kernel /env/{name}/{KERNEL_FILE} {args}");
+    let initrd = format!("initrd /env/{name}/{INITRD_FILE}");
+    Answer::script(&[kernel.trim_end(), &initrd, "boot"])
+}

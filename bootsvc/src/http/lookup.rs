@@ -1,0 +1,201 @@
+//! The objects behind a boot decision, read from the Kubernetes API at the moment of asking.
+//!
+//! "Not found" is believed only when the API says that this very object does not exist; every
+//! other failure is "nobody could tell", so that a machine whose binding cannot be read is never
+//! given the agent (promise S2 of the design).
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use bloomery_api::boot_method::BootFromDiskMethod;
+use bloomery_api::decision::Lookup;
+use bloomery_api::decision::boot::{self, BootDecision, BootRequest, Objects};
+use bloomery_api::{Environment, Server, ServerBinding, ServerClass};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::core::Status;
+use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
+
+use super::query::Query;
+use crate::kubernetes::{ANSWER_WITHIN, Kubernetes};
+
+/// The definition of ServerBinding; where it is not installed no machine can be bound.
+const SERVER_BINDING_CRD: &str = "serverbindings.infrastructure.cluster.x-k8s.io";
+/// Objects a decision can ask for after Server and ServerBinding: a class, then an Environment.
+const MAX_ROUNDS: usize = 4;
+
+/// A decision and the Environment it names, if one.
+#[derive(Debug)]
+pub struct Decided {
+    /// What to answer.
+    pub decision: BootDecision,
+    /// The Environment, for its kernel arguments.
+    pub environment: Option<Arc<Environment>>,
+}
+
+/// Decides what the machine of `query` boots.
+pub async fn decide(kubernetes: &Kubernetes, query: &Query, default_method: BootFromDiskMethod) -> Decided {
+    let client = kubernetes.client();
+    let (server, binding) = match (&query.uuid, &client) {
+        // A machine that cannot name itself has no Server, whatever the API says.
+        (None, _) => (Lookup::NotFound, Lookup::NotFound),
+        (Some(_), None) => (Lookup::Failed, Lookup::Failed),
+        (Some(uuid), Some(client)) => {
+            tokio::join!(get::<Server>(client, uuid), binding(client, uuid))
+        }
+    };
+    let request =
+        BootRequest { server: borrow(&server), binding: borrow(&binding), arch: query.arch, default_method };
+    let mut objects = Fetched::default();
+    for _ in 0..MAX_ROUNDS {
+        let decision = boot::boot(&request, &objects);
+        let Some(wanted) = objects.wanted.take() else {
+            let environment = match &decision.answer {
+                boot::BootAnswer::Environment { name } => objects.found_environment(name),
+                _ => None,
+            };
+            return Decided { decision, environment };
+        };
+        objects.fetch(client.as_ref(), wanted).await;
+    }
+    let reason = "the objects that name the Environment keep changing".to_owned();
+    Decided { decision: BootDecision { answer: boot::BootAnswer::Unavailable, reason }, environment: None }
+}
+
+fn borrow<T>(lookup: &Lookup<T>) -> Lookup<&T> {
+    match lookup {
+        Lookup::Found(object) => Lookup::Found(object),
+        Lookup::NotFound => Lookup::NotFound,
+        Lookup::Failed => Lookup::Failed,
+    }
+}
+
+/// Reads the ServerBinding of a machine.
+pub async fn binding(client: &Client, name: &str) -> Lookup<ServerBinding> {
+    let asked = get::<ServerBinding>(client, name).await;
+    if matches!(asked, Lookup::Failed)
+        && matches!(get::<CustomResourceDefinition>(client, SERVER_BINDING_CRD).await, Lookup::NotFound)
+    {
+        return Lookup::NotFound;
+    }
+    asked
+}
+
+/// Reads one cluster-scoped object.
+pub async fn get<K>(client: &Client, name: &str) -> Lookup<K>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    let api: Api<K> = Api::all(client.clone());
+    match tokio::time::timeout(ANSWER_WITHIN, api.get(name)).await {
+        Ok(Ok(object)) => Lookup::Found(object),
+        Ok(Err(kube::Error::Api(status))) if is_object_missing(&status, name) => Lookup::NotFound,
+        Ok(Err(error)) => {
+            let kind = K::kind(&());
+            tracing::warn!(kind = %kind, name, error = crate::error::chain(&error), "kubernetes lookup failed");
+            Lookup::Failed
+        }
+        Err(_) => {
+            tracing::warn!(kind = %K::kind(&()), name, "kubernetes lookup took too long");
+            Lookup::Failed
+        }
+    }
+}
+
+/// Whether the API server itself says that the object of this name does not exist. A 404 without
+/// these details comes from an unknown kind, a proxy, or a server that is starting.
+fn is_object_missing(status: &Status, name: &str) -> bool {
+    status.code == 404
+        && status.reason == "NotFound"
+        && status.details.as_ref().is_some_and(|details| details.name == name)
+}
+
+/// What the decision may still ask for.
+#[derive(Debug)]
+enum Wanted {
+    Class(String),
+    Environment(String),
+}
+
+/// Objects read so far. The decision cannot wait, so one that is not here yet is noted, read, and
+/// the decision is made again.
+#[derive(Default)]
+struct Fetched {
+    classes: HashMap<String, Lookup<Arc<ServerClass>>>,
+    environments: HashMap<String, Lookup<Arc<Environment>>>,
+    wanted: RefCell<Option<Wanted>>,
+}
+
+impl Fetched {
+    async fn fetch(&mut self, client: Option<&Client>, wanted: Wanted) {
+        match (wanted, client) {
+            (Wanted::Class(name), Some(client)) => {
+                let class = shared(get(client, &name).await);
+                self.classes.insert(name, class);
+            }
+            (Wanted::Environment(name), Some(client)) => {
+                let environment = shared(get(client, &name).await);
+                self.environments.insert(name, environment);
+            }
+            (Wanted::Class(name), None) => {
+                self.classes.insert(name, Lookup::Failed);
+            }
+            (Wanted::Environment(name), None) => {
+                self.environments.insert(name, Lookup::Failed);
+            }
+        }
+    }
+
+    fn found_environment(&self, name: &str) -> Option<Arc<Environment>> {
+        match self.environments.get(name) {
+            Some(Lookup::Found(environment)) => Some(environment.clone()),
+            _ => None,
+        }
+    }
+}
+
+fn shared<T>(lookup: Lookup<T>) -> Lookup<Arc<T>> {
+    match lookup {
+        Lookup::Found(object) => Lookup::Found(Arc::new(object)),
+        Lookup::NotFound => Lookup::NotFound,
+        Lookup::Failed => Lookup::Failed,
+    }
+}
+
+impl Objects for Fetched {
+    fn class(&self, name: &str) -> Lookup<Arc<ServerClass>> {
+        self.classes.get(name).cloned().unwrap_or_else(|| {
+            self.wanted.replace(Some(Wanted::Class(name.to_owned())));
+            Lookup::Failed
+        })
+    }
+
+    fn environment(&self, name: &str) -> Lookup<Arc<Environment>> {
+        self.environments.get(name).cloned().unwrap_or_else(|| {
+            self.wanted.replace(Some(Wanted::Environment(name.to_owned())));
+            Lookup::Failed
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::core::response::StatusDetails;
+
+    #[test]
+    fn only_the_api_servers_own_word_means_not_found() {
+        let details: StatusDetails = serde_json::from_value(serde_json::json!({ "name": "u" })).unwrap();
+        let missing =
+            Status::failure("servers \"u\" not found", "NotFound").with_code(404).with_details(details);
+        assert!(is_object_missing(&missing, "u"));
+        assert!(!is_object_missing(&missing, "v"));
+        // What an API server without the kind, and a proxy, answer.
+        let page = Status::failure("404 page not found", "Failed to parse error data").with_code(404);
+        assert!(!is_object_missing(&page, "u"));
+        assert!(!is_object_missing(&Status::failure("", "NotFound").with_code(404), "u"));
+        assert!(!is_object_missing(&Status::failure("", "Forbidden").with_code(403), "u"));
+    }
+}

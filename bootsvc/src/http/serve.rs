@@ -1,0 +1,321 @@
+//! The HTTP socket: accepts connections, sends each request to its route, gRPC to the agent service.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use bloomery_api::boot_method::BootFromDiskMethod;
+use http::header::{CONTENT_TYPE, HOST};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+use super::decide::{self, Surroundings};
+use super::files::{self, Directories};
+use super::lookup;
+use super::query::Query;
+use super::route::{self, Route};
+use crate::advertise::{Advertise, Endpoint};
+use crate::kubernetes::Kubernetes;
+use crate::loaders::{Loader, LoaderStore};
+use crate::metrics::Metrics;
+use crate::{agent, boot_script};
+
+/// Connections at once; each booting machine has one or two, so this is a thousand machines and
+/// their retries. Beyond it new ones are closed at once, which iPXE takes as a reason to retry.
+const MAX_CONNECTIONS: usize = 4096;
+/// A client that does not finish its request head in this time is gone.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// An HTTP/2 peer that does not answer a ping in this time is gone.
+const PING_TIMEOUT: Duration = Duration::from_secs(30);
+/// Waiting connections; a rack that is switched on at once connects at once.
+const BACKLOG: i32 = 1024;
+/// After an error of accept, mostly "too many open files": time for others to close theirs.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Downloads that run at shutdown may finish within this.
+pub const DRAIN: Duration = Duration::from_secs(5);
+/// Media type of scripts and messages.
+const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+/// Prefix of gRPC's media types.
+const GRPC: &[u8] = b"application/grpc";
+
+/// The service could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// The port is taken.
+    #[error("failed to bind HTTP port {port}")]
+    Bind {
+        /// TCP port.
+        port: u16,
+        /// Cause.
+        source: std::io::Error,
+    },
+}
+
+/// What requests are answered from.
+#[derive(Clone)]
+pub struct Context {
+    /// Address to put into scripts.
+    pub advertise: Advertise,
+    /// The iPXE binaries.
+    pub loaders: Arc<LoaderStore>,
+    /// Boot files.
+    pub directories: Directories,
+    /// The Kubernetes API.
+    pub kubernetes: Kubernetes,
+    /// The agent's gRPC service.
+    pub agent: agent::serve::Service,
+    /// `--boot-from-disk-method`.
+    pub boot_from_disk: BootFromDiskMethod,
+    /// `--extra-agent-kernel-args`.
+    pub extra_agent_args: Arc<str>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Both ends of a connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Connection {
+    /// The client.
+    pub peer: SocketAddr,
+    /// The address of ours it asked.
+    pub local: SocketAddr,
+}
+
+/// Binds `port` on all addresses, IPv6 included where the kernel has it.
+pub fn bind(port: u16) -> Result<TcpListener, HttpError> {
+    let v6 = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port);
+    let v4 = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
+    listen(v6).or_else(|_| listen(v4)).map_err(|source| HttpError::Bind { port, source })
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Serves `listener` until `shutdown`, then lets running downloads finish for a moment.
+pub async fn run(
+    listener: TcpListener,
+    context: Context,
+    shutdown: CancellationToken,
+) -> Result<(), HttpError> {
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let connections = TaskTracker::new();
+    let drained = CancellationToken::new();
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "connection not accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(slot) = slots.clone().try_acquire_owned() else {
+            context.metrics.http_refused_connections.increment();
+            continue;
+        };
+        let (context, shutdown, drained) = (context.clone(), shutdown.clone(), drained.clone());
+        connections.spawn(async move {
+            tokio::select! {
+                () = connection(stream, peer, context, shutdown) => {}
+                () = drained.cancelled() => {}
+            }
+            drop(slot);
+        });
+    }
+    connections.close();
+    if tokio::time::timeout(DRAIN, connections.wait()).await.is_err() {
+        drained.cancel();
+    }
+    Ok(())
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, context: Context, shutdown: CancellationToken) {
+    let Ok(local) = stream.local_addr() else { return };
+    // Scripts are small: waiting to fill a packet would delay each by a round trip.
+    let _ = stream.set_nodelay(true);
+    let connection = Connection { peer, local };
+    let service = service_fn(move |request: Request<Incoming>| {
+        let context = context.clone();
+        async move { Ok::<_, Infallible>(handle(context, connection, request.map(Body::new)).await) }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_TIMEOUT)
+        .keep_alive_timeout(PING_TIMEOUT);
+    let serving = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(serving);
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        () = shutdown.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = ended {
+        // Firmware drops connections as it likes.
+        tracing::debug!(%peer, %error, "connection ended");
+    }
+}
+
+/// Answers one request.
+pub async fn handle(context: Context, connection: Connection, mut request: Request<Body>) -> Response<Body> {
+    if is_grpc(&request) {
+        request.extensions_mut().insert(connection);
+        return context.agent.call(request).await;
+    }
+    let path = request.uri().path().to_owned();
+    match route::route(&path) {
+        Route::BootScript => {
+            context.metrics.http_scripts.increment();
+            let endpoint = endpoint(&context, connection, &request);
+            tracing::info!(client = %connection.peer, %endpoint, "boot script served");
+            text(StatusCode::OK, boot_script::render(&endpoint), request.method())
+        }
+        Route::Decision => {
+            let query = Query::parse(request.uri().query().unwrap_or_default());
+            let endpoint = endpoint(&context, connection, &request);
+            decision(&context, connection, query, endpoint, request.method().clone()).await
+        }
+        Route::Loader(loader) => loader_file(&context, connection, loader, request).await,
+        Route::LoaderList => files::loader_listing(&context.loaders, &request),
+        Route::Agent(arch, file) => agent_file(&context, connection, arch, file, request).await,
+        Route::Environment(below) => {
+            log_download(&context, connection, &path, &request);
+            files::below(&context.directories.environments, below, request).await
+        }
+        Route::NotFound => files::empty(StatusCode::NOT_FOUND),
+    }
+}
+
+fn is_grpc(request: &Request<Body>) -> bool {
+    request.version() == Version::HTTP_2
+        && request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(GRPC))
+}
+
+fn endpoint(context: &Context, connection: Connection, request: &Request<Body>) -> Endpoint {
+    let authority = request.uri().authority().map(http::uri::Authority::as_str);
+    let host = authority.or_else(|| request.headers().get(HOST).and_then(|host| host.to_str().ok()));
+    context.advertise.endpoint_for(host, connection.local)
+}
+
+async fn decision(
+    context: &Context,
+    connection: Connection,
+    query: Query,
+    endpoint: Endpoint,
+    method: Method,
+) -> Response<Body> {
+    let decided = lookup::decide(&context.kubernetes, &query, context.boot_from_disk).await;
+    let surroundings = Surroundings {
+        endpoint: &endpoint,
+        mac: query.mac.as_deref(),
+        extra_agent_args: &context.extra_agent_args,
+        directories: &context.directories,
+    };
+    let answer = decide::answer(&decided.decision.answer, decided.environment.as_deref(), &surroundings);
+    context.metrics.http_scripts.increment();
+    if answer.status.is_server_error() {
+        context.metrics.http_undecided.increment();
+    }
+    tracing::info!(
+        client = %connection.peer,
+        uuid = query.uuid,
+        mac = query.mac,
+        arch = query.arch.as_str(),
+        serial = query.serial,
+        %endpoint,
+        status = answer.status.as_u16(),
+        decision = ?decided.decision.answer,
+        reason = decided.decision.reason,
+        "machine told what to boot"
+    );
+    text(answer.status, answer.body, &method)
+}
+
+async fn loader_file(
+    context: &Context,
+    connection: Connection,
+    loader: Loader,
+    request: Request<Body>,
+) -> Response<Body> {
+    log_download(context, connection, loader.file_name(), &request);
+    let path = context.loaders.directory().join(loader.file_name());
+    files::file(&path, request).await
+}
+
+async fn agent_file(
+    context: &Context,
+    connection: Connection,
+    arch: bloomery_api::decision::boot::Arch,
+    file: &str,
+    request: Request<Body>,
+) -> Response<Body> {
+    let name = file.trim_start_matches('/');
+    if name.is_empty() {
+        return files::agent_listing(&context.directories, arch, &request);
+    }
+    if !files::BOOT_FILES.contains(&name) {
+        return files::empty(StatusCode::NOT_FOUND);
+    }
+    let path = context.directories.agent_file(arch, name);
+    log_download(context, connection, request.uri().path(), &request);
+    files::file(&path, request).await
+}
+
+/// One line for each download; HEAD and later parts of the same file are not worth one.
+fn log_download(context: &Context, connection: Connection, file: &str, request: &Request<Body>) {
+    let first_part = request
+        .headers()
+        .get(http::header::RANGE)
+        .is_none_or(|range| range.as_bytes().starts_with(b"bytes=0-"));
+    if request.method() == Method::GET && first_part {
+        context.metrics.http_files.increment();
+        tracing::info!(client = %connection.peer, file, "file requested");
+    }
+}
+
+fn text(status: StatusCode, body: String, method: &Method) -> Response<Body> {
+    let length = body.len();
+    let body = if method == Method::HEAD { Body::empty() } else { Body::from(body) };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, PLAIN_TEXT);
+    headers.insert(http::header::CONTENT_LENGTH, length.into());
+    response
+}
+
+/// Runs an axum router as a service; it has no errors of its own.
+pub(crate) async fn route_to(router: axum::Router, request: Request<Body>) -> Response<Body> {
+    match router.oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
+}

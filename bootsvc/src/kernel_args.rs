@@ -1,0 +1,127 @@
+//! Kernel arguments that machines are started with (spec/sidero.md §3.4): pure functions on lists.
+
+use bloomery_api::decision::boot::Arch;
+use bloomery_api::environment::INITRD_FILE;
+
+use crate::advertise::Endpoint;
+
+/// What Talos 1.13 and later adds by default (spec/sidero.md §2.3); the agent's kernel gets the same.
+const TALOS_DEFAULTS: [&str; 9] = [
+    "init_on_alloc=1",
+    "slab_nomerge",
+    "pti=on",
+    "consoleblank=0",
+    "nvme_core.io_timeout=4294967295",
+    "printk.devkmsg=on",
+    "selinux=1",
+    "module.sig_enforce=1",
+    "proc_mem.force_override=never",
+];
+/// Consoles of the agent: the screen, and the first serial port of x86 or of arm64 server firmware.
+const CONSOLES: [&str; 2] = ["console=tty0", "console=ttyS0"];
+/// Seconds until a machine whose agent's kernel crashed starts over.
+const PANIC: &str = "panic=30";
+
+/// Arguments of the agent. `extra` is `--extra-agent-kernel-args`: each of its keys replaces all
+/// values of that key where they stand, or is appended.
+pub fn agent(arch: Arch, mac: Option<&str>, endpoint: &Endpoint, extra: &str) -> Vec<String> {
+    let mut args: Vec<String> = TALOS_DEFAULTS.into_iter().chain(CONSOLES).map(str::to_owned).collect();
+    args.push(format!("initrd={INITRD_FILE}"));
+    args.push(PANIC.to_owned());
+    if let Some(mac) = mac {
+        args.push(format!("sidero.mac={mac}"));
+    }
+    args.push(format!("sidero.endpoint={endpoint}"));
+    match arch {
+        // One list for both, as upstream has it.
+        Arch::Amd64 | Arch::Arm64 => override_keys(args, extra),
+    }
+}
+
+/// Arguments of a real Environment: its own, then where the node finds its configuration and its
+/// management tunnel, unless it says so itself. The UUID is left empty for Talos to fill in.
+pub fn environment(own: &[String], endpoint: &Endpoint) -> Vec<String> {
+    let mut args = own.to_vec();
+    for added in
+        [format!("talos.config=http://{endpoint}/configdata?uuid="), format!("siderolink.api={endpoint}")]
+    {
+        let key = format!("{}=", key_of(&added));
+        if !args.iter().any(|arg| arg.starts_with(&key)) {
+            args.push(added);
+        }
+    }
+    args
+}
+
+fn key_of(arg: &str) -> &str {
+    arg.split_once('=').map_or(arg, |(key, _)| key)
+}
+
+fn override_keys(args: Vec<String>, extra: &str) -> Vec<String> {
+    let extra: Vec<&str> = extra.split_whitespace().collect();
+    let mut result: Vec<String> = Vec::with_capacity(args.len() + extra.len());
+    let mut placed: Vec<&str> = Vec::new();
+    for arg in args {
+        let key = key_of(&arg);
+        let mut values = extra.iter().filter(|candidate| key_of(candidate) == key).peekable();
+        let Some(first) = values.peek() else {
+            result.push(arg);
+            continue;
+        };
+        if !placed.contains(&key_of(first)) {
+            placed.push(key_of(first));
+            result.extend(values.map(|value| (*value).to_owned()));
+        }
+    }
+    result.extend(extra.iter().filter(|arg| !placed.contains(&key_of(arg))).map(|arg| (*arg).to_owned()));
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint() -> Endpoint {
+        Endpoint::parse("10.77.0.3", 8081).unwrap()
+    }
+
+    fn agent_args(extra: &str) -> String {
+        agent(Arch::Amd64, Some("52:54:00:77:00:01"), &endpoint(), extra).join(" ")
+    }
+
+    #[test]
+    fn agent_arguments_in_order() {
+        insta::assert_snapshot!(agent_args(""));
+    }
+
+    #[test]
+    fn extra_arguments_replace_their_key_in_place_or_come_last() {
+        assert!(agent_args("console=ttyS1,115200n8").contains(" console=ttyS1,115200n8 initrd="));
+        assert!(!agent_args("console=ttyS1").contains("tty0"));
+        assert!(
+            agent_args("console=ttyS1 a=1 console=ttyS2").contains(" console=ttyS1 console=ttyS2 initrd=")
+        );
+        assert!(agent_args("a=1 quiet a=2").ends_with("sidero.endpoint=10.77.0.3:8081 a=1 quiet a=2"));
+        assert!(agent_args("slab_nomerge=off").contains("init_on_alloc=1 slab_nomerge=off pti=on"));
+        assert!(agent_args("sidero.mac=x").contains("sidero.mac=x sidero.endpoint"));
+    }
+
+    #[test]
+    fn a_machine_without_known_address_gets_no_empty_argument() {
+        let args = agent(Arch::Arm64, None, &endpoint(), "");
+        assert!(args.iter().all(|arg| !arg.starts_with("sidero.mac")), "{args:?}");
+    }
+
+    #[test]
+    fn an_environments_own_arguments_are_left_alone() {
+        let own = ["console=tty0", "talos.config=metal-iso", "siderolink.apix=1"].map(str::to_owned);
+        assert_eq!(
+            environment(&own, &endpoint()),
+            ["console=tty0", "talos.config=metal-iso", "siderolink.apix=1", "siderolink.api=10.77.0.3:8081"]
+        );
+        assert_eq!(
+            environment(&[], &endpoint()),
+            ["talos.config=http://10.77.0.3:8081/configdata?uuid=", "siderolink.api=10.77.0.3:8081"]
+        );
+    }
+}

@@ -1,0 +1,161 @@
+//! All services of the process, wired and run.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::advertise::Advertise;
+use crate::config::{Args, ConfigError};
+use crate::health::{self, Health, State, Weight};
+use crate::http::files::Directories;
+use crate::interfaces::{self, Selection};
+use crate::loaders::{Loader, LoaderStore};
+use crate::metrics::Metrics;
+use crate::{agent, dhcp, http, kubernetes, supervise, tftp};
+
+/// Directory of the iPXE binaries below `--share-dir`.
+const LOADER_DIRECTORY: &str = "ipxe";
+/// Directory of the agents below `--share-dir`.
+const AGENT_DIRECTORY: &str = "agent";
+
+/// Runs everything until `shutdown`. The only error is a configuration that makes no sense:
+/// whatever happens later is reported by `/readyz` and retried.
+pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), ConfigError> {
+    let endpoint = args.endpoint()?;
+    let health = Health::default();
+    let metrics = Arc::new(Metrics::default());
+    let tasks = TaskTracker::new();
+    let (advertise, resolver) = Advertise::new(endpoint, args.api_port);
+    tasks.spawn(resolver.run(shutdown.clone()));
+    spawn_health(&args, &health, &metrics, &tasks, &shutdown);
+    let loaders = Arc::new(LoaderStore::new(args.share_dir.join(LOADER_DIRECTORY)));
+    let _loaders_part = report_loaders(&loaders, &health);
+    if !args.disable_dhcp_proxy {
+        let interfaces = interfaces::watch(Selection(args.interface.clone()), shutdown.clone());
+        let context = dhcp::serve::Context { advertise: advertise.clone(), metrics: metrics.clone() };
+        tasks.spawn(dhcp::serve::run(context, interfaces, health.clone(), shutdown.clone()));
+    }
+    let context = tftp::serve::Context {
+        loaders: loaders.clone(),
+        advertise: advertise.clone(),
+        metrics: metrics.clone(),
+    };
+    tasks.spawn(serve_tftp(context, health.clone(), shutdown.clone()));
+    let context = http_context(&args, &health, advertise, loaders, metrics, &shutdown);
+    tasks.spawn(serve_http(args.http_port, context, health.clone(), shutdown.clone()));
+    tracing::info!("boot services started");
+    shutdown.cancelled().await;
+    tasks.close();
+    tasks.wait().await;
+    tracing::info!("boot services stopped");
+    Ok(())
+}
+
+fn spawn_health(
+    args: &Args,
+    health: &Health,
+    metrics: &Arc<Metrics>,
+    tasks: &TaskTracker,
+    shutdown: &CancellationToken,
+) {
+    let (address, metrics, stop) = (args.health_addr, metrics.clone(), shutdown.clone());
+    // Its own state cannot be asked for while it is down, so it does not count.
+    let part = health.register("health", Weight::Shown);
+    let health = health.clone();
+    tasks.spawn(supervise::keep_running(part, shutdown.clone(), move |part| {
+        let (health, metrics, stop) = (health.clone(), metrics.clone(), stop.clone());
+        async move {
+            part.set(State::Up);
+            health::serve::run(address, health, metrics, stop).await
+        }
+    }));
+}
+
+/// Loaders that are missing are told once at start; requests for them are told as they come.
+fn report_loaders(loaders: &LoaderStore, health: &Health) -> health::Part {
+    let part = health.register("loaders", Weight::Shown);
+    let missing: Vec<&str> = Loader::ALL
+        .into_iter()
+        .filter(|loader| loaders.read(*loader).is_err())
+        .map(Loader::file_name)
+        .collect();
+    if missing.is_empty() {
+        part.set(State::Up);
+    } else {
+        let missing = missing.join(" ");
+        tracing::warn!(directory = %loaders.directory().display(), missing, "loaders missing");
+        part.set(State::Down(format!("missing {missing}")));
+    }
+    part
+}
+
+fn http_context(
+    args: &Args,
+    health: &Health,
+    advertise: Advertise,
+    loaders: Arc<LoaderStore>,
+    metrics: Arc<Metrics>,
+    shutdown: &CancellationToken,
+) -> http::serve::Context {
+    let part = health.register("kubernetes", Weight::Shown);
+    let kubernetes = kubernetes::connect(args.kubeconfig.clone(), part, shutdown.clone());
+    let options = agent::serve::Options {
+        auto_accept: args.auto_accept_servers,
+        insecure_wipe: args.insecure_wipe,
+        auto_bmc_setup: args.auto_bmc_setup,
+        reboot_timeout: args.server_reboot_timeout,
+    };
+    http::serve::Context {
+        advertise,
+        loaders,
+        directories: Directories {
+            environments: args.env_dir.clone(),
+            agents: args.share_dir.join(AGENT_DIRECTORY),
+        },
+        agent: agent::serve::Service::new(kubernetes.clone(), options, metrics.clone()),
+        kubernetes,
+        boot_from_disk: args.boot_from_disk_method.0,
+        extra_agent_args: args.extra_agent_args().into(),
+        metrics,
+    }
+}
+
+async fn serve_tftp(context: tftp::serve::Context, health: Health, shutdown: CancellationToken) {
+    let part = health.register("tftp", Weight::Required);
+    supervise::keep_running(part, shutdown, move |part| {
+        let context = context.clone();
+        async move {
+            let address = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, tftp::serve::TFTP_PORT);
+            let server = tftp::serve::Server::bind(address, context)?;
+            part.set(State::Up);
+            server.run().await
+        }
+    })
+    .await;
+}
+
+async fn serve_http(port: u16, context: http::serve::Context, health: Health, shutdown: CancellationToken) {
+    let part = health.register("http", Weight::Required);
+    let stop = CancellationToken::new();
+    let (inner, drain) = (stop.clone(), shutdown.clone());
+    // Stopping is the service's own affair, so that downloads under way can end.
+    let service = supervise::keep_running(part, stop, move |part| {
+        let (context, drain, inner) = (context.clone(), drain.clone(), inner.clone());
+        async move {
+            let listener = http::serve::bind(port)?;
+            part.set(State::Up);
+            let ended = http::serve::run(listener, context, drain.clone()).await;
+            if drain.is_cancelled() {
+                inner.cancel();
+            }
+            ended
+        }
+    });
+    tokio::select! {
+        () = service => {}
+        // Nothing is left to drain when the port could never be bound.
+        () = async { shutdown.cancelled().await; tokio::time::sleep(http::serve::DRAIN * 2).await } => {}
+    }
+}
