@@ -122,6 +122,7 @@ impl Build<'_> {
             .text("packages", &self.packages.key(&uses))
             .text("version", &settings.version)
             .text("epoch", &settings.epoch.to_string())
+            .file(&settings.components())?
             .file(&settings.lock())?
             .file(&settings.controlplane)
             .context("the control plane is not built: run make out/controlplane")?

@@ -78,6 +78,7 @@ pub fn compose(settings: &Settings, parts: &Parts) -> Result<()> {
     let share = root.join(SHARE);
     boot_files(parts, &share)?;
     manifests::install(settings, &share.join("manifests"))?;
+    tree::copy(&settings.components(), &share.join("components.toml"), MODE_DATA)?;
     tree::copy(&settings.lock(), &share.join("components.lock"), MODE_DATA)?;
     copyrights(parts.packages, &root)
 }
@@ -130,12 +131,16 @@ fn boot_files(parts: &Parts, share: &Path) -> Result<()> {
     tree::copy(parts.agent_initramfs, &agent.join("initramfs.xz"), MODE_DATA)
 }
 
-/// Licence texts of everything that came from Debian.
+/// Licence texts of what came from Debian. A package whose documentation is that of another
+/// package of the same source has none of its own; its licence stands in components.toml.
 fn copyrights(packages: &Packages, root: &Path) -> Result<()> {
-    let doc = Path::new("usr/share/doc");
     for package in packages.all() {
         let name = &package.locked.package;
-        let relative = doc.join(name).join("copyright");
+        let directory = Path::new("usr/share/doc").join(name);
+        if package.dir.join(&directory).is_symlink() {
+            continue;
+        }
+        let relative = directory.join("copyright");
         let Ok(file) = tree::resolve_in(&package.dir, &relative) else {
             bail!("package {name} has no copyright file");
         };
