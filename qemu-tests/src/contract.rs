@@ -45,3 +45,32 @@ pub const APPLIANCE: &str = "appliance";
 pub const APPLIANCE_MAC: &str = "52:54:00:77:00:01";
 /// The appliance's SMBIOS UUID.
 pub const APPLIANCE_UUID: &str = "b1000000-0000-4000-8000-000000000000";
+
+/// Whether a console line of the appliance says how the boot goes on: an ended phase (`[ 3/12] NAME done (…)`,
+/// `… FAILED (…)`), a service that is ready, or a warning. Everything that PID 1 prints for people, as opposed to the
+/// kernel's messages.
+pub fn is_progress(line: &str) -> bool {
+    let line = line.trim();
+    let ended = line.contains(" done (") || line.contains(" FAILED (");
+    (line.starts_with('[') && ended) || line.starts_with("WARNING: ") || line.contains(": ready")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_progress;
+
+    #[test]
+    fn progress_is_told_from_kernel_messages() {
+        for (line, want) in [
+            ("[ 3/12] network done (1.2 s)", true),
+            ("[ 3/12] network FAILED (30 s): no answer", true),
+            ("[ 3/12] network …", false),
+            ("WARNING: the state partition is full", true),
+            ("etcd: ready (1.8 s)", true),
+            ("[    1.234567] virtio_net virtio0: probe done", false),
+            ("", false),
+        ] {
+            assert_eq!(is_progress(line), want, "{line:?}");
+        }
+    }
+}

@@ -14,7 +14,7 @@ use std::{net::Ipv4Addr, path::Path};
 
 /// Debian's path of the program.
 const PROGRAM: &str = "/usr/sbin/dhcpd";
-/// Private copy of the program: Debian's AppArmor profile goes by path and would confine it to /var/lib/dhcp.
+/// Private copy of the program: Debian's `AppArmor` profile goes by path and would confine it to /var/lib/dhcp.
 const COPY: &str = "run/dhcpd";
 const CONFIG: &str = "dhcpd.conf";
 const LEASES: &str = "dhcpd.leases";

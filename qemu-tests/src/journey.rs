@@ -22,7 +22,7 @@ pub const API_LIMIT: Duration = Duration::from_secs(400);
 /// The API answers, so pairing takes a few handshakes.
 pub const PAIR_LIMIT: Duration = Duration::from_secs(90);
 /// CRDs, then controllers and boot services, which start once the CRDs are applied.
-pub const SERVICES_LIMIT: Duration = Duration::from_secs(240);
+pub const SERVICES_LIMIT: Duration = Duration::from_mins(4);
 /// Firmware, two loaders, kernel and initramfs over HTTP, inventory, registration.
 pub const REGISTRATION_LIMIT: Duration = Duration::from_secs(400);
 

@@ -25,7 +25,8 @@ pub async fn pair(line: &str, forwards: &Forwards) -> Result<String> {
     let local = forwards.appliance.local;
     let endpoint = Endpoint::new(&local.ip().to_string(), local.port())
         .context("failed to name the appliance's port")?;
-    let identity = bloomery_pairing::client::pair(&endpoint, &code).await.context("failed to pair")?;
+    let identity =
+        Box::pin(bloomery_pairing::client::pair(&endpoint, &code)).await.context("failed to pair")?;
     Kubeconfig::new(CONTEXT, &endpoint, &identity, Some(forwards.api.local.port()))
         .to_yaml()
         .context("failed to write the kubeconfig")

@@ -80,6 +80,23 @@ pub fn console_path(root: &Path, machine: &str) -> PathBuf {
     root.join(format!("{machine}.console.log"))
 }
 
+/// Names of the machines that have a console log in `root`, sorted.
+pub fn machines(root: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(root).into_iter().flatten().filter_map(Result::ok);
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".console.log")?.to_owned()))
+        .collect();
+    names.sort();
+    names
+}
+
+/// Whether the machine runs in the lab that holds `root`: whether its monitor accepts.
+pub fn is_on(root: &Path, machine: &str) -> bool {
+    let Ok(handle) = File::open(root) else { return false };
+    let socket = format!("/proc/self/fd/{}/run/{machine}.qmp", handle.as_raw_fd());
+    std::os::unix::net::UnixStream::connect(socket).is_ok()
+}
+
 /// The process id of the lab that holds `root`, if one does.
 pub fn holder_of(root: &Path) -> Option<u32> {
     let mut file = File::open(root.join("lock")).ok()?;
@@ -118,7 +135,7 @@ fn read_pid(file: &mut File) -> Option<u32> {
     text.trim().parse().ok()
 }
 
-/// Start time of a process in clock ticks after boot (field 22 of proc_pid_stat(5)): tells a process from a later
+/// Start time of a process in clock ticks after boot (field 22 of `proc_pid_stat(5)`): tells a process from a later
 /// one with the same id.
 fn start_time(pid: u32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

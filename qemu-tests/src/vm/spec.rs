@@ -8,7 +8,7 @@ const CPUS: u8 = 2;
 /// Which firmware starts the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Firmware {
-    /// SeaBIOS; network boot through iPXE's ROM.
+    /// `SeaBIOS`; network boot through iPXE's ROM.
     Bios,
     /// OVMF with its own network stack.
     Uefi,

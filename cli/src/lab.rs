@@ -1,0 +1,147 @@
+//! `bloomery lab`: the appliance and blank machines as virtual machines on this computer.
+//!
+//! The work is done by the crate `bloomery-lab`; here is what a person sees and asks for.
+
+mod console;
+mod machines;
+mod run;
+mod status;
+mod steps;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use bloomery_lab::net::Helper;
+use bloomery_lab::vm::spec::Firmware;
+use clap::{Args, Subcommand, ValueEnum};
+
+/// Folder of a lab when none is given.
+const DEFAULT_OUT: &str = "out/lab";
+/// Name of the subcommand that is the supervisor of the lab's namespaces.
+const SUPERVISE: &str = "__supervise";
+
+const EXAMPLES: &str = "\
+Examples:
+  # Boot the image with one UEFI and one BIOS machine beside it; Ctrl-C stops everything
+  bloomery lab run --image out/bloomery-amd64.img
+
+  # Three UEFI machines, and stop with success once they have registered
+  bloomery lab run --image out/bloomery-amd64.img --machine uefi --machine uefi --machine uefi --until-registered
+
+  # What does the first machine say?
+  bloomery lab console uefi-1
+
+  # What runs?
+  bloomery lab status";
+
+/// Runs the appliance and blank machines in QEMU, in a network of their own
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct LabArgs {
+    #[command(subcommand)]
+    command: LabCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum LabCommand {
+    Run(RunArgs),
+    Console(ConsoleArgs),
+    Status(StatusArgs),
+    /// First process of the lab's namespaces
+    #[command(name = SUPERVISE, hide = true)]
+    Supervise,
+}
+
+/// Boots the image and blank machines, and waits until they have registered
+///
+/// Needs no root where unprivileged user namespaces are allowed, and touches nothing of this computer's network.
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// The appliance's disk image; it is only read
+    #[arg(long, value_name = "FILE")]
+    image: PathBuf,
+    /// Folder of consoles, disks and the kubeconfig
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_OUT)]
+    out: PathBuf,
+    /// A blank machine with this firmware; may be repeated [default: one of each]
+    #[arg(long = "machine", value_enum, value_name = "FIRMWARE")]
+    machines: Vec<FirmwareArg>,
+    /// No blank machine at all
+    #[arg(long, conflicts_with = "machines")]
+    no_machines: bool,
+    /// The appliance's firmware
+    #[arg(long, value_enum, default_value_t = FirmwareArg::Bios)]
+    firmware: FirmwareArg,
+    /// The appliance's memory
+    #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(256..=262_144))]
+    memory: u32,
+    /// Each blank machine's memory
+    #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(256..=262_144))]
+    machine_memory: u32,
+    /// Stop with success once all machines have registered
+    #[arg(long)]
+    until_registered: bool,
+    /// Go on with the disks of an earlier run in the same folder
+    #[arg(long)]
+    keep_state: bool,
+}
+
+/// Shows a machine's console, from its beginning and as it goes on
+#[derive(Debug, Args)]
+struct ConsoleArgs {
+    /// The machine: appliance, uefi-1, bios-2, …
+    name: String,
+    /// Folder of the lab
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_OUT)]
+    out: PathBuf,
+    /// Show what is there and end
+    #[arg(long)]
+    no_follow: bool,
+}
+
+/// Shows whether a lab runs, its machines and their last console lines
+#[derive(Debug, Args)]
+struct StatusArgs {
+    /// Folder of the lab
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_OUT)]
+    out: PathBuf,
+}
+
+/// Firmware of a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum FirmwareArg {
+    /// OVMF
+    Uefi,
+    /// `SeaBIOS`
+    Bios,
+}
+
+impl From<FirmwareArg> for Firmware {
+    fn from(firmware: FirmwareArg) -> Self {
+        match firmware {
+            FirmwareArg::Uefi => Self::Uefi,
+            FirmwareArg::Bios => Self::Bios,
+        }
+    }
+}
+
+/// Runs what was asked for.
+///
+/// # Errors
+/// The step that failed, why, and the last console lines.
+pub async fn run(args: LabArgs) -> anyhow::Result<ExitCode> {
+    match args.command {
+        LabCommand::Run(args) => Box::pin(run::run(args)).await,
+        LabCommand::Console(args) => console::run(&args).await.map(|()| ExitCode::SUCCESS),
+        LabCommand::Status(args) => status::run(&args).map(|()| ExitCode::SUCCESS),
+        LabCommand::Supervise => bloomery_lab::supervise::run().await.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+/// This program as the supervisor.
+fn helper() -> anyhow::Result<Helper> {
+    let program = std::env::current_exe().context("failed to find this program's own file")?;
+    Ok(Helper { program, arguments: ["lab", SUPERVISE].map(OsString::from).to_vec() })
+}

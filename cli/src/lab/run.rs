@@ -1,0 +1,208 @@
+//! `bloomery lab run`: from nothing to registered machines, then on until Ctrl-C.
+//!
+//! Whatever happens, nothing is left running.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, anyhow};
+use bloomery_lab::console::Console;
+use bloomery_lab::contract;
+use bloomery_lab::journey::{self, Access};
+use bloomery_lab::lab::{Lab, LabConfig};
+use bloomery_lab::patience::POLL;
+use bloomery_lab::plane;
+use bloomery_lab::servers;
+use bloomery_lab::vm::Vm;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::steps::Steps;
+use super::{RunArgs, helper, machines};
+use crate::output;
+
+/// Exit code after an interruption, as shells give it: 128 + SIGINT.
+const INTERRUPTED: u8 = 130;
+
+/// What has to be taken down.
+#[derive(Default)]
+struct Session {
+    lab: Option<Lab>,
+    appliance: Option<Vm>,
+}
+
+/// How a run ended that did not fail.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// All that was asked for has happened.
+    Done,
+    /// A signal came before that.
+    Interrupted,
+}
+
+pub(super) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
+    let mut stop_signals = StopSignals::new()?;
+    let steps = Steps::new();
+    let mut session = Session::default();
+    let outcome = tokio::select! {
+        outcome = drive(&args, &steps, &mut session) => outcome.map(|()| End::Done),
+        () = stop_signals.next() => Ok(End::Interrupted),
+    };
+    let outcome = match outcome {
+        Ok(End::Done) if !args.until_registered => stay(&session, &mut stop_signals).await,
+        other => other,
+    };
+    let stopped = stop(session, outcome.is_ok(), &steps, &mut stop_signals).await;
+    let logs = || format!("the lab stopped; its consoles are in {}/*.console.log", args.out.display());
+    let end = outcome.with_context(logs)?;
+    stopped?;
+    Ok(match end {
+        End::Done => ExitCode::SUCCESS,
+        End::Interrupted => ExitCode::from(INTERRUPTED),
+    })
+}
+
+/// All steps up to the table of servers.
+async fn drive(args: &RunArgs, steps: &Steps, session: &mut Session) -> anyhow::Result<()> {
+    let config = LabConfig {
+        out: args.out.clone(),
+        image: args.image.clone(),
+        helper: helper()?,
+        keep_state: args.keep_state,
+    };
+    let network = steps.run("private network and DHCP server", Lab::start(config), |lab| {
+        format!("{}/{}, guests run by {}", contract::SUBNET, contract::PREFIX, lab.accel)
+    });
+    let lab = &*session.lab.insert(network.await?);
+    let power_on = lab.power_on_appliance(args.firmware.into(), args.memory);
+    let power_on = steps.run("appliance: power on", power_on, |_| {
+        format!("{} MiB, console {}", args.memory, args.out.join("appliance.console.log").display())
+    });
+    let appliance = &*session.appliance.insert(power_on.await?);
+    let access = appliance_up(args, steps, lab, appliance).await?;
+    let specs = machines::specs(args);
+    machines::bring_up(steps, lab, &access, &specs).await?;
+    let registered = servers::list(&access.client).await?;
+    output::text(&summary(args, lab, &servers::table(&registered)))?;
+    Ok(())
+}
+
+/// The appliance from power-on to ready for machines; writes the kubeconfig on the way.
+async fn appliance_up(args: &RunArgs, steps: &Steps, lab: &Lab, appliance: &Vm) -> anyhow::Result<Access> {
+    steps.run("appliance: kernel starts", journey::kernel(appliance), |()| String::new()).await?;
+    let announced = async {
+        tokio::select! {
+            line = journey::pairing_line(appliance) => line,
+            never = relay(&appliance.console, steps) => match never {},
+        }
+    };
+    let line = steps.run("appliance: API is announced", announced, |_| address_line(appliance)).await?;
+    steps.note(line.trim());
+    let access = steps.run("appliance: pairing", journey::access(lab, appliance, &line), |_| {
+        format!("https://{} answers", lab.forwards.api.local)
+    });
+    let access = access.await?;
+    plane::save(&access.kubeconfig, &args.out.join("kubeconfig"))?;
+    let serving = journey::boot_services(lab, appliance);
+    steps.run("appliance: boot services answer", serving, |()| local(lab.forwards.boot.local)).await?;
+    Ok(access)
+}
+
+fn local(address: SocketAddr) -> String {
+    format!("http://{address}")
+}
+
+/// The address in the appliance's own words.
+fn address_line(appliance: &Vm) -> String {
+    appliance.console.find(contract::API_LINE).map(|line| line.trim().to_owned()).unwrap_or_default()
+}
+
+/// Shows what PID 1 reports: phases that ended, services that became ready, warnings.
+async fn relay(console: &Console, steps: &Steps) -> std::convert::Infallible {
+    let mut follower = console.follow();
+    loop {
+        for line in follower.lines().iter().filter(|line| contract::is_progress(line)) {
+            steps.note(line.trim());
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Waits for a signal, or for the end of something that must run.
+async fn stay(session: &Session, stop_signals: &mut StopSignals) -> anyhow::Result<End> {
+    let (Some(lab), Some(appliance)) = (&session.lab, &session.appliance) else {
+        return Ok(End::Interrupted);
+    };
+    let mut dhcpd = lab.dhcpd.process.clone();
+    tokio::select! {
+        // The lab was complete, so that stopping it is its proper end.
+        () = stop_signals.next() => Ok(End::Done),
+        error = appliance.ended() => Err(error.into()),
+        status = dhcpd.ended() => {
+            let log = lab.dir.path("dhcpd.log");
+            Err(anyhow!("the lab's DHCP server ended ({status}), see {}", log.display()))
+        }
+    }
+}
+
+/// Takes the lab down: in order after a good run, at once after a failure or a second signal.
+async fn stop(
+    session: Session,
+    in_order: bool,
+    steps: &Steps,
+    stop_signals: &mut StopSignals,
+) -> anyhow::Result<()> {
+    let Some(lab) = session.lab else { return Ok(()) };
+    let appliance = session.appliance.filter(|vm| in_order && vm.exit().is_none());
+    let name = if appliance.is_some() { "stop (again Ctrl-C: at once)" } else { "stop" };
+    tokio::select! {
+        stopped = steps.run(name, lab.stop(appliance), |()| String::new()) => stopped,
+        // Dropping the lab ends it.
+        () = stop_signals.next() => Ok(()),
+    }
+}
+
+/// The table and what to do next.
+fn summary(args: &RunArgs, lab: &Lab, table: &str) -> String {
+    let out = args.out.display();
+    let kubectl = args.out.parent().map(|parent| parent.join("kubectl")).filter(|path| path.is_file());
+    let kubectl = kubectl.as_deref().unwrap_or(Path::new("kubectl")).display();
+    let program = std::env::args_os().next().unwrap_or_default();
+    let program = Path::new(&program).display();
+    let mut text = format!(
+        "\n{table}\nGo on with:\n  export KUBECONFIG={out}/kubeconfig\n  {kubectl} get servers\n  \
+         {kubectl} get servers -o yaml\n  {program} lab console appliance --out {out}\n\n\
+         Kubernetes API   https://{}\nAppliance        https://{}\nBoot services    http://{}\n",
+        lab.forwards.api.local, lab.forwards.appliance.local, lab.forwards.boot.local
+    );
+    if !args.until_registered {
+        text.push_str("\nCtrl-C stops the lab.\n");
+    }
+    text
+}
+
+/// The signals that end a run in order.
+struct StopSignals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl StopSignals {
+    fn new() -> anyhow::Result<Self> {
+        let watch = |kind| signal(kind).context("failed to watch for signals");
+        Ok(Self {
+            interrupt: watch(SignalKind::interrupt())?,
+            terminate: watch(SignalKind::terminate())?,
+            hangup: watch(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
+    }
+}
