@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::ClientError;
-pub use kubeconfig::{Kubeconfig, RenderError, tls_server_name};
+pub use kubeconfig::{APPLIANCE_EXTENSION, ApplianceExtension, Kubeconfig, RenderError, tls_server_name};
 
 use crate::Code;
 use crate::wire::{self, ErrorResponse, PairRequest, PairResponse, Reason, ReissueResponse};
@@ -101,7 +101,8 @@ async fn bounded(
     endpoint: &Endpoint,
     exchange: impl Future<Output = Result<Answer, ClientError>>,
 ) -> Result<Answer, ClientError> {
-    tokio::time::timeout(REQUEST_TIMEOUT, exchange)
+    // Boxed: TLS and HTTP states are large, and callers would carry them in every future of theirs.
+    tokio::time::timeout(REQUEST_TIMEOUT, Box::pin(exchange))
         .await
         .unwrap_or_else(|_| Err(ClientError::Timeout { endpoint: endpoint.clone(), limit: REQUEST_TIMEOUT }))
 }

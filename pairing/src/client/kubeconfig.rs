@@ -3,10 +3,15 @@
 use std::net::IpAddr;
 
 use data_encoding::BASE64;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::endpoint::Endpoint;
 use crate::wire::PairResponse;
+
+/// Name of the cluster extension that says where the appliance is.
+pub const APPLIANCE_EXTENSION: &str = "bloomery.dev/appliance";
+/// A name in every certificate of PID 1 that tells machines apart worse than any other.
+const LOCALHOST: &str = "localhost";
 
 /// A kubeconfig with one cluster, one user and one context, each with the same name.
 #[derive(Serialize)]
@@ -34,6 +39,21 @@ struct Cluster {
     certificate_authority_data: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     tls_server_name: Option<String>,
+    extensions: [NamedExtension; 1],
+}
+
+#[derive(Serialize)]
+struct NamedExtension {
+    name: &'static str,
+    extension: ApplianceExtension,
+}
+
+/// What our own programs find in a kubeconfig; others carry it along unread.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApplianceExtension {
+    /// `HOST:PORT` of the appliance's HTTPS interface.
+    pub endpoint: String,
 }
 
 #[derive(Serialize)]
@@ -70,6 +90,10 @@ impl Kubeconfig {
             server: endpoint.url(api_port.unwrap_or(identity.api_server_port)),
             certificate_authority_data: base64(&identity.certificate_authority),
             tls_server_name: tls_server_name(endpoint.host(), &identity.server_names),
+            extensions: [NamedExtension {
+                name: APPLIANCE_EXTENSION,
+                extension: ApplianceExtension { endpoint: endpoint.to_string() },
+            }],
         };
         let user = User {
             client_certificate_data: base64(&identity.client_certificate),
@@ -109,8 +133,9 @@ pub fn tls_server_name(host: &str, certificate_names: &[String]) -> Option<Strin
     if certificate_names.iter().any(|name| matches(&name)) {
         return None;
     }
-    let dns_name = certificate_names.iter().find(|name| name.parse::<IpAddr>().is_err());
-    dns_name.or_else(|| certificate_names.first()).cloned()
+    let mut dns_names = certificate_names.iter().filter(|name| name.parse::<IpAddr>().is_err());
+    let telling = dns_names.clone().find(|name| *name != LOCALHOST);
+    telling.or_else(|| dns_names.next()).or_else(|| certificate_names.first()).cloned()
 }
 
 /// The YAML could not be written.
@@ -140,6 +165,9 @@ mod tests {
         ] {
             assert_eq!(tls_server_name(host, &certificate).as_deref(), expected, "{host}");
         }
+        let local = names(&["localhost", "127.0.0.1", "forge"]);
+        assert_eq!(tls_server_name("192.0.2.1", &local).as_deref(), Some("forge"));
+        assert_eq!(tls_server_name("192.0.2.1", &local[..2]).as_deref(), Some("localhost"));
         assert_eq!(tls_server_name("h", &names(&["10.0.2.15"])).as_deref(), Some("10.0.2.15"));
         assert_eq!(tls_server_name("h", &[]), None);
     }
@@ -164,6 +192,10 @@ clusters:
     server: https://192.0.2.7:6443
     certificate-authority-data: Y2E=
     tls-server-name: bloomery
+    extensions:
+    - name: bloomery.dev/appliance
+      extension:
+        endpoint: 192.0.2.7:18443
 users:
 - name: lab
   user:

@@ -1,0 +1,77 @@
+//! The tree of subcommands, and which module runs each.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::{completion, config, kubeconfig, lab, pairing, status, version};
+
+const EXAMPLES: &str = "\
+Examples:
+  # Become the administrator of the appliance whose console shows the code
+  bloomery kubeconfig --endpoint 192.0.2.7 --code XXXXX-XXXXX-XXXXX-XXXXX-XXXXX-XXXXX --output kubeconfig
+
+  # How is it?
+  bloomery status --kubeconfig kubeconfig
+
+  # Is this configuration right?
+  bloomery config check bloomery.yaml
+
+  # Try it all in virtual machines
+  bloomery lab run --image out/bloomery-amd64.img";
+
+/// Talks to a Bloomery appliance: a Sidero Metal management plane on a bootable image.
+#[derive(Debug, Parser)]
+#[command(name = "bloomery", version, about, after_help = EXAMPLES, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Kubeconfig(kubeconfig::Args),
+    Status(status::Args),
+    Pairing(pairing::Args),
+    Config(config::Args),
+    Lab(lab::LabArgs),
+    Completion(completion::Args),
+    Version(version::Args),
+}
+
+impl Cli {
+    /// Runs what was asked for.
+    ///
+    /// # Errors
+    /// Whatever went wrong, to be shown with its causes.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Kubeconfig(args) => kubeconfig::run(args).await?,
+            Command::Status(args) => status::run(args).await?,
+            Command::Pairing(args) => pairing::run(args).await?,
+            Command::Config(args) => config::run(&args)?,
+            Command::Lab(args) => return Box::pin(lab::run(args)).await,
+            Command::Completion(args) => completion::run(&args)?,
+            Command::Version(args) => version::run(&args)?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_tree_is_consistent_and_every_command_has_examples() {
+        let mut tree = Cli::command();
+        tree.build();
+        tree.clone().debug_assert();
+        for command in tree.get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("bloomery "), "{} has no example", command.get_name());
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! `bloomery completion`.
+
+use clap::CommandFactory as _;
+use clap_complete::Shell;
+
+use crate::commands::Cli;
+use crate::output::{self, OutputError};
+
+const EXAMPLES: &str = "\
+Examples:
+  # For this shell
+  source <(bloomery completion bash)
+
+  # For good
+  bloomery completion fish > ~/.config/fish/completions/bloomery.fish";
+
+/// Print the completion script of a shell
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Which shell
+    shell: Shell,
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), OutputError> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "bloomery", &mut script);
+    output::text(&String::from_utf8_lossy(&script))
+}

@@ -1,0 +1,15 @@
+//! The `bloomery` command line: one module per subcommand.
+//!
+//! Results go to standard output and nothing else does; progress and remarks go to standard error.
+
+pub mod commands;
+pub mod completion;
+pub mod config;
+pub mod connection;
+pub mod kubeconfig;
+pub mod lab;
+pub mod output;
+pub mod pairing;
+mod progress;
+pub mod status;
+pub mod version;

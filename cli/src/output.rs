@@ -1,0 +1,81 @@
+//! How results are printed: for people or for programs.
+
+use std::io::{self, Write as _};
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+/// `-o`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// Prints a result to standard output.
+pub(crate) fn text(text: &str) -> Result<(), OutputError> {
+    let mut out = io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match written {
+        // `bloomery … | head` is no error.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.map_err(|source| OutputError::Write { source }),
+    }
+}
+
+/// Prints a result to standard output as JSON.
+pub(crate) fn json(value: &impl Serialize) -> Result<(), OutputError> {
+    let mut rendered =
+        serde_json::to_string_pretty(value).map_err(|source| OutputError::Encode { source })?;
+    rendered.push('\n');
+    text(&rendered)
+}
+
+/// Rows as left-aligned columns, two spaces between them; the first row is the heading.
+pub(crate) fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    let mut widths = [0; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut rendered = String::new();
+    for row in rows {
+        let cells: Vec<String> =
+            row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        rendered.push_str(cells.join("  ").trim_end());
+        rendered.push('\n');
+    }
+    rendered
+}
+
+/// Why a result could not be printed.
+#[derive(Debug, thiserror::Error)]
+pub enum OutputError {
+    /// Standard output is closed or full.
+    #[error("failed to write to standard output")]
+    Write {
+        /// Why.
+        source: io::Error,
+    },
+    /// Not JSON.
+    #[error("failed to encode the result as JSON")]
+    Encode {
+        /// Why.
+        source: serde_json::Error,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell_and_lines_have_no_trailing_spaces() {
+        let row = |a: &str, b: &str| [a.to_owned(), b.to_owned()];
+        assert_eq!(table(&[row("NAME", "X"), row("a longer name", "")]), "NAME           X\na longer name\n");
+    }
+}

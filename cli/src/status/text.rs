@@ -1,0 +1,206 @@
+//! The status as people read it: a summary, then what deserves attention, then services and machines.
+
+use std::fmt::Write as _;
+use std::time::{Duration, SystemTime};
+
+use bloomery_api::{ServerSpec, ServerStatus};
+use kube::api::DynamicObject;
+use serde::de::DeserializeOwned;
+
+use super::Report;
+use super::model::{Phase, Service, Status, Warning};
+use crate::output::table;
+
+/// Shown where there is nothing to show.
+const NONE: &str = "-";
+/// Outcome of a phase that needs no words.
+const DONE: &str = "done";
+
+/// Renders everything; `now` is for ages.
+pub(super) fn render(report: &Report, now: SystemTime) -> String {
+    let mut text = String::new();
+    match serde_json::from_value::<Status>(report.appliance.clone()) {
+        Ok(status) => appliance(&mut text, &status, now),
+        // A much newer appliance: better raw than nothing.
+        Err(_) => line(&mut text, &report.appliance.to_string()),
+    }
+    text.push('\n');
+    match (&report.servers, &report.servers_error) {
+        (Some(servers), _) if servers.is_empty() => line(&mut text, "No machine has registered yet."),
+        (Some(servers), _) => text.push_str(&server_table(servers, now)),
+        (None, error) => line(&mut text, &format!("Machines: {}", error.as_deref().unwrap_or("unknown"))),
+    }
+    text
+}
+
+fn line(text: &mut String, line: &str) {
+    text.push_str(line);
+    text.push('\n');
+}
+
+fn appliance(text: &mut String, status: &Status, now: SystemTime) {
+    let Status { version, stage, volatile, hostname, phases, services, addresses, api_url, warnings } =
+        status;
+    // Writing to a String cannot fail.
+    let _ = writeln!(
+        text,
+        "Appliance:  {} (version {}), {}",
+        or_none(hostname),
+        or_none(version),
+        or_none(stage)
+    );
+    let _ = writeln!(text, "API:        {}", api_url.as_deref().unwrap_or("no address yet"));
+    let _ = writeln!(text, "Addresses:  {}", or_none(&addresses.join(", ")));
+    let _ = writeln!(text, "Boot:       {}", boot(phases));
+    if *volatile {
+        line(text, "State:      in memory; it will be lost at the next boot");
+    }
+    for Phase { name, outcome, message, .. } in phases.iter().filter(|phase| phase.outcome != DONE) {
+        let _ = writeln!(
+            text,
+            "Phase {name}: {outcome}{}",
+            message.as_ref().map_or_else(String::new, |m| format!(": {m}"))
+        );
+    }
+    for Warning { text: what, hint } in warnings {
+        let _ = writeln!(
+            text,
+            "Warning:    {what}{}",
+            if hint.is_empty() { String::new() } else { format!(" ({hint})") }
+        );
+    }
+    text.push('\n');
+    text.push_str(&service_table(services, now));
+}
+
+fn boot(phases: &[Phase]) -> String {
+    let total: Duration =
+        phases.iter().filter_map(|phase| phase.duration_ms).map(Duration::from_millis).sum();
+    let done = phases.iter().filter(|phase| phase.outcome == DONE).count();
+    format!("{done} of {} phases done in {:.1} s", phases.len(), total.as_secs_f64())
+}
+
+fn service_table(services: &[Service], now: SystemTime) -> String {
+    let mut rows = vec![["SERVICE", "STATE", "SINCE", "RESTARTS", "LAST EXIT"].map(str::to_owned)];
+    rows.extend(services.iter().map(|service| {
+        let Service { name, state, since, restarts, last_exit } = service;
+        [
+            name.clone(),
+            or_none(state).to_owned(),
+            humantime::parse_rfc3339(since).map_or_else(|_| NONE.to_owned(), |since| age(since, now)),
+            restarts.to_string(),
+            last_exit.clone().unwrap_or_else(|| NONE.to_owned()),
+        ]
+    }));
+    table(&rows)
+}
+
+fn server_table(servers: &[DynamicObject], now: SystemTime) -> String {
+    let headings = ["SERVER", "HOSTNAME", "ACCEPTED", "ALLOCATED", "CLEAN", "POWER", "ADDRESSES", "AGE"];
+    let mut rows = vec![headings.map(str::to_owned)];
+    rows.extend(servers.iter().map(|server| {
+        // Fields of an object that cannot be read are shown as unset; kubectl shows it in full.
+        let spec: ServerSpec = part(server, "spec");
+        let status: ServerStatus = part(server, "status");
+        let addresses: Vec<&str> = status.addresses.iter().map(|address| address.address.as_str()).collect();
+        let created = server.metadata.creation_timestamp.as_ref().map(|time| SystemTime::from(time.0));
+        [
+            server.metadata.name.clone().unwrap_or_default(),
+            or_none(&spec.hostname).to_owned(),
+            yes_no(spec.accepted),
+            yes_no(status.in_use),
+            yes_no(status.is_clean),
+            or_none(&status.power).to_owned(),
+            or_none(&addresses.join(",")).to_owned(),
+            created.map_or_else(|| NONE.to_owned(), |created| age(created, now)),
+        ]
+    }));
+    table(&rows)
+}
+
+fn part<T: DeserializeOwned + Default>(server: &DynamicObject, field: &str) -> T {
+    let value = server.data.get(field).cloned();
+    value.and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default()
+}
+
+fn yes_no(value: bool) -> String {
+    if value { "yes" } else { "no" }.to_owned()
+}
+
+fn or_none(text: &str) -> &str {
+    if text.is_empty() { NONE } else { text }
+}
+
+/// The two largest units: "3h 12m". Clocks that disagree give zero.
+fn age(since: SystemTime, now: SystemTime) -> String {
+    let seconds = now.duration_since(since).unwrap_or_default().as_secs();
+    let rendered = humantime::format_duration(Duration::from_secs(seconds)).to_string();
+    rendered.split(' ').take(2).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn now() -> SystemTime {
+        humantime::parse_rfc3339("2026-11-23T02:00:00Z").unwrap()
+    }
+
+    fn report(servers: serde_json::Value) -> Report {
+        let appliance = json!({
+            "version": "0.1.0", "stage": "up", "hostname": "forge", "volatile": true,
+            "phases": [
+                {"name": "mounts", "outcome": "done", "durationMs": 300},
+                {"name": "network", "outcome": "degraded", "durationMs": 1200, "message": "no DHCP answer"},
+            ],
+            "services": [
+                {"name": "etcd", "state": "running", "since": "2026-11-23T00:47:30Z", "pid": 7, "restarts": 0},
+                {"name": "bootsvc", "state": "backingOff", "since": "", "restarts": 3, "lastExit": "exit code 1"},
+            ],
+            "addresses": ["192.0.2.7"], "apiUrl": "https://192.0.2.7:6443",
+            "warnings": [{"id": "network", "text": "no lease", "hint": "check the cable"}],
+            "later": {"unknown": true},
+        });
+        Report { appliance, servers: serde_json::from_value(servers).unwrap(), servers_error: None }
+    }
+
+    #[test]
+    fn shows_what_matters() {
+        let server = json!({
+            "apiVersion": "metal.sidero.dev/v1alpha2", "kind": "Server",
+            "metadata": {"name": "0ef1", "creationTimestamp": "2026-11-23T01:59:10Z"},
+            "spec": {"accepted": true, "hostname": "node"},
+            "status": {"isClean": true, "power": "on", "addresses": [{"type": "InternalIP", "address": "10.0.0.9"}]},
+        });
+        let expected = "\
+Appliance:  forge (version 0.1.0), up
+API:        https://192.0.2.7:6443
+Addresses:  192.0.2.7
+Boot:       1 of 2 phases done in 1.5 s
+State:      in memory; it will be lost at the next boot
+Phase network: degraded: no DHCP answer
+Warning:    no lease (check the cable)
+
+SERVICE  STATE       SINCE   RESTARTS  LAST EXIT
+etcd     running     1h 12m  0         -
+bootsvc  backingOff  -       3         exit code 1
+
+SERVER  HOSTNAME  ACCEPTED  ALLOCATED  CLEAN  POWER  ADDRESSES  AGE
+0ef1    node      yes       no         yes    on     10.0.0.9   50s
+";
+        assert_eq!(render(&report(json!([server])), now()), expected);
+    }
+
+    #[test]
+    fn survives_objects_that_it_cannot_read_and_an_api_that_is_away() {
+        let odd = json!({"apiVersion": "v9", "kind": "Server", "metadata": {"name": "odd"}, "spec": 3});
+        assert!(render(&report(json!([odd])), now()).contains("odd     -"));
+        assert!(render(&report(json!([])), now()).ends_with("No machine has registered yet.\n"));
+        let away = Report { servers_error: Some("away".to_owned()), ..report(json!(null)) };
+        assert!(render(&away, now()).ends_with("Machines: away\n"));
+        let novel = Report { appliance: json!({"services": "novel"}), ..report(json!([])) };
+        assert!(render(&novel, now()).starts_with(r#"{"services":"novel"}"#));
+    }
+}
