@@ -43,6 +43,8 @@ pub struct Layout {
     pub var: PathBuf,
     /// A tmpfs.
     pub run: PathBuf,
+    /// The image's FAT partition.
+    pub boot: PathBuf,
 }
 
 impl Layout {
@@ -59,6 +61,7 @@ impl Layout {
             etc: root.join("etc"),
             var: root.join("var"),
             run: root.join("run/bloomery"),
+            boot: root.join("boot"),
         }
     }
 
@@ -100,6 +103,11 @@ impl Layout {
     /// The secret half of the pairing code.
     pub fn pairing_secret(&self) -> PathBuf {
         self.appliance_state().join("pairing-secret")
+    }
+
+    /// What the person who flashed the image wrote.
+    pub fn config(&self) -> PathBuf {
+        self.boot.join(bloomery_config::FILE_NAME)
     }
 
     /// The last configuration that parsed.

@@ -3,11 +3,23 @@
 //! It knows processes, mounts and the network, and nothing of Kubernetes' objects. It must never exit, abort or
 //! block on a console, a disk or the network: what does not work is said, and the rest goes on.
 
+pub mod announce;
+pub mod certificates;
+pub mod clock;
 pub mod console;
+pub mod context;
+pub mod disk_state;
 pub mod errors;
 pub mod files;
 pub mod layout;
+pub mod log;
+pub mod network;
 pub mod pki;
+pub mod release;
+pub mod requests;
+pub mod run;
+pub mod sequence;
 pub mod services;
+pub mod space;
 pub mod status;
 pub mod supervise;

@@ -18,6 +18,7 @@ use crate::status::{Board, ServiceState, ServiceStatus, rfc3339};
 use cgroup::Cgroups;
 use log_file::LogSink;
 use process::Runner;
+pub(crate) use process::human;
 use reaper::Reaper;
 use service::Service;
 use std::collections::BTreeMap;

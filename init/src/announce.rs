@@ -1,0 +1,134 @@
+//! The two lines that a person waits for, and what to do with them.
+//!
+//! `API: https://ADDRESS:6443` and `Pairing code: XXXXX-…` are a contract: the lab and people's eyes look for them.
+//! They are shown when the API is ready, and again when the address or the code has changed.
+
+use crate::context::{Context, State};
+use crate::errors::chain;
+use crate::layout::KUBERNETES_API_PORT;
+use crate::supervise::{Snapshot, Snapshots};
+use bloomery_pairing::Code;
+use std::net::IpAddr;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// The appliance replaces the secret's file when a code is re-issued; nobody waits for the console then.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// What is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Shown {
+    host: String,
+    code: String,
+}
+
+/// Shows what there is to show, for ever.
+pub async fn keep_shown(context: Context) {
+    let (supervisor, network) = {
+        let facts = context.facts();
+        (facts.supervisor.clone(), facts.network.clone())
+    };
+    let Some(supervisor) = supervisor else { return };
+    let mut snapshots = supervisor.snapshots();
+    // Without a network there is nothing to show but what is configured.
+    let mut addresses = network.map_or_else(|| watch::channel(Vec::new()).1, |network| network.addresses());
+    if snapshots.wait_for(api_is_ready).await.is_err() {
+        return;
+    }
+    let mut shown = None;
+    loop {
+        let host = host(context.config().advertised_endpoint.as_deref(), &addresses.borrow_and_update());
+        match (host, code(&context)) {
+            (Some(host), Some(code)) => {
+                let now = Shown { host, code };
+                if shown.as_ref() != Some(&now) {
+                    show(&context, &now);
+                    shown = Some(now);
+                }
+            }
+            (None, _) => context.status.update(|status| status.api_url = None),
+            (Some(_), None) => {}
+        }
+        let change = async {
+            if addresses.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        // Either is a reason to look again.
+        let _ = tokio::time::timeout(LOOK, change).await;
+    }
+}
+
+fn api_is_ready(all: &Snapshots) -> bool {
+    all.get("kube-apiserver").is_some_and(Snapshot::is_ready)
+}
+
+/// The host in URLs: as configured, or the first address.
+fn host(endpoint: Option<&str>, addresses: &[IpAddr]) -> Option<String> {
+    let host = endpoint.map(str::to_owned).or_else(|| addresses.first().map(ToString::to_string))?;
+    Some(if host.contains(':') { format!("[{host}]") } else { host })
+}
+
+fn code(context: &Context) -> Option<String> {
+    let pki = context.facts().pki.clone()?;
+    match bloomery_pairing::load(&context.layout.pairing_secret()) {
+        Ok(secret) => {
+            context.clear_warning("pairing", "the pairing code can be read again");
+            Some(Code::new(secret, pki.appliance_fingerprint()).to_string())
+        }
+        Err(error) => {
+            context.warn(
+                "pairing",
+                &chain(&error),
+                "remove the file and restart; a new pairing code is made",
+            );
+            None
+        }
+    }
+}
+
+fn show(context: &Context, now: &Shown) {
+    let url = format!("https://{}:{KUBERNETES_API_PORT}", now.host);
+    context.status.update(|status| status.api_url = Some(url.clone()));
+    for line in banner(&url, now, context.facts().state) {
+        context.console.line(line);
+    }
+}
+
+fn banner(url: &str, now: &Shown, state: State) -> Vec<String> {
+    let mut lines = vec![
+        String::new(),
+        format!("API: {url}"),
+        format!("Pairing code: {}", now.code),
+        String::new(),
+        "To administer this plane, run on your workstation:".to_owned(),
+        format!("  bloomery kubeconfig --endpoint {} --code {} > kubeconfig", now.host, now.code),
+        "  KUBECONFIG=kubeconfig kubectl get servers".to_owned(),
+        "Then power on machines that boot from the network; they show up there.".to_owned(),
+        String::new(),
+    ];
+    if state == State::Volatile {
+        lines.push("The state is in memory and WILL BE LOST at the next restart.".to_owned());
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shows_the_contracts_lines_and_what_to_do() {
+        let now = Shown { host: "192.0.2.7".into(), code: "ABCDE-FGHJK".into() };
+        insta::assert_snapshot!(banner("https://192.0.2.7:6443", &now, State::Volatile).join("\n"));
+    }
+
+    #[test]
+    fn prefers_the_advertised_endpoint_and_brackets_ipv6() {
+        let addresses = ["192.0.2.7".parse().unwrap()];
+        assert_eq!(host(None, &addresses).as_deref(), Some("192.0.2.7"));
+        assert_eq!(host(Some("plane.example.org"), &addresses).as_deref(), Some("plane.example.org"));
+        assert_eq!(host(None, &["2001:db8::7".parse().unwrap()]).as_deref(), Some("[2001:db8::7]"));
+        assert_eq!(host(None, &[]), None);
+    }
+}

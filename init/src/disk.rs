@@ -1,0 +1,150 @@
+//! The state partition: found, made on the first boot, checked, mounted.
+//!
+//! The image leaves the rest of its disk free. On the first boot a partition named `state-new` is made there,
+//! formatted, and only then renamed to `state`; a power cut at any instant leaves something from which the next boot
+//! goes on. This module must never format a partition named `state`, nor anything that [`decide`] does not prove to
+//! be free or unfinished.
+
+pub mod decide;
+pub mod gpt;
+mod locate;
+mod open;
+pub mod space;
+mod steps;
+pub mod superblock;
+mod tools;
+
+use std::path::PathBuf;
+
+pub use decide::{Damage, Decision};
+pub use open::{Request, heal_table, open_state};
+pub use space::{Space, check_space};
+
+/// How the state came to be usable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// It was there.
+    Found,
+    /// Made now, on an empty place.
+    Created,
+    /// Begun at an earlier boot that was cut off, finished now.
+    Finished,
+    /// Its entry had been lost (the image was flashed again); it was put back, with what it held.
+    Adopted,
+}
+
+/// What became of the state.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It is mounted.
+    Mounted {
+        /// The partition's node.
+        node: PathBuf,
+        /// How.
+        how: How,
+        /// What people should be told, a sentence each.
+        warnings: Vec<String>,
+    },
+    /// There is no disk, or no room on it: a run in memory is possible, and lost at power off.
+    NoPlace(Failure),
+    /// There is something that must not be touched: nothing was written, and nobody may start afresh on top of it.
+    Damaged(Failure),
+}
+
+/// Why there is no state.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The root lies on no disk, and no disk has a partition named `state`.
+    #[error("failed to find a disk for the state: the system was not started from a disk, and no disk has a partition named state")]
+    NoDisk,
+    /// The disk is full.
+    #[error("failed to make the state partition on {disk}: {free_bytes} bytes are free, {needed_bytes} are needed")]
+    NoRoom {
+        /// The disk.
+        disk: PathBuf,
+        /// Largest free piece.
+        free_bytes: u64,
+        /// Smallest state partition.
+        needed_bytes: u64,
+    },
+    /// Two disks claim to hold the state, and none is the one that was started from.
+    #[error("failed to choose a state partition: {nodes:?} all claim to be it; disconnect all but one")]
+    Ambiguous {
+        /// All of them.
+        nodes: Vec<PathBuf>,
+    },
+    /// The table contradicts itself.
+    #[error("failed to find the state on {disk}: the partition table is damaged")]
+    Table {
+        /// The disk.
+        disk: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: Damage,
+    },
+    /// The disk could not be opened, read or written.
+    #[error("failed to {what} {disk}")]
+    Disk {
+        /// What failed.
+        what: &'static str,
+        /// The disk.
+        disk: PathBuf,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A question about the disk, or the news of its new partition, failed.
+    #[error("failed to use the disk {disk}")]
+    Block {
+        /// The disk.
+        disk: PathBuf,
+        /// The cause.
+        #[source]
+        source: bloomery_sys::block::Error,
+    },
+    /// The kernel has another partition in the new one's place.
+    #[error("failed to find partition {number} of {disk} in the kernel's list; a restart reads it anew")]
+    Node {
+        /// The disk.
+        disk: PathBuf,
+        /// The partition's number.
+        number: u32,
+    },
+    /// mkfs or fsck could not be run.
+    #[error("failed to run {tool} on {node}")]
+    Run {
+        /// The program.
+        tool: &'static str,
+        /// The partition.
+        node: PathBuf,
+        /// The cause.
+        #[source]
+        source: bloomery_sys::process::Error,
+    },
+    /// mkfs or fsck said no.
+    #[error("failed to {what} {node}: {tool} ended with {status} and said: {output}")]
+    Tool {
+        /// What was to be done.
+        what: &'static str,
+        /// The program.
+        tool: &'static str,
+        /// The partition.
+        node: PathBuf,
+        /// How it ended.
+        status: std::process::ExitStatus,
+        /// The last of what it said.
+        output: String,
+    },
+    /// The mount failed.
+    #[error("failed to mount the state partition {node}")]
+    Mount {
+        /// The partition.
+        node: PathBuf,
+        /// The cause.
+        #[source]
+        source: bloomery_sys::mount::Error,
+    },
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,62 @@
+//! What /var is: asked of the kernel, and tried.
+//!
+//! It must never format or repair anything: that was decided before the root was mounted.
+
+use crate::context::Context;
+use crate::errors::chain;
+use bloomery_sys::mount::{self, Flags, Mount};
+use std::fs;
+use std::path::Path;
+
+/// Written and removed to see whether the state can be written to.
+const TRIAL: &str = ".bloomery-trial";
+/// A quarter of the memory: etcd with few machines needs 100 MB.
+const VOLATILE_OPTIONS: &str = "mode=0755,size=25%";
+
+/// What there is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// State that stays.
+    Kept,
+    /// Memory, and why.
+    Volatile(String),
+    /// State that cannot be used, and why.
+    Damaged(String),
+}
+
+/// Looks, and mounts memory where there is nothing.
+pub async fn find(context: &Context) -> Found {
+    let var = &context.layout.var;
+    if !context.container && !mount::is_mount_point(var) {
+        return volatile(var, "no state partition was mounted");
+    }
+    let on_memory = mount::table()
+        .unwrap_or_default()
+        .iter()
+        .any(|mounted| mounted.target == *var && matches!(mounted.fstype.as_str(), "tmpfs" | "ramfs"));
+    let trial = var.join(TRIAL);
+    let tried = fs::write(&trial, b"").and_then(|()| fs::remove_file(&trial));
+    match tried {
+        Ok(()) if on_memory => Found::Volatile("it is not on a disk".to_owned()),
+        Ok(()) => Found::Kept,
+        // A full disk can still be read, and room can be made; it has its own warning.
+        Err(error) if error.kind() == std::io::ErrorKind::StorageFull => Found::Kept,
+        Err(error) => Found::Damaged(format!("{} cannot be written to: {error}", var.display())),
+    }
+}
+
+fn volatile(var: &Path, why: &str) -> Found {
+    let memory = Mount {
+        source: Path::new("tmpfs"),
+        target: var,
+        fstype: "tmpfs",
+        flags: Flags::MS_NOSUID | Flags::MS_NODEV | Flags::MS_NOEXEC,
+        data: VOLATILE_OPTIONS,
+    };
+    match memory.mount() {
+        Ok(()) => Found::Volatile(why.to_owned()),
+        Err(error) => {
+            Found::Damaged(format!("{why}, and there is no memory for it either: {}", chain(&error)))
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Keeps one interface configured: waits for it, then DHCP or the fixed address, for ever.
+
+use super::choose;
+use crate::context::Context;
+use crate::errors::chain;
+use crate::supervise::human;
+use bloomery_config::{Addressing, StaticAddress};
+use bloomery_hostnet::dhcp::{self, Client, Event};
+use bloomery_hostnet::fixed::Fixed;
+use bloomery_hostnet::{Link, Netlink};
+use std::path::Path;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// Drivers may bring interfaces up late, and people plug them in later still.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// A message that says the same is repeated this seldom.
+const REPEAT: Duration = Duration::from_secs(60);
+/// A fixed address that was refused.
+const TRY_AGAIN: Duration = Duration::from_secs(5);
+/// The image's /etc/resolv.conf is a link to it: the root is read-only.
+const RESOLV_CONF: &str = "/run/resolv.conf";
+/// The warning about the network.
+const WARNING: &str = "network";
+
+/// Says a thing when it is new, and now and then while it lasts.
+#[derive(Debug, Default)]
+struct NowAndThen {
+    said: Option<(String, Instant)>,
+}
+
+impl NowAndThen {
+    fn is_due(&mut self, text: &str) -> bool {
+        let due = self.said.as_ref().is_none_or(|(old, at)| old != text || at.elapsed() >= REPEAT);
+        if due {
+            self.said = Some((text.to_owned(), Instant::now()));
+        }
+        due
+    }
+}
+
+/// Runs for ever.
+pub(super) async fn keep_configured(
+    context: Context,
+    netlink: Netlink,
+    time_servers: watch::Sender<Vec<String>>,
+) {
+    let config = context.config();
+    let mut voice = NowAndThen::default();
+    loop {
+        let link = wait_for_link(&context, &netlink, config.network.interface.as_deref(), &mut voice).await;
+        if context.container && as_given(&context, &link, &config.network.addressing) {
+            context.console.line(format!("{}: addresses as given by the container's host", link.name));
+            return std::future::pending().await;
+        }
+        if let Err(error) = bring_up_loopback(&netlink).await {
+            tracing::warn!(error = %chain(&error), "loopback is not up");
+        }
+        match &config.network.addressing {
+            Addressing::Static(address) => keep_fixed(&context, &netlink, &link, address, &mut voice).await,
+            Addressing::Dhcp => {
+                keep_leased(&context, &netlink, &link, &config.hostname, &time_servers, &mut voice).await;
+            }
+        }
+    }
+}
+
+/// In a container an interface that has an address was configured by somebody who knows better.
+fn as_given(context: &Context, link: &Link, addressing: &Addressing) -> bool {
+    let has_address = link.addresses.iter().any(|net| super::addresses::is_public(net.addr()));
+    context.container && has_address && *addressing == Addressing::Dhcp
+}
+
+async fn bring_up_loopback(netlink: &Netlink) -> Result<(), bloomery_hostnet::link::Error> {
+    for link in netlink.links().await? {
+        if link.kind == bloomery_hostnet::LinkKind::Loopback && !link.is_up() {
+            netlink.set_up(link.index).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn wait_for_link(
+    context: &Context,
+    netlink: &Netlink,
+    configured: Option<&str>,
+    voice: &mut NowAndThen,
+) -> Link {
+    loop {
+        match netlink.links().await {
+            Ok(links) => {
+                if let Some(link) = choose::interface(&links, configured) {
+                    return link.clone();
+                }
+                let names: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
+                let wanted = configured.unwrap_or("an Ethernet interface");
+                let text = format!("no network: there is no {wanted} (there are: {})", names.join(", "));
+                say_trouble(context, voice, &text, "connect one, or name another in bloomery.yaml");
+            }
+            Err(error) => say_trouble(context, voice, &chain(&error), "it is tried again"),
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+fn say_trouble(context: &Context, voice: &mut NowAndThen, text: &str, hint: &str) {
+    context.status.warn(WARNING, text, hint);
+    if voice.is_due(text) {
+        tracing::warn!(text, hint, "network trouble");
+        context.console.line(format!("{text}; {hint}"));
+    }
+}
+
+async fn keep_fixed(
+    context: &Context,
+    netlink: &Netlink,
+    link: &Link,
+    address: &StaticAddress,
+    voice: &mut NowAndThen,
+) {
+    let fixed = Fixed {
+        address: address.address,
+        gateway: address.gateway,
+        nameservers: address.nameservers.clone(),
+        domain: None,
+        mtu: None,
+    };
+    match fixed.apply(netlink, link.index, Path::new(RESOLV_CONF)).await {
+        Ok(configured) => {
+            context.console.line(format!("{}: {} (static)", link.name, address.address));
+            context.clear_warning(WARNING, "the network is up");
+            // Kept for as long as PID 1 lives; dropping it would not take the address away either.
+            let _configured = configured;
+            std::future::pending().await
+        }
+        Err(error) => {
+            say_trouble(
+                context,
+                voice,
+                &chain(&error),
+                "correct `network.static` in bloomery.yaml and restart",
+            );
+            tokio::time::sleep(TRY_AGAIN).await;
+        }
+    }
+}
+
+async fn keep_leased(
+    context: &Context,
+    netlink: &Netlink,
+    link: &Link,
+    hostname: &str,
+    time_servers: &watch::Sender<Vec<String>>,
+    voice: &mut NowAndThen,
+) {
+    let Some(mac) = link.mac else {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        return;
+    };
+    let mut config = dhcp::Config::new(link.index, &link.name, mac);
+    config.hostname = Some(hostname.to_owned());
+    config.resolv_conf = Some(RESOLV_CONF.into());
+    let mut client = Client::start(netlink.clone(), config);
+    context.console.line(format!("{}: asking for an address by DHCP", link.name));
+    while let Some(event) = client.next().await {
+        match event {
+            Event::Bound(lease) => {
+                context
+                    .console
+                    .line(format!("{}: {} (DHCP server {})", link.name, lease.address, lease.server));
+                context.clear_warning(WARNING, "the network is up");
+                time_servers.send_replace(lease.ntp_servers.iter().map(ToString::to_string).collect());
+            }
+            Event::Renewed(lease) => {
+                tracing::debug!(address = %lease.address, "lease extended");
+                context.clear_warning(WARNING, "the network is up");
+                time_servers.send_replace(lease.ntp_servers.iter().map(ToString::to_string).collect());
+            }
+            Event::Lost { lease, reason } => {
+                let text = format!("{}: the address {} is lost ({reason:?})", link.name, lease.address);
+                say_trouble(
+                    context,
+                    voice,
+                    &text,
+                    "check the site's DHCP server; it is asked again for ever",
+                );
+            }
+            Event::NoAnswer { silent, carrier, .. } => {
+                let why =
+                    if carrier { "no DHCP server answers" } else { "no cable, or the other end is off" };
+                let text = format!("{}: {why}", link.name);
+                tracing::debug!(link = %link.name, silent = %human(silent), carrier, "no answer");
+                let hint = "asking for ever; a static address can be set in bloomery.yaml";
+                say_trouble(context, voice, &text, hint);
+            }
+            Event::Failed { error } => {
+                say_trouble(context, voice, &format!("{}: {error}", link.name), "it is tried again");
+            }
+        }
+    }
+    tracing::error!(link = %link.name, "the DHCP client has ended; starting another one");
+    tokio::time::sleep(LOOK_AGAIN).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_same_trouble_is_said_now_and_then() {
+        let mut voice = NowAndThen::default();
+        assert!(voice.is_due("no answer"));
+        assert!(!voice.is_due("no answer"));
+        assert!(voice.is_due("no cable"));
+        tokio::time::advance(REPEAT).await;
+        assert!(voice.is_due("no cable"));
+    }
+}

@@ -1,0 +1,43 @@
+//! Authorities from the state, and everything that is made from them at each boot.
+//!
+//! Damaged authorities are never made anew: the control plane is not started then.
+
+use crate::certificates;
+use crate::context::{Context, State};
+use crate::files;
+use crate::pki::Pki;
+use crate::sequence::Work;
+use crate::services::users;
+use bloomery_pairing::Owner;
+use std::sync::Arc;
+use time::OffsetDateTime;
+
+/// There is no state to keep authorities in.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to open the authorities: the state is damaged")]
+struct NoState;
+
+/// Runs the phase.
+pub fn run(context: Context) -> Work {
+    Box::pin(async move {
+        if context.facts().state == State::Damaged {
+            return Err(NoState.into());
+        }
+        let layout = &context.layout;
+        for (path, mode, user) in [
+            (layout.state(), files::PUBLIC_DIR, None),
+            (layout.etcd_data(), files::PRIVATE_DIR, Some(users::ETCD)),
+            (layout.env(), files::PUBLIC_DIR, Some(users::CONTROLLERS)),
+            (layout.appliance_state(), files::PRIVATE_DIR, Some(users::APPLIANCE)),
+        ] {
+            files::directory(&path, mode, user.and_then(|user| context.accounts.owner(user)))?;
+        }
+        let built = OffsetDateTime::from(context.release.built);
+        let pki = Arc::new(Pki::open(&layout.pki(), built)?);
+        certificates::make_all(&context, &pki)?;
+        context.facts().pki = Some(pki);
+        let owner = context.accounts.owner(users::APPLIANCE).map(|id| Owner { uid: id, gid: id });
+        bloomery_pairing::load_or_create(&layout.pairing_secret(), owner)?;
+        Ok(())
+    })
+}

@@ -1,0 +1,40 @@
+//! Starts the service graph; from here on it runs by itself.
+
+use crate::certificates;
+use crate::context::{Context, State};
+use crate::sequence::Work;
+use crate::services;
+use crate::supervise::cgroup::Cgroups;
+use crate::supervise::{Shared, Supervisor};
+use std::sync::Arc;
+
+/// Runs the phase.
+pub fn run(context: Context) -> Work {
+    Box::pin(async move {
+        let (damaged, has_pki) = {
+            let facts = context.facts();
+            (facts.state == State::Damaged, facts.pki.is_some())
+        };
+        if damaged || !has_pki {
+            context.warn(
+                "state",
+                "the control plane is not started: its state is damaged",
+                "look at the messages of the phases `state` and `pki` above; restore a backup, or flash the image anew",
+            );
+            return Ok(());
+        }
+        let shared = Shared {
+            reaper: context.reaper.clone(),
+            cgroups: Cgroups::detect(),
+            logs: context.logs.clone(),
+            console: context.console.clone(),
+            status: context.status.clone(),
+        };
+        let config = context.config();
+        let supervisor =
+            Supervisor::start(services::all(&certificates::inputs(&context, &config, 0)), &shared)?;
+        context.facts().supervisor = Some(Arc::new(supervisor));
+        tokio::spawn(certificates::follow(context));
+        Ok(())
+    })
+}
