@@ -11,4 +11,4 @@ pub mod route;
 pub mod serve;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -23,3 +23,6 @@ pub mod service;
 pub mod supervise;
 pub mod tftp;
 pub mod udp;
+
+#[cfg(test)]
+mod fake_api;

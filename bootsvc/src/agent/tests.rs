@@ -1,1 +1,4 @@
-//! Tests.
+//! The agent's calls over gRPC, with the Kubernetes API of `fake_api` behind the service.
+
+mod calls;
+mod mapping;

@@ -72,15 +72,18 @@ fn borrow<T>(lookup: &Lookup<T>) -> Lookup<&T> {
     }
 }
 
-/// Reads the ServerBinding of a machine.
+/// Reads the ServerBinding of a machine. Without the kind there is none; that is believed only when
+/// the definition itself is known not to exist.
 pub async fn binding(client: &Client, name: &str) -> Lookup<ServerBinding> {
-    let asked = get::<ServerBinding>(client, name).await;
-    if matches!(asked, Lookup::Failed)
-        && matches!(get::<CustomResourceDefinition>(client, SERVER_BINDING_CRD).await, Lookup::NotFound)
-    {
-        return Lookup::NotFound;
+    match ask(client, name).await {
+        Asked::Found(binding) => Lookup::Found(binding),
+        Asked::Missing => Lookup::NotFound,
+        Asked::Failed => Lookup::Failed,
+        Asked::UnknownKind => match ask::<CustomResourceDefinition>(client, SERVER_BINDING_CRD).await {
+            Asked::Missing => Lookup::NotFound,
+            Asked::Found(_) | Asked::UnknownKind | Asked::Failed => Lookup::Failed,
+        },
     }
-    asked
 }
 
 /// Reads one cluster-scoped object.
@@ -88,18 +91,42 @@ pub async fn get<K>(client: &Client, name: &str) -> Lookup<K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
+    match ask(client, name).await {
+        Asked::Found(object) => Lookup::Found(object),
+        Asked::Missing => Lookup::NotFound,
+        Asked::UnknownKind | Asked::Failed => Lookup::Failed,
+    }
+}
+
+/// What the API said of one object.
+enum Asked<K> {
+    Found(K),
+    /// This object does not exist.
+    Missing,
+    /// 404, but not about this object.
+    UnknownKind,
+    Failed,
+}
+
+async fn ask<K>(client: &Client, name: &str) -> Asked<K>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
     let api: Api<K> = Api::all(client.clone());
+    let kind = K::kind(&());
     match tokio::time::timeout(ANSWER_WITHIN, api.get(name)).await {
-        Ok(Ok(object)) => Lookup::Found(object),
-        Ok(Err(kube::Error::Api(status))) if is_object_missing(&status, name) => Lookup::NotFound,
+        Ok(Ok(object)) => Asked::Found(object),
+        Ok(Err(kube::Error::Api(status))) if is_object_missing(&status, name) => Asked::Missing,
         Ok(Err(error)) => {
-            let kind = K::kind(&());
             tracing::warn!(kind = %kind, name, error = crate::error::chain(&error), "kubernetes lookup failed");
-            Lookup::Failed
+            match error {
+                kube::Error::Api(status) if status.code == 404 => Asked::UnknownKind,
+                _ => Asked::Failed,
+            }
         }
         Err(_) => {
-            tracing::warn!(kind = %K::kind(&()), name, "kubernetes lookup took too long");
-            Lookup::Failed
+            tracing::warn!(kind = %kind, name, "kubernetes lookup took too long");
+            Asked::Failed
         }
     }
 }

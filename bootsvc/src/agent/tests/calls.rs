@@ -1,0 +1,184 @@
+//! The vectors of spec/sidero.md §10.3 for gRPC, as far as this release serves them.
+
+use bloomery_agent_api as pb;
+use bloomery_agent_api::agent_client::AgentClient;
+use http::Method;
+use serde_json::json;
+use tonic::Code;
+use tonic::transport::Channel;
+
+use super::mapping::{UUID, inventory};
+use crate::fake_api::{Failure, binding, metal};
+use crate::http::tests::{Lab, Setup};
+
+async fn client(lab: &Lab) -> AgentClient<Channel> {
+    AgentClient::connect(format!("http://{}", lab.address)).await.unwrap()
+}
+
+fn request(uuid: &str) -> pb::CreateServerRequest {
+    pb::CreateServerRequest { hardware: Some(inventory(uuid)), hostname: "node1".to_owned() }
+}
+
+#[tokio::test]
+async fn registers_a_machine_once_and_tells_it_to_write_nothing() {
+    let lab = Lab::start(Setup::default());
+    let mut agent = client(&lab).await;
+    let answer = agent.create_server(request(&UUID.to_uppercase())).await.unwrap().into_inner();
+    assert_eq!(answer, pb::CreateServerResponse::default());
+    let server = lab.api.object(&metal("servers", UUID)).unwrap();
+    assert_eq!(server["spec"]["accepted"], json!(false));
+    assert_eq!(server["spec"]["hostname"], json!("node1"));
+    assert_eq!(server["spec"]["hardware"]["system"]["uuid"], json!(UUID));
+    assert_eq!(server["spec"]["hardware"]["memory"]["totalSize"], json!("31 GB"));
+    let events = lab.api.objects_below("/api/v1/namespaces/default/events/");
+    assert_eq!(events.len(), 1);
+    let event = &events[0];
+    assert_eq!(event["reason"], json!("Server Registration"));
+    assert_eq!(event["message"], json!("Server auto-registered via API."));
+    assert_eq!(event["source"]["component"], json!("sidero-server"));
+    assert_eq!(event["involvedObject"]["uid"], json!(format!("uid-of-{UUID}")));
+
+    // The same again changes nothing and writes nothing.
+    let writes = lab.api.writes().len();
+    agent.create_server(request(UUID)).await.unwrap();
+    assert_eq!(lab.api.writes().len(), writes);
+    assert_eq!(lab.metrics.registrations.get(), 1);
+}
+
+#[tokio::test]
+async fn a_known_machine_keeps_its_spec_and_gets_its_inventory_refreshed() {
+    let lab = Lab::start(Setup { auto_accept: true, ..Setup::default() });
+    lab.api.put(
+        &metal("servers", UUID),
+        json!({ "spec": { "accepted": false, "hostname": "old", "cordoned": true,
+            "hardware": { "system": { "uuid": UUID, "serialNumber": "SN1", "skuNumber": "gone" } } } }),
+    );
+    let answer = client(&lab).await.create_server(request(UUID)).await.unwrap().into_inner();
+    assert_eq!(answer, pb::CreateServerResponse::default());
+    let spec = lab.api.object(&metal("servers", UUID)).unwrap()["spec"].clone();
+    assert_eq!(
+        (&spec["accepted"], &spec["hostname"], &spec["cordoned"]),
+        (&json!(false), &json!("old"), &json!(true))
+    );
+    assert_eq!(spec["hardware"]["compute"]["processorCount"], json!(1));
+    assert_eq!(spec["hardware"]["system"].get("skuNumber"), None);
+    assert_eq!(lab.api.writes(), [(Method::PATCH, metal("servers", UUID))]);
+}
+
+#[tokio::test]
+async fn accepts_at_registration_only_when_told_to() {
+    let lab = Lab::start(Setup { auto_accept: true, ..Setup::default() });
+    let answer = client(&lab).await.create_server(request(UUID)).await.unwrap().into_inner();
+    assert_eq!(lab.api.object(&metal("servers", UUID)).unwrap()["spec"]["accepted"], json!(true));
+    // Wiping and management controllers are not this release's: nothing is ordered.
+    assert_eq!(answer, pb::CreateServerResponse::default());
+}
+
+#[tokio::test]
+async fn no_order_is_given_while_the_binding_cannot_be_read() {
+    let lab = Lab::start(Setup { auto_accept: true, ..Setup::default() });
+    lab.api.fail(&binding(UUID), Failure::Status(500));
+    let refused = client(&lab).await.create_server(request(UUID)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn refuses_machines_that_cannot_be_named() {
+    let lab = Lab::start(Setup::default());
+    let mut agent = client(&lab).await;
+    for uuid in [
+        "",
+        "not-a-uuid",
+        "00000000-0000-0000-0000-000000000000",
+        "ffffffff-ffff-ffff-ffff-ffffffffffff",
+        "03000200-0400-0500-0006-000700080009",
+    ] {
+        let refused = agent.create_server(request(uuid)).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{uuid}");
+        assert!(refused.message().contains("system UUID"), "{refused:?}");
+    }
+    let refused = agent.create_server(pb::CreateServerRequest::default()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert!(lab.api.writes().is_empty());
+}
+
+#[tokio::test]
+async fn refuses_a_second_machine_with_the_same_uuid() {
+    let lab = Lab::start(Setup::default());
+    let mut agent = client(&lab).await;
+    agent.create_server(request(UUID)).await.unwrap();
+    let mut other = request(UUID);
+    let hardware = other.hardware.as_mut().unwrap();
+    hardware.system.as_mut().unwrap().serial_number = "SN2".to_owned();
+    hardware.network.as_mut().unwrap().interfaces[0].mac = "52:54:00:77:00:02".to_owned();
+    let refused = agent.create_server(other).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert!(refused.message().contains("another machine"), "{refused:?}");
+    let system = lab.api.object(&metal("servers", UUID)).unwrap()["spec"]["hardware"]["system"].clone();
+    assert_eq!(system["serialNumber"], json!("SN1"));
+}
+
+#[tokio::test]
+async fn addresses_of_a_type_are_replaced_and_others_stay() {
+    let lab = Lab::start(Setup::default());
+    lab.api.put(
+        &metal("servers", UUID),
+        json!({ "spec": { "accepted": true }, "status": { "isClean": true, "addresses": [
+            { "type": "Hostname", "address": "h" }, { "type": "InternalIP", "address": "10.0.0.1" } ] } }),
+    );
+    let mut agent = client(&lab).await;
+    let report = pb::ReconcileServerAddressesRequest {
+        uuid: UUID.to_uppercase(),
+        address: vec![pb::Address { r#type: "InternalIP".to_owned(), address: "10.77.0.50".to_owned() }],
+    };
+    agent.reconcile_server_addresses(report.clone()).await.unwrap();
+    let status = lab.api.object(&metal("servers", UUID)).unwrap()["status"].clone();
+    assert_eq!(
+        status["addresses"],
+        json!([{ "type": "Hostname", "address": "h" }, { "type": "InternalIP", "address": "10.77.0.50" }])
+    );
+    assert_eq!(status["isClean"], json!(true));
+    let writes = lab.api.writes().len();
+    agent.reconcile_server_addresses(report.clone()).await.unwrap();
+    assert_eq!(lab.api.writes().len(), writes);
+    let unknown = pb::ReconcileServerAddressesRequest { uuid: UUID.replace('4', "5"), ..report };
+    assert_eq!(agent.reconcile_server_addresses(unknown).await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn nothing_is_marked_clean_or_taken_over() {
+    let lab = Lab::start(Setup::default());
+    lab.api.put(&metal("servers", UUID), json!({ "spec": { "accepted": true } }));
+    let mut agent = client(&lab).await;
+    let uuid = UUID.to_owned();
+    let wiped = agent.mark_server_as_wiped(pb::MarkServerAsWipedRequest { uuid: uuid.clone() }).await;
+    assert_eq!(wiped.unwrap_err().code(), Code::FailedPrecondition);
+    let beat = agent.heartbeat(pb::HeartbeatRequest { uuid: uuid.clone() }).await;
+    assert_eq!(beat.unwrap_err().code(), Code::FailedPrecondition);
+    let bmc = agent.update_bmc_info(pb::UpdateBmcInfoRequest { uuid, bmc_info: None }).await;
+    assert_eq!(bmc.unwrap_err().code(), Code::Unimplemented);
+    assert!(lab.api.writes().is_empty());
+    assert_eq!(lab.metrics.agent_failures.get(), 3);
+}
+
+#[tokio::test]
+async fn unknown_methods_are_unimplemented() {
+    let lab = Lab::start(Setup::default());
+    let channel = Channel::from_shared(format!("http://{}", lab.address)).unwrap().connect().await.unwrap();
+    for path in ["/api.Agent/Explode", "/other.Service/Method"] {
+        let mut client = tonic::client::Grpc::new(channel.clone());
+        client.ready().await.unwrap();
+        let codec = tonic_prost::ProstCodec::<pb::HeartbeatRequest, pb::HeartbeatResponse>::default();
+        let request = tonic::Request::new(pb::HeartbeatRequest::default());
+        let refused =
+            client.unary(request, http::uri::PathAndQuery::from_static(path), codec).await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unimplemented, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn an_api_that_is_away_is_worth_a_retry() {
+    let lab = Lab::start(Setup { api_reachable: false, ..Setup::default() });
+    let refused = client(&lab).await.create_server(request(UUID)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable);
+}
