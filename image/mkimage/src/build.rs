@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use clap::ValueEnum;
 
 use crate::components::{Components, Use};
@@ -71,12 +71,13 @@ pub fn run(settings: &Settings, packages: &Packages, until: Until) -> Result<()>
 impl Build<'_> {
     /// Directories of modules and firmware for `boot`, `root` and `agent`, and the kernel itself.
     fn kernel(&self) -> Result<String> {
-        let inputs = Inputs::new("kernel 1")
+        let inputs = Inputs::new("kernel 2")
             .text("packages", &self.packages.key(&[Use::Kernel, Use::Firmware]))
             .file(&self.settings.modules())?;
         let trees = ["boot", "root", "agent"].map(|part| self.kernel_tree(part));
         let vmlinuz = self.settings.vmlinuz();
-        let outputs = [vmlinuz.as_path(), &trees[0], &trees[1], &trees[2]];
+        let (boot_drivers, agent_drivers) = (self.drivers("boot"), self.drivers("agent"));
+        let outputs = [vmlinuz.as_path(), &trees[1], &boot_drivers, &agent_drivers];
         self.stages.run("kernel", &inputs, &outputs, || {
             let kernel = Kernel::open(self.packages.only(Use::Kernel)?)?;
             let Chosen { boot, root, agent } = Selection::load(&self.settings.modules())?.choose(&kernel)?;
@@ -88,6 +89,11 @@ impl Build<'_> {
             for (modules, target) in [&root, &agent].into_iter().zip(&trees[1..]) {
                 firmware::install(&kernel.firmware(modules)?, self.packages.of(Use::Firmware), target)?;
             }
+            std::thread::scope(|scope| {
+                let boot = scope.spawn(|| pack_drivers(&trees[0], &boot_drivers));
+                pack_drivers(&trees[2], &agent_drivers)?;
+                boot.join().map_err(|_| anyhow!("packing the drivers panicked"))?
+            })?;
             tree::copy(&kernel.vmlinuz, &vmlinuz, MODE_DATA)
         })
     }
@@ -102,14 +108,13 @@ impl Build<'_> {
 
     fn pack(&self, stage: &str, program: &str, part: &str, kernel: &str, target: &Path) -> Result<String> {
         let init = self.settings.program(program)?;
-        let inputs = Inputs::new("initramfs 1")
-            .text("kernel", kernel)
-            .text("epoch", &self.settings.epoch.to_string())
-            .file(&init)?;
+        let inputs = Inputs::new("initramfs 2").text("kernel", kernel).file(&init)?;
+        let drivers = self.drivers(part);
         self.stages.run(stage, &inputs, &[target], || {
-            let mut archive = Initramfs::with_init(&init);
-            archive.add_tree(&self.kernel_tree(part))?;
-            archive.write(target, self.settings.epoch)
+            let mut image =
+                fs::read(&drivers).with_context(|| format!("failed to read {}", drivers.display()))?;
+            image.extend(Initramfs::program(&init).pack()?);
+            tree::write(target, &image, MODE_DATA)
         })
     }
 
@@ -173,4 +178,14 @@ impl Build<'_> {
     fn kernel_tree(&self, part: &str) -> PathBuf {
         self.settings.work().join("kernel").join(part)
     }
+
+    fn drivers(&self, part: &str) -> PathBuf {
+        self.settings.work().join("kernel").join(format!("{part}.cpio.zst"))
+    }
+}
+
+fn pack_drivers(tree: &Path, target: &Path) -> Result<()> {
+    let mut archive = Initramfs::base();
+    archive.add_tree(tree)?;
+    tree::write(target, &archive.pack()?, MODE_DATA)
 }

@@ -1,5 +1,7 @@
-//! Makes initramfs archives: a sorted newc cpio with fixed owners, times and inode numbers, in one
-//! zstd frame. It must never depend on directory order, owner or time of the files it packs.
+//! Makes initramfs archives: sorted newc cpios with fixed owners, times and inode numbers, each in
+//! one zstd frame. An initramfs is two of them in a row, which the kernel unpacks one over the
+//! other: drivers, packed once per kernel, and the program. It must never depend on directory
+//! order, owner or time of the files it packs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,6 +24,8 @@ const CONSOLE: (u32, u32) = (5, 1);
 const MOUNT_POINTS: [&str; 5] = ["dev", "proc", "run", "sys", "sysroot"];
 /// Best ratio that stays below the 128 MiB window the kernel unpacks with.
 const ZSTD_LEVEL: i32 = 19;
+/// Time of every entry: nothing looks at it, and a fixed one keeps builds of other days equal.
+const MTIME: u32 = 0;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Content {
@@ -38,17 +42,19 @@ pub struct Initramfs {
 }
 
 impl Initramfs {
-    /// An archive with mount points, the console and `init` as `/init`.
-    pub fn with_init(init: &Path) -> Self {
-        let mut archive = Self { entries: BTreeMap::new() };
-        for dir in MOUNT_POINTS {
-            archive.entries.insert(dir.to_owned(), Content::Directory);
-        }
+    /// Mount points and the console.
+    pub fn base() -> Self {
+        let mut entries: BTreeMap<_, _> =
+            MOUNT_POINTS.into_iter().map(|dir| (dir.to_owned(), Content::Directory)).collect();
         let (major, minor) = CONSOLE;
-        archive.entries.insert("dev/console".to_owned(), Content::CharDevice { major, minor });
+        entries.insert("dev/console".to_owned(), Content::CharDevice { major, minor });
+        Self { entries }
+    }
+
+    /// A program as `/init`, to go behind the base.
+    pub fn program(init: &Path) -> Self {
         let program = Content::File { source: init.to_owned(), mode: MODE_EXECUTABLE };
-        archive.entries.insert("init".to_owned(), program);
-        archive
+        Self { entries: BTreeMap::from([("init".to_owned(), program)]) }
     }
 
     /// Adds everything below a directory.
@@ -68,14 +74,14 @@ impl Initramfs {
         Ok(())
     }
 
-    /// The uncompressed archive. `epoch` is the time of every entry, in seconds.
+    /// The uncompressed archive.
     ///
     /// # Errors
     /// A packed file cannot be read, or is too large for the format.
-    pub fn archive(&self, epoch: u32) -> Result<Vec<u8>> {
+    pub fn archive(&self) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         for (number, (name, content)) in (1u32..).zip(&self.entries) {
-            let builder = newc::Builder::new(name).ino(number).mtime(epoch);
+            let builder = newc::Builder::new(name).ino(number).mtime(MTIME);
             let (builder, data) = match content {
                 Content::Directory => (builder.mode(S_IFDIR | MODE_EXECUTABLE).nlink(2), Vec::new()),
                 Content::Symlink(target) => (builder.mode(S_IFLNK | 0o777), target.clone().into_bytes()),
@@ -97,11 +103,9 @@ impl Initramfs {
         Ok(bytes)
     }
 
-    /// Writes the compressed archive to `path`.
-    pub fn write(&self, path: &Path, epoch: u32) -> Result<()> {
-        let archive = self.archive(epoch)?;
-        let packed = zstd::encode_all(archive.as_slice(), ZSTD_LEVEL).context("failed to compress")?;
-        tree::write(path, &packed, MODE_DATA)
+    /// The compressed archive.
+    pub fn pack(&self) -> Result<Vec<u8>> {
+        zstd::encode_all(self.archive()?.as_slice(), ZSTD_LEVEL).context("failed to compress")
     }
 }
 
@@ -126,9 +130,30 @@ mod tests {
     }
 
     fn archive_of(dir: &tempfile::TempDir) -> Vec<u8> {
-        let mut initramfs = Initramfs::with_init(&dir.path().join("lib/modules/a.ko"));
+        let mut initramfs = Initramfs::base();
         initramfs.add_tree(dir.path()).unwrap();
-        initramfs.archive(1_700_000_000).unwrap()
+        initramfs.archive().unwrap()
+    }
+
+    fn read(mut rest: &[u8]) -> BTreeMap<String, (u32, u32, u32, String)> {
+        let mut seen = BTreeMap::new();
+        let mut order = Vec::new();
+        loop {
+            let mut reader = newc::Reader::new(rest).unwrap();
+            let entry = reader.entry();
+            if entry.is_trailer() {
+                assert!(order.is_sorted(), "parents come first: {order:?}");
+                return seen;
+            }
+            assert_eq!((entry.uid(), entry.gid(), entry.mtime()), (0, 0, MTIME));
+            let (name, mode) = (entry.name().to_owned(), entry.mode());
+            let (major, minor) = (entry.rdev_major(), entry.rdev_minor());
+            let mut data = String::new();
+            reader.read_to_string(&mut data).unwrap();
+            order.push(name.clone());
+            seen.insert(name, (mode, major, minor, data));
+            rest = reader.finish().unwrap();
+        }
     }
 
     #[test]
@@ -140,29 +165,21 @@ mod tests {
     }
 
     #[test]
-    fn holds_console_init_and_links_as_the_kernel_wants_them() {
-        let dir = fixture(&["a.ko"]);
-        let bytes = archive_of(&dir);
-        let mut rest = bytes.as_slice();
-        let mut seen = BTreeMap::new();
-        loop {
-            let mut reader = newc::Reader::new(rest).unwrap();
-            let entry = reader.entry();
-            if entry.is_trailer() {
-                break;
-            }
-            assert_eq!((entry.uid(), entry.gid(), entry.mtime()), (0, 0, 1_700_000_000));
-            let key = (entry.name().to_owned(), entry.mode(), entry.rdev_major(), entry.rdev_minor());
-            let mut data = String::new();
-            reader.read_to_string(&mut data).unwrap();
-            seen.insert(key.0.clone(), (key.1, key.2, key.3, data));
-            rest = reader.finish().unwrap();
-        }
+    fn holds_console_and_links_as_the_kernel_wants_them() {
+        let seen = read(&archive_of(&fixture(&["a.ko"])));
         assert_eq!(seen["dev/console"], (0o020_600, 5, 1, String::new()));
-        assert_eq!(seen["init"], (0o100_755, 0, 0, "a.ko".into()));
+        assert_eq!(seen["lib/modules/a.ko"], (0o100_644, 0, 0, "a.ko".into()));
         assert_eq!(seen["lib/link"], (0o120_777, 0, 0, "modules/a.ko".into()));
-        let names: Vec<_> = seen.keys().collect();
-        let dev = names.iter().position(|name| *name == "dev");
-        assert!(dev < names.iter().position(|name| *name == "dev/console"), "parents come first");
+        assert_eq!(seen["sysroot"].0, 0o040_755);
+    }
+
+    #[test]
+    fn program_is_executable_and_packs_to_the_same_bits() {
+        let dir = fixture(&["a.ko"]);
+        let program = Initramfs::program(&dir.path().join("lib/modules/a.ko"));
+        assert_eq!(read(&program.archive().unwrap())["init"], (0o100_755, 0, 0, "a.ko".into()));
+        let packed = program.pack().unwrap();
+        assert_eq!(packed, program.pack().unwrap());
+        assert_eq!(zstd::decode_all(packed.as_slice()).unwrap(), program.archive().unwrap());
     }
 }

@@ -33,7 +33,7 @@ pub fn make(settings: &Settings, boot: &Images, bytes: u64, target: &Path) -> Re
     file.set_len(bytes).context("failed to size the FAT image")?;
     drop(file);
     let image = tool::text(target)?;
-    dated(settings, MKFS_VFAT, ["-F", "32", "-i", SERIAL, "-n", LABEL, "--invariant", image])?;
+    dated(settings, MKFS_VFAT, ["--invariant", "-F", "32", "-i", SERIAL, "-n", LABEL, image])?;
     for dir in DIRS {
         dated(settings, MMD, ["-i", image, &format!("::{dir}")])?;
     }
