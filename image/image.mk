@@ -16,7 +16,7 @@ PROGRAM_FLAGS := -C target-feature=+crt-static --remap-path-prefix=$(CURDIR)=/bl
 .PHONY: programs
 programs:
 	@RUSTFLAGS="$(strip $(PROGRAM_FLAGS))" cargo build --locked --quiet --release --target $(RUST_TARGET) \
-		-p init -p controllers -p bootsvc -p agent -p appliance
+		-p init -p controllers -p bootsvc -p agent -p appliance -p bloomery
 
 MKIMAGE := cargo run --locked --quiet --release -p mkimage -- --programs $(PROGRAMS_DIR) --squashfs-level $(SQUASHFS_LEVEL)
 
@@ -28,9 +28,8 @@ out/bloomery-amd64.img: programs out/controlplane out/cluster-api.yaml
 out/rootfs: programs out/controlplane out/cluster-api.yaml
 	@$(MKIMAGE) build --until rootfs
 
-out/bloomery:
-	@cargo build --locked --quiet --release -p bloomery
-	@install -D -m 755 target/release/bloomery $@
+out/bloomery: programs
+	@install -D -m 755 $(PROGRAMS_DIR)/bloomery $@
 
 test-reproducible: programs out/controlplane out/cluster-api.yaml ## Build the image twice and compare every bit
 	@$(MKIMAGE) verify-reproducible
