@@ -1,0 +1,144 @@
+//! The `controllers` program under test, with ports and directories of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::child::Process;
+use super::control_plane::{ControlPlane, free_ports};
+use super::eventually::eventually;
+
+/// Identity that the RBAC manifest gives rights to.
+const USER: &str = "bloomery:controllers";
+/// Where the manifests say the conversion webhook is.
+const PUBLISHED_PORT: &str = ":9445/";
+
+/// What `apply` did.
+pub(crate) struct Applied {
+    /// Whether it exited with 0.
+    pub(crate) success: bool,
+    /// What it wrote.
+    pub(crate) output: String,
+}
+
+/// A plane whose manifests name a free webhook port.
+pub(crate) struct Setup {
+    /// Directory of the manifests to apply.
+    pub(crate) manifests: PathBuf,
+    webhook_port: u16,
+}
+
+impl Setup {
+    /// Copies the product's manifests with the webhook's port changed.
+    pub(crate) fn new(plane: &ControlPlane) -> Self {
+        let [webhook_port] = free_ports();
+        let manifests = plane.directory().join("manifests");
+        std::fs::create_dir(&manifests).unwrap();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        for directory in [root.join("../api/crds"), root.join("manifests")] {
+            for entry in std::fs::read_dir(directory).unwrap() {
+                let path = entry.unwrap().path();
+                let text = std::fs::read_to_string(&path).unwrap();
+                let text = text.replace(PUBLISHED_PORT, &format!(":{webhook_port}/"));
+                std::fs::write(manifests.join(path.file_name().unwrap()), text).unwrap();
+            }
+        }
+        Self { manifests, webhook_port }
+    }
+
+    /// Runs `controllers apply` to its end.
+    pub(crate) fn apply(&self, plane: &ControlPlane) -> Applied {
+        let output = Command::new(env!("CARGO_BIN_EXE_controllers"))
+            .args(["apply", "--timeout", "60"])
+            .arg("--kubeconfig")
+            .arg(&plane.admin)
+            .arg("--manifests")
+            .arg(&self.manifests)
+            .arg("--ca")
+            .arg(plane.authority.file())
+            .output()
+            .unwrap();
+        Applied {
+            success: output.status.success(),
+            output: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Starts `controllers run` with its own identity and waits until it is ready.
+    pub(crate) async fn run(&self, plane: &ControlPlane) -> Controllers {
+        let [health_port] = free_ports();
+        let certificates = plane.directory().join("webhook");
+        let environments = plane.directory().join("env");
+        for directory in [&certificates, &environments] {
+            std::fs::create_dir_all(directory).unwrap();
+        }
+        let identity = plane.authority.issue("webhook", &[]);
+        std::fs::copy(identity.certificate_file, certificates.join("tls.crt")).unwrap();
+        std::fs::copy(identity.key_file, certificates.join("tls.key")).unwrap();
+        let kubeconfig = plane.authority.kubeconfig(USER, &[], &plane.server);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_controllers"));
+        command.args([
+            "run",
+            "--log",
+            "debug,kube_runtime=info,kube_client=info,hyper=info,tower=info,h2=info",
+        ]);
+        command.arg("--kubeconfig").arg(kubeconfig);
+        command.arg("--webhook-cert-dir").arg(&certificates);
+        command.arg("--webhook-port").arg(self.webhook_port.to_string());
+        command.arg("--health-addr").arg(format!("127.0.0.1:{health_port}"));
+        command.arg("--env-dir").arg(&environments);
+        let process = Process::start("controllers", plane.directory(), &mut command);
+        let mut controllers =
+            Controllers { process, environments, health_port, webhook_port: self.webhook_port };
+        controllers.wait_until_ready().await;
+        controllers
+    }
+}
+
+/// A running `controllers run`.
+pub(crate) struct Controllers {
+    /// The process.
+    pub(crate) process: Process,
+    /// Its `--env-dir`.
+    pub(crate) environments: PathBuf,
+    /// Port of the conversion webhook.
+    pub(crate) webhook_port: u16,
+    health_port: u16,
+}
+
+impl Controllers {
+    /// GETs a path of the health server: status and body.
+    pub(crate) async fn get(&self, path: &str) -> Result<(u16, String), String> {
+        let url = format!("127.0.0.1:{}", self.health_port);
+        plain_get(&url, path).await
+    }
+
+    async fn wait_until_ready(&mut self) {
+        let address = format!("127.0.0.1:{}", self.health_port);
+        let process = &mut self.process;
+        eventually("the controllers are ready", async || {
+            process.assert_running();
+            match plain_get(&address, "/readyz").await? {
+                (200, _) => Ok(()),
+                (code, body) => Err(format!("{code}: {body}")),
+            }
+        })
+        .await;
+    }
+}
+
+/// The smallest HTTP client that a health check needs.
+async fn plain_get(address: &str, path: &str) -> Result<(u16, String), String> {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let work = async {
+        let mut stream = tokio::net::TcpStream::connect(address).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await?;
+        Ok::<_, std::io::Error>(text)
+    };
+    let text = work.await.map_err(|error| error.to_string())?;
+    let code = text.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or("no status")?;
+    let body = text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
+    Ok((code, body))
+}
