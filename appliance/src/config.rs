@@ -19,9 +19,9 @@ pub struct Config {
     /// Private key of that certificate (PEM).
     #[arg(long)]
     pub tls_key: PathBuf,
-    /// Certificate authority of client certificates (PEM).
+    /// Certificate authority of client certificates (PEM) [default: the one in the admin identity]
     #[arg(long)]
-    pub client_ca: PathBuf,
+    pub client_ca: Option<PathBuf>,
     /// File with the secret of the pairing code; written when the code is re-issued.
     #[arg(long)]
     pub pairing_secret: PathBuf,

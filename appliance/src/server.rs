@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::connections::Connections;
 use crate::metrics::Metrics;
 use crate::serve::Listener;
-use crate::tls::{self, ServerTls, TlsError, TlsFiles};
+use crate::tls::{self, ClientCa, ServerTls, TlsError, TlsFiles};
 
 /// The server, listening.
 pub struct Appliance {
@@ -41,6 +41,7 @@ impl Appliance {
             health_addr,
             api_server_port,
         } = config;
+        let client_ca = client_ca.map_or_else(|| ClientCa::AdminIdentity(admin.clone()), ClientCa::File);
         let files = TlsFiles { certificate: tls_cert, key: tls_key, client_ca };
         let (tls, current) = watch::channel(files.load().map_err(|source| StartError::Tls { source })?);
         let metrics = Arc::new(Metrics::default());

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use crate::identity;
 use crate::metrics::Metrics;
 
 /// How often the files are looked at. Addresses change rarely, and the old certificate serves meanwhile.
@@ -31,7 +32,36 @@ const ALPN: &[u8] = b"http/1.1";
 pub(crate) struct TlsFiles {
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,
-    pub(crate) client_ca: PathBuf,
+    pub(crate) client_ca: ClientCa,
+}
+
+/// Who signs client certificates.
+#[derive(Debug, Clone)]
+pub(crate) enum ClientCa {
+    /// The certificates in this PEM file.
+    File(PathBuf),
+    /// The authority of the admin identity in this JSON file.
+    AdminIdentity(PathBuf),
+}
+
+impl ClientCa {
+    fn path(&self) -> &Path {
+        match self {
+            Self::File(path) | Self::AdminIdentity(path) => path,
+        }
+    }
+
+    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+        match self {
+            Self::File(path) => certificates(path, CertificateDer::pem_file_iter(path)),
+            Self::AdminIdentity(path) => {
+                let identity = identity::read(path)
+                    .map_err(|source| TlsError::AdminIdentity { path: path.clone(), source })?;
+                let pem = identity.certificate_authority.as_bytes();
+                certificates(path, Ok(CertificateDer::pem_slice_iter(pem)))
+            }
+        }
+    }
 }
 
 /// What the files made.
@@ -51,11 +81,11 @@ type Stamps = [Option<(SystemTime, u64)>; 3];
 
 impl TlsFiles {
     pub(crate) fn load(&self) -> Result<ServerTls, TlsError> {
-        let chain = certificates(&self.certificate)?;
+        let chain = certificates(&self.certificate, CertificateDer::pem_file_iter(&self.certificate))?;
         let key = PrivateKeyDer::from_pem_file(&self.key)
             .map_err(|source| TlsError::Read { path: self.key.clone(), source })?;
         let mut roots = RootCertStore::empty();
-        for certificate in certificates(&self.client_ca)? {
+        for certificate in self.client_ca.certificates()? {
             roots.add(certificate).map_err(|source| TlsError::Config { source })?;
         }
         let provider = Arc::new(ring::default_provider());
@@ -92,7 +122,7 @@ impl TlsFiles {
     }
 
     fn stamps(&self) -> Stamps {
-        [&self.certificate, &self.key, &self.client_ca].map(|path| {
+        [self.certificate.as_path(), &self.key, self.client_ca.path()].map(|path| {
             let metadata = fs::metadata(path).ok()?;
             Some((metadata.modified().ok()?, metadata.len()))
         })
@@ -131,10 +161,13 @@ pub(crate) async fn reload(
     }
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let read = |source| TlsError::Read { path: path.to_owned(), source };
-    let certificates: Vec<_> =
-        CertificateDer::pem_file_iter(path).map_err(read)?.collect::<Result<_, _>>().map_err(read)?;
+/// All certificates of a PEM source, of which there must be one.
+fn certificates(
+    path: &Path,
+    source: Result<impl Iterator<Item = Result<CertificateDer<'static>, pem::Error>>, pem::Error>,
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let certificates: Result<Vec<_>, _> = source.and_then(Iterator::collect);
+    let certificates = certificates.map_err(|source| TlsError::Read { path: path.to_owned(), source })?;
     if certificates.is_empty() { Err(TlsError::Empty { path: path.to_owned() }) } else { Ok(certificates) }
 }
 
@@ -166,6 +199,14 @@ pub enum TlsError {
     Empty {
         /// The file.
         path: PathBuf,
+    },
+    /// The admin identity, which names the client CA, cannot be read.
+    #[error("failed to read the admin identity in {}", path.display())]
+    AdminIdentity {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
     },
     /// The first certificate cannot be parsed.
     #[error("failed to use the certificate in {}", path.display())]

@@ -2,9 +2,6 @@
 //!
 //! The identity must never be handed out without the secret; the secret is compared in constant time.
 
-use std::fs;
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +14,7 @@ use bloomery_pairing::wire::{AdminIdentity, PairRequest, PairResponse};
 
 use super::App;
 use super::refusal::Refusal;
-use crate::identity::Caller;
+use crate::identity::{self, Caller};
 
 /// A real request has 30 bytes.
 const MAX_BODY_BYTES: usize = 4 << 10;
@@ -49,7 +46,7 @@ pub(super) async fn handle(
     }
     app.limit().give_back(attempt);
     let identity =
-        read_identity(&app.files.admin).map_err(|error| Refusal::not_ready("admin identity", &error))?;
+        identity::read(&app.files.admin).map_err(|error| Refusal::not_ready("admin identity", &error))?;
     app.metrics.paired.increment();
     tracing::info!(address = %caller.address, "handed out the admin identity");
     let AdminIdentity { certificate_authority, client_certificate, client_key } = identity;
@@ -73,13 +70,4 @@ async fn read_request(body: Body) -> Result<PairRequest, Refusal> {
         .map_err(|_| Refusal::too_large(MAX_BODY_BYTES))?;
     serde_json::from_slice(&body)
         .map_err(|error| Refusal::bad_request(format!("the body is not {{\"secret\": \"…\"}}: {error}")))
-}
-
-/// Reads what PID 1 wrote for us.
-pub(super) fn read_identity(path: &Path) -> io::Result<AdminIdentity> {
-    let text = fs::read(path)?;
-    // The cause of a parse error could quote the key: only its position is kept.
-    serde_json::from_slice(&text).map_err(|error| {
-        io::Error::new(io::ErrorKind::InvalidData, format!("line {} column {}", error.line(), error.column()))
-    })
 }

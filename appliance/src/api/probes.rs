@@ -5,7 +5,8 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 
-use super::{App, pair};
+use super::App;
+use crate::identity;
 
 /// The process answers.
 pub(super) async fn healthz() -> &'static str {
@@ -15,7 +16,7 @@ pub(super) async fn healthz() -> &'static str {
 /// Pairing would work: the secret and the admin identity are there and whole.
 pub(super) async fn readyz(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
     let secret = bloomery_pairing::load(&app.files.pairing_secret).is_ok();
-    let identity = pair::read_identity(&app.files.admin).is_ok();
+    let identity = identity::read(&app.files.admin).is_ok();
     if secret && identity {
         (StatusCode::OK, "ok\n")
     } else {

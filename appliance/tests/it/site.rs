@@ -87,7 +87,6 @@ impl Site {
         let server = authority.server(&[SERVER_NAME, "192.0.2.7"], KeyPair::generate().unwrap());
         fs::write(path("tls.crt"), &server.certificate).unwrap();
         fs::write(path("tls.key"), server.key.serialize_pem()).unwrap();
-        fs::write(path("ca.crt"), authority.pem()).unwrap();
         let identity = format!(
             r#"{{"certificateAuthority":{:?},"clientCertificate":{:?},"clientKey":{:?}}}"#,
             authority.pem(),
@@ -102,7 +101,7 @@ impl Site {
             listen: loopback,
             tls_cert: path("tls.crt"),
             tls_key: path("tls.key"),
-            client_ca: path("ca.crt"),
+            client_ca: None,
             pairing_secret: path("pairing-secret"),
             admin: path("admin.json"),
             status: path("status.json"),
