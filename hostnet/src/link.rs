@@ -52,6 +52,8 @@ pub struct Link {
     pub flags: u32,
     /// Whether the physical layer is connected.
     pub carrier: bool,
+    /// How often the carrier came: tells of a cable that was moved faster than the kernel reports.
+    pub carrier_ups: u32,
     /// Bytes.
     pub mtu: u32,
     /// Addresses with their prefix length, both families.

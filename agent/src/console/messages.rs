@@ -47,7 +47,11 @@ pub fn dhcp_event(link: &str, event: &Event) -> Option<String> {
         Event::NoAnswer { carrier: false, .. } => {
             format!("WAIT   {link} has no carrier: check the cable and the switch port")
         }
-        Event::NoAnswer { phase: Phase::Renewing | Phase::Rebinding, silent, carrier: true } => {
+        Event::NoAnswer {
+            phase: Phase::Renewing | Phase::Rebinding | Phase::Rebooting,
+            silent,
+            carrier: true,
+        } => {
             format!(
                 "WARN   no DHCP server has renewed the address of {link} for {} s; still in use",
                 silent.as_secs()

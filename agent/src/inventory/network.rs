@@ -81,6 +81,7 @@ mod tests {
             kind: LinkKind::Ethernet,
             flags: 0x11043,
             carrier: true,
+            carrier_ups: 1,
             mtu: 1500,
             addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
         }

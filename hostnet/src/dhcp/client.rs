@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::message::MAX_MESSAGE;
 use super::{Config, Event, Identity, Lease, Machine, Output, socket};
-use crate::link::{Change, Netlink, Watch};
+use crate::link::{Change, Link, Netlink, Watch};
 use crate::network::{Configured, chain};
 use crate::resolv;
 
@@ -94,6 +94,8 @@ struct Driver {
     owner: Owner,
     machine: Machine,
     configured: Configured,
+    /// The link's count when it was last looked at.
+    carrier_ups: u32,
     /// A lease that the link does not have yet, and when to try again.
     unapplied: Option<(Event, Instant)>,
 }
@@ -103,7 +105,7 @@ impl Driver {
         let identity = Identity { mac: config.mac, hostname: config.hostname.clone() };
         let machine = Machine::new(identity, config.timing, seed(), Instant::now().into_std());
         let configured = Configured::nothing(config.index);
-        Self { netlink, config, owner, machine, configured, unapplied: None }
+        Self { netlink, config, owner, machine, configured, carrier_ups: 0, unapplied: None }
     }
 
     async fn run(mut self) {
@@ -123,6 +125,7 @@ impl Driver {
         self.netlink.set_up(index).await.map_err(|error| chain(&error))?;
         let link = self.netlink.link(index).await.map_err(|error| chain(&error))?;
         let socket = socket::open(&self.config.name).map_err(|error| chain(&error))?;
+        self.carrier_ups = link.carrier_ups;
         let outputs = self.machine.carrier_changed(now(), link.carrier);
         self.carry_out(outputs, &socket).await;
         Ok((socket, watch))
@@ -147,7 +150,7 @@ impl Driver {
                 }
                 change = watch.next() => match change {
                     Ok(Change::Link(link)) if link.index == self.config.index => {
-                        self.machine.carrier_changed(now(), link.carrier)
+                        self.link_changed(&link)
                     }
                     Ok(Change::LinkGone { index }) if index == self.config.index => {
                         return self.owner.failed(&crate::link::Error::NoLink { index });
@@ -158,6 +161,16 @@ impl Driver {
             };
             self.carry_out(outputs, socket).await;
         }
+    }
+
+    fn link_changed(&mut self, link: &Link) -> Vec<Output> {
+        // The kernel tells of a carrier late and only of the last state: a cable that was replugged within
+        // a second shows in the count alone.
+        if link.carrier && link.carrier_ups != self.carrier_ups {
+            self.machine.carrier_changed(now(), false);
+        }
+        self.carrier_ups = link.carrier_ups;
+        self.machine.carrier_changed(now(), link.carrier)
     }
 
     async fn carry_out(&mut self, outputs: Vec<Output>, socket: &UdpSocket) {

@@ -5,6 +5,8 @@
 //!    ^  ^                             │                 ^              │ack             │ack  │end, nak
 //!    │  └──────── nak, no answer ─────┘                 └──────────────┴────────────────┘     │
 //!    └────────────────────────────────────── lost ────────────────────────────────────────────┘
+//!
+//!   BOUND, RENEWING, REBINDING ──carrier back──> REBOOTING ──ack, no answer──> BOUND; ──end, nak──> INIT
 //! ```
 //! It must never panic or stop, whatever comes in and however time jumps forward.
 
@@ -48,6 +50,8 @@ pub enum Phase {
     Renewing,
     /// Asking any server to extend it.
     Rebinding,
+    /// Asking whether the address is right on the network that was just plugged in (INIT-REBOOT's question).
+    Rebooting,
 }
 
 /// Where a packet goes. Always to UDP port 67, from port 68.
@@ -96,6 +100,7 @@ enum State {
     Bound { held: Held },
     Renewing { held: Held, exchange: Exchange },
     Rebinding { held: Held, exchange: Exchange },
+    Rebooting { held: Held, exchange: Exchange },
 }
 
 /// One link's client.
@@ -136,15 +141,17 @@ impl Machine {
             State::Bound { .. } => Phase::Bound,
             State::Renewing { .. } => Phase::Renewing,
             State::Rebinding { .. } => Phase::Rebinding,
+            State::Rebooting { .. } => Phase::Rebooting,
         }
     }
 
     /// The lease that is in force.
     pub fn lease(&self) -> Option<&Lease> {
         match &self.state {
-            State::Bound { held } | State::Renewing { held, .. } | State::Rebinding { held, .. } => {
-                Some(&held.lease)
-            }
+            State::Bound { held }
+            | State::Renewing { held, .. }
+            | State::Rebinding { held, .. }
+            | State::Rebooting { held, .. } => Some(&held.lease),
             State::Init { .. } | State::Selecting { .. } | State::Requesting { .. } => None,
         }
     }
@@ -158,7 +165,7 @@ impl Machine {
             State::Renewing { held, exchange } => {
                 Some(held.marks.map_or(exchange.next, |marks| exchange.next.min(marks.rebind)))
             }
-            State::Rebinding { held, exchange } => {
+            State::Rebinding { held, exchange } | State::Rebooting { held, exchange } => {
                 Some(held.marks.map_or(exchange.next, |marks| exchange.next.min(marks.expire)))
             }
         }
@@ -211,7 +218,9 @@ impl Machine {
                 let exchange = self.transmit_extension(exchange, &intent, end, now, outputs);
                 State::Renewing { held, exchange }
             }
-            State::Rebinding { held, .. } if held.marks.is_some_and(|marks| marks.expire <= now) => {
+            State::Rebinding { held, .. } | State::Rebooting { held, .. }
+                if held.marks.is_some_and(|marks| marks.expire <= now) =>
+            {
                 self.lose(held.lease, LossReason::Expired, now, outputs)
             }
             State::Rebinding { held, exchange } => {
@@ -219,6 +228,15 @@ impl Machine {
                 let end = held.marks.map(|marks| marks.expire);
                 let exchange = self.transmit_extension(exchange, &intent, end, now, outputs);
                 State::Rebinding { held, exchange }
+            }
+            State::Rebooting { held, exchange } if exchange.sent >= self.timing.request_tries => {
+                // Nobody objected: the lease is good until its end (RFC 2131 §3.2.4), and renewed in time.
+                State::Bound { held }
+            }
+            State::Rebooting { held, exchange } => {
+                let intent = Intent::Confirm { address: held.lease.address.addr() };
+                let exchange = self.transmit(exchange, &intent, now, outputs);
+                State::Rebooting { held, exchange }
             }
         };
     }
@@ -259,16 +277,20 @@ impl Machine {
                 State::Init { resume: now + self.timing.after_refusals(self.refusals) }
             }
             (
-                State::Renewing { exchange, .. } | State::Rebinding { exchange, .. },
+                State::Renewing { exchange, .. }
+                | State::Rebinding { exchange, .. }
+                | State::Rebooting { exchange, .. },
                 ReplyKind::Ack,
                 Ok(lease),
             ) => {
                 outputs.push(Output::Event(Event::Renewed(lease.clone())));
                 self.bind(lease, exchange.last_sent, now)
             }
-            (State::Renewing { held, .. } | State::Rebinding { held, .. }, ReplyKind::Nak, _) => {
-                self.lose(held.lease, LossReason::Refused, now, &mut outputs)
-            }
+            (
+                State::Renewing { held, .. } | State::Rebinding { held, .. } | State::Rebooting { held, .. },
+                ReplyKind::Nak,
+                _,
+            ) => self.lose(held.lease, LossReason::Refused, now, &mut outputs),
             (state, _, _) => state,
         };
         outputs.extend(self.poll(now));
@@ -288,8 +310,11 @@ impl Machine {
             State::Init { .. } | State::Selecting { .. } | State::Requesting { .. } => {
                 State::Init { resume: now }
             }
-            State::Bound { held } | State::Renewing { held, .. } | State::Rebinding { held, .. } => {
-                State::Rebinding { held, exchange: Exchange::start(now, &mut self.random) }
+            State::Bound { held }
+            | State::Renewing { held, .. }
+            | State::Rebinding { held, .. }
+            | State::Rebooting { held, .. } => {
+                State::Rebooting { held, exchange: Exchange::start(now, &mut self.random) }
             }
         };
         self.silent_since = now;
@@ -302,7 +327,8 @@ impl Machine {
             State::Selecting { exchange }
             | State::Requesting { exchange, .. }
             | State::Renewing { exchange, .. }
-            | State::Rebinding { exchange, .. } => Some(exchange),
+            | State::Rebinding { exchange, .. }
+            | State::Rebooting { exchange, .. } => Some(exchange),
         }
     }
 
@@ -391,6 +417,7 @@ enum Intent {
     Discover,
     Request { address: Ipv4Addr, server: Ipv4Addr },
     Extend { address: Ipv4Addr, server: Option<Ipv4Addr> },
+    Confirm { address: Ipv4Addr },
 }
 
 impl Intent {
@@ -413,6 +440,9 @@ impl Intent {
                 server: Some(server),
                 ..blank
             },
+            Self::Confirm { address } => {
+                Request { kind: MessageType::Request, requested: Some(address), ..blank }
+            }
             Self::Extend { address, .. } => Request { kind: MessageType::Request, ciaddr: address, ..blank },
         }
     }
@@ -420,7 +450,10 @@ impl Intent {
     fn destination(self) -> SendTo {
         match self {
             Self::Extend { server: Some(server), .. } => SendTo::Server(server),
-            Self::Discover | Self::Request { .. } | Self::Extend { server: None, .. } => SendTo::Broadcast,
+            Self::Discover
+            | Self::Request { .. }
+            | Self::Confirm { .. }
+            | Self::Extend { server: None, .. } => SendTo::Broadcast,
         }
     }
 
@@ -430,6 +463,7 @@ impl Intent {
             Self::Request { .. } => Phase::Requesting,
             Self::Extend { server: Some(_), .. } => Phase::Renewing,
             Self::Extend { server: None, .. } => Phase::Rebinding,
+            Self::Confirm { .. } => Phase::Rebooting,
         }
     }
 }

@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn reads_the_examples_of_rfc_3442() {
         let bytes = [
-            121, 27, 0, 10, 0, 0, 1, 8, 10, 10, 0, 0, 2, 24, 10, 1, 2, 10, 0, 0, 3, 32, 10, 1, 2, 9, 10, 0,
+            121, 28, 0, 10, 0, 0, 1, 8, 10, 10, 0, 0, 2, 24, 10, 1, 2, 10, 0, 0, 3, 32, 10, 1, 2, 9, 10, 0,
             0, 4,
         ];
         let routes = options(&bytes).classless_routes(121).unwrap();

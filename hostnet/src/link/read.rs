@@ -23,6 +23,7 @@ pub(super) fn link(message: &LinkMessage) -> Link {
         },
         flags,
         carrier: flags & FLAG_LOWER_UP != 0,
+        carrier_ups: 0,
         mtu: 0,
         addresses: Vec::new(),
     };
@@ -30,6 +31,7 @@ pub(super) fn link(message: &LinkMessage) -> Link {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+            LinkAttribute::CarrierUpCount(count) => link.carrier_ups = *count,
             LinkAttribute::Address(octets) => {
                 link.mac = MacAddr::from_slice(octets).filter(|mac| mac.octets() != [0; 6]);
             }
