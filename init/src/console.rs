@@ -65,7 +65,7 @@ impl Console {
     pub fn flush(&self) {
         let (done, shown) = sync_channel(1);
         if self.queue.try_send(Message::Flush(done)).is_ok() {
-            drop(shown.recv_timeout(FLUSH_LIMIT));
+            let _ = shown.recv_timeout(FLUSH_LIMIT);
         }
     }
 }

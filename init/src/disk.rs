@@ -9,7 +9,6 @@ pub mod decide;
 pub mod gpt;
 mod locate;
 mod open;
-pub mod space;
 mod steps;
 pub mod superblock;
 mod tools;
@@ -18,7 +17,6 @@ use std::path::PathBuf;
 
 pub use decide::{Damage, Decision};
 pub use open::{Request, heal_table, open_state};
-pub use space::{Space, check_space};
 
 /// How the state came to be usable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -36,11 +36,13 @@ impl Network {
     /// When the kernel cannot even be asked.
     pub fn start(context: &Context) -> Result<Self, Error> {
         let netlink = Netlink::connect().map_err(Error::Netlink)?;
+        // A connection of its own: the kernel refuses a second list on one that is listing already.
+        let listing = Netlink::connect().map_err(Error::Netlink)?;
         let (time_sender, time_servers) = watch::channel(Vec::new());
         let (address_sender, addresses) = watch::channel(Vec::new());
         let tasks = vec![
             tokio::spawn(keep::keep_configured(context.clone(), netlink.clone(), time_sender)),
-            tokio::spawn(addresses::follow(context.clone(), netlink, address_sender)),
+            tokio::spawn(addresses::follow(context.clone(), listing, address_sender)),
         ];
         Ok(Self { addresses, time_servers, tasks: Arc::new(tasks) })
     }

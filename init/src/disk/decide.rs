@@ -224,9 +224,13 @@ fn find_lost(
 }
 
 /// The largest free piece between aligned sectors, both ends included.
+///
+/// The image's own backup at its end is left out, so that the same image can be flashed again without its tail
+/// hitting the state.
 fn largest_gap(table: &Table, partitions: &[Entry], geometry: Geometry) -> Option<(u64, u64)> {
     let align = (ALIGNMENT / u64::from(geometry.sector)).max(1);
     let mut sorted: Vec<(u64, u64)> = partitions.iter().map(|entry| (entry.first, entry.last)).collect();
+    sorted.extend(table.stray_copy(geometry));
     sorted.sort_unstable();
     let end = table.last_usable_of(geometry).saturating_add(1);
     sorted.push((end, end));

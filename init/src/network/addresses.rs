@@ -10,6 +10,8 @@ use tokio::sync::watch;
 
 /// A change is one of several: address, then route, then the next address.
 const SETTLE: Duration = Duration::from_millis(20);
+/// After a list that was refused.
+const TRY_AGAIN: Duration = Duration::from_millis(200);
 /// When the kernel does not tell of changes, looking has to do.
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -54,7 +56,11 @@ pub(super) async fn follow(context: Context, netlink: Netlink, sender: watch::Se
                     context.status.update(|status| status.addresses = addresses);
                 }
             }
-            Err(error) => tracing::warn!(error = %chain(&error), "failed to list addresses"),
+            Err(error) => {
+                tracing::warn!(error = %chain(&error), "failed to list addresses");
+                tokio::time::sleep(TRY_AGAIN).await;
+                continue;
+            }
         }
         let told = match &mut changes {
             Some(watch) => watch.next().await.is_ok(),

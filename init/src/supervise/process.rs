@@ -62,6 +62,8 @@ pub(super) struct Runner {
     starts: u32,
     last_exit: Option<String>,
     last_refusal: Option<String>,
+    crash: Option<String>,
+    last_words: Arc<Mutex<Vec<String>>>,
     shown: ServiceState,
 }
 
@@ -91,6 +93,8 @@ impl Runner {
             starts: 0,
             last_exit: None,
             last_refusal: None,
+            crash: None,
+            last_words: Arc::default(),
             shown: ServiceState::Waiting,
         }
     }
@@ -191,8 +195,8 @@ impl Runner {
             }
             Err(error) => {
                 self.last_exit = Some(chain(&error));
+                self.crash = Some(chain(&error));
                 self.machine.handle(Event::StartFailed, Instant::now());
-                self.say(&format!("{}{}", chain(&error), self.what_follows()));
             }
         }
     }
@@ -272,11 +276,10 @@ impl Runner {
         let success = status.is_some_and(|status| status.success());
         let done = success && self.definition().policy.kind == Kind::OneShot;
         if !done && !matches!(self.machine.state(), State::Ending { .. }) {
-            // What it says and when it is restarted is known after the machine has heard of it; its last words are
-            // shown by a task of their own, so that the restart does not wait for them.
-            let ran = current.started.elapsed();
-            self.say(&format!("{how} after {}", human(ran)));
-            tokio::spawn(show_last_lines(current, self.name, self.shared.clone()));
+            // Its last words are shown by a task of their own, so that the restart does not wait for them.
+            self.crash = Some(format!("{how} after {}", human(current.started.elapsed())));
+            let words = Arc::clone(&self.last_words);
+            tokio::spawn(show_last_lines(current, self.name, words, self.shared.clone()));
         }
     }
 
@@ -389,9 +392,8 @@ impl Runner {
                 ));
             }
             ServiceState::BackingOff => {
-                if let State::BackingOff { since, until } = self.machine.state() {
-                    self.say(&format!("restarting in {}", human(until - since)));
-                }
+                let crash = self.crash.as_deref().unwrap_or("ended");
+                self.say(&format!("{crash}{}", self.what_follows()));
             }
             ServiceState::Stopping => self.say("stopping"),
             ServiceState::Stopped => self.say("stopped"),
@@ -441,13 +443,25 @@ async fn sleep_until(at: Option<Instant>) {
     }
 }
 
-/// Shows what a crashed child wrote last.
-async fn show_last_lines(current: Current, name: &'static str, shared: Shared) {
+/// Shows what a crashed child wrote last, unless it said the very same at its last crash.
+async fn show_last_lines(
+    current: Current,
+    name: &'static str,
+    last_words: Arc<Mutex<Vec<String>>>,
+    shared: Shared,
+) {
     if let Some(output) = current.output {
         // A descendant may keep the pipe open for ever.
         drop(tokio::time::timeout(LAST_LINES_LIMIT, output).await);
     }
     let lines = current.tail.lock().unwrap_or_else(PoisonError::into_inner).take();
+    {
+        let mut last_words = last_words.lock().unwrap_or_else(PoisonError::into_inner);
+        if *last_words == lines {
+            return;
+        }
+        last_words.clone_from(&lines);
+    }
     for line in lines {
         shared.console.line(format!("  {name} | {line}"));
     }

@@ -224,6 +224,15 @@ impl Table {
         ends == [1, geometry.last_lba()] && self.last_usable == self.last_usable_of(geometry)
     }
 
+    /// The sectors of the other copy that this one names, where they lie among those for partitions: an image that
+    /// was written to a larger disk still has its backup at its own end.
+    pub fn stray_copy(&self, geometry: Geometry) -> Option<(u64, u64)> {
+        let last_usable = self.last_usable_of(geometry);
+        (self.first_usable..=last_usable)
+            .contains(&self.alternate)
+            .then(|| (self.alternate.saturating_sub(self.entry_sectors(geometry)), self.alternate))
+    }
+
     /// The entries, as they are written.
     pub fn entries(&self) -> &[u8] {
         &self.entries
