@@ -112,9 +112,9 @@ struct StatusArgs {
 /// Firmware of a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum FirmwareArg {
-    /// OVMF
+    #[value(help = "OVMF")]
     Uefi,
-    /// `SeaBIOS`
+    #[value(help = "SeaBIOS")]
     Bios,
 }
 

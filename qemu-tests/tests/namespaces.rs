@@ -112,19 +112,46 @@ async fn child_that_ends_is_reported_and_can_be_started_again() {
     net.stop().await.expect("an orderly end");
 }
 
-/// The supervisor ends when its input ends, which is what the kernel makes of a client that was killed.
+/// Folder of [`victim`].
+const VICTIM_FOLDER: &str = "BLOOMERY_TEST_VICTIM_FOLDER";
+/// An argument that no other process has, for [`victim`] of this process.
+fn victims_seconds(client: u32) -> String {
+    format!("1{client:09}")
+}
+
+/// A client that starts a child in the lab and waits to be killed.
 #[tokio::test]
-async fn nothing_outlives_a_client_that_just_vanishes() {
+#[ignore = "a part of nothing_outlives_a_killed_client, which runs it as a process of its own"]
+async fn victim() {
+    let Some(folder) = std::env::var_os(VICTIM_FOLDER) else { return };
+    let (_dir, net) = start(Path::new(&folder)).await;
+    let seconds = victims_seconds(std::os::unix::process::parent_id());
+    let argv = vec!["sleep".to_owned(), seconds];
+    let mut sleeper = net.spawn("sleeper", argv, "sleeper.log").await.expect("a child");
+    sleeper.ended().await;
+}
+
+#[tokio::test]
+async fn nothing_outlives_a_killed_client() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let (_dir, net) = start(folder.path()).await;
-    // A number that no other process has as its argument.
-    let seconds = format!("1{:09}", std::process::id());
-    net.spawn("sleeper", vec!["sleep".to_owned(), seconds.clone()], "sleeper.log").await.expect("a child");
-    let mark = format!("sleep {seconds}");
-    assert!(runs(&mark));
-    drop(net);
+    let mut client = tokio::process::Command::new(std::env::current_exe().expect("this test's file"))
+        .args(["--exact", "victim", "--ignored"])
+        .env(VICTIM_FOLDER, folder.path())
+        .stdout(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("a client");
+    let mark = format!("sleep {}", victims_seconds(std::process::id()));
+    eventually!("the child runs", LIMIT, None, async {
+        Ok::<_, std::convert::Infallible>(runs(&mark).then_some(()))
+    })
+    .expect("a child");
+    client.kill().await.expect("SIGKILL");
     eventually!("the child is gone", LIMIT, None, async {
         Ok::<_, std::convert::Infallible>((!runs(&mark)).then_some(()))
     })
     .expect("the kernel ended it");
+    // The folder is free for the next lab, at once.
+    let (_dir, net) = start(folder.path()).await;
+    net.stop().await.expect("an orderly end");
 }

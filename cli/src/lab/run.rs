@@ -52,9 +52,10 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         Ok(End::Done) if !args.until_registered => stay(&session, &mut stop_signals).await,
         other => other,
     };
+    let had_machines = session.appliance.is_some();
     let stopped = stop(session, outcome.is_ok(), &steps, &mut stop_signals).await;
-    let logs = || format!("the lab stopped; its consoles are in {}/*.console.log", args.out.display());
-    let end = outcome.with_context(logs)?;
+    let consoles = format!("the consoles are in {}/*.console.log", args.out.display());
+    let end = if had_machines { outcome.context(consoles) } else { outcome }?;
     stopped?;
     Ok(match end {
         End::Done => ExitCode::SUCCESS,
@@ -153,7 +154,9 @@ async fn stop(
     stop_signals: &mut StopSignals,
 ) -> anyhow::Result<()> {
     let Some(lab) = session.lab else { return Ok(()) };
-    let appliance = session.appliance.filter(|vm| in_order && vm.exit().is_none());
+    // Before it is up it has nothing to lose, and a firmware prompt does not know the power button.
+    let is_up = |vm: &Vm| vm.exit().is_none() && vm.console.find(contract::PAIRING_LINE).is_some();
+    let appliance = session.appliance.filter(|vm| in_order && is_up(vm));
     let name = if appliance.is_some() { "stop (again Ctrl-C: at once)" } else { "stop" };
     tokio::select! {
         stopped = steps.run(name, lab.stop(appliance), |()| String::new()) => stopped,
