@@ -53,10 +53,14 @@ pub enum Outcome {
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The root lies on no disk, and no disk has a partition named `state`.
-    #[error("failed to find a disk for the state: the system was not started from a disk, and no disk has a partition named state")]
+    #[error(
+        "failed to find a disk for the state: the system was not started from a disk, and no disk has a partition named state"
+    )]
     NoDisk,
     /// The disk is full.
-    #[error("failed to make the state partition on {disk}: {free_bytes} bytes are free, {needed_bytes} are needed")]
+    #[error(
+        "failed to make the state partition on {disk}: {free_bytes} bytes are free, {needed_bytes} are needed"
+    )]
     NoRoom {
         /// The disk.
         disk: PathBuf,

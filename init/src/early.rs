@@ -56,7 +56,9 @@ pub fn run() -> Infallible {
     let mut modules = root::Drivers::open(&voice);
     root::wait_and_mount(slot, Path::new(NEW_ROOT), &mut modules, &voice);
     modules.load_for_state(&voice);
-    until_done(&voice, "the root could not be changed", || mount::switch_root(Path::new(NEW_ROOT)));
+    until_done(&voice, "the root could not be changed", TRY_AGAIN, || {
+        mount::switch_root(Path::new(NEW_ROOT))
+    });
     state::open(&voice);
     voice.log("starting the real init");
     loop {
@@ -67,10 +69,15 @@ pub fn run() -> Infallible {
 }
 
 /// Tries until it works.
-fn until_done<E: std::error::Error>(voice: &Voice, what: &str, mut attempt: impl FnMut() -> Result<(), E>) {
+fn until_done<E: std::error::Error + 'static>(
+    voice: &Voice,
+    what: &str,
+    pause: Duration,
+    mut attempt: impl FnMut() -> Result<(), E>,
+) {
     while let Err(error) = attempt() {
         voice.problem(what, &error, "restart the machine; flash the image again if it comes back");
-        wait(TRY_AGAIN);
+        wait(pause);
     }
 }
 
@@ -99,7 +106,7 @@ mod tests {
     fn what_fails_is_tried_again() {
         let (voice, said) = Voice::recording();
         let mut attempts = 0;
-        until_done(&voice, "it did not work", || {
+        until_done(&voice, "it did not work", Duration::ZERO, || {
             attempts += 1;
             if attempts > 1 { Ok(()) } else { Err(std::io::Error::other("cause")) }
         });

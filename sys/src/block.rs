@@ -160,7 +160,7 @@ pub fn wait_for_partition(sysfs: &Sysfs, name: &str, limit: Duration) -> Result<
         if waited >= limit {
             return Err(Error::NotFound { name: name.to_owned(), waited });
         }
-        events.wait(LOOK_AGAIN.min(limit - waited));
+        events.wait(LOOK_AGAIN.min(limit.saturating_sub(waited)));
     }
 }
 

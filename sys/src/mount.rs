@@ -187,12 +187,24 @@ pub struct ApiMount {
     pub error: Option<Error>,
 }
 
+/// What the initramfs needs of them, all of which move to the real root.
+const EARLY_FILE_SYSTEMS: [&str; 4] = ["/proc", "/sys", "/dev", "/run"];
+
+/// Mounts /proc, /sys, /dev and /run for the initramfs. See [`mount_api_file_systems`].
+pub fn mount_early_file_systems() -> Vec<ApiMount> {
+    mount_some(|_, target| EARLY_FILE_SYSTEMS.contains(&target))
+}
+
 /// Mounts what of the kernel's file systems is not there yet: proc, sysfs, devtmpfs, devpts, tmpfs on /dev/shm, /run
 /// and /tmp, cgroup v2. A failure leaves the others alone; `in_container` leaves /dev to the container's manager.
 pub fn mount_api_file_systems(in_container: bool) -> Vec<ApiMount> {
+    mount_some(|fstype, _| !(in_container && fstype == "devtmpfs"))
+}
+
+fn mount_some(wanted: impl Fn(&str, &str) -> bool) -> Vec<ApiMount> {
     API_FILE_SYSTEMS
         .iter()
-        .filter(|(fstype, ..)| !(in_container && *fstype == "devtmpfs"))
+        .filter(|(fstype, target, ..)| wanted(fstype, target))
         .map(|(fstype, target, flags, data)| {
             let target = PathBuf::from(target);
             let error =

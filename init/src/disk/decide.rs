@@ -116,8 +116,12 @@ pub fn decide(copies: &Copies, content: &dyn Fn(u64) -> Content) -> Decision {
         return Decision::Damaged(Damage::SectorSize(geometry.sector));
     }
     let Some(table) = copies.effective() else {
-        let text = |copy: &Result<Table, _>| copy.as_ref().err().map_or_else(String::new, ToString::to_string);
-        return Decision::Damaged(Damage::NoTable { primary: text(&copies.primary), backup: text(&copies.backup) });
+        let text =
+            |copy: &Result<Table, _>| copy.as_ref().err().map_or_else(String::new, ToString::to_string);
+        return Decision::Damaged(Damage::NoTable {
+            primary: text(&copies.primary),
+            backup: text(&copies.backup),
+        });
     };
     let partitions = table.partitions();
     if let Err(damage) = check_layout(table, &partitions, geometry) {
@@ -187,15 +191,18 @@ fn find_place(
         return Decision::NoRoom { free_bytes: 0 };
     };
     let room = (last + 1 - first).saturating_mul(u64::from(geometry.sector));
-    let entry =
-        |name: &str| Entry { number, guid: [0; 16], first, last, name: name.to_owned() };
+    let entry = |name: &str| Entry { number, guid: [0; 16], first, last, name: name.to_owned() };
     match content(first) {
         Content::Unreadable => Decision::Damaged(Damage::Unreadable),
-        Content::Ext4 { label, bytes, .. } if label == STATE && bytes <= room => Decision::Adopt(entry(STATE)),
+        Content::Ext4 { label, bytes, .. } if label == STATE && bytes <= room => {
+            Decision::Adopt(entry(STATE))
+        }
         Content::Ext4 { label, bytes, .. } if label == STATE => {
             Decision::Damaged(Damage::Truncated { bytes, room })
         }
-        Content::Ext4 { .. } | Content::Other if room >= MIN_STATE_BYTES => Decision::Create(entry(STATE_NEW)),
+        Content::Ext4 { .. } | Content::Other if room >= MIN_STATE_BYTES => {
+            Decision::Create(entry(STATE_NEW))
+        }
         Content::Ext4 { .. } | Content::Other => Decision::NoRoom { free_bytes: room },
     }
 }

@@ -91,7 +91,10 @@ impl Copies {
     /// Whether the copies are where they belong and hold the same.
     pub fn agree(&self) -> bool {
         match (&self.primary, &self.backup) {
-            (Ok(primary), Ok(backup)) => primary.says_the_same(backup) && [primary, backup].iter().all(|copy| copy.covers(self.geometry)),
+            (Ok(primary), Ok(backup)) => {
+                primary.says_the_same(backup)
+                    && [primary, backup].iter().all(|copy| copy.covers(self.geometry))
+            }
             _ => false,
         }
     }

@@ -74,17 +74,17 @@ fn elsewhere(sysfs: &Sysfs, boot_disk: Option<&str>) -> Result<Option<(PathBuf, 
     match others.as_slice() {
         [] => Ok(None),
         [only] => Ok(Some((only.node.clone(), How::Found))),
-        several => {
-            Err(Failure::Ambiguous { nodes: several.iter().map(|partition| partition.node.clone()).collect() })
-        }
+        several => Err(Failure::Ambiguous {
+            nodes: several.iter().map(|partition| partition.node.clone()).collect(),
+        }),
     }
 }
 
 /// Whether a partition holds our file system. Other systems have partitions of this name too.
 fn holds_state(partition: &Partition) -> bool {
-    File::open(&partition.node).is_ok_and(|file| {
-        matches!(superblock::probe(&file, 0), Content::Ext4 { label, .. } if label == STATE)
-    })
+    File::open(&partition.node).is_ok_and(
+        |file| matches!(superblock::probe(&file, 0), Content::Ext4 { label, .. } if label == STATE),
+    )
 }
 
 fn check_and_mount(node: &Path, target: &Path, warnings: &mut Vec<String>) -> Result<(), Failure> {
@@ -138,16 +138,13 @@ impl Disk {
         copies: &Copies,
         sysfs: &Sysfs,
     ) -> Result<(PathBuf, How), Failure> {
-        let (entry, how) = Steps { storage: &self.file, geometry: self.geometry, disk: &self.node }.carry_out(
-            decision,
-            copies,
-            &mut |entry| {
+        let (entry, how) = Steps { storage: &self.file, geometry: self.geometry, disk: &self.node }
+            .carry_out(decision, copies, &mut |entry| {
                 let node = self.partition_node(entry, sysfs)?;
                 tools::format(&node)?;
                 let synced = File::open(&node).and_then(|partition| partition.sync_all());
                 synced.map_err(|source| Failure::Disk { what: "write", disk: node.clone(), source })
-            },
-        )?;
+            })?;
         Ok((self.partition_node(&entry, sysfs)?, how))
     }
 

@@ -67,11 +67,14 @@ impl Steps<'_> {
     }
 
     fn effective<'t>(&self, copies: &'t Copies) -> Result<&'t Table, Failure> {
-        copies.effective().ok_or_else(|| self.failed("read the partition table of", io::ErrorKind::InvalidData.into()))
+        copies
+            .effective()
+            .ok_or_else(|| self.failed("read the partition table of", io::ErrorKind::InvalidData.into()))
     }
 
     fn write(&self, table: &Table) -> Result<(), Failure> {
-        write_table(self.storage, self.geometry, table).map_err(|source| self.failed("write the partition table of", source))
+        write_table(self.storage, self.geometry, table)
+            .map_err(|source| self.failed("write the partition table of", source))
     }
 
     fn failed(&self, what: &'static str, source: io::Error) -> Failure {

@@ -38,7 +38,11 @@ impl Drivers {
     pub(super) fn open(voice: &Voice) -> Self {
         let modules = Modules::of_running_kernel()
             .inspect_err(|error| {
-                voice.problem("there are no drivers", error, "only disks that the kernel knows by itself work");
+                voice.problem(
+                    "there are no drivers",
+                    error,
+                    "only disks that the kernel knows by itself work",
+                );
             })
             .ok();
         let mut drivers = Self { modules, coldplug: Coldplug::default() };
@@ -114,7 +118,8 @@ fn mount_first<'a>(
     trouble: &mut Vec<String>,
 ) -> Option<&'a Partition> {
     candidates.iter().find(|partition| {
-        let root = Mount { source: &partition.node, target, fstype: ROOT_TYPE, flags: Flags::MS_RDONLY, data: "" };
+        let root =
+            Mount { source: &partition.node, target, fstype: ROOT_TYPE, flags: Flags::MS_RDONLY, data: "" };
         match root.mount() {
             Ok(()) if has_init(target) => true,
             Ok(()) => {
@@ -157,7 +162,10 @@ fn heal(sysfs: &Sysfs, slot: Slot, voice: &Voice) -> bool {
         }
         match disk::heal_table(&device.node, slot.partition()) {
             Ok(true) => {
-                voice.say(&format!("the partition table of {} was repaired from its backup", device.node.display()));
+                voice.say(&format!(
+                    "the partition table of {} was repaired from its backup",
+                    device.node.display()
+                ));
                 reread(&device.node, voice);
                 any = true;
             }

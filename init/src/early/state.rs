@@ -69,7 +69,9 @@ fn advice(failure: &Failure) -> &'static str {
         | Failure::Table { .. }
         | Failure::Disk { .. }
         | Failure::Block { .. }
-        | Failure::Run { .. } => "check the disk; to give the state up, erase the whole disk and flash the image again",
+        | Failure::Run { .. } => {
+            "check the disk; to give the state up, erase the whole disk and flash the image again"
+        }
     }
 }
 
@@ -99,15 +101,15 @@ mod tests {
             warnings: vec!["one".into(), "two".into()],
         };
         assert_eq!(describe(&mounted), "state partition /dev/vda5: made; warning: one; warning: two");
-        let damaged = Outcome::Damaged(Failure::Table {
-            disk: "/dev/vda".into(),
-            source: disk::Damage::Overlap(3, 5),
-        });
+        let damaged =
+            Outcome::Damaged(Failure::Table { disk: "/dev/vda".into(), source: disk::Damage::Overlap(3, 5) });
         assert_eq!(
             describe(&damaged),
             "the state is damaged, and left as it is: failed to find the state on /dev/vda: the partition table is \
              damaged: partitions 3 and 5 overlap"
         );
-        assert!(describe(&Outcome::NoPlace(Failure::NoDisk)).starts_with("no state partition: failed to find"));
+        assert!(
+            describe(&Outcome::NoPlace(Failure::NoDisk)).starts_with("no state partition: failed to find")
+        );
     }
 }

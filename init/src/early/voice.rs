@@ -11,7 +11,10 @@ use crate::errors::chain;
 
 /// Where lines go.
 enum Sink {
-    Machine { console: Console, kmsg: Option<Kmsg> },
+    Machine {
+        console: Console,
+        kmsg: Option<Kmsg>,
+    },
     #[cfg(test)]
     Recording(std::rc::Rc<std::cell::RefCell<Vec<String>>>),
 }

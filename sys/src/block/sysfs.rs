@@ -27,6 +27,8 @@ pub struct Partition {
     pub name: String,
     /// Its node.
     pub node: PathBuf,
+    /// Its place in the tree of devices: the same at each boot, unlike the name, where the hardware is the same.
+    pub path: PathBuf,
     /// The name of the disk that it lies on.
     pub disk: String,
     /// Number in the table, from 1.
@@ -91,6 +93,7 @@ impl Sysfs {
             name: name.to_owned(),
             node: device_node(name),
             disk,
+            path: real,
             number: u32::try_from(number).ok()?,
             label: uevent.lines().find_map(|line| line.strip_prefix("PARTNAME=")).map(str::to_owned),
             start: number_of_bytes(&directory.join("start"))?,

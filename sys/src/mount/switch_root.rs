@@ -1,4 +1,4 @@
-//! From the initramfs to the real root, as switch_root(8) of util-linux does it.
+//! From the initramfs to the real root, as `switch_root(8)` of util-linux does it.
 //!
 //! Must never delete from anything but a memory file system that is the root: a wrong call on a running system must
 //! find its disk untouched.
@@ -39,7 +39,7 @@ pub fn switch_root(new_root: &Path) -> Result<(), Error> {
     move_mount(Path::new("."), Path::new("/")).map_err(at("move the new root into place"))?;
     std::os::unix::fs::chroot(".").map_err(at("change the root"))?;
     std::env::set_current_dir("/").map_err(at("enter the new root"))?;
-    free(old_root);
+    free(&old_root);
     Ok(())
 }
 
@@ -48,38 +48,37 @@ fn move_mount(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Deletes what is below `root` on the same file system, if that is a memory file system.
-fn free(root: OwnedFd) {
-    let is_memory = rustix::fs::fstatfs(&root).is_ok_and(|statfs| {
+fn free(root: &OwnedFd) {
+    let is_memory = rustix::fs::fstatfs(root).is_ok_and(|statfs| {
         u64::try_from(statfs.f_type).is_ok_and(|kind| MEMORY_FILE_SYSTEMS.contains(&kind))
     });
-    if let (true, Ok(stat)) = (is_memory, rustix::fs::fstat(&root)) {
+    if let (true, Ok(stat)) = (is_memory, rustix::fs::fstat(root)) {
         empty(root, stat.st_dev, MAX_DEPTH);
     }
 }
 
 /// Empties one directory of device `device`; other mounts below it are left alone.
-fn empty(directory: OwnedFd, device: u64, depth: usize) {
-    let Ok(entries) = Dir::read_from(&directory) else { return };
+fn empty(directory: &OwnedFd, device: u64, depth: usize) {
+    let Ok(entries) = Dir::read_from(directory) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
         if name == c"." || name == c".." {
             continue;
         }
-        let Ok(stat) = rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+        let Ok(stat) = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
         if stat.st_dev != device {
             continue;
         }
         let mut flags = AtFlags::empty();
         if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
             let open = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            if let (Ok(below), true) = (rustix::fs::openat(&directory, name, open, Mode::empty()), depth > 0)
-            {
-                empty(below, device, depth - 1);
+            if let (Ok(below), true) = (rustix::fs::openat(directory, name, open, Mode::empty()), depth > 0) {
+                empty(&below, device, depth - 1);
             }
             flags = AtFlags::REMOVEDIR;
         }
         // What is busy stays.
-        let _ = rustix::fs::unlinkat(&directory, name, flags);
+        let _ = rustix::fs::unlinkat(directory, name, flags);
     }
 }
 
@@ -102,7 +101,7 @@ mod tests {
         std::os::unix::fs::symlink(&outside, inside.join("link")).unwrap();
         let root = open(&inside);
         let device = rustix::fs::fstat(&root).unwrap().st_dev;
-        empty(root, device, MAX_DEPTH);
+        empty(&root, device, MAX_DEPTH);
         assert_eq!(std::fs::read_dir(&inside).unwrap().count(), 0);
         assert!(outside.join("kept").exists());
     }
@@ -113,7 +112,7 @@ mod tests {
         std::fs::write(dir.path().join("kept"), "x").unwrap();
         let root = open(dir.path());
         let device = rustix::fs::fstat(&root).unwrap().st_dev;
-        empty(root, device + 1, MAX_DEPTH);
+        empty(&root, device + 1, MAX_DEPTH);
         assert!(dir.path().join("kept").exists());
     }
 }

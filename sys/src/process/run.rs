@@ -113,10 +113,10 @@ fn collect(pid: u32) -> io::Result<ExitStatus> {
     let reaped = |guard: &mut Option<Claims>| guard.as_mut().and_then(|claims| claims.remove(&pid)).flatten();
     loop {
         // Waits for a dying child without taking its end, and without the lock: a starting child may need it.
-        match waitid(WaitId::Pid(target), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
-            Err(Errno::INTR) => continue,
-            // ECHILD: somebody reaped it, and left its end with the claims.
-            Ok(_) | Err(_) => {}
+        // ECHILD: somebody reaped it, and left its end with the claims.
+        let ended = waitid(WaitId::Pid(target), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+        if ended == Err(Errno::INTR) {
+            continue;
         }
         let mut guard = children();
         let status = waitpid(Some(target), WaitOptions::NOHANG);

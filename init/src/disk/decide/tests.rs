@@ -68,7 +68,8 @@ fn table(entries: &[Entry]) -> Table {
     let bytes = device.into_inner();
     super::super::gpt::Storage::write(&memory, 0, &bytes).unwrap();
     let small = Geometry { sector: SECTOR, sectors: bytes.len() as u64 / 512 };
-    let empty = Table { disk_guid: [7; 16], ..Table::read(&memory, small, 1).unwrap() };
+    let mut empty = Table::read(&memory, small, 1).unwrap();
+    empty.disk_guid = [7; 16];
     let full = entries.iter().fold(empty, |table, entry| table.with_partition(entry));
     super::super::gpt::write_table(&memory, DISK, &full).unwrap();
     Table::read(&memory, DISK, 1).unwrap()
@@ -94,7 +95,13 @@ fn every_situation_has_its_answer() {
     type Case<'a> = (&'a str, Option<&'a [Entry]>, Option<&'a [Entry]>, Content, Decision);
     let cases: Vec<Case<'_>> = vec![
         ("first boot", Some(&img), None, Content::Other, Decision::Create(room.clone())),
-        ("cut after the backup was written", Some(&img), Some(&new), Content::Other, Decision::Create(room.clone())),
+        (
+            "cut after the backup was written",
+            Some(&img),
+            Some(&new),
+            Content::Other,
+            Decision::Create(room.clone()),
+        ),
         ("other people's ext4", Some(&img), None, ext4("data", 10, true), Decision::Create(room.clone())),
         ("normal", Some(&st), Some(&st), ext4(STATE, 9, true), Decision::Use(state.clone())),
         ("primary lost", None, Some(&st), ext4(STATE, 9, true), Decision::Use(state.clone())),
@@ -102,14 +109,32 @@ fn every_situation_has_its_answer() {
         ("no file system", Some(&st), Some(&st), Content::Other, Decision::Damaged(Damage::NotExt4(5))),
         ("bad sectors", Some(&st), Some(&st), Content::Unreadable, Decision::Damaged(Damage::Unreadable)),
         ("cut before mkfs", Some(&new), Some(&new), Content::Other, Decision::FinishFormat(fresh.clone())),
-        ("cut after mkfs", Some(&new), Some(&new), ext4(STATE, 9, false), Decision::FinishFormat(fresh.clone())),
-        ("cut in the rename", Some(&new), Some(&st), ext4(STATE, 9, false), Decision::FinishRename(fresh.clone())),
+        (
+            "cut after mkfs",
+            Some(&new),
+            Some(&new),
+            ext4(STATE, 9, false),
+            Decision::FinishFormat(fresh.clone()),
+        ),
+        (
+            "cut in the rename",
+            Some(&new),
+            Some(&st),
+            ext4(STATE, 9, false),
+            Decision::FinishRename(fresh.clone()),
+        ),
         ("renamed but empty", Some(&new), Some(&st), Content::Other, Decision::Damaged(Damage::NotExt4(5))),
         ("rename lost", Some(&new), Some(&new), ext4(STATE, 9, true), Decision::FinishRename(fresh.clone())),
         ("new, bad sectors", Some(&new), None, Content::Unreadable, Decision::Damaged(Damage::Unreadable)),
         ("flashed again", Some(&img), Some(&st), ext4(STATE, 9, true), Decision::Adopt(state.clone())),
         ("flashed again, overwritten", Some(&img), Some(&st), Content::Other, Decision::Create(room.clone())),
-        ("flashed again, bad sectors", Some(&img), Some(&st), Content::Unreadable, Decision::Damaged(Damage::Unreadable)),
+        (
+            "flashed again, bad sectors",
+            Some(&img),
+            Some(&st),
+            Content::Unreadable,
+            Decision::Damaged(Damage::Unreadable),
+        ),
         ("flashed again, no backup", Some(&img), None, ext4(STATE, 9, true), Decision::Adopt(kept)),
         (
             "too large a file system",
@@ -132,7 +157,9 @@ fn tables_that_contradict_themselves_are_damaged() {
     assert_eq!(answers(&[state.clone(), second]), Decision::Damaged(Damage::Several));
     let over = entry(6, 999 * MIB, 1002 * MIB, "x");
     assert_eq!(answers(&[state.clone(), over]), Decision::Damaged(Damage::Overlap(5, 6)));
-    for bad in [entry(6, 5, 9, "x"), entry(6, 1500 * MIB, u64::MAX, "x"), entry(6, 1500 * MIB, 1400 * MIB, "x")] {
+    for bad in
+        [entry(6, 5, 9, "x"), entry(6, 1500 * MIB, u64::MAX, "x"), entry(6, 1500 * MIB, 1400 * MIB, "x")]
+    {
         assert_eq!(answers(&[state.clone(), bad]), Decision::Damaged(Damage::OutOfRange(6)));
     }
     let none = decide(&copies(None, None), &|_| Content::Other);
@@ -147,8 +174,12 @@ fn a_full_table_or_disk_is_said() {
     let answer = decide(&copies(Some(&with(&[rest])), None), &|_| Content::Other);
     assert_eq!(answer, Decision::NoRoom { free_bytes: 47 << 20 });
     let all = entry(5, ROOM_FIRST, DISK.sectors - 34, "data");
-    assert_eq!(decide(&copies(Some(&with(&[all])), None), &|_| Content::Other), Decision::NoRoom { free_bytes: 0 });
-    let many: Vec<Entry> = (5..=128).map(|n| entry(n, ROOM_FIRST + u64::from(n), ROOM_FIRST + u64::from(n), "x")).collect();
+    assert_eq!(
+        decide(&copies(Some(&with(&[all])), None), &|_| Content::Other),
+        Decision::NoRoom { free_bytes: 0 }
+    );
+    let many: Vec<Entry> =
+        (5..=128).map(|n| entry(n, ROOM_FIRST + u64::from(n), ROOM_FIRST + u64::from(n), "x")).collect();
     let answer = decide(&copies(Some(&with(&many)), None), &|_| Content::Other);
     assert_eq!(answer, Decision::Damaged(Damage::NoEntry));
 }
@@ -161,13 +192,15 @@ fn content() -> impl Strategy<Value = Content> {
     prop_oneof![
         Just(Content::Other),
         Just(Content::Unreadable),
-        (name(), 0_u64..4096, any::<bool>()).prop_map(|(label, mebibytes, used)| ext4(&label, mebibytes, used)),
+        (name(), 0_u64..4096, any::<bool>())
+            .prop_map(|(label, mebibytes, used)| ext4(&label, mebibytes, used)),
     ]
 }
 
 fn extras() -> impl Strategy<Value = Option<Vec<Entry>>> {
-    let extra = (5_u32..9, 40_u64..2050, 1_u64..900, name())
-        .prop_map(|(number, first, length, name)| entry(number, first * MIB, (first + length) * MIB - 1, &name));
+    let extra = (5_u32..9, 40_u64..2050, 1_u64..900, name()).prop_map(|(number, first, length, name)| {
+        entry(number, first * MIB, (first + length) * MIB - 1, &name)
+    });
     proptest::option::of(proptest::collection::vec(extra, 0..3))
 }
 

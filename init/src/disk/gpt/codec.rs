@@ -184,7 +184,10 @@ impl Table {
 
     /// The lowest number of an entry that is not used.
     pub fn free_number(&self) -> Option<u32> {
-        (1..).zip(self.entries.chunks_exact(ENTRY_SIZE)).find(|(_, raw)| guid_at(raw, 0) == [0; 16]).map(|(n, _)| n)
+        (1..)
+            .zip(self.entries.chunks_exact(ENTRY_SIZE))
+            .find(|(_, raw)| guid_at(raw, 0) == [0; 16])
+            .map(|(n, _)| n)
     }
 
     /// The same table with one more partition of Linux data. All other entries stay as they are, byte for byte.

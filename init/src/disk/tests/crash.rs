@@ -115,8 +115,7 @@ fn boot(disk: &Fragile<'_>, geometry: Geometry) -> Result<How, Failure> {
     let decision = decide(&copies, &|lba| superblock::probe(disk, geometry.offset(lba)));
     let steps = Steps { storage: disk, geometry, disk: path };
     let failed = |source| Failure::Disk { what: "write", disk: path.into(), source };
-    let (entry, how) =
-        steps.carry_out(decision, &copies, &mut |entry| disk.format(entry).map_err(failed))?;
+    let (entry, how) = steps.carry_out(decision, &copies, &mut |entry| disk.format(entry).map_err(failed))?;
     heal(disk, geometry).map_err(failed)?;
     let at = entry.first * SECTOR + 1024;
     disk.write(at, &superblock_of(&entry, 1)).and_then(|()| disk.sync()).map_err(failed)?;
@@ -154,10 +153,7 @@ fn survives(cuts: &[(usize, u64)]) {
         let used = was_used(&disk, geometry, &check(&disk, geometry, &original));
         let outcome = boot(&disk, geometry);
         assert!(!(used && disk.formats.get() > 0), "a state in use was formatted");
-        assert!(
-            matches!(outcome, Ok(_) | Err(Failure::Disk { .. })),
-            "only the power may fail: {outcome:?}"
-        );
+        assert!(matches!(outcome, Ok(_) | Err(Failure::Disk { .. })), "only the power may fail: {outcome:?}");
         sectors = disk.cut(survivors);
     }
     let disk = Fragile::new(&base, sectors, usize::MAX);
@@ -188,7 +184,8 @@ fn a_cut_after_any_write_of_the_first_boot_is_survived() {
     for cut in 0..=writes {
         // Nothing, all, every second one, and each single one of the last eight unsynced writes.
         let single = (0..8).map(|bit| 1 << bit);
-        for survivors in [0, u64::MAX, 0xaaaa_aaaa_aaaa_aaaa, 0x5555_5555_5555_5555].into_iter().chain(single) {
+        for survivors in [0, u64::MAX, 0xaaaa_aaaa_aaaa_aaaa, 0x5555_5555_5555_5555].into_iter().chain(single)
+        {
             survives(&[(cut, survivors)]);
         }
     }
@@ -200,8 +197,7 @@ fn the_usual_change_touches_two_sectors_of_the_primary() {
     let (base, geometry) = open(&flashed(directory.path(), DISK_BYTES));
     let disk = Fragile::new(&base, Sectors::new(), usize::MAX);
     boot(&disk, geometry).unwrap();
-    let primary: Vec<u64> =
-        disk.safe.borrow().keys().map(|at| at / SECTOR).filter(|lba| *lba < 34).collect();
+    let primary: Vec<u64> = disk.safe.borrow().keys().map(|at| at / SECTOR).filter(|lba| *lba < 34).collect();
     assert_eq!(primary, [1, 3], "header, and the sector with the fifth entry; never the one with the roots");
 }
 

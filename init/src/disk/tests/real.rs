@@ -97,7 +97,9 @@ fn an_image_flashed_again_finds_its_old_state() {
     let fresh = tempfile::tempdir().unwrap();
     let image = std::fs::read(flashed(fresh.path(), super::IMAGE_BYTES)).unwrap();
     file.write_all_at(&image, 0).unwrap();
-    let Decision::Adopt(adopted) = decision(&file, geometry) else { panic!("{:?}", decision(&file, geometry)) };
+    let Decision::Adopt(adopted) = decision(&file, geometry) else {
+        panic!("{:?}", decision(&file, geometry))
+    };
     assert_eq!((adopted.first, adopted.last), (entry.first, entry.last));
     let (again, how) = carry_out(&file, geometry, directory.path()).unwrap();
     assert_eq!((again.name.as_str(), how), (STATE, How::Adopted));
