@@ -16,8 +16,8 @@ use crate::tool;
 
 /// Seconds of a day: builds of one day share their time, so that a commit alone rebuilds nothing.
 const DAY: u32 = 24 * 60 * 60;
-/// Time of builds outside git: a tarball has no commit to ask. 2026-01-01.
-const EPOCH_WITHOUT_GIT: u32 = 1_767_225_600;
+/// Time of builds outside git: a tarball has no commit to ask. 2026-11-01, the oldest date that PID 1 believes.
+const EPOCH_WITHOUT_GIT: u32 = 1_793_491_200;
 /// Conventional variable for the time of a build (reproducible-builds.org).
 const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
 
