@@ -9,11 +9,16 @@ use crate::{
     net::{BRIDGE, Net, Process},
     state::LabDir,
 };
-use anyhow::{Context, Result, bail};
-use std::{net::Ipv4Addr, path::Path};
+use anyhow::{Context, Result};
+use std::{
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+};
 
-/// Debian's path of the program.
-const PROGRAM: &str = "/usr/sbin/dhcpd";
+/// Where the program is when Debian's package is installed.
+const INSTALLED: &str = "/usr/sbin/dhcpd";
+/// Where `make setup` unpacks it, beside `out/lab`: the installed package would set up a DHCP service on the host.
+const UNPACKED: &str = "tools/dhcpd";
 /// Private copy of the program: Debian's `AppArmor` profile goes by path and would confine it to /var/lib/dhcp.
 const COPY: &str = "run/dhcpd";
 const CONFIG: &str = "dhcpd.conf";
@@ -33,10 +38,9 @@ impl Dhcpd {
     /// # Errors
     /// dhcpd is not installed or does not start.
     pub async fn start(dir: &LabDir, net: &Net) -> Result<Self> {
-        if !Path::new(PROGRAM).exists() {
-            bail!("failed to find {PROGRAM}: install the Debian package isc-dhcp-server");
-        }
-        std::fs::copy(PROGRAM, dir.path(COPY)).with_context(|| format!("failed to copy {PROGRAM}"))?;
+        let program = find(dir.root())?;
+        std::fs::copy(&program, dir.path(COPY))
+            .with_context(|| format!("failed to copy {}", program.display()))?;
         std::fs::write(dir.path(CONFIG), config()).context("failed to write dhcpd's configuration")?;
         std::fs::write(dir.path(LEASES), "").context("failed to make dhcpd's lease file")?;
         let copy = dir.path(COPY);
@@ -58,6 +62,19 @@ impl Dhcpd {
             .with_context(|| format!("failed to start dhcpd, see {}", dir.path(LOG).display()))?;
         Ok(Self { process })
     }
+}
+
+/// The program: unpacked beside the lab's folder or in this build's `out`, else installed.
+fn find(lab: &Path) -> Result<PathBuf> {
+    let executable = std::env::current_exe().ok();
+    let beside = [lab.parent(), executable.as_deref().and_then(Path::parent)];
+    // Cargo runs tests in the folder of their crate, which is beside `out`.
+    let builds = [Path::new("out"), Path::new("../out")].map(Some);
+    let unpacked = beside.into_iter().chain(builds).flatten().map(|folder| folder.join(UNPACKED));
+    let mut candidates = unpacked.chain([PathBuf::from(INSTALLED)]);
+    candidates
+        .find(|path| path.is_file())
+        .context("failed to find ISC dhcpd; run `make setup`, or install the Debian package isc-dhcp-server")
 }
 
 /// The address that the card `mac` has now, according to the lease file of the lab in `dir`.
@@ -88,6 +105,15 @@ fn config() -> String {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn unpacked_program_beside_the_lab_comes_first() {
+        let out = tempfile::tempdir().expect("a temporary folder");
+        std::fs::create_dir(out.path().join("tools")).expect("a folder");
+        let program = out.path().join("tools/dhcpd");
+        std::fs::write(&program, "").expect("a write");
+        assert_eq!(super::find(&out.path().join("lab")).expect("the unpacked program"), program);
+    }
+
     #[test]
     fn configuration_holds_no_boot_option() {
         let config = super::config();

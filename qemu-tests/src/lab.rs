@@ -140,10 +140,9 @@ impl Lab {
 }
 
 /// Programs that the lab runs, with the Debian packages they come from.
-const TOOLS: [(&str, &str); 5] = [
+const TOOLS: [(&str, &str); 4] = [
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("qemu-img", "qemu-utils"),
-    ("dhcpd", "isc-dhcp-server"),
     ("ip", "iproute2"),
     ("unshare", "util-linux"),
 ];
