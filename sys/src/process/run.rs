@@ -115,7 +115,7 @@ fn collect(pid: u32) -> io::Result<ExitStatus> {
         // Waits for a dying child without taking its end, and without the lock: a starting child may need it.
         // ECHILD: somebody reaped it, and left its end with the claims.
         let ended = waitid(WaitId::Pid(target), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
-        if ended == Err(Errno::INTR) {
+        if matches!(ended, Err(Errno::INTR)) {
             continue;
         }
         let mut guard = children();
