@@ -156,6 +156,13 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_control_character_reaches_the_terminal(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..64)) {
+            proptest::prop_assert!(!plain_text(&bytes).chars().any(char::is_control));
+        }
+    }
+
     #[test]
     fn follower_gives_each_complete_line_once() {
         let mut file = tempfile::NamedTempFile::new().expect("a temporary file");

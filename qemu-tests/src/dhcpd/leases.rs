@@ -100,6 +100,23 @@ lease 10.77.0.103 {
         assert_eq!(newest(&leases, "aa:00:00:00:00:02"), Some(Ipv4Addr::new(10, 77, 0, 100)));
     }
 
+    proptest::proptest! {
+        /// The file is read while dhcpd writes it: a cut anywhere gives the entries before it and nothing else.
+        #[test]
+        fn cut_file_gives_its_complete_entries(cut in 0..FILE.len()) {
+            let whole = parse(FILE);
+            let some = parse(&FILE[..cut]);
+            proptest::prop_assert_eq!(&some[..], &whole[..some.len()]);
+        }
+
+        #[test]
+        fn any_text_is_parsed_without_panic(text in "(lease |\\{|\\}|;|binding state |hardware ethernet |[0-9.]{1,5}|\\PC|\n){0,40}") {
+            for lease in parse(&text) {
+                newest(&[lease], "");
+            }
+        }
+    }
+
     #[test]
     fn nonsense_is_no_lease() {
         for text in ["", "lease", "lease x {\n binding state active;\n}", "}\n}\n", "lease 1.2.3.4 {"] {
