@@ -2,6 +2,9 @@
 //!
 //! Reaping takes any child of the process, so all tests take turns.
 
+// clippy knows `#[test]` functions, not what they call.
+#![allow(clippy::unwrap_used)]
+
 use std::collections::HashMap;
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;

@@ -51,7 +51,7 @@ fn choose(request: &Request, warnings: &mut Vec<String>) -> Result<(PathBuf, How
     };
     let node = root.disk_node();
     let disk = Disk::open(&node, &root.disk)?;
-    let copies = disk.read_copies()?;
+    let copies = disk.read_copies();
     let decision = disk.decide(&copies);
     tracing::info!(disk = %node.display(), decision = ?decision, "state partition decided");
     if matches!(decision, Decision::Create(_) | Decision::NoRoom { .. })
@@ -113,7 +113,7 @@ impl Disk {
         Ok(Self { file, node: node.into(), name: name.to_owned(), geometry })
     }
 
-    fn read_copies(&self) -> Result<Copies, Failure> {
+    fn read_copies(&self) -> Copies {
         let copies = Copies::read(&self.file, self.geometry);
         match (&copies.primary, &copies.backup) {
             (Err(error), Err(_)) => {
@@ -124,7 +124,7 @@ impl Disk {
             }
             (Ok(_), _) => {}
         }
-        Ok(copies)
+        copies
     }
 
     fn decide(&self, copies: &Copies) -> Decision {

@@ -32,18 +32,18 @@ impl Steps<'_> {
         match decision {
             Decision::Use(entry) => Ok((entry, How::Found)),
             Decision::Create(entry) => {
-                let entry = self.add(copies, entry, STATE_NEW)?;
+                let entry = self.add(copies, &entry, STATE_NEW)?;
                 format(&entry)?;
-                Ok((self.name_state(entry)?, How::Created))
+                Ok((self.name_state(&entry)?, How::Created))
             }
             Decision::FinishFormat(entry) => {
                 // Both copies must call it unfinished before its sectors change.
                 self.write(self.effective(copies)?)?;
                 format(&entry)?;
-                Ok((self.name_state(entry)?, How::Finished))
+                Ok((self.name_state(&entry)?, How::Finished))
             }
-            Decision::FinishRename(entry) => Ok((self.name_state(entry)?, How::Finished)),
-            Decision::Adopt(entry) => Ok((self.add(copies, entry, STATE)?, How::Adopted)),
+            Decision::FinishRename(entry) => Ok((self.name_state(&entry)?, How::Finished)),
+            Decision::Adopt(entry) => Ok((self.add(copies, &entry, STATE)?, How::Adopted)),
             Decision::NoRoom { free_bytes } => {
                 Err(Failure::NoRoom { disk: self.disk.into(), free_bytes, needed_bytes: MIN_STATE_BYTES })
             }
@@ -53,17 +53,17 @@ impl Steps<'_> {
     }
 
     /// Writes the entry under `name` into both copies of the table.
-    fn add(&self, copies: &Copies, entry: Entry, name: &str) -> Result<Entry, Failure> {
+    fn add(&self, copies: &Copies, entry: &Entry, name: &str) -> Result<Entry, Failure> {
         let guid = if entry.guid == [0; 16] { random_guid() } else { entry.guid };
-        let entry = Entry { guid, name: name.to_owned(), ..entry };
+        let entry = Entry { guid, name: name.to_owned(), ..entry.clone() };
         self.write(&self.effective(copies)?.with_partition(&entry))?;
         Ok(entry)
     }
 
-    fn name_state(&self, entry: Entry) -> Result<Entry, Failure> {
+    fn name_state(&self, entry: &Entry) -> Result<Entry, Failure> {
         let copies = Copies::read(self.storage, self.geometry);
         self.write(&self.effective(&copies)?.with_name(entry.number, STATE))?;
-        Ok(Entry { name: STATE.to_owned(), ..entry })
+        Ok(Entry { name: STATE.to_owned(), ..entry.clone() })
     }
 
     fn effective<'t>(&self, copies: &'t Copies) -> Result<&'t Table, Failure> {

@@ -11,7 +11,8 @@ use super::gpt::{Copies, Geometry};
 use super::superblock;
 
 /// A sector, and the size of the image before it is written to a larger disk.
-const SECTOR: u64 = 512;
+const SECTOR: u64 = SECTOR_BYTES as u64;
+const SECTOR_BYTES: usize = 512;
 const IMAGE_BYTES: u64 = 64 << 20;
 /// The disk that the image is written to.
 const DISK_BYTES: u64 = 1 << 30;

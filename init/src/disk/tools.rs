@@ -17,7 +17,7 @@ const MKFS_PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 /// Lazy initialisation makes it seconds; a slow stick with a large partition takes longer.
 const MKFS_LIMIT: Duration = Duration::from_mins(10);
 /// The journal makes it seconds; a full check of a damaged, large and slow disk takes minutes.
-const FSCK_LIMIT: Duration = Duration::from_mins(60);
+const FSCK_LIMIT: Duration = Duration::from_hours(1);
 /// e2fsck(8): 1 is "errors corrected", 2 "corrected, restart advised", which only matters for a mounted root.
 const FSCK_CORRECTED: i32 = 1 | 2;
 /// As much of a tool's words as fits on a screen.

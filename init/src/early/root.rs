@@ -16,7 +16,7 @@ use super::{Slot, has_init};
 use crate::disk;
 
 /// USB sticks and RAID controllers take up to half a minute; after this people are told.
-const FIRST_MESSAGE: Duration = Duration::from_secs(60);
+const FIRST_MESSAGE: Duration = Duration::from_mins(1);
 /// Then again and again: the first message has scrolled away.
 const NEXT_MESSAGE: Duration = Duration::from_secs(30);
 /// How long device events alone are trusted before drivers and partitions are looked at again.

@@ -84,15 +84,17 @@ fn ext4(label: &str, mebibytes: u64, used: bool) -> Content {
     Content::Ext4 { label: label.into(), bytes: mebibytes << 20, used }
 }
 
+/// What it is, the primary's and the backup's entries, what lies on the disk, and the answer.
+type Case<'a> = (&'a str, Option<&'a [Entry]>, Option<&'a [Entry]>, Content, Decision);
+
 #[test]
 fn every_situation_has_its_answer() {
     let state = entry(5, ROOM_FIRST, 1000 * MIB - 1, STATE);
     let fresh = entry(5, ROOM_FIRST, 1000 * MIB - 1, STATE_NEW);
     let room = Entry { guid: [0; 16], ..entry(5, ROOM_FIRST, 2047 * MIB - 1, STATE_NEW) };
     let kept = Entry { name: STATE.into(), ..room.clone() };
-    let (img, st, new) = (image(), with(&[state.clone()]), with(&[fresh.clone()]));
+    let (img, st, new) = (image(), with(std::slice::from_ref(&state)), with(std::slice::from_ref(&fresh)));
     let huge = Content::Ext4 { label: STATE.into(), bytes: u64::MAX, used: true };
-    type Case<'a> = (&'a str, Option<&'a [Entry]>, Option<&'a [Entry]>, Content, Decision);
     let cases: Vec<Case<'_>> = vec![
         ("first boot", Some(&img), None, Content::Other, Decision::Create(room.clone())),
         (

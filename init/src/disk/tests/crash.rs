@@ -12,7 +12,7 @@ use super::super::decide::{STATE, STATE_NEW, decide};
 use super::super::gpt::{Copies, Entry, Geometry, Storage};
 use super::super::steps::{Steps, heal};
 use super::super::{Failure, How, superblock};
-use super::{DISK_BYTES, SECTOR, flashed, open};
+use super::{DISK_BYTES, SECTOR, SECTOR_BYTES, flashed, open};
 
 type Sectors = BTreeMap<u64, Vec<u8>>;
 
@@ -56,7 +56,7 @@ impl<'a> Fragile<'a> {
             return bytes.clone();
         }
         self.safe.borrow().get(&at).cloned().unwrap_or_else(|| {
-            let mut bytes = vec![0; SECTOR as usize];
+            let mut bytes = vec![0; SECTOR_BYTES];
             self.base.read(at, &mut bytes).unwrap();
             bytes
         })
@@ -66,7 +66,7 @@ impl<'a> Fragile<'a> {
     fn format(&self, entry: &Entry) -> io::Result<()> {
         self.formats.set(self.formats.get() + 1);
         let at = entry.first * SECTOR + 1024;
-        self.write(at, &[0; SECTOR as usize])?;
+        self.write(at, &[0; SECTOR_BYTES])?;
         self.sync()?;
         self.write(at, &superblock_of(entry, 0))?;
         self.sync()
@@ -74,7 +74,7 @@ impl<'a> Fragile<'a> {
 }
 
 fn superblock_of(entry: &Entry, mounts: u16) -> Vec<u8> {
-    let mut bytes = vec![0; SECTOR as usize];
+    let mut bytes = vec![0; SECTOR_BYTES];
     let blocks = u32::try_from(entry.sectors() * SECTOR / 1024).unwrap();
     bytes[4..8].copy_from_slice(&blocks.to_le_bytes());
     bytes[0x34..0x36].copy_from_slice(&mounts.to_le_bytes());
@@ -85,7 +85,7 @@ fn superblock_of(entry: &Entry, mounts: u16) -> Vec<u8> {
 
 impl Storage for Fragile<'_> {
     fn read(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        for (index, part) in (0..).zip(buffer.chunks_mut(SECTOR as usize)) {
+        for (index, part) in (0..).zip(buffer.chunks_mut(SECTOR_BYTES)) {
             part.copy_from_slice(&self.sector(offset + index * SECTOR)[..part.len()]);
         }
         Ok(())

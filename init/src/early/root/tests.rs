@@ -67,7 +67,7 @@ fn a_root_that_cannot_be_mounted_is_explained() {
 fn no_disk_at_all_is_explained() {
     let (_directory, sysfs) = sysfs(&[]);
     let (voice, said) = Voice::recording();
-    explain(Slot::B, Duration::from_secs(60), &sysfs, &[], &voice);
+    explain(Slot::B, Duration::from_mins(1), &sysfs, &[], &voice);
     assert!(said.borrow().concat().contains("disks that are seen: none"));
     assert!(!heal(&sysfs, Slot::B, &voice));
 }
