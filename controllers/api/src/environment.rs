@@ -147,7 +147,8 @@ mod tests {
     #[test]
     fn readiness_needs_a_true_condition_for_each_url() {
         use ConditionStatus::{False, True};
-        let cases: &[(&str, &str, &[(&str, ConditionStatus)], bool)] = &[
+        type Case<'a> = (&'a str, &'a str, &'a [(&'a str, ConditionStatus)], bool);
+        let cases: &[Case<'_>] = &[
             ("", "", &[], true),
             ("k", "i", &[], false),
             ("k", "i", &[("k", True)], false),

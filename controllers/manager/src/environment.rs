@@ -70,15 +70,19 @@ pub fn controller(
 async fn reconcile(name: &str, context: &EnvironmentContext) -> Result<Action, Error> {
     context
         .common
-        .observe(KIND, name, async {
-            let Some(fetched) = fetch::fetch(&context.common.client, name).await? else {
-                return Ok(Action::await_change());
-            };
-            let environment = validate::validate(fetched)?;
-            let findings = assets::inspect(&context.directory, &environment, &context.digests).await?;
-            let plan = plan::plan(&environment, &findings);
-            status::write(&context.common, &environment, &plan).await?;
-            Ok(Action::requeue(RECHECK))
-        })
+        .observe(
+            KIND,
+            name,
+            Box::pin(async {
+                let Some(fetched) = fetch::fetch(&context.common.client, name).await? else {
+                    return Ok(Action::await_change());
+                };
+                let environment = validate::validate(fetched)?;
+                let findings = assets::inspect(&context.directory, &environment, &context.digests).await?;
+                let plan = plan::plan(&environment, &findings);
+                status::write(&context.common, &environment, &plan).await?;
+                Ok(Action::requeue(RECHECK))
+            }),
+        )
         .await
 }

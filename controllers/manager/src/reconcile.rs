@@ -141,8 +141,8 @@ impl Context {
     ) -> Result<Action, Error> {
         let started = Instant::now();
         let result = work.await;
-        let word = result.as_ref().map_or_else(Error::category, |_| "success");
-        self.metrics.reconciled(kind, word, started.elapsed());
+        let outcome = result.as_ref().map_or_else(Error::category, |_| "success");
+        self.metrics.reconciled(kind, outcome, started.elapsed());
         if result.is_ok() {
             self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
             debug!(kind, name, "reconciled");

@@ -106,7 +106,7 @@ fn start_controllers(
     start(parts, "environments", Part::Environments, health, store, work);
     let (client, token, readiness) = (client.clone(), stop.clone(), health.readiness.clone());
     parts.spawn(async move {
-        keep::keep_defaults(client, token, || readiness.set(Part::Defaults)).await;
+        Box::pin(keep::keep_defaults(client, token, || readiness.set(Part::Defaults))).await;
         "defaults"
     });
 }
@@ -155,13 +155,11 @@ async fn drive(mut parts: JoinSet<&'static str>, stop: &CancellationToken) -> Re
         warn!("stopping with work under way");
         parts.abort_all();
     }
-    match failed {
-        Some(part) => Err(Error::PartEnded { part }),
-        None => {
-            info!("stopped");
-            Ok(())
-        }
+    if let Some(part) = failed {
+        return Err(Error::PartEnded { part });
     }
+    info!("stopped");
+    Ok(())
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {

@@ -60,18 +60,22 @@ pub fn controller(
 
 async fn reconcile(name: &str, context: &Context) -> Result<Action, Error> {
     context
-        .observe(KIND, name, async {
-            let Some(objects) = fetch::fetch(&context.client, name).await? else {
-                return Ok(Action::await_change());
-            };
-            let objects = validate::validate(objects)?;
-            let now = Time(Timestamp::now());
-            let plan = plan::plan(&objects.server, objects.binding.as_ref(), &now);
-            let applied = apply::apply(&context.client, name, &objects.server, &plan).await?;
-            if let Some(server) = applied {
-                status::write(context, &server, &plan).await?;
-            }
-            Ok(Action::requeue(RESYNC))
-        })
+        .observe(
+            KIND,
+            name,
+            Box::pin(async {
+                let Some(objects) = fetch::fetch(&context.client, name).await? else {
+                    return Ok(Action::await_change());
+                };
+                let objects = validate::validate(objects)?;
+                let now = Time(Timestamp::now());
+                let plan = plan::plan(&objects.server, objects.binding.as_ref(), &now);
+                let applied = apply::apply(&context.client, name, &objects.server, &plan).await?;
+                if let Some(server) = applied {
+                    status::write(context, &server, &plan).await?;
+                }
+                Ok(Action::requeue(RESYNC))
+            }),
+        )
         .await
 }

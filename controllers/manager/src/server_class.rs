@@ -92,15 +92,19 @@ fn collected(changed: Arc<Notify>) -> impl Stream<Item = ()> + Send {
 async fn reconcile(name: &str, context: &ClassContext) -> Result<Action, Error> {
     let common = &context.common;
     common
-        .observe(KIND, name, async {
-            let Some(fetched) = fetch::fetch(&common.client, &context.servers, name).await? else {
-                return Ok(Action::await_change());
-            };
-            let objects = validate::validate(fetched)?;
-            let plan = plan::plan(&objects)?;
-            apply::apply(&common.client, name, &plan).await?;
-            status::write(&common.client, name, &plan).await?;
-            Ok(Action::requeue(RESYNC))
-        })
+        .observe(
+            KIND,
+            name,
+            Box::pin(async {
+                let Some(fetched) = fetch::fetch(&common.client, &context.servers, name).await? else {
+                    return Ok(Action::await_change());
+                };
+                let objects = validate::validate(fetched)?;
+                let plan = plan::plan(&objects)?;
+                apply::apply(&common.client, name, &plan).await?;
+                status::write(&common.client, name, &plan).await?;
+                Ok(Action::requeue(RESYNC))
+            }),
+        )
         .await
 }

@@ -2,7 +2,8 @@
 //!
 //! Needs `BLOOMERY_CONTROLPLANE`; without it every test fails and says how to make it.
 
-#![allow(missing_docs)]
+// The whole file is a test: a failed expectation ends it, and literals are passed as they stand.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::needless_pass_by_value)]
 
 #[path = "support/plane.rs"]
 mod support;
@@ -55,9 +56,9 @@ impl Bench {
         assert!(applied.success, "{}", applied.output);
     }
 
-    fn all<K: kube::Resource<DynamicType = ()>>(&self) -> Api<K>
+    fn all<K>(&self) -> Api<K>
     where
-        K: kube::Resource<Scope = kube::core::ClusterResourceScope>,
+        K: kube::Resource<DynamicType = (), Scope = kube::core::ClusterResourceScope>,
     {
         Api::all(self.client.clone())
     }

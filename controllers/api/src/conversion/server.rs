@@ -22,7 +22,7 @@ pub(super) fn up(spec: &mut Object, restored: Option<&Object>) {
     let system = spec.remove("system");
     let cpu = spec.remove("cpu");
     let hardware = match restored.and_then(|restored| restored.get("hardware")) {
-        Some(known) => update(known.clone(), system, cpu.as_ref()),
+        Some(known) => Some(update(known.clone(), system, cpu.as_ref())),
         None => hardware_of(system, cpu.as_ref()),
     };
     if let Some(hardware) = hardware {
@@ -34,14 +34,14 @@ pub(super) fn up(spec: &mut Object, restored: Option<&Object>) {
 }
 
 /// Writes what was edited in the older version into the hardware known from the newer one.
-fn update(mut hardware: Value, system: Option<Value>, cpu: Option<&Value>) -> Option<Value> {
+fn update(mut hardware: Value, system: Option<Value>, cpu: Option<&Value>) -> Value {
     if system != system_of(&hardware) {
         update_system(&mut hardware, system);
     }
     if cpu != cpu_of(&hardware).as_ref() {
         update_cpu(&mut hardware, cpu);
     }
-    Some(hardware)
+    hardware
 }
 
 fn update_system(hardware: &mut Value, system: Option<Value>) {

@@ -113,11 +113,17 @@ impl BootDecision {
 
 /// Decides what the machine boots.
 pub fn boot(request: &BootRequest<'_>, objects: &dyn Objects) -> BootDecision {
-    let Some(server) = known(request.server) else {
-        return BootDecision::new(BootAnswer::Unavailable, "failed to look up the Server");
+    let server = match request.server {
+        Lookup::Found(server) => Some(server),
+        Lookup::NotFound => None,
+        Lookup::Failed => return BootDecision::new(BootAnswer::Unavailable, "failed to look up the Server"),
     };
-    let Some(binding) = known(request.binding) else {
-        return BootDecision::new(BootAnswer::Unavailable, "failed to look up the ServerBinding");
+    let binding = match request.binding {
+        Lookup::Found(binding) => Some(binding),
+        Lookup::NotFound => None,
+        Lookup::Failed => {
+            return BootDecision::new(BootAnswer::Unavailable, "failed to look up the ServerBinding");
+        }
     };
     let standing = Standing::of(server, binding);
     match (standing, server, binding) {
@@ -135,15 +141,6 @@ pub fn boot(request: &BootRequest<'_>, objects: &dyn Objects) -> BootDecision {
         (Standing::Bound, _, _) => {
             BootDecision::new(BootAnswer::Unavailable, "bound, but an object is missing")
         }
-    }
-}
-
-/// `None` when nobody could tell; else the object, if there is one.
-fn known<T>(lookup: Lookup<T>) -> Option<Option<T>> {
-    match lookup {
-        Lookup::Found(object) => Some(Some(object)),
-        Lookup::NotFound => Some(None),
-        Lookup::Failed => None,
     }
 }
 

@@ -183,3 +183,6 @@ admits_by_field! {
     NetworkInformation { interface_count, interfaces }
     NetworkInterface { index, name, flags, mtu, mac, addresses }
 }
+
+#[cfg(test)]
+mod tests;

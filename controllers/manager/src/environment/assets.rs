@@ -50,7 +50,15 @@ pub(super) struct Asset {
 
 /// Digests by file, size and time of change.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Digests(Arc<Mutex<HashMap<PathBuf, (u64, SystemTime, String)>>>);
+pub(super) struct Digests(Arc<Mutex<HashMap<PathBuf, Digested>>>);
+
+/// A file's digest and what the file was when it was taken.
+#[derive(Clone, Debug)]
+struct Digested {
+    size: u64,
+    modified: SystemTime,
+    digest: String,
+}
 
 /// Looks at both assets. Runs on a thread for blocking work: hashing takes a while.
 pub(super) async fn inspect(
@@ -110,11 +118,11 @@ impl Digests {
         modified: SystemTime,
     ) -> std::io::Result<String> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned();
-        if let Some((_, _, digest)) = known.filter(|known| known.0 == size && known.1 == modified) {
-            return Ok(digest);
+        if let Some(known) = known.filter(|known| known.size == size && known.modified == modified) {
+            return Ok(known.digest);
         }
         let digest = sha512_of(file)?;
-        let entry = (size, modified, digest.clone());
+        let entry = Digested { size, modified, digest: digest.clone() };
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), entry);
         Ok(digest)
     }

@@ -35,12 +35,12 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn server(spec: Value) -> DeserializeGuard<Server> {
+    fn server(spec: &Value) -> DeserializeGuard<Server> {
         let object = json!({ "apiVersion": "metal.sidero.dev/v1alpha2", "kind": "Server", "metadata": { "name": "a" }, "spec": spec });
         serde_json::from_value(object).unwrap()
     }
 
-    fn binding(spec: Value) -> DeserializeGuard<ServerBinding> {
+    fn binding(spec: &Value) -> DeserializeGuard<ServerBinding> {
         let object = json!({
             "apiVersion": "infrastructure.cluster.x-k8s.io/v1alpha3", "kind": "ServerBinding",
             "metadata": { "name": "a" }, "spec": spec,
@@ -51,8 +51,8 @@ mod tests {
     #[test]
     fn readable_objects_pass() {
         let fetched = Fetched {
-            server: server(json!({ "accepted": true })),
-            binding: Some(binding(json!({ "metalMachineRef": { "name": "m" } }))),
+            server: server(&json!({ "accepted": true })),
+            binding: Some(binding(&json!({ "metalMachineRef": { "name": "m" } }))),
         };
         let objects = validate(fetched).unwrap();
         assert!(objects.server.spec.accepted);
@@ -62,15 +62,15 @@ mod tests {
     #[test]
     fn an_unreadable_server_is_named() {
         let error =
-            validate(Fetched { server: server(json!({ "accepted": "yes" })), binding: None }).unwrap_err();
+            validate(Fetched { server: server(&json!({ "accepted": "yes" })), binding: None }).unwrap_err();
         assert!(error.to_string().starts_with("failed to use Server a: "), "{error}");
     }
 
     #[test]
     fn an_unreadable_binding_is_an_error_and_not_an_absence() {
         let fetched = Fetched {
-            server: server(json!({ "accepted": true })),
-            binding: Some(binding(json!({ "metalMachineRef": 7 }))),
+            server: server(&json!({ "accepted": true })),
+            binding: Some(binding(&json!({ "metalMachineRef": 7 }))),
         };
         let error = validate(fetched).unwrap_err();
         assert!(error.to_string().starts_with("failed to use ServerBinding a: "), "{error}");

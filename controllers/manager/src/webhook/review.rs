@@ -4,7 +4,7 @@
 //! demands, and the message names it.
 
 use bloomery_api::conversion;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::error_chain::ErrorChain;
 
@@ -48,24 +48,32 @@ pub fn answer(body: &[u8]) -> Answer {
     let converted: Result<Vec<Value>, _> =
         objects.into_iter().map(|object| conversion::convert(object, &desired)).collect();
     match converted {
-        Ok(objects) => Answer {
-            review: response(
-                json!({ "uid": uid, "result": { "status": "Success" }, "convertedObjects": objects }),
-            ),
-            failure: None,
-        },
+        Ok(objects) => {
+            let mut response = Map::new();
+            response.insert("uid".to_owned(), Value::String(uid));
+            response.insert("result".to_owned(), json!({ "status": "Success" }));
+            // Moved and not written with `json!`, which would copy every object.
+            response.insert("convertedObjects".to_owned(), Value::Array(objects));
+            Answer { review: review_of(response), failure: None }
+        }
         Err(error) => failed(&uid, ErrorChain(&error).to_string()),
     }
 }
 
 /// The answer to a request that cannot be served.
 pub fn failed(uid: &str, message: String) -> Answer {
-    let response = response(json!({ "uid": uid, "result": { "status": "Failure", "message": message } }));
-    Answer { review: response, failure: Some(message) }
+    let mut response = Map::new();
+    response.insert("uid".to_owned(), json!(uid));
+    response.insert("result".to_owned(), json!({ "status": "Failure", "message": message }));
+    Answer { review: review_of(response), failure: Some(message) }
 }
 
-fn response(response: Value) -> Value {
-    json!({ "apiVersion": API_VERSION, "kind": KIND, "response": response })
+fn review_of(response: Map<String, Value>) -> Value {
+    let mut review = Map::new();
+    review.insert("apiVersion".to_owned(), json!(API_VERSION));
+    review.insert("kind".to_owned(), json!(KIND));
+    review.insert("response".to_owned(), Value::Object(response));
+    Value::Object(review)
 }
 
 #[cfg(test)]
@@ -73,7 +81,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn review(objects: Value, desired: &str) -> Vec<u8> {
+    fn review(objects: &Value, desired: &str) -> Vec<u8> {
         let request = json!({ "uid": "u1", "desiredAPIVersion": desired, "objects": objects });
         serde_json::to_vec(&json!({ "apiVersion": API_VERSION, "kind": KIND, "request": request })).unwrap()
     }
@@ -81,7 +89,7 @@ mod tests {
     #[test]
     fn objects_come_back_in_order_and_version() {
         let object = |name: &str| json!({ "apiVersion": "metal.sidero.dev/v1alpha1", "kind": "Environment", "metadata": { "name": name } });
-        let answer = answer(&review(json!([object("b"), object("a")]), "metal.sidero.dev/v1alpha2"));
+        let answer = answer(&review(&json!([object("b"), object("a")]), "metal.sidero.dev/v1alpha2"));
         assert_eq!(answer.failure, None);
         let response = &answer.review["response"];
         assert_eq!(response["uid"], "u1");
@@ -97,9 +105,9 @@ mod tests {
             (b"{".to_vec(), "", "failed to parse the review"),
             (b"[]".to_vec(), "", "failed to use the review: want"),
             (b"{\"request\":{\"uid\":\"u1\"}}".to_vec(), "u1", "failed to use the review: want"),
-            (review(json!({}), "x/v1"), "u1", "request.objects is missing"),
-            (review(json!([7]), "x/v1"), "u1", "the object is missing or not of the right type"),
-            (review(foreign, "metal.sidero.dev/v1alpha2"), "u1", "failed to convert Pod from v1"),
+            (review(&json!({}), "x/v1"), "u1", "request.objects is missing"),
+            (review(&json!([7]), "x/v1"), "u1", "the object is missing or not of the right type"),
+            (review(&foreign, "metal.sidero.dev/v1alpha2"), "u1", "failed to convert Pod from v1"),
         ];
         for (body, uid, message) in cases {
             let answer = answer(body);

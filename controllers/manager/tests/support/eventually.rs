@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// Limit at PATIENCE=1: the slowest thing waited for is an API server that starts on a busy machine.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 /// Between two looks.
 const INTERVAL: Duration = Duration::from_millis(50);
 

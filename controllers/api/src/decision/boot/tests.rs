@@ -1,1 +1,283 @@
+//! The table of `/ipxe` row by row, and what must never be answered whatever the objects say.
 
+// Literals are passed as they stand.
+#![allow(clippy::needless_pass_by_value)]
+
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::environment::{AssetCondition, EnvironmentStatus, READY};
+use crate::{EnvironmentSpec, ServerClassSpec};
+
+/// Objects by name; a name in `broken` cannot be looked up.
+#[derive(Clone, Debug, Default)]
+struct Cache {
+    classes: HashMap<String, Arc<ServerClass>>,
+    environments: HashMap<String, Arc<Environment>>,
+    broken: Vec<String>,
+}
+
+impl Cache {
+    fn find<T>(&self, map: &HashMap<String, Arc<T>>, name: &str) -> Lookup<Arc<T>> {
+        if self.broken.iter().any(|broken| broken == name) {
+            return Lookup::Failed;
+        }
+        map.get(name).cloned().into()
+    }
+}
+
+impl Objects for Cache {
+    fn class(&self, name: &str) -> Lookup<Arc<ServerClass>> {
+        self.find(&self.classes, name)
+    }
+
+    fn environment(&self, name: &str) -> Lookup<Arc<Environment>> {
+        self.find(&self.environments, name)
+    }
+}
+
+fn environment(name: &str, ready: bool) -> (String, Arc<Environment>) {
+    let mut environment = Environment::new(name, EnvironmentSpec::default());
+    environment.spec.kernel.url = "k".to_owned();
+    if ready {
+        let condition = AssetCondition {
+            url: "k".to_owned(),
+            status: crate::ConditionStatus::True,
+            type_: READY.to_owned(),
+            ..AssetCondition::default()
+        };
+        environment.status = Some(EnvironmentStatus { conditions: vec![condition] });
+    }
+    (name.to_owned(), Arc::new(environment))
+}
+
+fn class(name: &str, environment: Option<&str>, method: &str) -> (String, Arc<ServerClass>) {
+    let mut class = ServerClass::new(name, ServerClassSpec::default());
+    class.spec.environment_ref = environment.map(reference);
+    method.clone_into(&mut class.spec.boot_from_disk_method);
+    (name.to_owned(), Arc::new(class))
+}
+
+fn reference(name: &str) -> ObjectReference {
+    // The namespace that cluster templates put in means nothing.
+    ObjectReference {
+        name: Some(name.to_owned()),
+        namespace: Some("default".to_owned()),
+        ..ObjectReference::default()
+    }
+}
+
+fn cache() -> Cache {
+    Cache {
+        classes: HashMap::from([
+            class("plain", None, ""),
+            class("special", Some("custom"), "http-404"),
+            class("odd", Some("missing"), "explode"),
+        ]),
+        environments: HashMap::from([
+            environment("default", true),
+            environment("custom", true),
+            environment("late", false),
+        ]),
+        broken: vec!["broken".to_owned()],
+    }
+}
+
+fn server(spec: Value, status: Value) -> Server {
+    let object = json!({ "apiVersion": "metal.sidero.dev/v1alpha2", "kind": "Server", "metadata": { "name": "a" },
+        "spec": spec, "status": status });
+    serde_json::from_value(object).unwrap()
+}
+
+fn accepted(more: Value) -> Server {
+    let mut spec = json!({ "accepted": true });
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    server(spec, json!({ "inUse": true }))
+}
+
+fn installed(more: Value) -> Server {
+    let mut server = accepted(more);
+    let condition =
+        json!({ "type": "PXEBooted", "status": "False", "lastTransitionTime": "2026-01-01T00:00:00Z" });
+    server.status.as_mut().unwrap().conditions = vec![serde_json::from_value(condition).unwrap()];
+    server
+}
+
+fn binding(class: Option<&str>) -> ServerBinding {
+    let mut binding = ServerBinding::new("a", crate::ServerBindingSpec::default());
+    binding.spec.server_class_ref = class.map(reference);
+    binding
+}
+
+fn ask(server: Option<&Server>, binding: Option<&ServerBinding>) -> BootAnswer {
+    boot(&request(server.into(), binding.into()), &cache()).answer
+}
+
+fn request<'a>(server: Lookup<&'a Server>, binding: Lookup<&'a ServerBinding>) -> BootRequest<'a> {
+    BootRequest { server, binding, arch: Arch::Amd64, default_method: BootFromDiskMethod::IpxeSanboot }
+}
+
+const AGENT: BootAnswer = BootAnswer::Agent { arch: Arch::Amd64 };
+
+fn env(name: &str) -> BootAnswer {
+    BootAnswer::Environment { name: name.to_owned() }
+}
+
+fn disk(method: BootFromDiskMethod) -> BootAnswer {
+    BootAnswer::BootFromDisk { method }
+}
+
+#[test]
+fn row_1_a_failed_lookup_is_never_an_answer() {
+    let (known, bound) = (accepted(json!({})), binding(None));
+    for (server, binding) in [
+        (Lookup::Failed, Lookup::NotFound),
+        (Lookup::NotFound, Lookup::Failed),
+        (Lookup::Found(&known), Lookup::Failed),
+        (Lookup::Failed, Lookup::Found(&bound)),
+    ] {
+        assert_eq!(boot(&request(server, binding), &cache()).answer, BootAnswer::Unavailable);
+    }
+}
+
+#[test]
+fn rows_2_and_3_free_machines_get_the_agent_of_their_architecture() {
+    assert_eq!(ask(None, None), AGENT);
+    for (is_accepted, clean) in [(false, false), (false, true), (true, false), (true, true)] {
+        let free = server(json!({ "accepted": is_accepted }), json!({ "isClean": clean }));
+        assert_eq!(ask(Some(&free), None), AGENT, "{is_accepted} {clean}");
+    }
+    let arm = BootRequest { arch: Arch::from_query("arm64"), ..request(Lookup::NotFound, Lookup::NotFound) };
+    assert_eq!(boot(&arm, &cache()).answer, BootAnswer::Agent { arch: Arch::Arm64 });
+    assert_eq!(Arch::from_query("x86"), Arch::Amd64);
+}
+
+#[test]
+fn row_4_an_installed_machine_boots_from_disk_by_the_nearest_method() {
+    use BootFromDiskMethod::{Http404, IpxeExit, IpxeSanboot};
+    let own = json!({ "bootFromDiskMethod": "ipxe-exit" });
+    for (more, class, method) in [
+        (json!({}), None, IpxeSanboot),
+        (json!({}), Some("plain"), IpxeSanboot),
+        (json!({}), Some("special"), Http404),
+        (json!({}), Some("odd"), IpxeExit),
+        (json!({}), Some("missing"), IpxeSanboot),
+        (own.clone(), Some("special"), IpxeExit),
+        (own, Some("broken"), IpxeExit),
+    ] {
+        assert_eq!(
+            ask(Some(&installed(more.clone())), Some(&binding(class))),
+            disk(method),
+            "{more} {class:?}"
+        );
+    }
+    assert_eq!(ask(Some(&installed(json!({}))), Some(&binding(Some("broken")))), BootAnswer::Unavailable);
+}
+
+#[test]
+fn row_4_does_not_hold_for_pxe_boot_always() {
+    assert_eq!(ask(Some(&installed(json!({ "pxeBootAlways": true }))), Some(&binding(None))), env("default"));
+}
+
+#[test]
+fn row_4_holds_as_soon_as_the_binding_says_installed() {
+    let mut bound = binding(None);
+    let condition =
+        json!({ "type": "TalosInstalled", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z" });
+    bound.status = Some(serde_json::from_value(json!({ "ready": true, "conditions": [condition] })).unwrap());
+    assert_eq!(ask(Some(&accepted(json!({}))), Some(&bound)), disk(BootFromDiskMethod::IpxeSanboot));
+}
+
+#[test]
+fn rows_5_to_7_a_bound_machine_boots_the_nearest_environment() {
+    let named = |name: &str| json!({ "environmentRef": { "name": name } });
+    let not_ready = BootAnswer::NotReady { name: "late".to_owned() };
+    for (more, class, answer) in [
+        (named("custom"), None, env("custom")),
+        (named("custom"), Some("odd"), env("custom")),
+        (named("custom"), Some("broken"), env("custom")),
+        (named("late"), None, not_ready),
+        (named("missing"), None, BootAnswer::NotFound),
+        (named("broken"), None, BootAnswer::Unavailable),
+        (json!({}), Some("special"), env("custom")),
+        (json!({}), Some("odd"), BootAnswer::NotFound),
+        (json!({}), Some("missing"), BootAnswer::NotFound),
+        (json!({}), Some("broken"), BootAnswer::Unavailable),
+        (json!({}), Some("plain"), env("default")),
+        (json!({}), None, env("default")),
+    ] {
+        assert_eq!(ask(Some(&accepted(more.clone())), Some(&binding(class))), answer, "{more} {class:?}");
+    }
+    let late =
+        boot(&request(Lookup::Found(&accepted(named("late"))), Lookup::Found(&binding(None))), &cache());
+    assert_eq!(late.reason, "environment \"late\" is not ready");
+}
+
+#[test]
+fn a_machine_that_may_be_bound_boots_from_its_disk() {
+    // The Server was lost, or the binding was: its disk may hold a node.
+    assert_eq!(ask(None, Some(&binding(Some("special")))), disk(BootFromDiskMethod::Http404));
+    assert_eq!(ask(Some(&accepted(json!({}))), None), disk(BootFromDiskMethod::IpxeSanboot));
+    let always = accepted(json!({ "pxeBootAlways": true }));
+    assert_eq!(ask(Some(&always), None), disk(BootFromDiskMethod::IpxeSanboot));
+}
+
+prop_compose! {
+    fn any_server()(accepted in any::<bool>(), always in any::<bool>(), cordoned in any::<bool>(),
+        in_use in any::<bool>(), clean in any::<bool>(), pxe_booted in any::<bool>(), status in any::<bool>(),
+        environment in prop_oneof![Just(None), "(default|custom|late|missing|broken)".prop_map(Some)],
+        method in "(|ipxe-exit|http-404|explode)") -> Server {
+        let mut spec = json!({ "accepted": accepted, "cordoned": cordoned, "pxeBootAlways": always, "bootFromDiskMethod": method });
+        if let Some(name) = environment {
+            spec["environmentRef"] = json!({ "name": name });
+        }
+        let mut made = server(spec, json!({ "inUse": in_use, "isClean": clean }));
+        if pxe_booted {
+            made.status = installed(json!({})).status;
+        }
+        if !status {
+            made.status = None;
+        }
+        made
+    }
+}
+
+fn any_binding() -> impl Strategy<Value = ServerBinding> {
+    prop_oneof![Just(None), "(plain|special|odd|missing|broken)".prop_map(Some)]
+        .prop_map(|class| binding(class.as_deref()))
+}
+
+proptest! {
+    #[test]
+    fn no_input_with_a_binding_yields_the_agent(
+        server in proptest::option::of(any_server()), bound in any_binding(), lost in any::<bool>(),
+    ) {
+        let found = if lost { Lookup::Failed } else { server.as_ref().into() };
+        let answer = boot(&request(found, Lookup::Found(&bound)), &cache()).answer;
+        prop_assert!(!matches!(answer, BootAnswer::Agent { .. }), "{:?} {:?}", server, bound);
+    }
+
+    #[test]
+    fn no_failed_lookup_yields_the_agent(server in any_server()) {
+        for found in [Lookup::Found(&server), Lookup::NotFound] {
+            let answer = boot(&request(found, Lookup::Failed), &cache()).answer;
+            prop_assert_eq!(answer, BootAnswer::Unavailable);
+        }
+    }
+
+    #[test]
+    fn only_ready_environments_are_served(server in any_server(), bound in any_binding()) {
+        if let BootAnswer::Environment { name } = ask(Some(&server), Some(&bound)) {
+            prop_assert!(["default", "custom"].contains(&name.as_str()));
+        }
+    }
+
+    #[test]
+    fn every_decision_has_a_reason(server in proptest::option::of(any_server()), bound in proptest::option::of(any_binding())) {
+        let decision = boot(&request(server.as_ref().into(), bound.as_ref().into()), &cache());
+        prop_assert!(!decision.reason.is_empty());
+    }
+}
