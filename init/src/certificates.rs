@@ -36,7 +36,7 @@ fn addresses(context: &Context) -> Vec<IpAddr> {
 }
 
 fn provisioner<'a>(context: &'a Context, pki: &'a Pki) -> Provisioner<'a> {
-    Provisioner { pki, layout: &context.layout, accounts: context.accounts, now: OffsetDateTime::now_utc() }
+    Provisioner { pki, layout: &context.layout, accounts: context.accounts(), now: OffsetDateTime::now_utc() }
 }
 
 /// All certificates, at boot.
@@ -50,7 +50,7 @@ pub fn make_all(context: &Context, pki: &Pki) -> Result<(), pki::Error> {
 /// What the services' declarations depend on, now.
 pub fn inputs<'a>(context: &'a Context, config: &'a Config, generation: u64) -> Inputs<'a> {
     let address = addresses(context).first().copied();
-    Inputs { layout: &context.layout, accounts: context.accounts, config, address, generation }
+    Inputs { layout: &context.layout, accounts: context.accounts(), config, address, generation }
 }
 
 /// Makes everything anew and restarts what does not notice by itself.

@@ -14,7 +14,7 @@ use crate::supervise::Supervisor;
 use crate::supervise::log_file::{LogSink, MAX_BYTES};
 use crate::supervise::reaper::Reaper;
 use bloomery_config::Config;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Where the state is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -52,8 +52,6 @@ pub struct Context {
     pub layout: Layout,
     /// The host's business is not ours.
     pub container: bool,
-    /// Whether services have users of their own.
-    pub accounts: Accounts,
     /// What the image knows of itself.
     pub release: Release,
     /// For people.
@@ -64,6 +62,7 @@ pub struct Context {
     pub reaper: Reaper,
     /// Children's output.
     pub logs: LogSink,
+    accounts: Arc<OnceLock<Accounts>>,
     facts: Arc<Mutex<Facts>>,
 }
 
@@ -80,13 +79,18 @@ impl Context {
             logs: LogSink::start(layout.logs(), MAX_BYTES),
             layout,
             container,
-            accounts: Accounts::detect(),
             release,
             console,
             status,
             reaper,
+            accounts: Arc::default(),
             facts: Arc::default(),
         }
+    }
+
+    /// Whether services have users of their own. To be asked after the mounts: /proc tells.
+    pub fn accounts(&self) -> Accounts {
+        *self.accounts.get_or_init(Accounts::detect)
     }
 
     /// What was found out so far. Not to be held across a wait.

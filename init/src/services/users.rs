@@ -35,8 +35,9 @@ pub enum Accounts {
 impl Accounts {
     /// What this process's user namespace allows.
     pub fn detect() -> Self {
-        let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-        if rustix::process::geteuid().is_root() && maps_all(&map) { Self::Separate } else { Self::Single }
+        // A map that cannot be read is no reason to give all services root's rights.
+        let maps_all = fs::read_to_string("/proc/self/uid_map").map_or(true, |map| maps_all(&map));
+        if rustix::process::geteuid().is_root() && maps_all { Self::Separate } else { Self::Single }
     }
 
     /// The owner of the user's files, if they are to be given away.

@@ -5,12 +5,15 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Where a pure version 2 tree is, and where hybrid hosts put theirs.
 const MOUNTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
 /// Our groups are below this one, so that nothing else in the tree is ours.
 const PARENT: &str = "bloomery";
+/// Tells one container from another where both see the same tree.
+const NAMESPACE: &str = "/proc/self/ns/pid";
 
 /// The tree to make groups in, if there is one.
 #[derive(Debug, Clone, Default)]
@@ -19,15 +22,26 @@ pub struct Cgroups {
 }
 
 impl Cgroups {
-    /// Looks for a version 2 tree that can be written to.
-    pub fn detect() -> Self {
+    /// Looks for a version 2 tree that can be written to. A container may share it with others, whose services must
+    /// never be ended with ours.
+    pub fn detect(container: bool) -> Self {
+        if container {
+            let namespace = fs::metadata(NAMESPACE).map_or(0, |metadata| metadata.ino());
+            Self::named(&format!("{PARENT}-{namespace}"))
+        } else {
+            Self::named(PARENT)
+        }
+    }
+
+    /// The same, with a parent group of this name.
+    pub fn named(parent: &str) -> Self {
         let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let own = own_path(&own);
         let parent = MOUNTS.iter().find_map(|mount| {
             // Only version 2 has this file in every group but on hybrid trees' version 1 side.
             let base = Path::new(mount).join(own.trim_start_matches('/'));
             (base.join("cgroup.procs").exists() && Path::new(mount).join("cgroup.controllers").exists())
-                .then(|| Self::make_parent(&base))
+                .then(|| make_parent(&base.join(parent)))
                 .flatten()
         });
         match &parent {
@@ -42,9 +56,18 @@ impl Cgroups {
         Self::default()
     }
 
-    fn make_parent(base: &Path) -> Option<PathBuf> {
-        let parent = base.join(PARENT);
-        make(&parent).ok().map(|()| parent)
+    /// Whether there are groups.
+    pub fn are_there(&self) -> bool {
+        self.parent.is_some()
+    }
+
+    /// Takes the service's group away, and with the last one their parent. Groups with processes in them stay.
+    pub fn remove(&self, service: &str) {
+        if let Some(parent) = &self.parent {
+            // Refused while anything is in them, which is what is wanted.
+            drop(fs::remove_dir(parent.join(service)));
+            drop(fs::remove_dir(parent));
+        }
     }
 
     /// The service's group, made if need be; none where there are no groups.
@@ -58,6 +81,10 @@ impl Cgroups {
             }
         }
     }
+}
+
+fn make_parent(parent: &Path) -> Option<PathBuf> {
+    make(parent).ok().map(|()| parent.to_owned())
 }
 
 fn make(group: &Path) -> io::Result<()> {

@@ -1,6 +1,6 @@
 //! Asking a service whether it is ready: one GET on loopback, plain or over TLS with our own authority.
 //!
-//! It must never follow a redirect, leave loopback, or wait longer than [`TIMEOUT`].
+//! It must never follow a redirect, leave loopback, or wait longer than it was told to.
 
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
@@ -16,8 +16,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-/// A loaded apiserver under emulation answers `/readyz` in seconds; one that needs longer is not ready.
-pub const TIMEOUT: Duration = Duration::from_secs(10);
 /// Enough of a refusal to show: apiserver's `/readyz` lists its checks.
 const SHOWN_BYTES: usize = 2000;
 
@@ -48,8 +46,11 @@ pub enum Probe {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No answer in time.
-    #[error("no answer within {} s", TIMEOUT.as_secs())]
-    Timeout,
+    #[error("no answer within {} s", limit.as_secs_f64())]
+    Timeout {
+        /// How long was waited.
+        limit: Duration,
+    },
     /// Nobody listens, or the connection broke.
     #[error("failed to connect to port {port}")]
     Connect {
@@ -86,7 +87,7 @@ impl Probe {
     ///
     /// # Errors
     /// Why the service is not ready.
-    pub async fn ask(&self) -> Result<(), Error> {
+    pub async fn ask(&self, limit: Duration) -> Result<(), Error> {
         let asked = async {
             match self {
                 Self::Http { port, path } => get(connect(*port).await?, *port, path).await,
@@ -102,7 +103,7 @@ impl Probe {
                 Self::Exit => Ok(()),
             }
         };
-        tokio::time::timeout(TIMEOUT, asked).await.unwrap_or(Err(Error::Timeout))
+        tokio::time::timeout(limit, asked).await.unwrap_or(Err(Error::Timeout { limit }))
     }
 }
 
@@ -163,6 +164,8 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
+    const LIMIT: Duration = Duration::from_secs(10);
+
     /// Answers every connection with these bytes, or never.
     async fn server(answer: Option<&'static [u8]>) -> u16 {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -185,12 +188,12 @@ mod tests {
     #[tokio::test]
     async fn only_200_is_ready() {
         let ready = server(Some(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")).await;
-        Probe::Http { port: ready, path: "/readyz" }.ask().await.unwrap();
+        Probe::Http { port: ready, path: "/readyz" }.ask(LIMIT).await.unwrap();
         let refuses = server(Some(b"HTTP/1.1 503 No\r\ncontent-length: 9\r\n\r\n[-]etcd\nx")).await;
-        let error = Probe::Http { port: refuses, path: "/readyz" }.ask().await.unwrap_err();
+        let error = Probe::Http { port: refuses, path: "/readyz" }.ask(LIMIT).await.unwrap_err();
         assert_eq!(error.to_string(), "answered 503 Service Unavailable: [-]etcd; x");
         let babbles = server(Some(b"SSH-2.0-x\r\n")).await;
-        assert!(matches!(Probe::Http { port: babbles, path: "/" }.ask().await, Err(Error::Http(_))));
+        assert!(matches!(Probe::Http { port: babbles, path: "/" }.ask(LIMIT).await, Err(Error::Http(_))));
     }
 
     #[tokio::test]
@@ -198,12 +201,12 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);
-        assert!(matches!(Probe::Http { port, path: "/" }.ask().await, Err(Error::Connect { .. })));
+        assert!(matches!(Probe::Http { port, path: "/" }.ask(LIMIT).await, Err(Error::Connect { .. })));
     }
 
     #[tokio::test(start_paused = true)]
     async fn silence_is_not_ready() {
         let port = server(None).await;
-        assert!(matches!(Probe::Http { port, path: "/" }.ask().await, Err(Error::Timeout)));
+        assert!(matches!(Probe::Http { port, path: "/" }.ask(LIMIT).await, Err(Error::Timeout { .. })));
     }
 }

@@ -25,8 +25,6 @@ use tokio::time::Instant;
 
 /// Between probes of a child that is starting: it decides how soon its dependents start.
 const STARTING_PROBE_INTERVAL: Duration = Duration::from_millis(200);
-/// Between probes of a child that is ready: often enough to show trouble within seconds, seldom enough to cost nothing.
-const RUNNING_PROBE_INTERVAL: Duration = Duration::from_secs(10);
 /// A child that closes its output late has its last lines shown without the rest.
 const LAST_LINES_LIMIT: Duration = Duration::from_millis(300);
 /// What is left of a service after its main process has ended is killed; the kernel needs a moment for it.
@@ -105,6 +103,7 @@ impl Runner {
             self.publish();
             self.step().await;
         }
+        self.shared.cgroups.remove(self.name);
         self.publish();
     }
 
@@ -294,19 +293,17 @@ impl Runner {
     fn start_probe(&mut self) {
         if self.wants_probe() && Instant::now() >= self.next_probe {
             let service = self.definition();
-            self.probe = Some(tokio::spawn(async move { service.probe.ask().await }));
+            self.probe = Some(tokio::spawn(async move { service.probe.ask(service.probe_timeout).await }));
         }
     }
 
     fn note_probe(&mut self, answer: Result<(), String>) -> Option<Event> {
         let was_starting = matches!(self.machine.state(), State::Starting { .. });
-        let interval = if was_starting { STARTING_PROBE_INTERVAL } else { RUNNING_PROBE_INTERVAL };
+        let running = self.definition().probe_interval;
+        let interval = if was_starting && answer.is_err() { STARTING_PROBE_INTERVAL } else { running };
         self.next_probe = Instant::now() + interval;
         match answer {
-            Ok(()) => {
-                self.next_probe = Instant::now() + RUNNING_PROBE_INTERVAL;
-                Some(Event::ProbeSucceeded)
-            }
+            Ok(()) => Some(Event::ProbeSucceeded),
             Err(reason) => {
                 if self.last_refusal.as_ref() != Some(&reason) {
                     tracing::debug!(service = self.name, reason, "not ready");

@@ -11,6 +11,10 @@ use std::time::Duration;
 const START_TIMEOUT: Duration = Duration::from_secs(300);
 /// A service that was ready and does not answer for so long does not come back by itself.
 const HANG_TIMEOUT: Duration = Duration::from_secs(120);
+/// Between probes of a service that is ready.
+const PROBE_INTERVAL: Duration = Duration::from_secs(10);
+/// A loaded apiserver under emulation answers `/readyz` in seconds; one that needs longer is not ready.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// etcd writes its log, the apiserver ends its watches: seconds, even under emulation.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 
@@ -42,6 +46,10 @@ pub struct Service {
     pub after: &'static [&'static str],
     /// How it shows that it is ready.
     pub probe: Probe,
+    /// Between probes while it is ready: often enough to show trouble soon, seldom enough to cost nothing.
+    pub probe_interval: Duration,
+    /// Beyond this an answer counts as none.
+    pub probe_timeout: Duration,
     /// Daemon or one-shot, and its times.
     pub policy: Policy,
     /// Raised to have it started again although nothing else has changed (new certificates).
@@ -60,6 +68,8 @@ impl Service {
             capabilities: Capabilities::empty(),
             after: &[],
             probe,
+            probe_interval: PROBE_INTERVAL,
+            probe_timeout: PROBE_TIMEOUT,
             policy: Policy {
                 kind: Kind::Daemon,
                 start_timeout: START_TIMEOUT,

@@ -30,13 +30,13 @@ pub fn run(context: Context) -> Work {
             (layout.env(), files::PUBLIC_DIR, Some(users::CONTROLLERS)),
             (layout.appliance_state(), files::PRIVATE_DIR, Some(users::APPLIANCE)),
         ] {
-            files::directory(&path, mode, user.and_then(|user| context.accounts.owner(user)))?;
+            files::directory(&path, mode, user.and_then(|user| context.accounts().owner(user)))?;
         }
         let built = OffsetDateTime::from(context.release.built);
         let pki = Arc::new(Pki::open(&layout.pki(), built)?);
         certificates::make_all(&context, &pki)?;
         context.facts().pki = Some(pki);
-        let owner = context.accounts.owner(users::APPLIANCE).map(|id| Owner { uid: id, gid: id });
+        let owner = context.accounts().owner(users::APPLIANCE).map(|id| Owner { uid: id, gid: id });
         bloomery_pairing::load_or_create(&layout.pairing_secret(), owner)?;
         Ok(())
     })

@@ -25,7 +25,7 @@ pub fn run(context: Context) -> Work {
         }
         let shared = Shared {
             reaper: context.reaper.clone(),
-            cgroups: Cgroups::detect(),
+            cgroups: Cgroups::detect(context.container),
             logs: context.logs.clone(),
             console: context.console.clone(),
             status: context.status.clone(),
