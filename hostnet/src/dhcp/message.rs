@@ -145,7 +145,9 @@ pub enum MessageError {
 impl Reply {
     /// Reads a reply to `mac`.
     pub fn read(bytes: &[u8], mac: MacAddr) -> Result<Self, MessageError> {
-        let message = Message::decode(&mut Decoder::new(bytes)).map_err(MessageError::Header)?;
+        // Only the fixed fields: dhcproto 0.15 asserts on some malformed options (80 with a length) and would panic.
+        let fixed = bytes.get(..OPTIONS).unwrap_or(bytes);
+        let message = Message::decode(&mut Decoder::new(fixed)).map_err(MessageError::Header)?;
         if bytes.get(COOKIE) != Some(MAGIC.as_slice()) {
             return Err(MessageError::Cookie);
         }
@@ -175,3 +177,7 @@ impl Reply {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "message/test_replies.rs"]
+pub(super) mod test_replies;

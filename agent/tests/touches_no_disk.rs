@@ -1,0 +1,110 @@
+//! S1 for the agent: it never opens a disk, neither when it reads the hardware nor anywhere in its source.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::mount::{MsFlags, mount};
+use rustix::fs::inotify;
+
+/// Set in the run inside of the namespaces.
+const INSIDE: &str = "AGENT_TEST_INSIDE";
+
+#[test]
+fn reading_the_hardware_opens_no_device_node() {
+    if std::env::var_os(INSIDE).is_some() {
+        return watch_device_nodes();
+    }
+    // In a mount namespace of its own /dev is ours, so that every open of a node in it is the agent's.
+    let output = Command::new("unshare")
+        .arg("-Urm")
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "reading_the_hardware_opens_no_device_node", "--nocapture", "--test-threads=1"])
+        .env(INSIDE, "1")
+        .output()
+        .expect("unshare (Debian package util-linux) starts");
+    assert!(
+        output.status.success(),
+        "{}\n{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+fn watch_device_nodes() {
+    mount(Some("tmpfs"), "/dev", Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+    let sysfs = Path::new("/dev/.sysfs");
+    for name in ["sda", "nvme0n1", "vda", "mmcblk0"] {
+        fs::create_dir_all(sysfs.join("block").join(name).join("queue")).unwrap();
+        fs::write(sysfs.join("block").join(name).join("size"), "2048\n").unwrap();
+    }
+    let real = fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    for name in real.map(|entry| entry.file_name()).chain(["sda", "nvme0n1", "mmcblk0"].map(Into::into)) {
+        File::create(Path::new("/dev").join(name)).unwrap();
+    }
+    let watch = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
+    let events = inotify::WatchFlags::OPEN | inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE;
+    inotify::add_watch(&watch, "/dev", events).unwrap();
+    let inventory = agent::inventory::read(sysfs, &[]);
+    assert_eq!(inventory.hardware.storage.unwrap().device_count, 4);
+    agent::inventory::read(Path::new(agent::inventory::SYSFS), &[]);
+    assert_eq!(opened(&watch), [] as [String; 0]);
+    // The watch works: this open is seen.
+    File::open("/dev/sda").unwrap();
+    assert_eq!(opened(&watch), ["sda"]);
+}
+
+/// The nodes opened since the last call; opens of directories are left out.
+fn opened(watch: &impl std::os::fd::AsFd) -> Vec<String> {
+    let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+    let mut reader = inotify::Reader::new(watch, &mut buffer);
+    let mut names = Vec::new();
+    while let Ok(event) = reader.next() {
+        if !event.events().contains(inotify::ReadFlags::ISDIR) {
+            names
+                .push(event.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()));
+        }
+    }
+    names
+}
+
+/// Ways to open something for writing, or to open what is not a small file at all.
+const WRITES: [&str; 9] = [
+    "File::",
+    "OpenOptions",
+    "fs::write",
+    "fs::copy",
+    "fs::rename",
+    "fs::remove",
+    "libc::",
+    "nix::fcntl",
+    "rustix::",
+];
+
+#[test]
+fn nothing_in_the_agents_source_can_open_for_writing() {
+    let mut sources = Vec::new();
+    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut sources);
+    assert!(sources.len() > 10, "{sources:?}");
+    for source in sources {
+        let text = fs::read_to_string(&source).unwrap();
+        let product = text.split("#[cfg(test)]").next().unwrap();
+        for write in WRITES {
+            assert!(!product.contains(write), "{} has {write}", source.display());
+        }
+    }
+}
+
+/// The Rust files below, without those of tests.
+fn collect(directory: &Path, sources: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            collect(&path, sources);
+        } else if path.extension().is_some_and(|it| it == "rs")
+            && path.file_name().is_some_and(|it| it != "tests.rs")
+        {
+            sources.push(path);
+        }
+    }
+}
