@@ -46,13 +46,20 @@ pub const APPLIANCE_MAC: &str = "52:54:00:77:00:01";
 /// The appliance's SMBIOS UUID.
 pub const APPLIANCE_UUID: &str = "b1000000-0000-4000-8000-000000000000";
 
-/// Whether a console line of the appliance says how the boot goes on: an ended phase (`[ 3/12] NAME done (…)`,
-/// `… FAILED (…)`), a service that is ready, or a warning. Everything that PID 1 prints for people, as opposed to the
-/// kernel's messages.
+/// Whether a console line, seen after [`KERNEL_STARTED`], is from PID 1 for people: not the kernel's, which carry a
+/// time stamp, and not the announcement of something whose outcome gets a line of its own.
 pub fn is_progress(line: &str) -> bool {
     let line = line.trim();
-    let ended = line.contains(" done (") || line.contains(" FAILED (");
-    (line.starts_with('[') && ended) || line.starts_with("WARNING: ") || line.contains(": ready")
+    !line.is_empty() && !line.ends_with('…') && !line.ends_with(": starting") && !has_kernel_stamp(line)
+}
+
+/// Whether the line begins like `[    1.234567] `.
+fn has_kernel_stamp(line: &str) -> bool {
+    let stamp = line.strip_prefix('[').and_then(|rest| rest.split_once(']')).map(|(stamp, _)| stamp.trim());
+    stamp.and_then(|stamp| stamp.split_once('.')).is_some_and(|(seconds, fraction)| {
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        is_number(seconds) && is_number(fraction)
+    })
 }
 
 #[cfg(test)]
@@ -66,9 +73,13 @@ mod tests {
             ("[ 3/12] network FAILED (30 s): no answer", true),
             ("[ 3/12] network …", false),
             ("WARNING: the state partition is full", true),
-            ("etcd: ready (1.8 s)", true),
+            ("etcd: starting", false),
+            ("etcd: ready after 1.8 s", true),
+            ("etcd: failed to execute; restarting in 50 ms", true),
             ("[    1.234567] virtio_net virtio0: probe done", false),
-            ("", false),
+            ("[12345.678901] x", false),
+            ("[.] x", true),
+            (" ", false),
         ] {
             assert_eq!(is_progress(line), want, "{line:?}");
         }

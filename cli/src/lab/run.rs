@@ -118,12 +118,17 @@ fn address_line(appliance: &Vm) -> String {
     appliance.console.find(contract::API_LINE).map(|line| line.trim().to_owned()).unwrap_or_default()
 }
 
-/// Shows what PID 1 reports: phases that ended, services that became ready, warnings.
+/// Shows what PID 1 reports: phases that ended, services that became ready or did not, warnings.
 async fn relay(console: &Console, steps: &Steps) -> std::convert::Infallible {
     let mut follower = console.follow();
+    // Before the kernel the boot loader draws its menu.
+    let mut kernel_runs = false;
     loop {
-        for line in follower.lines().iter().filter(|line| contract::is_progress(line)) {
-            steps.note(line.trim());
+        for line in follower.lines() {
+            if kernel_runs && contract::is_progress(&line) {
+                steps.note(line.trim());
+            }
+            kernel_runs |= line.contains(contract::KERNEL_STARTED);
         }
         tokio::time::sleep(POLL).await;
     }
