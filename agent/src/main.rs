@@ -12,6 +12,7 @@ use agent::{boot, power, run};
 /// Long enough to read why, short enough not to wait for.
 const RETRY: Duration = Duration::from_secs(30);
 
+#[expect(clippy::disallowed_methods, reason = "the wait is what is wanted: time to read what went wrong")]
 fn main() -> ExitCode {
     if std::process::id() != 1 {
         eprintln!(

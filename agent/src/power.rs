@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bloomery_sys::power::{Action, reboot};
 use bloomery_sys::power_button::PowerButton;
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
@@ -30,6 +31,7 @@ pub async fn requested(devices: watch::Receiver<u64>) -> Action {
 }
 
 /// Ends the run; returns only where that is refused for good (not PID 1, a container).
+#[expect(clippy::disallowed_methods, reason = "all that is left to do is to try again")]
 pub fn end(action: Action) -> bloomery_sys::power::Error {
     loop {
         match reboot(action) {
@@ -49,7 +51,7 @@ async fn received(kind: SignalKind) {
         Ok(mut signal) => wait(&mut signal).await,
         Err(error) => {
             tracing::warn!(%error, ?kind, "signal not heard");
-            pending().await
+            pending::<()>().await;
         }
     }
 }
@@ -74,29 +76,29 @@ async fn button(devices: watch::Receiver<u64>) {
 }
 
 /// Returns after a press, which it reports, or when nobody waits for one any more.
-fn watch_buttons(mut devices: watch::Receiver<u64>, pressed: oneshot::Sender<()>) {
+fn watch_buttons(mut changes: watch::Receiver<u64>, pressed: oneshot::Sender<()>) {
     let mut buttons = PowerButton::open_all();
     while !pressed.is_closed() {
-        if devices.has_changed().unwrap_or(false) {
-            devices.mark_unchanged();
+        if changes.has_changed().unwrap_or(false) {
+            changes.mark_unchanged();
             buttons = PowerButton::open_all();
         }
         let mut fds: Vec<PollFd<'_>> =
             buttons.iter().map(|button| PollFd::new(button.as_fd(), PollFlags::POLLIN)).collect();
-        if let Err(error) = poll(&mut fds, PollTimeout::from(POLL_MILLISECONDS)) {
-            tracing::debug!(%error, "power button not polled");
-            std::thread::sleep(RETRY);
+        match poll(&mut fds, PollTimeout::from(POLL_MILLISECONDS)) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return tracing::warn!(%error, "power button no longer watched"),
         }
         // A button that fails is gone; the next device event opens those that are there.
-        let mut presses = false;
+        let mut any = false;
         buttons.retain_mut(|button| match button.pressed() {
             Ok(press) => {
-                presses |= press;
+                any |= press;
                 true
             }
             Err(_gone) => false,
         });
-        if presses {
+        if any {
             let _ = pressed.send(());
             return;
         }

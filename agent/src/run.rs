@@ -122,7 +122,7 @@ async fn show(mut reports: mpsc::Receiver<Report>, endpoint: &str, screen: &Scre
     while let Some(report) = reports.recv().await {
         match report {
             Report::Registered { inventory, answer } => {
-                let now = (inventory, answer);
+                let now = (*inventory, answer);
                 if last.as_ref() != Some(&now) {
                     screen.show(&console::machine(endpoint, &now.0, now.1));
                     let uuid = now.0.uuid().unwrap_or_default();

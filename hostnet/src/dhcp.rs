@@ -1,4 +1,4 @@
-//! A DHCPv4 client that keeps one link configured for ever (RFC 2131, 2132, 3442, 3396).
+//! A DHCP client (IPv4) that keeps one link configured for ever (RFC 2131, 2132, 3442, 3396).
 //!
 //! [`machine`] is the protocol without sockets and clocks, [`client`] drives it and puts leases onto
 //! the link. It must never give up: every failure is followed by another try and said as an [`Event`].

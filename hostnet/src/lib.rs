@@ -4,7 +4,7 @@
 //! which `resolv.conf` and which servers. Nothing here ends the process; every failure is a value.
 //!
 //! * [`link`]: links, addresses and routes by rtnetlink, and a watch on their changes.
-//! * [`dhcp`]: a DHCPv4 client that keeps one link configured for ever.
+//! * [`dhcp`]: a DHCP client (IPv4) that keeps one link configured for ever.
 //! * [`fixed`]: the same for addresses given by hand.
 //! * [`resolv`]: writing `resolv.conf`.
 //! * [`sntp`]: the offset of this host's clock.

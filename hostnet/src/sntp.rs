@@ -17,7 +17,7 @@ const RESOLVE_LIMIT: Duration = Duration::from_secs(10);
 /// An answer that took longer says too little: its error can be half of this.
 const MAX_DELAY: f64 = 2.0;
 /// 200 years after 1970: the protocol crate asserts that times lie before 2172.
-const LATEST_CLOCK: Duration = Duration::from_secs(200 * 365 * 86_400);
+const LATEST_CLOCK: Duration = Duration::from_hours(200 * 365 * 24);
 /// The clock may be stepped while a packet is under way; a little below zero is rounding.
 const MIN_DELAY: f64 = -0.01;
 /// How many addresses of one name are asked before the next name.

@@ -105,12 +105,12 @@ fn count(length: usize) -> u32 {
 fn system_information(system: &SMBiosSystemInformation<'_>, version: (u8, u8)) -> SystemInformation {
     SystemInformation {
         uuid: system.uuid().map(|uuid| uuid_text(&uuid, version)).unwrap_or_default(),
-        manufacturer: text(system.manufacturer()),
-        product_name: text(system.product_name()),
+        manufacturer: text(&system.manufacturer()),
+        product_name: text(&system.product_name()),
         version: String::new(),
-        serial_number: text(system.serial_number()),
-        sku_number: text(system.sku_number()),
-        family: text(system.family()),
+        serial_number: text(&system.serial_number()),
+        sku_number: text(&system.sku_number()),
+        family: text(&system.family()),
     }
 }
 
@@ -125,7 +125,8 @@ fn uuid_text(uuid: &SystemUuidData, version: (u8, u8)) -> String {
         bytes[4..6].reverse();
         bytes[6..8].reverse();
     }
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = bytes.map(|byte| format!("{byte:02x}")).concat();
+    // The groups of RFC 4122 §3.
     [&hex[0..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..32]].join("-")
 }
 
@@ -150,9 +151,9 @@ fn processor(processor: &SMBiosProcessorInformation<'_>) -> Option<Processor> {
         Some(ThreadCount::Unknown) | None => 0,
     };
     Some(Processor {
-        manufacturer: text(processor.processor_manufacturer()),
-        product_name: text(processor.processor_version()),
-        serial_number: text(processor.serial_number()),
+        manufacturer: text(&processor.processor_manufacturer()),
+        product_name: text(&processor.processor_version()),
+        serial_number: text(&processor.serial_number()),
         speed: match processor.current_speed() {
             Some(ProcessorSpeed::MHz(speed)) => speed.into(),
             Some(ProcessorSpeed::Unknown) | None => 0,
@@ -164,9 +165,9 @@ fn processor(processor: &SMBiosProcessorInformation<'_>) -> Option<Processor> {
 
 fn module(device: &SMBiosMemoryDevice<'_>) -> Option<MemoryModule> {
     Some(MemoryModule {
-        manufacturer: text(device.manufacturer()),
-        product_name: text(device.part_number()),
-        serial_number: text(device.serial_number()),
+        manufacturer: text(&device.manufacturer()),
+        product_name: text(&device.part_number()),
+        serial_number: text(&device.serial_number()),
         r#type: memory_type::name(device.memory_type().map_or(0, |kind| kind.raw)).to_owned(),
         size: megabytes(device)?,
         speed: match device.speed() {
@@ -194,7 +195,7 @@ fn megabytes(device: &SMBiosMemoryDevice<'_>) -> Option<u32> {
 }
 
 /// Firmware pads strings with blanks; a broken reference or encoding is an empty string.
-fn text(string: SMBiosString) -> String {
+fn text(string: &SMBiosString) -> String {
     let text: String = string
         .to_utf8_lossy()
         .unwrap_or_default()

@@ -70,7 +70,7 @@ fn kind(name: &str, rotational: &str) -> StorageType {
     }
 }
 
-/// NVMe and virtio have it as an attribute, SCSI and SATA in the unit serial number page (SPC-5 §7.7.19).
+/// `NVMe` and virtio have it as an attribute, SCSI and SATA in the unit serial number page (SPC-5 §7.7.19).
 fn serial(device: &Path) -> String {
     let serial = either(device, "serial");
     if !serial.is_empty() {

@@ -37,7 +37,7 @@ pub enum Report {
     /// The plane knows the machine.
     Registered {
         /// What it was told.
-        inventory: Inventory,
+        inventory: Box<Inventory>,
         /// What it said.
         answer: Answer,
     },
@@ -74,7 +74,7 @@ pub async fn keep_registered<R, F>(
         let (report, wait) = match register(endpoint, &hostname(), &inventory).await {
             Ok(answer) => {
                 (backoff, attempt) = (waits.build(), 0);
-                (Report::Registered { inventory, answer }, pace.repeat)
+                (Report::Registered { inventory: Box::new(inventory), answer }, pace.repeat)
             }
             Err(error) => {
                 attempt = attempt.saturating_add(1);

@@ -95,12 +95,12 @@ impl Options {
         while let Some((&width, after)) = rest.split_first() {
             let significant = usize::from(width.div_ceil(8));
             let (prefix, after) = after.split_at_checked(significant)?;
-            let (router, after) = after.split_first_chunk::<ADDRESS>()?;
+            let (gateway, next) = after.split_first_chunk::<ADDRESS>()?;
             let mut network = [0; ADDRESS];
             network.get_mut(..significant)?.copy_from_slice(prefix);
             let destination = Ipv4Net::new(Ipv4Addr::from(network), width).ok()?.trunc();
-            routes.push((destination, Ipv4Addr::from(*router)));
-            rest = after;
+            routes.push((destination, Ipv4Addr::from(*gateway)));
+            rest = next;
         }
         (!routes.is_empty()).then_some(routes)
     }

@@ -24,7 +24,7 @@ pub(super) struct Error {
     source: std::io::Error,
 }
 
-/// Opens the socket. Needs CAP_NET_BIND_SERVICE in the network namespace's user namespace.
+/// Opens the socket. Needs `CAP_NET_BIND_SERVICE` in the network namespace's user namespace.
 pub(super) fn open(link: &str) -> Result<UdpSocket, Error> {
     let error = |step| move |source| Error { step, link: link.to_owned(), source };
     let socket =

@@ -49,7 +49,7 @@ async fn takes_a_lease() {
     assert_eq!(lease.server.to_string(), "10.77.0.2");
     assert_eq!(lease.hostname.as_deref(), Some("m1"));
     assert_eq!(lease.ntp_servers, ["10.77.0.7".parse::<std::net::Ipv4Addr>().unwrap()]);
-    assert_eq!(lease.times.map(|times| times.expire), Some(Duration::from_secs(3600)));
+    assert_eq!(lease.times.map(|times| times.expire), Some(Duration::from_hours(1)));
     assert_eq!(addresses(&netlink).await, [IpNet::V4(lease.address)]);
     assert_eq!(client_link(&netlink).await.mtu, 1400);
     assert!(routes().contains("default via 10.77.0.1 metric 1024"), "{}", routes());

@@ -18,7 +18,7 @@ const INSIDE: &str = "HOSTNET_TEST_INSIDE";
 /// The client's and the server's end of the cable.
 pub(crate) const CLIENT: &str = "eth0";
 const SERVER: &str = "srv0";
-/// Where Debian's package isc-dhcp-server has it. A copy is run: AppArmor confines this path.
+/// Where Debian's package isc-dhcp-server has it. A copy is run: `AppArmor` confines this path.
 const DHCPD: &str = "/usr/sbin/dhcpd";
 
 /// What the namespaces are made with.
@@ -215,7 +215,9 @@ impl Network {
         });
         match found.await {
             Ok(event) => event,
-            Err(_) => panic!("no event {what:?} in {:?}; seen: {seen:#?}\ndhcpd: {}", limit(30), self.log()),
+            Err(_elapsed) => {
+                panic!("no event {what:?} in {:?}; seen: {seen:#?}\ndhcpd: {}", limit(30), self.log())
+            }
         }
     }
 }
