@@ -4,7 +4,10 @@
 
 use std::net::Ipv4Addr;
 
-/// First line of every Linux kernel; the firmware and the boot loader are done.
+/// The first phase of the boot on the appliance's console: firmware, boot loader, kernel and initramfs are done. The
+/// kernel itself is quiet there.
+pub const PID1_STARTED: &str = "[ 1/";
+/// First line of a machine's kernel when it is not quiet.
 pub const KERNEL_STARTED: &str = "Linux version ";
 /// Printed by PID 1 of the appliance once the Kubernetes API answers; the rest of the line is `ADDRESS:6443`.
 pub const API_LINE: &str = "API: https://";
@@ -46,7 +49,7 @@ pub const APPLIANCE_MAC: &str = "52:54:00:77:00:01";
 /// The appliance's SMBIOS UUID.
 pub const APPLIANCE_UUID: &str = "b1000000-0000-4000-8000-000000000000";
 
-/// Whether a console line, seen after [`KERNEL_STARTED`], is from PID 1 for people: not the kernel's, which carry a
+/// Whether a console line, seen after [`PID1_STARTED`], is from PID 1 for people: not the kernel's, which carry a
 /// time stamp, and not the announcement of something whose outcome gets a line of its own.
 pub fn is_progress(line: &str) -> bool {
     let line = line.trim();

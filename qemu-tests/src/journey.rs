@@ -4,7 +4,7 @@
 //! they decide when to give up, never how long to wait.
 
 use crate::{
-    contract::{KERNEL_STARTED, PAIRING_LINE},
+    contract::{PAIRING_LINE, PID1_STARTED},
     eventually,
     lab::Lab,
     plane,
@@ -15,9 +15,9 @@ use anyhow::{Context, Result};
 use kube::Client;
 use std::time::Duration;
 
-/// Firmware and boot loader, up to the kernel's first line.
-pub const KERNEL_LIMIT: Duration = Duration::from_secs(90);
-/// Kernel, PID 1, etcd and the API server of a first boot, up to the line with the API's address.
+/// Firmware, boot loader, kernel and initramfs, up to the first phase of the boot.
+pub const PID1_LIMIT: Duration = Duration::from_mins(3);
+/// PID 1, etcd and the API server of a first boot, up to the line with the API's address.
 pub const API_LIMIT: Duration = Duration::from_secs(400);
 /// The API answers, so pairing takes a few handshakes.
 pub const PAIR_LIMIT: Duration = Duration::from_secs(90);
@@ -35,14 +35,12 @@ pub struct Access {
     pub client: Client,
 }
 
-/// Waits for the kernel's first line.
+/// Waits until PID 1 of the appliance has started.
 ///
 /// # Errors
-/// Firmware or boot loader hang, or the machine stopped.
-pub async fn kernel(vm: &Vm) -> Result<()> {
-    vm.wait_for(KERNEL_STARTED, KERNEL_LIMIT)
-        .await
-        .with_context(|| format!("{} did not start its kernel", vm.spec.name))?;
+/// Firmware, boot loader or kernel hang, or the machine stopped.
+pub async fn pid1(appliance: &Vm) -> Result<()> {
+    appliance.wait_for(PID1_STARTED, PID1_LIMIT).await.context("the appliance did not start PID 1")?;
     Ok(())
 }
 

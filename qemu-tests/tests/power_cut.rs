@@ -41,8 +41,8 @@ fn step(text: &str, since: std::time::Instant) {
 /// Boots the appliance up to its pairing line, pairs, and waits for its boot services.
 async fn boot(lab: &Lab, since: std::time::Instant) -> anyhow::Result<(Vm, String, Access)> {
     let appliance = lab.power_on_appliance(Firmware::Bios, APPLIANCE_MEMORY).await?;
-    journey::kernel(&appliance).await?;
-    step("kernel started", since);
+    journey::pid1(&appliance).await?;
+    step("PID 1 started", since);
     let line = journey::pairing_line(&appliance).await?;
     step("API announced", since);
     let access = journey::access(lab, &appliance, &line).await?;

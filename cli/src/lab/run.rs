@@ -90,7 +90,7 @@ async fn drive(args: &RunArgs, steps: &Steps, session: &mut Session) -> anyhow::
 
 /// The appliance from power-on to ready for machines; writes the kubeconfig on the way.
 async fn appliance_up(args: &RunArgs, steps: &Steps, lab: &Lab, appliance: &Vm) -> anyhow::Result<Access> {
-    steps.run("appliance: kernel starts", journey::kernel(appliance), |()| String::new()).await?;
+    steps.run("appliance: PID 1 starts", journey::pid1(appliance), |()| String::new()).await?;
     let announced = async {
         tokio::select! {
             line = journey::pairing_line(appliance) => line,
@@ -121,14 +121,14 @@ fn address_line(appliance: &Vm) -> String {
 /// Shows what PID 1 reports: phases that ended, services that became ready or did not, warnings.
 async fn relay(console: &Console, steps: &Steps) -> std::convert::Infallible {
     let mut follower = console.follow();
-    // Before the kernel the boot loader draws its menu.
-    let mut kernel_runs = false;
+    // Before that the boot loader draws its menu.
+    let mut pid1_runs = false;
     loop {
         for line in follower.lines() {
-            if kernel_runs && contract::is_progress(&line) {
+            if pid1_runs && contract::is_progress(&line) {
                 steps.note(line.trim());
             }
-            kernel_runs |= line.contains(contract::KERNEL_STARTED);
+            pid1_runs |= line.contains(contract::PID1_STARTED);
         }
         tokio::time::sleep(POLL).await;
     }
