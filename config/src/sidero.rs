@@ -71,6 +71,7 @@ impl IpmiPxeMethod {
 
 /// Sidero's options.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "they are upstream's flags, one field each")]
 pub struct Sidero {
     /// `apiEndpoint`: host that servers use to reach the boot services; `None` (also `-`) means the plane's own.
     pub api_endpoint: Option<String>,

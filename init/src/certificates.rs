@@ -103,7 +103,7 @@ pub async fn follow(context: Context) {
             changed = addresses.changed() => match changed {
                 Ok(()) => follow_addresses(&context, &pki),
                 // The network has been stopped: the machine goes down.
-                Err(_) => tokio::time::sleep(Duration::from_secs(3600)).await,
+                Err(_) => tokio::time::sleep(Duration::from_hours(1)).await,
             },
             () = tokio::time::sleep_until(next_short) => {
                 next_short += short;

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 /// While no server has answered yet.
 const FIRST_TRIES: Duration = Duration::from_secs(15);
 /// Quartz drifts a second in a day.
-const INTERVAL: Duration = Duration::from_secs(1800);
+const INTERVAL: Duration = Duration::from_mins(30);
 /// Less than this is the network's, not the clock's.
 const TOLERANCE: f64 = 0.05;
 /// More than this and certificates made before may not hold.
@@ -27,7 +27,7 @@ pub async fn keep_right(context: Context) {
                 Ok(measurement) => {
                     answered = true;
                     context.clear_warning("clock", "a time server answers again");
-                    set(&context, &measurement).await;
+                    set(&context, &measurement);
                 }
                 Err(error) => {
                     tracing::debug!(error = %chain(&error), "no time server answers");
@@ -56,7 +56,7 @@ fn servers(context: &Context) -> Vec<String> {
     network.map(|network| network.time_servers().borrow().clone()).unwrap_or_default()
 }
 
-async fn set(context: &Context, measurement: &sntp::Measurement) {
+fn set(context: &Context, measurement: &sntp::Measurement) {
     if measurement.offset.abs() < TOLERANCE {
         return;
     }

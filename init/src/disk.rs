@@ -75,8 +75,8 @@ pub enum Failure {
         /// All of them.
         nodes: Vec<PathBuf>,
     },
-    /// The table contradicts itself.
-    #[error("failed to find the state on {disk}: the partition table is damaged")]
+    /// The table, or what lies at the state's place, contradicts itself.
+    #[error("failed to find the state on {disk}")]
     Table {
         /// The disk.
         disk: PathBuf,

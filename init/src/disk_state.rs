@@ -10,6 +10,8 @@ use std::path::Path;
 
 /// Written and removed to see whether the state can be written to.
 const TRIAL: &str = ".bloomery-trial";
+/// What the initramfs found, in one line.
+const REPORT: &str = "state-report";
 /// A quarter of the memory: etcd with few machines needs 100 MB.
 const VOLATILE_OPTIONS: &str = "mode=0755,size=25%";
 
@@ -25,10 +27,13 @@ pub enum Found {
 }
 
 /// Looks, and mounts memory where there is nothing.
-pub async fn find(context: &Context) -> Found {
+pub fn find(context: &Context) -> Found {
     let var = &context.layout.var;
     if !context.container && !mount::is_mount_point(var) {
-        return volatile(var, "no state partition was mounted");
+        return volatile(
+            var,
+            &report(context).unwrap_or_else(|| "no state partition was mounted".to_owned()),
+        );
     }
     let on_memory = mount::table()
         .unwrap_or_default()
@@ -41,8 +46,20 @@ pub async fn find(context: &Context) -> Found {
         Ok(()) => Found::Kept,
         // A full disk can still be read, and room can be made; it has its own warning.
         Err(error) if error.kind() == std::io::ErrorKind::StorageFull => Found::Kept,
-        Err(error) => Found::Damaged(format!("{} cannot be written to: {error}", var.display())),
+        Err(error) => Found::Damaged(
+            report(context).unwrap_or_else(|| format!("{} cannot be written to: {error}", var.display())),
+        ),
     }
+}
+
+/// The initramfs's own words; it is the one that has looked at the disks.
+fn report(context: &Context) -> Option<String> {
+    if context.container {
+        return None;
+    }
+    let path = context.layout.run.parent()?.join(REPORT);
+    let text = fs::read_to_string(path).ok()?;
+    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
 fn volatile(var: &Path, why: &str) -> Found {

@@ -4,6 +4,7 @@
 //! block on a console, a disk or the network: what does not work is said, and the rest goes on.
 
 pub mod announce;
+pub mod boot_partition;
 pub mod certificates;
 pub mod clock;
 pub mod console;

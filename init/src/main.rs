@@ -2,7 +2,7 @@
 
 use init::console::Console;
 use init::layout::Layout;
-use init::{log, run};
+use init::{early, log, run};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,6 +11,11 @@ use std::time::Duration;
 const LAST_RESORT_INTERVAL: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
+    if early::is_initramfs() {
+        // Becomes PID 1 of the real root; a panic on the way must not end the machine's run either.
+        let _ = catch_unwind(|| match early::run() {});
+        last_resort(&Console::machine());
+    }
     let container = bloomery_sys::container::detect().is_some();
     let console = if container { Console::stdout() } else { Console::machine() };
     log::start(container);

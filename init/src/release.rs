@@ -39,9 +39,9 @@ mod tests {
 
     #[test]
     fn reads_what_the_image_says() {
-        let release = Release::parse("VERSION=1.2.3\nBUILD_EPOCH=1800000000\n");
+        let release = Release::parse("VERSION=1.2.3\nBUILD_EPOCH=1800000001\n");
         assert_eq!(release.version, "1.2.3");
-        assert_eq!(release.built, UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+        assert_eq!(release.built, UNIX_EPOCH + Duration::from_secs(1_800_000_001));
     }
 
     #[test]

@@ -50,7 +50,7 @@ async fn boot_and_wait(context: &Context, started: Instant) {
     sequence::run(&boot::PHASES, context).await;
     context.status.update(|status| status.stage = Stage::Up);
     context.console.line(format!("boot phases done after {}", human(started.elapsed())));
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 async fn go_down(context: &Context) {
@@ -63,7 +63,7 @@ async fn go_down(context: &Context) {
 
 async fn forced(requests: &mut mpsc::Receiver<Request>) {
     if requests.recv().await.is_none() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -192,7 +192,7 @@ impl Board {
                 match write(&path, &status) {
                     Ok(()) => written = Some(status),
                     Err(error) => {
-                        tracing::warn!(%error, path = %path.display(), "failed to write the status")
+                        tracing::warn!(%error, path = %path.display(), "failed to write the status");
                     }
                 }
             }

@@ -1,6 +1,13 @@
 //! The real supervision of real children that crash, hang, ignore SIGTERM, leave orphans, daemonise and never stop
 //! writing. One scenario after the other, in a process that is nobody's test runner: it collects every child.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "in a test, a broken expectation is the failure"
+)]
+
 #[path = "children/bench.rs"]
 mod bench;
 #[path = "children/scenarios.rs"]

@@ -61,8 +61,6 @@ pub enum Decision {
         /// Largest free piece.
         free_bytes: u64,
     },
-    /// There is no disk to put it on.
-    NoDisk,
     /// The disk contradicts itself; nothing is written.
     Damaged(Damage),
 }

@@ -47,7 +47,6 @@ impl Steps<'_> {
             Decision::NoRoom { free_bytes } => {
                 Err(Failure::NoRoom { disk: self.disk.into(), free_bytes, needed_bytes: MIN_STATE_BYTES })
             }
-            Decision::NoDisk => Err(Failure::NoDisk),
             Decision::Damaged(source) => Err(Failure::Table { disk: self.disk.into(), source }),
         }
     }

@@ -105,8 +105,7 @@ mod tests {
             Outcome::Damaged(Failure::Table { disk: "/dev/vda".into(), source: disk::Damage::Overlap(3, 5) });
         assert_eq!(
             describe(&damaged),
-            "the state is damaged, and left as it is: failed to find the state on /dev/vda: the partition table is \
-             damaged: partitions 3 and 5 overlap"
+            "the state is damaged, and left as it is: failed to find the state on /dev/vda: partitions 3 and 5 overlap"
         );
         assert!(
             describe(&Outcome::NoPlace(Failure::NoDisk)).starts_with("no state partition: failed to find")

@@ -46,12 +46,12 @@ pub(super) async fn follow(context: Context, netlink: Netlink, sender: watch::Se
         match netlink.links().await {
             Ok(links) => {
                 let addresses = public(&links);
-                let changed = sender.send_if_modified(|old| {
+                let is_new = sender.send_if_modified(|old| {
                     let differs = *old != addresses;
                     old.clone_from(&addresses);
                     differs
                 });
-                if changed {
+                if is_new {
                     tracing::info!(?addresses, "addresses changed");
                     context.status.update(|status| status.addresses = addresses);
                 }
@@ -90,6 +90,7 @@ mod tests {
             kind: LinkKind::Ethernet,
             flags,
             carrier: true,
+            carrier_ups: 1,
             mtu: 1500,
             addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
         };

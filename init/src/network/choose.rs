@@ -26,7 +26,17 @@ mod tests {
 
     fn link(index: u32, name: &str, kind: LinkKind, carrier: bool) -> Link {
         let mac = (kind != LinkKind::Loopback).then(|| "02:00:00:00:00:01".parse().unwrap());
-        Link { index, name: name.into(), mac, kind, flags: 0, carrier, mtu: 1500, addresses: Vec::new() }
+        Link {
+            index,
+            name: name.into(),
+            mac,
+            kind,
+            flags: 0,
+            carrier,
+            carrier_ups: 1,
+            mtu: 1500,
+            addresses: Vec::new(),
+        }
     }
 
     #[test]

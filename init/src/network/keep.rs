@@ -16,7 +16,7 @@ use tokio::time::Instant;
 /// Drivers may bring interfaces up late, and people plug them in later still.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// A message that says the same is repeated this seldom.
-const REPEAT: Duration = Duration::from_secs(60);
+const REPEAT: Duration = Duration::from_mins(1);
 /// A fixed address that was refused.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
 /// The image's /etc/resolv.conf is a link to it: the root is read-only.
@@ -130,9 +130,9 @@ async fn keep_fixed(
         Ok(configured) => {
             context.console.line(format!("{}: {} (static)", link.name, address.address));
             context.clear_warning(WARNING, "the network is up");
-            // Kept for as long as PID 1 lives; dropping it would not take the address away either.
-            let _configured = configured;
-            std::future::pending().await
+            std::future::pending::<()>().await;
+            // Kept until then: it knows what was put onto the link.
+            drop(configured);
         }
         Err(error) => {
             say_trouble(

@@ -36,13 +36,12 @@ impl Authority {
             return Err(Error::Half { missing: key_path, present: path });
         }
         let key = keep_key(&key_path)?;
-        let certificate = match stored {
-            Some(certificate) => certificate,
-            None => {
-                let made = certificate(&key, common_name, not_before)?;
-                files::replace(&path, made.as_bytes(), files::PRIVATE, None).map_err(Error::File)?;
-                made
-            }
+        let certificate = if let Some(certificate) = stored {
+            certificate
+        } else {
+            let made = certificate(&key, common_name, not_before)?;
+            files::replace(&path, made.as_bytes(), files::PRIVATE, None).map_err(Error::File)?;
+            made
         };
         if !belongs(&certificate, &key) {
             return Err(Error::Mismatch { path });

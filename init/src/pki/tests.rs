@@ -5,6 +5,7 @@ use super::provision::{Names, Provisioner};
 use super::*;
 use crate::layout::Layout;
 use crate::services::users::Accounts;
+use base64::Engine;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use x509_parser::prelude::*;
@@ -114,7 +115,6 @@ fn every_client_has_its_own_name_and_only_apply_is_a_master_for_a_day() {
     for client in CLIENTS {
         let path = layout.service_file(client.service, "kubeconfig");
         let config: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-        use base64::Engine;
         let data = config["users"][0]["user"]["client-certificate-data"].as_str().unwrap();
         let pem = base64::engine::general_purpose::STANDARD.decode(data).unwrap();
         let der = x509_parser::pem::parse_x509_pem(&pem).unwrap().1.contents;

@@ -6,9 +6,9 @@ use std::time::Duration;
 /// What only talks to the kernel and to memory.
 const QUICK: Duration = Duration::from_secs(30);
 /// Checking a damaged state partition on a slow stick.
-const DISK: Duration = Duration::from_secs(900);
+const DISK: Duration = Duration::from_mins(15);
 /// Drivers that wait for their devices.
-const DEVICES: Duration = Duration::from_secs(120);
+const DEVICES: Duration = Duration::from_mins(2);
 
 /// All phases. State comes before the configuration, because the last good one is on it.
 pub const PHASES: [Phase; 11] = [

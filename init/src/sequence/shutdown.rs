@@ -8,7 +8,7 @@ const SERVICES: Duration = Duration::from_secs(90);
 /// What only talks to the kernel and to memory.
 const QUICK: Duration = Duration::from_secs(15);
 /// Dirty pages on a slow stick.
-const DISK: Duration = Duration::from_secs(60);
+const DISK: Duration = Duration::from_mins(1);
 
 /// All phases; the caller ends the machine's run after them.
 pub const PHASES: [Phase; 4] = [

@@ -51,7 +51,7 @@ impl Accounts {
     }
 }
 
-/// Whether a `uid_map` (user_namespaces(7): first id inside, first outside, count) has all our users.
+/// Whether a `uid_map` (`user_namespaces(7)`: first id inside, first outside, count) has all our users.
 fn maps_all(map: &str) -> bool {
     let holds = |uid: u32| {
         map.lines().any(|line| {

@@ -7,7 +7,7 @@ pub const FIRST: Duration = Duration::from_millis(50);
 /// Long enough to leave the machine usable, short enough that a repaired cause is seen soon.
 pub const LONGEST: Duration = Duration::from_secs(30);
 /// A child that was ready for this long is stable: its next crash is a new one.
-pub const STABLE_AFTER: Duration = Duration::from_secs(60);
+pub const STABLE_AFTER: Duration = Duration::from_mins(1);
 
 /// Delays that double from [`FIRST`] to [`LONGEST`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

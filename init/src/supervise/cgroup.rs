@@ -44,9 +44,8 @@ impl Cgroups {
                 .then(|| make_parent(&base.join(parent)))
                 .flatten()
         });
-        match &parent {
-            Some(parent) => tracing::debug!(path = %parent.display(), "one control group per service"),
-            None => tracing::info!("no control groups; services are ended by process group"),
+        if parent.is_none() {
+            tracing::info!("no control groups; services are ended by process group");
         }
         Self { parent }
     }

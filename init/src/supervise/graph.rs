@@ -42,13 +42,11 @@ pub fn order<'a>(declared: &[(&'a str, &[&'a str])]) -> Result<Vec<&'a str>, Err
         let next = declared.iter().find(|(name, after)| {
             !ordered.contains(name) && after.iter().all(|dependency| ordered.contains(dependency))
         });
-        match next {
-            Some((name, _)) => ordered.push(name),
-            None => {
-                let stuck = declared.iter().find(|(name, _)| !ordered.contains(name));
-                return Err(Error::Cycle(stuck.map_or_else(String::new, |(name, _)| (*name).to_owned())));
-            }
-        }
+        let Some((name, _)) = next else {
+            let stuck = declared.iter().find(|(name, _)| !ordered.contains(name));
+            return Err(Error::Cycle(stuck.map_or_else(String::new, |(name, _)| (*name).to_owned())));
+        };
+        ordered.push(name);
     }
     Ok(ordered)
 }

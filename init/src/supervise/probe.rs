@@ -149,12 +149,13 @@ where
     };
     tokio::pin!(connection);
     tokio::pin!(exchange);
-    loop {
-        tokio::select! {
-            answer = &mut exchange => return answer,
-            // The connection has to be driven; its error reaches the exchange as well.
-            ended = &mut connection => if let Err(error) = ended { return Err(Error::Http(error)) } else { return exchange.await },
-        }
+    tokio::select! {
+        answer = &mut exchange => answer,
+        // The connection has to be driven; when it has ended well, the answer is there.
+        ended = &mut connection => match ended {
+            Ok(()) => exchange.await,
+            Err(error) => Err(Error::Http(error)),
+        },
     }
 }
 

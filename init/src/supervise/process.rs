@@ -110,13 +110,13 @@ impl Runner {
     /// Waits for one thing to happen and handles it.
     async fn step(&mut self) {
         if matches!(self.machine.state(), State::Waiting { .. }) && self.dependencies_ready() {
-            return self.handle(Event::DependenciesReady).await;
+            return self.handle(Event::DependenciesReady);
         }
         let wake_at = self.machine.wake_at();
         let stopping = *self.stop.borrow();
         let may_stop = stopping && self.dependents_have_stopped();
         if may_stop && !self.is_told_to_stop() {
-            return self.handle(Event::Stop).await;
+            return self.handle(Event::Stop);
         }
         self.start_probe();
         let event = tokio::select! {
@@ -125,27 +125,27 @@ impl Runner {
                 self.note_exit(status).await;
                 Some(Event::Exited { success: status.is_some_and(|status| status.success()) })
             }
-            answer = answered(&mut self.probe) => self.note_probe(answer),
+            answer = answered(&mut self.probe) => Some(self.note_probe(answer)),
             () = sleep_until(wake_at) => Some(Event::Tick),
             () = tokio::time::sleep_until(self.next_probe), if self.wants_probe() => None,
             changed = self.stop.changed(), if !stopping => {
                 if changed.is_err() { Some(Event::Stop) } else { None }
             }
-            changed = self.definition.changed() => self.note_definition(changed.is_ok()).await,
+            changed = self.definition.changed() => self.note_definition(changed.is_ok()),
             _ = self.others.changed(), if stopping || matches!(self.machine.state(), State::Waiting { .. }) => None,
         };
         if let Some(event) = event {
-            self.handle(event).await;
+            self.handle(event);
         }
     }
 
-    async fn handle(&mut self, event: Event) {
+    fn handle(&mut self, event: Event) {
         if event == Event::Tick && self.machine.wake_at().is_some_and(|at| at <= Instant::now()) {
             self.say_why_it_is_ended();
         }
         match self.machine.handle(event, Instant::now()) {
             None => {}
-            Some(Action::Start) => self.start().await,
+            Some(Action::Start) => self.start(),
             Some(Action::Terminate) => self.terminate(),
             Some(Action::Kill) => self.kill(),
         }
@@ -172,7 +172,7 @@ impl Runner {
 
     // --- the child -------------------------------------------------------------------------------------------
 
-    async fn start(&mut self) {
+    fn start(&mut self) {
         let service = self.definition();
         self.group = self.shared.cgroups.group(self.name);
         self.starts += 1;
@@ -297,24 +297,24 @@ impl Runner {
         }
     }
 
-    fn note_probe(&mut self, answer: Result<(), String>) -> Option<Event> {
+    fn note_probe(&mut self, answer: Result<(), String>) -> Event {
         let was_starting = matches!(self.machine.state(), State::Starting { .. });
         let running = self.definition().probe_interval;
         let interval = if was_starting && answer.is_err() { STARTING_PROBE_INTERVAL } else { running };
         self.next_probe = Instant::now() + interval;
         match answer {
-            Ok(()) => Some(Event::ProbeSucceeded),
+            Ok(()) => Event::ProbeSucceeded,
             Err(reason) => {
                 if self.last_refusal.as_ref() != Some(&reason) {
                     tracing::debug!(service = self.name, reason, "not ready");
                 }
                 self.last_refusal = Some(reason);
-                Some(Event::ProbeFailed { dependencies_ready: self.dependencies_ready() })
+                Event::ProbeFailed { dependencies_ready: self.dependencies_ready() }
             }
         }
     }
 
-    async fn note_definition(&mut self, there: bool) -> Option<Event> {
+    fn note_definition(&mut self, there: bool) -> Option<Event> {
         if !there {
             // The supervisor itself is gone; without it nobody could stop this service.
             return Some(Event::Stop);

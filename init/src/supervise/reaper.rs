@@ -64,10 +64,11 @@ impl Reaper {
     fn collect(&self) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         for exited in process::reap() {
-            match waiting.remove(&exited.pid) {
+            if let Some(supervisor) = waiting.remove(&exited.pid) {
                 // A supervisor that is gone does not care any more.
-                Some(supervisor) => drop(supervisor.send(exited.status)),
-                None => tracing::debug!(pid = exited.pid, status = %exited.status, "orphan reaped"),
+                let _ = supervisor.send(exited.status);
+            } else {
+                tracing::debug!(pid = exited.pid, status = %exited.status, "orphan reaped");
             }
         }
     }

@@ -8,9 +8,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Under emulation the apiserver needs half a minute, a damaged disk or a first start longer; then it hangs.
-const START_TIMEOUT: Duration = Duration::from_secs(300);
+const START_TIMEOUT: Duration = Duration::from_mins(5);
 /// A service that was ready and does not answer for so long does not come back by itself.
-const HANG_TIMEOUT: Duration = Duration::from_secs(120);
+const HANG_TIMEOUT: Duration = Duration::from_mins(2);
 /// Between probes of a service that is ready.
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 /// A loaded apiserver under emulation answers `/readyz` in seconds; one that needs longer is not ready.

@@ -73,15 +73,15 @@ impl Bench {
     ) -> Snapshot {
         let mut snapshots = self.supervisor.snapshots();
         let wait = snapshots.wait_for(|all| condition(&all[name]));
-        match tokio::time::timeout(patience(LIMIT), wait).await {
-            Ok(all) => all.expect("a supervisor")[name].clone(),
-            Err(_) => panic!(
-                "{name} not {what} after {:?}; it is {:?}; console:\n{}",
-                patience(LIMIT),
-                self.snapshot(name),
-                self.console().join("\n")
-            ),
+        if let Ok(all) = tokio::time::timeout(patience(LIMIT), wait).await {
+            return all.expect("a supervisor")[name].clone();
         }
+        panic!(
+            "{name} not {what} after {:?}; it is {:?}; console:\n{}",
+            patience(LIMIT),
+            self.snapshot(name),
+            self.console().join("\n")
+        )
     }
 
     /// Waits until the console shows a line with this text.

@@ -1,6 +1,8 @@
 //! `bloomery.yaml`: read strictly; if it is bad, the last good one is used, and if there is none, the default.
 
+use crate::boot_partition;
 use crate::context::{Context, State};
+use crate::errors::chain;
 use crate::files;
 use crate::sequence::Work;
 use bloomery_config::{Config, ConfigError, FILE_NAME};
@@ -10,7 +12,7 @@ use std::sync::Arc;
 
 /// What there is to read.
 enum Found {
-    Good(Config, String),
+    Good(Box<Config>, String),
     Bad(ConfigError),
     None,
 }
@@ -18,10 +20,16 @@ enum Found {
 /// Runs the phase.
 pub fn run(context: Context) -> Work {
     Box::pin(async move {
+        if !context.container
+            && let Err(error) = boot_partition::mount(&context.layout.boot)
+        {
+            // Its file is then not there, which is said below.
+            tracing::warn!(error = %chain(&error), "the partition with the configuration is not mounted");
+        }
         let last_good = context.layout.last_good_config();
         match read(&context.layout.config())? {
             Found::Good(config, text) => {
-                context.facts().config = Arc::new(config);
+                context.facts().config = Arc::from(config);
                 keep(&context, &last_good, &text);
                 Ok(())
             }
@@ -34,7 +42,7 @@ pub fn run(context: Context) -> Work {
                     context.console.line(problem.to_string());
                 }
                 let (config, which) = match read(&last_good) {
-                    Ok(Found::Good(config, _)) => (config, "the last good configuration"),
+                    Ok(Found::Good(config, _)) => (*config, "the last good configuration"),
                     _ => (Config::default(), "the default configuration"),
                 };
                 context.facts().config = Arc::new(config);
@@ -53,7 +61,7 @@ fn read(path: &Path) -> Result<Found, files::Error> {
         Err(source) => return Err(files::Error::Read { path: path.to_owned(), source }),
     };
     Ok(match Config::parse_bytes(&bytes) {
-        Ok(config) => Found::Good(config, String::from_utf8_lossy(&bytes).into_owned()),
+        Ok(config) => Found::Good(Box::new(config), String::from_utf8_lossy(&bytes).into_owned()),
         Err(error) => Found::Bad(error),
     })
 }

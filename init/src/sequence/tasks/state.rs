@@ -14,7 +14,7 @@ struct Damaged(String);
 /// Runs the phase.
 pub fn run(context: Context) -> Work {
     Box::pin(async move {
-        let found = disk_state::find(&context).await;
+        let found = disk_state::find(&context);
         let state = match &found {
             disk_state::Found::Kept => State::Kept,
             disk_state::Found::Volatile(_) => State::Volatile,
