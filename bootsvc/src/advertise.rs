@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// How often a configured name is resolved again; DNS entries of load balancers move slowly.
-const RESOLVE_EVERY: Duration = Duration::from_secs(60);
+const RESOLVE_EVERY: Duration = Duration::from_mins(1);
 /// How soon it is tried again after a failure.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// Longest host name (RFC 1035 section 2.3.4), which bounds what a Host header can put into a script.
@@ -238,9 +238,9 @@ mod tests {
         let interface = Ipv4Addr::new(10, 77, 0, 3);
         assert_eq!(named.dhcp_server(interface), interface);
         let shutdown = CancellationToken::new();
-        let mut resolved = named.resolved.clone();
+        let mut changes = named.resolved.clone();
         let task = tokio::spawn(resolver.run(shutdown.clone()));
-        resolved.changed().await.unwrap();
+        changes.changed().await.unwrap();
         assert_eq!(named.dhcp_server(interface), Ipv4Addr::LOCALHOST);
         shutdown.cancel();
         task.await.unwrap();

@@ -15,6 +15,8 @@ const RETRIES: u32 = 10;
 const PAUSE_SECONDS: u32 = 5;
 /// Wait for a link, milliseconds.
 const LINK_TIMEOUT_MS: u32 = 5000;
+/// Wait for the link of a card that was in use a moment ago, milliseconds.
+const LEASED_LINK_TIMEOUT_MS: u32 = 1000;
 /// How long Ctrl-B is offered, milliseconds.
 const PROMPT_MS: u32 = 2000;
 
@@ -45,11 +47,13 @@ inc i
 goto find_lease
 
 :boot_nic
+iflinkwait --timeout {LEASED_LINK_TIMEOUT_MS} netX && set has_linkwait yes ||
 echo Asking {endpoint} what to boot
 {ask_boot_nic} || goto all_nics
 
 :leased
 ifopen net${{i}} || goto all_nics
+iflinkwait --timeout {LEASED_LINK_TIMEOUT_MS} net${{i}} && set has_linkwait yes ||
 echo Asking {endpoint} what to boot, over net${{i}}
 {ask_this} || goto all_nics
 
@@ -59,7 +63,13 @@ set i:int32 0
 :nic
 isset ${{net${{i}}/mac}} || goto pass_done
 ifclose ||
-iflinkwait --timeout {LINK_TIMEOUT_MS} net${{i}} || goto next_nic
+iflinkwait --timeout {LINK_TIMEOUT_MS} net${{i}} && goto link_up ||
+# No link, or an iPXE without this command (before 2021); one success tells which.
+isset ${{has_linkwait}} && goto next_nic ||
+goto configure
+:link_up
+set has_linkwait yes
+:configure
 ifconf --configurator dhcp net${{i}} || goto next_nic
 route ||
 echo Asking {endpoint} what to boot, over net${{i}}

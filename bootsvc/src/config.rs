@@ -14,6 +14,8 @@ use crate::go_duration;
 const UNSET: &str = "-";
 
 /// Network-boot services: proxy DHCP, TFTP, HTTP and the agent's gRPC.
+// Each flag is a fact of its own; upstream has them as booleans.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Debug, Clone, Parser)]
 #[command(name = "bootsvc", version, about)]
 pub struct Args {
@@ -147,7 +149,7 @@ mod tests {
                 && args.auto_bmc_setup
                 && !args.disable_dhcp_proxy
         );
-        assert_eq!(args.server_reboot_timeout, Duration::from_secs(1200));
+        assert_eq!(args.server_reboot_timeout, Duration::from_mins(20));
         assert_eq!(args.extra_agent_args(), "");
     }
 
@@ -168,7 +170,7 @@ mod tests {
         assert!(args.auto_accept_servers && !args.insecure_wipe);
         assert_eq!(args.endpoint().unwrap().unwrap().to_string(), "plane.example.com:80");
         assert_eq!(args.extra_agent_args(), "");
-        assert_eq!(args.server_reboot_timeout, Duration::from_secs(5400));
+        assert_eq!(args.server_reboot_timeout, Duration::from_mins(90));
         assert_eq!(args.interface, ["eth0", "eth1"]);
         assert_eq!(parse(&["--api-endpoint=-"]).unwrap().endpoint().unwrap(), None);
     }

@@ -14,7 +14,7 @@ pub(crate) fn metal(plural: &str, name: &str) -> String {
     format!("/apis/metal.sidero.dev/v1alpha2/{plural}/{name}")
 }
 
-/// Path of a ServerBinding.
+/// Path of a `ServerBinding`.
 pub(crate) fn binding(name: &str) -> String {
     format!("/apis/infrastructure.cluster.x-k8s.io/v1alpha3/serverbindings/{name}")
 }
@@ -106,7 +106,7 @@ impl FakeApi {
             Method::POST => create(&mut state, &path, serde_json::from_slice(&body).unwrap()),
             Method::PATCH => {
                 let kind = head.headers[http::header::CONTENT_TYPE].to_str().unwrap().to_owned();
-                patch(&mut state, &path, &kind, &serde_json::from_slice(&body).unwrap())
+                apply_patch(&mut state, &path, &kind, &serde_json::from_slice(&body).unwrap())
             }
             method => panic!("{method} {path}"),
         }
@@ -124,12 +124,12 @@ fn create(state: &mut State, path: &str, mut object: Value) -> Response<Body> {
     reply(&object)
 }
 
-fn patch(state: &mut State, path: &str, kind: &str, patch: &Value) -> Response<Body> {
+fn apply_patch(state: &mut State, path: &str, kind: &str, change: &Value) -> Response<Body> {
     let path = path.trim_end_matches("/status");
     let Some(object) = state.objects.get_mut(path) else { return not_found(path) };
     match kind {
         "application/json-patch+json" => {
-            for step in patch.as_array().unwrap() {
+            for step in change.as_array().unwrap() {
                 let pointer = step["path"].as_str().unwrap();
                 match step["op"].as_str().unwrap() {
                     "test" => assert_eq!(object.pointer(pointer), Some(&step["value"])),
@@ -141,7 +141,7 @@ fn patch(state: &mut State, path: &str, kind: &str, patch: &Value) -> Response<B
                 }
             }
         }
-        "application/merge-patch+json" => merge(object, patch),
+        "application/merge-patch+json" => merge(object, change),
         other => panic!("{other}"),
     }
     reply(object)

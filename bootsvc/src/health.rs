@@ -5,7 +5,7 @@
 pub mod serve;
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// State of one part.
@@ -68,16 +68,16 @@ impl Health {
 
     /// One line for each part, in the manner of the Kubernetes `/readyz?verbose`.
     pub fn report(&self) -> String {
+        let mut text = String::new();
         self.with(|parts| {
-            parts
-                .iter()
-                .map(|(name, (weight, state))| {
-                    let mark = if *state == State::Up { '+' } else { '-' };
-                    let note = if *weight == Weight::Shown { " (not needed for readiness)" } else { "" };
-                    format!("[{mark}] {name} {state}{note}\n")
-                })
-                .collect()
-        })
+            for (name, (weight, state)) in parts.iter() {
+                let mark = if *state == State::Up { '+' } else { '-' };
+                let note = if *weight == Weight::Shown { " (not needed for readiness)" } else { "" };
+                // Writing to a string cannot fail.
+                let _ = writeln!(text, "[{mark}] {name} {state}{note}");
+            }
+        });
+        text
     }
 
     /// A gauge for each part: 1 up, 0 not.
@@ -87,7 +87,7 @@ impl Health {
         self.with(|parts| {
             for (name, (_, state)) in parts.iter() {
                 let up = u8::from(*state == State::Up);
-                text.push_str(&format!("bootsvc_up{{part={name:?}}} {up}\n"));
+                let _ = writeln!(text, "bootsvc_up{{part={name:?}}} {up}");
             }
         });
         text

@@ -32,7 +32,11 @@ pub fn list(selection: &Selection) -> Result<Vec<Interface>, std::io::Error> {
     for entry in getifaddrs()? {
         let up = entry.flags.contains(InterfaceFlags::IFF_UP);
         let loopback = entry.flags.contains(InterfaceFlags::IFF_LOOPBACK);
-        let address = entry.address.as_ref().and_then(|address| address.as_sockaddr_in()).map(|v4| v4.ip());
+        let address = entry
+            .address
+            .as_ref()
+            .and_then(|address| address.as_sockaddr_in())
+            .map(nix::sys::socket::SockaddrIn::ip);
         let Some(address) = address else { continue };
         if !up || !selection.wants(&entry.interface_name, loopback) {
             continue;

@@ -1,7 +1,6 @@
 //! The connection to the Kubernetes API: made when it can be, watched, never waited for by a service.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use kube::Client;
@@ -59,10 +58,9 @@ impl Kubernetes {
 pub fn connect(kubeconfig: Option<PathBuf>, part: Part, shutdown: CancellationToken) -> Kubernetes {
     let (sender, receiver) = watch::channel(None);
     tokio::spawn(async move {
-        let source = Arc::new(kubeconfig);
-        let mut made_from: Option<Option<SystemTime>> = None;
+        let mut made_from = Version::None;
         loop {
-            let state = match check(&source, &mut made_from, &sender).await {
+            let state = match check(kubeconfig.as_deref(), &mut made_from, &sender).await {
                 Ok(()) => State::Up,
                 Err(error) => State::Down(crate::error::chain(&error)),
             };
@@ -84,22 +82,39 @@ pub fn connect(kubeconfig: Option<PathBuf>, part: Part, shutdown: CancellationTo
     Kubernetes(receiver)
 }
 
+/// State of the kubeconfig that a client was made from.
+#[derive(Debug, PartialEq, Eq)]
+enum Version {
+    /// No client was made.
+    None,
+    /// There is no file, or it tells no time.
+    Undated,
+    /// The file of this time.
+    Modified(SystemTime),
+}
+
+impl Version {
+    fn of(kubeconfig: Option<&Path>) -> Self {
+        kubeconfig
+            .and_then(|path| std::fs::metadata(path).ok())
+            .and_then(|metadata| metadata.modified().ok())
+            .map_or(Self::Undated, Self::Modified)
+    }
+}
+
 async fn check(
-    source: &Option<PathBuf>,
-    made_from: &mut Option<Option<SystemTime>>,
+    source: Option<&Path>,
+    made_from: &mut Version,
     sender: &watch::Sender<Option<Client>>,
 ) -> Result<(), ConnectError> {
-    let version = source
-        .as_deref()
-        .and_then(|path| std::fs::metadata(path).ok())
-        .and_then(|metadata| metadata.modified().ok());
+    let version = Version::of(source);
     let known = sender.borrow().clone();
     let client = match known {
-        Some(client) if *made_from == Some(version) => client,
+        Some(client) if *made_from == version => client,
         _ => {
-            let client = make(source.as_deref()).await?;
+            let client = make(source).await?;
             sender.send_replace(Some(client.clone()));
-            *made_from = Some(version);
+            *made_from = version;
             client
         }
     };

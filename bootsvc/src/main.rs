@@ -8,6 +8,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
+/// What is logged without `RUST_LOG`. The client's own lines repeat each failure that we report.
+const DEFAULT_LOG: &str = "info,kube_client=off";
+
 fn main() -> ExitCode {
     let args = Args::parse();
     init_log(args.log_json);
@@ -31,7 +34,7 @@ fn main() -> ExitCode {
 }
 
 fn init_log(json: bool) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_LOG));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if json { log.json().init() } else { log.with_ansi(false).init() }
 }

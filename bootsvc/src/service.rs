@@ -137,11 +137,11 @@ async fn serve_tftp(context: tftp::serve::Context, health: Health, shutdown: Can
 }
 
 async fn serve_http(port: u16, context: http::serve::Context, health: Health, shutdown: CancellationToken) {
-    let part = health.register("http", Weight::Required);
+    let http = health.register("http", Weight::Required);
     let stop = CancellationToken::new();
     let (inner, drain) = (stop.clone(), shutdown.clone());
     // Stopping is the service's own affair, so that downloads under way can end.
-    let service = supervise::keep_running(part, stop, move |part| {
+    let service = supervise::keep_running(http, stop, move |part| {
         let (context, drain, inner) = (context.clone(), drain.clone(), inner.clone());
         async move {
             let listener = http::serve::bind(port)?;

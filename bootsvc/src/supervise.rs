@@ -15,7 +15,7 @@ const FIRST_DELAY: Duration = Duration::from_millis(200);
 /// Longest delay: a freed port or a repaired interface is in use again within this.
 const MAX_DELAY: Duration = Duration::from_secs(10);
 /// A run this long counts as success, so the next delay is the first again.
-const STABLE_AFTER: Duration = Duration::from_secs(60);
+const STABLE_AFTER: Duration = Duration::from_mins(1);
 
 /// Runs `service` until `shutdown`. It gets the part to report itself up once it does its work.
 pub async fn keep_running<F, R, E>(part: Part, shutdown: CancellationToken, mut service: F)

@@ -327,7 +327,7 @@ impl Agent for Handler {
         &self,
         request: tonic::Request<pb::CreateServerRequest>,
     ) -> Result<tonic::Response<pb::CreateServerResponse>, Status> {
-        self.count(Handler::create_server(self, request).await)
+        self.count(Box::pin(Handler::create_server(self, request)).await)
     }
 
     async fn reconcile_server_addresses(

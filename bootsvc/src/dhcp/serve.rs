@@ -107,9 +107,10 @@ pub async fn run(
                 served.insert(interface.clone(), stop);
             }
         }
-        part.set(match wanted.is_empty() {
-            true => State::Down("no interface has an IPv4 address".to_owned()),
-            false => State::Up,
+        part.set(if wanted.is_empty() {
+            State::Down("no interface has an IPv4 address".to_owned())
+        } else {
+            State::Up
         });
         tokio::select! {
             () = shutdown.cancelled() => break,

@@ -4,7 +4,7 @@
 //! request unreadable, and one that we echo must come back bit by bit.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write};
 use std::net::Ipv4Addr;
 
 use dhcproto::v4::{self, DhcpOption, OptionCode, UnknownOption};
@@ -185,7 +185,8 @@ fn guid_text(guid: &[u8]) -> String {
             text.push('-');
         }
         if let Some(octet) = guid.get(index) {
-            text.push_str(&format!("{octet:02x}"));
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{octet:02x}");
         }
     }
     text

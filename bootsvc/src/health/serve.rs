@@ -57,9 +57,10 @@ pub async fn run(
 
 async fn readyz(State(shared): State<Shared>) -> (StatusCode, String) {
     let ready = shared.health.is_ready();
-    let (status, line) = match ready {
-        true => (StatusCode::OK, "readyz check passed\n"),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "readyz check failed\n"),
+    let (status, line) = if ready {
+        (StatusCode::OK, "readyz check passed\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "readyz check failed\n")
     };
     (status, shared.health.report() + line)
 }

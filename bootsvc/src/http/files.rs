@@ -3,6 +3,7 @@
 //! Only what lies below the given directories can be reached; nothing is ever written.
 
 use std::convert::Infallible;
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use axum::body::Body;
@@ -68,7 +69,7 @@ pub async fn file(path: &Path, request: Request<Body>) -> Response<Body> {
 /// Serves `path`, percent-encoded and beginning with a slash, below `root`; lists directories.
 pub async fn below(root: &Path, path: &str, mut request: Request<Body>) -> Response<Body> {
     if let Some(directory) = directory_of(root, path) {
-        return listing(path, &request, directory);
+        return listing(path, &request, &directory);
     }
     let Ok(uri) = path.parse() else { return empty(StatusCode::NOT_FOUND) };
     *request.uri_mut() = uri;
@@ -101,8 +102,8 @@ fn directory_of(root: &Path, path: &str) -> Option<PathBuf> {
     directory.is_dir().then_some(directory)
 }
 
-fn listing(path: &str, request: &Request<Body>, directory: PathBuf) -> Response<Body> {
-    let mut names = match entries(&directory) {
+fn listing(path: &str, request: &Request<Body>, directory: &Path) -> Response<Body> {
+    let mut names = match entries(directory) {
         Ok(names) => names,
         Err(error) => {
             tracing::warn!(path = %directory.display(), %error, "directory cannot be listed");
@@ -154,7 +155,8 @@ fn page(mut names: Vec<String>, request: &Request<Body>) -> Response<Body> {
     for name in names {
         let text = escape(&name);
         let link: String = percent_encode(&name);
-        html.push_str(&format!("<a href=\"{link}\">{text}</a>\n"));
+        // Writing to a string cannot fail.
+        let _ = writeln!(html, "<a href=\"{link}\">{text}</a>");
     }
     html.push_str("</pre>\n");
     let body = if request.method() == Method::HEAD { Body::empty() } else { Body::from(html) };

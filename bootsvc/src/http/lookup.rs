@@ -21,9 +21,9 @@ use serde::de::DeserializeOwned;
 use super::query::Query;
 use crate::kubernetes::{ANSWER_WITHIN, Kubernetes};
 
-/// The definition of ServerBinding; where it is not installed no machine can be bound.
+/// The definition of `ServerBinding`; where it is not installed no machine can be bound.
 const SERVER_BINDING_CRD: &str = "serverbindings.infrastructure.cluster.x-k8s.io";
-/// Objects a decision can ask for after Server and ServerBinding: a class, then an Environment.
+/// Objects a decision can ask for after `Server` and `ServerBinding`: a class, then an Environment.
 const MAX_ROUNDS: usize = 4;
 
 /// A decision and the Environment it names, if one.
@@ -72,7 +72,7 @@ fn borrow<T>(lookup: &Lookup<T>) -> Lookup<&T> {
     }
 }
 
-/// Reads the ServerBinding of a machine. Without the kind there is none; that is believed only when
+/// Reads the `ServerBinding` of a machine. Without the kind there is none; that is believed only when
 /// the definition itself is known not to exist.
 pub async fn binding(client: &Client, name: &str) -> Lookup<ServerBinding> {
     match ask(client, name).await {

@@ -157,7 +157,9 @@ async fn connection(stream: TcpStream, peer: SocketAddr, context: Context, shutd
     let Ok(local) = stream.local_addr() else { return };
     // Scripts are small: waiting to fill a packet would delay each by a round trip.
     let _ = stream.set_nodelay(true);
-    let connection = Connection { peer, local };
+    // Clients of IPv4 appear in the IPv6 form on a socket that serves both.
+    let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+    let connection = Connection { peer: canonical(peer), local: canonical(local) };
     let service = service_fn(move |request: Request<Incoming>| {
         let context = context.clone();
         async move { Ok::<_, Infallible>(handle(context, connection, request.map(Body::new)).await) }

@@ -61,6 +61,7 @@ impl Drop for Lab {
 }
 
 impl Lab {
+    #[allow(clippy::needless_pass_by_value)]
     pub(crate) fn start(setup: Setup) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (share, environments) = (directory.path().join("share"), directory.path().join("env"));
@@ -76,7 +77,7 @@ impl Lab {
             auto_accept: setup.auto_accept,
             insecure_wipe: true,
             auto_bmc_setup: true,
-            reboot_timeout: Duration::from_secs(1200),
+            reboot_timeout: Duration::from_mins(20),
         };
         let context = Context {
             advertise: Advertise::new(endpoint, 8081).0,

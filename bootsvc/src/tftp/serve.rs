@@ -189,7 +189,7 @@ impl Server {
 
     fn log_end(&self, peer: Peer, live: &Live, end: End) {
         let (client, file) = (peer.0, live.file.name());
-        let milliseconds = live.started.elapsed().as_millis() as u64;
+        let milliseconds = live.started.elapsed().as_millis();
         let bytes = live.transfer.file_len();
         match end {
             End::Complete => {

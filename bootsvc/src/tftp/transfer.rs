@@ -201,7 +201,8 @@ impl Transfer {
 
 /// A block's number on the wire.
 fn low_bits(block: u64) -> u16 {
-    (block & u64::from(u16::MAX)) as u16
+    let [.., high, low] = block.to_be_bytes();
+    u16::from_be_bytes([high, low])
 }
 
 /// LF becomes CR LF, a lone CR becomes CR NUL (RFC 764).

@@ -34,7 +34,7 @@ pub(super) fn names() -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(directory)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.ends_with(".pcap"))
+        .filter(|name| Path::new(name).extension().is_some_and(|extension| extension == "pcap"))
         .collect();
     names.sort();
     names

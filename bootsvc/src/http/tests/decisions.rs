@@ -14,6 +14,7 @@ fn lab() -> Lab {
     Lab::start(Setup::default())
 }
 
+#[allow(clippy::needless_pass_by_value)]
 fn server(lab: &Lab, spec: Value, status: Value) {
     let mut object = json!({
         "apiVersion": "metal.sidero.dev/v1alpha2", "kind": "Server", "spec": { "accepted": true }, "status": status,
@@ -36,6 +37,7 @@ fn bound(lab: &Lab, class: Option<&str>) {
     lab.api.put(&binding(UUID), object);
 }
 
+#[allow(clippy::needless_pass_by_value)]
 fn class(lab: &Lab, name: &str, spec: Value) {
     let object = json!({
         "apiVersion": "metal.sidero.dev/v1alpha2", "kind": "ServerClass", "spec": spec,

@@ -13,7 +13,7 @@ use crate::metrics::Metrics;
 
 /// What `snp.efi` holds in these tests: not a multiple of any block size used.
 fn loader() -> Vec<u8> {
-    (0u32..10_001).map(|index| (index.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+    (0u32..10_001).map(|index| index.wrapping_mul(2_654_435_761).to_le_bytes()[2]).collect()
 }
 
 struct Lab {
