@@ -89,7 +89,9 @@ mod tests {
     #[test]
     fn a_stuck_console_holds_nobody_up() {
         let (release, stuck) = std::sync::mpsc::channel::<()>();
-        let console = Console::with(move |_| drop(stuck.recv()));
+        let console = Console::with(move |_| {
+            let _ = stuck.recv();
+        });
         for number in 0..QUEUE * 2 {
             console.line(number.to_string());
         }

@@ -5,6 +5,7 @@
 
 pub mod accel;
 pub mod console;
+pub mod container;
 pub mod contract;
 pub mod dhcpd;
 pub mod disk;

@@ -131,7 +131,7 @@ impl Runner {
             changed = self.stop.changed(), if !stopping => {
                 if changed.is_err() { Some(Event::Stop) } else { None }
             }
-            changed = self.definition.changed() => self.note_definition(changed.is_ok()),
+            changed = self.definition.changed() => Some(self.note_definition(changed.is_ok())),
             _ = self.others.changed(), if stopping || matches!(self.machine.state(), State::Waiting { .. }) => None,
         };
         if let Some(event) = event {
@@ -314,16 +314,16 @@ impl Runner {
         }
     }
 
-    fn note_definition(&mut self, there: bool) -> Option<Event> {
+    fn note_definition(&mut self, there: bool) -> Event {
         if !there {
             // The supervisor itself is gone; without it nobody could stop this service.
-            return Some(Event::Stop);
+            return Event::Stop;
         }
         self.definition.mark_unchanged();
         if self.current.is_some() {
             self.say("settings have changed; restarting");
         }
-        Some(Event::Changed)
+        Event::Changed
     }
 
     // --- telling people --------------------------------------------------------------------------------------
