@@ -1,11 +1,12 @@
 //! `controllers apply`: brings a directory of manifests into the API server, once.
 //!
 //! Phases: CRDs (and wait until they are established), namespaces, everything else; inside a phase objects
-//! go concurrently. Server-side apply makes a repeat a no-op that leaves other managers' fields alone.
+//! go concurrently. Server-side apply leaves other managers' fields alone; what is in place already is only read.
 //! Never skips an object silently: each that fails is named with its file and document.
 
 pub mod manifests;
 mod server_side;
+mod unchanged;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use crate::api_client;
 use crate::cli::ApplyOptions;
 use crate::error_chain::ErrorChain;
 use manifests::{Manifest, Phase};
-use server_side::Applier;
+use server_side::{Applier, Outcome};
 
 /// Objects under way at once: enough to hide round trips, few enough not to starve a starting API server.
 const CONCURRENCY: usize = 8;
@@ -80,10 +81,11 @@ pub async fn run(options: &ApplyOptions) -> Result<(), Error> {
     for phase in Phase::ORDER {
         let batch: Vec<&Manifest> = manifests.iter().filter(|manifest| manifest.phase() == phase).collect();
         let phase_started = Instant::now();
-        let failed = apply_batch(&applier, &batch).await;
+        let (unchanged, failed) = apply_batch(&applier, &batch).await;
         info!(
             phase = phase.as_str(),
             objects = batch.len(),
+            unchanged,
             failed = failed.len(),
             millis = u64::try_from(phase_started.elapsed().as_millis()).unwrap_or(u64::MAX),
             "phase applied"
@@ -93,17 +95,24 @@ pub async fn run(options: &ApplyOptions) -> Result<(), Error> {
     conclude(failures, total, started)
 }
 
-/// Applies a phase's objects concurrently; returns the failures in the order of the manifests.
+/// Applies a phase's objects concurrently; returns how many needed nothing, and the failures in the order
+/// of the manifests.
 async fn apply_batch<'m>(
     applier: &Applier,
     batch: &[&'m Manifest],
-) -> Vec<(&'m Manifest, server_side::Error)> {
-    futures::stream::iter(batch.iter().copied())
+) -> (usize, Vec<(&'m Manifest, server_side::Error)>) {
+    let mut results = futures::stream::iter(batch.iter().copied())
         .map(async |manifest| (manifest, applier.apply(manifest).await))
-        .buffered(CONCURRENCY)
-        .filter_map(async |(manifest, result)| result.err().map(|error| (manifest, error)))
-        .collect()
-        .await
+        .buffered(CONCURRENCY);
+    let (mut unchanged, mut failed) = (0, Vec::new());
+    while let Some((manifest, result)) = results.next().await {
+        match result {
+            Ok(Outcome::Applied) => {}
+            Ok(Outcome::Unchanged) => unchanged += 1,
+            Err(error) => failed.push((manifest, error)),
+        }
+    }
+    (unchanged, failed)
 }
 
 fn conclude(

@@ -5,23 +5,43 @@
 use std::error::Error;
 use std::fmt::{Display, Formatter, Result};
 
+use kube::core::Status;
+
 /// Shows an error and all its causes.
 pub struct ErrorChain<'a>(pub &'a (dyn Error + 'static));
 
 impl Display for ErrorChain<'_> {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> Result {
-        let mut text = self.0.to_string();
+        let mut text = text_of(self.0);
         formatter.write_str(&text)?;
         let mut cause = self.0.source();
         while let Some(error) = cause {
-            let next = error.to_string();
+            let next = text_of(error);
             if !text.contains(&next) {
                 write!(formatter, ": {next}")?;
                 text = next;
             }
-            cause = error.source();
+            // The API server's answer says it all.
+            cause = if answer(error).is_some() { None } else { error.source() };
         }
         Ok(())
+    }
+}
+
+/// An error's own text; of a refusal by the API server its message and code, without the debug form.
+fn text_of(error: &(dyn Error + 'static)) -> String {
+    match answer(error) {
+        Some(status) => format!("{} (HTTP {})", status.message, status.code),
+        None => error.to_string(),
+    }
+}
+
+/// The API server's answer, if that is what the error is.
+fn answer<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Status> {
+    let boxed = || error.downcast_ref::<Box<kube::Error>>().map(Box::as_ref);
+    match error.downcast_ref::<kube::Error>().or_else(boxed) {
+        Some(kube::Error::Api(status)) => Some(status.as_ref()),
+        Some(_) | None => None,
     }
 }
 
@@ -35,6 +55,14 @@ mod tests {
         text: &'static str,
         #[source]
         source: Option<Box<Link>>,
+    }
+
+    #[test]
+    fn a_refusal_shows_the_servers_message_once() {
+        let status = Status::failure("servers is forbidden", "Forbidden").with_code(403);
+        let source = Box::new(kube::Error::Api(Box::new(status)));
+        let error = crate::reconcile::Error::Api { operation: "get", object: "Server a".to_owned(), source };
+        assert_eq!(ErrorChain(&error).to_string(), "failed to get Server a: servers is forbidden (HTTP 403)");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use bloomery_api::condition::{self, ConditionStatus};
 use bloomery_api::server::FINALIZER;
 use bloomery_api::{Environment, Server, ServerBinding, ServerClass, conversion, server};
 use k8s_openapi::api::core::v1::{Event, Secret};
+use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::DeserializeGuard;
@@ -121,9 +122,23 @@ async fn applies_everything_again_without_change_and_names_what_is_refused() {
     bench.apply();
     assert_eq!(versions().await, first, "a second apply must not write");
 
+    // What somebody changed is put right again.
+    let roles: Api<ClusterRole> = bench.all();
+    bench.patch::<ClusterRole>("bloomery:bootsvc", json!({ "rules": [] })).await;
+    bench
+        .patch::<CustomResourceDefinition>(
+            "servers.metal.sidero.dev",
+            json!({ "metadata": { "labels": { "app": "other" } } }),
+        )
+        .await;
+    bench.apply();
+    assert!(!roles.get("bloomery:bootsvc").await.unwrap().rules.unwrap_or_default().is_empty());
+    assert_eq!(crds.get("servers.metal.sidero.dev").await.unwrap().labels()["app"], "sidero");
+
     let broken = "apiVersion: v1\nkind: Namespace\nmetadata: {name: fine}\n---\n\
                   apiVersion: v1\nkind: ConfigMap\nmetadata: {name: Not-A-Name, namespace: fine}\n---\n\
-                  apiVersion: v1\nkind: ConfigMap\nmetadata: {name: after, namespace: fine}\n";
+                  apiVersion: v1\nkind: ConfigMap\nmetadata: {name: after, namespace: fine}\n---\n\
+                  apiVersion: nowhere.dev/v1\nkind: Nothing\nmetadata: {name: n}\n";
     std::fs::write(bench.setup.manifests.join("90-broken.yaml"), broken).unwrap();
     let applied = bench.setup.apply(&bench.plane);
     assert!(!applied.success);
@@ -132,7 +147,9 @@ async fn applies_everything_again_without_change_and_names_what_is_refused() {
         "{}",
         applied.output
     );
-    assert!(applied.output.contains("failed to apply 1 of "), "{}", applied.output);
+    assert!(applied.output.contains("failed to apply 2 of "), "{}", applied.output);
+    let unknown = "failed to find kind Nothing in nowhere.dev/v1";
+    assert!(applied.output.contains(unknown), "{}", applied.output);
     let maps: Api<k8s_openapi::api::core::v1::ConfigMap> = Api::namespaced(bench.client.clone(), "fine");
     assert!(maps.get_opt("after").await.unwrap().is_some(), "one refusal must not stop the rest");
 }

@@ -3,23 +3,28 @@
 //! Never retries what the API server refused for good: an invalid object stays invalid.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use kube::discovery::{ApiCapabilities, ApiResource, Scope, oneshot};
 use kube::runtime::wait::{self, Condition, conditions};
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt};
+use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::manifests::{Manifest, Phase};
+use super::unchanged;
 use crate::api_client;
 use crate::error_chain::ErrorChain;
 
 /// Owner of the fields that the manifests set.
 const FIELD_MANAGER: &str = "bloomery";
+/// A kind is served within moments of its definition being established; one that is not by then has none.
+const KIND_LIMIT: Duration = Duration::from_secs(15);
 /// Namespace of namespaced objects that name none.
 const DEFAULT_NAMESPACE: &str = "default";
 
@@ -37,6 +42,12 @@ pub enum Error {
         #[source]
         source: Box<kube::Error>,
     },
+    /// The API server did not say what is there.
+    #[error("failed to read")]
+    Get(#[source] Box<kube::Error>),
+    /// A definition that came back is no definition.
+    #[error("failed to understand the definition")]
+    Unreadable(#[source] kube::core::dynamic::ParseDynamicObjectError),
     /// The API server did not take the object.
     #[error("failed to apply")]
     Patch(#[source] Box<kube::Error>),
@@ -52,11 +63,22 @@ impl Error {
     /// True when the same request may succeed later.
     fn is_transient(&self) -> bool {
         match self {
-            // A kind may appear a moment after its definition is established.
-            Self::Discover { source, .. } => is_transient(source) || status_code(source) == Some(404),
-            Self::Patch(source) => is_transient(source),
+            Self::Discover { source, .. } => is_transient(source) || self.is_unknown_kind(),
+            Self::Get(source) | Self::Patch(source) => is_transient(source),
             Self::Watch(_) => true,
-            Self::NotEstablished => false,
+            Self::Unreadable(_) | Self::NotEstablished => false,
+        }
+    }
+
+    /// True when the API server knows its mind and the kind is not in it.
+    fn is_unknown_kind(&self) -> bool {
+        match self {
+            Self::Discover { source, .. } => {
+                status_code(source) == Some(404) || matches!(source.as_ref(), kube::Error::Discovery(_))
+            }
+            Self::Get(_) | Self::Unreadable(_) | Self::Patch(_) | Self::Watch(_) | Self::NotEstablished => {
+                false
+            }
         }
     }
 }
@@ -79,6 +101,15 @@ fn status_code(error: &kube::Error) -> Option<u16> {
     }
 }
 
+/// What was done about an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It was written.
+    Applied,
+    /// It was what its manifest says already.
+    Unchanged,
+}
+
 /// Applies objects through one client, and remembers what it learned of their kinds.
 pub(super) struct Applier {
     client: Client,
@@ -92,18 +123,21 @@ impl Applier {
     }
 
     /// Applies until it works, the error is final or the time is over.
-    pub(super) async fn apply(&self, manifest: &Manifest) -> Result<(), Error> {
+    pub(super) async fn apply(&self, manifest: &Manifest) -> Result<Outcome, Error> {
+        let wanted = unchanged::stamped(&manifest.object);
         let mut delays = api_client::delays();
+        let started = Instant::now();
         loop {
-            let error = match self.attempt(manifest).await {
-                Ok(()) => {
-                    debug!(object = %manifest, "applied");
-                    return Ok(());
+            let error = match self.attempt(manifest, &wanted).await {
+                Ok(outcome) => {
+                    debug!(object = %manifest, outcome = ?outcome, "applied");
+                    return Ok(outcome);
                 }
                 Err(error) => error,
             };
             let Some(delay) = delays.next() else { return Err(error) };
-            if !error.is_transient() || Instant::now() + delay >= self.deadline {
+            let limit = if error.is_unknown_kind() { started + KIND_LIMIT } else { self.deadline };
+            if !error.is_transient() || Instant::now() + delay >= limit.min(self.deadline) {
                 return Err(error);
             }
             warn!(object = %manifest, error = %ErrorChain(&error), "will apply again");
@@ -111,25 +145,35 @@ impl Applier {
         }
     }
 
-    async fn attempt(&self, manifest: &Manifest) -> Result<(), Error> {
+    async fn attempt(&self, manifest: &Manifest, wanted: &Value) -> Result<Outcome, Error> {
+        let api = self.api(manifest).await?;
+        let live = api.get_opt(&manifest.name).await.map_err(|source| Error::Get(Box::new(source)))?;
+        let same = live.as_ref().is_some_and(|live| is_same(live, wanted));
+        let (object, outcome) = match live {
+            Some(live) if same => (live, Outcome::Unchanged),
+            Some(_) | None => {
+                let patched = api.patch(&manifest.name, &parameters(), &Patch::Apply(wanted)).await;
+                (patched.map_err(|source| Error::Patch(Box::new(source)))?, Outcome::Applied)
+            }
+        };
         match manifest.phase() {
-            Phase::Definitions => self.apply_definition(manifest).await,
-            Phase::Namespaces | Phase::Objects => self.apply_object(manifest).await,
+            Phase::Definitions => self.wait_until_established(&object).await?,
+            Phase::Namespaces | Phase::Objects => {}
         }
+        Ok(outcome)
     }
 
-    async fn apply_definition(&self, manifest: &Manifest) -> Result<(), Error> {
-        let api: Api<CustomResourceDefinition> = Api::all(self.client.clone());
-        let applied = api
-            .patch(&manifest.name, &parameters(), &Patch::Apply(&manifest.object))
-            .await
-            .map_err(|source| Error::Patch(Box::new(source)))?;
+    async fn wait_until_established(&self, definition: &DynamicObject) -> Result<(), Error> {
         let established = conditions::is_crd_established();
-        // On repeat boots the answer says so already.
-        if established.matches_object(Some(&applied)) {
+        let definition: CustomResourceDefinition =
+            definition.clone().try_parse().map_err(Error::Unreadable)?;
+        // On repeat boots it says so already.
+        if established.matches_object(Some(&definition)) {
             return Ok(());
         }
-        let waiting = wait::await_condition(api, &manifest.name, established);
+        let api: Api<CustomResourceDefinition> = Api::all(self.client.clone());
+        let name = definition.name_any();
+        let waiting = wait::await_condition(api, &name, established);
         match tokio::time::timeout_at(self.deadline, waiting).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(source)) => Err(Error::Watch(Box::new(source))),
@@ -137,19 +181,15 @@ impl Applier {
         }
     }
 
-    async fn apply_object(&self, manifest: &Manifest) -> Result<(), Error> {
+    async fn api(&self, manifest: &Manifest) -> Result<Api<DynamicObject>, Error> {
         let (resource, capabilities) = self.discover(&manifest.gvk).await?;
-        let api: Api<DynamicObject> = match capabilities.scope {
+        Ok(match capabilities.scope {
             Scope::Cluster => Api::all_with(self.client.clone(), &resource),
             Scope::Namespaced => {
                 let namespace = manifest.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
                 Api::namespaced_with(self.client.clone(), namespace, &resource)
             }
-        };
-        api.patch(&manifest.name, &parameters(), &Patch::Apply(&manifest.object))
-            .await
-            .map(drop)
-            .map_err(|source| Error::Patch(Box::new(source)))
+        })
     }
 
     /// Asks once for each kind; concurrent askers wait for the first.
@@ -166,6 +206,12 @@ impl Applier {
         kinds.insert(gvk.clone(), found.clone());
         Ok(found)
     }
+}
+
+/// True when the object was last applied from this manifest and still says all of it.
+fn is_same(live: &DynamicObject, wanted: &Value) -> bool {
+    // An object that cannot be written as JSON was never read from it.
+    serde_json::to_value(live).is_ok_and(|live| unchanged::contains(&live, wanted))
 }
 
 fn parameters() -> PatchParams {
