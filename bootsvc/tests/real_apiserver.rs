@@ -3,6 +3,9 @@
 //! Needs the control-plane binary: `CONTROLPLANE`, or `out/controlplane` of this checkout.
 //! Run: `cargo test -p bootsvc --test real_apiserver -- --ignored`
 
+// The lint knows test functions, not the helpers of an integration test.
+#![allow(clippy::unwrap_used)]
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -63,7 +66,7 @@ fn binary() -> PathBuf {
 
 fn patience() -> Duration {
     let factor = std::env::var("PATIENCE").ok().and_then(|text| text.parse().ok()).unwrap_or(1.0);
-    Duration::from_secs(60).mul_f64(factor)
+    Duration::from_mins(1).mul_f64(factor)
 }
 
 impl ControlPlane {

@@ -141,7 +141,7 @@ async fn serve(
 }
 
 /// Opens a socket for one port of one interface.
-fn bind(interface: &str, port: u16) -> Result<UdpSocket, DhcpError> {
+pub(super) fn bind(interface: &str, port: u16) -> Result<UdpSocket, DhcpError> {
     let open = || {
         let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_reuse_address(true)?;
@@ -155,7 +155,7 @@ fn bind(interface: &str, port: u16) -> Result<UdpSocket, DhcpError> {
 }
 
 /// Answers requests until the socket breaks.
-async fn answer(
+pub(super) async fn answer(
     socket: &UdpSocket,
     listener: Listener,
     interface: &Interface,

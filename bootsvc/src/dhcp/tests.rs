@@ -3,6 +3,7 @@
 mod capture;
 mod replay;
 mod robustness;
+mod socket;
 mod vectors;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -23,8 +24,11 @@ const NOBODY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68);
 fn answer(datagram: &[u8], source: SocketAddrV4, listener: Listener) -> Option<(Answer, SocketAddrV4)> {
     let (reply, destination) = respond(datagram, source, listener, SERVER, &Metrics::default())?;
     assert!(reply.len() >= 300, "{} octets", reply.len());
-    let message = v4::Message::decode(&mut Decoder::new(&reply)).unwrap();
-    Some((Answer(message), destination))
+    Some((decode(&reply), destination))
+}
+
+fn decode(reply: &[u8]) -> Answer {
+    Answer(v4::Message::decode(&mut Decoder::new(reply)).unwrap())
 }
 
 /// A decoded answer.
