@@ -34,8 +34,12 @@ pub struct Error {
 }
 
 /// Writes the file anew: beside it first and then renamed, so that no reader sees half of it.
+/// Makes its directory if that is not there (an initramfs may have no `/etc`).
 pub fn write(path: &Path, conf: &ResolvConf) -> Result<(), Error> {
     let error = |source| Error { path: path.to_owned(), source };
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory).map_err(error)?;
+    }
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     std::fs::write(&beside, text(conf)).map_err(error)?;
@@ -92,19 +96,20 @@ mod tests {
     }
 
     #[test]
-    fn replaces_the_file_and_leaves_nothing_beside_it() {
+    fn makes_the_directory_replaces_the_file_and_leaves_nothing_beside_it() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("resolv.conf");
-        std::fs::write(&path, "old").unwrap();
+        let path = dir.path().join("etc/resolv.conf");
+        write(&path, &ResolvConf::default()).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "");
         let conf = ResolvConf { nameservers: vec!["192.0.2.1".parse().unwrap()], domain: None };
         write(&path, &conf).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "nameserver 192.0.2.1\n");
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert_eq!(std::fs::read_dir(dir.path().join("etc")).unwrap().count(), 1);
     }
 
     #[test]
     fn says_which_file_could_not_be_written() {
-        let error = write(Path::new("/nonexistent/resolv.conf"), &ResolvConf::default()).unwrap_err();
-        assert_eq!(error.to_string(), "failed to write /nonexistent/resolv.conf");
+        let error = write(Path::new("/proc/resolv.conf"), &ResolvConf::default()).unwrap_err();
+        assert_eq!(error.to_string(), "failed to write /proc/resolv.conf");
     }
 }

@@ -210,10 +210,13 @@ impl Driver {
     async fn put(&mut self, lease: &Lease) -> Result<(), String> {
         let config = lease.ipv4(self.config.metric);
         self.configured.apply(&self.netlink, config).await.map_err(|error| chain(&error))?;
-        match &self.config.resolv_conf {
-            Some(path) => resolv::write(path, &lease.resolver()).map_err(|error| chain(&error)),
-            None => Ok(()),
+        if let Some(path) = &self.config.resolv_conf
+            && let Err(error) = resolv::write(path, &lease.resolver())
+        {
+            // An address without name servers is worth having; the next renewal writes again.
+            self.owner.failed(&error);
         }
+        Ok(())
     }
 }
 

@@ -74,6 +74,28 @@ fn takes_a_lease_as_root_without_a_user_namespace() {
 }
 
 #[test]
+fn an_unwritable_resolv_conf_is_told_and_does_not_hold_up_the_lease() {
+    inside(
+        Mode::User,
+        "network::dhcp::an_unwritable_resolv_conf_is_told_and_does_not_hold_up_the_lease",
+        async || {
+            let mut network = Network::new();
+            network.serve_from("10.77.0.2/24");
+            network.start_dhcpd(&subnet("10.77.0", 3600, "option domain-name-servers 10.77.0.8;"));
+            // A directory stands where the file should be.
+            std::fs::create_dir_all(network.resolv_conf().join("in-the-way")).unwrap();
+            let netlink = Netlink::connect().unwrap();
+            let mut client = network.client(&netlink).await;
+            let failed =
+                network.event(&mut client, "failed", |event| matches!(event, Event::Failed { .. })).await;
+            assert!(format!("{failed:?}").contains("failed to write"), "{failed:?}");
+            network.event(&mut client, "bound", bound).await;
+            assert_eq!(addresses(&netlink).await.len(), 1);
+        },
+    );
+}
+
+#[test]
 fn classless_routes_override_the_router() {
     inside(Mode::User, "network::dhcp::classless_routes_override_the_router", async || {
         let mut network = Network::new();
@@ -164,8 +186,8 @@ fn takes_another_address_when_the_cable_is_plugged_into_another_network() {
             network.event(&mut client, "bound", bound).await;
             network.unplug(&netlink).await;
             network.serve_from("10.78.0.2/24");
-            network.plug(&netlink).await;
             network.start_dhcpd(&subnet("10.78.0", 3600, ""));
+            network.plug(&netlink).await;
             let lost = network.event(&mut client, "lost", |event| matches!(event, Event::Lost { .. })).await;
             assert!(matches!(lost, Event::Lost { reason: LossReason::Refused, .. }), "{lost:?}");
             let second = lease(network.event(&mut client, "bound", bound).await);
@@ -208,15 +230,12 @@ fn confirms_its_address_when_the_carrier_comes_back() {
     inside(Mode::User, "network::dhcp::confirms_its_address_when_the_carrier_comes_back", async || {
         let mut network = Network::new();
         network.serve_from("10.77.0.2/24");
-        let configuration = subnet("10.77.0", 3600, "");
-        network.start_dhcpd(&configuration);
+        network.start_dhcpd(&subnet("10.77.0", 3600, ""));
         let netlink = Netlink::connect().unwrap();
         let mut client = network.client(&netlink).await;
         let first = lease(network.event(&mut client, "bound", bound).await);
         network.unplug(&netlink).await;
         network.plug(&netlink).await;
-        // dhcpd is deaf on a link that was down.
-        network.start_dhcpd(&configuration);
         let renewed = network.event(&mut client, "renewed", |event| matches!(event, Event::Renewed(_))).await;
         assert_eq!(lease(renewed).address, first.address);
     });

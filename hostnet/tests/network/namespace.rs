@@ -4,8 +4,11 @@
 //! network is needed. It must never touch an interface outside of them.
 
 use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bloomery_hostnet::dhcp::{Client, Config, Event, Timing};
@@ -15,9 +18,13 @@ use tempfile::TempDir;
 
 /// Set in the run inside of the namespaces.
 const INSIDE: &str = "HOSTNET_TEST_INSIDE";
-/// The client's and the server's end of the cable.
+/// The client's end of the cable.
 pub(crate) const CLIENT: &str = "eth0";
-const SERVER: &str = "srv0";
+/// The other end, a port of the server's bridge: the server stays up when the cable is unplugged.
+const PORT: &str = "port0";
+const SERVER: &str = "br0";
+/// dhcpd's last word before it serves.
+const READY: &str = "Server starting service.";
 /// Where Debian's package isc-dhcp-server has it. A copy is run: `AppArmor` confines this path.
 const DHCPD: &str = "/usr/sbin/dhcpd";
 
@@ -73,6 +80,7 @@ pub(crate) struct Network {
     pub(crate) dir: TempDir,
     holder: Child,
     server: Option<Child>,
+    log: Arc<Mutex<String>>,
 }
 
 impl Network {
@@ -86,15 +94,17 @@ impl Network {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut network = Self { dir, holder, server: None };
+        let mut network = Self { dir, holder, server: None, log: Arc::default() };
         network.wait_for_holder();
         let pid = network.holder.id().to_string();
         run("ip", &["link", "set", "lo", "up"]);
-        run("ip", &["link", "add", CLIENT, "type", "veth", "peer", "name", SERVER, "netns", &pid]);
+        run("ip", &["link", "add", CLIENT, "type", "veth", "peer", "name", PORT, "netns", &pid]);
         // Strict reverse path filtering, a setting of some hosts, drops answers to a link without address.
         for name in ["all", CLIENT] {
             fs::write(format!("/proc/sys/net/ipv4/conf/{name}/rp_filter"), "0").unwrap();
         }
+        network.server_ip(&["link", "add", SERVER, "type", "bridge", "forward_delay", "0", "stp_state", "0"]);
+        network.server_ip(&["link", "set", PORT, "master", SERVER, "up"]);
         network.server_ip(&["link", "set", SERVER, "up"]);
         network
     }
@@ -120,7 +130,7 @@ impl Network {
 
     /// Takes the carrier from the client's end and waits until it knows.
     pub(crate) async fn unplug(&self, netlink: &Netlink) {
-        self.server_ip(&["link", "set", SERVER, "down"]);
+        self.server_ip(&["link", "set", PORT, "down"]);
         let mut watch = Watch::open().unwrap();
         let gone = tokio::time::timeout(limit(10), async {
             while client_link(netlink).await.carrier {
@@ -132,7 +142,7 @@ impl Network {
 
     /// Gives it back.
     pub(crate) async fn plug(&self, netlink: &Netlink) {
-        self.server_ip(&["link", "set", SERVER, "up"]);
+        self.server_ip(&["link", "set", PORT, "up"]);
         let index = client_link(netlink).await.index;
         assert!(netlink.wait_for_carrier(index, limit(10)).await.unwrap(), "the carrier comes back");
     }
@@ -141,14 +151,13 @@ impl Network {
         self.dir.path().join(name)
     }
 
-    /// Starts dhcpd with this configuration, keeping its leases.
+    /// Starts dhcpd with this configuration, keeping its leases, and waits until it serves.
     pub(crate) fn start_dhcpd(&mut self, configuration: &str) {
         self.stop_dhcpd();
         let (conf, leases) = (self.path("dhcpd.conf"), self.path("dhcpd.leases"));
         fs::write(&conf, configuration).unwrap();
-        let log = File::options().create(true).append(true).open(self.path("dhcpd.log")).unwrap();
         File::options().create(true).append(true).open(&leases).unwrap();
-        let child = Command::new("nsenter")
+        let mut child = Command::new("nsenter")
             .arg(format!("--net=/proc/{}/ns/net", self.holder.id()))
             .arg(self.path("dhcpd"))
             .args(["-4", "-f", "-d", "--no-pid", "-cf"])
@@ -158,10 +167,21 @@ impl Network {
             .arg(SERVER)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(log)
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
+        let (lines, log) = (BufReader::new(child.stderr.take().unwrap()).lines(), self.log.clone());
         self.server = Some(child);
+        let (ready, serving) = channel();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                log.lock().unwrap().push_str(&format!("{line}\n"));
+                if line == READY {
+                    let _ = ready.send(());
+                }
+            }
+        });
+        assert!(serving.recv_timeout(limit(10)).is_ok(), "dhcpd does not serve:\n{}", self.log());
     }
 
     pub(crate) fn stop_dhcpd(&mut self) {
@@ -173,7 +193,7 @@ impl Network {
 
     /// What dhcpd said so far.
     pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.path("dhcpd.log")).unwrap_or_default()
+        self.log.lock().unwrap().clone()
     }
 
     pub(crate) fn resolv_conf(&self) -> PathBuf {
@@ -213,12 +233,10 @@ impl Network {
                 seen.push(event);
             }
         });
-        match found.await {
-            Ok(event) => event,
-            Err(_elapsed) => {
-                panic!("no event {what:?} in {:?}; seen: {seen:#?}\ndhcpd: {}", limit(30), self.log())
-            }
-        }
+        let Ok(event) = found.await else {
+            panic!("no event {what:?} in {:?}; seen: {seen:#?}\ndhcpd: {}", limit(30), self.log())
+        };
+        event
     }
 }
 
