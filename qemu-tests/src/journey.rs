@@ -21,8 +21,8 @@ pub const PID1_LIMIT: Duration = Duration::from_mins(3);
 pub const API_LIMIT: Duration = Duration::from_secs(400);
 /// The API answers, so pairing takes a few handshakes.
 pub const PAIR_LIMIT: Duration = Duration::from_secs(90);
-/// CRDs, then controllers and boot services, which start once the CRDs are applied.
-pub const SERVICES_LIMIT: Duration = Duration::from_mins(4);
+/// First the CRDs, then controllers and boot services, which start once all manifests are applied.
+pub const SERVICES_LIMIT: Duration = Duration::from_mins(6);
 /// Firmware, two loaders, kernel and initramfs over HTTP, inventory, registration.
 pub const REGISTRATION_LIMIT: Duration = Duration::from_secs(400);
 
@@ -52,10 +52,10 @@ pub async fn pairing_line(appliance: &Vm) -> Result<String> {
     appliance.wait_for(PAIRING_LINE, API_LIMIT).await.context("the appliance did not announce its API")
 }
 
-/// Pairs with the code in `line` and waits until the API lists servers, which needs the CRDs.
+/// Pairs with the code in `line`.
 ///
 /// # Errors
-/// Pairing is refused, or the API does not serve the kind in time.
+/// The appliance does not answer in time, or refuses the code.
 pub async fn access(lab: &Lab, appliance: &Vm, line: &str) -> Result<Access> {
     let paired = async {
         eventually!("pairing", PAIR_LIMIT, Some(&appliance.console), async {
@@ -64,13 +64,21 @@ pub async fn access(lab: &Lab, appliance: &Vm, line: &str) -> Result<Access> {
     };
     let kubeconfig = appliance.while_running("pairing", paired).await??;
     let client = plane::client(&kubeconfig).await?;
+    Ok(Access { kubeconfig, client })
+}
+
+/// Waits until the API lists servers, which needs the CRDs.
+///
+/// # Errors
+/// It does not in time.
+pub async fn servers_are_served(access: &Access, appliance: &Vm) -> Result<()> {
     let listed = async {
         eventually!("the API lists servers", SERVICES_LIMIT, Some(&appliance.console), async {
-            servers::list(&client).await.map(Some)
+            servers::list(&access.client).await.map(Some)
         })
     };
     appliance.while_running("the kind Server", listed).await??;
-    Ok(Access { kubeconfig, client })
+    Ok(())
 }
 
 /// Waits until the boot services answer machines.

@@ -46,7 +46,9 @@ async fn boot(lab: &Lab, since: std::time::Instant) -> anyhow::Result<(Vm, Strin
     let line = journey::pairing_line(&appliance).await?;
     step("API announced", since);
     let access = journey::access(lab, &appliance, &line).await?;
-    step("paired, servers can be listed", since);
+    step("paired", since);
+    journey::servers_are_served(&access, &appliance).await?;
+    step("servers can be listed", since);
     journey::boot_services(lab, &appliance).await?;
     step("boot services answer", since);
     let (_, code) = line.split_once(PAIRING_LINE).expect("the line was found by this text");

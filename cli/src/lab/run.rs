@@ -2,8 +2,7 @@
 //!
 //! Whatever happens, nothing is left running.
 
-use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow};
@@ -80,7 +79,10 @@ async fn drive(args: &RunArgs, steps: &Steps, session: &mut Session) -> anyhow::
         format!("{} MiB, console {}", args.memory, args.out.join("appliance.console.log").display())
     });
     let appliance = &*session.appliance.insert(power_on.await?);
-    let access = appliance_up(args, steps, lab, appliance).await?;
+    let access = tokio::select! {
+        access = appliance_up(args, steps, lab, appliance) => access?,
+        never = relay(&appliance.console, steps) => match never {},
+    };
     let specs = machines::specs(args);
     machines::bring_up(steps, lab, &access, &specs).await?;
     let registered = servers::list(&access.client).await?;
@@ -91,26 +93,25 @@ async fn drive(args: &RunArgs, steps: &Steps, session: &mut Session) -> anyhow::
 /// The appliance from power-on to ready for machines; writes the kubeconfig on the way.
 async fn appliance_up(args: &RunArgs, steps: &Steps, lab: &Lab, appliance: &Vm) -> anyhow::Result<Access> {
     steps.run("appliance: PID 1 starts", journey::pid1(appliance), |()| String::new()).await?;
-    let announced = async {
-        tokio::select! {
-            line = journey::pairing_line(appliance) => line,
-            never = relay(&appliance.console, steps) => match never {},
-        }
-    };
+    let announced = journey::pairing_line(appliance);
     let line = steps.run("appliance: API is announced", announced, |_| address_line(appliance)).await?;
-    steps.note(line.trim());
-    let access = steps.run("appliance: pairing", journey::access(lab, appliance, &line), |_| {
-        format!("https://{} answers", lab.forwards.api.local)
-    });
-    let access = access.await?;
-    plane::save(&access.kubeconfig, &args.out.join("kubeconfig"))?;
+    let save = async {
+        let access = journey::access(lab, appliance, &line).await?;
+        plane::save(&access.kubeconfig, &kubeconfig(args)).map(|()| access)
+    };
+    let access = steps.run("appliance: pairing", save, |_| kubeconfig(args).display().to_string()).await?;
+    let served = journey::servers_are_served(&access, appliance);
+    steps
+        .run("appliance: API lists servers", served, |()| format!("https://{}", lab.forwards.api.local))
+        .await?;
     let serving = journey::boot_services(lab, appliance);
-    steps.run("appliance: boot services answer", serving, |()| local(lab.forwards.boot.local)).await?;
+    let address = |(): &()| format!("http://{}", lab.forwards.boot.local);
+    steps.run("appliance: boot services answer", serving, address).await?;
     Ok(access)
 }
 
-fn local(address: SocketAddr) -> String {
-    format!("http://{address}")
+fn kubeconfig(args: &RunArgs) -> PathBuf {
+    args.out.join("kubeconfig")
 }
 
 /// The address in the appliance's own words.
