@@ -1,2 +1,121 @@
-//! Skeleton.
-fn main() {}
+//! Measures what the product promises beside its peers, in one run on one machine, and says which goals are met.
+//!
+//! It must never print a figure that it did not measure in this run.
+
+mod boot_time;
+mod image_size;
+mod memory;
+mod report;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use bloomery_lab::net::Helper;
+use clap::{Parser, Subcommand, ValueEnum};
+use report::{Figure, Report};
+
+/// Name of the hidden subcommand that is the supervisor of the lab's namespaces.
+const SUPERVISE: &str = "__supervise";
+
+/// Measures image size, memory and boot time beside their peers
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// First process of the lab's namespaces
+    #[command(name = SUPERVISE, hide = true)]
+    Supervise,
+}
+
+/// What to measure, and where things are.
+#[derive(Debug, Clone, clap::Args)]
+struct Options {
+    /// Folder of the built image; bench.json is written there
+    #[arg(long, value_name = "DIR", default_value = "out")]
+    out: PathBuf,
+    /// Measure only this; may be repeated
+    #[arg(long, value_enum)]
+    only: Vec<Subject>,
+    /// Boots of each kind, of which the median counts
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    boots: u32,
+    /// Seconds at rest before memory is read; the garbage collectors need minutes to settle
+    #[arg(long, default_value_t = 180)]
+    settle: u64,
+    /// Fail when a goal is missed, not only when something could not be measured
+    #[arg(long)]
+    strict: bool,
+}
+
+/// What can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Subject {
+    /// Size of the image
+    ImageSize,
+    /// Memory of the plane at rest
+    Memory,
+    /// Kernel start to a ready API
+    BootTime,
+}
+
+impl Subject {
+    async fn measure(self, options: &Options) -> anyhow::Result<Vec<Figure>> {
+        match self {
+            Self::ImageSize => image_size::measure(options),
+            Self::Memory => memory::measure(options).await,
+            Self::BootTime => boot_time::measure(options).await,
+        }
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Some(Command::Supervise) => bloomery_lab::supervise::run().await.map(|()| ExitCode::SUCCESS),
+        None => Box::pin(run(&cli.options)).await,
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("bench: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// This program as the supervisor of the lab's namespaces.
+fn supervisor() -> anyhow::Result<Helper> {
+    let program = std::env::current_exe().context("failed to find this program's own file")?;
+    Ok(Helper { program, arguments: vec![OsString::from(SUPERVISE)] })
+}
+
+async fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    let out =
+        options.out.canonicalize().with_context(|| format!("failed to find {}", options.out.display()))?;
+    let options = Options { out, ..options.clone() };
+    let mut report = Report::default();
+    for subject in Subject::value_variants() {
+        if !options.only.is_empty() && !options.only.contains(subject) {
+            continue;
+        }
+        let start = Instant::now();
+        eprintln!("bench: measuring {subject:?} …");
+        match Box::pin(subject.measure(&options)).await {
+            Ok(figures) => report.figures.extend(figures),
+            Err(error) => report.failures.push(format!("{subject:?}: {error:#}")),
+        }
+        eprintln!("bench: {subject:?} took {:.0} s", start.elapsed().as_secs_f64());
+    }
+    report.save(&options.out.join("bench.json"))?;
+    print!("{}", report.table());
+    let failed = !report.failures.is_empty() || (options.strict && !report.all_met());
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
