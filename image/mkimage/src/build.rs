@@ -9,7 +9,7 @@ use clap::ValueEnum;
 
 use crate::components::{Components, Use};
 use crate::disk;
-use crate::initramfs::Initramfs;
+use crate::initramfs::{DRIVERS_LEVEL, Initramfs, PROGRAM_LEVEL};
 use crate::kernel::selection::{Chosen, Selection};
 use crate::kernel::{Kernel, firmware};
 use crate::packages::{Packages, Policy};
@@ -108,12 +108,12 @@ impl Build<'_> {
 
     fn pack(&self, stage: &str, program: &str, part: &str, kernel: &str, target: &Path) -> Result<String> {
         let init = self.settings.program(program)?;
-        let inputs = Inputs::new("initramfs 2").text("kernel", kernel).file(&init)?;
+        let inputs = Inputs::new("initramfs 3").text("kernel", kernel).file(&init)?;
         let drivers = self.drivers(part);
         self.stages.run(stage, &inputs, &[target], || {
             let mut image =
                 fs::read(&drivers).with_context(|| format!("failed to read {}", drivers.display()))?;
-            image.extend(Initramfs::program(&init).pack()?);
+            image.extend(Initramfs::program(&init).pack(PROGRAM_LEVEL)?);
             tree::write(target, &image, MODE_DATA)
         })
     }
@@ -187,5 +187,5 @@ impl Build<'_> {
 fn pack_drivers(tree: &Path, target: &Path) -> Result<()> {
     let mut archive = Initramfs::base();
     archive.add_tree(tree)?;
-    tree::write(target, &archive.pack()?, MODE_DATA)
+    tree::write(target, &archive.pack(DRIVERS_LEVEL)?, MODE_DATA)
 }

@@ -22,8 +22,11 @@ const S_IFCHR: u32 = 0o020_000;
 const CONSOLE: (u32, u32) = (5, 1);
 /// Directories that `/init` mounts on.
 const MOUNT_POINTS: [&str; 5] = ["dev", "proc", "run", "sys", "sysroot"];
-/// Best ratio that stays below the 128 MiB window the kernel unpacks with.
-const ZSTD_LEVEL: i32 = 19;
+/// For drivers, which change with the kernel only: the best ratio that stays below the 128 MiB
+/// window the kernel unpacks with.
+pub const DRIVERS_LEVEL: i32 = 19;
+/// For programs, which change all day: a tenth of the time for 8 % more bytes.
+pub const PROGRAM_LEVEL: i32 = 12;
 /// Time of every entry: nothing looks at it, and a fixed one keeps builds of other days equal.
 const MTIME: u32 = 0;
 
@@ -103,9 +106,9 @@ impl Initramfs {
         Ok(bytes)
     }
 
-    /// The compressed archive.
-    pub fn pack(&self) -> Result<Vec<u8>> {
-        zstd::encode_all(self.archive()?.as_slice(), ZSTD_LEVEL).context("failed to compress")
+    /// The archive, compressed at a zstd level.
+    pub fn pack(&self, level: i32) -> Result<Vec<u8>> {
+        zstd::encode_all(self.archive()?.as_slice(), level).context("failed to compress")
     }
 }
 
@@ -178,8 +181,8 @@ mod tests {
         let dir = fixture(&["a.ko"]);
         let program = Initramfs::program(&dir.path().join("lib/modules/a.ko"));
         assert_eq!(read(&program.archive().unwrap())["init"], (0o100_755, 0, 0, "a.ko".into()));
-        let packed = program.pack().unwrap();
-        assert_eq!(packed, program.pack().unwrap());
+        let packed = program.pack(PROGRAM_LEVEL).unwrap();
+        assert_eq!(packed, program.pack(PROGRAM_LEVEL).unwrap());
         assert_eq!(zstd::decode_all(packed.as_slice()).unwrap(), program.archive().unwrap());
     }
 }
