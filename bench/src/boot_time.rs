@@ -35,6 +35,9 @@ const STOP_LIMIT: Duration = Duration::from_secs(45);
 /// How often the console is looked at for the kernel's first line: fine beside seconds.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// Console lines in a failure, which has to fit on a screen with others.
+const TAIL_LINES: usize = 6;
+
 /// Where the API of a machine is; none while it is not known.
 type Address<'a> = &'a dyn Fn(&Lab) -> Option<Ipv4Addr>;
 
@@ -117,5 +120,7 @@ async fn boot(lab: &Lab, vm: &Vm, address: Address<'_>) -> anyhow::Result<f64> {
 }
 
 fn tail(vm: &Vm) -> String {
-    format!("{} ends with: {}", vm.console.path().display(), vm.console.tail().join(" | "))
+    let tail = vm.console.tail();
+    let last = &tail[tail.len().saturating_sub(TAIL_LINES)..];
+    format!("{} ends with: {}", vm.console.path().display(), last.join(" | "))
 }

@@ -63,6 +63,16 @@ async fn other_certificates_of_the_same_authority_are_not_the_admin() {
 }
 
 #[tokio::test]
+async fn a_client_authority_that_is_named_replaces_the_identitys() {
+    let other = Authority::new();
+    let site = Site::start_with(Some(&other.pem())).await;
+    let named = site.admin_client(&other.client(ADMIN_USER, ADMIN_GROUP));
+    named.status::<serde_json::Value>().await.unwrap();
+    let error = site.admin_client(&site.admin).status::<serde_json::Value>().await.unwrap_err();
+    assert!(matches!(error, ClientError::Tls { .. } | ClientError::Http { .. }), "{error:?}");
+}
+
+#[tokio::test]
 async fn certificates_of_another_authority_do_not_even_connect() {
     let site = Site::start().await;
     let client = site.admin_client(&Authority::new().client(ADMIN_USER, ADMIN_GROUP));

@@ -79,7 +79,13 @@ pub(crate) struct Site {
 }
 
 impl Site {
+    /// With the client CA that the admin identity names.
     pub(crate) async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// With this client CA (PEM), when one is given.
+    pub(crate) async fn start_with(client_ca: Option<&str>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         let authority = Authority::new();
@@ -101,7 +107,10 @@ impl Site {
             listen: loopback,
             tls_cert: path("tls.crt"),
             tls_key: path("tls.key"),
-            client_ca: None,
+            client_ca: client_ca.map(|pem| {
+                fs::write(path("client-ca.crt"), pem).unwrap();
+                path("client-ca.crt")
+            }),
             pairing_secret: path("pairing-secret"),
             admin: path("admin.json"),
             status: path("status.json"),
