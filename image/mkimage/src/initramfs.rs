@@ -25,7 +25,7 @@ const MOUNT_POINTS: [&str; 5] = ["dev", "proc", "run", "sys", "sysroot"];
 /// For drivers, which change with the kernel only: the best ratio that stays below the 128 MiB
 /// window the kernel unpacks with.
 pub const DRIVERS_LEVEL: i32 = 19;
-/// For programs, which change all day: a tenth of the time for 8 % more bytes.
+/// For programs, which change all day: a tenth of the time for 10 % more bytes.
 pub const PROGRAM_LEVEL: i32 = 12;
 /// Time of every entry: nothing looks at it, and a fixed one keeps builds of other days equal.
 const MTIME: u32 = 0;
