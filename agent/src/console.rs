@@ -49,8 +49,12 @@ impl Screen {
 }
 
 /// Bytes as people write disk sizes.
-fn gigabytes(bytes: u64) -> String {
-    const GB: u64 = 1_000_000_000;
+fn size(bytes: u64) -> String {
+    const MB: u64 = 1_000_000;
+    const GB: u64 = 1000 * MB;
+    if bytes < GB {
+        return format!("{} MB", bytes / MB);
+    }
     let tenths = bytes / (GB / 10);
     format!("{}.{} GB", tenths / 10, tenths % 10)
 }

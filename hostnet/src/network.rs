@@ -93,14 +93,68 @@ impl Configured {
     }
 }
 
-/// An error with its causes, `a: b: c`.
+/// An error with its causes, `a: b: c`. A cause that only repeats the one before (as those of some crates do)
+/// is left out.
 pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+    let mut texts = vec![error.to_string()];
     let mut cause = error.source();
     while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
+        let text = error.to_string();
+        if texts.last() != Some(&text) {
+            texts.push(text);
+        }
         cause = error.source();
     }
-    text
+    texts.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(routes: &[(&str, Option<&str>)]) -> Ipv4Config {
+        let route = |(to, via): &(&str, Option<&str>)| {
+            (to.parse().unwrap(), via.map(|via| via.parse::<Ipv4Addr>().unwrap()))
+        };
+        Ipv4Config {
+            address: "10.0.0.5/24".parse().unwrap(),
+            routes: routes.iter().map(route).collect(),
+            mtu: None,
+            metric: 7,
+        }
+    }
+
+    #[test]
+    fn routes_on_the_link_come_first_and_far_gateways_are_marked() {
+        let config = config(&[
+            ("0.0.0.0/0", Some("192.0.2.1")),
+            ("10.9.1.1/16", Some("10.0.0.1")),
+            ("192.0.2.1/32", None),
+        ]);
+        let routes: Vec<(String, bool)> = (config.kernel_routes().iter())
+            .map(|route| (route.destination.to_string(), route.onlink))
+            .collect();
+        assert_eq!(
+            routes,
+            [
+                ("192.0.2.1/32".to_owned(), false),
+                ("0.0.0.0/0".to_owned(), true),
+                ("10.9.0.0/16".to_owned(), false),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_chain_names_each_cause_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("{text}")]
+        struct Link {
+            text: &'static str,
+            #[source]
+            cause: Option<Box<Link>>,
+        }
+        let link = |text, cause: Option<Link>| Link { text, cause: cause.map(Box::new) };
+        let error = link("a", Some(link("b", Some(link("b", Some(link("c", None)))))));
+        assert_eq!(chain(&error), "a: b: c");
+    }
 }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use bloomery_agent_api::{HardwareInformation, StorageType};
 
-use super::gigabytes;
+use super::size;
 use crate::inventory::Inventory;
 use crate::register::Answer;
 
@@ -25,8 +25,6 @@ pub fn machine(endpoint: &str, inventory: &Inventory, answer: Answer) -> String 
     };
     row("machine", uuid);
     hardware(&inventory.hardware, &mut row);
-    let addresses: Vec<String> = inventory.addresses.iter().map(ToString::to_string).collect();
-    row("addresses", &addresses.join(" "));
     let _ = writeln!(text, "{THIN}");
     next_steps(&mut text, uuid, answer);
     let _ = writeln!(text, "{RULE}");
@@ -52,12 +50,12 @@ fn hardware(hardware: &HardwareInformation, row: &mut impl FnMut(&str, &str)) {
             &joined(&[
                 &format!("{} x", compute.processor_count),
                 model,
-                &format!("{} cores, {} threads", compute.total_core_count, compute.total_thread_count),
+                &format!("({} cores, {} threads)", compute.total_core_count, compute.total_thread_count),
             ]),
         );
     }
     if let Some(memory) = memory {
-        row("memory", &format!("{} MB in {} modules", memory.total_size, memory.module_count));
+        row("memory", &format!("{} MB, modules: {}", memory.total_size, memory.module_count));
     }
     if let Some(storage) = storage {
         rows(
@@ -67,7 +65,7 @@ fn hardware(hardware: &HardwareInformation, row: &mut impl FnMut(&str, &str)) {
                 let kind = StorageType::try_from(disk.r#type).unwrap_or(StorageType::Unknown);
                 joined(&[
                     &format!("{:<12}", disk.device_name),
-                    &format!("{:>10}", gigabytes(disk.size)),
+                    &format!("{:>10}", size(disk.size)),
                     kind.as_str_name(),
                     &disk.model,
                     &labelled("serial", &disk.serial),

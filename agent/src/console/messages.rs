@@ -79,7 +79,7 @@ pub fn register_failed(error: &Error, attempt: u32, retry_in: Duration) -> Strin
         }
     };
     format!(
-        "ERROR  attempt {attempt}: {text}\n       {}. Next try in {} s.",
+        "ERROR  attempt {attempt}: {text}\n       {}\n       next try in {} s",
         error.advice(),
         retry_in.as_secs().max(1)
     )

@@ -89,6 +89,15 @@ fn the_block_of_an_empty_machine_and_of_one_with_many_disks_fit_a_screen() {
 }
 
 #[test]
+fn sizes_are_written_as_on_the_label() {
+    for (bytes, text) in
+        [(0, "0 MB"), (67_108_864, "67 MB"), (999_999_999, "999 MB"), (4_000_787_030_016, "4000.7 GB")]
+    {
+        assert_eq!(size(bytes), text);
+    }
+}
+
+#[test]
 fn every_wait_says_what_to_check() {
     let mac = MacAddr([0x52, 0x54, 0, 0, 0, 1]);
     let link = Link {

@@ -175,7 +175,7 @@ impl Network {
         let (ready, serving) = channel();
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
-                log.lock().unwrap().push_str(&format!("{line}\n"));
+                log.lock().unwrap().extend([line.as_str(), "\n"]);
                 if line == READY {
                     let _ = ready.send(());
                 }
