@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde_norway::Value;
 
+use crate::cluster_api;
 use crate::settings::Settings;
 use crate::tree::{self, MODE_DATA};
 
@@ -49,7 +50,12 @@ pub fn plan(settings: &Settings) -> Result<Vec<(String, PathBuf)>> {
 pub fn install(settings: &Settings, target: &Path) -> Result<()> {
     tree::make_dir(target)?;
     for (name, path) in plan(settings)? {
-        let text = fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
+        let mut text =
+            fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
+        if name == CLUSTER_API {
+            text = cluster_api::adapt(&text)
+                .with_context(|| format!("failed to adapt manifest {}", path.display()))?;
+        }
         check(&text).with_context(|| format!("failed to understand manifest {}", path.display()))?;
         tree::write(&target.join(name), text.as_bytes(), MODE_DATA)?;
     }
@@ -103,6 +109,7 @@ mod tests {
     use crate::apt::Mirrors;
 
     const OBJECT: &str = "apiVersion: v1\nkind: Namespace\n";
+    const CRD: &str = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\n";
 
     fn settings(source: &Path) -> Settings {
         Settings {
@@ -133,7 +140,7 @@ mod tests {
             ("controllers/api/crds/servers.yaml", OBJECT),
             ("controllers/api/crds/README.md", "no manifest"),
             ("controllers/manager/manifests/30-rbac.yaml", OBJECT),
-            ("capi.yaml", OBJECT),
+            ("capi.yaml", CRD),
         ]);
         let target = dir.path().join("m");
         install(&settings(dir.path()), &target).unwrap();
@@ -147,7 +154,7 @@ mod tests {
         let dir = fixture(&[
             ("controllers/api/crds/a.yaml", OBJECT),
             ("controllers/manager/manifests/20-cluster-api.yaml", OBJECT),
-            ("capi.yaml", OBJECT),
+            ("capi.yaml", CRD),
         ]);
         let error = plan(&settings(dir.path())).unwrap_err().to_string();
         assert!(error.contains("20-cluster-api.yaml"), "{error}");
@@ -159,7 +166,7 @@ mod tests {
             let dir = fixture(&[
                 ("controllers/api/crds/a.yaml", OBJECT),
                 ("controllers/manager/manifests/30.yaml", broken),
-                ("capi.yaml", OBJECT),
+                ("capi.yaml", CRD),
             ]);
             let error = install(&settings(dir.path()), &dir.path().join("m")).unwrap_err();
             assert!(format!("{error:#}").contains("30.yaml"), "{broken:?} gave {error:#}");
