@@ -76,9 +76,7 @@ impl Pki {
     pub fn open(directory: &Path, not_before: OffsetDateTime) -> Result<Self, Error> {
         files::directory(directory, files::PRIVATE_DIR, None).map_err(Error::File)?;
         let service_account = keep_key(&directory.join("sa.key"))?;
-        let public = service_account.public_key_pem();
-        files::replace(&directory.join("sa.pub"), public.as_bytes(), files::PRIVATE, None)
-            .map_err(Error::File)?;
+        keep_public_half(&directory.join("sa.pub"), &service_account)?;
         Ok(Self {
             ca: Authority::keep(directory, "ca", "bloomery", not_before)?,
             etcd_ca: Authority::keep(directory, "etcd-ca", "bloomery-etcd", not_before)?,
@@ -101,6 +99,15 @@ fn keep_key(path: &Path) -> Result<KeyPair, Error> {
     let key = new_key()?;
     files::replace(path, key.serialize_pem().as_bytes(), files::PRIVATE, None).map_err(Error::File)?;
     Ok(key)
+}
+
+/// Writes the public half beside its key; not at each boot, since a full disk must not keep the plane down.
+fn keep_public_half(path: &Path, key: &KeyPair) -> Result<(), Error> {
+    let public = key.public_key_pem();
+    if files::read_if_there(path).map_err(Error::File)?.is_some_and(|kept| kept == public) {
+        return Ok(());
+    }
+    files::replace(path, public.as_bytes(), files::PRIVATE, None).map_err(Error::File)
 }
 
 /// ECDSA on P-256: understood by everything that speaks TLS, and quick to make on small machines.

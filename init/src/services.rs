@@ -48,17 +48,6 @@ impl Inputs<'_> {
 
 /// All services, dependencies first.
 pub fn all(inputs: &Inputs) -> Vec<Service> {
-    let mut services = control_plane(inputs);
-    services.push(appliance::service(inputs));
-    services
-}
-
-/// What runs when the state is damaged: no control plane on top of it, but the appliance, so that a person can ask.
-pub fn without_state(inputs: &Inputs) -> Vec<Service> {
-    vec![appliance::service(inputs)]
-}
-
-fn control_plane(inputs: &Inputs) -> Vec<Service> {
     vec![
         etcd::service(inputs),
         kube_apiserver::service(inputs),
@@ -67,6 +56,7 @@ fn control_plane(inputs: &Inputs) -> Vec<Service> {
         cluster_api::service(inputs),
         controllers::service(inputs),
         bootsvc::service(inputs),
+        appliance::service(inputs),
     ]
 }
 

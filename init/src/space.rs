@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Between looks.
-const INTERVAL: Duration = Duration::from_secs(30);
+const INTERVAL: Duration = Duration::from_secs(10);
 /// Less than this and etcd's next write-ahead log (64 MB) does not fit.
 const LOW_BYTES: u64 = 96 << 20;
 

@@ -120,10 +120,11 @@ impl Container {
     /// # Errors
     /// The supervisor is gone.
     pub async fn cut_power(&mut self, net: &Net) -> Result<()> {
+        let groups = self.groups(net).await;
         if let Some(mut process) = self.running.take() {
             net.kill(&mut process).await?;
         }
-        Ok(())
+        remove(net, groups).await
     }
 
     /// Asks PID 1 to stop (SIGTERM), waits for its end and says how it ended.
@@ -132,11 +133,24 @@ impl Container {
     /// It is off, or does not end in time.
     pub async fn stop(&mut self, net: &Net) -> Result<String> {
         let init = self.init(net).await?;
+        let groups = self.groups(net).await;
         let Some(mut process) = self.running.take() else { bail!("failed to stop the machine: it is off") };
         net.run(&["kill", "-TERM", &init.pid.to_string()], "").await?;
-        tokio::time::timeout(crate::patience::scaled(STOP_LIMIT), process.ended())
+        let ended = tokio::time::timeout(crate::patience::scaled(STOP_LIMIT), process.ended())
             .await
-            .with_context(|| format!("failed to stop the machine within {} s", STOP_LIMIT.as_secs()))
+            .with_context(|| format!("failed to stop the machine within {} s", STOP_LIMIT.as_secs()))?;
+        remove(net, groups).await?;
+        Ok(ended)
+    }
+
+    /// The control groups that PID 1 makes, in both places where a host may have them. Its end does not take them
+    /// away when it is sudden.
+    async fn groups(&self, net: &Net) -> Vec<String> {
+        let Ok(init) = self.init(net).await else { return Vec::new() };
+        let namespace = net.run(&["stat", "-Lc", "%i", &format!("/proc/{}/ns/pid", init.pid)], "").await;
+        let namespace = namespace.unwrap_or_default();
+        let group = |tree: &str| format!("{tree}/bloomery-{}", namespace.trim());
+        ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(group).to_vec()
     }
 
     /// PID 1, as seen from outside.
@@ -181,6 +195,18 @@ impl Container {
         let namespace = format!("--net=/proc/{}/ns/net", self.network);
         net.run(&[&["nsenter", &namespace, "--"], command].concat(), "").await
     }
+}
+
+/// Removes control groups, as soon as the last processes in them have gone.
+async fn remove(net: &Net, groups: Vec<String>) -> Result<()> {
+    for group in groups.into_iter().filter(|group| Path::new(group).is_dir()) {
+        eventually!(format!("{group} is empty"), START_LIMIT, None, async {
+            let removed =
+                net.run(&["find", &group, "-depth", "-type", "d", "-exec", "rmdir", "{}", "+"], "").await;
+            removed.map(|_| Some(()))
+        })?;
+    }
+    Ok(())
 }
 
 fn argv(words: &[&str]) -> Vec<String> {

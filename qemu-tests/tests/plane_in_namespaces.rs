@@ -2,7 +2,7 @@
 //!
 //! The root tree is `out/rootfs`, or the folder that `BLOOMERY_ROOTFS` names. Users of their own and control groups
 //! are checked where the caller is root; everything else works in a user namespace as well.
-#![allow(clippy::expect_used, reason = "in a test, a broken expectation is the failure")]
+#![allow(clippy::expect_used, clippy::panic, reason = "in a test, a broken expectation is the failure")]
 
 use anyhow::{Context, Result, ensure};
 use bloomery_lab::{
@@ -46,6 +46,8 @@ const SERVICES: [(&str, u32); 7] = [
     ("bootsvc", 106),
     ("appliance", 108),
 ];
+/// A state partition in memory: room for two write-ahead logs of etcd and little more.
+const MEMORY_STATE: &str = "size=320m,mode=0755";
 /// DESIGN.md's port table; `*` is any address but loopback.
 const PORTS: [&str; 17] = [
     "tcp *:6443",
@@ -64,7 +66,7 @@ const PORTS: [&str; 17] = [
     "tcp 127.0.0.1:9444",
     "tcp 127.0.0.1:9445",
     "tcp 127.0.0.1:10257",
-    // The DHCP client of PID 1: it asks from here, and hears nothing that is not for it.
+    // The DHCP client of PID 1.
     "udp *:68",
 ];
 /// The order in which services stop: each after all that depend on it.
@@ -148,13 +150,70 @@ async fn boots_serves_restarts_survives_power_cuts_and_stops_in_order() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut bench = Bench::build(folder.path()).await.expect("a machine");
     let outcome = life(&mut bench).await;
-    if let Err(error) = &outcome {
+    finish(bench, outcome).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn says_that_memory_is_volatile_lives_with_a_full_disk_and_refuses_damaged_state() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut bench = Bench::build(folder.path()).await.expect("a machine");
+    let outcome = hardship(&mut bench).await;
+    finish(bench, outcome).await;
+}
+
+/// Shows what there is to see of a failure, and ends everything.
+async fn finish(mut bench: Bench, outcome: Result<()>) {
+    if outcome.is_err() {
         println!("console:\n{}", std::fs::read_to_string(bench.dir.console("plane")).unwrap_or_default());
-        println!("failed: {error:#}");
     }
     bench.machine.cut_power(&bench.net).await.expect("power off");
     bench.net.stop().await.expect("the end of the lab");
-    outcome.expect("a life without failures");
+    if let Err(error) = outcome {
+        panic!("{error:#}");
+    }
+}
+
+async fn hardship(bench: &mut Bench) -> Result<()> {
+    let var = bench.dir.path("plane-var");
+    let var = var.to_str().context("the lab's folder is not UTF-8")?;
+    let _dhcpd = Dhcpd::start(&bench.dir, &bench.net).await?;
+    bench.net.run(&["mount", "-t", "tmpfs", "-o", MEMORY_STATE, "tmpfs", var], "").await?;
+    let console = bench.machine.power_on(&bench.net).await?;
+    console.wait_for("WILL BE LOST at the next restart", BOOT_LIMIT).await?;
+    let line = bench.announced(&console).await?;
+    bench.all_ready(&console).await?;
+    let client = bench.admin(&line, &console).await?;
+    write_object(&client).await?;
+    bench.step("a plane in memory is up, and says so");
+
+    let fill = format!("head -c 1G /dev/zero > {var}/filler; stat -fc %a {var}");
+    let free = bench.net.run(&["sh", "-c", &fill], "").await?;
+    ensure!(free.trim() == "0", "the disk is not full: {free} blocks are free");
+    console.wait_for("WARNING: the state partition is almost full", ANSWER_LIMIT * 2).await?;
+    // etcd ends itself when it cannot write; what needs no disk goes on.
+    restart(bench, "appliance", &console).await?;
+    bench.step("a full disk is told, and the rest goes on");
+    bench.net.run(&["rm", &format!("{var}/filler")], "").await?;
+    console.wait_for("the state partition has room again", ANSWER_LIMIT * 2).await?;
+    let back = eventually!("the object is read again", RESTART_LIMIT, Some(&console), async {
+        Api::<ConfigMap>::namespaced(client.clone(), "default").get("survivor").await.map(Some)
+    })?;
+    ensure!(back.data == object().data, "the object has changed: {:?}", back.data);
+    bench.step("room again, and nothing is lost");
+
+    bench.machine.cut_power(&bench.net).await?;
+    bench.net.run(&["sh", "-c", &format!("echo rubbish > {var}/lib/bloomery/pki/ca.key")], "").await?;
+    let console = bench.machine.power_on(&bench.net).await?;
+    console.wait_for("the control plane is not started: its state is damaged", BOOT_LIMIT).await?;
+    console.wait_for("boot phases done", ANSWER_LIMIT).await?;
+    let running = bench.machine.processes(&bench.net).await?;
+    ensure!(running.iter().all(|process| process.program == "init"), "on damaged state: {running:?}");
+    let kept = bench.net.run(&["cat", &format!("{var}/lib/bloomery/pki/ca.key")], "").await?;
+    ensure!(kept == "rubbish\n", "the damaged key was overwritten");
+    bench.step("damaged state is refused, and left as it is");
+    let ended = bench.machine.stop(&bench.net).await?;
+    ensure!(ended.contains("exit status: 0"), "PID 1 ended with {ended}");
+    Ok(())
 }
 
 async fn life(bench: &mut Bench) -> Result<()> {
@@ -164,6 +223,7 @@ async fn life(bench: &mut Bench) -> Result<()> {
     let line = bench.announced(&console).await?;
     bench.all_ready(&console).await?;
     let client = bench.admin(&line, &console).await?;
+    the_certificate_names_the_address(bench, &console).await?;
     kinds_are_established(&client, &console).await?;
     bench.step("kinds established");
     only_health_is_anonymous(bench).await?;
@@ -198,6 +258,21 @@ async fn serves_before_it_has_an_address(bench: &Bench, console: &Console) -> Re
     console.wait_for("no DHCP server answers", BOOT_LIMIT).await?;
     ensure!(console.find(API_LINE).is_none(), "an API was announced without an address");
     bench.step("API ready on loopback, without an address");
+    Ok(())
+}
+
+/// The certificate was made before there was an address; it has to have followed.
+async fn the_certificate_names_the_address(bench: &Bench, console: &Console) -> Result<()> {
+    let line = console.find(API_LINE).context("no API line")?;
+    let (_, url) = line.split_once(API_LINE).context("no address in the API line")?;
+    let (address, _) = url.rsplit_once(':').context("no port in the API line")?;
+    let mut config = Config::new(format!("https://{}", bench.forwards.api.local).parse()?);
+    config.root_cert_file = Some(bench.dir.path("plane-var/lib/bloomery/pki/ca.crt"));
+    config.tls_server_name = Some(address.to_owned());
+    let client = Client::try_from(config)?;
+    eventually!("the API's certificate names its address", ANSWER_LIMIT, Some(console), async {
+        client.request_text(http_get("/readyz")?).await.map(|_| Some(())).map_err(anyhow::Error::from)
+    })?;
     Ok(())
 }
 
@@ -329,28 +404,35 @@ async fn object_is_there(client: &Client, console: &Console) -> Result<()> {
 
 async fn every_killed_service_comes_back(bench: &Bench, client: &Client, console: &Console) -> Result<()> {
     for (service, _) in SERVICES {
-        let before = bench.machine.processes(&bench.net).await?;
-        let victim = before.iter().find(|process| process.program == service).context(service)?;
-        let mut lines = console.follow();
-        lines.lines();
-        bench.machine.signal(&bench.net, victim, "KILL").await?;
-        let (killed, ready) = (format!("{service}: killed by SIGKILL"), format!("{service}: ready after"));
-        let mut seen = Vec::new();
-        eventually!(format!("{service} is back"), RESTART_LIMIT, Some(console), async {
-            seen.extend(lines.lines());
-            let at = |text: &str| seen.iter().position(|line| line.contains(text));
-            let back = at(&killed).zip(at(&ready)).is_some_and(|(killed, ready)| killed < ready);
-            Ok::<_, anyhow::Error>(back.then_some(()))
-        })?;
-        let after = bench.machine.processes(&bench.net).await?;
-        let heir = after.iter().filter(|process| process.program == service).collect::<Vec<_>>();
-        ensure!(heir.len() == 1 && heir[0].pid != victim.pid, "after the restart of {service}: {heir:?}");
+        restart(bench, service, console).await?;
         bench.step(&format!("{service} killed and back"));
     }
     eventually!("the API answers again", RESTART_LIMIT, Some(console), async {
         client.request_text(http_get("/readyz")?).await.map(|_| Some(())).map_err(anyhow::Error::from)
     })?;
     object_is_there(client, console).await
+}
+
+/// Kills a service and waits until another process of it is ready.
+async fn restart(bench: &Bench, service: &str, console: &Console) -> Result<()> {
+    let before = bench.machine.processes(&bench.net).await?;
+    let victim = before.iter().find(|process| process.program == service);
+    let victim = victim.with_context(|| format!("{service} does not run: {before:?}"))?;
+    let mut lines = console.follow();
+    lines.lines();
+    bench.machine.signal(&bench.net, victim, "KILL").await?;
+    let (killed, ready) = (format!("{service}: killed by SIGKILL"), format!("{service}: ready after"));
+    let mut seen = Vec::new();
+    eventually!(format!("{service} is back"), RESTART_LIMIT, Some(console), async {
+        seen.extend(lines.lines());
+        let at = |text: &str| seen.iter().position(|line| line.contains(text));
+        let back = at(&killed).zip(at(&ready)).is_some_and(|(killed, ready)| killed < ready);
+        Ok::<_, anyhow::Error>(back.then_some(()))
+    })?;
+    let after = bench.machine.processes(&bench.net).await?;
+    let heirs: Vec<_> = after.iter().filter(|process| process.program == service).collect();
+    ensure!(heirs.len() == 1 && heirs[0].pid != victim.pid, "after the restart of {service}: {heirs:?}");
+    Ok(())
 }
 
 fn stopped_in_order(console: &Console) -> Result<()> {

@@ -13,9 +13,9 @@ use tokio::sync::{mpsc, oneshot};
 /// Each file, and its predecessor `.log.1`.
 pub const MAX_BYTES: u64 = 4 * 1024 * 1024;
 /// Lines shown on the console after a crash.
-pub const TAIL_LINES: usize = 12;
+pub const TAIL_LINES: usize = 8;
 /// Longer lines are cut in the tail: a stack dump must not fill the console.
-const TAIL_LINE_BYTES: usize = 400;
+const TAIL_LINE_BYTES: usize = 240;
 /// Pieces of output on their way to the disk; a full queue makes the children wait.
 const QUEUE: usize = 64;
 /// Only root reads logs; the appliance gets them from PID 1's files by group.
@@ -262,7 +262,7 @@ mod tests {
         tail.push(&[b'x'; 10_000]);
         let lines = tail.take();
         assert_eq!(lines.len(), TAIL_LINES);
-        assert_eq!(lines[0], "line 89");
+        assert_eq!(lines[0], "line 93");
         assert!(lines[TAIL_LINES - 1].starts_with(" [2Jxx"));
         assert_eq!(lines[TAIL_LINES - 1].len(), TAIL_LINE_BYTES);
         assert!(tail.take().is_empty());

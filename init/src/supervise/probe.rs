@@ -16,8 +16,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-/// Enough of a refusal to show: apiserver's `/readyz` lists its checks.
-const SHOWN_BYTES: usize = 2000;
+/// Enough of a refusal to show.
+const SHOWN_CHARS: usize = 200;
+/// How Kubernetes and etcd mark the failed ones in their lists of checks.
+const FAILED_CHECK: &str = "[-]";
 
 /// How a service shows that it is ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,8 +146,7 @@ where
             return Ok(());
         }
         let body = answer.into_body().collect().await.map_err(Error::Http)?.to_bytes();
-        let body = String::from_utf8_lossy(&body[..body.len().min(SHOWN_BYTES)]);
-        Err(Error::Refused { status, body: body.trim().replace('\n', "; ") })
+        Err(Error::Refused { status, body: summary(&String::from_utf8_lossy(&body)) })
     };
     tokio::pin!(connection);
     tokio::pin!(exchange);
@@ -157,6 +158,13 @@ where
             Err(error) => Err(Error::Http(error)),
         },
     }
+}
+
+/// The failed checks of a refusal, or else its beginning.
+fn summary(body: &str) -> String {
+    let failed: Vec<&str> = body.lines().filter(|line| line.starts_with(FAILED_CHECK)).collect();
+    let text = if failed.is_empty() { body.trim().replace('\n', "; ") } else { failed.join("; ") };
+    text.chars().take(SHOWN_CHARS).collect()
 }
 
 #[cfg(test)]
@@ -190,9 +198,9 @@ mod tests {
     async fn only_200_is_ready() {
         let ready = server(Some(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")).await;
         Probe::Http { port: ready, path: "/readyz" }.ask(LIMIT).await.unwrap();
-        let refuses = server(Some(b"HTTP/1.1 503 No\r\ncontent-length: 9\r\n\r\n[-]etcd\nx")).await;
+        let refuses = server(Some(b"HTTP/1.1 503 No\r\ncontent-length: 15\r\n\r\n[+]ping\n[-]etcd")).await;
         let error = Probe::Http { port: refuses, path: "/readyz" }.ask(LIMIT).await.unwrap_err();
-        assert_eq!(error.to_string(), "answered 503 Service Unavailable: [-]etcd; x");
+        assert_eq!(error.to_string(), "answered 503 Service Unavailable: [-]etcd");
         let babbles = server(Some(b"SSH-2.0-x\r\n")).await;
         assert!(matches!(Probe::Http { port: babbles, path: "/" }.ask(LIMIT).await, Err(Error::Http(_))));
     }

@@ -27,6 +27,8 @@ use tokio::time::Instant;
 const STARTING_PROBE_INTERVAL: Duration = Duration::from_millis(200);
 /// A child that closes its output late has its last lines shown without the rest.
 const LAST_LINES_LIMIT: Duration = Duration::from_millis(300);
+/// Between the last lines of a child that goes on crashing in the same way.
+const LAST_WORDS_INTERVAL: Duration = Duration::from_mins(10);
 /// What is left of a service after its main process has ended is killed; the kernel needs a moment for it.
 const LEFTOVERS_LIMIT: Duration = Duration::from_millis(500);
 /// Between looks at a control group that empties.
@@ -61,7 +63,7 @@ pub(super) struct Runner {
     last_exit: Option<String>,
     last_refusal: Option<String>,
     crash: Option<String>,
-    last_words: Arc<Mutex<Vec<String>>>,
+    words_shown: Option<Instant>,
     shown: ServiceState,
 }
 
@@ -92,7 +94,7 @@ impl Runner {
             last_exit: None,
             last_refusal: None,
             crash: None,
-            last_words: Arc::default(),
+            words_shown: None,
             shown: ServiceState::Waiting,
         }
     }
@@ -271,15 +273,22 @@ impl Runner {
         self.end_leftovers(current.pid).await;
         let how = status.map_or_else(|| "ended".to_owned(), describe);
         tracing::info!(service = self.name, pid = current.pid, how, "ended");
-        self.last_exit = Some(how.clone());
+        let before = self.last_exit.replace(how.clone());
         let success = status.is_some_and(|status| status.success());
         let done = success && self.definition().policy.kind == Kind::OneShot;
         if !done && !matches!(self.machine.state(), State::Ending { .. }) {
             // Its last words are shown by a task of their own, so that the restart does not wait for them.
             self.crash = Some(format!("{how} after {}", human(current.started.elapsed())));
-            let words = Arc::clone(&self.last_words);
-            tokio::spawn(show_last_lines(current, self.name, words, self.shared.clone()));
+            if self.last_words_are_due(before.as_ref() == Some(&how)) {
+                self.words_shown = Some(Instant::now());
+                tokio::spawn(show_last_lines(current, self.name, self.shared.clone()));
+            }
         }
+    }
+
+    /// A child that crashes in a loop says the same each time; on the console once in a while is enough.
+    fn last_words_are_due(&self, same_end: bool) -> bool {
+        !same_end || self.words_shown.is_none_or(|at| at.elapsed() >= LAST_WORDS_INTERVAL)
     }
 
     // --- probes and definitions ------------------------------------------------------------------------------
@@ -440,25 +449,13 @@ async fn sleep_until(at: Option<Instant>) {
     }
 }
 
-/// Shows what a crashed child wrote last, unless it said the very same at its last crash.
-async fn show_last_lines(
-    current: Current,
-    name: &'static str,
-    last_words: Arc<Mutex<Vec<String>>>,
-    shared: Shared,
-) {
+/// Shows what a crashed child wrote last.
+async fn show_last_lines(current: Current, name: &'static str, shared: Shared) {
     if let Some(output) = current.output {
         // A descendant may keep the pipe open for ever.
         drop(tokio::time::timeout(LAST_LINES_LIMIT, output).await);
     }
     let lines = current.tail.lock().unwrap_or_else(PoisonError::into_inner).take();
-    {
-        let mut last_words = last_words.lock().unwrap_or_else(PoisonError::into_inner);
-        if *last_words == lines {
-            return;
-        }
-        last_words.clone_from(&lines);
-    }
     for line in lines {
         shared.console.line(format!("  {name} | {line}"));
     }

@@ -99,6 +99,15 @@ impl Bench {
     }
 }
 
+/// A scenario that has failed must not leave its children to the next one.
+impl Drop for Bench {
+    fn drop(&mut self) {
+        for pid in self.supervisor.snapshots().borrow().values().filter_map(|snapshot| snapshot.pid) {
+            drop(bloomery_sys::process::signal_group(pid, bloomery_sys::process::Signal::SIGKILL));
+        }
+    }
+}
+
 /// Waits until `look` is content; a failure shows what was seen last.
 pub(crate) async fn eventually(what: &str, mut look: impl FnMut() -> Result<(), String>) {
     let started = Instant::now();
