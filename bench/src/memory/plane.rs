@@ -66,8 +66,7 @@ async fn run(out: &Path, dir: &Arc<LabDir>, net: &Net, settle: Duration) -> anyh
     for name in SERVICES {
         processes.get(name)?;
     }
-    // Its state is in a temporary folder that goes as well: no need for an orderly stop.
-    plane.cut_power(net).await?;
+    plane.stop(net).await.context("failed to stop the plane")?;
     Ok(processes)
 }
 
