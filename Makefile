@@ -30,43 +30,47 @@ run: image ## Boot the image in QEMU with one blank machine of each kind beside 
 
 .PHONY: check
 check: setup ## Formatting, lints, documentation
-	cargo fmt --all --check
-	cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
-	cd image/controlplane && test -z "$$(gofmt -l .)"
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
+	@cargo fmt --all --check
+	@cargo clippy --locked --workspace --all-targets --features bloomery-lab/lab --quiet -- -D warnings
+	@cd image/controlplane && test -z "$$(gofmt -l .)"
+	@RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
+
+# Always the whole workspace, so that one build of the dependencies serves every stage.
+TESTS := cargo test --locked --workspace --quiet
+LAB_TESTS := $(TESTS) --features bloomery-lab/lab
 
 .PHONY: test-unit
-test-unit: setup
-	cargo test --locked --workspace --quiet
+test-unit: setup out/controlplane.d
+	@BLOOMERY_CONTROLPLANE=$(CURDIR)/out/controlplane.d $(TESTS)
 
-.PHONY: test-apiserver
-test-apiserver: setup out/controlplane.d
-	BLOOMERY_CONTROLPLANE=$(CURDIR)/out/controlplane.d cargo test --locked --quiet -p controllers --test real_apiserver --features real-apiserver
+.PHONY: test-bootsvc-apiserver
+test-bootsvc-apiserver: setup out/controlplane
+	@CONTROLPLANE=$(CURDIR)/out/controlplane $(TESTS) --test real_apiserver -- --ignored
 
 .PHONY: test-namespaces
 test-namespaces: image
-	cargo test --locked --quiet -p bloomery-lab --features lab --test plane_in_namespaces -- --nocapture
+	@$(LAB_TESTS) --test namespaces --test plane_in_namespaces -- --nocapture --test-threads=1
 
 .PHONY: test-qemu
 test-qemu: image
-	cargo test --locked --quiet -p bloomery-lab --features lab --test power_cut -- --nocapture
+	@$(LAB_TESTS) --test power_cut -- --nocapture --test-threads=1
 
 .PHONY: test-fast
 test-fast: ## All tests but those in QEMU
 	@$(STAGE) --start
 	@$(STAGE) "set-up" $(MAKE) --no-print-directory setup
-	@$(STAGE) "format, lints, docs" $(MAKE) --no-print-directory check
-	@$(STAGE) "unit and property tests" $(MAKE) --no-print-directory test-unit
-	@$(STAGE) "control plane (Go) build" $(MAKE) --no-print-directory out/controlplane.d out/kubectl
-	@$(STAGE) "controllers against a real API server" $(MAKE) --no-print-directory test-apiserver
-	@$(STAGE) "image build" $(MAKE) --no-print-directory image
+	@$(STAGE) "build of the control plane (Go)" $(MAKE) --no-print-directory out/controlplane.d out/kubectl
+	@$(STAGE) "format, lints, documentation" $(MAKE) --no-print-directory check
+	@$(STAGE) "unit, property and API server tests" $(MAKE) --no-print-directory test-unit
+	@$(STAGE) "boot services against the API server" $(MAKE) --no-print-directory test-bootsvc-apiserver
+	@$(STAGE) "build of the image" $(MAKE) --no-print-directory image
 	@$(STAGE) "whole plane in namespaces" $(MAKE) --no-print-directory test-namespaces
 	@$(STAGE) --summary
 
 .PHONY: test
 test: test-fast ## All tests that fit in CI (an hour on 2 cores, cold caches)
-	@$(STAGE) "image is reproducible" $(MAKE) --no-print-directory test-reproducible
 	@$(STAGE) "QEMU: boot, register, power cut, boot" $(MAKE) --no-print-directory test-qemu
+	@$(STAGE) "two builds give the same bits" $(MAKE) --no-print-directory test-reproducible
 	@$(STAGE) --summary
 
 .PHONY: bench

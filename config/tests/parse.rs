@@ -1,5 +1,7 @@
 //! `bloomery.yaml` as a person writes it: what is read, and what each mistake is told.
 
+#![allow(clippy::panic)] // A test file: a panic is how its helper functions fail.
+
 use bloomery_config::{Addressing, BootFromDiskMethod, Config, EXAMPLE, IpmiPxeMethod, StaticAddress};
 use proptest::prelude::*;
 
@@ -191,7 +193,7 @@ fn bytes_that_are_not_utf8_are_placed() {
 #[test]
 fn endless_input_is_refused() {
     assert!(Config::parse(&"#".repeat(70_000)).is_err());
-    let deep: String = (0..20).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect();
+    let deep = (0..20).map(|depth| " ".repeat(depth) + "a:\n").collect::<String>();
     assert!(problems(&deep).iter().any(|problem| problem.contains("nested too deeply")));
     for flood in ["[", "{", "- ", "? ", "a: {"] {
         assert!(Config::parse(&flood.repeat(10_000)).is_err(), "{flood:?}");
