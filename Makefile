@@ -33,7 +33,7 @@ check: setup ## Formatting, lints, documentation
 	@cargo fmt --all --check
 	@cargo clippy --locked --workspace --all-targets --features bloomery-lab/lab --quiet -- -D warnings
 	@cd image/controlplane && test -z "$$(gofmt -l .)"
-	@RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
+	@RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --locked --workspace --no-deps --document-private-items --quiet
 
 # Always the whole workspace, so that one build of the dependencies serves every stage.
 TESTS := cargo test --locked --workspace --quiet

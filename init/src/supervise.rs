@@ -62,6 +62,11 @@ impl Snapshot {
         matches!(self.state, ServiceState::Running | ServiceState::Finished)
     }
 
+    /// Whether those may start that wait by themselves until it is ready.
+    pub fn is_started(&self) -> bool {
+        self.state == ServiceState::Starting || self.is_ready()
+    }
+
     /// Whether it has ended for good.
     pub fn has_stopped(&self) -> bool {
         self.state == ServiceState::Stopped

@@ -2,7 +2,7 @@
 //!
 //! An asset counts when its file exists, is not empty and has the SHA-512 that is asked for.
 //! Never believes an earlier status: files can vanish while a status stays. Never fetches assets; whoever
-//! puts the files in place gets them seen within [`RECHECK`].
+//! puts the files in place gets them seen within `RECHECK`.
 
 mod assets;
 mod fetch;

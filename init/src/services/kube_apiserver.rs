@@ -55,6 +55,8 @@ pub(super) fn service(inputs: &Inputs) -> Service {
     service.user = inputs.accounts.user(users::APISERVER);
     service.generation = inputs.generation;
     service.after = &["etcd"];
+    // It reads itself in for seconds before it needs etcd, and asks again until etcd answers.
+    service.waits_itself_for = &["etcd"];
     service.env =
         [("GOGC", GOGC), ("GOMEMLIMIT", GOMEMLIMIT)].map(|(name, value)| (name, value.to_owned())).into();
     service.args = vec![

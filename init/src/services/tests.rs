@@ -14,6 +14,9 @@ fn show(service: &Service) -> String {
     let user = service.user.map_or_else(|| "-".to_owned(), |user| format!("{} ({})", user.name, user.uid));
     writeln!(text, "user: {user}, capabilities: {:?}", service.capabilities).unwrap();
     writeln!(text, "after: {:?}", service.after).unwrap();
+    if !service.waits_itself_for.is_empty() {
+        writeln!(text, "waits itself for: {:?}", service.waits_itself_for).unwrap();
+    }
     writeln!(text, "ready: {:?}", service.probe).unwrap();
     writeln!(text, "kind: {:?}", service.policy.kind).unwrap();
     for (name, value) in &service.env {

@@ -159,7 +159,13 @@ impl Runner {
 
     fn dependencies_ready(&self) -> bool {
         let all = self.board.borrow();
-        self.definition().after.iter().all(|name| all.get(name).is_some_and(Snapshot::is_ready))
+        let definition = self.definition();
+        definition.after.iter().all(|name| {
+            all.get(name).is_some_and(|dependency| {
+                dependency.is_ready()
+                    || (definition.waits_itself_for.contains(name) && dependency.is_started())
+            })
+        })
     }
 
     fn dependents_have_stopped(&self) -> bool {

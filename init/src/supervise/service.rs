@@ -44,6 +44,8 @@ pub struct Service {
     pub capabilities: Capabilities,
     /// What has to be ready before it starts.
     pub after: &'static [&'static str],
+    /// Those of [`Self::after`] that need only have been started: the program waits for them by itself.
+    pub waits_itself_for: &'static [&'static str],
     /// How it shows that it is ready.
     pub probe: Probe,
     /// Between probes while it is ready: often enough to show trouble soon, seldom enough to cost nothing.
@@ -67,6 +69,7 @@ impl Service {
             user: None,
             capabilities: Capabilities::empty(),
             after: &[],
+            waits_itself_for: &[],
             probe,
             probe_interval: PROBE_INTERVAL,
             probe_timeout: PROBE_TIMEOUT,
