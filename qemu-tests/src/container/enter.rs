@@ -50,6 +50,12 @@ pub fn run(arguments: &[OsString]) -> Result<()> {
     bind(Path::new(var), &stage.join("var"))?;
     bind(Path::new(boot), &stage.join("boot"))?;
     devices(&stage.join("dev"))?;
+    // In a user namespace the kernel allows these only while the old root's are in sight.
+    for (kind, place) in [("proc", "proc"), ("sysfs", "sys")] {
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        mount(Some(kind), &stage.join(place), Some(kind), flags, None::<&str>)
+            .with_context(|| format!("failed to mount {kind}"))?;
+    }
     chdir(stage).context("failed to go to the new root")?;
     // Onto itself: the old root then lies on top of the new one and is taken away by its name (pivot_root(2)).
     pivot_root(".", ".").context("failed to change the root")?;
