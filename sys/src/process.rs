@@ -28,7 +28,7 @@ pub use rustix::thread::CapabilitySet as Capabilities;
 pub use child::Step;
 pub use run::{Finished, run};
 
-/// Children that [`run`] waits for, and how they ended if [`reap`] saw it first.
+/// Children that [`run()`] waits for, and how they ended if [`reap`] saw it first.
 type Claims = HashMap<u32, Option<ExitStatus>>;
 
 /// Held while a child is started and while children are reaped; see the head of this file.
@@ -304,7 +304,7 @@ fn start_error(spec: &Spec, program: OsString, step: Option<Step>, source: io::E
     }
 }
 
-/// Collects every child that has ended, without waiting. To be called after each SIGCHLD. Children of [`run`] stay
+/// Collects every child that has ended, without waiting. To be called after each SIGCHLD. Children of [`run()`] stay
 /// with it.
 pub fn reap() -> Vec<Exited> {
     let mut guard = children();
