@@ -7,7 +7,7 @@ mod choose;
 mod keep;
 
 use crate::context::Context;
-use bloomery_hostnet::{Netlink, link};
+use bloomery_hostnet::{LinkKind, Netlink, link};
 use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -19,6 +19,20 @@ pub enum Error {
     /// The kernel does not answer.
     #[error("failed to reach the kernel's network")]
     Netlink(#[source] link::Error),
+}
+
+/// Sets the loopback interface up: services meet there, long before there is any other.
+///
+/// # Errors
+/// When the kernel refuses.
+pub async fn bring_up_loopback() -> Result<(), Error> {
+    let netlink = Netlink::connect().map_err(Error::Netlink)?;
+    for link in netlink.links().await.map_err(Error::Netlink)? {
+        if link.kind == LinkKind::Loopback && !link.is_up() {
+            netlink.set_up(link.index).await.map_err(Error::Netlink)?;
+        }
+    }
+    Ok(())
 }
 
 /// A handle on the running network; cheap to clone.

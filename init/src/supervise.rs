@@ -12,19 +12,20 @@ mod process;
 pub mod reaper;
 pub mod service;
 pub mod state;
+mod words;
 
 use crate::console::Console;
 use crate::status::{Board, ServiceState, ServiceStatus, rfc3339};
 use cgroup::Cgroups;
 use log_file::LogSink;
 use process::Runner;
-pub(crate) use process::human;
 use reaper::Reaper;
 use service::Service;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use time::OffsetDateTime;
 use tokio::sync::watch;
+pub(crate) use words::human;
 
 /// Everything that the runners share.
 #[derive(Debug, Clone)]

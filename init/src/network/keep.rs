@@ -54,9 +54,6 @@ pub(super) async fn keep_configured(
             context.console.line(format!("{}: addresses as given by the container's host", link.name));
             return std::future::pending().await;
         }
-        if let Err(error) = bring_up_loopback(&netlink).await {
-            tracing::warn!(error = %chain(&error), "loopback is not up");
-        }
         match &config.network.addressing {
             Addressing::Static(address) => keep_fixed(&context, &netlink, &link, address, &mut voice).await,
             Addressing::Dhcp => {
@@ -70,15 +67,6 @@ pub(super) async fn keep_configured(
 fn as_given(context: &Context, link: &Link, addressing: &Addressing) -> bool {
     let has_address = link.addresses.iter().any(|net| super::addresses::is_public(net.addr()));
     context.container && has_address && *addressing == Addressing::Dhcp
-}
-
-async fn bring_up_loopback(netlink: &Netlink) -> Result<(), bloomery_hostnet::link::Error> {
-    for link in netlink.links().await? {
-        if link.kind == bloomery_hostnet::LinkKind::Loopback && !link.is_up() {
-            netlink.set_up(link.index).await?;
-        }
-    }
-    Ok(())
 }
 
 async fn wait_for_link(

@@ -1,4 +1,4 @@
-//! The boot, top to bottom.
+//! The boot, top to bottom: what the control plane needs, the control plane, and while that starts, everything else.
 
 use super::{Phase, When, tasks};
 use std::time::Duration;
@@ -10,21 +10,15 @@ const DISK: Duration = Duration::from_mins(15);
 /// Drivers that wait for their devices.
 const DEVICES: Duration = Duration::from_mins(2);
 
-/// All phases. State comes before the configuration, because the last good one is on it.
-pub const PHASES: [Phase; 11] = [
+/// All phases. State comes before the configuration, because the last good one is on it; drivers and the network come
+/// after the services, because the API server needs neither to start and takes longest.
+pub const PHASES: [Phase; 12] = [
     Phase {
         name: "mounts",
         when: When::Always,
         limit: QUICK,
         run: tasks::mounts::run,
         without: "services that need the missing file system will not start; check the kernel",
-    },
-    Phase {
-        name: "modules",
-        when: When::Machine,
-        limit: DEVICES,
-        run: tasks::modules::run,
-        without: "some hardware will not work; see the kernel's log for the driver",
     },
     Phase {
         name: "state",
@@ -48,18 +42,18 @@ pub const PHASES: [Phase; 11] = [
         without: "the kernel's host name is used",
     },
     Phase {
+        name: "loopback",
+        when: When::Always,
+        limit: QUICK,
+        run: tasks::loopback::run,
+        without: "no service gets ready; restart the machine, and report this",
+    },
+    Phase {
         name: "logs",
         when: When::Always,
         limit: QUICK,
         run: tasks::logs::run,
         without: "services run without log files; the console shows their last lines after a crash",
-    },
-    Phase {
-        name: "network",
-        when: When::Always,
-        limit: QUICK,
-        run: tasks::network::run,
-        without: "the control plane starts on loopback; the network is tried again in the background",
     },
     Phase {
         name: "clock",
@@ -81,6 +75,20 @@ pub const PHASES: [Phase; 11] = [
         limit: QUICK,
         run: tasks::services::run,
         without: "nothing is served; restart the machine, and report this",
+    },
+    Phase {
+        name: "modules",
+        when: When::Machine,
+        limit: DEVICES,
+        run: tasks::modules::run,
+        without: "some hardware will not work; see the kernel's log for the driver",
+    },
+    Phase {
+        name: "network",
+        when: When::Always,
+        limit: QUICK,
+        run: tasks::network::run,
+        without: "the control plane starts on loopback; the network is tried again in the background",
     },
     Phase {
         name: "announce",

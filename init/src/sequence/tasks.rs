@@ -6,6 +6,7 @@ pub mod config;
 pub mod hostname;
 pub mod kill_processes;
 pub mod logs;
+pub mod loopback;
 pub mod modules;
 pub mod mounts;
 pub mod network;

@@ -6,12 +6,12 @@
 use super::log_file::Tail;
 use super::service::Service;
 use super::state::{Action, Event, Kind, Machine, State};
+use super::words::{describe, human};
 use super::{Shared, Snapshot, Snapshots};
 use crate::errors::chain;
 use crate::status::ServiceState;
 use bloomery_sys::process::{Signal, cgroup, signal, signal_group};
 use std::os::fd::OwnedFd;
-use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,8 +23,12 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// Between probes of a child that is starting: it decides how soon its dependents start.
-const STARTING_PROBE_INTERVAL: Duration = Duration::from_millis(200);
+/// Before the first probe of a child: it decides how soon the dependents of a quick one start.
+const FIRST_PROBE: Duration = Duration::from_millis(100);
+/// The longest wait between probes of a child that is starting.
+const SLOWEST_STARTING_PROBE: Duration = Duration::from_secs(1);
+/// Being ready is noticed late by at most one part in so many of the start's time; probes cost the child time too.
+const STARTING_PROBE_SHARE: u32 = 20;
 /// A child that closes its output late has its last lines shown without the rest.
 const LAST_LINES_LIMIT: Duration = Duration::from_millis(300);
 /// Between the last lines of a child that goes on crashing in the same way.
@@ -186,7 +190,7 @@ impl Runner {
         self.starts += 1;
         self.last_refusal = None;
         // The first probe at once would always fail.
-        self.next_probe = Instant::now() + STARTING_PROBE_INTERVAL;
+        self.next_probe = Instant::now() + FIRST_PROBE;
         match self.shared.reaper.spawn(&service.spec(self.group.clone())) {
             Ok(running) => {
                 let tail = Arc::new(Mutex::new(Tail::default()));
@@ -313,9 +317,12 @@ impl Runner {
     }
 
     fn note_probe(&mut self, answer: Result<(), String>) -> Event {
-        let was_starting = matches!(self.machine.state(), State::Starting { .. });
-        let running = self.definition().probe_interval;
-        let interval = if was_starting && answer.is_err() { STARTING_PROBE_INTERVAL } else { running };
+        let interval = match self.machine.state() {
+            State::Starting { since } if answer.is_err() => {
+                (since.elapsed() / STARTING_PROBE_SHARE).clamp(FIRST_PROBE, SLOWEST_STARTING_PROBE)
+            }
+            _ => self.definition().probe_interval,
+        };
         self.next_probe = Instant::now() + interval;
         match answer {
             Ok(()) => Event::ProbeSucceeded,
@@ -464,46 +471,5 @@ async fn show_last_lines(current: Current, name: &'static str, shared: Shared) {
     let lines = current.tail.lock().unwrap_or_else(PoisonError::into_inner).take();
     for line in lines {
         shared.console.line(format!("  {name} | {line}"));
-    }
-}
-
-/// "exited with status 1", "killed by SIGSEGV".
-fn describe(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exited with status {code}"),
-        (None, Some(number)) => match Signal::try_from(number) {
-            Ok(signal) => format!("killed by {signal}"),
-            Err(_) => format!("killed by signal {number}"),
-        },
-        (None, None) => "ended".to_owned(),
-    }
-}
-
-/// A span as people read it: 85 ms, 1.2 s, 3 min.
-pub(crate) fn human(span: Duration) -> String {
-    match span.as_millis() {
-        millis @ 0..1_000 => format!("{millis} ms"),
-        1_000..120_000 => format!("{:.1} s", span.as_secs_f64()),
-        _ => format!("{} min", span.as_secs() / 60),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ends_are_described_in_words() {
-        assert_eq!(describe(ExitStatus::from_raw(1 << 8)), "exited with status 1");
-        assert_eq!(describe(ExitStatus::from_raw(9)), "killed by SIGKILL");
-        assert_eq!(describe(ExitStatus::from_raw(40)), "killed by signal 40");
-    }
-
-    #[test]
-    fn spans_are_readable() {
-        let spans = [(85, "85 ms"), (1_234, "1.2 s"), (119_000, "119.0 s"), (180_000, "3 min")];
-        for (millis, text) in spans {
-            assert_eq!(human(Duration::from_millis(millis)), text);
-        }
     }
 }

@@ -308,5 +308,5 @@ impl Machine {
 }
 
 #[cfg(test)]
-#[path = "state_tests.rs"]
+#[path = "state/tests.rs"]
 mod tests;

@@ -1,4 +1,4 @@
-//! Drivers for everything that the machine has and the initramfs did not need: network, power button, clock.
+//! Drivers for everything that the machine has and the initramfs did not need: network, power button.
 //!
 //! A driver that fails leaves its device dead and the rest as it is.
 

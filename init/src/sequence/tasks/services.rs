@@ -34,7 +34,6 @@ pub fn run(context: Context) -> Work {
         let supervisor =
             Supervisor::start(services::all(&certificates::inputs(&context, &config, 0)), &shared)?;
         context.facts().supervisor = Some(Arc::new(supervisor));
-        tokio::spawn(certificates::follow(context));
         Ok(())
     })
 }
