@@ -115,7 +115,7 @@ impl Runner {
 
     /// Waits for one thing to happen and handles it.
     async fn step(&mut self) {
-        if matches!(self.machine.state(), State::Waiting { .. }) && self.dependencies_ready() {
+        if matches!(self.machine.state(), State::Waiting { .. }) && self.may_start() {
             return self.handle(Event::DependenciesReady);
         }
         let wake_at = self.machine.wake_at();
@@ -161,7 +161,8 @@ impl Runner {
         Arc::clone(&self.definition.borrow())
     }
 
-    fn dependencies_ready(&self) -> bool {
+    /// Whether everything is ready that it does not wait for by itself.
+    fn may_start(&self) -> bool {
         let all = self.board.borrow();
         let definition = self.definition();
         definition.after.iter().all(|name| {
@@ -170,6 +171,12 @@ impl Runner {
                     || (definition.waits_itself_for.contains(name) && dependency.is_started())
             })
         })
+    }
+
+    /// Whether it alone is to blame for not being ready.
+    fn dependencies_ready(&self) -> bool {
+        let all = self.board.borrow();
+        self.definition().after.iter().all(|name| all.get(name).is_some_and(Snapshot::is_ready))
     }
 
     fn dependents_have_stopped(&self) -> bool {
