@@ -27,6 +27,8 @@ const SERVER: &str = "br0";
 const READY: &str = "Server starting service.";
 /// Where Debian's package isc-dhcp-server has it. A copy is run: `AppArmor` confines this path.
 const DHCPD: &str = "/usr/sbin/dhcpd";
+/// Where `make setup` unpacks it, so that no DHCP service gets installed on this machine.
+const UNPACKED_DHCPD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../out/tools/dhcpd");
 
 /// What the namespaces are made with.
 #[derive(Debug, Clone, Copy)]
@@ -86,7 +88,9 @@ pub(crate) struct Network {
 impl Network {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        fs::copy(DHCPD, dir.path().join("dhcpd")).expect("dhcpd (Debian package isc-dhcp-server) is there");
+        let dhcpd = [UNPACKED_DHCPD, DHCPD].into_iter().find(|path| Path::new(path).exists());
+        let dhcpd = dhcpd.expect("dhcpd is there: `make setup` unpacks it");
+        fs::copy(dhcpd, dir.path().join("dhcpd")).expect("dhcpd is copied");
         // `cat` holds the namespace until its input ends, which happens whenever this process ends.
         let holder = Command::new("unshare")
             .args(["-n", "sh", "-c", "echo ready; exec cat"])
