@@ -37,6 +37,8 @@ pub const NETMASK: Ipv4Addr = Ipv4Addr::new(255, 255, 255, 0);
 pub const PREFIX: u8 = 24;
 /// The lab's own address on the bridge; it also runs the site's DHCP server.
 pub const LAB_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+/// Reaches every machine of [`SUBNET`]; the lab has no route for 255.255.255.255.
+pub const BROADCAST: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 255);
 /// First address that the DHCP server hands out.
 pub const POOL_FIRST: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 100);
 /// Last address that the DHCP server hands out.

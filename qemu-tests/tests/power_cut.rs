@@ -2,9 +2,9 @@
 #![allow(clippy::expect_used, reason = "in a test, a broken expectation is the failure")]
 
 use bloomery_lab::{
-    contract::{API_PORT, APPLIANCE_PORT, BOOT_PORT, PAIRING_LINE},
+    contract::{AGENT_STARTED, API_PORT, APPLIANCE_PORT, BOOT_PORT, BROADCAST, PAIRING_LINE},
     eventually,
-    journey::{self, Access},
+    journey::{self, Access, REGISTRATION_LIMIT},
     lab::{Lab, LabConfig},
     net::Helper,
     servers,
@@ -13,13 +13,13 @@ use bloomery_lab::{
         spec::{Firmware, VmSpec},
     },
 };
-use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// What the plane must run in.
 const APPLIANCE_MEMORY: u32 = 1024;
-/// What a blank machine has.
-const MACHINE_MEMORY: u32 = 1024;
+/// What a blank machine has: enough for the agent.
+const MACHINE_MEMORY: u32 = 512;
 /// A service that had to be restarted is back by then.
 const RECOVERY_LIMIT: Duration = Duration::from_mins(1);
 
@@ -74,7 +74,7 @@ async fn survives_bad_input(lab: &Lab, appliance: &Vm, access: &Access) -> anyho
     for (port, payload) in datagrams {
         lab.net.datagram((address, port).into(), payload).await?;
     }
-    lab.net.datagram((Ipv4Addr::BROADCAST, 67).into(), &broken_dhcp).await?;
+    lab.net.datagram((BROADCAST, 67).into(), &broken_dhcp).await?;
     let streams: [(u16, &[u8]); 6] = [
         (BOOT_PORT, b"\x00\x01\x02\r\n\r\n"),
         (BOOT_PORT, b"GET /ipxe?uuid=%zz&mac=&arch=\xff HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
@@ -124,6 +124,7 @@ async fn registered_machine_survives_a_power_cut_of_the_appliance() -> anyhow::R
     assert_eq!(before.hardware("/system/manufacturer"), smbios.manufacturer);
     assert_eq!(before.hardware("/system/productName"), smbios.product);
     assert_eq!(before.hardware("/system/serialNumber"), smbios.serial);
+    assert_eq!(before.hardware("/memory/modules/0/size"), MACHINE_MEMORY.to_string());
     assert_eq!(before.hardware("/storage/deviceCount"), "1");
     assert_eq!(before.hardware("/storage/devices/0/size"), (8_u64 << 30).to_string());
     assert!(
@@ -134,9 +135,17 @@ async fn registered_machine_survives_a_power_cut_of_the_appliance() -> anyhow::R
     );
     assert_eq!(before.spec["accepted"], false, "nobody has accepted the machine");
 
+    let mut console = appliance.console.follow();
+    console.lines();
     survives_bad_input(&lab, &appliance, &access).await?;
     step("malformed packets and requests survived", since);
     machine.pull_plug().await?;
+    let mut machine = lab.power_on_blank(&machine.spec).await?;
+    machine.wait_for(AGENT_STARTED, REGISTRATION_LIMIT).await?;
+    step("machine boots from the network as before", since);
+    machine.pull_plug().await?;
+    let restarted = console.lines().into_iter().find(|line| line.contains("restarting"));
+    assert_eq!(restarted, None, "a service fell over bad input");
 
     appliance.pull_plug().await?;
     step("power cut", since);
