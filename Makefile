@@ -53,7 +53,7 @@ test-namespaces: image
 
 .PHONY: test-qemu
 test-qemu: image
-	@$(LAB_TESTS) --test power_cut -- --nocapture --test-threads=1
+	@$(LAB_TESTS) --test machines --test power_cut -- --nocapture --test-threads=1
 
 .PHONY: test-fast
 test-fast: ## All tests but those in QEMU
@@ -75,7 +75,7 @@ test: test-fast ## All tests that fit in CI (an hour on 2 cores, cold caches)
 
 .PHONY: bench
 bench: image ## Measure image size, memory and boot time beside their peers
-	cargo run --locked --quiet --release -p bench
+	cargo run --locked --quiet -p bench
 
 .PHONY: clean
 clean: ## Remove what was built (downloaded packages stay in out/cache)

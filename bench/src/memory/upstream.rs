@@ -175,6 +175,12 @@ impl Upstream {
         eventually!("Cluster API's kinds are applied", APPLY_LIMIT, None, async {
             self.kubectl(&["apply", "--server-side", "-f", &file]).await.map(Some)
         })?;
+        // The manager looks its kinds up once, at its start.
+        eventually!("Cluster API's kinds are served", APPLY_LIMIT, None, async {
+            self.kubectl(&["wait", "--for=condition=Established", "--timeout=5s", "crd", "--all"])
+                .await
+                .map(Some)
+        })?;
         Ok(())
     }
 
