@@ -89,7 +89,8 @@ pub async fn register(endpoint: &str, hostname: &str, inventory: &Inventory) -> 
         ReconcileServerAddressesRequest { uuid, address: inventory.addresses.iter().map(address).collect() };
     call("ReconcileServerAddresses", endpoint, client.reconcile_server_addresses(request)).await?;
     // Exhaustive, so that a new wish of the plane cannot go unnoticed.
-    let CreateServerResponse { wipe, insecure_wipe: _, setup_bmc, reboot_timeout: _ } = response;
+    let CreateServerResponse { wipe, insecure_wipe: _, setup_bmc, reboot_timeout: _, restart: _, message: _ } =
+        response;
     Ok(Answer { wipe, setup_bmc })
 }
 

@@ -181,8 +181,13 @@ async fn shows_what_a_refusing_plane_said_and_goes_on() {
 #[tokio::test]
 async fn a_plane_that_asks_for_a_wipe_gets_neither_a_wipe_nor_a_claim_of_one() {
     let plane = Plane::default();
-    let wish =
-        CreateServerResponse { wipe: true, insecure_wipe: true, setup_bmc: true, reboot_timeout: 30.0 };
+    let wish = CreateServerResponse {
+        wipe: true,
+        insecure_wipe: true,
+        setup_bmc: true,
+        reboot_timeout: 30.0,
+        ..CreateServerResponse::default()
+    };
     plane.answers.lock().unwrap().push(Ok(wish));
     let address = plane.serve(any_port()).await;
     let answer = register(&address.to_string(), "", &inventory(UUID)).await.unwrap();

@@ -198,6 +198,8 @@ impl Handler {
             // An account made on the controller could not be reported: UpdateBMCInfo is refused.
             setup_bmc: orders.setup_bmc && BMC_SETUP_SERVED,
             reboot_timeout: if wipe { self.options.reboot_timeout.as_secs_f64() } else { 0.0 },
+            restart: false,
+            message: reason.to_owned(),
         })
     }
 }

@@ -151,9 +151,11 @@ async fn nothing_is_marked_clean_or_taken_over() {
     lab.api.put(&metal("servers", UUID), json!({ "spec": { "accepted": true } }));
     let mut agent = client(&lab).await;
     let uuid = UUID.to_owned();
-    let wiped = agent.mark_server_as_wiped(pb::MarkServerAsWipedRequest { uuid: uuid.clone() }).await;
+    let wiped = agent
+        .mark_server_as_wiped(pb::MarkServerAsWipedRequest { uuid: uuid.clone(), disks: Vec::new() })
+        .await;
     assert_eq!(wiped.unwrap_err().code(), Code::FailedPrecondition);
-    let beat = agent.heartbeat(pb::HeartbeatRequest { uuid: uuid.clone() }).await;
+    let beat = agent.heartbeat(pb::HeartbeatRequest { uuid: uuid.clone(), disks: Vec::new() }).await;
     assert_eq!(beat.unwrap_err().code(), Code::FailedPrecondition);
     let bmc = agent.update_bmc_info(pb::UpdateBmcInfoRequest { uuid, bmc_info: None }).await;
     assert_eq!(bmc.unwrap_err().code(), Code::Unimplemented);
