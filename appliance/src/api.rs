@@ -6,6 +6,7 @@ mod probes;
 mod refusal;
 mod reissue;
 mod status;
+mod traces;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +20,7 @@ use tokio::sync::watch;
 use crate::connections::Connections;
 use crate::limit::WrongCodeLimit;
 use crate::metrics::Metrics;
+use crate::neighbours::Neighbour;
 use crate::tls::ServerTls;
 use refusal::Refusal;
 
@@ -38,6 +40,7 @@ pub(crate) struct App {
     tls: watch::Receiver<ServerTls>,
     connections: Connections,
     metrics: Arc<Metrics>,
+    neighbours: Vec<Neighbour>,
     limit: Mutex<WrongCodeLimit>,
     /// Held while a secret is made and written, so that answers and file agree.
     reissue: tokio::sync::Mutex<()>,
@@ -50,6 +53,7 @@ impl App {
         tls: watch::Receiver<ServerTls>,
         connections: Connections,
         metrics: Arc<Metrics>,
+        neighbours: Vec<Neighbour>,
     ) -> Self {
         let limit = Mutex::new(WrongCodeLimit::new(Instant::now()));
         Self {
@@ -58,6 +62,7 @@ impl App {
             tls,
             connections,
             metrics,
+            neighbours,
             limit,
             reissue: tokio::sync::Mutex::default(),
         }
@@ -75,6 +80,7 @@ pub(crate) fn public(app: Arc<App>) -> Router {
         .route(wire::PAIR_PATH, post(pair::handle))
         .route(wire::REISSUE_PATH, post(reissue::handle))
         .route(wire::STATUS_PATH, get(status::handle))
+        .route(wire::TRACES_PATH, get(traces::handle))
         .route(wire::METRICS_PATH, get(metrics::for_admin))
         .route(wire::HEALTHZ_PATH, get(probes::healthz))
         .route(wire::READYZ_PATH, get(probes::readyz))

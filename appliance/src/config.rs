@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use bloomery_pairing::wire::API_SERVER_PORT;
 use clap::Parser;
 
+use crate::neighbours::Neighbour;
+
 /// Serves pairing, status and health of the appliance over HTTPS.
 #[derive(Debug, Clone, Parser)]
 #[command(version, about)]
@@ -37,4 +39,8 @@ pub struct Config {
     /// Port of the Kubernetes API, as told to those who pair.
     #[arg(long, default_value_t = API_SERVER_PORT)]
     pub api_server_port: u16,
+    /// A service whose metrics are served along, by its health address on loopback; repeatable. The one named
+    /// `bootsvc` is also asked for boot traces.
+    #[arg(long = "service", value_name = "NAME=ADDRESS:PORT")]
+    pub services: Vec<Neighbour>,
 }

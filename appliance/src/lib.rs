@@ -9,6 +9,7 @@ mod connections;
 mod identity;
 mod limit;
 mod metrics;
+pub mod neighbours;
 mod serve;
 mod server;
 mod tls;

@@ -40,6 +40,7 @@ impl Appliance {
             status,
             health_addr,
             api_server_port,
+            services,
         } = config;
         let client_ca = client_ca.map_or_else(|| ClientCa::AdminIdentity(admin.clone()), ClientCa::File);
         let files = TlsFiles { certificate: tls_cert, key: tls_key, client_ca };
@@ -52,6 +53,7 @@ impl Appliance {
             current.clone(),
             public_connections.clone(),
             Arc::clone(&metrics),
+            services,
         ));
         let public = Listener {
             tcp: listener(listen).await?,

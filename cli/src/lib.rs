@@ -12,4 +12,5 @@ pub mod output;
 pub mod pairing;
 mod progress;
 pub mod status;
+pub mod trace;
 pub mod version;

@@ -76,6 +76,14 @@ impl AdminClient {
         self.request(Method::GET, wire::STATUS_PATH).await
     }
 
+    /// The boot traces.
+    ///
+    /// # Errors
+    /// When the appliance cannot be reached, refuses, or its boot services are away.
+    pub async fn traces<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
+        self.request(Method::GET, wire::TRACES_PATH).await
+    }
+
     /// Makes a new secret; the former code stops working at once.
     ///
     /// # Errors

@@ -5,7 +5,8 @@
 //! | `POST /v1/pair` [`PairRequest`] | anyone with the secret | 200 [`PairResponse`], 403, 429 with `Retry-After` |
 //! | `POST /v1/pairing/reissue` | admin certificate | 200 [`ReissueResponse`] |
 //! | `GET /v1/status` | admin certificate | 200, PID 1's `status.json` as it stands |
-//! | `GET /metrics` | admin certificate | 200, Prometheus text |
+//! | `GET /v1/traces` | admin certificate | 200, the boot services' traces as they stand |
+//! | `GET /metrics` | admin certificate | 200, Prometheus text of all services |
 //! | `GET /healthz`, `GET /readyz` | anyone | 200 or 503 |
 //!
 //! Every refusal carries an [`ErrorResponse`].
@@ -27,7 +28,9 @@ pub const PAIR_PATH: &str = "/v1/pair";
 pub const REISSUE_PATH: &str = "/v1/pairing/reissue";
 /// `GET`: PID 1's status.
 pub const STATUS_PATH: &str = "/v1/status";
-/// `GET`: Prometheus metrics.
+/// `GET`: every machine's way from DISCOVER to the agent, as the boot services saw it.
+pub const TRACES_PATH: &str = "/v1/traces";
+/// `GET`: Prometheus metrics of all services.
 pub const METRICS_PATH: &str = "/metrics";
 /// `GET`: the process is alive.
 pub const HEALTHZ_PATH: &str = "/healthz";

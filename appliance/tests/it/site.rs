@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use appliance::Appliance;
 use appliance::config::Config;
+use appliance::neighbours::Neighbour;
 use bloomery_pairing::client::{AdminClient, AdminCredentials, Endpoint};
 use bloomery_pairing::wire::{ADMIN_GROUP, ADMIN_USER};
 use bloomery_pairing::{Code, Fingerprint, Secret};
@@ -86,6 +87,11 @@ impl Site {
 
     /// With this client CA (PEM), when one is given.
     pub(crate) async fn start_with(client_ca: Option<&str>) -> Self {
+        Self::start_among(client_ca, Vec::new()).await
+    }
+
+    /// With these services beside it.
+    pub(crate) async fn start_among(client_ca: Option<&str>, services: Vec<Neighbour>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         let authority = Authority::new();
@@ -116,6 +122,7 @@ impl Site {
             status: path("status.json"),
             health_addr: loopback,
             api_server_port: 6443,
+            services,
         })
         .await
         .unwrap();

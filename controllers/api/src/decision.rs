@@ -11,6 +11,7 @@ pub mod boot;
 pub mod status;
 
 use crate::condition::{self, ConditionStatus};
+use crate::evidence::Evidence;
 use crate::server::{PXE_BOOTED, Server};
 use crate::server_binding::{ServerBinding, TALOS_INSTALLED};
 
@@ -35,9 +36,11 @@ impl<T> From<Option<T>> for Lookup<T> {
 ///
 /// ```text
 /// Unregistered ─register─▶ Discovered ─accept─▶ Dirty ─wipe─▶ Clean
-///                                                 ▲             │ bind
-///                                     confirm     │             ▼
-///                     Releasing ──────────────────┘◀─unbind── Bound ─install─▶ Installed ─unbind─▶ Releasing
+///                                               ▲  ▲            │ bind
+///                                       confirm │  │ release    ▼
+///              Unconfirmed, Lost ───────────────┘  └───────── Bound ─install─▶ Installed ─release─▶ Dirty
+///                    ▲ restore, move, vanished binding          │
+///                    └──────────────────────────────────────────┘
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -49,31 +52,35 @@ pub enum Standing {
     Bound,
     /// Bound, and its node is installed.
     Installed,
-    /// The status says in use, but there is no binding: released a moment ago, or the binding was lost.
-    Releasing,
+    /// A cluster has or had the machine, and its binding is gone without having been released.
+    Lost,
     /// Registered, not accepted.
     Discovered,
-    /// Accepted and free, with disks that hold who knows what.
+    /// Accepted and free as far as one sees, but nothing on record here says what is on its disks.
+    Unconfirmed,
+    /// Accepted and free, and the record says that its disks may be wiped.
     Dirty,
-    /// Accepted, free and wiped.
+    /// Accepted, free and wiped by us.
     Clean,
 }
 
 impl Standing {
     /// Every standing, for tables and tests.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Unregistered,
         Self::BoundWithoutServer,
         Self::Bound,
         Self::Installed,
-        Self::Releasing,
+        Self::Lost,
         Self::Discovered,
+        Self::Unconfirmed,
         Self::Dirty,
         Self::Clean,
     ];
 
-    /// Reads the standing. A binding always wins over what the Server says of itself.
-    pub fn of(server: Option<&Server>, binding: Option<&ServerBinding>) -> Self {
+    /// Reads the standing. A binding always wins over what the Server says of itself, and a claim on record over
+    /// everything but a binding.
+    pub fn of(server: Option<&Server>, binding: Option<&ServerBinding>, evidence: &Evidence) -> Self {
         let Some(server) = server else {
             return if binding.is_some() { Self::BoundWithoutServer } else { Self::Unregistered };
         };
@@ -82,19 +89,25 @@ impl Standing {
             let seen = status.is_some_and(|status| condition::find(&status.conditions, PXE_BOOTED).is_some());
             return if seen || talos_installed(binding) { Self::Installed } else { Self::Bound };
         }
-        if status.is_some_and(|status| status.in_use) {
-            return Self::Releasing;
+        let in_use = status.is_some_and(|status| status.in_use);
+        match evidence {
+            Evidence::Bound => Self::Lost,
+            // The record of the release is written before the status follows.
+            Evidence::Released(_) if !server.spec.accepted => Self::Discovered,
+            Evidence::Released(_) => Self::Dirty,
+            _ if in_use => Self::Lost,
+            Evidence::Void(_) => Self::Unconfirmed,
+            _ if !server.spec.accepted => Self::Discovered,
+            Evidence::NeverUsed(_) => Self::Dirty,
+            Evidence::Clean(_) if status.is_some_and(|status| status.is_clean) => Self::Clean,
+            Evidence::Clean(_) | Evidence::None => Self::Unconfirmed,
         }
-        if !server.spec.accepted {
-            return Self::Discovered;
-        }
-        if status.is_some_and(|status| status.is_clean) { Self::Clean } else { Self::Dirty }
     }
 
     /// True when a cluster has a claim on the disks, or may have one.
     pub const fn is_claimed(self) -> bool {
         match self {
-            Self::BoundWithoutServer | Self::Bound | Self::Installed | Self::Releasing => true,
+            Self::BoundWithoutServer | Self::Bound | Self::Installed | Self::Lost | Self::Unconfirmed => true,
             Self::Unregistered | Self::Discovered | Self::Dirty | Self::Clean => false,
         }
     }
@@ -106,8 +119,9 @@ impl Standing {
             Self::BoundWithoutServer => "BoundWithoutServer",
             Self::Bound => "Bound",
             Self::Installed => "Installed",
-            Self::Releasing => "Releasing",
+            Self::Lost => "BindingLost",
             Self::Discovered => "NotAccepted",
+            Self::Unconfirmed => "NotConfirmed",
             Self::Dirty => "NotClean",
             Self::Clean => "Available",
         }
@@ -122,15 +136,18 @@ impl Standing {
             }
             Self::Bound => "bound to a MetalMachine; the node has not reported that it is installed",
             Self::Installed => "bound to a MetalMachine and installed",
-            Self::Releasing => {
-                "in use by its status but without a ServerBinding; left alone until the controllers confirm the release"
+            Self::Lost => {
+                "a cluster had this machine and its ServerBinding vanished without being released; left alone until \
+                 the ServerBinding is restored or a wipe is confirmed"
             }
             Self::Discovered => {
                 "waiting to be accepted: set spec.accepted to true; nothing is written before"
             }
-            Self::Dirty => {
-                "accepted, but its disks are not known to be clean; it must be wiped before it can be used"
+            Self::Unconfirmed => {
+                "restored, moved or made by hand: nothing on record here says that its disks may be wiped; left alone \
+                 until its ServerBinding is restored or a wipe is confirmed"
             }
+            Self::Dirty => "accepted and free; its disks are wiped before it can be used",
             Self::Clean => "accepted, clean and free",
         }
     }

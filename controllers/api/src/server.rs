@@ -18,6 +18,10 @@ use crate::{schema, zero::is_zero};
 pub const FINALIZER: &str = "storage.finalizers.server.k8s.io";
 /// Condition: False while a power cycle into a wipe is under way, True once wiped.
 pub const POWER_CYCLE: &str = "PowerCycle";
+/// Condition of ours: how far the wipe is, or which disk could not be wiped and why.
+pub const DISKS_WIPED: &str = "DisksWiped";
+/// Condition of ours: why the management controller does not obey.
+pub const POWER_REACHABLE: &str = "PowerReachable";
 /// Condition: the node system confirmed that it is installed.
 pub const PXE_BOOTED: &str = "PXEBooted";
 

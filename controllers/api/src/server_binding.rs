@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::condition::Condition;
 use crate::{schema, zero::is_zero};
 
+/// Ours, on every binding: its deletion is recorded on the Server before it goes. A binding that vanishes without
+/// that was lost, not released.
+pub const RELEASE_FINALIZER: &str = "bloomery.dev/release";
 /// Condition: the node system confirmed that it is installed.
 pub const TALOS_INSTALLED: &str = "TalosInstalled";
 /// Condition: the node system loaded its configuration.

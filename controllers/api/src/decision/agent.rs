@@ -4,37 +4,16 @@
 //! recorded that its disks may go.
 
 use super::Standing;
+use crate::evidence::{Evidence, RecordId};
+use crate::plane::Authority;
 use crate::server::Server;
 use crate::server_binding::ServerBinding;
 
-/// What this plane is able to do. Facts of the release, not options.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Capabilities {
-    /// Whether the agent can wipe and the plane keeps the evidence for it.
-    pub wipe: bool,
-}
-
-impl Capabilities {
-    /// This release registers machines and does not wipe them.
-    pub const CURRENT: Self = Self { wipe: false };
-}
-
-/// What is on record about the disks of a machine. Kept where a move or a restore does not lose it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Evidence {
-    /// Nothing is on record.
-    None,
-    /// This plane never gave the machine to a cluster since it was accepted.
-    NeverUsed,
-    /// A cluster had it, and this plane took it back.
-    Released,
-}
-
 /// Whether to wipe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WipeOrder {
-    /// Wipe all disks.
-    Wipe,
+    /// Wipe all disks; the record that allows it.
+    Wipe(RecordId),
     /// Write nothing.
     Refuse(WipeRefusal),
 }
@@ -50,8 +29,8 @@ pub enum WipeRefusal {
     AlreadyClean,
     /// Nothing on record allows it.
     NoEvidence,
-    /// This release does not wipe.
-    NotSupported,
+    /// This plane may not act.
+    NoAuthority,
 }
 
 impl WipeRefusal {
@@ -62,7 +41,7 @@ impl WipeRefusal {
             Self::Claimed => "bound to a cluster, or not known to be released: nothing is written",
             Self::AlreadyClean => "the disks are clean",
             Self::NoEvidence => "nothing on record says that the disks may be wiped",
-            Self::NotSupported => "this release does not wipe machines",
+            Self::NoAuthority => "this plane is not the one that may act on machines",
         }
     }
 }
@@ -77,49 +56,56 @@ pub struct AgentOptions {
 }
 
 /// What the agent is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentOrders {
+    /// Where the machine stands.
+    pub standing: Standing,
     /// Whether to wipe, and why not.
     pub wipe: WipeOrder,
     /// Whether a wipe may be a quick one.
     pub insecure_wipe: bool,
     /// Whether to set up access to the management controller.
     pub setup_bmc: bool,
+    /// Whether to restart at once: the machine is bound and boots something else now.
+    pub restart: bool,
 }
 
 /// Decides what the agent of a registered machine does.
 pub fn agent(
     server: &Server,
     binding: Option<&ServerBinding>,
-    evidence: Evidence,
+    authority: &Authority,
     options: AgentOptions,
-    capabilities: Capabilities,
 ) -> AgentOrders {
-    let standing = Standing::of(Some(server), binding);
-    let wipe = wipe(standing, server.spec.accepted, evidence, capabilities);
+    let standing = Standing::of(Some(server), binding, &Evidence::of(server, authority));
+    let wipe = wipe(standing, server, authority);
     AgentOrders {
+        standing,
+        insecure_wipe: matches!(wipe, WipeOrder::Wipe(_)) && options.insecure_wipe,
         wipe,
-        insecure_wipe: wipe == WipeOrder::Wipe && options.insecure_wipe,
         // A claimed machine's controller was set up before, or is the user's.
-        setup_bmc: server.spec.accepted
+        setup_bmc: authority.acts()
+            && server.spec.accepted
             && !standing.is_claimed()
             && server.spec.bmc.is_none()
             && options.auto_bmc_setup,
+        restart: authority.acts() && matches!(standing, Standing::Bound | Standing::Installed),
     }
 }
 
-fn wipe(standing: Standing, accepted: bool, evidence: Evidence, capabilities: Capabilities) -> WipeOrder {
+fn wipe(standing: Standing, server: &Server, authority: &Authority) -> WipeOrder {
     let refusal = match standing {
-        Standing::BoundWithoutServer | Standing::Bound | Standing::Installed | Standing::Releasing => {
+        _ if !authority.acts() => WipeRefusal::NoAuthority,
+        Standing::BoundWithoutServer | Standing::Bound | Standing::Installed | Standing::Lost => {
             WipeRefusal::Claimed
         }
+        Standing::Unconfirmed => WipeRefusal::NoEvidence,
         Standing::Unregistered | Standing::Discovered => WipeRefusal::NotAccepted,
         Standing::Clean => WipeRefusal::AlreadyClean,
-        Standing::Dirty if !accepted => WipeRefusal::NotAccepted,
-        Standing::Dirty => match (capabilities.wipe, evidence) {
-            (false, _) => WipeRefusal::NotSupported,
-            (true, Evidence::None) => WipeRefusal::NoEvidence,
-            (true, Evidence::NeverUsed | Evidence::Released) => return WipeOrder::Wipe,
+        // Asked again on purpose: what allows a wipe is read from the object, not from its standing.
+        Standing::Dirty => match Evidence::of(server, authority).allows_wipe() {
+            Some(record) if server.spec.accepted => return WipeOrder::Wipe(record.clone()),
+            _ => WipeRefusal::NoEvidence,
         },
     };
     WipeOrder::Refuse(refusal)

@@ -9,6 +9,8 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use super::{Lookup, Standing};
 use crate::boot_method::BootFromDiskMethod;
 use crate::environment::{self, Environment};
+use crate::evidence::Evidence;
+use crate::plane::Authority;
 use crate::server::Server;
 use crate::server_binding::ServerBinding;
 use crate::server_class::ServerClass;
@@ -61,6 +63,8 @@ pub struct BootRequest<'a> {
     pub server: Lookup<&'a Server>,
     /// The ServerBinding of the same name.
     pub binding: Lookup<&'a ServerBinding>,
+    /// Whether this plane may act.
+    pub authority: &'a Authority,
     /// The machine's architecture.
     pub arch: Arch,
     /// The option `--boot-from-disk-method`.
@@ -125,14 +129,28 @@ pub fn boot(request: &BootRequest<'_>, objects: &dyn Objects) -> BootDecision {
             return BootDecision::new(BootAnswer::Unavailable, "failed to look up the ServerBinding");
         }
     };
-    let standing = Standing::of(server, binding);
+    let standing = match (request.authority, server) {
+        (Authority::Fenced { holder }, _) => {
+            let reason = format!("this plane does not act: {holder} does");
+            return BootDecision::new(BootAnswer::Unavailable, reason);
+        }
+        (Authority::Unknown, _) => {
+            return BootDecision::new(BootAnswer::Unavailable, "failed to tell whether this plane may act");
+        }
+        (authority @ Authority::Holds { .. }, server) => {
+            let evidence = server.map_or(Evidence::None, |server| Evidence::of(server, authority));
+            Standing::of(server, binding, &evidence)
+        }
+    };
     match (standing, server, binding) {
         (Standing::Installed, Some(server), Some(binding)) if server.spec.pxe_boot_always => {
             environment(server, binding, objects)
         }
-        (Standing::Installed | Standing::Releasing | Standing::BoundWithoutServer, server, binding) => {
-            from_disk(standing, server, binding, request.default_method, objects)
-        }
+        (
+            Standing::Installed | Standing::Lost | Standing::Unconfirmed | Standing::BoundWithoutServer,
+            server,
+            binding,
+        ) => from_disk(standing, server, binding, request.default_method, objects),
         (Standing::Bound, Some(server), Some(binding)) => environment(server, binding, objects),
         (Standing::Unregistered | Standing::Discovered | Standing::Dirty | Standing::Clean, _, _) => {
             BootDecision::new(BootAnswer::Agent { arch: request.arch }, standing.message())

@@ -6,6 +6,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{Standing, talos_installed};
 use crate::condition::{self, Condition, Severity};
+use crate::evidence::Evidence;
+use crate::plane::Authority;
 use crate::server::{FINALIZER, PXE_BOOTED, Power, Server, ServerStatus};
 use crate::server_binding::ServerBinding;
 
@@ -39,12 +41,22 @@ pub struct StatusDecision {
 }
 
 /// Decides the status. `power` is the power state as just read, `now` the time of a condition that changes.
-pub fn status(server: &Server, binding: Option<&ServerBinding>, power: Power, now: &Time) -> StatusDecision {
+pub fn status(
+    server: &Server,
+    binding: Option<&ServerBinding>,
+    authority: &Authority,
+    power: Power,
+    now: &Time,
+) -> StatusDecision {
     let mut status = server.status.clone().unwrap_or_default();
-    let released = binding.is_none() && status.in_use;
-    // The status now says what the bindings say: from here on nothing is "releasing".
-    status.in_use = binding.is_some();
-    status.is_clean = status.is_clean && server.spec.accepted && binding.is_none();
+    let evidence = Evidence::of(server, authority);
+    // Only a recorded release ends a use: a binding that vanished does not.
+    let released = binding.is_none() && status.in_use && matches!(evidence, Evidence::Released(_));
+    status.in_use = binding.is_some() || (status.in_use && !released);
+    status.is_clean = status.is_clean
+        && server.spec.accepted
+        && binding.is_none()
+        && matches!(evidence, Evidence::Clean(_));
     power.as_str().clone_into(&mut status.power);
     match binding {
         None => condition::remove(&mut status.conditions, PXE_BOOTED),
@@ -55,7 +67,7 @@ pub fn status(server: &Server, binding: Option<&ServerBinding>, power: Power, no
     }
     let mut seen = server.clone();
     seen.status = Some(status.clone());
-    let standing = Standing::of(Some(&seen), binding);
+    let standing = Standing::of(Some(&seen), binding, &evidence);
     status.ready = server.spec.accepted && is_usable(standing);
     condition::set(&mut status.conditions, ready_condition(standing, status.ready, now));
     StatusDecision {
@@ -74,7 +86,8 @@ const fn is_usable(standing: Standing) -> bool {
         Standing::Bound | Standing::Installed | Standing::Clean => true,
         Standing::Unregistered
         | Standing::BoundWithoutServer
-        | Standing::Releasing
+        | Standing::Lost
+        | Standing::Unconfirmed
         | Standing::Discovered
         | Standing::Dirty => false,
     }
