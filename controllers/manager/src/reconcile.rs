@@ -118,6 +118,11 @@ impl Context {
         Self { client, recorder, metrics, failures: Arc::default() }
     }
 
+    /// Where this process counts.
+    pub fn metrics(&self) -> Arc<Metrics> {
+        self.metrics.clone()
+    }
+
     /// Records an event. A failure is logged and no more: events are news, not state.
     pub async fn notify(&self, object: &ObjectReference, notice: &Notice) {
         let event = Event {
