@@ -138,9 +138,9 @@ async fn a_templates_spec_is_immutable_once_its_kind_is_served() {
     let template = json!({ "apiVersion": "infrastructure.cluster.x-k8s.io/v1alpha3", "kind": "MetalMachineTemplate",
         "metadata": { "name": "t", "namespace": "default" },
         "spec": { "template": { "spec": { "serverClassRef": { "name": "any" } } } } });
-    let path = "/apis/infrastructure.cluster.x-k8s.io/v1alpha3/namespaces/default/metalmachinetemplates";
+    let place = "/apis/infrastructure.cluster.x-k8s.io/v1alpha3/namespaces/default/metalmachinetemplates";
     eventually("the kind is served", async || {
-        let request = http::Request::post(path)
+        let request = http::Request::post(place)
             .header("Content-Type", "application/json")
             .body(serde_json::to_vec(&template).unwrap())
             .unwrap();
@@ -148,7 +148,7 @@ async fn a_templates_spec_is_immutable_once_its_kind_is_served() {
     })
     .await;
     let patch = |value: Value| {
-        http::Request::patch(format!("{path}/t"))
+        http::Request::patch(format!("{place}/t"))
             .header("Content-Type", "application/merge-patch+json")
             .body(serde_json::to_vec(&value).unwrap())
             .unwrap()

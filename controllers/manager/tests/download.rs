@@ -71,7 +71,7 @@ fn content(length: usize) -> Vec<u8> {
 }
 
 fn sha512(bytes: &[u8]) -> String {
-    Sha512::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:x}", Sha512::digest(bytes))
 }
 
 #[tokio::test]

@@ -33,7 +33,7 @@ fn environment(name: &str, kernel: &str, sha512: &str, initrd: &str) -> Environm
 }
 
 fn sha512(bytes: &[u8]) -> String {
-    Sha512::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:x}", Sha512::digest(bytes))
 }
 
 impl Bench {

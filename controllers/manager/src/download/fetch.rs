@@ -209,7 +209,7 @@ pub fn digest_of(path: &Path) -> std::io::Result<String> {
             Err(error) => return Err(error),
         }
     }
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(format!("{:x}", hasher.finalize()))
 }
 
 /// Runs work on a thread for it, so that it does not hold up others.

@@ -126,11 +126,12 @@ fn read(review: &Value) -> Result<Request<'_>, String> {
 
 fn judge(subject: Subject, request: &Request<'_>) -> Result<(), Refusal> {
     match (subject, request.operation) {
-        (_, Operation::Delete) | (Subject::ServerClass | Subject::Environment, _) => Ok(()),
+        (_, Operation::Delete)
+        | (Subject::ServerClass | Subject::Environment, Operation::Create | Operation::Update)
+        | (Subject::MetalMachineTemplate, Operation::Create) => Ok(()),
         (Subject::Server, Operation::Create | Operation::Update) => {
             server::judge(request.name, request.object)
         }
-        (Subject::MetalMachineTemplate, Operation::Create) => Ok(()),
         (Subject::MetalMachineTemplate, Operation::Update) => template::judge(request.old, request.object),
     }
 }

@@ -1,5 +1,8 @@
 //! Reviews as the API server sends them, and some that it never would.
 
+// Literals are passed as they stand.
+#![allow(clippy::needless_pass_by_value)]
+
 use proptest::prelude::*;
 
 use super::*;
