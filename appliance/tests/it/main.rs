@@ -5,6 +5,7 @@
 
 mod abuse;
 mod admin;
+mod assets;
 mod pairing;
 mod reload;
 mod site;
