@@ -242,6 +242,25 @@ async fn silence_ends_a_try_and_keeps_what_came() {
 }
 
 #[tokio::test]
+async fn a_try_that_takes_too_long_is_ended_and_continued() {
+    let whole = content(5000);
+    let served = whole.clone();
+    let site = Site::start(move |asked| {
+        let reply = Reply::file(asked, TAG, &served);
+        if asked.before == 0 { reply.broken(1000).silent() } else { reply }
+    })
+    .await;
+    let mut bench = Bench::new();
+    bench.limits.whole = Duration::from_millis(300);
+    let job = bench.job(&site.url("/k"), "");
+    let error = bench.try_once(&job).await.unwrap_err();
+    assert!(matches!(error, Error::Slow { .. }) && error.is_break(), "{error:?}");
+    bench.limits.whole = Duration::from_secs(10);
+    assert_eq!(bench.try_once(&job).await.unwrap().sha512, sha512(&whole));
+    assert_eq!(site.asked()[1].from, Some(4000));
+}
+
+#[tokio::test]
 async fn too_large_and_too_little_room_are_said_before_and_while_it_comes() {
     let site = Site::start(|asked| match asked.path.as_str() {
         "/announced" => Reply::raw("200 OK\r\nContent-Length: 1000000000000", b"abc"),

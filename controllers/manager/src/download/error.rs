@@ -64,6 +64,14 @@ pub enum Error {
         /// How long was waited.
         limit: Duration,
     },
+    /// It comes, but so slowly that others should have their turn.
+    #[error("failed to get {url} within {} s; it is continued", limit.as_secs())]
+    Slow {
+        /// The URL.
+        url: String,
+        /// How long was waited.
+        limit: Duration,
+    },
     /// The server does not give the file.
     #[error("failed to get {url}: the server answers {status}")]
     Status {
@@ -151,7 +159,7 @@ impl Error {
 
     /// True when what came so far is good and the rest may come at the next try.
     pub fn is_break(&self) -> bool {
-        matches!(self, Self::Exchange { .. } | Self::Idle { .. })
+        matches!(self, Self::Exchange { .. } | Self::Idle { .. } | Self::Slow { .. })
     }
 
     /// One word for metrics.
@@ -160,7 +168,7 @@ impl Error {
             Self::Connect { .. } | Self::Tls { .. } => "connect",
             Self::Trust { .. } | Self::TlsConfig(_) => "trust",
             Self::Request { .. } | Self::Redirect { .. } | Self::Answer { .. } => "protocol",
-            Self::Exchange { .. } | Self::Idle { .. } => "break",
+            Self::Exchange { .. } | Self::Idle { .. } | Self::Slow { .. } => "break",
             Self::Status { .. } => "status",
             Self::TooLarge { .. } => "size",
             Self::Space { .. } => "space",

@@ -30,11 +30,18 @@ pub struct Limits {
     pub reserve: u64,
     /// Longest silence of a server.
     pub idle: Duration,
+    /// Longest try: a server that drips must not keep a place for ever.
+    pub whole: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { largest: 4 << 30, reserve: 256 << 20, idle: Duration::from_secs(30) }
+        Self {
+            largest: 4 << 30,
+            reserve: 256 << 20,
+            idle: Duration::from_secs(30),
+            whole: Duration::from_hours(1),
+        }
     }
 }
 
@@ -135,7 +142,14 @@ impl Fetcher {
                 let mut partial = Partial::open(&job.place, &job.text).await?;
                 let is_checked = !job.sha512.is_empty();
                 let (trust, limits) = (&self.trust, &self.limits);
-                Transfer { trust, limits, url, is_checked, progress }.run(&mut partial).await?;
+                let transfer = Transfer { trust, limits, url, is_checked, progress };
+                let slow = || Error::Slow { url: url.to_string(), limit: limits.whole };
+                let outcome = tokio::time::timeout(limits.whole, transfer.run(&mut partial)).await;
+                if outcome.is_err() {
+                    // What came counts for the next try.
+                    partial.sync().await?;
+                }
+                outcome.map_err(|_| slow())??;
                 drop(partial);
                 blocking(&path, move || finish(&task, None)).await
             }
