@@ -44,17 +44,17 @@ impl Partial {
     pub(super) async fn open(place: &Place, url: &str) -> Result<Self, Error> {
         place.prepare()?;
         let (path, notes_path) = (place.part(), place.notes());
-        let known =
-            std::fs::read(&notes_path).ok().and_then(|bytes| serde_json::from_slice::<Notes>(&bytes).ok());
-        let mut options = tokio::fs::OpenOptions::new();
-        let file = options.create(true).truncate(false).write(true).mode(0o644).open(&path).await;
-        let file = file.map_err(Error::file("open", &path))?;
-        let length = file.metadata().await.map_err(Error::file("inspect", &path))?.len();
-        let notes = known
-            .filter(|notes| notes.url == url && notes.synced <= length)
-            .unwrap_or_else(|| Notes { url: url.to_owned(), ..Notes::default() });
-        let mut partial =
-            Self { written: 0, path, notes_path, file: BufWriter::with_capacity(BUFFER, file), notes };
+        let length = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
+        let known = std::fs::read(&notes_path).ok();
+        let known = known
+            .and_then(|bytes| serde_json::from_slice::<Notes>(&bytes).ok())
+            .filter(|notes| notes.url == url && notes.synced <= length);
+        if known.is_none() {
+            discard(place)?;
+        }
+        let notes = known.unwrap_or_else(|| Notes { url: url.to_owned(), ..Notes::default() });
+        let file = open(&path).await?;
+        let mut partial = Self { written: 0, path, notes_path, file, notes };
         partial.cut(partial.notes.synced).await?;
         Ok(partial)
     }
@@ -77,7 +77,10 @@ impl Partial {
     ) -> Result<(), Error> {
         // First the notes: without them nothing of the old content is ever taken for the new one.
         remove(&self.notes_path)?;
-        self.cut(0).await?;
+        // Another file: a write of a try that was ended may still be under way into the old one.
+        remove(&self.path)?;
+        self.file = open(&self.path).await?;
+        self.written = 0;
         self.notes.validator = validator;
         self.notes.total = total;
         self.notes.synced = 0;
@@ -111,6 +114,12 @@ impl Partial {
         self.notes.synced = self.written;
         write_json(&self.notes_path, &self.notes)
     }
+}
+
+async fn open(path: &Path) -> Result<BufWriter<File>, Error> {
+    let mut options = tokio::fs::OpenOptions::new();
+    let file = options.create(true).truncate(false).write(true).mode(0o644).open(path).await;
+    Ok(BufWriter::with_capacity(BUFFER, file.map_err(Error::file("open", path))?))
 }
 
 /// Takes a part and its notes away.
