@@ -14,6 +14,7 @@ use bloomery_controllers::download::source::Source;
 use bloomery_controllers::download::{Error, Fetcher, Job, Limits, Placed, Progress, Trust, digest_of};
 use sha2::{Digest, Sha512};
 use site::{Asked, Reply, Site};
+use tokio_util::sync::CancellationToken;
 
 const TAG: &str = "\"one\"";
 
@@ -57,7 +58,7 @@ impl Bench {
     async fn try_once(&self, job: &Job) -> Result<Placed, Error> {
         let fetcher =
             Fetcher { trust: self.trust.clone(), limits: self.limits.clone(), assets: self.assets() };
-        fetcher.fetch(job, &Progress::default()).await
+        fetcher.fetch(job, &Progress::default(), &CancellationToken::new()).await
     }
 
     /// Nothing is in place and nothing is left that a later try could take for its own.
@@ -237,6 +238,31 @@ async fn silence_ends_a_try_and_keeps_what_came() {
     let error = bench.try_once(&job).await.unwrap_err();
     assert!(matches!(error, Error::Idle { .. }) && error.is_break(), "{error:?}");
     bench.limits.idle = Duration::from_secs(10);
+    assert_eq!(bench.try_once(&job).await.unwrap().sha512, sha512(&whole));
+    assert_eq!(site.asked()[1].from, Some(4000));
+}
+
+#[tokio::test]
+async fn a_try_that_nobody_wants_ends_at_once_and_leaves_a_whole_part() {
+    let whole = content(5000);
+    let served = whole.clone();
+    let site = Site::start(move |asked| {
+        let reply = Reply::file(asked, TAG, &served);
+        if asked.before == 0 { reply.broken(1000).silent() } else { reply }
+    })
+    .await;
+    let bench = Bench::new();
+    let job = bench.job(&site.url("/k"), "");
+    let (stop, progress) = (CancellationToken::new(), Progress::default());
+    let fetcher = Fetcher { trust: Trust::default(), limits: bench.limits.clone(), assets: bench.assets() };
+    let received = async {
+        while progress.get().0 < 4000 {
+            tokio::task::yield_now().await;
+        }
+        stop.cancel();
+    };
+    let (result, ()) = tokio::join!(fetcher.fetch(&job, &progress, &stop), received);
+    assert!(matches!(result.unwrap_err(), Error::Unwanted));
     assert_eq!(bench.try_once(&job).await.unwrap().sha512, sha512(&whole));
     assert_eq!(site.asked()[1].from, Some(4000));
 }

@@ -139,6 +139,9 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// Nobody wants it any more.
+    #[error("failed to go on: it is no longer wanted")]
+    Unwanted,
     /// The work was lost with its thread.
     #[error("failed to finish {}", path.display())]
     Lost {
@@ -174,6 +177,7 @@ impl Error {
             Self::Space { .. } => "space",
             Self::Mismatch { .. } => "digest",
             Self::File { .. } | Self::Lost { .. } => "file",
+            Self::Unwanted => "unwanted",
         }
     }
 }

@@ -10,6 +10,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use sha2::{Digest, Sha512};
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::partial::{self, Partial};
@@ -124,8 +125,13 @@ impl Fetcher {
         }
     }
 
-    /// One try.
-    pub async fn fetch(&self, job: &Job, progress: &Progress) -> Result<Placed, Error> {
+    /// One try. A `stop` ends a transfer but nothing that works on files: what comes after finds them whole.
+    pub async fn fetch(
+        &self,
+        job: &Job,
+        progress: &Progress,
+        stop: &CancellationToken,
+    ) -> Result<Placed, Error> {
         let (fetcher, task) = (self.clone(), job.clone());
         let path = job.place.path();
         let linked = blocking(&path, move || fetcher.link(&task)).await?;
@@ -139,21 +145,32 @@ impl Fetcher {
                 blocking(&path, move || fetcher.copy(&task, &relative)).await
             }
             Source::Web(url) => {
-                let mut partial = Partial::open(&job.place, &job.text).await?;
-                let is_checked = !job.sha512.is_empty();
-                let (trust, limits) = (&self.trust, &self.limits);
-                let transfer = Transfer { trust, limits, url, is_checked, progress };
-                let slow = || Error::Slow { url: url.to_string(), limit: limits.whole };
-                let outcome = tokio::time::timeout(limits.whole, transfer.run(&mut partial)).await;
-                if outcome.is_err() {
-                    // What came counts for the next try.
-                    partial.sync().await?;
-                }
-                outcome.map_err(|_| slow())??;
-                drop(partial);
+                self.transfer(job, url, progress, stop).await?;
                 blocking(&path, move || finish(&task, None)).await
             }
         }
+    }
+
+    /// Brings the part of a job to its end.
+    async fn transfer(
+        &self,
+        job: &Job,
+        url: &Url,
+        progress: &Progress,
+        stop: &CancellationToken,
+    ) -> Result<(), Error> {
+        let mut partial = Partial::open(&job.place, &job.text).await?;
+        let (trust, limits) = (&self.trust, &self.limits);
+        let transfer = Transfer { trust, limits, url, is_checked: !job.sha512.is_empty(), progress };
+        let bounded = tokio::time::timeout(limits.whole, transfer.run(&mut partial));
+        let outcome = match stop.run_until_cancelled(bounded).await {
+            Some(Ok(outcome)) => return outcome,
+            Some(Err(_)) => Error::Slow { url: url.to_string(), limit: limits.whole },
+            None => Error::Unwanted,
+        };
+        // What came counts for the next try.
+        partial.sync().await?;
+        Err(outcome)
     }
 
     /// Links the file if it is here already under another name.

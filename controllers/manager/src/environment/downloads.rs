@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
 
-use crate::download::{Fetcher, Job, Placed, Progress};
+use crate::download::{Error, Fetcher, Job, Placed, Progress};
 use crate::error_chain::ErrorChain;
 use crate::keyed_lock::KeyedLock;
 use crate::metrics::Metrics;
@@ -174,7 +174,7 @@ impl Run {
         let mut delays = delays();
         while !stop.is_cancelled() {
             let before = self.progress.get().0;
-            let Some(result) = stop.run_until_cancelled(self.one_try()).await else { return };
+            let Some(result) = self.one_try(stop).await else { return };
             let (url, file) = (&self.job.text, self.job.place.path());
             let gained = self.progress.get().0.saturating_sub(before);
             match result {
@@ -202,12 +202,15 @@ impl Run {
         }
     }
 
-    /// Waits for its turn, first among those of the same URL and then among all.
-    async fn one_try(&self) -> Result<Placed, crate::download::Error> {
-        let _url = self.urls.lock(&self.job.text).await;
-        let _slot = self.slots.acquire().await;
+    /// Waits for its turn, first among those of the same URL and then among all. `None` once it is told to stop.
+    async fn one_try(&self, stop: &CancellationToken) -> Option<Result<Placed, Error>> {
+        let _url = stop.run_until_cancelled(self.urls.lock(&self.job.text)).await?;
+        let _slot = stop.run_until_cancelled(self.slots.acquire()).await?;
         self.set(State::Receiving { received: 0, total: None });
-        self.fetcher.fetch(&self.job, &self.progress).await
+        match self.fetcher.fetch(&self.job, &self.progress, stop).await {
+            Err(Error::Unwanted) => None,
+            result => Some(result),
+        }
     }
 
     fn set(&self, state: State) {

@@ -84,7 +84,8 @@ async fn a_changed_asset_is_copied_again_unless_its_digest_is_given() {
     let limits = crate::download::Limits { reserve: 0, ..crate::download::Limits::default() };
     let fetcher = Fetcher { trust: crate::download::Trust::default(), limits, assets: assets.clone() };
     let job = bench.job(&url, "");
-    fetcher.fetch(&job, &crate::download::Progress::default()).await.unwrap();
+    let stop = tokio_util::sync::CancellationToken::new();
+    fetcher.fetch(&job, &crate::download::Progress::default(), &stop).await.unwrap();
     let look =
         async |job: &Job| inspect(job, fetcher.stamp(&job.source), false, &bench.digests).await.unwrap();
     assert_eq!(look(&job).await, Finding::Verified);
