@@ -183,5 +183,9 @@ async fn nothing_is_registered_while_the_controllers_are_away_and_again_once_the
     let class = ServerClass::new("free", bloomery_api::ServerClassSpec::default());
     classes.create(&PostParams::default(), &class).await.unwrap();
     let _controllers = bench.setup.run(&bench.plane).await;
-    servers.create(&PostParams::default(), &registered("a")).await.unwrap();
+    // As the boot services do: who is refused tries again.
+    eventually("it is registered", async || {
+        servers.create(&PostParams::default(), &registered("a")).await.map_err(|error| error.to_string())
+    })
+    .await;
 }
