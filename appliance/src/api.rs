@@ -1,5 +1,6 @@
 //! The paths of both listeners; one file per path.
 
+mod assets;
 mod metrics;
 mod pair;
 mod probes;
@@ -13,10 +14,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use bloomery_pairing::wire;
 use tokio::sync::watch;
 
+use crate::asset_store::AssetStore;
 use crate::connections::Connections;
 use crate::limit::WrongCodeLimit;
 use crate::metrics::Metrics;
@@ -36,6 +38,7 @@ pub(crate) struct Files {
 #[derive(Debug)]
 pub(crate) struct App {
     files: Files,
+    assets: AssetStore,
     api_server_port: u16,
     tls: watch::Receiver<ServerTls>,
     connections: Connections,
@@ -49,6 +52,7 @@ pub(crate) struct App {
 impl App {
     pub(crate) fn new(
         files: Files,
+        assets: AssetStore,
         api_server_port: u16,
         tls: watch::Receiver<ServerTls>,
         connections: Connections,
@@ -58,6 +62,7 @@ impl App {
         let limit = Mutex::new(WrongCodeLimit::new(Instant::now()));
         Self {
             files,
+            assets,
             api_server_port,
             tls,
             connections,
@@ -81,6 +86,11 @@ pub(crate) fn public(app: Arc<App>) -> Router {
         .route(wire::REISSUE_PATH, post(reissue::handle))
         .route(wire::STATUS_PATH, get(status::handle))
         .route(wire::TRACES_PATH, get(traces::handle))
+        .route(wire::ASSETS_PATH, get(assets::list))
+        .route(
+            &format!("{}/{{name}}", wire::ASSETS_PATH),
+            put(assets::piece).post(assets::complete).delete(assets::delete),
+        )
         .route(wire::METRICS_PATH, get(metrics::for_admin))
         .route(wire::HEALTHZ_PATH, get(probes::healthz))
         .route(wire::READYZ_PATH, get(probes::readyz))

@@ -33,6 +33,9 @@ pub struct Config {
     /// PID 1's status file (JSON).
     #[arg(long)]
     pub status: PathBuf,
+    /// Directory of the files that Environments can name by `file:` URLs.
+    #[arg(long, default_value = "/var/lib/bloomery/assets")]
+    pub assets_dir: PathBuf,
     /// Where PID 1 asks for health, over plain HTTP.
     #[arg(long, default_value = "127.0.0.1:9444")]
     pub health_addr: SocketAddr,

@@ -4,6 +4,7 @@
 //! certificate authority's key: the identity it hands out was made by PID 1. No input may end it.
 
 pub mod api;
+mod asset_store;
 pub mod config;
 mod connections;
 mod identity;

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, App};
+use crate::asset_store::AssetStore;
 use crate::config::Config;
 use crate::connections::Connections;
 use crate::metrics::Metrics;
@@ -38,6 +39,7 @@ impl Appliance {
             pairing_secret,
             admin,
             status,
+            assets_dir,
             health_addr,
             api_server_port,
             services,
@@ -49,6 +51,7 @@ impl Appliance {
         let (public_connections, health_connections) = (Connections::default(), Connections::default());
         let app = Arc::new(App::new(
             api::Files { pairing_secret, admin, status },
+            AssetStore::new(assets_dir),
             api_server_port,
             current.clone(),
             public_connections.clone(),

@@ -2,6 +2,7 @@
 //!
 //! Results go to standard output and nothing else does; progress and remarks go to standard error.
 
+pub mod assets;
 pub mod commands;
 pub mod completion;
 pub mod config;

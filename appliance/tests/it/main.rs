@@ -5,6 +5,7 @@
 
 mod abuse;
 mod admin;
+mod assets;
 mod neighbours;
 mod pairing;
 mod reload;

@@ -107,6 +107,7 @@ impl Site {
         );
         fs::write(path("admin.json"), identity).unwrap();
         fs::write(path("status.json"), r#"{"phase":"running"}"#).unwrap();
+        fs::create_dir(path("assets")).unwrap();
         bloomery_pairing::load_or_create(&path("pairing-secret"), None).unwrap();
         let loopback: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let appliance = Appliance::bind(Config {
@@ -120,6 +121,7 @@ impl Site {
             pairing_secret: path("pairing-secret"),
             admin: path("admin.json"),
             status: path("status.json"),
+            assets_dir: path("assets"),
             health_addr: loopback,
             api_server_port: 6443,
             services,

@@ -16,6 +16,7 @@ pub(super) fn service(inputs: &Inputs) -> Service {
         format!("--pairing-secret={}", inputs.layout.pairing_secret().display()),
         format!("--admin={}", inputs.file("appliance", "admin.json")),
         format!("--status={}", inputs.layout.status().display()),
+        format!("--assets-dir={}", inputs.layout.assets().display()),
         format!("--health-addr=127.0.0.1:{APPLIANCE_HEALTH_PORT}"),
         format!("--service=controllers=127.0.0.1:{CONTROLLERS_HEALTH_PORT}"),
         format!("--service=bootsvc=127.0.0.1:{BOOTSVC_HEALTH_PORT}"),

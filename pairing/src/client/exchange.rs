@@ -24,7 +24,7 @@ const MAX_ANSWER_BYTES: usize = 64 << 20;
 /// What to ask.
 pub(super) struct Request {
     pub(super) method: Method,
-    pub(super) path: &'static str,
+    pub(super) path: String,
     pub(super) body: Vec<u8>,
 }
 
