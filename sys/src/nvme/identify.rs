@@ -17,8 +17,6 @@ pub struct Controller {
     pub sanitize_block: bool,
     /// It knows Sanitize with a crypto erase (`SANICAP` bit 0).
     pub sanitize_crypto: bool,
-    /// Namespaces that it can have (`NN`).
-    pub namespaces: u32,
 }
 
 impl Controller {
@@ -34,7 +32,6 @@ impl Controller {
             format_crypto: fna & 1 << 2 != 0,
             sanitize_block: sanicap & 1 << 1 != 0,
             sanitize_crypto: sanicap & 1 != 0,
-            namespaces: u32::from_le_bytes(array(data, 516)?),
         })
     }
 }
@@ -134,14 +131,13 @@ mod tests {
     #[test]
     fn reads_what_a_controller_can_do() {
         let controller =
-            Controller::parse(&structure(&[(256, 0b10), (524, 0b100), (328, 0b11), (516, 1)])).unwrap();
+            Controller::parse(&structure(&[(256, 0b10), (524, 0b100), (328, 0b11)])).unwrap();
         let expected = Controller {
             format: true,
             format_is_of_all: false,
             format_crypto: true,
             sanitize_block: true,
             sanitize_crypto: true,
-            namespaces: 1,
         };
         assert_eq!(controller, expected);
         let all = Controller::parse(&structure(&[(524, 0b10)])).unwrap();
