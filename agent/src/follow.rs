@@ -94,7 +94,8 @@ impl Follower {
 
     async fn restart(&self) -> After {
         for left in (1..=self.waits.countdown).rev() {
-            self.screen.show(&format!("RESTART the plane has another use for this machine: restarting in {left} s"));
+            self.screen
+                .show(&format!("RESTART the plane has another use for this machine: restarting in {left} s"));
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
         After::End(Action::Restart)
@@ -104,11 +105,14 @@ impl Follower {
         match bmc::set_up(&self.plane, uuid).await {
             Ok(Some(lan)) => {
                 self.memory.bmc_not_before = None;
-                self.screen.show(&format!("OK     the plane has a user in this machine's BMC at {}", lan.address));
+                self.screen
+                    .show(&format!("OK     the plane has a user in this machine's BMC at {}", lan.address));
             }
             Ok(None) => {
                 self.memory.no_bmc = true;
-                self.screen.show("       this machine has no BMC that its system can reach; its power is switched by hand");
+                self.screen.show(
+                    "       this machine has no BMC that its system can reach; its power is switched by hand",
+                );
             }
             Err(error) => {
                 self.memory.bmc_not_before = Some(Instant::now() + self.waits.again);
@@ -128,7 +132,9 @@ impl Follower {
         let wiping = async {
             settle(self.devices.clone(), self.waits).await;
             for name in disks::without_capacity(&self.places) {
-                board.say(&format!("WARN   {name} shows no capacity and is left out: take it out if it holds data"));
+                board.say(&format!(
+                    "WARN   {name} shows no capacity and is left out: take it out if it holds data"
+                ));
             }
             wipe::run(order, &self.places, &expected, &board, &mut self.erased).await;
         };
@@ -204,3 +210,5 @@ async fn beat(plane: &Plane, uuid: &str, board: &Board, every: Duration, screen:
     }
 }
 
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,8 @@ pub mod boot;
 pub mod cmdline;
 pub mod console;
 pub mod devices;
+#[cfg(test)]
+mod fake_plane;
 pub mod follow;
 pub mod inventory;
 pub mod orders;

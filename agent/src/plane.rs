@@ -50,7 +50,7 @@ pub enum Error {
         source: tonic::transport::Error,
     },
     /// The plane refused.
-    #[error("failed to call {method} of the plane at {endpoint}: {code:?}: {text}", code = source.code(), text = source.message())]
+    #[error("failed to call {method} at {endpoint}: {} ({})", source.code().description(), source.message())]
     Call {
         /// RPC.
         method: &'static str,
@@ -76,7 +76,10 @@ impl Error {
         match self {
             Self::Call { source, .. } => matches!(
                 source.code(),
-                Code::FailedPrecondition | Code::PermissionDenied | Code::Unauthenticated | Code::InvalidArgument
+                Code::FailedPrecondition
+                    | Code::PermissionDenied
+                    | Code::Unauthenticated
+                    | Code::InvalidArgument
             ),
             Self::NoIdentity | Self::Endpoint { .. } => true,
             Self::Connect { .. } | Self::Silent { .. } => false,
@@ -102,8 +105,9 @@ impl Plane {
 
     /// Says by which addresses it is reached.
     pub async fn reconcile_addresses(&self, message: ReconcileServerAddressesRequest) -> Result<(), Error> {
-        let send =
-            async |mut client: AgentClient<Channel>, request| client.reconcile_server_addresses(request).await;
+        let send = async |mut client: AgentClient<Channel>, request| {
+            client.reconcile_server_addresses(request).await
+        };
         self.call("ReconcileServerAddresses", CALL_LIMIT, message, send).await.map(drop)
     }
 

@@ -83,7 +83,8 @@ async fn work(cmdline: &str, devices: watch::Receiver<u64>, screen: &Screen) -> 
         arguments.endpoint
     ));
     let netlink = Netlink::connect().map_err(Error::Network)?;
-    let card = uplink::find_card(&netlink, arguments.mac, devices.clone(), screen).await.map_err(Error::Network)?;
+    let card =
+        uplink::find_card(&netlink, arguments.mac, devices.clone(), screen).await.map_err(Error::Network)?;
     screen.show(&format!("OK     network card {} {}", card.name, arguments.mac));
     let mut client = uplink::configure(netlink.clone(), &card, arguments.mac);
     let mut lease = client.lease();

@@ -19,9 +19,9 @@ pub mod ranges;
 
 pub use board::Board;
 use board::Line;
-use erase::Progress as _;
 use disks::Disk;
-use medium::Device;
+use erase::Progress as _;
+use medium::{Device, Medium as _};
 
 /// Disks that come up during a wipe are erased as well; a machine on which this many times new ones came up is broken.
 const MOST_ROUNDS: usize = 8;
@@ -137,6 +137,10 @@ fn erase_one(disk: &Disk, thoroughness: Thoroughness, line: &Line) -> Result<(),
         return Err("it is write-protected: lift that, or take it out of this machine".to_owned());
     }
     let mut device = Device::open(disk).map_err(|error| explain(disk, &error))?;
+    if device.size() != disk.size {
+        // Or a disk that has lost its capacity would be empty, and so be erased at once.
+        return Err(format!("it has {} bytes now, and had {}", device.size(), disk.size));
+    }
     let outcome = match thoroughness {
         Thoroughness::Fast => erase::fast(&mut device, &disk.partitions, line),
         Thoroughness::Full => erase::full(&mut device, line),
@@ -165,3 +169,5 @@ fn mounted(node: &Path) -> String {
     if mounts.is_empty() { "somebody who has it open".to_owned() } else { mounts.join(", ") }
 }
 
+#[cfg(test)]
+pub(crate) mod tests;

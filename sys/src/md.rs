@@ -10,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 mod ioctl {
-    //! linux/raid/md_u.h; 9 is `MD_MAJOR`.
+    //! `linux/raid/md_u.h`; 9 is `MD_MAJOR`.
     nix::ioctl_none!(stop_array, 9, 0x32);
 }
 

@@ -21,7 +21,8 @@ impl Password {
             let mut bytes = [0; 4 * FIELD];
             bloomery_sys::random::fill(&mut bytes)?;
             // Only values below the largest multiple of 62, so that all characters are equally likely.
-            let fair = bytes.iter().filter(|byte| usize::from(**byte) < 256 / CHARACTERS.len() * CHARACTERS.len());
+            let fair =
+                bytes.iter().filter(|byte| usize::from(**byte) < 256 / CHARACTERS.len() * CHARACTERS.len());
             let characters = fair.filter_map(|byte| CHARACTERS.get(usize::from(*byte) % CHARACTERS.len()));
             text.extend(characters.map(|character| char::from(*character)).take(FIELD - text.len()));
         }

@@ -113,7 +113,9 @@ fn next_steps(text: &mut String, uuid: &str, answer: &Answer) {
     }
     match wipe {
         Some(Thoroughness::Fast) => line("ordered", "WIPE ALL DISKS, fast: what is on them will be lost"),
-        Some(Thoroughness::Full) => line("ordered", "WIPE ALL DISKS, every byte: what is on them will be lost"),
+        Some(Thoroughness::Full) => {
+            line("ordered", "WIPE ALL DISKS, every byte: what is on them will be lost");
+        }
         None => {}
     }
     if *setup_bmc {

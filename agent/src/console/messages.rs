@@ -96,7 +96,7 @@ pub fn error_text(error: &Error) -> String {
 /// From here on data is lost.
 pub fn wipe_starts(thoroughness: Thoroughness) -> String {
     let how = match thoroughness {
-        Thoroughness::Fast => "fast: discarded, and what data is found by is zeroed",
+        Thoroughness::Fast => "fast: discards, and zeroes where data begins",
         Thoroughness::Full => "in full: every byte",
     };
     format!("WIPE   all disks of this machine, as the plane orders ({how})")
@@ -124,7 +124,8 @@ pub fn wipe_failed(disks: &[DiskProgress], again: Duration) -> String {
     let which = if failed.len() == 1 { "the disk" } else { "these disks" };
     format!(
         "ERROR  THIS MACHINE IS NOT CLEAN: {} of {} could not be wiped\n{}\n       \
-         repair {which} or take it out; it is tried again in {} minutes at the earliest, if the plane still orders it",
+         repair {which} or take it out; if the plane still\n       \
+         orders a wipe, it is tried again in {} minutes at the earliest",
         failed.len(),
         count(disks.len()),
         failed.join("\n"),

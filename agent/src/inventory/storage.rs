@@ -39,9 +39,7 @@ pub fn is_disk(device: &Path, name: &str) -> bool {
     // Boot and RPMB areas of an eMMC show up as devices beside it; they hold firmware and are not disks.
     let area = name.starts_with("mmcblk") && (name.contains("boot") || name.contains("rpmb"));
     // The single paths of a multipath NVMe namespace are hidden: they have no device node.
-    !area
-        && !NOT_DISKS.iter().any(|prefix| name.starts_with(prefix))
-        && attribute(device, "hidden") != "1"
+    !area && !NOT_DISKS.iter().any(|prefix| name.starts_with(prefix)) && attribute(device, "hidden") != "1"
 }
 
 /// The disk at `device` in sysfs; `None` if it is none, or has no medium.

@@ -97,8 +97,10 @@ where
         let wait = match register(plane, &hostname(), &inventory).await {
             Ok(orders) => {
                 (backoff, attempt) = (waits.build(), 0);
-                let report =
-                    Report::Registered { inventory: Box::new(inventory.clone()), answer: orders.answer.clone() };
+                let report = Report::Registered {
+                    inventory: Box::new(inventory.clone()),
+                    answer: orders.answer.clone(),
+                };
                 reports.send(report).await.ok()?;
                 match act.act(inventory, orders).await {
                     After::Rest => pace.repeat,

@@ -200,7 +200,10 @@ mod tests {
         line.wiped();
         let lines = lines.lock().unwrap();
         assert_eq!(lines.len(), 10, "{lines:?}");
-        assert_eq!((lines[0].as_str(), lines[9].as_str()), ("WIPE   sda 10 % (zero out)", "WIPED  sda (zero out)"));
+        assert_eq!(
+            (lines[0].as_str(), lines[9].as_str()),
+            ("WIPE   sda 10 % (zero out)", "WIPED  sda (zero out)")
+        );
         assert!(board.all_wiped());
         assert_eq!((board.disks()[0].done, board.disks()[0].state()), (1000, State::Wiped));
     }

@@ -84,7 +84,8 @@ fn is_alone(block: &Path, name: &str) -> bool {
         let number = name.strip_prefix("nvme")?.split('n').next()?;
         Some(format!("nvme{number}n"))
     };
-    controller(name).is_none_or(|own| names(block).iter().all(|other| other == name || !other.starts_with(&own)))
+    controller(name)
+        .is_none_or(|own| names(block).iter().all(|other| other == name || !other.starts_with(&own)))
 }
 
 fn partitions(device: &Path) -> Vec<Range<u64>> {

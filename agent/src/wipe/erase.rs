@@ -227,3 +227,5 @@ fn jitter() -> u64 {
     }
 }
 
+#[cfg(test)]
+mod tests;

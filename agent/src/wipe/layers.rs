@@ -28,7 +28,10 @@ pub(super) fn free(places: &Places, disks: Vec<Disk>, board: &Board) -> Vec<Disk
         }
     }
     // Partitions and holders are others now; what vanished is still to be reported.
-    disks.into_iter().map(|old| disks::find(places).into_iter().find(|new| new.name == old.name).unwrap_or(old)).collect()
+    disks
+        .into_iter()
+        .map(|old| disks::find(places).into_iter().find(|new| new.name == old.name).unwrap_or(old))
+        .collect()
 }
 
 fn take_down(places: &Places, block: &Path, name: &str) -> Result<(), String> {
@@ -43,15 +46,15 @@ fn take_down(places: &Places, block: &Path, name: &str) -> Result<(), String> {
 
 /// What lies on what, where it can be taken down.
 fn graph(block: &Path) -> Graph {
-    let layers = disks::names(block).into_iter().filter(|name| {
-        name.starts_with("dm-") || name.starts_with("md")
-    });
-    layers.map(|name| {
-        let slaves = block.join(&name).join("slaves");
-        let below = disks::names(&slaves).iter().map(|slave| whole(&slaves.join(slave), slave)).collect();
-        (name, below)
-    })
-    .collect()
+    let layers =
+        disks::names(block).into_iter().filter(|name| name.starts_with("dm-") || name.starts_with("md"));
+    layers
+        .map(|name| {
+            let slaves = block.join(&name).join("slaves");
+            let below = disks::names(&slaves).iter().map(|slave| whole(&slaves.join(slave), slave)).collect();
+            (name, below)
+        })
+        .collect()
 }
 
 /// The disk of a partition, in whose directory it lies; else the device itself.
@@ -84,7 +87,9 @@ fn order(graph: &Graph, targets: &BTreeSet<String>) -> Vec<String> {
     let mut order = Vec::new();
     while !above.is_empty() {
         let tops: Vec<&String> = (above.iter())
-            .filter(|name| !above.iter().any(|other| graph.get(*other).is_some_and(|below| below.contains(**name))))
+            .filter(|name| {
+                !above.iter().any(|other| graph.get(*other).is_some_and(|below| below.contains(**name)))
+            })
             .copied()
             .collect();
         if tops.is_empty() {

@@ -53,7 +53,8 @@ pub fn methods(abilities: &Abilities) -> Vec<Method> {
     let Abilities { nvme, alone, discard_zeroes } = *abilities;
     let mut methods = Vec::new();
     if let Some(controller) = nvme {
-        let Controller { format, format_is_of_all, format_crypto, sanitize_block, sanitize_crypto } = controller;
+        let Controller { format, format_is_of_all, format_crypto, sanitize_block, sanitize_crypto } =
+            controller;
         // The namespaces are erased in parallel: what reaches into another one would break that one's wipe.
         let format = format && (alone || !format_is_of_all);
         methods.extend(format.then_some(Method::Format(SecureErase::UserData)));

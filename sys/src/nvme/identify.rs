@@ -5,6 +5,10 @@
 use super::{IDENTIFY_LENGTH, SANITIZE_LOG_LENGTH, SecureErase};
 
 /// What a controller can do to erase.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one bit of the structure, independent of the others"
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Controller {
     /// It knows Format NVM (`OACS` bit 1).
@@ -69,7 +73,7 @@ impl Namespace {
     }
 
     /// Command dword 10 of a Format NVM that keeps the format (figure 328).
-    pub(super) fn format_dword(&self, erase: SecureErase) -> u32 {
+    pub(super) fn format_dword(self, erase: SecureErase) -> u32 {
         let ses = match erase {
             SecureErase::UserData => 1,
             SecureErase::Cryptographic => 2,
@@ -130,8 +134,7 @@ mod tests {
 
     #[test]
     fn reads_what_a_controller_can_do() {
-        let controller =
-            Controller::parse(&structure(&[(256, 0b10), (524, 0b100), (328, 0b11)])).unwrap();
+        let controller = Controller::parse(&structure(&[(256, 0b10), (524, 0b100), (328, 0b11)])).unwrap();
         let expected = Controller {
             format: true,
             format_is_of_all: false,
