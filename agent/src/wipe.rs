@@ -112,20 +112,21 @@ async fn erase_all(disks: Vec<Disk>, thoroughness: Thoroughness, board: &Arc<Boa
             line.wiped();
             continue;
         }
-        let (work, worker) = (line.clone(), disk.clone());
-        threads.push((
-            disk,
-            line,
-            tokio::task::spawn_blocking(move || erase_one(&worker, thoroughness, &work)),
-        ));
+        let (own, worker) = (line.clone(), disk.clone());
+        let thread = tokio::task::spawn_blocking(move || {
+            let outcome = erase_one(&worker, thoroughness, &own);
+            match &outcome {
+                Ok(()) => own.wiped(),
+                Err(reason) => own.failed(reason),
+            }
+            outcome.is_ok()
+        });
+        threads.push((disk, line, thread));
     }
     for (disk, line, thread) in threads {
         match thread.await {
-            Ok(Ok(())) => {
-                erased.note(&disk, thoroughness, line.method_used());
-                line.wiped();
-            }
-            Ok(Err(reason)) => line.failed(&reason),
+            Ok(true) => erased.note(&disk, thoroughness, line.method_used()),
+            Ok(false) => {}
             Err(error) => line.failed(&format!("its thread ended: {error}")),
         }
     }
