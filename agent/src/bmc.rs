@@ -123,3 +123,37 @@ fn open() -> Result<Option<Device>, Error> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::setup::tests::{Bmc, supermicro};
+    use super::*;
+    use crate::fake_plane::{FakePlane, UUID, any_port};
+
+    #[tokio::test]
+    async fn the_plane_gets_the_address_first_and_then_a_user_without_it() {
+        let fake = FakePlane::default();
+        let plane = fake.serve(any_port()).await;
+        set_up_with(&plane, UUID, supermicro()).await.unwrap();
+        assert_eq!(fake.told(), ["bmc 10.77.0.11 623  0", "bmc  623 sidero 16"]);
+    }
+
+    #[tokio::test]
+    async fn a_bmc_without_room_for_a_user_is_still_known_by_its_address() {
+        let fake = FakePlane::default();
+        let plane = fake.serve(any_port()).await;
+        let full = Bmc { users: (2..=10).map(|user| (user, "ops")).collect(), ..supermicro() };
+        let error = set_up_with(&plane, UUID, full).await.unwrap_err();
+        assert!(matches!(error, Error::Setup(setup::Error::NoSlot)), "{error:?}");
+        assert_eq!(fake.told(), ["bmc 10.77.0.11 623  0"]);
+    }
+
+    #[tokio::test]
+    async fn of_a_dead_bmc_the_plane_hears_nothing() {
+        let fake = FakePlane::default();
+        let plane = fake.serve(any_port()).await;
+        let error = set_up_with(&plane, UUID, Bmc { dead: true, ..supermicro() }).await.unwrap_err();
+        assert!(matches!(error, Error::Setup(setup::Error::Ask { .. })), "{error:?}");
+        assert_eq!(fake.told(), [""; 0]);
+    }
+}

@@ -144,4 +144,4 @@ fn find_slot(bmc: &mut impl Ask, channel: u8) -> Result<(u8, bool), Error> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -6,15 +6,15 @@ use super::*;
 
 /// A BMC with LAN channels, users, and habits.
 #[derive(Debug, Default)]
-struct Bmc {
-    channels: BTreeMap<u8, u8>,
-    addresses: BTreeMap<u8, [u8; 4]>,
-    ports: BTreeMap<u8, u16>,
-    users: BTreeMap<u8, &'static str>,
-    refuses_free_slots: bool,
-    dead: bool,
-    limit: u8,
-    changes: Vec<(&'static str, Vec<u8>)>,
+pub(crate) struct Bmc {
+    pub(crate) channels: BTreeMap<u8, u8>,
+    pub(crate) addresses: BTreeMap<u8, [u8; 4]>,
+    pub(crate) ports: BTreeMap<u8, u16>,
+    pub(crate) users: BTreeMap<u8, &'static str>,
+    pub(crate) refuses_free_slots: bool,
+    pub(crate) dead: bool,
+    pub(crate) limit: u8,
+    pub(crate) changes: Vec<(&'static str, Vec<u8>)>,
 }
 
 fn completion<T>(request: &'static str, code: u8) -> Result<T, Error> {
@@ -55,7 +55,7 @@ impl Ask for Bmc {
     }
 }
 
-fn supermicro() -> Bmc {
+pub(crate) fn supermicro() -> Bmc {
     Bmc {
         channels: BTreeMap::from([(1, 4), (6, 1), (0x0f, 0x0c)]),
         addresses: BTreeMap::from([(1, [10, 77, 0, 11])]),
