@@ -2,8 +2,11 @@
 //!
 //! It must never guess an argument that is not there.
 
+use bloomery_agent_api::TOKEN_ARGUMENT;
 use bloomery_hostnet::MacAddr;
 use bloomery_hostnet::mac::ParseMacError;
+
+use crate::token::Token;
 
 /// Where the kernel shows its arguments.
 pub const PATH: &str = "/proc/cmdline";
@@ -19,6 +22,8 @@ pub struct Arguments {
     pub mac: MacAddr,
     /// `host:port`, an IPv6 host in brackets.
     pub endpoint: String,
+    /// What ties this agent to its boot; other planes' scripts give none.
+    pub token: Option<Token>,
 }
 
 /// What is wrong with the kernel arguments.
@@ -67,7 +72,8 @@ pub fn parse(cmdline: &str) -> Result<Arguments, Error> {
     if !is_host_and_port(endpoint) {
         return Err(Error::Endpoint { endpoint: endpoint.to_owned() });
     }
-    Ok(Arguments { mac, endpoint: endpoint.to_owned() })
+    let token = value(TOKEN_ARGUMENT).ok().and_then(Token::new);
+    Ok(Arguments { mac, endpoint: endpoint.to_owned(), token })
 }
 
 /// The arguments, separated by blanks outside of double quotes (kernel: `lib/cmdline.c`), without the quotes.
@@ -122,6 +128,13 @@ mod tests {
         );
         assert_eq!(parse(&line).unwrap().endpoint, "plane.example:80");
         assert_eq!(parse(&line).unwrap().mac.to_string(), "52:54:00:ab:cd:ef");
+    }
+
+    #[test]
+    fn takes_the_token_if_there_is_one() {
+        assert_eq!(parse(GOOD).unwrap().token, None);
+        assert_eq!(parse(&format!("{GOOD} bloomery.token=")).unwrap().token, None);
+        assert_eq!(parse(&format!("{GOOD} bloomery.token=AbC-_1")).unwrap().token, Token::new("AbC-_1"));
     }
 
     #[test]

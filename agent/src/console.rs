@@ -11,7 +11,10 @@ mod block;
 mod messages;
 
 pub use block::machine;
-pub use messages::{dhcp_event, fatal, lease, register_failed, waiting_for_card};
+pub use messages::{
+    count, dhcp_event, error_text, fatal, lease, register_failed, waiting_for_card, wipe_failed,
+    wipe_not_reported, wipe_starts,
+};
 
 /// The consoles. Cheap to clone.
 #[derive(Debug, Clone)]

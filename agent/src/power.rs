@@ -1,6 +1,6 @@
 //! When and how this machine's run ends: signals and the power button.
 //!
-//! The agent holds no state, so it ends at once. It must never end the run of a machine that it is not PID 1 of.
+//! The agent holds no state, so it ends at once but for what disks still hold. It must never end the run of a machine that it is not PID 1 of.
 
 use std::future::pending;
 use std::os::fd::AsFd as _;
@@ -15,6 +15,8 @@ use tokio::sync::{oneshot, watch};
 
 /// Wait before the end is tried again, should the kernel refuse it.
 const RETRY: Duration = Duration::from_secs(5);
+/// Wait for the disks before the end.
+const SYNC_LIMIT: Duration = Duration::from_secs(10);
 /// New buttons and the end of the wait are noticed this late.
 const POLL_MILLISECONDS: u16 = 1000;
 
@@ -30,9 +32,24 @@ pub async fn requested(devices: watch::Receiver<u64>) -> Action {
     }
 }
 
+/// Gives disks the time to write what they hold; one that does not answer must not keep the machine from its end.
+fn sync() {
+    let (done, wait) = std::sync::mpsc::channel::<()>();
+    let thread = std::thread::Builder::new().name("sync".to_owned());
+    let started = thread.spawn(move || {
+        nix::unistd::sync();
+        drop(done);
+    });
+    if started.is_ok() {
+        // Either way the wait is over.
+        let _ = wait.recv_timeout(SYNC_LIMIT);
+    }
+}
+
 /// Ends the run; returns only where that is refused for good (not PID 1, a container).
 #[expect(clippy::disallowed_methods, reason = "all that is left to do is to try again")]
 pub fn end(action: Action) -> bloomery_sys::power::Error {
+    sync();
     loop {
         match reboot(action) {
             Err(error @ bloomery_sys::power::Error::Refused { .. }) => {

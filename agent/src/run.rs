@@ -10,8 +10,12 @@ use bloomery_sys::power::Action;
 use tokio::sync::{mpsc, watch};
 
 use crate::console::{self, Screen};
+use crate::follow::{Follower, Waits};
 use crate::inventory::{self, Inventory, SYSFS};
-use crate::register::{Answer, Pace, Report, keep_registered};
+use crate::orders::Answer;
+use crate::plane::Plane;
+use crate::register::{Pace, Report, keep_registered};
+use crate::wipe::Places;
 use crate::{cmdline, devices, power, uplink};
 
 /// Wait before a restart that may help (the boot script may say the right thing next time).
@@ -79,7 +83,8 @@ async fn work(cmdline: &str, devices: watch::Receiver<u64>, screen: &Screen) -> 
         arguments.endpoint
     ));
     let netlink = Netlink::connect().map_err(Error::Network)?;
-    let card = uplink::find_card(&netlink, arguments.mac, devices, screen).await.map_err(Error::Network)?;
+    let card =
+        uplink::find_card(&netlink, arguments.mac, devices.clone(), screen).await.map_err(Error::Network)?;
     screen.show(&format!("OK     network card {} {}", card.name, arguments.mac));
     let mut client = uplink::configure(netlink.clone(), &card, arguments.mac);
     let mut lease = client.lease();
@@ -87,12 +92,15 @@ async fn work(cmdline: &str, devices: watch::Receiver<u64>, screen: &Screen) -> 
     tokio::select! {
         () = uplink::follow(&mut client, &card.name, screen) => Err(Error::Ended { task: "the DHCP client" }),
         () = show(shown, &arguments.endpoint, screen) => Err(Error::Ended { task: "the console" }),
-        () = async {
+        action = async {
             // Without an address every try would only fail; after a lost lease they are made and fail with a reason.
             let _ = lease.wait_for(Option::is_some).await;
             let read = || read(netlink.clone());
-            keep_registered(&arguments.endpoint, Pace::default(), hostname, read, reports).await;
-        } => Err(Error::Ended { task: "the registration" }),
+            let plane = Plane { endpoint: arguments.endpoint.clone(), token: arguments.token.clone() };
+            let mut follower =
+                Follower::new(plane.clone(), screen.clone(), devices, Places::default(), Waits::default());
+            keep_registered(&plane, Pace::default(), hostname, read, reports, &mut follower).await
+        } => action.ok_or(Error::Ended { task: "the registration" }),
     }
 }
 
@@ -124,7 +132,7 @@ async fn show(mut reports: mpsc::Receiver<Report>, endpoint: &str, screen: &Scre
             Report::Registered { inventory, answer } => {
                 let now = (*inventory, answer);
                 if last.as_ref() != Some(&now) {
-                    screen.show(&console::machine(endpoint, &now.0, now.1));
+                    screen.show(&console::machine(endpoint, &now.0, &now.1));
                     let uuid = now.0.uuid().unwrap_or_default();
                     screen.show(&format!("OK     registered {uuid} with the plane at {endpoint}"));
                 } else if failing {

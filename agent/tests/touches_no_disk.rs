@@ -1,4 +1,5 @@
-//! S1 for the agent: it never opens a disk, neither when it reads the hardware nor anywhere in its source.
+//! S1 for the agent: reading the hardware opens no disk, nothing in its source can write but the wipe, and nothing
+//! starts a wipe but an order.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs::{self, File};
@@ -82,17 +83,59 @@ const WRITES: [&str; 9] = [
     "rustix::",
 ];
 
-#[test]
-fn nothing_in_the_agents_source_can_open_for_writing() {
+/// The parts of the kernel's edge that erase, or take down what holds a disk.
+const ERASERS: [&str; 4] = ["block::erase", "bloomery_sys::nvme", "bloomery_sys::dm", "bloomery_sys::md"];
+
+/// Product code of each file, by its path below `src/`.
+fn product_sources() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut sources = Vec::new();
-    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut sources);
-    assert!(sources.len() > 10, "{sources:?}");
-    for source in sources {
-        let text = fs::read_to_string(&source).unwrap();
-        let product = text.split("#[cfg(test)]").next().unwrap();
+    collect(&root, &mut sources);
+    assert!(sources.len() > 20, "{sources:?}");
+    let read = |source: &PathBuf| {
+        let text = fs::read_to_string(source).unwrap();
+        let product = text.split("#[cfg(test)]").next().unwrap().to_owned();
+        (source.strip_prefix(&root).unwrap().display().to_string(), product)
+    };
+    sources.iter().map(read).collect()
+}
+
+#[test]
+fn nothing_in_the_agents_source_can_open_for_writing_by_itself() {
+    for (source, text) in product_sources() {
         for write in WRITES {
-            assert!(!product.contains(write), "{} has {write}", source.display());
+            assert!(!text.contains(write), "{source} has {write}");
         }
+    }
+}
+
+#[test]
+fn only_the_wipe_reaches_what_erases() {
+    for (source, text) in product_sources() {
+        for eraser in ERASERS {
+            let allowed = source.starts_with("wipe/") || source == "wipe.rs";
+            assert!(allowed || !text.contains(eraser), "{source} has {eraser}");
+        }
+    }
+}
+
+#[test]
+fn only_following_an_order_starts_a_wipe_and_only_an_answer_makes_an_order() {
+    let users = |what: &str| -> Vec<String> {
+        let sources = product_sources().into_iter().filter(|(_, text)| text.contains(what));
+        sources.map(|(source, _)| source).collect()
+    };
+    assert_eq!(users("wipe::run("), ["follow.rs"]);
+    assert_eq!(users("Device::open(disk)"), ["wipe.rs"]);
+    assert_eq!(users("WipeOrder {"), ["orders.rs"]);
+    let orders = product_sources().into_iter().find(|(source, _)| source == "orders.rs").unwrap().1;
+    // Once where it is defined, once for its methods, once where it is made of an answer that says so.
+    assert_eq!(orders.matches("WipeOrder {").count(), 3);
+    assert!(orders.contains("wipe: wipe.then(|| WipeOrder {"));
+    for copied in
+        ["Clone, Debug)]\npub struct WipeOrder", "Clone)]\npub struct WipeOrder", "impl Clone for WipeOrder"]
+    {
+        assert!(!orders.contains(copied), "{copied}");
     }
 }
 
@@ -103,7 +146,7 @@ fn collect(directory: &Path, sources: &mut Vec<PathBuf>) {
         if path.is_dir() {
             collect(&path, sources);
         } else if path.extension().is_some_and(|it| it == "rs")
-            && path.file_name().is_some_and(|it| it != "tests.rs")
+            && path.file_name().is_some_and(|it| it != "tests.rs" && it != "fake_plane.rs")
         {
             sources.push(path);
         }

@@ -1,24 +1,28 @@
 //! The paths of both listeners; one file per path.
 
+mod assets;
 mod metrics;
 mod pair;
 mod probes;
 mod refusal;
 mod reissue;
 mod status;
+mod traces;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use bloomery_pairing::wire;
 use tokio::sync::watch;
 
+use crate::asset_store::AssetStore;
 use crate::connections::Connections;
 use crate::limit::WrongCodeLimit;
 use crate::metrics::Metrics;
+use crate::neighbours::Neighbour;
 use crate::tls::ServerTls;
 use refusal::Refusal;
 
@@ -34,10 +38,12 @@ pub(crate) struct Files {
 #[derive(Debug)]
 pub(crate) struct App {
     files: Files,
+    assets: AssetStore,
     api_server_port: u16,
     tls: watch::Receiver<ServerTls>,
     connections: Connections,
     metrics: Arc<Metrics>,
+    neighbours: Vec<Neighbour>,
     limit: Mutex<WrongCodeLimit>,
     /// Held while a secret is made and written, so that answers and file agree.
     reissue: tokio::sync::Mutex<()>,
@@ -46,18 +52,22 @@ pub(crate) struct App {
 impl App {
     pub(crate) fn new(
         files: Files,
+        assets: AssetStore,
         api_server_port: u16,
         tls: watch::Receiver<ServerTls>,
         connections: Connections,
         metrics: Arc<Metrics>,
+        neighbours: Vec<Neighbour>,
     ) -> Self {
         let limit = Mutex::new(WrongCodeLimit::new(Instant::now()));
         Self {
             files,
+            assets,
             api_server_port,
             tls,
             connections,
             metrics,
+            neighbours,
             limit,
             reissue: tokio::sync::Mutex::default(),
         }
@@ -75,6 +85,12 @@ pub(crate) fn public(app: Arc<App>) -> Router {
         .route(wire::PAIR_PATH, post(pair::handle))
         .route(wire::REISSUE_PATH, post(reissue::handle))
         .route(wire::STATUS_PATH, get(status::handle))
+        .route(wire::TRACES_PATH, get(traces::handle))
+        .route(wire::ASSETS_PATH, get(assets::list))
+        .route(
+            &format!("{}/{{name}}", wire::ASSETS_PATH),
+            put(assets::piece).post(assets::complete).delete(assets::delete),
+        )
         .route(wire::METRICS_PATH, get(metrics::for_admin))
         .route(wire::HEALTHZ_PATH, get(probes::healthz))
         .route(wire::READYZ_PATH, get(probes::readyz))

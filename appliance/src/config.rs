@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use bloomery_pairing::wire::API_SERVER_PORT;
 use clap::Parser;
 
+use crate::neighbours::Neighbour;
+
 /// Serves pairing, status and health of the appliance over HTTPS.
 #[derive(Debug, Clone, Parser)]
 #[command(version, about)]
@@ -31,10 +33,17 @@ pub struct Config {
     /// PID 1's status file (JSON).
     #[arg(long)]
     pub status: PathBuf,
+    /// Directory of the files that Environments can name by `file:` URLs.
+    #[arg(long, default_value = "/var/lib/bloomery/assets")]
+    pub assets_dir: PathBuf,
     /// Where PID 1 asks for health, over plain HTTP.
     #[arg(long, default_value = "127.0.0.1:9444")]
     pub health_addr: SocketAddr,
     /// Port of the Kubernetes API, as told to those who pair.
     #[arg(long, default_value_t = API_SERVER_PORT)]
     pub api_server_port: u16,
+    /// A service whose metrics are served along, by its health address on loopback; repeatable. The one named
+    /// `bootsvc` is also asked for boot traces.
+    #[arg(long = "service", value_name = "NAME=ADDRESS:PORT")]
+    pub services: Vec<Neighbour>,
 }

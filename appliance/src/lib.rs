@@ -4,11 +4,13 @@
 //! certificate authority's key: the identity it hands out was made by PID 1. No input may end it.
 
 pub mod api;
+mod asset_store;
 pub mod config;
 mod connections;
 mod identity;
 mod limit;
 mod metrics;
+pub mod neighbours;
 mod serve;
 mod server;
 mod tls;

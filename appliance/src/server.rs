@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, App};
+use crate::asset_store::AssetStore;
 use crate::config::Config;
 use crate::connections::Connections;
 use crate::metrics::Metrics;
@@ -38,8 +39,10 @@ impl Appliance {
             pairing_secret,
             admin,
             status,
+            assets_dir,
             health_addr,
             api_server_port,
+            services,
         } = config;
         let client_ca = client_ca.map_or_else(|| ClientCa::AdminIdentity(admin.clone()), ClientCa::File);
         let files = TlsFiles { certificate: tls_cert, key: tls_key, client_ca };
@@ -48,10 +51,12 @@ impl Appliance {
         let (public_connections, health_connections) = (Connections::default(), Connections::default());
         let app = Arc::new(App::new(
             api::Files { pairing_secret, admin, status },
+            AssetStore::new(assets_dir),
             api_server_port,
             current.clone(),
             public_connections.clone(),
             Arc::clone(&metrics),
+            services,
         ));
         let public = Listener {
             tcp: listener(listen).await?,

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{completion, config, kubeconfig, lab, pairing, status, version};
+use crate::{assets, completion, config, kubeconfig, lab, pairing, status, trace, version};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,7 +32,9 @@ pub struct Cli {
 enum Command {
     Kubeconfig(kubeconfig::Args),
     Status(status::Args),
+    Trace(trace::Args),
     Pairing(pairing::Args),
+    Assets(assets::Args),
     Config(config::Args),
     Lab(lab::LabArgs),
     Completion(completion::Args),
@@ -48,7 +50,9 @@ impl Cli {
         match self.command {
             Command::Kubeconfig(args) => kubeconfig::run(args).await?,
             Command::Status(args) => status::run(args).await?,
+            Command::Trace(args) => trace::run(args).await?,
             Command::Pairing(args) => pairing::run(args).await?,
+            Command::Assets(args) => assets::run(args).await?,
             Command::Config(args) => config::run(&args)?,
             Command::Lab(args) => return Box::pin(lab::run(args)).await,
             Command::Completion(args) => completion::run(&args)?,

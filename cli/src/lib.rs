@@ -2,6 +2,7 @@
 //!
 //! Results go to standard output and nothing else does; progress and remarks go to standard error.
 
+pub mod assets;
 pub mod commands;
 pub mod completion;
 pub mod config;
@@ -12,4 +13,5 @@ pub mod output;
 pub mod pairing;
 mod progress;
 pub mod status;
+pub mod trace;
 pub mod version;

@@ -2,6 +2,9 @@
 
 mod model;
 mod text;
+mod waiting;
+
+pub(crate) use text::age;
 
 use std::time::SystemTime;
 
@@ -45,6 +48,8 @@ struct Report {
     /// Why not.
     #[serde(skip_serializing_if = "Option::is_none")]
     servers_error: Option<String>,
+    /// The boot services' traces; null when they did not give them.
+    traces: Option<Value>,
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), StatusError> {
@@ -61,13 +66,14 @@ pub(crate) async fn run(args: Args) -> Result<(), StatusError> {
 /// The appliance must answer; that Kubernetes does not is part of the answer.
 async fn gather(connection: Connection) -> Result<Report, StatusError> {
     let client = connection.appliance().map_err(|source| StatusError::Connection { source })?;
-    let (appliance, servers) = tokio::join!(client.status(), servers(connection));
+    let (appliance, traces, servers) =
+        tokio::join!(client.status(), client.traces::<Value>(), servers(connection));
     let appliance = appliance.map_err(|source| StatusError::Appliance { source: Box::new(source) })?;
     let (servers, servers_error) = match servers {
         Ok(servers) => (Some(servers), None),
         Err(error) => (None, Some(format!("{:#}", anyhow::Error::from(error)))),
     };
-    Ok(Report { appliance, servers, servers_error })
+    Ok(Report { appliance, servers, servers_error, traces: traces.ok() })
 }
 
 async fn servers(connection: Connection) -> Result<Vec<DynamicObject>, ServersError> {

@@ -1,6 +1,7 @@
 //! The `sidero` section: Sidero's own options (spec §8.1) with its defaults.
 //!
-//! Names are upstream's flags written in camelCase, letter for letter: `--auto-bmc-setup` is `autoBmcSetup`.
+//! Names are upstream's flags written in camelCase, letter for letter: `--auto-bmc-setup` is `autoBmcSetup`;
+//! one option, `requireAgentToken`, is ours.
 //! Values and defaults are upstream's and must never drift from it.
 
 use crate::decode::Decoder;
@@ -105,6 +106,8 @@ pub struct Sidero {
     pub wireguard_port: u16,
     /// `eventsNegativeAddressFilter`: networks whose addresses are not recorded; empty means none.
     pub events_negative_address_filter: Vec<String>,
+    /// `requireAgentToken`, ours: act only on what an agent says that this plane booted.
+    pub require_agent_token: bool,
 }
 
 impl Default for Sidero {
@@ -126,12 +129,13 @@ impl Default for Sidero {
             wireguard_endpoint: None,
             wireguard_port: DEFAULT_WIREGUARD_PORT,
             events_negative_address_filter: Vec::new(),
+            require_agent_token: true,
         }
     }
 }
 
-/// The keys, in the order of upstream's table.
-const KEYS: [&str; 16] = [
+/// The keys, in the order of upstream's table; ours come last.
+const KEYS: [&str; 17] = [
     "apiEndpoint",
     "apiPort",
     "httpPort",
@@ -148,6 +152,7 @@ const KEYS: [&str; 16] = [
     "wireguardEndpoint",
     "wireguardPort",
     "eventsNegativeAddressFilter",
+    "requireAgentToken",
 ];
 
 pub(crate) fn decode(node: &Node, decoder: &mut Decoder) -> Sidero {
@@ -190,5 +195,8 @@ pub(crate) fn decode(node: &Node, decoder: &mut Decoder) -> Sidero {
             .into_iter()
             .flatten()
             .collect(),
+        require_agent_token: decoder
+            .boolean(fields.get("requireAgentToken"))
+            .unwrap_or(default.require_agent_token),
     }
 }

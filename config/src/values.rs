@@ -37,7 +37,7 @@ impl GoDuration {
     }
 
     /// Reads Go's notation; zero and negative spans are refused, since none of the options means them.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, String> {
         let allowed = || "a time span above zero in Go's notation, such as 20m, 90s or 1h30m".to_owned();
         let mut rest = text;
         let mut total = Duration::ZERO;

@@ -60,7 +60,7 @@ fn the_uncommented_example_parses_and_shows_sideros_defaults() {
 fn the_example_names_every_key() {
     let uncommented = uncommented();
     let keys = uncommented.lines().filter(|line| !line.trim_start().starts_with('#') && line.contains(':'));
-    assert_eq!(keys.count(), 28, "keys in the example");
+    assert_eq!(keys.count(), 29, "keys in the example");
 }
 
 #[test]
@@ -69,7 +69,8 @@ fn reads_what_differs_from_the_defaults() {
         "hostname: forge-1\nsidero:\n  apiEndpoint: 10.1.2.3\n  apiPort: 9091\n  extraAgentKernelArgs: \
          console=ttyS1 a=b\n  bootFromDiskMethod: ipxe-sanboot\n  autoAcceptServers: true\n  insecureWipe: false\n  \
          autoBmcSetup: false\n  serverRebootTimeout: 1h30m\n  ipmiPxeMethod: bios\n  disableDhcpProxy: true\n  \
-         testPowerSimulatedSilentFailureProb: 0.25\n  eventsNegativeAddressFilter: [10.96.0.0/12]\n",
+         testPowerSimulatedSilentFailureProb: 0.25\n  eventsNegativeAddressFilter: [10.96.0.0/12]\n  \
+         requireAgentToken: false\n",
     )
     .expect("valid");
     assert_eq!(config.hostname, "forge-1");
@@ -85,6 +86,7 @@ fn reads_what_differs_from_the_defaults() {
     assert!(sidero.disable_dhcp_proxy);
     assert_eq!(sidero.test_power_simulated_silent_failure_prob, "0.25");
     assert_eq!(sidero.events_negative_address_filter, ["10.96.0.0/12"]);
+    assert!(!sidero.require_agent_token && Config::default().sidero.require_agent_token);
 }
 
 #[test]

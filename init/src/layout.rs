@@ -95,6 +95,16 @@ impl Layout {
         self.state().join("env")
     }
 
+    /// Files that Environments may name by `file:` URLs.
+    pub fn assets(&self) -> PathBuf {
+        self.state().join("assets")
+    }
+
+    /// Who this plane is: the controllers write it, the boot services read it.
+    pub fn plane(&self) -> PathBuf {
+        self.state().join("plane")
+    }
+
     /// The appliance's own directory.
     pub fn appliance_state(&self) -> PathBuf {
         self.state().join("appliance")

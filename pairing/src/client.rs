@@ -21,7 +21,10 @@ pub use error::ClientError;
 pub use kubeconfig::{APPLIANCE_EXTENSION, ApplianceExtension, Kubeconfig, RenderError, tls_server_name};
 
 use crate::Code;
-use crate::wire::{self, ErrorResponse, PairRequest, PairResponse, Reason, ReissueResponse};
+use crate::wire::{
+    self, Asset, AssetComplete, AssetList, AssetPiece, ErrorResponse, PairRequest, PairResponse, Reason,
+    ReissueResponse,
+};
 use exchange::{Answer, Request};
 
 /// One whole request: connect, TLS, answer. An appliance under emulation needs seconds for a handshake.
@@ -34,7 +37,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 pub async fn pair(endpoint: &Endpoint, code: &Code) -> Result<PairResponse, ClientError> {
     let body = serde_json::to_vec(&PairRequest { secret: code.secret().clone() })
         .map_err(|source| ClientError::Encode { source })?;
-    let request = Request { method: Method::POST, path: wire::PAIR_PATH, body };
+    let request = Request { method: Method::POST, path: wire::PAIR_PATH.to_owned(), body };
     let tls = Arc::new(tls::pinned(code.fingerprint())?);
     let answer = bounded(endpoint, exchange::exchange(endpoint, tls, None, request)).await?;
     decode(endpoint, &accepted(endpoint, answer)?)
@@ -73,7 +76,15 @@ impl AdminClient {
     /// # Errors
     /// When the appliance cannot be reached or refuses.
     pub async fn status<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
-        self.request(Method::GET, wire::STATUS_PATH).await
+        self.request(Method::GET, wire::STATUS_PATH, Vec::new()).await
+    }
+
+    /// The boot traces.
+    ///
+    /// # Errors
+    /// When the appliance cannot be reached, refuses, or its boot services are away.
+    pub async fn traces<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
+        self.request(Method::GET, wire::TRACES_PATH, Vec::new()).await
     }
 
     /// Makes a new secret; the former code stops working at once.
@@ -81,15 +92,56 @@ impl AdminClient {
     /// # Errors
     /// When the appliance cannot be reached or refuses.
     pub async fn reissue(&self) -> Result<ReissueResponse, ClientError> {
-        self.request(Method::POST, wire::REISSUE_PATH).await
+        self.request(Method::POST, wire::REISSUE_PATH, Vec::new()).await
+    }
+
+    /// The assets of Environments.
+    ///
+    /// # Errors
+    /// When the appliance cannot be reached or refuses.
+    pub async fn assets(&self) -> Result<AssetList, ClientError> {
+        self.request(Method::GET, wire::ASSETS_PATH, Vec::new()).await
+    }
+
+    /// Sends a piece of an asset; one at offset 0 begins anew.
+    ///
+    /// # Errors
+    /// When the appliance cannot be reached or refuses.
+    pub async fn put_asset_piece(
+        &self,
+        name: &str,
+        offset: u64,
+        piece: Vec<u8>,
+    ) -> Result<AssetPiece, ClientError> {
+        let path = format!("{}/{name}?offset={offset}", wire::ASSETS_PATH);
+        self.request(Method::PUT, &path, piece).await
+    }
+
+    /// Puts an asset in place whose pieces are all there.
+    ///
+    /// # Errors
+    /// When the appliance cannot be reached or refuses.
+    pub async fn complete_asset(&self, name: &str, sha512: &str) -> Result<Asset, ClientError> {
+        let body = serde_json::to_vec(&AssetComplete { sha512: sha512.to_owned() })
+            .map_err(|source| ClientError::Encode { source })?;
+        self.request(Method::POST, &format!("{}/{name}", wire::ASSETS_PATH), body).await
+    }
+
+    /// Removes an asset; those that are left.
+    ///
+    /// # Errors
+    /// When the appliance cannot be reached or refuses.
+    pub async fn delete_asset(&self, name: &str) -> Result<AssetList, ClientError> {
+        self.request(Method::DELETE, &format!("{}/{name}", wire::ASSETS_PATH), Vec::new()).await
     }
 
     async fn request<T: DeserializeOwned>(
         &self,
         method: Method,
-        path: &'static str,
+        path: &str,
+        body: Vec<u8>,
     ) -> Result<T, ClientError> {
-        let request = Request { method, path, body: Vec::new() };
+        let request = Request { method, path: path.to_owned(), body };
         let name = self.tls_server_name.as_deref();
         let exchange = exchange::exchange(&self.endpoint, Arc::clone(&self.tls), name, request);
         let answer = bounded(&self.endpoint, exchange).await?;

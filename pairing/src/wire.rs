@@ -5,7 +5,12 @@
 //! | `POST /v1/pair` [`PairRequest`] | anyone with the secret | 200 [`PairResponse`], 403, 429 with `Retry-After` |
 //! | `POST /v1/pairing/reissue` | admin certificate | 200 [`ReissueResponse`] |
 //! | `GET /v1/status` | admin certificate | 200, PID 1's `status.json` as it stands |
-//! | `GET /metrics` | admin certificate | 200, Prometheus text |
+//! | `GET /v1/traces` | admin certificate | 200, the boot services' traces as they stand |
+//! | `GET /v1/assets` | admin certificate | 200 [`AssetList`] |
+//! | `PUT /v1/assets/NAME?offset=N`, at most [`ASSET_PIECE_BYTES`] | admin certificate | 200 [`AssetPiece`] |
+//! | `POST /v1/assets/NAME` [`AssetComplete`] | admin certificate | 200 [`Asset`], 409 |
+//! | `DELETE /v1/assets/NAME` | admin certificate | 200 [`AssetList`], 404 |
+//! | `GET /metrics` | admin certificate | 200, Prometheus text of all services |
 //! | `GET /healthz`, `GET /readyz` | anyone | 200 or 503 |
 //!
 //! Every refusal carries an [`ErrorResponse`].
@@ -27,7 +32,13 @@ pub const PAIR_PATH: &str = "/v1/pair";
 pub const REISSUE_PATH: &str = "/v1/pairing/reissue";
 /// `GET`: PID 1's status.
 pub const STATUS_PATH: &str = "/v1/status";
-/// `GET`: Prometheus metrics.
+/// `GET`: every machine's way from DISCOVER to the agent, as the boot services saw it.
+pub const TRACES_PATH: &str = "/v1/traces";
+/// `GET`: the assets; a name behind it: `PUT` pieces, `POST` when all are there, `DELETE`.
+pub const ASSETS_PATH: &str = "/v1/assets";
+/// Largest piece of an asset: it has to arrive within a request's time on a slow line.
+pub const ASSET_PIECE_BYTES: usize = 4 << 20;
+/// `GET`: Prometheus metrics of all services.
 pub const METRICS_PATH: &str = "/metrics";
 /// `GET`: the process is alive.
 pub const HEALTHZ_PATH: &str = "/healthz";
@@ -101,6 +112,42 @@ pub struct ReissueResponse {
     pub code: String,
 }
 
+/// A file that Environments can name by a `file:` URL.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Asset {
+    /// Its name.
+    pub name: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The URL for an Environment.
+    pub url: String,
+}
+
+/// Answer of `GET /v1/assets`: sorted by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AssetList {
+    /// The assets.
+    pub assets: Vec<Asset>,
+}
+
+/// Answer to a piece of an asset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AssetPiece {
+    /// Bytes that are there; the next piece has this offset.
+    pub received: u64,
+}
+
+/// Body of `POST /v1/assets/NAME`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AssetComplete {
+    /// SHA-512 of the whole in lower case hexadecimal.
+    pub sha512: String,
+}
+
 /// Body of every refusal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -126,12 +173,16 @@ pub enum Reason {
     MethodNotAllowed,
     /// 408: the request took too long to arrive.
     Timeout,
+    /// 409: the piece does not follow the ones before, or the whole is not what was announced.
+    Conflict,
     /// 413: the body is too large.
     TooLarge,
     /// 429: too many wrong codes; `Retry-After` says how many seconds to wait.
     TooManyWrongCodes,
     /// 500: a fault of the appliance.
     Internal,
+    /// 507: the disk has no room for it.
+    NoSpace,
     /// 503: something that the answer needs is not there yet.
     NotReady,
     /// A newer appliance's reason.

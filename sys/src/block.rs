@@ -1,7 +1,9 @@
 //! Block devices: sizes, partitions by name, telling the kernel about new ones.
 //!
-//! Must never write to a device: what a table says is the caller's business.
+//! Must never write to a device: what a table says is the caller's business. The one part that writes, and writes
+//! nothing but zeroes, is [`erase`].
 
+pub mod erase;
 mod sysfs;
 
 use std::fs::File;

@@ -8,7 +8,7 @@ use bloomery_agent_api::{HardwareInformation, StorageType};
 
 use super::size;
 use crate::inventory::Inventory;
-use crate::register::Answer;
+use crate::orders::{Answer, Thoroughness};
 
 const RULE: &str = "==============================================================================";
 const THIN: &str = "------------------------------------------------------------------------------";
@@ -16,7 +16,7 @@ const THIN: &str = "------------------------------------------------------------
 const MOST_LINES: usize = 12;
 
 /// The block for a registered machine.
-pub fn machine(endpoint: &str, inventory: &Inventory, answer: Answer) -> String {
+pub fn machine(endpoint: &str, inventory: &Inventory, answer: &Answer) -> String {
     let uuid = inventory.uuid().unwrap_or("none");
     let mut text =
         format!("\n{RULE}\n  Bloomery agent {:<24} plane  {endpoint}\n{THIN}\n", env!("CARGO_PKG_VERSION"));
@@ -98,23 +98,31 @@ fn rows(name: &str, row: &mut impl FnMut(&str, &str), mut values: impl ExactSize
     }
 }
 
-fn next_steps(text: &mut String, uuid: &str, answer: Answer) {
-    let _ = writeln!(text, "  done      registered; nothing was written to any disk of this machine");
-    if answer.wipe {
-        let _ = writeln!(
-            text,
-            "  asked     the plane has accepted this machine and asks to wipe its disks.\n  \
-             \u{20}         THIS AGENT DOES NOT WIPE DISKS. Nothing was and nothing will be written."
-        );
+fn next_steps(text: &mut String, uuid: &str, answer: &Answer) {
+    let Answer { wipe, setup_bmc, restart, message } = answer;
+    let mut line = |name: &str, value: &str| {
+        let _ = writeln!(text, "  {name:<9} {value}");
+    };
+    line("done", "registered; no disk is written to before the plane orders it");
+    if !message.is_empty() {
+        line("plane", message);
     }
-    if answer.setup_bmc {
-        let _ = writeln!(
-            text,
-            "  asked     the plane asks to set up this machine's BMC; this agent does not do that."
-        );
+    if *restart {
+        line("ordered", "restart: the plane has another use for this machine");
+        return;
     }
-    if answer.wipe || answer.setup_bmc {
-        let _ = writeln!(text, "  next      look at it:  kubectl describe server {uuid}");
+    match wipe {
+        Some(Thoroughness::Fast) => line("ordered", "WIPE ALL DISKS, fast: what is on them will be lost"),
+        Some(Thoroughness::Full) => {
+            line("ordered", "WIPE ALL DISKS, every byte: what is on them will be lost");
+        }
+        None => {}
+    }
+    if *setup_bmc {
+        line("ordered", "set up the BMC: a user for the plane");
+    }
+    if wipe.is_some() || *setup_bmc {
+        line("next", &format!("follow it:  kubectl describe server {uuid}"));
     } else {
         let _ = writeln!(
             text,

@@ -4,11 +4,14 @@
 
 use std::time::Duration;
 
+use bloomery_agent_api::DiskProgress;
+use bloomery_agent_api::disk_progress::State;
 use bloomery_hostnet::dhcp::{Event, Lease, LossReason, Phase};
 use bloomery_hostnet::network::chain;
 use bloomery_hostnet::{Link, MacAddr};
 
-use crate::register::Error;
+use crate::orders::Thoroughness;
+use crate::plane::Error;
 
 /// Something without which nothing can go on.
 pub fn fatal(error: &dyn std::error::Error, next: &str) -> String {
@@ -71,16 +74,71 @@ pub fn dhcp_event(link: &str, event: &Event) -> Option<String> {
 
 /// A failed registration.
 pub fn register_failed(error: &Error, attempt: u32, retry_in: Duration) -> String {
-    // A gRPC status is in the error's own text; its cause would say it twice.
-    let text = match error {
+    format!(
+        "ERROR  attempt {attempt}: {}\n       {}\n       next try in {} s",
+        error_text(error),
+        error.advice(),
+        retry_in.as_secs().max(1)
+    )
+}
+
+/// An error of a call, with its causes.
+pub fn error_text(error: &Error) -> String {
+    match error {
+        // A gRPC status is in the error's own text; its cause would say it twice.
         Error::Call { .. } => error.to_string(),
         Error::NoIdentity | Error::Endpoint { .. } | Error::Connect { .. } | Error::Silent { .. } => {
             chain(error)
         }
+    }
+}
+
+/// From here on data is lost.
+pub fn wipe_starts(thoroughness: Thoroughness) -> String {
+    let how = match thoroughness {
+        Thoroughness::Fast => "fast: discards, and zeroes where data begins",
+        Thoroughness::Full => "in full: every byte",
     };
+    format!("WIPE   all disks of this machine, as the plane orders ({how})")
+}
+
+/// So many disks, in words.
+pub fn count(disks: usize) -> String {
+    match disks {
+        0 => "there are none".to_owned(),
+        1 => "1 disk".to_owned(),
+        many => format!("{many} disks"),
+    }
+}
+
+/// The end of a wipe that left something.
+pub fn wipe_failed(disks: &[DiskProgress], again: Duration) -> String {
+    let failed: Vec<String> = (disks.iter())
+        .filter(|disk| disk.state() != State::Wiped)
+        .map(|disk| {
+            let serial =
+                if disk.serial.is_empty() { String::new() } else { format!(", serial {}", disk.serial) };
+            format!("       {}{serial}: {}", disk.device, disk.error)
+        })
+        .collect();
+    let which = if failed.len() == 1 { "the disk" } else { "these disks" };
     format!(
-        "ERROR  attempt {attempt}: {text}\n       {}\n       next try in {} s",
-        error.advice(),
-        retry_in.as_secs().max(1)
+        "ERROR  THIS MACHINE IS NOT CLEAN: {} of {} could not be wiped\n{}\n       \
+         repair {which} or take it out; if the plane still\n       \
+         orders a wipe, it is tried again in {} minutes at the earliest",
+        failed.len(),
+        count(disks.len()),
+        failed.join("\n"),
+        again.as_secs() / 60
+    )
+}
+
+/// All disks are wiped, and the plane does not know.
+pub fn wipe_not_reported(error: &Error) -> String {
+    let what = if error.is_refusal() { "the plane does not take it" } else { "the plane does not know it" };
+    format!(
+        "ERROR  the disks are wiped, but {what}: {}\n       {}\n       asking the plane again what to do",
+        error_text(error),
+        error.advice()
     )
 }

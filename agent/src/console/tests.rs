@@ -9,7 +9,8 @@ use bloomery_hostnet::{Link, LinkKind, MacAddr};
 
 use super::*;
 use crate::inventory::Inventory;
-use crate::register::{Answer, Error};
+use crate::orders::{Answer, Thoroughness};
+use crate::plane::Error;
 
 const UUID: &str = "4c4c4544-0042-3110-8051-b4c04f313233";
 
@@ -66,24 +67,62 @@ fn inventory() -> Inventory {
 
 #[test]
 fn the_block_says_what_this_machine_is_and_how_to_accept_it() {
-    let answer = Answer { wipe: false, setup_bmc: false };
-    insta::assert_snapshot!(machine("10.77.0.3:8081", &inventory(), answer));
+    insta::assert_snapshot!(machine("10.77.0.3:8081", &inventory(), &Answer::default()));
 }
 
 #[test]
-fn the_block_says_loudly_that_nothing_is_wiped() {
-    let block = machine("10.77.0.3:8081", &inventory(), Answer { wipe: true, setup_bmc: true });
-    insta::assert_snapshot!(block);
+fn the_block_says_loudly_what_is_ordered() {
+    let answer = Answer {
+        wipe: Some(Thoroughness::Full),
+        setup_bmc: true,
+        message: text("released from cluster blue"),
+        restart: false,
+    };
+    insta::assert_snapshot!(machine("10.77.0.3:8081", &inventory(), &answer));
+}
+
+#[test]
+fn a_machine_that_is_to_leave_is_told_nothing_else() {
+    let answer = Answer { restart: true, wipe: Some(Thoroughness::Fast), ..Answer::default() };
+    let block = machine("10.77.0.3:8081", &inventory(), &answer);
+    assert!(block.contains("restart") && !block.contains("WIPE"), "{block}");
+}
+
+#[test]
+fn the_end_of_a_wipe_names_what_is_left_and_what_to_do() {
+    let disk = |device: &str, state, error: &str| DiskProgress {
+        device: text(device),
+        serial: text("S1"),
+        state: i32::from(state),
+        error: text(error),
+        ..DiskProgress::default()
+    };
+    let disks = [
+        disk("sda", disk_progress::State::Wiped, ""),
+        disk("sdb", disk_progress::State::Failed, "failed to get it writable: it is write-protected"),
+    ];
+    let refusal = Error::Call {
+        method: "MarkServerAsWiped",
+        endpoint: text("10.77.0.3:8081"),
+        source: Box::new(tonic::Status::failed_precondition("the server is bound")),
+    };
+    let texts = [
+        wipe_starts(Thoroughness::Fast),
+        wipe_failed(&disks, Duration::from_mins(5)),
+        wipe_not_reported(&refusal),
+        count(0),
+    ];
+    insta::assert_snapshot!(texts.join("\n"));
 }
 
 #[test]
 fn the_block_of_an_empty_machine_and_of_one_with_many_disks_fit_a_screen() {
-    let answer = Answer { wipe: false, setup_bmc: false };
-    assert!(machine("a:1", &Inventory::default(), answer).contains("machine   none"));
+    let answer = Answer::default();
+    assert!(machine("a:1", &Inventory::default(), &answer).contains("machine   none"));
     let mut many = inventory();
     let storage = many.hardware.storage.as_mut().unwrap();
     storage.devices = vec![storage.devices[0].clone(); 100];
-    let block = machine("a:1", &many, answer);
+    let block = machine("a:1", &many, &answer);
     assert!(block.contains("and 88 more"), "{block}");
     assert!(block.lines().count() < 40, "{block}");
 }

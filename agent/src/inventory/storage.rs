@@ -34,14 +34,17 @@ pub fn read(block_devices: &Path) -> StorageInformation {
     }
 }
 
-fn disk(device: &Path, name: &str) -> Option<StorageDevice> {
-    // Boot and RPMB areas of an eMMC show up as devices beside it; they are not disks.
+/// Whether the block device at `device` in sysfs is a disk of this machine, whatever its size is.
+pub fn is_disk(device: &Path, name: &str) -> bool {
+    // Boot and RPMB areas of an eMMC show up as devices beside it; they hold firmware and are not disks.
     let area = name.starts_with("mmcblk") && (name.contains("boot") || name.contains("rpmb"));
-    if area || NOT_DISKS.iter().any(|prefix| name.starts_with(prefix)) {
-        return None;
-    }
-    // The single paths of a multipath NVMe namespace have no device node.
-    if attribute(device, "hidden") == "1" {
+    // The single paths of a multipath NVMe namespace are hidden: they have no device node.
+    !area && !NOT_DISKS.iter().any(|prefix| name.starts_with(prefix)) && attribute(device, "hidden") != "1"
+}
+
+/// The disk at `device` in sysfs; `None` if it is none, or has no medium.
+pub fn disk(device: &Path, name: &str) -> Option<StorageDevice> {
+    if !is_disk(device, name) {
         return None;
     }
     let size = attribute(device, "size").parse::<u64>().ok()?.saturating_mul(SECTOR);
@@ -86,7 +89,8 @@ fn either(device: &Path, name: &str) -> String {
     if own.is_empty() { attribute(device, &format!("device/{name}")) } else { own }
 }
 
-fn attribute(device: &Path, name: &str) -> String {
+/// An attribute in sysfs as readable text; empty if there is none.
+pub fn attribute(device: &Path, name: &str) -> String {
     printable(&read_bounded(&device.join(name)))
 }
 

@@ -5,10 +5,13 @@
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
+use bloomery_sys::power::Action;
 use tokio::sync::mpsc;
 
-use super::{Answer, Error, register};
+use super::register;
 use crate::inventory::Inventory;
+use crate::orders::{Answer, Orders};
+use crate::plane::{Error, Plane};
 
 /// How often the plane is asked.
 #[derive(Debug, Clone, Copy)]
@@ -52,14 +55,34 @@ pub enum Report {
     },
 }
 
-/// Registers again and again until the receiver of `reports` is gone. `hostname` and `read` are asked every time.
+/// What becomes of the registration after an answer was followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// The plane is asked again after its time.
+    Rest,
+    /// It is asked again soon: what it wants has changed.
+    Soon,
+    /// The machine's run ends.
+    End(Action),
+}
+
+/// Who follows the plane's orders. Nothing is asked of the plane meanwhile.
+pub trait Act {
+    /// Follows one answer, given to a machine that looked like this.
+    fn act(&mut self, inventory: Inventory, orders: Orders) -> impl Future<Output = After> + Send;
+}
+
+/// Registers again and again, until an order ends the machine's run or the receiver of `reports` is gone (`None`).
+/// `hostname` and `read` are asked every time.
 pub async fn keep_registered<R, F>(
-    endpoint: &str,
+    plane: &Plane,
     pace: Pace,
     hostname: impl Fn() -> String,
     read: R,
     reports: mpsc::Sender<Report>,
-) where
+    act: &mut impl Act,
+) -> Option<Action>
+where
     R: Fn() -> F,
     F: Future<Output = Inventory>,
 {
@@ -71,20 +94,27 @@ pub async fn keep_registered<R, F>(
     let (mut backoff, mut attempt) = (waits.build(), 0_u32);
     loop {
         let inventory = read().await;
-        let (report, wait) = match register(endpoint, &hostname(), &inventory).await {
-            Ok(answer) => {
+        let wait = match register(plane, &hostname(), &inventory).await {
+            Ok(orders) => {
                 (backoff, attempt) = (waits.build(), 0);
-                (Report::Registered { inventory: Box::new(inventory), answer }, pace.repeat)
+                let report = Report::Registered {
+                    inventory: Box::new(inventory.clone()),
+                    answer: orders.answer.clone(),
+                };
+                reports.send(report).await.ok()?;
+                match act.act(inventory, orders).await {
+                    After::Rest => pace.repeat,
+                    After::Soon => pace.longest_retry.min(pace.repeat),
+                    After::End(action) => return Some(action),
+                }
             }
             Err(error) => {
                 attempt = attempt.saturating_add(1);
                 let retry_in = backoff.next().unwrap_or(pace.longest_retry);
-                (Report::Failed { error, attempt, retry_in }, retry_in)
+                reports.send(Report::Failed { error, attempt, retry_in }).await.ok()?;
+                retry_in
             }
         };
-        if reports.send(report).await.is_err() {
-            return;
-        }
         tokio::time::sleep(wait).await;
     }
 }

@@ -50,6 +50,18 @@ impl Refusal {
         )
     }
 
+    pub(super) fn conflict(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, Reason::Conflict, message)
+    }
+
+    pub(super) fn no_space(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::INSUFFICIENT_STORAGE, Reason::NoSpace, message)
+    }
+
+    pub(super) fn no_such_asset(name: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, Reason::NotFound, format!("there is no asset {name:?}"))
+    }
+
     pub(super) fn wrong_code() -> Self {
         Self::new(
             StatusCode::FORBIDDEN,

@@ -5,6 +5,8 @@
 
 mod abuse;
 mod admin;
+mod assets;
+mod neighbours;
 mod pairing;
 mod reload;
 mod site;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use appliance::Appliance;
 use appliance::config::Config;
+use appliance::neighbours::Neighbour;
 use bloomery_pairing::client::{AdminClient, AdminCredentials, Endpoint};
 use bloomery_pairing::wire::{ADMIN_GROUP, ADMIN_USER};
 use bloomery_pairing::{Code, Fingerprint, Secret};
@@ -86,6 +87,11 @@ impl Site {
 
     /// With this client CA (PEM), when one is given.
     pub(crate) async fn start_with(client_ca: Option<&str>) -> Self {
+        Self::start_among(client_ca, Vec::new()).await
+    }
+
+    /// With these services beside it.
+    pub(crate) async fn start_among(client_ca: Option<&str>, services: Vec<Neighbour>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         let authority = Authority::new();
@@ -101,6 +107,7 @@ impl Site {
         );
         fs::write(path("admin.json"), identity).unwrap();
         fs::write(path("status.json"), r#"{"phase":"running"}"#).unwrap();
+        fs::create_dir(path("assets")).unwrap();
         bloomery_pairing::load_or_create(&path("pairing-secret"), None).unwrap();
         let loopback: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let appliance = Appliance::bind(Config {
@@ -114,8 +121,10 @@ impl Site {
             pairing_secret: path("pairing-secret"),
             admin: path("admin.json"),
             status: path("status.json"),
+            assets_dir: path("assets"),
             health_addr: loopback,
             api_server_port: 6443,
+            services,
         })
         .await
         .unwrap();

@@ -9,10 +9,15 @@ use serde::de::DeserializeOwned;
 
 use super::Report;
 use super::model::{Phase, Service, Status, Warning};
+use super::waiting::{Waiting, waiting};
 use crate::output::table;
+use crate::trace::model::Traces;
+use crate::trace::text::advice;
 
 /// Shown where there is nothing to show.
 const NONE: &str = "-";
+/// Boots that stopped and are told in full; a rack behind a wrong VLAN has many.
+const MOST_FAILED_BOOTS: usize = 5;
 /// Outcome of a phase that needs no words.
 const DONE: &str = "done";
 
@@ -30,6 +35,7 @@ pub(super) fn render(report: &Report, now: SystemTime) -> String {
         (Some(servers), _) => text.push_str(&server_table(servers, now)),
         (None, error) => line(&mut text, &format!("Machines: {}", error.as_deref().unwrap_or("unknown"))),
     }
+    text.push_str(&failed_boots(report));
     text
 }
 
@@ -96,26 +102,50 @@ fn service_table(services: &[Service], now: SystemTime) -> String {
 }
 
 fn server_table(servers: &[DynamicObject], now: SystemTime) -> String {
-    let headings = ["SERVER", "HOSTNAME", "ACCEPTED", "ALLOCATED", "CLEAN", "POWER", "ADDRESSES", "AGE"];
+    let headings = ["SERVER", "HOSTNAME", "ACCEPTED", "ALLOCATED", "CLEAN", "POWER", "WAITS FOR", "AGE"];
     let mut rows = vec![headings.map(str::to_owned)];
+    let mut notes = Vec::new();
     rows.extend(servers.iter().map(|server| {
         // Fields of an object that cannot be read are shown as unset; kubectl shows it in full.
         let spec: ServerSpec = part(server, "spec");
         let status: ServerStatus = part(server, "status");
-        let addresses: Vec<&str> = status.addresses.iter().map(|address| address.address.as_str()).collect();
+        let Waiting { waits_for, notes: said } = waiting(&spec, &status);
+        let name = server.metadata.name.clone().unwrap_or_default();
+        notes.extend(said.into_iter().map(|note| format!("{name}: {note}")));
         let created = server.metadata.creation_timestamp.as_ref().map(|time| SystemTime::from(time.0));
         [
-            server.metadata.name.clone().unwrap_or_default(),
+            name,
             or_none(&spec.hostname).to_owned(),
             yes_no(spec.accepted),
             yes_no(status.in_use),
             yes_no(status.is_clean),
             or_none(&status.power).to_owned(),
-            or_none(&addresses.join(",")).to_owned(),
+            waits_for,
             created.map_or_else(|| NONE.to_owned(), |created| age(created, now)),
         ]
     }));
-    table(&rows)
+    let mut text = table(&rows);
+    for note in notes {
+        text.push('\n');
+        line(&mut text, &note);
+    }
+    text
+}
+
+/// Machines that stopped on their way over the network; `bloomery trace` shows them step by step.
+fn failed_boots(report: &Report) -> String {
+    let traces: Traces =
+        report.traces.clone().and_then(|traces| serde_json::from_value(traces).ok()).unwrap_or_default();
+    let failed: Vec<_> = traces.machines.iter().filter(|machine| machine.failed()).collect();
+    let mut text = String::new();
+    for machine in failed.iter().take(MOST_FAILED_BOOTS) {
+        let _ = write!(text, "\nBoot of {} stopped: it {}\n", machine.name(), advice(machine));
+    }
+    if failed.len() > MOST_FAILED_BOOTS {
+        let more = failed.len() - MOST_FAILED_BOOTS;
+        let _ = write!(text, "\nand {more} more boots that stopped: `bloomery trace` lists all\n");
+    }
+    text
 }
 
 fn part<T: DeserializeOwned + Default>(server: &DynamicObject, field: &str) -> T {
@@ -132,7 +162,7 @@ fn or_none(text: &str) -> &str {
 }
 
 /// The two largest units: "3h 12m". Clocks that disagree give zero.
-fn age(since: SystemTime, now: SystemTime) -> String {
+pub(crate) fn age(since: SystemTime, now: SystemTime) -> String {
     let seconds = now.duration_since(since).unwrap_or_default().as_secs();
     let rendered = humantime::format_duration(Duration::from_secs(seconds)).to_string();
     rendered.split(' ').take(2).collect::<Vec<_>>().join(" ")
@@ -163,7 +193,12 @@ mod tests {
             "warnings": [{"id": "network", "text": "no lease", "hint": "check the cable"}],
             "later": {"unknown": true},
         });
-        Report { appliance, servers: serde_json::from_value(servers).unwrap(), servers_error: None }
+        Report {
+            appliance,
+            servers: serde_json::from_value(servers).unwrap(),
+            servers_error: None,
+            traces: None,
+        }
     }
 
     #[test]
@@ -172,7 +207,9 @@ mod tests {
             "apiVersion": "metal.sidero.dev/v1alpha2", "kind": "Server",
             "metadata": {"name": "0ef1", "creationTimestamp": "2026-11-23T01:59:10Z"},
             "spec": {"accepted": true, "hostname": "node"},
-            "status": {"isClean": true, "power": "on", "addresses": [{"type": "InternalIP", "address": "10.0.0.9"}]},
+            "status": {"isClean": false, "power": "on", "conditions": [{"type": "Ready", "status": "False",
+                "severity": "Warning", "reason": "NotConfirmed", "message": "say so",
+                "lastTransitionTime": "2026-11-23T01:59:10Z"}]},
         });
         let expected = "\
 Appliance:  forge (version 0.1.0), up
@@ -187,10 +224,28 @@ SERVICE  STATE       SINCE   RESTARTS  LAST EXIT
 etcd     running     1h 12m  0         -
 bootsvc  backingOff  -       3         exit code 1
 
-SERVER  HOSTNAME  ACCEPTED  ALLOCATED  CLEAN  POWER  ADDRESSES  AGE
-0ef1    node      yes       no         yes    on     10.0.0.9   50s
+SERVER  HOSTNAME  ACCEPTED  ALLOCATED  CLEAN  POWER  WAITS FOR         AGE
+0ef1    node      yes       no         no     on     your word, below  50s
+
+0ef1: say so
 ";
         assert_eq!(render(&report(json!([server])), now()), expected);
+    }
+
+    #[test]
+    fn boots_that_stopped_are_told_with_what_to_do() {
+        let machine = json!({"uuid": null, "macs": ["52:54:00:77:01:01"], "verdict":
+            {"state": "failed", "what": "never asked for the loader", "advice": "check port 69"}});
+        let done = json!({"uuid": "0ef1", "verdict": {"state": "done", "what": "runs the agent"}});
+        let few = Report { traces: Some(json!({"machines": [machine, done]})), ..report(json!([])) };
+        let text = render(&few, now());
+        assert!(text.ends_with(
+            "\nBoot of 52:54:00:77:01:01 stopped: it never asked for the loader; check port 69\n"
+        ));
+        let many = Report { traces: Some(json!({"machines": vec![machine; 8]})), ..report(json!([])) };
+        assert!(
+            render(&many, now()).ends_with("\nand 3 more boots that stopped: `bloomery trace` lists all\n")
+        );
     }
 
     #[test]

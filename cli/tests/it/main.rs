@@ -3,6 +3,7 @@
 // The lints' allowance for tests does not reach the helpers of an integration test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod assets;
 mod config;
 mod kubeconfig;
 mod run;

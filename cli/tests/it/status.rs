@@ -6,7 +6,7 @@ use crate::run::bloomery;
 use crate::site::Site;
 
 /// Pairs; no Kubernetes API listens at the kubeconfig's port.
-async fn paired(site: &Site) -> String {
+pub(crate) async fn paired(site: &Site) -> String {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
     let file = site.path("kubeconfig").display().to_string();
     let (endpoint, code) = (site.endpoint().to_string(), site.code().to_string());

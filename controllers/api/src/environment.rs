@@ -9,10 +9,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::condition::ConditionStatus;
+use crate::decision::boot::Arch;
 use crate::zero::is_zero;
 
 /// The Environment that is booted when nothing names another; it always exists.
 pub const DEFAULT: &str = "default";
+/// What [`DEFAULT`] is for 64-bit ARM machines; it always exists too.
+pub const DEFAULT_ARM64: &str = "default-arm64";
+/// Ending of the name of an Environment that stands in for another on 64-bit ARM machines.
+const ARM64_SUFFIX: &str = "-arm64";
 /// File name of the kernel in an Environment's directory.
 pub const KERNEL_FILE: &str = "vmlinuz";
 /// File name of the initramfs in an Environment's directory.
@@ -29,6 +34,8 @@ pub const READY: &str = "Ready";
     plural = "environments",
     doc = "Environment is a kernel and an initramfs that machines boot from the network.",
     status = "EnvironmentStatus",
+    shortname = "env",
+    category = "sidero",
     category = "bloomery",
     derive = "Default",
     derive = "PartialEq",
@@ -112,6 +119,23 @@ pub struct AssetCondition {
     pub type_: String,
 }
 
+/// Name of the Environment that a machine of `arch` boots where `base` is asked for.
+///
+/// For 64-bit ARM `<base>-arm64` stands in for `base` when it exists, and for `default` in any case: an amd64
+/// kernel never runs there. `exists` is asked at most once, and only for a name that matters. A caller that
+/// cannot tell whether the object exists must not ask here but answer that it does not know.
+pub fn name_for(arch: Arch, base: &str, exists: impl FnOnce(&str) -> bool) -> String {
+    match arch {
+        Arch::Amd64 => base.to_owned(),
+        Arch::Arm64 if base.ends_with(ARM64_SUFFIX) => base.to_owned(),
+        Arch::Arm64 if base == DEFAULT => DEFAULT_ARM64.to_owned(),
+        Arch::Arm64 => {
+            let variant = format!("{base}{ARM64_SUFFIX}");
+            if exists(&variant) { variant } else { base.to_owned() }
+        }
+    }
+}
+
 impl Environment {
     /// True when each asset that has a URL has a `Ready` condition that is True for that same URL.
     pub fn is_ready(&self) -> bool {
@@ -142,6 +166,23 @@ mod tests {
         });
         environment.status = Some(EnvironmentStatus { conditions: conditions.collect() });
         environment
+    }
+
+    #[test]
+    fn arm64_machines_get_the_variant_that_exists_and_always_that_of_default() {
+        let cases: [(Arch, &str, &[&str], &str); 8] = [
+            (Arch::Amd64, "default", &["default-arm64"], "default"),
+            (Arch::Amd64, "e", &["e-arm64"], "e"),
+            (Arch::Amd64, "e-arm64", &[], "e-arm64"),
+            (Arch::Arm64, "default", &[], "default-arm64"),
+            (Arch::Arm64, "e", &["e-arm64"], "e-arm64"),
+            (Arch::Arm64, "e", &["f-arm64"], "e"),
+            (Arch::Arm64, "e-arm64", &["e-arm64-arm64"], "e-arm64"),
+            (Arch::Arm64, "", &[], ""),
+        ];
+        for (arch, base, existing, expected) in cases {
+            assert_eq!(name_for(arch, base, |name| existing.contains(&name)), expected, "{arch:?} {base}");
+        }
     }
 
     #[test]

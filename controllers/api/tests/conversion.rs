@@ -121,6 +121,32 @@ fn an_edited_class_list_is_converted_anew_and_an_untouched_one_restored() {
 }
 
 #[test]
+fn an_annotation_of_an_earlier_write_is_replaced_and_stripped() {
+    let mut new = object(NEW, "Server", &json!({ "accepted": true, "strategicPatches": ["now"] }));
+    new["metadata"]["annotations"] =
+        json!({ CONVERSION_DATA: r#"{"spec":{"strategicPatches":["then"]}}"#, "a": "b" });
+    let old = convert(new, OLD).unwrap();
+    let back = convert(old, NEW).unwrap();
+    assert_eq!(back["spec"]["strategicPatches"], json!(["now"]));
+    assert_eq!(back["metadata"]["annotations"], json!({ "a": "b" }));
+}
+
+#[test]
+fn an_empty_processor_list_stays_and_a_missing_part_stays_missing() {
+    for hardware in [
+        json!({ "compute": { "processors": [] } }),
+        json!({ "compute": { "totalCoreCount": 4 } }),
+        json!({ "system": {} }),
+        json!({}),
+    ] {
+        let new = object(NEW, "Server", &json!({ "accepted": true, "hardware": hardware }));
+        let old = convert(new.clone(), OLD).unwrap();
+        assert_eq!(old["spec"].get("cpu"), None, "{hardware}");
+        assert_eq!(forgetful(convert(old, NEW).unwrap()), new, "{hardware}");
+    }
+}
+
+#[test]
 fn what_cannot_be_converted_says_so() {
     let bad_annotation = json!({ "apiVersion": OLD, "kind": "Server", "spec": {},
         "metadata": { "name": "n", "annotations": { CONVERSION_DATA: "{" } } });
@@ -264,7 +290,42 @@ fn round_trip<There: Serialize + DeserializeOwned, Back: Serialize + Deserialize
     serde_json::from_value(convert(serde_json::to_value(client).unwrap(), back).unwrap()).unwrap()
 }
 
+/// A write of a client of the older version, which knows its own type's fields only.
+fn written_through_old<Old: Serialize + DeserializeOwned, New: Serialize + DeserializeOwned>(
+    start: &New,
+    edit: impl FnOnce(&mut Old),
+) -> New {
+    let mut old: Old =
+        serde_json::from_value(convert(serde_json::to_value(start).unwrap(), OLD).unwrap()).unwrap();
+    edit(&mut old);
+    serde_json::from_value(convert(serde_json::to_value(old).unwrap(), NEW).unwrap()).unwrap()
+}
+
 proptest! {
+    #[test]
+    fn an_old_client_that_edits_a_server_loses_nothing_newer(server in server(), hostname in word()) {
+        let back: Server = written_through_old(&server, |old: &mut server::v1alpha1::Server| {
+            old.spec.hostname.clone_from(&hostname);
+            old.spec.cordoned = !old.spec.cordoned;
+            old.status = Some(bloomery_api::ServerStatus { is_clean: true, ..Default::default() });
+        });
+        let mut expected = server.spec.clone();
+        expected.hostname = hostname;
+        expected.cordoned = !expected.cordoned;
+        prop_assert_eq!(back.spec, expected);
+        prop_assert!(back.status.unwrap().is_clean);
+    }
+
+    #[test]
+    fn an_old_client_that_edits_a_class_loses_nothing_newer(class in class(), method in word()) {
+        let back: ServerClass = written_through_old(&class, |old: &mut server_class::v1alpha1::ServerClass| {
+            old.spec.boot_from_disk_method.clone_from(&method);
+        });
+        let mut expected = class.spec.clone();
+        expected.boot_from_disk_method = method;
+        prop_assert_eq!(back.spec, expected);
+    }
+
     #[test]
     fn servers_survive_the_old_version(server in server()) {
         let back: Server = round_trip::<server::v1alpha1::Server, _>(&server, OLD, NEW);

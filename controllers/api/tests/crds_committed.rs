@@ -61,7 +61,15 @@ fn every_definition_has_labels_conversion_and_status() {
             assert_eq!(crd["metadata"]["labels"][label], value, "{kind} {label}");
         }
         assert_eq!(crd["spec"]["scope"], "Cluster", "{kind}");
-        assert_eq!(crd["spec"]["names"].get("shortNames"), None, "{kind}");
+        let short = match kind.as_str().unwrap() {
+            "Server" => "srv",
+            "ServerClass" => "srvc",
+            "ServerBinding" => "srvb",
+            "Environment" => "env",
+            other => panic!("no short name for {other}"),
+        };
+        assert_eq!(crd["spec"]["names"]["shortNames"], json!([short]), "{kind}");
+        assert_eq!(crd["spec"]["names"]["categories"], json!(["sidero", "bloomery"]), "{kind}");
         let config = &crd["spec"]["conversion"]["webhook"]["clientConfig"];
         assert_eq!(*config, json!({ "url": "https://127.0.0.1:9445/convert", "caBundle": "UEVN" }), "{kind}");
         for version in crd["spec"]["versions"].as_array().unwrap() {

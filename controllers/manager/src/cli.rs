@@ -6,14 +6,20 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use bloomery_api::boot_method::BootFromDiskMethod;
+use bloomery_config::GoDuration;
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Conversion webhooks, by the port table in DESIGN.md.
+/// Webhooks, by the port table in DESIGN.md.
 const WEBHOOK_PORT: &str = "9445";
 /// Health and metrics, by the port table in DESIGN.md.
 const HEALTH_ADDR: &str = "127.0.0.1:9441";
 /// Environment assets, which the boot services serve.
 const ENVIRONMENT_DIR: &str = "/var/lib/bloomery/env";
+/// Files that Environments may name by `file:` URLs.
+const ASSETS_DIR: &str = "/var/lib/bloomery/assets";
+/// Who this plane is.
+const PLANE_DIR: &str = "/var/lib/bloomery/plane";
 /// How long `apply` tries in all: an API server under emulation needs half a minute to come up.
 const APPLY_TIMEOUT_SECONDS: &str = "300";
 
@@ -61,10 +67,10 @@ pub struct RunOptions {
     /// Kubeconfig of the controllers' identity.
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: PathBuf,
-    /// Port of the conversion webhooks.
+    /// Port of the webhooks.
     #[arg(long, value_name = "PORT", default_value = WEBHOOK_PORT)]
     pub webhook_port: u16,
-    /// Address the conversion webhooks listen on.
+    /// Address the webhooks listen on.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     pub webhook_bind: IpAddr,
     /// Directory with `tls.crt` and `tls.key` of the webhooks; read again when they change.
@@ -76,6 +82,66 @@ pub struct RunOptions {
     /// Directory of Environment assets, `<name>/vmlinuz` and `<name>/initramfs.xz`.
     #[arg(long, value_name = "DIR", default_value = ENVIRONMENT_DIR)]
     pub env_dir: PathBuf,
+    /// The one directory from which Environments may take files by `file:` URLs.
+    #[arg(long, value_name = "DIR", default_value = ASSETS_DIR)]
+    pub assets_dir: PathBuf,
+    /// PEM file of CA certificates that downloads trust besides the public ones; it may be absent.
+    #[arg(long, value_name = "FILE")]
+    pub extra_ca_file: Option<PathBuf>,
+    /// Directory of the plane's own identity.
+    #[arg(long, value_name = "DIR", default_value = PLANE_DIR)]
+    pub plane_dir: PathBuf,
+    /// What the Server controller goes by.
+    #[command(flatten)]
+    pub servers: ServerOptions,
+}
+
+/// Upstream's options of the Server controller, under upstream's names.
+#[derive(Clone, Debug, Args)]
+pub struct ServerOptions {
+    /// Time a wiping machine has before it is power cycled again.
+    #[arg(long, value_name = "DURATION", default_value = "20m", value_parser = go_duration)]
+    pub server_reboot_timeout: Duration,
+    /// How a machine that does not say it itself is told to netboot.
+    #[arg(long, value_name = "METHOD", default_value = "uefi")]
+    pub ipmi_pxe_method: IpmiPxeMethod,
+    /// How machines boot from disk: ipxe-exit, http-404 or ipxe-sanboot.
+    #[arg(long, value_name = "METHOD", default_value = "ipxe-exit", value_parser = boot_from_disk_method)]
+    pub boot_from_disk_method: BootFromDiskMethod,
+    /// For tests only: how often a power command fails with an error, from 0 to 1.
+    #[arg(long, value_name = "PROBABILITY", default_value = "0", value_parser = probability)]
+    pub test_power_simulated_explicit_failure_prob: f64,
+    /// For tests only: how often a power command does nothing and says nothing, from 0 to 1.
+    #[arg(long, value_name = "PROBABILITY", default_value = "0", value_parser = probability)]
+    pub test_power_simulated_silent_failure_prob: f64,
+}
+
+/// The firmware's way of netbooting that a management controller is told to take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum IpmiPxeMethod {
+    /// UEFI.
+    Uefi,
+    /// Legacy BIOS.
+    Bios,
+}
+
+/// A span in Go's notation.
+fn go_duration(text: &str) -> Result<Duration, String> {
+    GoDuration::parse(text).map(|span| span.duration()).map_err(|allowed| format!("must be {allowed}"))
+}
+
+/// A method by its exact name.
+fn boot_from_disk_method(word: &str) -> Result<BootFromDiskMethod, String> {
+    word.parse().map_err(|error: bloomery_api::boot_method::UnknownMethod| error.to_string())
+}
+
+/// A number from 0 to 1.
+fn probability(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
+        Ok(_) => Err("must be from 0 to 1".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Whole seconds, at least one.
@@ -104,6 +170,44 @@ mod tests {
         assert_eq!(options.webhook_port, 9445);
         assert_eq!(options.health_addr.to_string(), "127.0.0.1:9441");
         assert!(options.webhook_bind.is_loopback());
+        assert_eq!(options.assets_dir.to_str(), Some("/var/lib/bloomery/assets"));
+        assert_eq!(options.plane_dir.to_str(), Some("/var/lib/bloomery/plane"));
+        let ServerOptions {
+            server_reboot_timeout,
+            ipmi_pxe_method,
+            boot_from_disk_method,
+            test_power_simulated_explicit_failure_prob: explicit,
+            test_power_simulated_silent_failure_prob: silent,
+        } = options.servers;
+        assert_eq!(server_reboot_timeout, Duration::from_mins(20));
+        assert_eq!(ipmi_pxe_method, IpmiPxeMethod::Uefi);
+        assert_eq!(boot_from_disk_method, BootFromDiskMethod::IpxeExit);
+        assert!(explicit + silent < f64::EPSILON);
+    }
+
+    #[test]
+    fn upstreams_options_are_read_strictly() {
+        let run = |flag: &str| {
+            Cli::try_parse_from(["controllers", "run", "--kubeconfig", "k", "--webhook-cert-dir", "d", flag])
+        };
+        for good in [
+            "--server-reboot-timeout=1h30m",
+            "--ipmi-pxe-method=bios",
+            "--boot-from-disk-method=http-404",
+            "--test-power-simulated-explicit-failure-prob=0.1",
+            "--test-power-simulated-silent-failure-prob=1",
+        ] {
+            assert!(run(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "--server-reboot-timeout=20",
+            "--ipmi-pxe-method=pxe",
+            "--boot-from-disk-method=exit",
+            "--test-power-simulated-explicit-failure-prob=1.1",
+            "--test-power-simulated-silent-failure-prob=NaN",
+        ] {
+            assert!(run(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -1,13 +1,17 @@
-//! The Environment controller: says which assets are here, by looking at them.
+//! The Environment controller: brings the assets of Environments, and says which are here.
 //!
-//! An asset counts when its file exists, is not empty and has the SHA-512 that is asked for.
-//! Never believes an earlier status: files can vanish while a status stays. Never fetches assets; whoever
-//! puts the files in place gets them seen within `RECHECK`.
+//! An asset counts when its file exists, comes from the URL that is asked for, has the content it had when it
+//! came, and has the SHA-512 that is asked for, if any is. Downloads are tasks of their own; a reconcile looks,
+//! starts what is missing and reports.
+//! Never believes an earlier status: files can vanish while a status stays.
 
+mod apply;
 mod assets;
+mod downloads;
 mod fetch;
 mod plan;
 mod status;
+mod sweep;
 mod validate;
 
 use std::path::PathBuf;
@@ -23,48 +27,88 @@ use kube::runtime::watcher;
 use kube::{Api, ResourceExt};
 use tokio_util::sync::CancellationToken;
 
+use crate::download::{Fetcher, Limits, Trust};
+use crate::keyed_lock::KeyedLock;
 use crate::reconcile::{Context, Error};
 use assets::Digests;
+use downloads::Downloads;
+use status::Said;
 
 pub mod default;
 
 /// Kind, for metrics and logs.
 const KIND: &str = "Environment";
 /// Few: each may read files of a hundred megabytes.
-const CONCURRENCY: u16 = 2;
+const CONCURRENCY: u16 = 4;
 /// Files have no watch of their own; looking at two sizes and times is cheap.
 const RECHECK: Duration = Duration::from_secs(20);
 
 /// An object of the kind, or what was wrong with it: one malformed object must not stop the watch.
 type Guarded = DeserializeGuard<Environment>;
 
+/// Where assets are, come from, and whom their download trusts.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Directory of the assets in place.
+    pub directory: PathBuf,
+    /// Directory of `file:` URLs.
+    pub assets: PathBuf,
+    /// CA certificates besides the public ones.
+    pub extra_ca: Option<PathBuf>,
+}
+
 /// What this reconciler needs beyond the common context.
 struct EnvironmentContext {
     common: Context,
-    directory: PathBuf,
+    options: Options,
     digests: Digests,
+    downloads: Downloads,
+    said: Said,
+    /// Reconcile and removal of one name take turns.
+    turns: KeyedLock,
 }
 
 /// The controller as a stream that ends when `stop` is cancelled, and the store that it fills.
 pub fn controller(
     context: Context,
-    directory: PathBuf,
+    options: Options,
     stop: CancellationToken,
 ) -> (Store<Guarded>, impl Stream<Item = ()> + Send) {
     let environments: Api<Guarded> = Api::all(context.client.clone());
+    let fetcher = Fetcher {
+        trust: Trust::new(options.extra_ca.clone()),
+        limits: Limits::default(),
+        assets: options.assets.clone(),
+    };
+    let downloads = Downloads::new(fetcher, context.metrics());
+    let changed = downloads.changed.clone();
+    let finished = futures::stream::unfold(changed, |changed| async move {
+        changed.notified().await;
+        Some(((), changed))
+    });
     let controller = Controller::new(environments, watcher::Config::default())
         .with_config(ControllerConfig::default().concurrency(CONCURRENCY))
-        .graceful_shutdown_on(stop.cancelled_owned());
+        .reconcile_all_on(finished)
+        .graceful_shutdown_on(stop.clone().cancelled_owned());
     let store = controller.store();
-    let context = Arc::new(EnvironmentContext { common: context, directory, digests: Digests::default() });
+    let context = Arc::new(EnvironmentContext {
+        common: context,
+        options,
+        digests: Digests::default(),
+        downloads,
+        said: Said::default(),
+        turns: KeyedLock::default(),
+    });
     let work = controller
         .run(
             async |environment, context| reconcile(&environment.name_any(), &context).await,
             |environment, error, context| context.common.after_failure(KIND, &environment.name_any(), error),
-            context,
+            context.clone(),
         )
         .map(drop);
-    (store, work)
+    // The removal of files has no items of its own; it lives as long as the controller.
+    let sweep = futures::stream::once(sweep::run(context)).take_until(stop.cancelled_owned());
+    (store, futures::stream::select(work, sweep))
 }
 
 async fn reconcile(name: &str, context: &EnvironmentContext) -> Result<Action, Error> {
@@ -74,13 +118,14 @@ async fn reconcile(name: &str, context: &EnvironmentContext) -> Result<Action, E
             KIND,
             name,
             Box::pin(async {
+                let _turn = context.turns.lock(name).await;
                 let Some(fetched) = fetch::fetch(&context.common.client, name).await? else {
                     return Ok(Action::await_change());
                 };
                 let environment = validate::validate(fetched)?;
-                let findings = assets::inspect(&context.directory, &environment, &context.digests).await?;
-                let plan = plan::plan(&environment, &findings);
-                status::write(&context.common, &environment, &plan).await?;
+                let assets = apply::apply(context, &environment).await;
+                let plan = plan::plan(&environment, &assets);
+                status::write(&context.common, &context.said, &environment, &plan).await?;
                 Ok(Action::requeue(RECHECK))
             }),
         )

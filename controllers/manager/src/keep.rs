@@ -1,10 +1,12 @@
-//! Keeps the reserved objects in existence: ServerClass `any` and Environment `default`.
+//! Keeps the reserved objects in existence: ServerClass `any` and the Environments `default` and
+//! `default-arm64`.
 //!
 //! Each is watched by name; when it is gone it is made again at once.
-//! Never changes one that exists: `default` is the user's, and `any`'s own controller restores it.
+//! Never changes one that exists: the Environments are the user's, and `any`'s own controller restores it.
 
 use std::fmt::Debug;
 
+use bloomery_api::decision::boot::Arch;
 use bloomery_api::server_class::ANY;
 use bloomery_api::{Environment, ServerClass, ServerClassSpec};
 use futures::StreamExt;
@@ -25,15 +27,20 @@ use crate::reconcile::Error;
 /// HTTP status of a create that somebody else did first.
 const ALREADY_EXISTS: u16 = 409;
 
-/// Keeps both objects until `stop` is cancelled. `present` is called once both exist.
+/// Keeps the objects until `stop` is cancelled. `present` is called once all exist.
 pub async fn keep_defaults(client: Client, stop: CancellationToken, present: impl FnOnce()) {
     let any = ServerClass::new(ANY, ServerClassSpec::default());
-    let default = default::environment();
+    let [amd64, arm64] = [Arch::Amd64, Arch::Arm64].map(default::environment);
     let made = async {
         ensure_until_done(&client, &any).await;
-        ensure_until_done(&client, &default).await;
+        ensure_until_done(&client, &amd64).await;
+        ensure_until_done(&client, &arm64).await;
         present();
-        futures::join!(keep(client.clone(), any.clone()), keep(client.clone(), default.clone()));
+        futures::join!(
+            keep(client.clone(), any.clone()),
+            keep(client.clone(), amd64.clone()),
+            keep(client.clone(), arm64.clone())
+        );
     };
     // An error means no more than that the token was cancelled.
     let _ = stop.run_until_cancelled_owned(made).await;

@@ -10,10 +10,12 @@
 pub mod api_client;
 pub mod apply;
 pub mod cli;
+pub mod download;
 pub mod environment;
 pub mod error_chain;
 pub mod health;
 pub mod keep;
+mod keyed_lock;
 pub mod metrics;
 pub mod reconcile;
 pub mod run;

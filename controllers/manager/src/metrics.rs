@@ -32,13 +32,16 @@ pub struct Metrics {
     registry: Registry,
     outcomes: Family<Outcome, Counter>,
     durations: Family<Kind, Histogram>,
-    conversions: Family<Conversion, Counter>,
+    conversions: Family<ResultOnly, Counter>,
+    reviews: Family<ResultOnly, Counter>,
+    downloads: Family<ResultOnly, Counter>,
+    downloaded_bytes: Counter,
 }
 
-/// Labels of a conversion.
+/// Labels of what has a result only.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Conversion {
-    /// `success` or `failure`.
+struct ResultOnly {
+    /// `success`, or one word for what went wrong.
     result: &'static str,
 }
 
@@ -58,7 +61,17 @@ impl Default for Metrics {
             durations.clone(),
         );
         registry.register("conversions", "Conversion reviews by result", conversions.clone());
-        Self { registry, outcomes, durations, conversions }
+        let (reviews, downloads, downloaded_bytes) =
+            (Family::default(), Family::default(), Counter::default());
+        registry.register("admission_reviews", "Admission reviews by result", reviews.clone());
+        registry.register("downloads", "Tries to fetch an asset, by result", downloads.clone());
+        registry.register_with_unit(
+            "downloaded",
+            "Bytes of assets that were fetched",
+            Unit::Bytes,
+            downloaded_bytes.clone(),
+        );
+        Self { registry, outcomes, durations, conversions, reviews, downloads, downloaded_bytes }
     }
 }
 
@@ -72,7 +85,18 @@ impl Metrics {
     /// Counts one conversion review.
     pub fn converted(&self, success: bool) {
         let result = if success { "success" } else { "failure" };
-        self.conversions.get_or_create(&Conversion { result }).inc();
+        self.conversions.get_or_create(&ResultOnly { result }).inc();
+    }
+
+    /// Counts one admission review: `allowed`, `denied` or `malformed`.
+    pub fn reviewed(&self, result: &'static str) {
+        self.reviews.get_or_create(&ResultOnly { result }).inc();
+    }
+
+    /// Counts one try to fetch an asset; `result` is `success` or an error's category.
+    pub fn downloaded(&self, result: &'static str, bytes: u64) {
+        self.downloads.get_or_create(&ResultOnly { result }).inc();
+        self.downloaded_bytes.inc_by(bytes);
     }
 
     /// The text to serve.

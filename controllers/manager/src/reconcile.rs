@@ -90,12 +90,16 @@ impl Error {
     }
 }
 
+/// Texts of events that are remembered, so that their repetitions are counted in one event.
+const REMEMBERED_TEXTS: usize = 256;
+
 /// What a reconciler of any kind is given.
 #[derive(Clone)]
 pub struct Context {
     /// The API server.
     pub client: Client,
-    recorder: Recorder,
+    /// By text: a recorder takes events for the same that differ in their text only.
+    recorders: Arc<Mutex<HashMap<String, Recorder>>>,
     metrics: Arc<Metrics>,
     failures: Arc<Mutex<HashMap<String, u32>>>,
 }
@@ -114,8 +118,12 @@ pub struct Notice {
 impl Context {
     /// A context of its own failure counts for each kind.
     pub fn new(client: Client, metrics: Arc<Metrics>) -> Self {
-        let recorder = Recorder::new(client.clone(), Reporter::from(COMPONENT));
-        Self { client, recorder, metrics, failures: Arc::default() }
+        Self { client, recorders: Arc::default(), metrics, failures: Arc::default() }
+    }
+
+    /// Where this process counts.
+    pub fn metrics(&self) -> Arc<Metrics> {
+        self.metrics.clone()
     }
 
     /// Records an event. A failure is logged and no more: events are news, not state.
@@ -127,9 +135,19 @@ impl Context {
             action: notice.reason.to_owned(),
             secondary: None,
         };
-        if let Err(error) = self.recorder.publish(&event, object).await {
+        if let Err(error) = self.recorder(&notice.message).publish(&event, object).await {
             warn!(object = object.name.as_deref(), error = %ErrorChain(&error), "event not recorded");
         }
+    }
+
+    fn recorder(&self, text: &str) -> Recorder {
+        let mut recorders = self.recorders.lock().unwrap_or_else(PoisonError::into_inner);
+        if recorders.len() >= REMEMBERED_TEXTS && !recorders.contains_key(text) {
+            // What is repeated after this begins a new event, no more.
+            recorders.clear();
+        }
+        let new = || Recorder::new(self.client.clone(), Reporter::from(COMPONENT));
+        recorders.entry(text.to_owned()).or_insert_with(new).clone()
     }
 
     /// Runs one reconcile, measures it and keeps count of failures in a row.

@@ -102,7 +102,12 @@ fn start_controllers(
     start(parts, "servers", Part::Servers, health, store, work);
     let (store, work) = server_class::controller(context(), stop.clone());
     start(parts, "serverclasses", Part::ServerClasses, health, store, work);
-    let (store, work) = environment::controller(context(), options.env_dir.clone(), stop.clone());
+    let assets = environment::Options {
+        directory: options.env_dir.clone(),
+        assets: options.assets_dir.clone(),
+        extra_ca: options.extra_ca_file.clone(),
+    };
+    let (store, work) = environment::controller(context(), assets, stop.clone());
     start(parts, "environments", Part::Environments, health, store, work);
     let (client, token, readiness) = (client.clone(), stop.clone(), health.readiness.clone());
     parts.spawn(async move {

@@ -41,6 +41,7 @@ pub(crate) type Servers = Store<DeserializeGuard<Server>>;
 struct ClassContext {
     common: Context,
     servers: Servers,
+    said: status::Said,
 }
 
 /// The controller as a stream that ends when `stop` is cancelled, and the store that it fills.
@@ -65,7 +66,7 @@ pub fn controller(
         .reconcile_all_on(collected(changed))
         .graceful_shutdown_on(stop.clone().cancelled_owned());
     let store = controller.store();
-    let context = Arc::new(ClassContext { common: context, servers });
+    let context = Arc::new(ClassContext { common: context, servers, said: status::Said::default() });
     let work = controller
         .run(
             async |class, context| reconcile(&class.name_any(), &context).await,
@@ -100,7 +101,9 @@ async fn reconcile(name: &str, context: &ClassContext) -> Result<Action, Error> 
                     return Ok(Action::await_change());
                 };
                 let objects = validate::validate(fetched)?;
-                let plan = plan::plan(&objects)?;
+                let plan = plan::plan(&objects);
+                status::announce(common, &context.said, &objects.class, plan.as_ref().err()).await;
+                let plan = plan?;
                 apply::apply(&common.client, name, &plan).await?;
                 status::write(&common.client, name, &plan).await?;
                 Ok(Action::requeue(RESYNC))

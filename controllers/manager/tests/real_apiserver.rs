@@ -11,6 +11,7 @@ mod support;
 use bloomery_api::condition::{self, ConditionStatus};
 use bloomery_api::server::FINALIZER;
 use bloomery_api::{Environment, Server, ServerBinding, ServerClass, conversion, server};
+use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::{Event, Secret};
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -18,73 +19,9 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::DeserializeGuard;
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
-use tokio::sync::{Mutex, MutexGuard};
 
-use support::control_plane::ControlPlane;
-use support::controllers::{Controllers, Setup};
+use support::bench::{Bench, registered};
 use support::eventually::eventually;
-
-/// One control plane at a time: each needs a third of a gigabyte.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
-
-/// A control plane with manifests to apply; the guard is let go last.
-struct Bench {
-    setup: Setup,
-    plane: ControlPlane,
-    client: Client,
-    _guard: MutexGuard<'static, ()>,
-}
-
-impl Bench {
-    async fn start() -> Self {
-        let guard = ONE_AT_A_TIME.lock().await;
-        let plane = ControlPlane::start().await;
-        let setup = Setup::new(&plane);
-        let client = plane.client("admin", &["system:masters"]).await;
-        Self { setup, plane, client, _guard: guard }
-    }
-
-    /// With everything applied and the controllers running.
-    async fn with_controllers() -> (Self, Controllers) {
-        let bench = Self::start().await;
-        bench.apply();
-        let controllers = bench.setup.run(&bench.plane).await;
-        (bench, controllers)
-    }
-
-    fn apply(&self) {
-        let applied = self.setup.apply(&self.plane);
-        assert!(applied.success, "{}", applied.output);
-    }
-
-    fn all<K>(&self) -> Api<K>
-    where
-        K: kube::Resource<DynamicType = (), Scope = kube::core::ClusterResourceScope>,
-    {
-        Api::all(self.client.clone())
-    }
-
-    async fn patch<K>(&self, name: &str, patch: Value) -> K
-    where
-        K: kube::Resource<DynamicType = (), Scope = kube::core::ClusterResourceScope>
-            + Clone
-            + std::fmt::Debug
-            + serde::de::DeserializeOwned,
-    {
-        self.all::<K>().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap()
-    }
-}
-
-fn registered(name: &str) -> Server {
-    serde_json::from_value(json!({
-        "apiVersion": "metal.sidero.dev/v1alpha2", "kind": "Server", "metadata": { "name": name },
-        "spec": { "accepted": false, "hostname": "host-1", "hardware": {
-            "system": { "uuid": name, "manufacturer": "QEMU" },
-            "memory": { "totalSize": "2 GB", "moduleCount": 1 },
-        } },
-    }))
-    .unwrap()
-}
 
 fn bound(name: &str) -> ServerBinding {
     serde_json::from_value(json!({
@@ -271,18 +208,26 @@ async fn table(client: &Client, path: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn makes_and_restores_the_reserved_objects() {
-    let (bench, controllers) = Bench::with_controllers().await;
+    let bench = Bench::start().await;
+    bench.apply();
+    let _controllers = bench.setup.run(&bench.plane).await;
     let classes: Api<ServerClass> = bench.all();
     let environments: Api<Environment> = bench.all();
+    let arm64 = environments.get("default-arm64").await.unwrap();
+    assert!(arm64.spec.initrd.url.ends_with("/initramfs-arm64.xz"));
     let (any, default) = (classes.get("any").await.unwrap(), environments.get("default").await.unwrap());
     assert!(default.spec.kernel.url.ends_with("/vmlinuz-amd64"));
 
     classes.delete("any", &DeleteParams::default()).await.unwrap();
-    environments.delete("default", &DeleteParams::default()).await.unwrap();
-    eventually("both are back", async || {
+    for name in ["default", "default-arm64"] {
+        environments.delete(name, &DeleteParams::default()).await.unwrap();
+    }
+    eventually("all are back", async || {
         let class = classes.get("any").await.map_err(|error| error.to_string())?;
         let environment = environments.get("default").await.map_err(|error| error.to_string())?;
-        let fresh = class.uid() != any.uid() && environment.uid() != default.uid();
+        let variant = environments.get("default-arm64").await.map_err(|error| error.to_string())?;
+        let fresh =
+            class.uid() != any.uid() && environment.uid() != default.uid() && variant.uid() != arm64.uid();
         if fresh { Ok(()) } else { Err("the old ones".to_owned()) }
     })
     .await;
@@ -299,31 +244,6 @@ async fn makes_and_restores_the_reserved_objects() {
     })
     .await;
     assert_eq!(environments.get("default").await.unwrap().spec.kernel.args, ["mine"]);
-
-    // Readiness follows the files.
-    let spec =
-        json!({ "spec": { "kernel": { "url": "http://site/k" }, "initrd": { "url": "http://site/i" } } });
-    bench.patch::<Environment>("default", spec).await;
-    let ready = async |wanted: bool| {
-        eventually("readiness follows the files", async || {
-            let environment = environments.get("default").await.map_err(|error| error.to_string())?;
-            let looked = environment.status.as_ref().is_some_and(|status| status.conditions.len() == 2);
-            if looked && environment.is_ready() == wanted {
-                return Ok(());
-            }
-            Err(serde_json::to_string(&environment).unwrap())
-        })
-        .await;
-    };
-    ready(false).await;
-    let directory = controllers.environments.join("default");
-    std::fs::create_dir_all(&directory).unwrap();
-    std::fs::write(directory.join("vmlinuz"), "kernel").unwrap();
-    std::fs::write(directory.join("initramfs.xz"), "initrd").unwrap();
-    ready(true).await;
-    let wrong = json!({ "spec": { "kernel": { "sha512": "0".repeat(128) } } });
-    bench.patch::<Environment>("default", wrong).await;
-    ready(false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -409,6 +329,10 @@ async fn one_malformed_object_does_not_stop_the_rest() {
     }
     let loose: CustomResourceDefinition = serde_json::from_value(loose).unwrap();
     crds.replace("servers.metal.sidero.dev", &PostParams::default(), &loose).await.unwrap();
+    // It is from a time before admission, too.
+    let admission: Api<ValidatingWebhookConfiguration> = bench.all();
+    let name = "sidero-validating-webhook-configuration";
+    admission.delete(name, &DeleteParams::default()).await.unwrap();
     let malformed = json!({
         "apiVersion": "metal.sidero.dev/v1alpha2", "kind": "Server", "metadata": { "name": "malformed" },
         "spec": { "accepted": "perhaps" },
@@ -421,6 +345,7 @@ async fn one_malformed_object_does_not_stop_the_rest() {
     })
     .await;
     bench.apply();
+    bench.create_idle_defaults().await;
 
     let mut controllers = bench.setup.run(&bench.plane).await;
     let servers: Api<Server> = bench.all();
@@ -444,8 +369,7 @@ async fn one_malformed_object_does_not_stop_the_rest() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_identity_may_do_its_work_and_no_more() {
-    let bench = Bench::start().await;
-    bench.apply();
+    let (bench, _controllers) = Bench::with_controllers().await;
     let bootsvc = bench.plane.client("bloomery:bootsvc", &[]).await;
     let servers: Api<Server> = Api::all(bootsvc.clone());
     servers.create(&PostParams::default(), &registered("a")).await.unwrap();

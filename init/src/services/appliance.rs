@@ -1,7 +1,7 @@
 //! `appliance`: pairing, health and status for people. It needs nothing of the control plane.
 
 use super::{Inputs, users};
-use crate::layout::{APPLIANCE_HEALTH_PORT, APPLIANCE_PORT};
+use crate::layout::{APPLIANCE_HEALTH_PORT, APPLIANCE_PORT, BOOTSVC_HEALTH_PORT, CONTROLLERS_HEALTH_PORT};
 use crate::supervise::probe::Probe;
 use crate::supervise::service::Service;
 
@@ -16,7 +16,10 @@ pub(super) fn service(inputs: &Inputs) -> Service {
         format!("--pairing-secret={}", inputs.layout.pairing_secret().display()),
         format!("--admin={}", inputs.file("appliance", "admin.json")),
         format!("--status={}", inputs.layout.status().display()),
+        format!("--assets-dir={}", inputs.layout.assets().display()),
         format!("--health-addr=127.0.0.1:{APPLIANCE_HEALTH_PORT}"),
+        format!("--service=controllers=127.0.0.1:{CONTROLLERS_HEALTH_PORT}"),
+        format!("--service=bootsvc=127.0.0.1:{BOOTSVC_HEALTH_PORT}"),
     ];
     service
 }

@@ -30,6 +30,7 @@ pub(super) fn service(inputs: &Inputs) -> Service {
         format!("--auto-bmc-setup={}", sidero.auto_bmc_setup),
         format!("--server-reboot-timeout={}", sidero.server_reboot_timeout),
         format!("--disable-dhcp-proxy={}", sidero.disable_dhcp_proxy),
+        format!("--require-agent-token={}", sidero.require_agent_token),
     ];
     service
 }

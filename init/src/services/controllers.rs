@@ -5,12 +5,16 @@ use crate::layout::{CONTROLLERS_HEALTH_PORT, CONTROLLERS_WEBHOOK_PORT};
 use crate::supervise::probe::Probe;
 use crate::supervise::service::Service;
 
+/// CA certificates that a site trusts for downloads besides the public ones; it need not exist.
+const EXTRA_CA: &str = "ca.pem";
+
 pub(super) fn service(inputs: &Inputs) -> Service {
     let probe = Probe::Http { port: CONTROLLERS_HEALTH_PORT, path: "/readyz" };
     let mut service = Service::daemon("controllers", inputs.layout.program("controllers"), probe);
     service.user = inputs.accounts.user(users::CONTROLLERS);
     service.generation = inputs.generation;
     service.after = &["apply"];
+    let sidero = &inputs.config.sidero;
     service.args = vec![
         "run".to_owned(),
         format!("--kubeconfig={}", inputs.file("controllers", "kubeconfig")),
@@ -18,6 +22,20 @@ pub(super) fn service(inputs: &Inputs) -> Service {
         format!("--webhook-cert-dir={}", inputs.layout.service("controllers").display()),
         format!("--health-addr=127.0.0.1:{CONTROLLERS_HEALTH_PORT}"),
         format!("--env-dir={}", inputs.layout.env().display()),
+        format!("--assets-dir={}", inputs.layout.assets().display()),
+        format!("--extra-ca-file={}", inputs.layout.assets().join(EXTRA_CA).display()),
+        format!("--plane-dir={}", inputs.layout.plane().display()),
+        format!("--server-reboot-timeout={}", sidero.server_reboot_timeout),
+        format!("--ipmi-pxe-method={}", sidero.ipmi_pxe_method.as_str()),
+        format!("--boot-from-disk-method={}", sidero.boot_from_disk_method.as_str()),
+        format!(
+            "--test-power-simulated-explicit-failure-prob={}",
+            sidero.test_power_simulated_explicit_failure_prob
+        ),
+        format!(
+            "--test-power-simulated-silent-failure-prob={}",
+            sidero.test_power_simulated_silent_failure_prob
+        ),
     ];
     service
 }

@@ -18,13 +18,13 @@ use super::endpoint::Endpoint;
 use super::error::ClientError;
 use super::tls::FingerprintMismatch;
 
-/// Larger than any real answer; a status with thousands of log lines stays below.
-const MAX_ANSWER_BYTES: usize = 4 << 20;
+/// Larger than any real answer; the boot traces of ten thousand machines stay below.
+const MAX_ANSWER_BYTES: usize = 64 << 20;
 
 /// What to ask.
 pub(super) struct Request {
     pub(super) method: Method,
-    pub(super) path: &'static str,
+    pub(super) path: String,
     pub(super) body: Vec<u8>,
 }
 

@@ -18,6 +18,8 @@ use crate::zero::is_zero;
     plural = "environments",
     doc = "Environment is a kernel and an initramfs that machines boot from the network.",
     status = "EnvironmentStatus",
+    shortname = "env",
+    category = "sidero",
     category = "bloomery",
     derive = "Default",
     derive = "PartialEq",

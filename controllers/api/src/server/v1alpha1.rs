@@ -20,6 +20,8 @@ use crate::{schema, zero::is_zero};
     plural = "servers",
     doc = "Server is one machine, named by its SMBIOS UUID.",
     status = "ServerStatus",
+    shortname = "srv",
+    category = "sidero",
     category = "bloomery",
     derive = "Default",
     derive = "PartialEq",

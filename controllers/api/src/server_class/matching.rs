@@ -27,6 +27,18 @@ pub enum Error {
         #[source]
         source: ParseExpressionError,
     },
+    /// An expression has an operator that there is none of.
+    #[error(
+        "failed to read the selector of ServerClass {class}: operator {operator:?} of key {key} is not one of In, NotIn, Exists, DoesNotExist"
+    )]
+    UnknownOperator {
+        /// Name of the class.
+        class: String,
+        /// Label key of the expression.
+        key: String,
+        /// Operator of the expression.
+        operator: String,
+    },
     /// An operator was given values it does not take, or none where it needs some.
     #[error("failed to read the selector of ServerClass {class}: operator {operator} of key {key} {problem}")]
     SelectorValues {
@@ -90,7 +102,14 @@ fn read_selector(class: &str, selector: &LabelSelector) -> Result<Selector, Erro
         let problem = match (expression.operator.as_str(), empty) {
             ("In" | "NotIn", true) => "needs values",
             ("Exists" | "DoesNotExist", false) => "takes no values",
-            _ => continue,
+            ("In" | "NotIn" | "Exists" | "DoesNotExist", _) => continue,
+            _ => {
+                return Err(Error::UnknownOperator {
+                    class: class.to_owned(),
+                    key: expression.key.clone(),
+                    operator: expression.operator.clone(),
+                });
+            }
         };
         return Err(Error::SelectorValues {
             class: class.to_owned(),
@@ -184,5 +203,7 @@ admits_by_field! {
     NetworkInterface { index, name, flags, mtu, mac, addresses }
 }
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

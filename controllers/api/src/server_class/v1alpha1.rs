@@ -24,6 +24,8 @@ use crate::{schema, zero::is_zero};
     plural = "serverclasses",
     doc = "ServerClass is a set of machines, chosen by hardware and labels.",
     status = "ServerClassStatus",
+    shortname = "srvc",
+    category = "sidero",
     category = "bloomery",
     derive = "Default",
     derive = "PartialEq",

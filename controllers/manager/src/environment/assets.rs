@@ -1,191 +1,208 @@
-//! Looks at the files of an Environment.
+//! Looks at the files of an Environment, and says what has to be done about each.
 //!
-//! Never writes them. Digests are remembered by size and time of change, so that a large file is read once.
+//! Never believes a status or a record alone: a file counts by its content. Digests are remembered by the
+//! file's marks, so that a large file is read once.
 
 use std::collections::HashMap;
-use std::fmt::Write;
-use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
 
 use bloomery_api::Environment;
+use bloomery_api::condition::ConditionStatus;
 use bloomery_api::environment::{INITRD_FILE, KERNEL_FILE};
-use kube::ResourceExt;
-use sha2::{Digest, Sha512};
 
+use super::downloads::State;
+use crate::download::place::{Place, Record, Stamp};
+use crate::download::source::Source;
+use crate::download::{Job, digest_of};
+use crate::error_chain::ErrorChain;
 use crate::reconcile::Error;
 
-/// Bytes read at a time.
-const CHUNK: usize = 1 << 20;
+/// Hexadecimal digits of a SHA-512.
+const SHA512_DIGITS: usize = 128;
 
 /// What a file looks like.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Finding {
     /// It is here and it is the right one.
     Verified,
-    /// It is not here.
+    /// It is not here, or what is here comes from elsewhere and serves until it is replaced.
     Missing,
-    /// It has no content.
-    Empty,
-    /// Its SHA-512 is not the one asked for.
+    /// Its SHA-512 is not the one asked for, or not the one it had when it was put here.
     Mismatch {
+        /// The SHA-512 it should have.
+        wanted: String,
         /// Its SHA-512.
         actual: String,
     },
 }
 
-/// One asset of an Environment.
+/// How an asset stands, for the status and the events.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Asset {
+pub(super) enum Standing {
+    /// The file is here.
+    Here {
+        /// Its size and SHA-512, when it was brought just now.
+        brought: Option<(u64, String)>,
+    },
+    /// It will be here.
+    Coming(State),
+    /// What was here was not the right one and is gone; it will be fetched.
+    Removed {
+        /// The SHA-512 it should have had.
+        wanted: String,
+        /// The one it had.
+        actual: String,
+    },
+    /// It can never be here before the Environment is changed.
+    Unusable {
+        /// Why.
+        problem: String,
+    },
+}
+
+/// An asset that an Environment asks for; one without URL is not asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
     /// File name in the Environment's directory.
     pub(super) file: &'static str,
-    /// Where it comes from; an asset without one is not wanted.
+    /// Where it comes from.
     pub(super) url: String,
     /// SHA-512 asked for, or nothing.
     pub(super) sha512: String,
-    /// What was found.
-    pub(super) finding: Finding,
 }
 
-/// Digests by file, size and time of change.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Digests(Arc<Mutex<HashMap<PathBuf, Digested>>>);
-
-/// A file's digest and what the file was when it was taken.
-#[derive(Clone, Debug)]
-struct Digested {
-    size: u64,
-    modified: SystemTime,
-    digest: String,
+/// One asset and how it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Asset {
+    pub(super) wanted: Wanted,
+    pub(super) standing: Standing,
 }
 
-/// Looks at both assets. Runs on a thread for blocking work: hashing takes a while.
-pub(super) async fn inspect(
-    directory: &Path,
-    environment: &Environment,
-    digests: &Digests,
-) -> Result<Vec<Asset>, Error> {
-    let directory = directory.join(environment.name_any());
+/// What the Environment asks for.
+pub(super) fn wanted(environment: &Environment) -> Vec<Wanted> {
     let kernel = &environment.spec.kernel;
     let initrd = &environment.spec.initrd;
-    let wanted = [
-        (KERNEL_FILE, kernel.url.clone(), kernel.sha512.clone()),
-        (INITRD_FILE, initrd.url.clone(), initrd.sha512.clone()),
-    ];
-    let digests = digests.clone();
-    let shown = directory.display().to_string();
-    let work = tokio::task::spawn_blocking(move || {
-        let look = |(file, url, sha512): (&'static str, String, String)| {
-            let path = directory.join(file);
-            let finding = look_at(&path, &sha512, &digests)
-                .map_err(|source| Error::File { path: path.display().to_string(), source })?;
-            Ok(Asset { file, url, sha512, finding })
-        };
-        wanted.into_iter().filter(|(_, url, _)| !url.is_empty()).map(look).collect()
-    });
-    work.await.unwrap_or_else(|error| Err(Error::File { path: shown, source: std::io::Error::other(error) }))
+    [(KERNEL_FILE, &kernel.url, &kernel.sha512), (INITRD_FILE, &initrd.url, &initrd.sha512)]
+        .into_iter()
+        .filter(|(_, url, _)| !url.is_empty())
+        .map(|(file, url, sha512)| Wanted { file, url: url.clone(), sha512: sha512.clone() })
+        .collect()
 }
 
-fn look_at(path: &Path, sha512: &str, digests: &Digests) -> std::io::Result<Finding> {
-    let file = match std::fs::File::open(path) {
-        Ok(file) => file,
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            return Ok(Finding::Missing);
+/// The job of bringing an asset, or why there can be none.
+pub(super) fn job(root: &Path, assets: &Path, name: &str, wanted: &Wanted) -> Result<Job, String> {
+    let Wanted { file, url, sha512 } = wanted;
+    let plausible = sha512.len() == SHA512_DIGITS && sha512.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if !sha512.is_empty() && !plausible {
+        return Err(format!("its sha512 is not {SHA512_DIGITS} hexadecimal digits"));
+    }
+    let source = Source::parse(url, assets).map_err(|error| ErrorChain(&error).to_string())?;
+    let place = Place::new(root, name, file).ok_or("the Environment's name makes no directory")?;
+    Ok(Job { text: url.clone(), source, sha512: sha512.clone(), place, elsewhere: Vec::new() })
+}
+
+/// Where else files of this root may be that come from the same URL.
+pub(super) fn elsewhere(root: &Path, own: &Place) -> Vec<Place> {
+    let names = std::fs::read_dir(root).into_iter().flatten().filter_map(Result::ok);
+    names
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .flat_map(|name| [KERNEL_FILE, INITRD_FILE].map(|file| Place::new(root, &name, file)))
+        .flatten()
+        .filter(|place| place != own)
+        .collect()
+}
+
+/// Digests by file and marks.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Digests(Arc<Mutex<HashMap<PathBuf, (Stamp, String)>>>);
+
+/// Looks at a file. Runs on a thread for blocking work: reading it takes a while.
+pub(super) async fn inspect(
+    job: &Job,
+    source: Option<Stamp>,
+    is_known: bool,
+    digests: &Digests,
+) -> Result<Finding, Error> {
+    let (job, digests) = (job.clone(), digests.clone());
+    let path = job.place.path();
+    let failed = |source| Error::File { path: path.display().to_string(), source };
+    tokio::task::spawn_blocking(move || look(&job, source.as_ref(), is_known, &digests))
+        .await
+        .map_err(|error| failed(std::io::Error::other(error)))?
+        .map_err(failed)
+}
+
+/// `source` is what the asset's source looks like now, where that can be told; `is_known` says that the file
+/// was seen here under this URL before there were records.
+fn look(job: &Job, source: Option<&Stamp>, is_known: bool, digests: &Digests) -> std::io::Result<Finding> {
+    let Some(actual) = digests.of(&job.place.path())? else { return Ok(Finding::Missing) };
+    let mismatch = |wanted: &str| Finding::Mismatch { wanted: wanted.to_owned(), actual: actual.clone() };
+    let is_asked_for = job.sha512.is_empty() || actual.eq_ignore_ascii_case(&job.sha512);
+    match job.place.record() {
+        Some(record) if record.url == job.text => {
+            let is_outdated = source.is_some() && record.copied_from.as_ref() != source;
+            Ok(match () {
+                () if actual != record.sha512 => mismatch(&record.sha512),
+                () if !is_asked_for => mismatch(&job.sha512),
+                () if is_outdated && job.sha512.is_empty() => Finding::Missing,
+                () => Finding::Verified,
+            })
         }
-        Err(error) => return Err(error),
-    };
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Ok(Finding::Missing);
+        // The content is what is asked for, whoever put it here.
+        _ if is_asked_for && (!job.sha512.is_empty() || is_known) => {
+            let url = job.text.clone();
+            let record = Record { url, sha512: actual.clone(), copied_from: source.cloned() };
+            job.place.write_record(&record).map_err(std::io::Error::other)?;
+            Ok(Finding::Verified)
+        }
+        _ => Ok(Finding::Missing),
     }
-    if metadata.len() == 0 {
-        return Ok(Finding::Empty);
-    }
-    if sha512.is_empty() {
-        return Ok(Finding::Verified);
-    }
-    let actual = digests.of(path, file, metadata.len(), metadata.modified()?)?;
-    Ok(if actual.eq_ignore_ascii_case(sha512) { Finding::Verified } else { Finding::Mismatch { actual } })
+}
+
+/// True when the status says that this URL's file was here.
+pub(super) fn was_ready(environment: &Environment, wanted: &Wanted) -> bool {
+    environment.status.iter().flat_map(|status| &status.conditions).any(|condition| {
+        condition.url == wanted.url
+            && condition.status == ConditionStatus::True
+            && condition.sha512 == wanted.sha512
+    })
 }
 
 impl Digests {
-    fn of(
-        &self,
-        path: &Path,
-        file: std::fs::File,
-        size: u64,
-        modified: SystemTime,
-    ) -> std::io::Result<String> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned();
-        if let Some(known) = known.filter(|known| known.size == size && known.modified == modified) {
-            return Ok(known.digest);
-        }
-        let digest = sha512_of(file)?;
-        let entry = Digested { size, modified, digest: digest.clone() };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), entry);
-        Ok(digest)
-    }
-}
-
-fn sha512_of(mut file: std::fs::File) -> std::io::Result<String> {
-    let mut hasher = Sha512::new();
-    let mut buffer = vec![0; CHUNK];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(read) => hasher.update(buffer.get(..read).unwrap_or_default()),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+    /// The digest of a regular file that is not empty.
+    fn of(&self, path: &Path) -> std::io::Result<Option<String>> {
+        let metadata = match std::fs::metadata(path) {
+            Ok(metadata) if metadata.is_file() && metadata.len() > 0 => metadata,
+            Ok(_) => return Ok(None),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+                ) =>
+            {
+                return Ok(None);
+            }
             Err(error) => return Err(error),
+        };
+        let stamp = Stamp::of(&metadata);
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned();
+        if let Some((_, digest)) = known.filter(|(known, _)| *known == stamp) {
+            return Ok(Some(digest));
         }
+        let digest = digest_of(path)?;
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(path.to_owned(), (stamp, digest.clone()));
+        Ok(Some(digest))
     }
-    let mut text = String::new();
-    for byte in hasher.finalize() {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
+
+    /// Forgets the files below a directory that is gone.
+    pub(super) fn forget(&self, directory: &Path) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|path, _| !path.starts_with(directory));
     }
-    Ok(text)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use bloomery_api::EnvironmentSpec;
-
-    /// SHA-512 of "abc", from FIPS 180-2 appendix C.1.
-    const ABC: &str = "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f";
-
-    fn environment(sha512: &str) -> Environment {
-        let mut environment = Environment::new("e", EnvironmentSpec::default());
-        environment.spec.kernel.url = "http://k".to_owned();
-        sha512.clone_into(&mut environment.spec.kernel.sha512);
-        environment
-    }
-
-    async fn kernel(directory: &Path, sha512: &str, digests: &Digests) -> Finding {
-        let assets = inspect(directory, &environment(sha512), digests).await.unwrap();
-        assert_eq!(assets.len(), 1, "an asset without URL is not wanted");
-        assets[0].finding.clone()
-    }
-
-    #[tokio::test]
-    async fn files_are_judged_by_presence_size_and_digest() {
-        let directory = tempfile::tempdir().unwrap();
-        let digests = Digests::default();
-        assert_eq!(kernel(directory.path(), "", &digests).await, Finding::Missing);
-        std::fs::create_dir(directory.path().join("e")).unwrap();
-        let file = directory.path().join("e").join(KERNEL_FILE);
-        std::fs::write(&file, "").unwrap();
-        assert_eq!(kernel(directory.path(), "", &digests).await, Finding::Empty);
-        std::fs::write(&file, "abc").unwrap();
-        assert_eq!(kernel(directory.path(), "", &digests).await, Finding::Verified);
-        assert_eq!(kernel(directory.path(), &ABC.to_uppercase(), &digests).await, Finding::Verified);
-        let other = "0".repeat(128);
-        let mismatch = Finding::Mismatch { actual: ABC.to_owned() };
-        assert_eq!(kernel(directory.path(), &other, &digests).await, mismatch);
-        std::fs::write(&file, "abcd").unwrap();
-        assert!(matches!(kernel(directory.path(), ABC, &digests).await, Finding::Mismatch { .. }));
-        std::fs::remove_file(&file).unwrap();
-        assert_eq!(kernel(directory.path(), ABC, &digests).await, Finding::Missing);
-    }
-}
+mod tests;

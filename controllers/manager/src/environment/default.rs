@@ -1,8 +1,9 @@
-//! The Environment `default` as it is made when there is none.
+//! The Environments `default` and `default-arm64` as they are made when there are none.
 //!
 //! Never applied to one that exists: users edit it.
 
-use bloomery_api::environment::{DEFAULT, Initrd, Kernel};
+use bloomery_api::decision::boot::Arch;
+use bloomery_api::environment::{DEFAULT, Initrd, Kernel, name_for};
 use bloomery_api::{Environment, EnvironmentSpec};
 
 /// Release of Talos that machines boot when nothing names another.
@@ -20,20 +21,31 @@ const TALOS_ARGS: [&str; 9] = [
     "module.sig_enforce=1",
     "proc_mem.force_override=never",
 ];
-/// Kernel arguments for netbooting bare metal with a screen and a serial line.
-const METAL_ARGS: [&str; 5] =
-    ["console=tty0", "console=ttyS0", "earlyprintk=ttyS0", "initrd=initramfs.xz", "talos.platform=metal"];
+/// Kernel arguments for netbooting bare metal with a screen.
+const METAL_ARGS: [&str; 3] = ["console=tty0", "initrd=initramfs.xz", "talos.platform=metal"];
 
-/// The object to create.
-pub fn environment() -> Environment {
+/// The serial line, which differs: `ttyAMA0` is what Arm's server base architecture asks for, and early
+/// output is found through the firmware's tables there.
+const fn serial_args(arch: Arch) -> [&'static str; 2] {
+    match arch {
+        Arch::Amd64 => ["console=ttyS0", "earlyprintk=ttyS0"],
+        Arch::Arm64 => ["console=ttyAMA0", "earlycon"],
+    }
+}
+
+/// The object to create for an architecture.
+pub fn environment(arch: Arch) -> Environment {
     let base = format!("https://github.com/siderolabs/talos/releases/download/{TALOS_RELEASE}");
-    let mut args: Vec<String> = TALOS_ARGS.iter().chain(&METAL_ARGS).map(|arg| (*arg).to_owned()).collect();
+    let word = arch.as_str();
+    let serial = serial_args(arch);
+    let mut args: Vec<String> =
+        TALOS_ARGS.iter().chain(&METAL_ARGS).chain(&serial).map(|arg| (*arg).to_owned()).collect();
     args.sort_unstable();
     Environment::new(
-        DEFAULT,
+        &name_for(arch, DEFAULT, |_| true),
         EnvironmentSpec {
-            kernel: Kernel { url: format!("{base}/vmlinuz-amd64"), sha512: String::new(), args },
-            initrd: Initrd { url: format!("{base}/initramfs-amd64.xz"), sha512: String::new() },
+            kernel: Kernel { url: format!("{base}/vmlinuz-{word}"), sha512: String::new(), args },
+            initrd: Initrd { url: format!("{base}/initramfs-{word}.xz"), sha512: String::new() },
         },
     )
 }
@@ -44,7 +56,7 @@ mod tests {
 
     #[test]
     fn arguments_are_sorted_by_bytes_and_complete() {
-        let made = environment();
+        let made = environment(Arch::Amd64);
         assert_eq!(
             made.spec.kernel.args,
             [
@@ -67,5 +79,21 @@ mod tests {
         assert!(made.spec.kernel.url.ends_with("/v1.13.0/vmlinuz-amd64"));
         assert!(made.spec.initrd.url.ends_with("/v1.13.0/initramfs-amd64.xz"));
         assert!(!made.is_ready());
+        assert_eq!(made.metadata.name.as_deref(), Some("default"));
+    }
+
+    #[test]
+    fn arm64_differs_by_its_files_and_its_serial_line() {
+        let (amd64, arm64) = (environment(Arch::Amd64), environment(Arch::Arm64));
+        assert_eq!(arm64.metadata.name.as_deref(), Some("default-arm64"));
+        assert!(arm64.spec.kernel.url.ends_with("/v1.13.0/vmlinuz-arm64"));
+        assert!(arm64.spec.initrd.url.ends_with("/v1.13.0/initramfs-arm64.xz"));
+        let only = |these: &Environment, others: &Environment| -> Vec<String> {
+            let others = &others.spec.kernel.args;
+            these.spec.kernel.args.iter().filter(|arg| !others.contains(arg)).cloned().collect()
+        };
+        assert_eq!(only(&amd64, &arm64), ["console=ttyS0", "earlyprintk=ttyS0"]);
+        assert_eq!(only(&arm64, &amd64), ["console=ttyAMA0", "earlycon"]);
+        assert!(arm64.spec.kernel.args.is_sorted());
     }
 }

@@ -1,4 +1,4 @@
-//! What to say about an Environment: a pure function of it and of what was found.
+//! What to say about an Environment: a pure function of it and of how its assets stand.
 //!
 //! Never says True of an asset that was not looked at just now.
 
@@ -7,60 +7,83 @@ use bloomery_api::condition::ConditionStatus;
 use bloomery_api::environment::{AssetCondition, EnvironmentStatus, READY};
 use kube::runtime::events::EventType;
 
-use super::assets::{Asset, Finding};
+use super::assets::{Asset, Standing, Wanted};
+use super::downloads::State;
 use crate::reconcile::Notice;
+
+/// Reason of all events.
+const REASON: &str = "Environment Assets";
 
 /// What a reconcile changes.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Plan {
     /// The status to write, if it changes.
     pub(super) status: Option<EnvironmentStatus>,
-    /// Events to record once the status is written.
-    pub(super) notices: Vec<Notice>,
+    /// What can be said of each asset.
+    pub(super) news: Vec<News>,
+}
+
+/// News of an asset; the same news twice are none.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct News {
+    /// The asset's file.
+    pub(super) file: &'static str,
+    /// The event that tells it, if there is any to tell.
+    pub(super) notice: Option<Notice>,
+    /// True for what is said once, and not again after each failure.
+    pub(super) is_start: bool,
 }
 
 /// Plans one reconcile.
 pub(super) fn plan(environment: &Environment, assets: &[Asset]) -> Plan {
     let wanted = EnvironmentStatus { conditions: assets.iter().map(condition).collect() };
-    if environment.status.as_ref() == Some(&wanted) {
-        return Plan { status: None, notices: Vec::new() };
-    }
-    let before = environment.status.as_ref().map_or(&[][..], |status| &status.conditions);
-    let notices = assets
-        .iter()
-        .zip(&wanted.conditions)
-        .filter(|(_, condition)| !before.contains(condition))
-        .filter_map(|(asset, _)| notice(asset))
-        .collect();
-    Plan { status: Some(wanted), notices }
+    let news = assets.iter().map(news).collect();
+    Plan { status: (environment.status.as_ref() != Some(&wanted)).then_some(wanted), news }
 }
 
 fn condition(asset: &Asset) -> AssetCondition {
-    let status = match asset.finding {
-        Finding::Verified => ConditionStatus::True,
-        Finding::Missing | Finding::Empty | Finding::Mismatch { .. } => ConditionStatus::False,
+    let Asset { wanted: Wanted { file: _, url, sha512 }, standing } = asset;
+    let status = match standing {
+        Standing::Here { .. } => ConditionStatus::True,
+        Standing::Coming(_) | Standing::Removed { .. } | Standing::Unusable { .. } => ConditionStatus::False,
     };
-    AssetCondition { url: asset.url.clone(), sha512: asset.sha512.clone(), status, type_: READY.to_owned() }
+    AssetCondition { url: url.clone(), sha512: sha512.clone(), status, type_: READY.to_owned() }
 }
 
 /// A condition of an asset has no place for a text, so an event carries it.
-fn notice(asset: &Asset) -> Option<Notice> {
-    let Asset { file, url, sha512, finding } = asset;
-    let message = match finding {
-        Finding::Verified => return None,
-        Finding::Missing => format!("Asset {file} of {url} is not here."),
-        Finding::Empty => format!("Asset {file} of {url} is empty."),
-        Finding::Mismatch { actual } => {
-            format!("Asset {file} of {url} has SHA-512 {actual} instead of {sha512}.")
+fn news(asset: &Asset) -> News {
+    let Asset { wanted: Wanted { file, url, sha512: _ }, standing } = asset;
+    let (type_, message) = match standing {
+        Standing::Here { brought: Some((size, sha512)) } => {
+            (EventType::Normal, format!("Asset {file} of {url} is here: {size} bytes, SHA-512 {sha512}."))
+        }
+        Standing::Here { brought: None } | Standing::Coming(State::Queued | State::Placed(_)) => {
+            return News { file, notice: None, is_start: false };
+        }
+        Standing::Coming(State::Receiving { .. }) => {
+            (EventType::Normal, format!("Asset {file} of {url} is being fetched."))
+        }
+        Standing::Coming(State::Failed { message }) => {
+            (EventType::Warning, format!("Asset {file} of {url} is not here yet: {message}."))
+        }
+        Standing::Removed { wanted, actual } => (
+            EventType::Warning,
+            format!("Asset {file} of {url} had SHA-512 {actual} instead of {wanted} and was removed."),
+        ),
+        Standing::Unusable { problem } => {
+            (EventType::Warning, format!("Asset {file} of {url} cannot be fetched: {problem}."))
         }
     };
-    Some(Notice { type_: EventType::Warning, reason: "Environment Assets", message })
+    let is_start = matches!(standing, Standing::Coming(State::Receiving { .. }));
+    News { file, notice: Some(Notice { type_, reason: REASON, message }), is_start }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use bloomery_api::EnvironmentSpec;
+
+    const HERE: Standing = Standing::Here { brought: None };
 
     fn environment() -> Environment {
         let mut environment = Environment::new("e", EnvironmentSpec::default());
@@ -69,51 +92,79 @@ mod tests {
         environment
     }
 
-    fn assets(kernel: Finding, initrd: Finding) -> [Asset; 2] {
-        [("vmlinuz", "k", kernel), ("initramfs.xz", "i", initrd)].map(|(file, url, finding)| Asset {
-            file,
-            url: url.to_owned(),
-            sha512: String::new(),
-            finding,
+    fn assets(kernel: Standing, initrd: Standing) -> [Asset; 2] {
+        [("vmlinuz", "k", kernel), ("initramfs.xz", "i", initrd)].map(|(file, url, standing)| Asset {
+            wanted: Wanted { file, url: url.to_owned(), sha512: String::new() },
+            standing,
         })
     }
 
+    fn failed(message: &str) -> Standing {
+        Standing::Coming(State::Failed { message: message.to_owned() })
+    }
+
     #[test]
-    fn ready_needs_both_files_and_follows_them() {
-        let mut environment = environment();
-        let table = [
-            (Finding::Missing, Finding::Missing, false, 2),
-            (Finding::Verified, Finding::Missing, false, 0),
-            (Finding::Verified, Finding::Verified, true, 0),
-            (Finding::Verified, Finding::Mismatch { actual: "0".to_owned() }, false, 1),
-            (Finding::Empty, Finding::Verified, false, 1),
-        ];
-        for (kernel, initrd, ready, notices) in table {
-            let plan = plan(&environment, &assets(kernel.clone(), initrd.clone()));
-            environment.status = plan.status;
-            assert_eq!(environment.is_ready(), ready, "{kernel:?} {initrd:?}");
-            assert_eq!(plan.notices.len(), notices, "{kernel:?} {initrd:?}");
+    fn ready_needs_both_files_and_one_that_fails_leaves_the_other_true() {
+        let receiving = Standing::Coming(State::Receiving { received: 1, total: Some(2) });
+        let removed = Standing::Removed { wanted: "1".to_owned(), actual: "0".to_owned() };
+        let unusable = Standing::Unusable { problem: "bad".to_owned() };
+        for (kernel, initrd, conditions) in [
+            (Standing::Coming(State::Queued), receiving, [false, false]),
+            (HERE, failed("away"), [true, false]),
+            (unusable, HERE, [false, true]),
+            (HERE, removed, [true, false]),
+            (HERE, Standing::Here { brought: Some((5, "0".to_owned())) }, [true, true]),
+        ] {
+            let mut environment = environment();
+            let status = plan(&environment, &assets(kernel.clone(), initrd.clone())).status.unwrap();
+            let found: Vec<bool> =
+                status.conditions.iter().map(|condition| condition.status == ConditionStatus::True).collect();
+            assert_eq!(found, conditions, "{kernel:?} {initrd:?}");
+            environment.status = Some(status);
+            assert_eq!(environment.is_ready(), conditions == [true, true], "{kernel:?} {initrd:?}");
         }
     }
 
     #[test]
-    fn nothing_is_written_or_announced_twice() {
+    fn an_unchanged_status_is_not_written() {
         let mut environment = environment();
-        let found = assets(Finding::Missing, Finding::Verified);
+        let found = assets(failed("away"), HERE);
         environment.status = plan(&environment, &found).status;
-        assert_eq!(plan(&environment, &found), Plan { status: None, notices: Vec::new() });
+        assert_eq!(plan(&environment, &found).status, None);
     }
 
     #[test]
     fn a_status_for_another_url_is_replaced() {
         let mut environment = environment();
-        environment.status = plan(&environment, &assets(Finding::Verified, Finding::Verified)).status;
+        environment.status = plan(&environment, &assets(HERE, HERE)).status;
         environment.spec.kernel.url = "new".to_owned();
         assert!(!environment.is_ready());
-        let mut found = assets(Finding::Missing, Finding::Verified);
-        found[0].url = "new".to_owned();
+        let mut found = assets(Standing::Coming(State::Queued), HERE);
+        found[0].wanted.url = "new".to_owned();
         environment.status = plan(&environment, &found).status;
         assert!(!environment.is_ready());
         assert_eq!(environment.status.unwrap().conditions.len(), 2);
+    }
+
+    #[test]
+    fn events_tell_what_conditions_cannot() {
+        let table = [
+            (HERE, None),
+            (Standing::Coming(State::Queued), None),
+            (failed("away"), Some("Asset vmlinuz of k is not here yet: away.")),
+            (
+                Standing::Removed { wanted: "1".to_owned(), actual: "0".to_owned() },
+                Some("Asset vmlinuz of k had SHA-512 0 instead of 1 and was removed."),
+            ),
+            (
+                Standing::Here { brought: Some((5, "0".to_owned())) },
+                Some("Asset vmlinuz of k is here: 5 bytes, SHA-512 0."),
+            ),
+        ];
+        for (standing, message) in table {
+            let plan = plan(&environment(), &assets(standing, HERE));
+            let notice = plan.news[0].notice.as_ref();
+            assert_eq!(notice.map(|notice| notice.message.as_str()), message);
+        }
     }
 }

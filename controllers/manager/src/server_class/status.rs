@@ -1,15 +1,50 @@
-//! Writes a plan's lists of members.
+//! Writes a plan's lists of members, and says why there can be none.
 //!
-//! Nobody else writes them, so the last count wins.
+//! Nobody else writes them, so the last count wins. Never repeats what was said of a class already: every
+//! change of a Server has all classes counted.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 
 use bloomery_api::ServerClass;
 use kube::api::{Patch, PatchParams};
-use kube::{Api, Client};
+use kube::runtime::events::EventType;
+use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::json;
 use tracing::debug;
 
 use super::plan::Plan;
-use crate::reconcile::Error;
+use crate::error_chain::ErrorChain;
+use crate::reconcile::{Context, Error, Notice};
+
+/// Reason of all events.
+const REASON: &str = "Server Class";
+
+/// What was said last of each class that has a problem.
+#[derive(Debug, Default)]
+pub(super) struct Said(Mutex<HashMap<String, String>>);
+
+impl Said {
+    /// The text to say, if it is news.
+    fn fresh(&self, class: &str, problem: Option<&Error>) -> Option<String> {
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(problem) = problem else {
+            said.remove(class);
+            return None;
+        };
+        let message = format!("{}.", ErrorChain(problem));
+        let before = said.insert(class.to_owned(), message.clone());
+        (before.as_ref() != Some(&message)).then_some(message)
+    }
+}
+
+/// Records an event about a class that cannot be counted.
+pub(super) async fn announce(context: &Context, said: &Said, class: &ServerClass, problem: Option<&Error>) {
+    if let Some(message) = said.fresh(&class.name_any(), problem) {
+        let notice = Notice { type_: EventType::Warning, reason: REASON, message };
+        context.notify(&class.object_ref(&()), &notice).await;
+    }
+}
 
 /// Patches the status if it changes.
 pub(super) async fn write(client: &Client, name: &str, plan: &Plan) -> Result<(), Error> {
@@ -26,4 +61,23 @@ pub(super) async fn write(client: &Client, name: &str, plan: &Plan) -> Result<()
         "members counted"
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_is_told_once_until_it_changes_or_ends() {
+        let said = Said::default();
+        let error = |problem: &str| Error::Invalid {
+            object: "ServerClass c".to_owned(),
+            problem: problem.to_owned(),
+        };
+        assert_eq!(said.fresh("c", Some(&error("a"))).unwrap(), "failed to use ServerClass c: a.");
+        assert_eq!(said.fresh("c", Some(&error("a"))), None);
+        assert!(said.fresh("c", Some(&error("b"))).is_some());
+        assert_eq!(said.fresh("c", None), None);
+        assert!(said.fresh("c", Some(&error("b"))).is_some());
+    }
 }

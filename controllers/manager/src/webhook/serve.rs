@@ -1,4 +1,4 @@
-//! Serves the webhook over TLS until it is told to stop.
+//! Serves the webhooks over TLS until it is told to stop.
 //!
 //! Never lets one slow or hostile connection hold up another: each has its own task and its own limits.
 
@@ -21,8 +21,9 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
+use super::admission::{self, Subject};
 use super::review;
 use super::tls::{ReloadedCertificate, provider};
 use crate::error_chain::ErrorChain;
@@ -30,6 +31,8 @@ use crate::metrics::Metrics;
 
 /// Largest review: a page of 500 objects of 100 KiB, more than the API server ever asks at once for these.
 const LARGEST_REVIEW: usize = 64 << 20;
+/// Largest admission review: the object before and after, each at most what etcd takes.
+const LARGEST_ADMISSION: usize = 8 << 20;
 /// The API server is on the same machine: a handshake that takes longer will not end.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// Time to send the head of a request.
@@ -134,11 +137,32 @@ fn acceptor(certificate: Arc<ReloadedCertificate>) -> Result<TlsAcceptor, Error>
 }
 
 fn routes(metrics: Arc<Metrics>) -> Router {
+    let mut admission = Router::new();
+    for (path, subject) in admission::PATHS {
+        let judge = move |State(metrics): State<Arc<Metrics>>, body: Bytes| {
+            std::future::ready(admit(subject, &metrics, &body))
+        };
+        admission = admission.route(path, post(judge));
+    }
     Router::new()
         .route("/convert", post(convert))
-        .route("/healthz", get(async || "ok\n"))
         .layer(DefaultBodyLimit::max(LARGEST_REVIEW))
+        .merge(admission.layer(DefaultBodyLimit::max(LARGEST_ADMISSION)))
+        .route("/healthz", get(async || "ok\n"))
         .with_state(metrics)
+}
+
+/// As with conversions, a review without a readable `uid` gets an HTTP error as well.
+fn admit(subject: Subject, metrics: &Metrics, body: &Bytes) -> Response {
+    let answer = admission::answer(subject, body);
+    metrics.reviewed(answer.result);
+    let identified = answer.review.pointer("/response/uid").is_some_and(|uid| uid != "");
+    let message = answer.review.pointer("/response/status/message").and_then(serde_json::Value::as_str);
+    if let Some(message) = message {
+        info!(?subject, message, identified, "admission refused");
+    }
+    let code = if identified { StatusCode::OK } else { StatusCode::BAD_REQUEST };
+    (code, axum::Json(answer.review)).into_response()
 }
 
 /// A review without a readable `uid` cannot be answered as one, so it gets an HTTP error as well.

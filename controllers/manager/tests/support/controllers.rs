@@ -1,5 +1,8 @@
 //! The `controllers` program under test, with ports and directories of its own.
 
+// Each test takes the parts it needs.
+#![allow(dead_code)]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -68,7 +71,8 @@ impl Setup {
         let [health_port] = free_ports();
         let certificates = plane.directory().join("webhook");
         let environments = plane.directory().join("env");
-        for directory in [&certificates, &environments] {
+        let assets = plane.directory().join("assets");
+        for directory in [&certificates, &environments, &assets] {
             std::fs::create_dir_all(directory).unwrap();
         }
         let identity = plane.authority.issue("webhook", &[]);
@@ -86,9 +90,10 @@ impl Setup {
         command.arg("--webhook-port").arg(self.webhook_port.to_string());
         command.arg("--health-addr").arg(format!("127.0.0.1:{health_port}"));
         command.arg("--env-dir").arg(&environments);
+        command.arg("--assets-dir").arg(&assets);
         let process = Process::start("controllers", plane.directory(), &mut command);
         let mut controllers =
-            Controllers { process, environments, health_port, webhook_port: self.webhook_port };
+            Controllers { process, environments, assets, health_port, webhook_port: self.webhook_port };
         controllers.wait_until_ready().await;
         controllers
     }
@@ -100,6 +105,8 @@ pub(crate) struct Controllers {
     pub(crate) process: Process,
     /// Its `--env-dir`.
     pub(crate) environments: PathBuf,
+    /// Its `--assets-dir`.
+    pub(crate) assets: PathBuf,
     /// Port of the conversion webhook.
     pub(crate) webhook_port: u16,
     health_port: u16,

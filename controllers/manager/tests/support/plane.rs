@@ -1,5 +1,7 @@
 //! Everything a test with a real API server needs, in one place.
 
+#[path = "bench.rs"]
+pub(crate) mod bench;
 #[path = "child.rs"]
 pub(crate) mod child;
 #[path = "control_plane.rs"]

@@ -28,6 +28,8 @@ pub fn run(context: Context) -> Work {
             (layout.state(), files::PUBLIC_DIR, None),
             (layout.etcd_data(), files::PRIVATE_DIR, Some(users::ETCD)),
             (layout.env(), files::PUBLIC_DIR, Some(users::CONTROLLERS)),
+            (layout.assets(), files::PUBLIC_DIR, Some(users::APPLIANCE)),
+            (layout.plane(), files::PUBLIC_DIR, Some(users::CONTROLLERS)),
             (layout.appliance_state(), files::PRIVATE_DIR, Some(users::APPLIANCE)),
         ] {
             files::directory(&path, mode, user.and_then(|user| context.accounts().owner(user)))?;

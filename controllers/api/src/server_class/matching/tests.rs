@@ -85,6 +85,11 @@ fn members_by_hardware_labels_and_selector() {
             json!({ "selector": { "matchLabels": { "zone": "east" } }, "qualifiers": { "hardware": [cpu("Intel")] } }),
             &[],
         ),
+        // An empty map has no pair, and an empty list asks for nothing.
+        (json!({ "qualifiers": { "hardware": [], "labelSelectors": [] }, "selector": {} }), all),
+        // An entry that asks for nothing wants hardware to be known all the same.
+        (hardware(json!([{}])), all),
+        (labels(json!([{ "zone": "nowhere" }, { "zone": "east" }])), &["ryzen"]),
         (
             json!({ "selector": { "matchLabels": { "common-label": "true" },
                 "matchExpressions": [{ "key": "zone", "operator": "In", "values": ["east"] }] } }),
@@ -119,7 +124,8 @@ fn invalid_selectors_are_errors() {
         ("In", json!([]), "operator In of key k needs values"),
         ("NotIn", Value::Null, "operator NotIn of key k needs values"),
         ("Exists", json!(["v"]), "operator Exists of key k takes no values"),
-        ("Near", json!(["v"]), "failed to read the selector of ServerClass c"),
+        ("Near", json!(["v"]), "ServerClass c: operator \"Near\" of key k is not one of"),
+        ("", Value::Null, "ServerClass c: operator \"\" of key k is not one of"),
     ] {
         let spec = json!({ "selector": { "matchExpressions": [{ "key": "k", "operator": operator, "values": values }] } });
         let error = members(class("v1alpha2", &spec)).unwrap_err().to_string();
@@ -164,4 +170,31 @@ fn a_filter_matches_by_the_fields_it_has() {
         let parsed: HardwareInformation = serde_json::from_value(filter.clone()).unwrap();
         assert_eq!(parsed.admits(&actual), expected, "{filter}");
     }
+}
+
+#[test]
+fn a_server_whose_hardware_is_not_known_matches_no_hardware_entry() {
+    let bare = server("bare", json!({ "accepted": true }), &[("zone", "east")]);
+    let of = |qualifiers: Value| -> ServerClass {
+        serde_json::from_value(class("v1alpha2", &json!({ "qualifiers": qualifiers }))).unwrap()
+    };
+    for (qualifiers, expected) in [
+        (json!({}), true),
+        (json!({ "hardware": [{}] }), false),
+        (json!({ "hardware": [{ "system": {} }] }), false),
+        (json!({ "labelSelectors": [{ "zone": "east" }] }), true),
+        (json!({ "labelSelectors": [{ "zone": "east" }], "hardware": [{}] }), false),
+    ] {
+        let class = of(qualifiers.clone());
+        assert_eq!(Membership::of(&class).unwrap().admits(&bare), expected, "{qualifiers}");
+    }
+}
+
+#[test]
+fn members_are_sorted_by_the_bytes_of_their_names() {
+    let servers: Vec<Server> =
+        ["b", "a-2", "a-10", "0"].iter().map(|name| server(name, json!({ "accepted": true }), &[])).collect();
+    let any = ServerClass::new("any", ServerClassSpec::default());
+    let status = Membership::of(&any).unwrap().status(&servers);
+    assert_eq!(status.servers_available, ["0", "a-10", "a-2", "b"]);
 }

@@ -1,4 +1,4 @@
-//! What a person can check when registering fails.
+//! What a person can check when a call to the plane fails.
 //!
 //! It must never claim to know the cause; it says where to look.
 
@@ -28,7 +28,10 @@ impl Error {
             },
             Self::Call { source, .. } => match source.code() {
                 Code::Unimplemented => "something else listens there: check the plane's advertised endpoint",
-                Code::Unavailable => "the connection broke: is the plane restarting?",
+                Code::Unavailable => "the connection broke, or the plane does not act now: is it restarting?",
+                Code::Unauthenticated | Code::PermissionDenied => {
+                    "the plane does not know this boot: restart the machine, so that it netboots anew"
+                }
                 _ => "the plane's boot service has logged why: see `bloomery logs bootsvc`",
             },
             Self::Silent { .. } => {

@@ -1,0 +1,206 @@
+//! Where a file is put, and the record beside it of what it is and where it came from.
+//!
+//! Never a path outside its root: names that could lead there make no place.
+
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::Error;
+
+/// Longest name of a Kubernetes object.
+const LONGEST_NAME: usize = 253;
+/// Everyone may read what is served to everyone.
+const FILE_MODE: u32 = 0o644;
+
+/// The place of one file.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    directory: PathBuf,
+    file: &'static str,
+}
+
+/// Marks of a file by which a change is seen without reading it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    size: u64,
+    inode: u64,
+    seconds: i64,
+    nanoseconds: i64,
+}
+
+/// What a file in its place is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Where it came from.
+    pub url: String,
+    /// Its SHA-512 when it was put in place.
+    pub sha512: String,
+    /// The file it was copied from, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copied_from: Option<Stamp>,
+}
+
+impl Stamp {
+    /// The marks of a file.
+    pub fn of(metadata: &std::fs::Metadata) -> Self {
+        Self {
+            size: metadata.len(),
+            inode: metadata.ino(),
+            seconds: metadata.mtime(),
+            nanoseconds: metadata.mtime_nsec(),
+        }
+    }
+}
+
+/// True for what the API server takes as a name of an object: no name of it can lead out of a directory.
+pub fn is_safe_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    name.len() <= LONGEST_NAME
+        && name.bytes().all(|byte| plain(byte) || byte == b'-' || byte == b'.')
+        && name.bytes().next().is_some_and(plain)
+        && name.bytes().last().is_some_and(plain)
+}
+
+impl Place {
+    /// `<root>/<name>/<file>`, unless the name is none that an object can have.
+    pub fn new(root: &Path, name: &str, file: &'static str) -> Option<Self> {
+        is_safe_name(name).then(|| Self { directory: root.join(name), file })
+    }
+
+    /// The directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The file.
+    pub fn path(&self) -> PathBuf {
+        self.directory.join(self.file)
+    }
+
+    /// What came so far.
+    pub(super) fn part(&self) -> PathBuf {
+        self.directory.join(format!(".{}.part", self.file))
+    }
+
+    /// What is known of that.
+    pub(super) fn notes(&self) -> PathBuf {
+        self.directory.join(format!(".{}.part.json", self.file))
+    }
+
+    fn record_path(&self) -> PathBuf {
+        self.directory.join(format!(".{}.source.json", self.file))
+    }
+
+    /// The record, or nothing when there is none that can be read.
+    pub fn record(&self) -> Option<Record> {
+        std::fs::read(self.record_path()).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok())
+    }
+
+    /// Writes the record.
+    pub fn write_record(&self, record: &Record) -> Result<(), Error> {
+        write_json(&self.record_path(), record)
+    }
+
+    /// Makes the directory.
+    pub(super) fn prepare(&self) -> Result<(), Error> {
+        std::fs::create_dir_all(&self.directory).map_err(Error::file("make", &self.directory))
+    }
+
+    /// Takes file and record away.
+    pub fn clear(&self) -> Result<(), Error> {
+        remove(&self.path())?;
+        remove(&self.record_path())
+    }
+
+    /// Renames a complete and synced file into place, and says what it is.
+    pub(super) fn install(&self, complete: &Path, record: &Record) -> Result<(), Error> {
+        let path = self.path();
+        std::fs::rename(complete, &path).map_err(Error::file("put in place", &path))?;
+        self.write_record(record)?;
+        remove(&self.notes())?;
+        sync_directory(&self.directory)
+    }
+}
+
+/// Writes a small JSON file as a whole.
+pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
+    let temporary = path.with_extension("new");
+    let failed = |operation| Error::file(operation, &temporary);
+    let text = serde_json::to_vec(value).map_err(std::io::Error::from).map_err(failed("write"))?;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(FILE_MODE);
+    let mut file = options.open(&temporary).map_err(failed("create"))?;
+    file.write_all(&text).map_err(failed("write"))?;
+    file.sync_all().map_err(failed("sync"))?;
+    std::fs::rename(&temporary, path).map_err(Error::file("put in place", path))
+}
+
+/// Removes a file that may be absent.
+pub(super) fn remove(path: &Path) -> Result<(), Error> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::file("remove", path)(error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Makes renames in a directory last.
+fn sync_directory(directory: &Path) -> Result<(), Error> {
+    std::fs::File::open(directory)
+        .and_then(|directory| directory.sync_all())
+        .map_err(Error::file("sync", directory))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn only_names_of_objects_make_places() {
+        for (name, safe) in [
+            ("default", true),
+            ("a.b-c9", true),
+            ("", false),
+            (".", false),
+            ("..", false),
+            ("a/b", false),
+            ("/etc", false),
+            (".hidden", false),
+            ("a.", false),
+            ("A", false),
+            ("a\0", false),
+        ] {
+            assert_eq!(Place::new(Path::new("/env"), name, "vmlinuz").is_some(), safe, "{name:?}");
+        }
+        assert!(!is_safe_name(&"a".repeat(254)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_name_leaves_the_root(name in ".{0,12}") {
+            if let Some(place) = Place::new(Path::new("/env"), &name, "vmlinuz") {
+                prop_assert_eq!(place.directory().parent(), Some(Path::new("/env")));
+                let path = place.path();
+                prop_assert_eq!(path.parent(), Some(place.directory()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_is_read_back_and_a_broken_one_is_none() {
+        let root = tempfile::tempdir().unwrap();
+        let place = Place::new(root.path(), "e", "vmlinuz").unwrap();
+        place.prepare().unwrap();
+        assert_eq!(place.record(), None);
+        let record = Record { url: "http://k".to_owned(), sha512: "00".to_owned(), copied_from: None };
+        place.write_record(&record).unwrap();
+        assert_eq!(place.record(), Some(record));
+        std::fs::write(place.record_path(), "{").unwrap();
+        assert_eq!(place.record(), None);
+        place.clear().unwrap();
+        place.clear().unwrap();
+    }
+}

@@ -1,0 +1,169 @@
+//! AdmissionReview v1: request bytes in, response value out.
+//!
+//! What upstream refuses is refused with upstream's words; what else looks wrong is a warning and no more.
+//! Never lets a request through that it does not understand: the answer to it is a refusal that says why.
+
+mod server;
+mod status;
+mod template;
+mod warnings;
+
+use serde_json::{Map, Value, json};
+
+pub use status::Refusal;
+
+/// The one review version spoken.
+const API_VERSION: &str = "admission.k8s.io/v1";
+/// Kind of a review.
+const KIND: &str = "AdmissionReview";
+/// Warnings in one answer: the API server cuts long lists anyway.
+const MOST_WARNINGS: usize = 16;
+
+/// What a path judges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// Servers of either version: the fields that are judged are the same.
+    Server,
+    /// Templates of machines, which must not change.
+    MetalMachineTemplate,
+    /// Classes: warnings only.
+    ServerClass,
+    /// Environments: warnings only.
+    Environment,
+}
+
+/// The paths, as the webhook configurations name them.
+pub const PATHS: [(&str, Subject); 5] = [
+    ("/validate-metal-sidero-dev-v1alpha1-server", Subject::Server),
+    ("/validate-metal-sidero-dev-v1alpha2-server", Subject::Server),
+    (
+        "/validate-infrastructure-cluster-x-k8s-io-v1alpha3-metalmachinetemplate",
+        Subject::MetalMachineTemplate,
+    ),
+    ("/warn-metal-sidero-dev-v1alpha2-serverclass", Subject::ServerClass),
+    ("/warn-metal-sidero-dev-v1alpha2-environment", Subject::Environment),
+];
+
+/// What a request wants to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Operation {
+    Create,
+    Update,
+    Delete,
+}
+
+/// The parts of a request that count.
+struct Request<'a> {
+    operation: Operation,
+    name: &'a str,
+    object: &'a Value,
+    old: &'a Value,
+}
+
+/// An answer and how it is counted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The review to send back.
+    pub review: Value,
+    /// `allowed`, `denied` or `malformed`.
+    pub result: &'static str,
+}
+
+/// Answers a review. Every input has an answer; without a readable `uid` it is empty.
+pub fn answer(subject: Subject, body: &[u8]) -> Answer {
+    let review: Value = match serde_json::from_slice(body) {
+        Ok(review) => review,
+        Err(error) => return malformed("", &format!("failed to parse the review: {error}")),
+    };
+    let uid = review.pointer("/request/uid").and_then(Value::as_str).unwrap_or_default();
+    let request = match read(&review) {
+        Ok(request) => request,
+        Err(problem) => return malformed(uid, &format!("failed to use the review: {problem}")),
+    };
+    match judge(subject, &request) {
+        Ok(()) => {
+            let mut response = json!({ "uid": uid, "allowed": true });
+            let warnings = warn(subject, &request);
+            if !warnings.is_empty() {
+                response["warnings"] = json!(warnings);
+            }
+            Answer { review: review_of(response), result: "allowed" }
+        }
+        Err(refusal) => {
+            let response = json!({ "uid": uid, "allowed": false, "status": refusal.status() });
+            Answer { review: review_of(response), result: "denied" }
+        }
+    }
+}
+
+fn read(review: &Value) -> Result<Request<'_>, String> {
+    let stated = |key: &str| review.get(key).and_then(Value::as_str).unwrap_or_default();
+    if stated("apiVersion") != API_VERSION || stated("kind") != KIND {
+        return Err(format!("want {API_VERSION} {KIND}, got {} {}", stated("apiVersion"), stated("kind")));
+    }
+    let text = |key: &str| review.pointer(&format!("/request/{key}")).and_then(Value::as_str);
+    if text("uid").is_none_or(str::is_empty) {
+        return Err("request.uid is missing".to_owned());
+    }
+    let operation = match text("operation") {
+        Some("CREATE") => Operation::Create,
+        Some("UPDATE") => Operation::Update,
+        Some("DELETE") => Operation::Delete,
+        other => return Err(format!("operation {:?} is not asked for here", other.unwrap_or_default())),
+    };
+    let value = |key: &str| review.pointer(&format!("/request/{key}")).unwrap_or(&Value::Null);
+    let (object, old) = (value("object"), value("oldObject"));
+    if operation != Operation::Delete && !object.is_object() {
+        return Err("request.object is missing".to_owned());
+    }
+    if operation == Operation::Update && !old.is_object() {
+        return Err("request.oldObject is missing".to_owned());
+    }
+    let named = object.pointer("/metadata/name").and_then(Value::as_str);
+    let name = named.or_else(|| text("name")).unwrap_or_default();
+    Ok(Request { operation, name, object, old })
+}
+
+fn judge(subject: Subject, request: &Request<'_>) -> Result<(), Refusal> {
+    match (subject, request.operation) {
+        (_, Operation::Delete)
+        | (Subject::ServerClass | Subject::Environment, Operation::Create | Operation::Update)
+        | (Subject::MetalMachineTemplate, Operation::Create) => Ok(()),
+        (Subject::Server, Operation::Create | Operation::Update) => {
+            server::judge(request.name, request.object)
+        }
+        (Subject::MetalMachineTemplate, Operation::Update) => template::judge(request.old, request.object),
+    }
+}
+
+fn warn(subject: Subject, request: &Request<'_>) -> Vec<String> {
+    if request.operation == Operation::Delete {
+        return Vec::new();
+    }
+    let mut warnings = match subject {
+        Subject::Server => warnings::server(request.object),
+        Subject::ServerClass => warnings::server_class(request.object),
+        Subject::Environment => warnings::environment(request.object),
+        Subject::MetalMachineTemplate => Vec::new(),
+    };
+    warnings.truncate(MOST_WARNINGS);
+    warnings
+}
+
+/// The answer to a request that cannot be understood.
+fn malformed(uid: &str, message: &str) -> Answer {
+    let status = Refusal::BadRequest(message.to_owned()).status();
+    let response = json!({ "uid": uid, "allowed": false, "status": status });
+    Answer { review: review_of(response), result: "malformed" }
+}
+
+fn review_of(response: Value) -> Value {
+    let mut review = Map::new();
+    review.insert("apiVersion".to_owned(), json!(API_VERSION));
+    review.insert("kind".to_owned(), json!(KIND));
+    review.insert("response".to_owned(), response);
+    Value::Object(review)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,62 @@
+//! Software arrays: stopping one, so that its members are free.
+//!
+//! Must never touch a member: what lies on it is the caller's business.
+#![allow(unsafe_code)]
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+mod ioctl {
+    //! `linux/raid/md_u.h`; 9 is `MD_MAJOR`.
+    nix::ioctl_none!(stop_array, 9, 0x32);
+}
+
+/// Why an array goes on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Its node could not be opened.
+    #[error("failed to open the array {node:?}")]
+    Open {
+        /// The node.
+        node: PathBuf,
+        /// The cause; `EBUSY` where something holds it.
+        #[source]
+        source: io::Error,
+    },
+    /// The kernel refused.
+    #[error("failed to stop the array {node:?}")]
+    Stop {
+        /// The node.
+        node: PathBuf,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Stops the array; nothing may hold it.
+pub fn stop(node: &Path) -> Result<(), Error> {
+    let device = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_EXCL | libc::O_CLOEXEC)
+        .open(node)
+        .map_err(|source| Error::Open { node: node.into(), source })?;
+    // SAFETY: the request has no argument.
+    unsafe { ioctl::stop_array(device.as_raw_fd()) }
+        .map(drop)
+        .map_err(|errno| Error::Stop { node: node.into(), source: errno.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_array_is_not_stopped() {
+        assert!(matches!(stop(Path::new("/dev/null")), Err(Error::Stop { .. })));
+        assert!(matches!(stop(Path::new("/nonexistent")), Err(Error::Open { .. })));
+    }
+}
