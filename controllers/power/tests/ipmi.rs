@@ -57,7 +57,7 @@ async fn many_commands_in_a_row_leave_no_sessions_behind() {
 async fn a_wrong_password_or_user_is_an_error_of_its_own_and_changes_nothing() {
     let bmc = Bmc::start().await;
     for lan in BOTH {
-        for (user, pass) in [("admin", "wrong"), ("nobody", "secret"), ("admin", "secretsecret")] {
+        for (user, pass) in [("admin", "hunter2"), ("nobody", "secret"), ("admin", "secret12")] {
             let started = Instant::now();
             let error = driver_as(bmc.port, lan, user, pass).power_on().await.unwrap_err();
             assert_eq!(
@@ -71,16 +71,6 @@ async fn a_wrong_password_or_user_is_an_error_of_its_own_and_changes_nothing() {
         }
         let error = driver_as(bmc.port, lan, &"u".repeat(17), "p").power_on().await.unwrap_err();
         assert!(error.cause().to_string().contains("longer than the 16 bytes"), "{error:?}");
-    }
-    assert!(bmc.record().is_empty());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_user_without_the_privilege_is_told_so() {
-    let bmc = Bmc::start().await;
-    for lan in BOTH {
-        let error = driver_as(bmc.port, lan, "guest", "secret").power_on().await.unwrap_err();
-        assert_eq!(error.category(), "auth", "{lan:?}: {error:?}");
     }
     assert!(bmc.record().is_empty());
 }

@@ -103,6 +103,12 @@ pub enum Error {
         "failed to log in: the BMC's proof does not fit the password; wrong password, or a BMC key (Kg) is set"
     )]
     Password,
+    /// Silence where a proof was expected.
+    #[error("failed to log in: the BMC ignores {step}, as BMCs do when the password is wrong")]
+    Ignored {
+        /// What was asked.
+        step: &'static str,
+    },
     /// The BMC refused the log-in.
     #[error("failed to log in: the BMC refused {step} with status 0x{status:02x}, {}", login_status(*status))]
     Login {
@@ -151,9 +157,10 @@ impl Error {
             Self::PortClosed { .. } => "refused",
             Self::Silent { .. } => "timeout",
             Self::Nonsense { .. } | Self::Answer { .. } => "protocol",
-            Self::Refused { code: INSUFFICIENT_PRIVILEGE, .. } | Self::Password | Self::TooLong { .. } => {
-                "auth"
-            }
+            Self::Refused { code: INSUFFICIENT_PRIVILEGE, .. }
+            | Self::Password
+            | Self::Ignored { .. }
+            | Self::TooLong { .. } => "auth",
             Self::Login { status, .. } if is_busy(*status) => "refused",
             Self::Login { .. } => "auth",
             Self::NoSuite | Self::OnlyV15 | Self::NoAuthType => "unsupported",

@@ -149,7 +149,11 @@ async fn activated(link: Link, mut state: State, challenge: [u8; 16]) -> Result<
             }),
         )
         .await
-        .map_err(as_login)?;
+        .map_err(|error| match error {
+            // It answered the question before this one.
+            Error::Silent { step, .. } => Error::Ignored { step },
+            other => as_login(other),
+        })?;
     if code != 0 {
         return Err(Error::Login { step: request.step, status: code });
     }
