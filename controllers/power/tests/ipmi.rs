@@ -1,5 +1,8 @@
 //! IPMI against a real BMC in software, over good and bad networks.
 
+// The whole file is a test: a failed expectation ends it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod support {
     pub(crate) mod ipmi_sim;
     pub(crate) mod patience;

@@ -1,5 +1,8 @@
 //! Redfish against sushy-emulator, by HTTP and HTTPS.
 
+// The whole file is a test: a failed expectation ends it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod support {
     pub(crate) mod patience;
     pub(crate) mod process;

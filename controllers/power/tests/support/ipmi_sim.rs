@@ -1,4 +1,4 @@
-//! A BMC: OpenIPMI's `ipmi_sim`, whose chassis is a script that records what it is told.
+//! A BMC: `ipmi_sim` of `OpenIPMI`, whose chassis is a script that records what it is told.
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;

@@ -1,5 +1,6 @@
 //! A Redfish BMC: sushy-emulator with its fake driver, installed by `scripts/setup`.
 
+use std::fmt::Write;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::Command;
@@ -80,7 +81,7 @@ fn spawn(directory: &Path, port: u16, scheme: Scheme) -> Process {
         std::fs::write(path("cert.pem"), made.cert.pem()).unwrap();
         std::fs::write(path("key.pem"), made.signing_key.serialize_pem()).unwrap();
         let (cert, key) = (path("cert.pem"), path("key.pem"));
-        config += &format!("SUSHY_EMULATOR_SSL_CERT = '{cert}'\nSUSHY_EMULATOR_SSL_KEY = '{key}'\n");
+        writeln!(config, "SUSHY_EMULATOR_SSL_CERT = '{cert}'\nSUSHY_EMULATOR_SSL_KEY = '{key}'").unwrap();
     }
     std::fs::write(path("users"), PASSWORD_FILE).unwrap();
     std::fs::write(path("config"), config).unwrap();
