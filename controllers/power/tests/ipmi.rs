@@ -131,12 +131,12 @@ async fn until_done<T>(tries: usize, mut command: impl AsyncFnMut() -> Result<T,
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_packets_are_sent_again() {
-    switch_many_times(Faults { lose: 20, ..Faults::default() }, 1).await;
+    switch_many_times(Faults { lose: 20, ..Faults::default() }, 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn doubled_packets_do_no_harm() {
-    switch_many_times(Faults { double: 20, ..Faults::default() }, 1).await;
+    switch_many_times(Faults { double: 20, ..Faults::default() }, 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
