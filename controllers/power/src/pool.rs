@@ -57,7 +57,7 @@ impl Default for Config {
             // Enough for the slowest BMC's session to be gone.
             gap: Duration::from_millis(500),
             // Redfish off, wait, on: 20 s and some slow requests.
-            command_limit: Duration::from_secs(60),
+            command_limit: Duration::from_mins(1),
             first_backoff: Duration::from_secs(2),
             // As often as a Server is looked at anyway.
             max_backoff: Duration::from_mins(5),

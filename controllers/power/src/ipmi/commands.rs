@@ -50,15 +50,19 @@ const CYCLE: [Step; 1] = [step("Chassis Control (cycle)", CONTROL, &[0x02])];
 const PXE_BIOS: [Step; 5] = pxe(&[0x05, 0x80, 0x04, 0x00, 0x00, 0x00]);
 const PXE_UEFI: [Step; 5] = pxe(&[0x05, 0xa0, 0x04, 0x00, 0x00, 0x00]);
 
+/// A step about parameter 0, the lock around the others: many BMCs have none of it and refuse it, and set the boot
+/// flags all the same.
+const fn lock(name: &'static str, data: &'static [u8]) -> Step {
+    Step { request: step(name, SET_BOOT_OPTIONS, data).request, optional: true }
+}
+
 const fn pxe(flags: &'static [u8]) -> [Step; 5] {
-    let begin = step("Set Boot Options (set in progress)", SET_BOOT_OPTIONS, &[0x00, 0x01]);
     [
-        // Many BMCs do not know it.
-        Step { request: begin.request, optional: true },
+        lock("Set Boot Options (set in progress)", &[0x00, 0x01]),
         step("Set Boot Options (acknowledge)", SET_BOOT_OPTIONS, &[0x04, 0x01, 0x01]),
         step("Set Boot Options (boot flags)", SET_BOOT_OPTIONS, flags),
-        step("Set Boot Options (commit)", SET_BOOT_OPTIONS, &[0x00, 0x02]),
-        step("Set Boot Options (set complete)", SET_BOOT_OPTIONS, &[0x00, 0x00]),
+        lock("Set Boot Options (commit)", &[0x00, 0x02]),
+        lock("Set Boot Options (set complete)", &[0x00, 0x00]),
     ]
 }
 
@@ -187,8 +191,8 @@ mod tests {
                 (0, 8, &[0, 1][..], true),
                 (0, 8, &[4, 1, 1], false),
                 (0, 8, &[5, flags, 4, 0, 0, 0], false),
-                (0, 8, &[0, 2], false),
-                (0, 8, &[0, 0], false),
+                (0, 8, &[0, 2], true),
+                (0, 8, &[0, 0], true),
             ];
             assert_eq!(bytes(Action::PxeOnce(mode)), expected);
         }

@@ -103,6 +103,12 @@ pub enum Error {
         "failed to log in: the BMC's proof does not fit the password; wrong password, or a BMC key (Kg) is set"
     )]
     Password,
+    /// Silence where a proof was expected.
+    #[error("failed to log in: the BMC ignores {step}, as BMCs do when the password is wrong")]
+    Ignored {
+        /// What was asked.
+        step: &'static str,
+    },
     /// The BMC refused the log-in.
     #[error("failed to log in: the BMC refused {step} with status 0x{status:02x}, {}", login_status(*status))]
     Login {
@@ -148,21 +154,21 @@ impl Error {
     pub const fn category(&self) -> &'static str {
         match self {
             Self::Resolve { .. } | Self::Unreachable { .. } => "unreachable",
-            Self::PortClosed { .. } => "refused",
             Self::Silent { .. } => "timeout",
             Self::Nonsense { .. } | Self::Answer { .. } => "protocol",
-            Self::Refused { code: INSUFFICIENT_PRIVILEGE, .. } | Self::Password | Self::TooLong { .. } => {
-                "auth"
-            }
             Self::Login { status, .. } if is_busy(*status) => "refused",
-            Self::Login { .. } => "auth",
+            Self::Refused { code: INSUFFICIENT_PRIVILEGE, .. }
+            | Self::Login { .. }
+            | Self::Password
+            | Self::Ignored { .. }
+            | Self::TooLong { .. } => "auth",
             Self::NoSuite | Self::OnlyV15 | Self::NoAuthType => "unsupported",
-            Self::Refused { .. } => "refused",
+            Self::PortClosed { .. } | Self::Refused { .. } => "refused",
         }
     }
 }
 
-/// The BMC has no room for a session now (table 13-15; completion code 0xc0 and 0x81 of Activate Session).
+/// The BMC has no room for a session now (table 13-15), or is busy (table 5-2).
 const fn is_busy(status: u8) -> bool {
     matches!(status, 0x01 | 0xc0)
 }

@@ -101,12 +101,22 @@ impl Link {
     pub(super) async fn exchange<Q: Question>(
         &self,
         step: &'static str,
+        question: Q,
+    ) -> Result<Q::Answer, Error> {
+        self.exchange_at_most(self.timing.tries, step, question).await
+    }
+
+    /// The same with fewer tries.
+    pub(super) async fn exchange_at_most<Q: Question>(
+        &self,
+        tries: u32,
+        step: &'static str,
         mut question: Q,
     ) -> Result<Q::Answer, Error> {
         let mut buffer = [0; MAX_DATAGRAM];
         let mut ignored = 0;
         let mut last = None;
-        for number in 0..self.timing.tries {
+        for number in 0..tries {
             self.socket
                 .send(&question.packet())
                 .await
@@ -127,7 +137,7 @@ impl Link {
         let peer = self.peer.clone();
         Err(match last {
             Some(source) => Error::Nonsense { peer, step, ignored, source },
-            None => Error::Silent { peer, step, tries: self.timing.tries },
+            None => Error::Silent { peer, step, tries },
         })
     }
 

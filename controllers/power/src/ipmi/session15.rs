@@ -27,7 +27,6 @@ const MAX_NAME: usize = 16;
 pub(super) struct Session15 {
     link: Link,
     state: State,
-    open: bool,
 }
 
 /// What the packets of a session need.
@@ -119,12 +118,10 @@ impl Session15 {
 impl Drop for Session15 {
     /// Closes the session: a BMC has few, and keeps one that is not closed for a minute.
     fn drop(&mut self) {
-        if self.open {
-            let id = self.state.session.to_le_bytes();
-            let message = close(&id).encode((self.state.number + 1) & 0x3f);
-            let packet = self.state.packet(&message);
-            self.link.send_and_forget(&packet);
-        }
+        let id = self.state.session.to_le_bytes();
+        let message = close(&id).encode((self.state.number + 1) & 0x3f);
+        let packet = self.state.packet(&message);
+        self.link.send_and_forget(&packet);
     }
 }
 
@@ -149,15 +146,21 @@ async fn activated(link: Link, mut state: State, challenge: [u8; 16]) -> Result<
             }),
         )
         .await
-        .map_err(as_login)?;
+        .map_err(|error| match error {
+            // It answered the question before this one.
+            Error::Silent { step, .. } => Error::Ignored { step },
+            other => as_login(other),
+        })?;
     if code != 0 {
-        return Err(Error::Login { step: request.step, status: code });
+        // This command's own codes for "no free session" (22.17); elsewhere they mean the user name.
+        let status = if matches!(code, 0x81..=0x83) { 0x01 } else { code };
+        return Err(Error::Login { step: request.step, status });
     }
     let (auth, session, sequence) =
         parse_activated(&answer).map_err(|source| Error::Answer { step: request.step, source })?;
     // "None" after a log-in with a password is the BMC's right: per-message authentication is switched off.
     (state.auth, state.session, state.sequence) = (auth, session, sequence.max(1));
-    Ok(Session15 { link, state, open: true })
+    Ok(Session15 { link, state })
 }
 
 /// A refusal during the log-in, and a code that does not fit.

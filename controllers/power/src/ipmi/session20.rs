@@ -162,15 +162,30 @@ const fn refuses_suite(error: &Error) -> bool {
     matches!(error, Error::Login { status: 0x04 | 0x05 | 0x10 | 0x11, .. })
 }
 
-/// Logs in; once more when the password seems wrong, because a packet that was corrupted or sent twice looks the same.
+/// Log-ins that are tried where the network may be at fault.
+const LOG_INS: u32 = 5;
+/// Log-ins that are tried where the password seems wrong: a packet that was corrupted or came twice looks the same, but
+/// BMCs lock users out who are wrong too often.
+const WRONG_LOG_INS: u32 = 2;
+/// RAKP message 3 is sent twice: when its answer was lost, the BMC considers the session open and answers it no more.
+const RAKP3_TRIES: u32 = 2;
+
+/// Logs in; starts again when it failed half way.
 async fn log_in(link: &Link, suite: Suite, credentials: &Credentials) -> Result<State, Error> {
-    match try_log_in(link, suite, credentials).await {
-        Err(Error::Password) => try_log_in(link, suite, credentials).await,
-        Err(error @ Error::Login { .. }) if !refuses_suite(&error) => {
-            try_log_in(link, suite, credentials).await
+    let mut wrong = 0;
+    for _ in 1..LOG_INS {
+        match try_log_in(link, suite, credentials).await {
+            Err(error @ (Error::Password | Error::Login { .. })) if !refuses_suite(&error) => {
+                wrong += 1;
+                if wrong >= WRONG_LOG_INS {
+                    return Err(error);
+                }
+            }
+            Err(Error::Silent { step: THIRD, .. } | Error::Nonsense { step: THIRD, .. }) => {}
+            result => return result,
         }
-        result => result,
     }
+    try_log_in(link, suite, credentials).await
 }
 
 async fn try_log_in(link: &Link, suite: Suite, credentials: &Credentials) -> Result<State, Error> {
@@ -211,10 +226,12 @@ async fn open_session(link: &Link, suite: Suite, console: u32) -> Result<u32, Er
     Ok(answer.bmc)
 }
 
+/// The step after which the BMC may consider the session open, whether or not we hear of it.
+const THIRD: &str = "RAKP message 3";
+
 /// RAKP messages 1 to 4.
 async fn exchange_keys(link: &Link, exchange: &Exchange<'_>) -> Result<Keys, Error> {
     const FIRST: &str = "RAKP message 1";
-    const THIRD: &str = "RAKP message 3";
     let tag: u8 = rand::random();
     let expected = (tag, exchange.console);
     let first = plain_packet(PayloadType::Rakp1, &exchange.rakp1(tag));
@@ -239,7 +256,8 @@ async fn exchange_keys(link: &Link, exchange: &Exchange<'_>) -> Result<Keys, Err
 
     let third = plain_packet(PayloadType::Rakp3, &exchange.rakp3(tag, &second));
     let (status, keys) = link
-        .exchange(
+        .exchange_at_most(
+            RAKP3_TRIES,
             THIRD,
             Constant::new(third.clone(), |bytes| {
                 let fourth = parse_rakp4(open_plain(bytes, PayloadType::Rakp4)?)?;

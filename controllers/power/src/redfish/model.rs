@@ -209,14 +209,14 @@ pub fn parse_system(own_path: &str, bytes: &[u8]) -> Result<System, ParseError> 
         field("ResetType@Redfish.AllowableValues").and_then(Value::as_array).map(|values| names(values));
     Ok(System {
         uuid: uuid.map(|uuid| uuid.to_ascii_lowercase()),
-        power: power(power_state),
+        power: power(power_state.as_deref()),
         reset: Reset { target, allowed, info },
     })
 }
 
 /// "Powering off" is not off yet, and "powering on" will be on.
-fn power(state: Option<String>) -> Result<Power, ParseError> {
-    match state.as_deref() {
+fn power(state: Option<&str>) -> Result<Power, ParseError> {
+    match state {
         Some("On" | "PoweringOn" | "PoweringOff" | "Paused") => Ok(Power::On),
         Some("Off") => Ok(Power::Off),
         Some(other) => Err(ParseError::PowerState { state: other.chars().take(MAX_MESSAGE).collect() }),
