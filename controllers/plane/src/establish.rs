@@ -23,24 +23,27 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 const NOTE_EVERY: u32 = 12;
 
 /// This plane, with its identity on file.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Established {
     directory: PathBuf,
     record: Record,
+    gate: Gate,
 }
 
 /// Finds out who this plane is, and makes or mends the Plane object as [`crate::plan`] says.
 pub async fn establish(client: &Client, directory: &Path) -> Result<(Established, Gate), Error> {
     let record = settle(client, directory).await?;
     let gate = Gate::new(client.clone(), record.id.clone());
-    Ok((Established { directory: directory.to_owned(), record }, gate))
+    Ok((Established { directory: directory.to_owned(), record, gate: gate.clone() }, gate))
 }
 
 /// Notes down how far the state has got and takes over when a person asks for it, until `stop`.
 pub async fn keep(client: &Client, established: Established, stop: CancellationToken) {
-    let Established { directory, mut record } = established;
+    let Established { directory, mut record, gate } = established;
     let mut looks = 0_u32;
     while stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
+        // So that a plane that was fenced says so even when no machine asks for anything.
+        gate.current().await;
         looks = looks.wrapping_add(1);
         let looked = if looks.is_multiple_of(NOTE_EVERY) {
             settle(client, &directory).await.map(|settled| record = settled)

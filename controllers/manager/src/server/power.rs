@@ -109,7 +109,7 @@ async fn read(client: &dyn bmc::Bmc) -> Result<Power, String> {
     match client.power_state().await {
         Ok(bmc::Power::On) => Ok(Power::On),
         Ok(bmc::Power::Off) => Ok(Power::Off),
-        Err(error) => Err(ErrorChain(&error).to_string()),
+        Err(error) => Err(ErrorChain(error.cause()).to_string()),
     }
 }
 
@@ -132,7 +132,7 @@ fn mode(shared: &Shared, server: &Server) -> bmc::PxeMode {
 
 /// Gives the command; an error is upstream's text for the event, without its full stop.
 async fn command(client: &dyn bmc::Bmc, action: PowerAction, mode: bmc::PxeMode) -> Result<(), String> {
-    let failed = |what: &str, error: &bmc::Error| format!("Failed to {what}: {}", ErrorChain(error));
+    let failed = |what: &str, error: &bmc::Error| format!("Failed to {what}: {}", ErrorChain(error.cause()));
     if matches!(action, PowerAction::PxeOn | PowerAction::PxeCycle) {
         client.set_pxe_once(mode).await.map_err(|error| failed("set to PXE boot once", &error))?;
     }
