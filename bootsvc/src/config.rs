@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bloomery_api::boot_method::BootFromDiskMethod;
+use bloomery_api::go_duration;
 use clap::{ArgAction, Parser};
 
 use crate::advertise::Endpoint;
-use crate::go_duration;
 
 /// Value by which upstream's manifests say "not set".
 const UNSET: &str = "-";
@@ -30,6 +30,10 @@ pub struct Args {
     /// Environment assets, one directory for each Environment.
     #[arg(long, value_name = "DIR", default_value = "/var/lib/bloomery/env")]
     pub env_dir: PathBuf,
+
+    /// Directory of this plane's identity, which `controllers` writes.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/bloomery/plane")]
+    pub plane_dir: PathBuf,
 
     /// Where /healthz, /readyz and /metrics are served.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9442")]

@@ -10,7 +10,6 @@ pub mod boot_script;
 pub mod config;
 pub mod dhcp;
 pub mod error;
-pub mod go_duration;
 pub mod health;
 pub mod http;
 pub mod interfaces;

@@ -1,13 +1,16 @@
 //! The one decision about a machine: what it is now, and what follows for power, boot and wiping.
 //!
 //! Duty: [`Standing::of`] reads a machine's standing from its objects; everything that anybody does with a
-//! machine is a function of that standing: the status the controllers write ([`status`]), what its firmware
-//! is given to boot ([`boot`]) and what its agent is told to do ([`agent`]). So power and boot never disagree.
+//! machine is a function of that standing: the status the controllers write ([`status`]), the command for its power
+//! ([`power`]), what goes on record about its disks ([`records`]), what its firmware is given to boot ([`boot`]) and
+//! what its agent is told to do ([`agent`]). So power and boot never disagree.
 //! Never takes the absence of something as leave to write to a disk: a lost binding, a lost status or an
 //! unreadable object leads to an answer that leaves the machine alone.
 
 pub mod agent;
 pub mod boot;
+pub mod power;
+pub mod records;
 pub mod status;
 
 use crate::condition::{self, ConditionStatus};
@@ -161,3 +164,6 @@ pub(crate) fn talos_installed(binding: &ServerBinding) -> bool {
         .and_then(|status| condition::find(&status.conditions, TALOS_INSTALLED))
         .is_some_and(|condition| condition.status == ConditionStatus::True)
 }
+
+#[cfg(test)]
+mod fixtures;

@@ -52,6 +52,19 @@ pub struct DiskRecord {
 }
 
 impl DiskRecord {
+    /// A record about `server`, written in `epoch`.
+    pub fn new(server: &Server, state: DiskState, epoch: i64, id: &str, now: &Time) -> Self {
+        let server_uid = server.meta().uid.clone().unwrap_or_default();
+        Self { state, server_uid, epoch, id: id.to_owned(), since: now.clone(), binding: None }
+    }
+
+    /// True when it was written for this very object in this epoch.
+    pub fn is_of(&self, server: &Server, epoch: i64) -> bool {
+        !self.server_uid.is_empty()
+            && server.meta().uid.as_deref() == Some(self.server_uid.as_str())
+            && self.epoch == epoch
+    }
+
     /// The record as the annotation's value.
     pub fn to_annotation(&self) -> String {
         // A struct of texts and numbers always has a JSON form.

@@ -17,6 +17,7 @@ pub mod crds;
 pub mod decision;
 pub mod environment;
 pub mod evidence;
+pub mod go_duration;
 pub mod hardware;
 pub mod patch;
 pub mod plane;

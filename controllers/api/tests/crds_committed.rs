@@ -30,12 +30,17 @@ fn committed_files_are_up_to_date() {
     assert_eq!(present, expected, "crds/ holds generated files and nothing else");
 }
 
-fn definitions() -> Vec<Value> {
+fn all() -> Vec<Value> {
     crds::all(b"PEM").unwrap().into_iter().map(|crd| serde_json::to_value(crd).unwrap()).collect()
 }
 
+/// Those with upstream's names.
+fn definitions() -> Vec<Value> {
+    all().into_iter().filter(|crd| crd["spec"]["group"] != "bloomery.dev").collect()
+}
+
 fn definition(kind: &str) -> Value {
-    definitions().into_iter().find(|crd| crd["spec"]["names"]["kind"] == kind).unwrap()
+    all().into_iter().find(|crd| crd["spec"]["names"]["kind"] == kind).unwrap()
 }
 
 fn version<'a>(crd: &'a Value, name: &str) -> &'a Value {
@@ -83,6 +88,18 @@ fn every_definition_has_labels_conversion_and_status() {
     }
 }
 
+#[test]
+fn kinds_of_ours_have_nothing_of_the_contract_and_are_never_moved() {
+    let ours: Vec<_> = all().into_iter().filter(|crd| crd["spec"]["group"] == "bloomery.dev").collect();
+    assert_eq!(ours.len(), 1);
+    for crd in ours {
+        assert_eq!(crd["metadata"]["labels"], json!({ "app": "bloomery" }));
+        assert_eq!(crd["spec"].get("conversion"), None);
+        assert_eq!(crd["spec"]["scope"], "Cluster");
+        assert_eq!(crd["metadata"]["name"], "planes.bloomery.dev");
+    }
+}
+
 /// Name, type, path and priority.
 type Column<'a> = (&'a str, &'a str, &'a str, i64);
 
@@ -117,11 +134,17 @@ fn columns_are_the_same_in_both_versions_and_in_order() {
         ("Cluster", "string", ".metadata.labels.cluster\\.x-k8s\\.io/cluster-name", 1),
         ("Age", "date", ".metadata.creationTimestamp", 0),
     ];
-    let table: [(&str, &[Column<'_>]); 4] = [
+    let plane = [
+        ("Holder", "string", ".spec.holder", 0),
+        ("Epoch", "integer", ".spec.epoch", 0),
+        ("Age", "date", ".metadata.creationTimestamp", 0),
+    ];
+    let table: [(&str, &[Column<'_>]); 5] = [
         ("Server", &server),
         ("ServerClass", &class),
         ("Environment", &environment),
         ("ServerBinding", &binding),
+        ("Plane", &plane),
     ];
     for (kind, columns) in table {
         let crd = definition(kind);
@@ -142,7 +165,7 @@ fn columns_are_the_same_in_both_versions_and_in_order() {
 
 #[test]
 fn required_fields_are_exactly_these() {
-    let pointers: [(&str, &str, &str, Value); 12] = [
+    let pointers: [(&str, &str, &str, Value); 13] = [
         ("Server", "v1alpha2", "/spec", json!(["accepted"])),
         ("Server", "v1alpha2", "/spec/properties/bmc", json!(["endpoint"])),
         ("Server", "v1alpha2", "/spec/properties/managementApi", json!(["endpoint"])),
@@ -163,6 +186,7 @@ fn required_fields_are_exactly_these() {
         ("ServerClass", "v1alpha2", "/status", json!(["serversAvailable", "serversInUse"])),
         ("ServerClass", "v1alpha2", "/spec", Value::Null),
         ("Environment", "v1alpha2", "/status/properties/conditions/items", json!(["status", "type"])),
+        ("Plane", "v1alpha1", "/spec", json!(["epoch", "holder"])),
         ("ServerBinding", "v1alpha3", "/spec", json!(["metalMachineRef"])),
         ("ServerBinding", "v1alpha3", "/spec/properties/siderolink", json!(["address", "publicKey"])),
     ];

@@ -2,11 +2,16 @@
 //!
 //! Never labelled by object: the number of series must not grow with the number of machines.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use bloomery_power::{Kind as BmcKind, Observer, Operation};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
@@ -26,6 +31,31 @@ struct Kind {
     kind: &'static str,
 }
 
+/// Labels of a call of a management controller.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PowerCall {
+    /// `ipmi`, `redfish`, `http` or `unknown`.
+    kind: &'static str,
+    /// What was asked for.
+    operation: &'static str,
+    /// `success`, or one word for what went wrong.
+    outcome: &'static str,
+}
+
+/// Labels of how long such calls take.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PowerKind {
+    /// `ipmi`, `redfish`, `http` or `unknown`.
+    kind: &'static str,
+}
+
+/// Labels of machines.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Standing {
+    /// Where they stand, as in the condition `Ready`.
+    standing: &'static str,
+}
+
 /// All metrics of this process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -36,6 +66,11 @@ pub struct Metrics {
     reviews: Family<ResultOnly, Counter>,
     downloads: Family<ResultOnly, Counter>,
     downloaded_bytes: Counter,
+    power_calls: Family<PowerCall, Counter>,
+    power_durations: Family<PowerKind, Histogram>,
+    standings: Family<Standing, Gauge>,
+    /// Where each Server stood last, so that the gauges can follow.
+    stood: Mutex<HashMap<String, &'static str>>,
 }
 
 /// Labels of what has a result only.
@@ -71,7 +106,31 @@ impl Default for Metrics {
             Unit::Bytes,
             downloaded_bytes.clone(),
         );
-        Self { registry, outcomes, durations, conversions, reviews, downloads, downloaded_bytes }
+        let (power_calls, standings) = (Family::default(), Family::default());
+        // 10 ms to 80 s: from an API on the same machine to the limit of a whole command.
+        let histogram = || Histogram::new(exponential_buckets(0.01, 2.0, 14));
+        let power_durations = Family::new_with_constructor(histogram as fn() -> Histogram);
+        registry.register("power_calls", "Calls of management controllers by outcome", power_calls.clone());
+        registry.register_with_unit(
+            "power_call_duration",
+            "Duration of calls of management controllers",
+            Unit::Seconds,
+            power_durations.clone(),
+        );
+        registry.register("servers", "Servers by where they stand", standings.clone());
+        Self {
+            registry,
+            outcomes,
+            durations,
+            conversions,
+            reviews,
+            downloads,
+            downloaded_bytes,
+            power_calls,
+            power_durations,
+            standings,
+            stood: Mutex::default(),
+        }
     }
 }
 
@@ -99,11 +158,37 @@ impl Metrics {
         self.downloaded_bytes.inc_by(bytes);
     }
 
+    /// Notes where a Server stands; `None` when it is gone.
+    pub fn stands(&self, server: &str, standing: Option<&'static str>) {
+        let mut stood = self.stood.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = match standing {
+            Some(standing) => stood.insert(server.to_owned(), standing),
+            None => stood.remove(server),
+        };
+        let gauge = |standing| self.standings.get_or_create_owned(&Standing { standing });
+        if before != standing {
+            before.map(|before| gauge(before).dec());
+            standing.map(|standing| gauge(standing).inc());
+        }
+    }
+
     /// The text to serve.
     pub fn render(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+}
+
+/// Counts the calls of management controllers.
+pub struct PowerCalls(pub Arc<Metrics>);
+
+impl Observer for PowerCalls {
+    fn observe(&self, kind: BmcKind, operation: Operation, outcome: &'static str, took: Duration) {
+        let kind = kind.as_str();
+        let call = PowerCall { kind, operation: operation.as_str(), outcome };
+        self.0.power_calls.get_or_create(&call).inc();
+        self.0.power_durations.get_or_create(&PowerKind { kind }).observe(took.as_secs_f64());
     }
 }
 

@@ -3,8 +3,12 @@
 //! Never outlives a part: when one ends that should not, the process ends, and its supervisor starts it anew.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use bloomery_plane::Gate;
+use bloomery_power::http_api::Hooks;
+use bloomery_power::{Config as PoolConfig, Network, Pool, PxeMode};
 use futures::{Stream, StreamExt};
 use kube::runtime::reflector::{Lookup, Store};
 use tokio::net::TcpListener;
@@ -14,9 +18,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::api_client;
-use crate::cli::RunOptions;
+use crate::cli::{IpmiPxeMethod, RunOptions, ServerOptions};
 use crate::health::{self, Health, Part};
 use crate::keep;
+use crate::metrics::PowerCalls;
 use crate::reconcile::Context;
 use crate::webhook::{self, Webhook, tls::ReloadedCertificate};
 use crate::{environment, server, server_class};
@@ -33,6 +38,9 @@ pub enum Error {
     /// There is no certificate.
     #[error("failed to load the webhook certificate")]
     Certificate(#[source] webhook::tls::Error),
+    /// Nobody knows who this plane is.
+    #[error("failed to find out whether this plane may act")]
+    Plane(#[source] bloomery_plane::Error),
     /// A port is taken or not ours.
     #[error("failed to listen on {address}")]
     Listen {
@@ -85,7 +93,14 @@ pub async fn run(options: &RunOptions) -> Result<(), Error> {
 
     let reached = stop.run_until_cancelled(api_client::wait_for_api(&client)).await;
     if reached.is_some() {
-        start_controllers(options, &client, &health, &stop, &mut parts);
+        let (established, gate) =
+            bloomery_plane::establish(&client, &options.plane_dir).await.map_err(Error::Plane)?;
+        let (api, token) = (client.clone(), stop.clone());
+        parts.spawn(async move {
+            Box::pin(bloomery_plane::keep(&api, established, token)).await;
+            "plane"
+        });
+        start_controllers(options, &client, gate, &health, &stop, &mut parts);
     }
     drive(parts, &stop).await
 }
@@ -93,12 +108,13 @@ pub async fn run(options: &RunOptions) -> Result<(), Error> {
 fn start_controllers(
     options: &RunOptions,
     client: &kube::Client,
+    gate: Gate,
     health: &Health,
     stop: &CancellationToken,
     parts: &mut JoinSet<&'static str>,
 ) {
     let context = || Context::new(client.clone(), health.metrics.clone());
-    let (store, work) = server::controller(context(), stop.clone());
+    let (store, work) = server::controller(context(), servers(options, gate, health), stop.clone());
     start(parts, "servers", Part::Servers, health, store, work);
     let (store, work) = server_class::controller(context(), stop.clone());
     start(parts, "serverclasses", Part::ServerClasses, health, store, work);
@@ -114,6 +130,25 @@ fn start_controllers(
         Box::pin(keep::keep_defaults(client, token, || readiness.set(Part::Defaults))).await;
         "defaults"
     });
+}
+
+/// The options of the Server controller, with the pool of all management controllers.
+fn servers(options: &RunOptions, gate: Gate, health: &Health) -> server::Options {
+    let ServerOptions {
+        server_reboot_timeout: reboot_timeout,
+        ipmi_pxe_method,
+        boot_from_disk_method: _,
+        test_power_simulated_explicit_failure_prob: explicit,
+        test_power_simulated_silent_failure_prob: silent,
+    } = options.servers;
+    let network = Network { hooks: Hooks { explicit, silent, ..Hooks::default() }, ..Network::default() };
+    let observer = Arc::new(PowerCalls(health.metrics.clone()));
+    let pxe_mode = match ipmi_pxe_method {
+        IpmiPxeMethod::Uefi => PxeMode::Uefi,
+        IpmiPxeMethod::Bios => PxeMode::Bios,
+    };
+    let pool = Pool::new(PoolConfig::default(), observer, Arc::new(network));
+    server::Options { gate, pool, reboot_timeout, pxe_mode }
 }
 
 /// Runs a controller; its part is ready once its objects were listed.

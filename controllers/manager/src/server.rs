@@ -1,18 +1,28 @@
-//! The Server controller: finalizer, status and the events of a release.
+//! The Server controller: what is on record, power, status and the events of a machine.
 //!
-//! A reconcile is fetch → validate → plan → apply → status. Power and wiping are no part of it yet: power is
-//! written as unknown, and nothing is ever switched or erased.
-//! Never reads a binding from a cache: a machine is free only when the API server says so now.
+//! A reconcile is fetch → validate → plan → apply → power → status. Everything is read from the API server at that
+//! moment, whether this plane may act included; the decisions are `bloomery_api`'s.
+//! Never reads a binding from a cache, never commands a machine before its claim on the object was written, and never
+//! does anything while another plane is the one that acts.
 
 mod apply;
+mod credentials;
 mod fetch;
 mod plan;
+mod power;
+mod stamps;
 mod status;
 mod validate;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use bloomery_api::decision::power::{ERROR_REQUEUE, PowerAction};
+use bloomery_api::decision::records::binding_without_server;
+use bloomery_api::plane::Authority;
 use bloomery_api::{Server, ServerBinding};
+use bloomery_plane::Gate;
+use bloomery_power::{Pool, PxeMode};
 use futures::{Stream, StreamExt};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
@@ -21,21 +31,57 @@ use kube::runtime::controller::{Action, Config as ControllerConfig, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use kube::{Api, ResourceExt};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 use crate::reconcile::{Context, Error, RESYNC};
+use stamps::Stamps;
 
 /// Kind, for metrics and logs.
 const KIND: &str = "Server";
-/// Workers, as many as upstream has.
-const CONCURRENCY: u16 = 10;
+/// No limit: a reconcile waits for the machine's BMC, and a thousand dead ones must not delay the others. What is
+/// dear is bounded elsewhere: calls of the API by [`API_CALLS`], BMC sessions by the pool.
+const CONCURRENCY: u16 = 0;
+/// Reconciles that talk to the API server at once.
+const API_CALLS: usize = 32;
+/// Until it is looked whether a machine that was switched off is off: BMCs say yes and do nothing, or not yet.
+const AFTER_POWER_OFF: Duration = Duration::from_secs(10);
 
 /// An object of the kind, or what was wrong with it: one malformed object must not stop the watch.
 type Guarded = DeserializeGuard<Server>;
 
+/// What this controller is given.
+pub struct Options {
+    /// Whether this plane may act.
+    pub gate: Gate,
+    /// All management controllers.
+    pub pool: Pool,
+    /// `--server-reboot-timeout`.
+    pub reboot_timeout: Duration,
+    /// `--ipmi-pxe-method`.
+    pub pxe_mode: PxeMode,
+}
+
+/// What the reconciles share.
+struct Shared {
+    context: Context,
+    options: Options,
+    api_calls: Semaphore,
+    stamps: Stamps,
+}
+
+impl Shared {
+    /// A turn at the API server. Given back before a management controller is waited for.
+    async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        // Fails only when closed, which it never is.
+        self.api_calls.acquire().await.ok()
+    }
+}
+
 /// The controller as a stream that ends when `stop` is cancelled, and the store that it fills.
 pub fn controller(
     context: Context,
+    options: Options,
     stop: CancellationToken,
 ) -> (Store<Guarded>, impl Stream<Item = ()> + Send) {
     let servers: Api<Guarded> = Api::all(context.client.clone());
@@ -48,34 +94,65 @@ pub fn controller(
         })
         .graceful_shutdown_on(stop.cancelled_owned());
     let store = controller.store();
+    let shared = Shared { context, options, api_calls: Semaphore::new(API_CALLS), stamps: Stamps::default() };
     let work = controller
         .run(
-            async |server, context| reconcile(&server.name_any(), &context).await,
-            |server, error, context| context.after_failure(KIND, &server.name_any(), error),
-            Arc::new(context),
+            async |server, shared| {
+                let name = server.name_any();
+                shared.context.observe(KIND, &name, Box::pin(reconcile(&name, &shared))).await
+            },
+            |server, error, shared| shared.context.after_failure(KIND, &server.name_any(), error),
+            Arc::new(shared),
         )
         .map(drop);
     (store, work)
 }
 
-async fn reconcile(name: &str, context: &Context) -> Result<Action, Error> {
-    context
-        .observe(
-            KIND,
-            name,
-            Box::pin(async {
-                let Some(objects) = fetch::fetch(&context.client, name).await? else {
-                    return Ok(Action::await_change());
-                };
-                let objects = validate::validate(objects)?;
-                let now = Time(Timestamp::now());
-                let plan = plan::plan(&objects.server, objects.binding.as_ref(), &now);
-                let applied = apply::apply(&context.client, name, &objects.server, &plan).await?;
-                if let Some(server) = applied {
-                    status::write(context, &server, &plan).await?;
-                }
-                Ok(Action::requeue(RESYNC))
-            }),
-        )
-        .await
+async fn reconcile(name: &str, shared: &Shared) -> Result<Action, Error> {
+    let context = &shared.context;
+    let turn = shared.turn().await;
+    let authority = shared.options.gate.current().await;
+    if !authority.acts() {
+        return Ok(Action::requeue(ERROR_REQUEUE));
+    }
+    let fetched = fetch::fetch(&context.client, name).await?;
+    let objects = match fetched {
+        fetch::Fetched { server: Some(server), binding } => validate::validate(server, binding)?,
+        fetch::Fetched { server: None, binding } => {
+            shared.stamps.forget(name);
+            context.metrics().stands(name, None);
+            return without_server(shared, name, binding, &authority).await;
+        }
+    };
+    let now = Time(Timestamp::now());
+    let binding = objects.binding.as_ref();
+    let plan = plan::plan(&objects.server, binding, &authority, &now, &plan::new_record_id());
+    let Some(server) = apply::apply(&context.client, name, &objects.server, binding, &plan).await? else {
+        return Ok(Action::await_change());
+    };
+    drop(turn);
+    let step = power::control(shared, &server, binding, &authority, &now).await?;
+    let turn = shared.turn().await;
+    let standing = status::write(context, &step.server, binding, &authority, &step.outcome).await?;
+    drop(turn);
+    context.metrics().stands(name, Some(standing.reason()));
+    let requeue = match step.action {
+        PowerAction::PowerOff => Some(AFTER_POWER_OFF),
+        PowerAction::None | PowerAction::PowerOn | PowerAction::PxeOn | PowerAction::PxeCycle => step.requeue,
+    };
+    Ok(Action::requeue(requeue.unwrap_or(RESYNC).min(RESYNC)))
+}
+
+/// A binding whose Server is gone must still be able to go.
+async fn without_server(
+    shared: &Shared,
+    name: &str,
+    binding: Option<DeserializeGuard<ServerBinding>>,
+    authority: &Authority,
+) -> Result<Action, Error> {
+    let Some(binding) = binding else { return Ok(Action::await_change()) };
+    let binding = validate::readable("ServerBinding", binding)?;
+    let change = binding_without_server(&binding, authority);
+    apply::binding_finalizer(&shared.context.client, name, &binding, change).await?;
+    Ok(Action::requeue(RESYNC))
 }

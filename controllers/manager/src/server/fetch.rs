@@ -10,16 +10,17 @@ use crate::reconcile::Error;
 
 /// What a reconcile works on, as it was read.
 pub(super) struct Fetched {
-    pub(super) server: DeserializeGuard<Server>,
+    pub(super) server: Option<DeserializeGuard<Server>>,
     pub(super) binding: Option<DeserializeGuard<ServerBinding>>,
 }
 
-/// `None` when the Server is gone.
-pub(super) async fn fetch(client: &Client, name: &str) -> Result<Option<Fetched>, Error> {
+/// The Server and the binding of its name, each `None` when it is gone.
+pub(super) async fn fetch(client: &Client, name: &str) -> Result<Fetched, Error> {
     let servers: Api<DeserializeGuard<Server>> = Api::all(client.clone());
     let bindings: Api<DeserializeGuard<ServerBinding>> = Api::all(client.clone());
-    let (server, binding) = futures::join!(servers.get_opt(name), bindings.get_opt(name));
-    let server = server.map_err(Error::api("get", format!("Server {name}")))?;
-    let binding = binding.map_err(Error::api("get", format!("ServerBinding {name}")))?;
-    Ok(server.map(|server| Fetched { server, binding }))
+    // The binding after the Server: one that was deleted in between was released under an older Server, whose version
+    // then no longer fits what is written.
+    let server = servers.get_opt(name).await.map_err(Error::api("get", format!("Server {name}")))?;
+    let binding = bindings.get_opt(name).await.map_err(Error::api("get", format!("ServerBinding {name}")))?;
+    Ok(Fetched { server, binding })
 }

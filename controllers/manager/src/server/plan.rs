@@ -1,55 +1,56 @@
-//! What to change about a Server: a pure function of it, its binding and the time.
+//! What to change about a Server's metadata and its binding's: a pure function of them and the time.
 //!
-//! Never decides by itself: [`bloomery_api::decision`] does; here its answer becomes patches and events.
+//! Never decides by itself: [`bloomery_api::decision`] does; here its answer becomes patches.
 
-use bloomery_api::decision::Standing;
-use bloomery_api::decision::status::{FinalizerChange, StatusDecision, status};
-use bloomery_api::server::{FINALIZER, Power};
-use bloomery_api::{Server, ServerBinding, ServerStatus};
+use bloomery_api::decision::records::{BindingFinalizer, RecordChange, Records, records};
+use bloomery_api::decision::status::{FinalizerChange, PowerOutcome, StatusDecision, status};
+use bloomery_api::evidence::{CONFIRM_WIPE_ANNOTATION, DISKS_ANNOTATION};
+use bloomery_api::plane::Authority;
+use bloomery_api::server::FINALIZER;
+use bloomery_api::{Server, ServerBinding};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::runtime::events::EventType;
 use serde_json::{Map, Value, json};
 
-use crate::reconcile::Notice;
-
-/// What a reconcile changes.
+/// What a reconcile changes before it looks at power.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Plan {
-    /// Where the machine stands.
-    pub(super) standing: Standing,
     /// Merge patch of the metadata, if it changes.
     pub(super) metadata: Option<Value>,
     /// Whether the Server is gone once the metadata is patched.
     pub(super) vanishes: bool,
-    /// The status to write, if it changes.
-    pub(super) status: Option<ServerStatus>,
-    /// Events to record once the status is written.
-    pub(super) notices: Vec<Notice>,
+    /// What to do with the binding's finalizer, after that.
+    pub(super) binding_finalizer: BindingFinalizer,
+}
+
+/// A name for a record: 64 random bits.
+pub(super) fn new_record_id() -> String {
+    format!("{:016x}", rand::random::<u64>())
 }
 
 /// Plans one reconcile.
-pub(super) fn plan(server: &Server, binding: Option<&ServerBinding>, now: &Time) -> Plan {
-    // Nobody asks a management controller yet, so nothing is known about power.
-    let StatusDecision { standing, status: wanted, finalizer, clear_owners, released } =
-        status(server, binding, Power::Unknown, now);
-    let mut notices = Vec::new();
-    if released {
-        notices.push(Notice {
-            type_: EventType::Normal,
-            reason: "Server Allocation",
-            message: "Server marked as unallocated.".to_owned(),
-        });
-    }
+pub(super) fn plan(
+    server: &Server,
+    binding: Option<&ServerBinding>,
+    authority: &Authority,
+    now: &Time,
+    id: &str,
+) -> Plan {
+    let records = records(server, binding, authority, now, id);
+    let StatusDecision { finalizer, clear_owners, standing: _, status: _, released: _ } =
+        status(server, binding, authority, &PowerOutcome::Fake, now);
     Plan {
-        standing,
-        metadata: metadata(server, finalizer, clear_owners),
+        metadata: metadata(server, &records, finalizer, clear_owners),
         vanishes: finalizer == FinalizerChange::Remove && only_our_finalizer(server),
-        status: (server.status.as_ref() != Some(&wanted)).then_some(wanted),
-        notices,
+        binding_finalizer: records.finalizer,
     }
 }
 
-fn metadata(server: &Server, finalizer: FinalizerChange, clear_owners: bool) -> Option<Value> {
+fn metadata(
+    server: &Server,
+    records: &Records,
+    finalizer: FinalizerChange,
+    clear_owners: bool,
+) -> Option<Value> {
     let others = || server.metadata.finalizers.iter().flatten().filter(|name| *name != FINALIZER);
     let mut patch = Map::new();
     match finalizer {
@@ -66,10 +67,20 @@ fn metadata(server: &Server, finalizer: FinalizerChange, clear_owners: bool) -> 
     if clear_owners {
         patch.insert("ownerReferences".to_owned(), json!([]));
     }
+    let mut annotations = Map::new();
+    if let RecordChange::Write(record) = &records.record {
+        annotations.insert(DISKS_ANNOTATION.to_owned(), json!(record.to_annotation()));
+    }
+    if records.remove_confirmation {
+        annotations.insert(CONFIRM_WIPE_ANNOTATION.to_owned(), Value::Null);
+    }
+    if !annotations.is_empty() {
+        patch.insert("annotations".to_owned(), Value::Object(annotations));
+    }
     if patch.is_empty() {
         return None;
     }
-    // Lists are replaced as a whole, so a write in between must not be lost.
+    // Lists are replaced as a whole, and a record is of what was read: a write in between must not be lost.
     patch.insert("resourceVersion".to_owned(), json!(server.metadata.resource_version));
     Some(json!({ "metadata": patch }))
 }

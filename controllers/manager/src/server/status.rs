@@ -1,40 +1,74 @@
-//! Writes a plan's status and records its events.
+//! Writes a Server's status and announces a release.
 //!
 //! Never overwrites what another wrote since the Server was read: the patch carries the version it is of.
 
-use bloomery_api::{Server, ServerStatus};
+use bloomery_api::condition;
+use bloomery_api::decision::Standing;
+use bloomery_api::decision::status::{PowerOutcome, StatusDecision, status};
+use bloomery_api::plane::Authority;
+use bloomery_api::{Condition, Server, ServerBinding, ServerStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
+use kube::runtime::events::EventType;
 use kube::{Api, Resource, ResourceExt};
 use serde_json::{Value, json};
 use tracing::info;
 
-use super::plan::Plan;
-use crate::reconcile::{Context, Error};
+use crate::reconcile::{Context, Error, Notice};
 
-/// Patches the status if it changes, then records the events.
-pub(super) async fn write(context: &Context, server: &Server, plan: &Plan) -> Result<(), Error> {
-    let name = server.name_any();
-    if let Some(status) = &plan.status {
-        let servers: Api<Server> = Api::all(context.client.clone());
-        servers
-            .patch_status(&name, &PatchParams::default(), &Patch::Merge(patch(server, status)))
-            .await
-            .map_err(Error::api("patch status of", format!("Server {name}")))?;
+/// Patches the status if it changes; returns where the machine stands.
+pub(super) async fn write(
+    context: &Context,
+    server: &Server,
+    binding: Option<&ServerBinding>,
+    authority: &Authority,
+    outcome: &PowerOutcome,
+) -> Result<Standing, Error> {
+    let now = Time(Timestamp::now());
+    let StatusDecision { standing, status: wanted, released, finalizer: _, clear_owners: _ } =
+        status(server, binding, authority, outcome, &now);
+    if server.status.as_ref() != Some(&wanted) {
+        patch(context, server, &wanted).await?;
         info!(
-            server = name,
-            standing = plan.standing.reason(),
-            ready = status.ready,
+            server = server.name_any(),
+            standing = standing.reason(),
+            ready = wanted.ready,
+            power = wanted.power,
             "server status changed"
         );
     }
-    for notice in &plan.notices {
-        context.notify(&server.object_ref(&()), notice).await;
+    if released {
+        let notice = Notice {
+            type_: EventType::Normal,
+            reason: "Server Allocation",
+            message: "Server marked as unallocated.".to_owned(),
+        };
+        context.notify(&server.object_ref(&()), &notice).await;
     }
-    Ok(())
+    Ok(standing)
+}
+
+/// Writes one condition before a command is given; the Server as it is then.
+pub(super) async fn claim(context: &Context, server: &Server, claim: Condition) -> Result<Server, Error> {
+    let mut status = server.status.clone().unwrap_or_default();
+    // Its time may be all that is new: `set` would keep the old one.
+    condition::remove(&mut status.conditions, &claim.type_);
+    status.conditions.push(claim);
+    patch(context, server, &status).await
+}
+
+async fn patch(context: &Context, server: &Server, status: &ServerStatus) -> Result<Server, Error> {
+    let name = server.name_any();
+    let servers: Api<Server> = Api::all(context.client.clone());
+    servers
+        .patch_status(&name, &PatchParams::default(), &Patch::Merge(body(server, status)))
+        .await
+        .map_err(Error::api("patch status of", format!("Server {name}")))
 }
 
 /// Only the fields this controller decides; addresses belong to the boot services.
-fn patch(server: &Server, status: &ServerStatus) -> Value {
+fn body(server: &Server, status: &ServerStatus) -> Value {
     let ServerStatus { ready, in_use, is_clean, conditions, addresses: _, power } = status;
     json!({
         "metadata": { "resourceVersion": server.metadata.resource_version },
@@ -52,7 +86,7 @@ mod tests {
     fn the_patch_is_bound_to_a_version_and_leaves_addresses_alone() {
         let mut server = Server::new("a", bloomery_api::ServerSpec::default());
         server.metadata.resource_version = Some("7".to_owned());
-        let patch = patch(&server, &ServerStatus::default());
+        let patch = body(&server, &ServerStatus::default());
         assert_eq!(patch["metadata"]["resourceVersion"], "7");
         assert!(patch["status"].get("addresses").is_none());
         assert_eq!(patch["status"]["isClean"], false);

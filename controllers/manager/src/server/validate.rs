@@ -6,7 +6,6 @@ use bloomery_api::{Server, ServerBinding};
 use kube::ResourceExt;
 use kube::core::DeserializeGuard;
 
-use super::fetch::Fetched;
 use crate::reconcile::Error;
 
 /// What a plan is made of.
@@ -17,15 +16,18 @@ pub(super) struct Objects {
 }
 
 /// Fails on an object that is not what its kind should be.
-pub(super) fn validate(fetched: Fetched) -> Result<Objects, Error> {
-    let Fetched { server, binding } = fetched;
+pub(super) fn validate(
+    server: DeserializeGuard<Server>,
+    binding: Option<DeserializeGuard<ServerBinding>>,
+) -> Result<Objects, Error> {
     Ok(Objects {
         server: readable("Server", server)?,
         binding: binding.map(|binding| readable("ServerBinding", binding)).transpose()?,
     })
 }
 
-fn readable<K: kube::Resource>(kind: &str, guarded: DeserializeGuard<K>) -> Result<K, Error> {
+/// The object, or what is wrong with it.
+pub(super) fn readable<K: kube::Resource>(kind: &str, guarded: DeserializeGuard<K>) -> Result<K, Error> {
     let name = guarded.name_any();
     guarded.0.map_err(|invalid| Error::Invalid { object: format!("{kind} {name}"), problem: invalid.error })
 }
@@ -50,29 +52,22 @@ mod tests {
 
     #[test]
     fn readable_objects_pass() {
-        let fetched = Fetched {
-            server: server(&json!({ "accepted": true })),
-            binding: Some(binding(&json!({ "metalMachineRef": { "name": "m" } }))),
-        };
-        let objects = validate(fetched).unwrap();
+        let binding = binding(&json!({ "metalMachineRef": { "name": "m" } }));
+        let objects = validate(server(&json!({ "accepted": true })), Some(binding)).unwrap();
         assert!(objects.server.spec.accepted);
         assert!(objects.binding.is_some());
     }
 
     #[test]
     fn an_unreadable_server_is_named() {
-        let error =
-            validate(Fetched { server: server(&json!({ "accepted": "yes" })), binding: None }).unwrap_err();
+        let error = validate(server(&json!({ "accepted": "yes" })), None).unwrap_err();
         assert!(error.to_string().starts_with("failed to use Server a: "), "{error}");
     }
 
     #[test]
     fn an_unreadable_binding_is_an_error_and_not_an_absence() {
-        let fetched = Fetched {
-            server: server(&json!({ "accepted": true })),
-            binding: Some(binding(&json!({ "metalMachineRef": 7 }))),
-        };
-        let error = validate(fetched).unwrap_err();
+        let binding = binding(&json!({ "metalMachineRef": 7 }));
+        let error = validate(server(&json!({ "accepted": true })), Some(binding)).unwrap_err();
         assert!(error.to_string().starts_with("failed to use ServerBinding a: "), "{error}");
     }
 }

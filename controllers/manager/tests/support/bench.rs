@@ -45,6 +45,15 @@ impl Bench {
         (bench, controllers)
     }
 
+    /// With everything applied and the controllers running with further flags.
+    pub(crate) async fn with_controllers_and(flags: &[&str]) -> (Self, Controllers) {
+        let bench = Self::start().await;
+        bench.apply();
+        bench.create_idle_defaults().await;
+        let controllers = bench.setup.run_with(&bench.plane, flags).await;
+        (bench, controllers)
+    }
+
     /// Makes the reserved Environments without URLs: no test fetches a release from the Internet.
     pub(crate) async fn create_idle_defaults(&self) {
         let environments: Api<Environment> = self.all();

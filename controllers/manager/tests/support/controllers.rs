@@ -68,11 +68,33 @@ impl Setup {
 
     /// Starts `controllers run` with its own identity and waits until it is ready.
     pub(crate) async fn run(&self, plane: &ControlPlane) -> Controllers {
+        self.run_as(plane, "controllers", self.webhook_port, &[]).await
+    }
+
+    /// A second one beside the first: the same plane, with a webhook that nobody calls.
+    pub(crate) async fn run_beside(&self, plane: &ControlPlane, flags: &[&str]) -> Controllers {
+        let [webhook_port] = free_ports();
+        self.run_as(plane, "controllers-2", webhook_port, flags).await
+    }
+
+    /// The first one, with further flags.
+    pub(crate) async fn run_with(&self, plane: &ControlPlane, flags: &[&str]) -> Controllers {
+        self.run_as(plane, "controllers", self.webhook_port, flags).await
+    }
+
+    async fn run_as(
+        &self,
+        plane: &ControlPlane,
+        name: &str,
+        webhook_port: u16,
+        flags: &[&str],
+    ) -> Controllers {
         let [health_port] = free_ports();
         let certificates = plane.directory().join("webhook");
         let environments = plane.directory().join("env");
         let assets = plane.directory().join("assets");
-        for directory in [&certificates, &environments, &assets] {
+        let identity_of_plane = plane.directory().join("plane");
+        for directory in [&certificates, &environments, &assets, &identity_of_plane] {
             std::fs::create_dir_all(directory).unwrap();
         }
         let identity = plane.authority.issue("webhook", &[]);
@@ -87,13 +109,14 @@ impl Setup {
         ]);
         command.arg("--kubeconfig").arg(kubeconfig);
         command.arg("--webhook-cert-dir").arg(&certificates);
-        command.arg("--webhook-port").arg(self.webhook_port.to_string());
+        command.arg("--webhook-port").arg(webhook_port.to_string());
         command.arg("--health-addr").arg(format!("127.0.0.1:{health_port}"));
         command.arg("--env-dir").arg(&environments);
         command.arg("--assets-dir").arg(&assets);
-        let process = Process::start("controllers", plane.directory(), &mut command);
-        let mut controllers =
-            Controllers { process, environments, assets, health_port, webhook_port: self.webhook_port };
+        command.arg("--plane-dir").arg(&identity_of_plane);
+        command.args(flags);
+        let process = Process::start(name, plane.directory(), &mut command);
+        let mut controllers = Controllers { process, environments, assets, health_port, webhook_port };
         controllers.wait_until_ready().await;
         controllers
     }

@@ -2,84 +2,135 @@
 
 use proptest::prelude::*;
 
+use super::super::fixtures::{
+    EPOCH, HOLDS, any_authority, any_binding, any_server, binding, confirmed, powerless, record, server, with,
+    with_state,
+};
 use super::*;
-use crate::server::{Bmc, ServerSpec, ServerStatus};
-use crate::server_binding::ServerBindingSpec;
+use crate::evidence::DiskState::{Bound, Clean, NeverUsed, Released};
+use crate::evidence::{DISKS_ANNOTATION, DiskRecord};
+use crate::server::Bmc;
 
 const OPTIONS: AgentOptions = AgentOptions { auto_bmc_setup: true, insecure_wipe: true };
-const WIPES: Capabilities = Capabilities { wipe: true };
 
-fn server(accepted: bool, in_use: bool, is_clean: bool) -> Server {
-    let mut server = Server::new("a", ServerSpec { accepted, ..ServerSpec::default() });
-    server.status = Some(ServerStatus { in_use, is_clean, ..ServerStatus::default() });
-    server
+fn ask(server: &Server, binding: Option<&ServerBinding>) -> AgentOrders {
+    agent(server, binding, &HOLDS, OPTIONS)
 }
 
-fn bound() -> ServerBinding {
-    ServerBinding::new("a", ServerBindingSpec::default())
+fn wipes(orders: &AgentOrders) -> bool {
+    matches!(orders.wipe, WipeOrder::Wipe(_))
 }
 
 #[test]
 fn orders_follow_standing_and_evidence() {
-    use WipeOrder::{Refuse, Wipe};
-    let binding = bound();
+    let bound = binding(false);
+    // accepted, in use, clean; record; bound; the refusal, if there is one
     let cases = [
-        // accepted, in use, clean, bound, evidence
-        ((false, false, false), None, Evidence::NeverUsed, Refuse(WipeRefusal::NotAccepted)),
-        ((false, false, true), None, Evidence::Released, Refuse(WipeRefusal::NotAccepted)),
-        ((true, false, false), None, Evidence::NeverUsed, Wipe),
-        ((true, false, false), None, Evidence::Released, Wipe),
-        ((true, false, false), None, Evidence::None, Refuse(WipeRefusal::NoEvidence)),
-        ((true, false, true), None, Evidence::Released, Refuse(WipeRefusal::AlreadyClean)),
-        ((true, true, false), None, Evidence::Released, Refuse(WipeRefusal::Claimed)),
-        ((true, true, false), Some(&binding), Evidence::Released, Refuse(WipeRefusal::Claimed)),
-        ((true, false, true), Some(&binding), Evidence::NeverUsed, Refuse(WipeRefusal::Claimed)),
+        ((false, false, false), Some(NeverUsed), false, Some(WipeRefusal::NotAccepted)),
+        ((false, false, true), Some(Released), false, Some(WipeRefusal::NotAccepted)),
+        ((true, false, false), Some(NeverUsed), false, None),
+        ((true, false, false), Some(Released), false, None),
+        // The record of the release is there before the status follows.
+        ((true, true, false), Some(Released), false, None),
+        ((true, false, false), None, false, Some(WipeRefusal::NoEvidence)),
+        ((true, false, true), None, false, Some(WipeRefusal::NoEvidence)),
+        ((true, false, true), Some(Clean), false, Some(WipeRefusal::AlreadyClean)),
+        ((true, false, false), Some(Clean), false, Some(WipeRefusal::NoEvidence)),
+        ((true, true, false), Some(NeverUsed), false, Some(WipeRefusal::Claimed)),
+        ((true, true, false), Some(Bound), false, Some(WipeRefusal::Claimed)),
+        ((true, false, false), Some(Bound), false, Some(WipeRefusal::Claimed)),
+        ((true, true, false), None, false, Some(WipeRefusal::Claimed)),
+        ((true, true, false), Some(Released), true, Some(WipeRefusal::Claimed)),
+        ((true, false, true), Some(NeverUsed), true, Some(WipeRefusal::Claimed)),
     ];
-    for ((accepted, in_use, clean), binding, evidence, expected) in cases {
-        let orders = agent(&server(accepted, in_use, clean), binding, evidence, OPTIONS, WIPES);
-        assert_eq!(orders.wipe, expected, "{accepted} {in_use} {clean} {evidence:?}");
-        assert_eq!(orders.insecure_wipe, expected == Wipe);
+    for (flags, state, is_bound, refusal) in cases {
+        let (accepted, in_use, clean) = flags;
+        let plain = server(accepted, in_use, clean);
+        let seen = state.map_or(plain.clone(), |state| with_state(plain, state));
+        let orders = ask(&seen, is_bound.then_some(&bound));
+        let expected = refusal.map_or_else(
+            || WipeOrder::Wipe(RecordId("0123456789abcdef".to_owned())),
+            WipeOrder::Refuse,
+        );
+        assert_eq!(orders.wipe, expected, "{flags:?} {state:?} {is_bound}");
+        assert_eq!(orders.insecure_wipe, refusal.is_none());
+        assert_eq!(orders.restart, is_bound);
     }
 }
 
 #[test]
-fn this_release_wipes_nothing_and_says_so() {
-    let orders = agent(&server(true, false, false), None, Evidence::Released, OPTIONS, Capabilities::CURRENT);
-    assert_eq!(orders.wipe, WipeOrder::Refuse(WipeRefusal::NotSupported));
-    assert_eq!(WipeRefusal::NotSupported.message(), "this release does not wipe machines");
+fn a_record_of_another_object_or_time_or_without_sense_wipes_nothing() {
+    for state in [NeverUsed, Released] {
+        let valid = record(state);
+        for wrong in [
+            DiskRecord { server_uid: "restored".to_owned(), ..valid.clone() },
+            DiskRecord { server_uid: String::new(), ..valid.clone() },
+            DiskRecord { epoch: EPOCH - 1, ..valid.clone() },
+            DiskRecord { epoch: EPOCH + 1, ..valid.clone() },
+        ] {
+            let orders = ask(&with(server(true, false, false), &wrong), None);
+            assert_eq!(orders.wipe, WipeOrder::Refuse(WipeRefusal::NoEvidence), "{wrong:?}");
+            assert_eq!(orders.standing, Standing::Unconfirmed);
+        }
+    }
+    let mut unreadable = server(true, false, false);
+    super::super::fixtures::annotate(&mut unreadable, DISKS_ANNOTATION, "{\"state\":\"released\"}");
+    assert!(!wipes(&ask(&unreadable, None)));
+    let mut nameless = with_state(server(true, false, false), Released);
+    nameless.metadata.uid = None;
+    assert!(!wipes(&ask(&nameless, None)));
+}
+
+#[test]
+fn a_plane_that_may_not_act_orders_nothing() {
+    for authority in powerless() {
+        for bound in [None, Some(&binding(true))] {
+            let orders = agent(&with_state(server(true, false, false), Released), bound, &authority, OPTIONS);
+            assert_eq!(orders.wipe, WipeOrder::Refuse(WipeRefusal::NoAuthority));
+            assert!(!orders.setup_bmc && !orders.restart && !orders.insecure_wipe);
+        }
+    }
+}
+
+#[test]
+fn a_confirmation_alone_wipes_nothing_before_it_is_on_record() {
+    assert!(!wipes(&ask(&confirmed(server(true, false, false)), None)));
 }
 
 #[test]
 fn management_is_set_up_once_and_only_on_accepted_free_machines() {
     let setup = |server: &Server, binding: Option<&ServerBinding>, auto_bmc_setup| {
-        let options = AgentOptions { auto_bmc_setup, ..OPTIONS };
-        agent(server, binding, Evidence::None, options, WIPES).setup_bmc
+        agent(server, binding, &HOLDS, AgentOptions { auto_bmc_setup, ..OPTIONS }).setup_bmc
     };
-    let mut free = server(true, false, false);
+    let mut free = with_state(server(true, false, false), NeverUsed);
     assert!(setup(&free, None, true));
     assert!(!setup(&free, None, false));
-    assert!(!setup(&free, Some(&bound()), true));
-    assert!(!setup(&server(false, false, false), None, true));
+    assert!(!setup(&free, Some(&binding(false)), true));
+    assert!(!setup(&with_state(server(false, false, false), NeverUsed), None, true));
+    assert!(!setup(&server(true, false, false), None, true), "not confirmed");
     free.spec.bmc = Some(Bmc::default());
     assert!(!setup(&free, None, true));
 }
 
 proptest! {
+    /// Promise S1 and S2.
     #[test]
-    fn wiping_needs_acceptance_freedom_and_evidence(
-        accepted in any::<bool>(), in_use in any::<bool>(), clean in any::<bool>(), is_bound in any::<bool>(),
-        status in any::<bool>(), able in any::<bool>(), which in 0..3_usize,
+    fn wiping_needs_acceptance_freedom_evidence_and_authority(
+        server in any_server(), bound in proptest::option::of(any_binding()), authority in any_authority(),
     ) {
-        let evidence = [Evidence::None, Evidence::NeverUsed, Evidence::Released][which];
-        let mut server = server(accepted, in_use, clean);
-        if !status {
-            server.status = None;
+        let orders = agent(&server, bound.as_ref(), &authority, OPTIONS);
+        if wipes(&orders) {
+            prop_assert!(server.spec.accepted && bound.is_none());
+            let record = DiskRecord::of(&server).unwrap();
+            prop_assert!(matches!(record.state, NeverUsed | Released));
+            prop_assert_eq!(Some(record.epoch), authority.epoch());
+            prop_assert_eq!(Some(&record.server_uid), server.metadata.uid.as_ref());
+            prop_assert_eq!(orders.standing, Standing::Dirty);
+            let WipeOrder::Wipe(id) = orders.wipe else { unreachable!() };
+            prop_assert_eq!(id.0, record.id);
         }
-        let binding = is_bound.then(bound);
-        let orders = agent(&server, binding.as_ref(), evidence, OPTIONS, Capabilities { wipe: able });
-        if orders.wipe == WipeOrder::Wipe {
-            prop_assert!(accepted && !is_bound && able && evidence != Evidence::None);
-            prop_assert!(!status || !(in_use || clean));
+        if !authority.acts() {
+            prop_assert!(!orders.setup_bmc && !orders.restart && !orders.insecure_wipe);
         }
     }
 }

@@ -8,8 +8,10 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::super::fixtures::{self, HOLDS, any_authority, powerless, with_state};
 use super::*;
 use crate::environment::{AssetCondition, EnvironmentStatus, READY};
+use crate::evidence::DiskState;
 use crate::{EnvironmentSpec, ServerClassSpec};
 
 /// Objects by name; a name in `broken` cannot be looked up.
@@ -87,7 +89,7 @@ fn cache() -> Cache {
 }
 
 fn server(spec: Value, status: Value) -> Server {
-    let object = json!({ "apiVersion": "metal.sidero.dev/v1alpha2", "kind": "Server", "metadata": { "name": "a" },
+    let object = json!({ "apiVersion": "metal.sidero.dev/v1alpha2", "kind": "Server", "metadata": { "name": "a", "uid": fixtures::UID },
         "spec": spec, "status": status });
     serde_json::from_value(object).unwrap()
 }
@@ -117,7 +119,13 @@ fn ask(server: Option<&Server>, binding: Option<&ServerBinding>) -> BootAnswer {
 }
 
 fn request<'a>(server: Lookup<&'a Server>, binding: Lookup<&'a ServerBinding>) -> BootRequest<'a> {
-    BootRequest { server, binding, arch: Arch::Amd64, default_method: BootFromDiskMethod::IpxeSanboot }
+    BootRequest {
+        server,
+        binding,
+        authority: &HOLDS,
+        arch: Arch::Amd64,
+        default_method: BootFromDiskMethod::IpxeSanboot,
+    }
 }
 
 const AGENT: BootAnswer = BootAnswer::Agent { arch: Arch::Amd64 };
@@ -146,10 +154,18 @@ fn row_1_a_failed_lookup_is_never_an_answer() {
 #[test]
 fn rows_2_and_3_free_machines_get_the_agent_of_their_architecture() {
     assert_eq!(ask(None, None), AGENT);
-    for (is_accepted, clean) in [(false, false), (false, true), (true, false), (true, true)] {
+    for (is_accepted, clean, state) in [
+        (false, false, DiskState::NeverUsed),
+        (false, true, DiskState::Clean),
+        (true, false, DiskState::Released),
+        (true, false, DiskState::NeverUsed),
+        (true, true, DiskState::Clean),
+    ] {
         let free = server(json!({ "accepted": is_accepted }), json!({ "isClean": clean }));
-        assert_eq!(ask(Some(&free), None), AGENT, "{is_accepted} {clean}");
+        assert_eq!(ask(Some(&with_state(free, state)), None), AGENT, "{is_accepted} {clean}");
     }
+    let by_hand = server(json!({ "accepted": false }), json!({}));
+    assert_eq!(ask(Some(&by_hand), None), AGENT, "not accepted, nothing is written");
     let arm = BootRequest { arch: Arch::from_query("arm64"), ..request(Lookup::NotFound, Lookup::NotFound) };
     assert_eq!(boot(&arm, &cache()).answer, BootAnswer::Agent { arch: Arch::Arm64 });
     assert_eq!(Arch::from_query("x86"), Arch::Amd64);
@@ -223,6 +239,34 @@ fn a_machine_that_may_be_bound_boots_from_its_disk() {
     assert_eq!(ask(Some(&accepted(json!({}))), None), disk(BootFromDiskMethod::IpxeSanboot));
     let always = accepted(json!({ "pxeBootAlways": true }));
     assert_eq!(ask(Some(&always), None), disk(BootFromDiskMethod::IpxeSanboot));
+    // Restored without status, or with the record of another object or time.
+    let restored = server(json!({ "accepted": true }), Value::Null);
+    let foreign = fixtures::with(
+        restored.clone(),
+        &crate::evidence::DiskRecord { server_uid: "other".to_owned(), ..fixtures::record(DiskState::Released) },
+    );
+    let claimed = with_state(restored.clone(), DiskState::Bound);
+    for seen in [restored, foreign, claimed] {
+        assert_eq!(ask(Some(&seen), None), disk(BootFromDiskMethod::IpxeSanboot), "{seen:?}");
+    }
+}
+
+#[test]
+fn a_plane_that_may_not_act_answers_nobody() {
+    let free = with_state(server(json!({ "accepted": true }), json!({})), DiskState::Released);
+    let (in_use, bound) = (accepted(json!({})), binding(None));
+    for authority in powerless() {
+        for (server, binding) in [
+            (Lookup::NotFound, Lookup::NotFound),
+            (Lookup::Found(&free), Lookup::NotFound),
+            (Lookup::Found(&in_use), Lookup::Found(&bound)),
+        ] {
+            let asked = BootRequest { authority: &authority, ..request(server, binding) };
+            let decision = boot(&asked, &cache());
+            assert_eq!(decision.answer, BootAnswer::Unavailable);
+            assert!(decision.reason.contains("may act") || decision.reason.contains("other does"));
+        }
+    }
 }
 
 prop_compose! {
@@ -251,6 +295,32 @@ fn any_binding() -> impl Strategy<Value = ServerBinding> {
 }
 
 proptest! {
+    /// Promise S2 and S3 for boot.
+    #[test]
+    fn the_agent_goes_to_known_free_machines_only(
+        server in proptest::option::of(fixtures::any_server()), authority in any_authority(),
+        bound in proptest::option::of(fixtures::any_binding()),
+    ) {
+        let asked = BootRequest { authority: &authority, ..request(server.as_ref().into(), bound.as_ref().into()) };
+        let answer = boot(&asked, &cache()).answer;
+        let evidence = server.as_ref().map_or(Evidence::None, |server| Evidence::of(server, &authority));
+        match Standing::of(server.as_ref(), bound.as_ref(), &evidence) {
+            _ if !authority.acts() => prop_assert_eq!(answer, BootAnswer::Unavailable),
+            Standing::Lost | Standing::Unconfirmed | Standing::BoundWithoutServer => {
+                let disk = matches!(answer, BootAnswer::BootFromDisk { .. });
+                prop_assert!(disk);
+            }
+            Standing::Bound | Standing::Installed => {
+                let agent = matches!(answer, BootAnswer::Agent { .. });
+                prop_assert!(!agent);
+            }
+            Standing::Unregistered | Standing::Discovered | Standing::Dirty | Standing::Clean => {
+                prop_assert!(bound.is_none());
+                prop_assert_eq!(answer, AGENT);
+            }
+        }
+    }
+
     #[test]
     fn no_input_with_a_binding_yields_the_agent(
         server in proptest::option::of(any_server()), bound in any_binding(), lost in any::<bool>(),

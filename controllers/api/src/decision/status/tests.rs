@@ -3,100 +3,161 @@
 use proptest::prelude::*;
 use serde_json::json;
 
+use super::super::fixtures::{
+    HOLDS, any_authority, any_binding, any_server, at, binding, record, server, with, with_state,
+};
 use super::*;
 use crate::condition::ConditionStatus;
-use crate::server::ServerSpec;
-use crate::server_binding::{ServerBindingSpec, ServerBindingStatus};
+use crate::evidence::DiskRecord;
+use crate::evidence::DiskState::{Bound, Clean, NeverUsed, Released};
 
-fn at(second: u8) -> Time {
-    serde_json::from_value(json!(format!("2026-01-01T00:00:{second:02}Z"))).unwrap()
+const ON: PowerOutcome = PowerOutcome::Known(Power::On);
+
+fn decide(server: &Server, binding: Option<&ServerBinding>) -> StatusDecision {
+    status(server, binding, &HOLDS, &ON, &at(1))
 }
 
-fn server(accepted: bool, in_use: bool, is_clean: bool) -> Server {
-    let mut server = Server::new("a", ServerSpec { accepted, ..ServerSpec::default() });
-    server.status = Some(ServerStatus { in_use, is_clean, ..ServerStatus::default() });
-    server
-}
-
-fn binding(installed: bool) -> ServerBinding {
-    let mut binding = ServerBinding::new("a", ServerBindingSpec::default());
-    if installed {
-        let conditions = vec![Condition::holds(crate::server_binding::TALOS_INSTALLED, at(0))];
-        binding.status = Some(ServerBindingStatus { ready: true, conditions });
-    }
-    binding
+fn ready(decision: &StatusDecision) -> &Condition {
+    condition::find(&decision.status.conditions, READY).unwrap()
 }
 
 #[test]
-fn status_follows_acceptance_binding_and_cleanliness() {
-    // accepted, was in use, was clean, bound -> standing, ready, in use, clean, reason of the condition
+fn status_follows_acceptance_binding_record_and_cleanliness() {
+    // accepted, was in use, was clean; bound; record -> standing; ready, in use, clean; reason of the condition
     let cases = [
-        ((false, false, false, false), (Standing::Discovered, false, false, false, "NotAccepted")),
-        ((false, false, true, false), (Standing::Discovered, false, false, false, "NotAccepted")),
-        ((true, false, true, false), (Standing::Clean, true, false, true, "Available")),
-        ((true, false, false, false), (Standing::Dirty, false, false, false, "NotClean")),
-        ((true, true, false, false), (Standing::Dirty, false, false, false, "NotClean")),
-        ((true, false, true, true), (Standing::Bound, true, true, false, "Bound")),
-        ((true, true, false, true), (Standing::Bound, true, true, false, "Bound")),
-        ((false, true, false, true), (Standing::Bound, false, true, false, "BoundButNotAccepted")),
+        ((false, false, false), false, Some(NeverUsed), Standing::Discovered, (false, false, false), "NotAccepted"),
+        ((false, false, true), false, Some(Clean), Standing::Discovered, (false, false, false), "NotAccepted"),
+        ((true, false, true), false, Some(Clean), Standing::Clean, (true, false, true), "Available"),
+        ((true, false, false), false, Some(NeverUsed), Standing::Dirty, (false, false, false), "NotClean"),
+        ((true, true, false), false, Some(Released), Standing::Dirty, (false, false, false), "NotClean"),
+        ((true, true, false), false, Some(Bound), Standing::Lost, (false, true, false), "BindingLost"),
+        ((true, true, false), false, None, Standing::Lost, (false, true, false), "BindingLost"),
+        ((true, false, true), false, None, Standing::Unconfirmed, (false, false, false), "NotConfirmed"),
+        ((true, false, true), true, Some(Clean), Standing::Bound, (true, true, false), "Bound"),
+        ((true, true, false), true, Some(Bound), Standing::Bound, (true, true, false), "Bound"),
+        ((false, true, false), true, Some(Bound), Standing::Bound, (false, true, false), "BoundButNotAccepted"),
     ];
-    for ((accepted, in_use, clean, bound), (standing, ready, now_in_use, now_clean, reason)) in cases {
+    for (flags, bound, state, standing, after, reason) in cases {
+        let (accepted, in_use, clean) = flags;
+        let plain = server(accepted, in_use, clean);
+        let seen = state.map_or(plain.clone(), |state| with_state(plain, state));
         let binding = bound.then(|| binding(false));
-        let decision = status(&server(accepted, in_use, clean), binding.as_ref(), Power::Unknown, &at(1));
-        let case = format!("{accepted} {in_use} {clean} {bound}");
+        let decision = decide(&seen, binding.as_ref());
+        let case = format!("{flags:?} {bound} {state:?}");
         assert_eq!(decision.standing, standing, "{case}");
-        let after = &decision.status;
-        assert_eq!((after.ready, after.in_use, after.is_clean), (ready, now_in_use, now_clean), "{case}");
-        let condition = condition::find(&after.conditions, READY).unwrap();
-        assert_eq!(condition.reason, reason, "{case}");
-        assert_eq!(condition.status == ConditionStatus::True, ready, "{case}");
-        assert_eq!(decision.released, in_use && !bound, "{case}");
+        let status = &decision.status;
+        assert_eq!((status.ready, status.in_use, status.is_clean), after, "{case}");
+        assert_eq!(ready(&decision).reason, reason, "{case}");
+        assert_eq!(ready(&decision).status == ConditionStatus::True, status.ready, "{case}");
+        assert_eq!(decision.released, in_use && !bound && state == Some(Released), "{case}");
     }
 }
 
 #[test]
-fn installation_is_taken_from_the_binding_and_forgotten_with_it() {
-    let bound = status(&server(true, true, false), Some(&binding(true)), Power::On, &at(1));
+fn a_machine_left_alone_says_how_to_confirm_its_wipe() {
+    let old = DiskRecord { epoch: 1, ..record(Released) };
+    for seen in [with_state(server(true, true, false), Bound), with(server(true, false, false), &old)] {
+        let decision = decide(&seen, None);
+        let condition = ready(&decision);
+        assert_eq!(condition.severity, "Warning");
+        let command = "kubectl annotate server a bloomery.dev/confirm-wipe=server-uid";
+        assert!(condition.message.ends_with(command), "{}", condition.message);
+    }
+}
+
+#[test]
+fn a_controller_that_does_not_obey_makes_a_machine_unusable_and_says_why() {
+    let why = "Failed to power off: timed out.";
+    let failed = PowerOutcome::Failed { power: Power::On, why: why.to_owned() };
+    let mut seen = with_state(server(true, false, true), Clean);
+    let decision = status(&seen, None, &HOLDS, &failed, &at(1));
+    assert!(!decision.status.ready && decision.status.is_clean);
+    assert_eq!(decision.status.power, "on");
+    assert_eq!(ready(&decision).reason, "PowerCommandFailed");
+    let reachable = condition::find(&decision.status.conditions, POWER_REACHABLE).unwrap();
+    assert_eq!((reachable.severity.as_str(), reachable.message.as_str()), ("Warning", why));
+    seen.status = Some(decision.status);
+    let again = status(&seen, None, &HOLDS, &PowerOutcome::Known(Power::Off), &at(2));
+    assert!(again.status.ready);
+    assert_eq!(
+        condition::find(&again.status.conditions, POWER_REACHABLE).unwrap().status,
+        ConditionStatus::True
+    );
+    let fake = status(&seen, None, &HOLDS, &PowerOutcome::Fake, &at(3));
+    assert!(condition::find(&fake.status.conditions, POWER_REACHABLE).is_none());
+    assert_eq!(fake.status.power, "on");
+}
+
+#[test]
+fn installation_is_taken_from_the_binding_and_forgotten_with_its_release() {
+    let bound = decide(&with_state(server(true, true, false), Bound), Some(&binding(true)));
     assert_eq!(bound.standing, Standing::Installed);
-    assert_eq!(bound.status.power, "on");
     assert!(condition::find(&bound.status.conditions, PXE_BOOTED).is_some());
-    let mut seen = server(true, true, false);
+    let mut seen = with_state(server(true, true, false), Bound);
     seen.status = Some(bound.status);
-    // A binding that lost its conditions, after a move, does not undo it.
-    let moved = status(&seen, Some(&binding(false)), Power::Off, &at(2));
-    assert_eq!(moved.standing, Standing::Installed);
-    let free = status(&seen, None, Power::Off, &at(3));
+    // A binding that lost its conditions, after a move, does not undo it; nor does one that vanished.
+    assert_eq!(decide(&seen, Some(&binding(false))).standing, Standing::Installed);
+    let lost = decide(&seen, None);
+    assert!(condition::find(&lost.status.conditions, PXE_BOOTED).is_some() && !lost.released);
+    let free = decide(&with_state(seen, Released), None);
     assert!(condition::find(&free.status.conditions, PXE_BOOTED).is_none());
     assert!(free.released);
 }
 
 #[test]
-fn addresses_and_foreign_conditions_stay() {
-    let mut seen = server(true, false, false);
+fn addresses_and_foreign_conditions_stay_and_a_binding_ends_the_news_of_a_wipe() {
+    let mut seen = with_state(server(true, false, false), Released);
     let kept = seen.status.as_mut().unwrap();
-    kept.conditions = vec![Condition::holds("PowerCycle", at(0))];
+    kept.conditions = vec![Condition::holds("PowerCycle", at(0)), Condition::holds(DISKS_WIPED, at(0))];
     kept.addresses =
         serde_json::from_value(json!([{ "type": "InternalIP", "address": "10.0.0.5" }])).unwrap();
-    let decision = status(&seen, None, Power::Unknown, &at(1));
-    assert!(condition::find(&decision.status.conditions, "PowerCycle").is_some());
-    assert_eq!(decision.status.addresses.len(), 1);
+    let free = decide(&seen, None).status;
+    assert!(condition::find(&free.conditions, "PowerCycle").is_some());
+    assert!(condition::find(&free.conditions, DISKS_WIPED).is_some());
+    assert_eq!(free.addresses.len(), 1);
+    let bound = decide(&seen, Some(&binding(false))).status;
+    assert!(condition::find(&bound.conditions, DISKS_WIPED).is_none());
+}
+
+#[test]
+fn a_deletion_waits_while_a_cluster_has_a_claim() {
+    let deleted = |in_use, state| {
+        let mut seen = with_state(server(true, in_use, false), state);
+        seen.metadata.deletion_timestamp = Some(at(0));
+        seen.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
+        seen
+    };
+    let bound = binding(true);
+    for (seen, bound, change) in [
+        (deleted(true, Bound), Some(&bound), FinalizerChange::Keep),
+        // Its memory of the claim must not go with it: the machine would register as one never used.
+        (deleted(true, Bound), None, FinalizerChange::Keep),
+        (deleted(true, Released), None, FinalizerChange::Remove),
+        (deleted(false, NeverUsed), None, FinalizerChange::Remove),
+        (deleted(false, Clean), None, FinalizerChange::Remove),
+    ] {
+        assert_eq!(decide(&seen, bound).finalizer, change, "{seen:?}");
+    }
 }
 
 proptest! {
     #[test]
     fn bound_or_unaccepted_machines_are_never_clean_and_decisions_settle(
-        accepted in any::<bool>(), in_use in any::<bool>(), clean in any::<bool>(),
-        bound in proptest::option::of(any::<bool>()),
+        server in any_server(), bound in proptest::option::of(any_binding()), authority in any_authority(),
     ) {
-        let binding = bound.map(binding);
-        let mut seen = server(accepted, in_use, clean);
-        let first = status(&seen, binding.as_ref(), Power::Unknown, &at(1));
-        prop_assert!(!first.status.is_clean || (accepted && binding.is_none()));
-        prop_assert_eq!(first.status.in_use, binding.is_some());
-        prop_assert!(accepted || !first.status.ready);
+        let mut seen = server;
+        let first = status(&seen, bound.as_ref(), &authority, &ON, &at(1));
+        prop_assert!(!first.status.is_clean || (seen.spec.accepted && bound.is_none()));
+        prop_assert!(bound.is_none() || first.status.in_use);
+        prop_assert!(seen.spec.accepted || !first.status.ready);
+        if first.released {
+            let evidence = Evidence::of(&seen, &authority);
+            prop_assert!(matches!(evidence, Evidence::Released(_)) && bound.is_none());
+        }
         seen.status = Some(first.status.clone());
-        let second = status(&seen, binding.as_ref(), Power::Unknown, &at(2));
+        let second = status(&seen, bound.as_ref(), &authority, &ON, &at(2));
         prop_assert_eq!(second.status, first.status);
+        prop_assert_eq!(second.standing, first.standing);
         prop_assert!(!second.released);
     }
 }

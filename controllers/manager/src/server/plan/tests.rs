@@ -1,72 +1,108 @@
 //! Tables for the plan of a Server.
 
 use super::*;
-use bloomery_api::condition::{self, ConditionStatus};
-use bloomery_api::decision::status::READY;
+use bloomery_api::evidence::{DiskRecord, DiskState};
+use bloomery_api::server_binding::RELEASE_FINALIZER;
 use bloomery_api::{ServerBindingSpec, ServerSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+
+const HOLDS: Authority = Authority::Holds { epoch: 1 };
 
 fn now() -> Time {
     serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap()
 }
 
-fn server(accepted: bool, status: Option<ServerStatus>) -> Server {
+fn server(accepted: bool) -> Server {
     let mut server = Server::new("a", ServerSpec { accepted, ..ServerSpec::default() });
+    server.metadata.uid = Some("u".to_owned());
     server.metadata.resource_version = Some("1".to_owned());
-    server.status = status;
     server
 }
 
-fn bound() -> ServerBinding {
-    ServerBinding::new("a", ServerBindingSpec::default())
+fn settled(accepted: bool) -> Server {
+    let mut server = server(accepted);
+    server.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
+    server
+}
+
+fn recorded(state: DiskState) -> Server {
+    let mut server = settled(true);
+    let record = DiskRecord::new(&server, state, 1, "r", &now());
+    let record = DiskRecord { binding: (state == DiskState::Bound).then(|| "b".to_owned()), ..record };
+    server.metadata.annotations = Some([(DISKS_ANNOTATION.to_owned(), record.to_annotation())].into());
+    server
+}
+
+fn bound(deleting: bool) -> ServerBinding {
+    let mut binding = ServerBinding::new("a", ServerBindingSpec::default());
+    binding.metadata.uid = Some("b".to_owned());
+    binding.metadata.finalizers = Some(vec![RELEASE_FINALIZER.to_owned()]);
+    binding.metadata.deletion_timestamp = deleting.then(now);
+    binding
+}
+
+fn planned(server: &Server, binding: Option<&ServerBinding>) -> Plan {
+    plan(server, binding, &HOLDS, &now(), "new")
 }
 
 #[test]
-fn a_new_server_gets_its_finalizer_and_a_first_status() {
-    let plan = plan(&server(false, None), None, &now());
+fn a_new_server_gets_its_finalizer_and_no_record() {
+    let plan = planned(&server(false), None);
     assert_eq!(
         plan.metadata.unwrap(),
         json!({ "metadata": { "finalizers": [FINALIZER], "resourceVersion": "1" } })
     );
-    let status = plan.status.unwrap();
-    assert_eq!((status.ready, status.in_use, status.is_clean), (false, false, false));
-    assert_eq!(status.power, "unknown");
-    let ready = condition::find(&status.conditions, READY).unwrap();
-    assert_eq!((ready.status, ready.reason.as_str()), (ConditionStatus::False, "NotAccepted"));
-    assert!(plan.notices.is_empty());
 }
 
 #[test]
-fn a_second_plan_changes_nothing() {
-    for accepted in [false, true] {
-        for binding in [None, Some(bound())] {
-            let first = plan(&server(accepted, None), binding.as_ref(), &now());
-            let mut settled = server(accepted, first.status);
-            settled.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
-            let second = plan(&settled, binding.as_ref(), &now());
-            assert_eq!((second.metadata, second.status, second.notices), (None, None, Vec::new()));
-        }
+fn nothing_changes_about_a_settled_server() {
+    for server in [settled(false), settled(true), recorded(DiskState::NeverUsed), recorded(DiskState::Clean)]
+    {
+        let plan = planned(&server, None);
+        assert_eq!((plan.metadata, plan.vanishes), (None, false));
     }
+    let plan = planned(&recorded(DiskState::Bound), Some(&bound(false)));
+    assert_eq!((plan.metadata, plan.binding_finalizer), (None, BindingFinalizer::Keep));
 }
 
 #[test]
-fn a_release_is_announced_once() {
-    let in_use = ServerStatus { in_use: true, ready: true, ..ServerStatus::default() };
-    let released = plan(&server(true, Some(in_use)), None, &now());
-    assert_eq!(released.notices.len(), 1);
-    assert_eq!(released.notices[0].message, "Server marked as unallocated.");
-    let status = released.status.unwrap();
-    assert!(!status.in_use && !status.is_clean && !status.ready);
-    assert!(plan(&server(true, Some(status)), None, &now()).notices.is_empty());
+fn a_claim_is_recorded_at_once_bound_to_what_was_read() {
+    let plan = planned(&recorded(DiskState::Clean), Some(&bound(false)));
+    let patch = plan.metadata.unwrap();
+    assert_eq!(patch["metadata"]["resourceVersion"], "1");
+    let record: DiskRecord =
+        serde_json::from_str(patch["metadata"]["annotations"][DISKS_ANNOTATION].as_str().unwrap()).unwrap();
+    assert_eq!(
+        (record.state, record.binding.as_deref(), record.id.as_str()),
+        (DiskState::Bound, Some("b"), "new")
+    );
+}
+
+#[test]
+fn a_release_is_recorded_before_the_binding_may_go() {
+    let first = planned(&recorded(DiskState::Bound), Some(&bound(true)));
+    assert!(first.metadata.is_some());
+    assert_eq!(first.binding_finalizer, BindingFinalizer::Keep);
+    let second = planned(&recorded(DiskState::Released), Some(&bound(true)));
+    assert_eq!((second.metadata, second.binding_finalizer), (None, BindingFinalizer::Remove));
+}
+
+#[test]
+fn a_confirmation_is_used_up() {
+    let mut confirmed = settled(true);
+    confirmed.metadata.annotations = Some([(CONFIRM_WIPE_ANNOTATION.to_owned(), "u".to_owned())].into());
+    let patch = planned(&confirmed, None).metadata.unwrap();
+    let annotations = &patch["metadata"]["annotations"];
+    assert!(annotations[CONFIRM_WIPE_ANNOTATION].is_null());
+    assert!(annotations[DISKS_ANNOTATION].as_str().unwrap().contains("released"));
 }
 
 #[test]
 fn an_allocated_server_loses_its_owners_but_not_its_finalizer() {
-    let mut owned = server(true, None);
-    owned.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
+    let mut owned = recorded(DiskState::Bound);
     owned.metadata.owner_references = Some(vec![OwnerReference::default()]);
     owned.metadata.deletion_timestamp = Some(now());
-    let plan = plan(&owned, Some(&bound()), &now());
+    let plan = planned(&owned, Some(&bound(false)));
     assert_eq!(
         plan.metadata.unwrap(),
         json!({ "metadata": { "ownerReferences": [], "resourceVersion": "1" } })
@@ -76,13 +112,17 @@ fn an_allocated_server_loses_its_owners_but_not_its_finalizer() {
 
 #[test]
 fn a_deleted_free_server_is_let_go_and_foreign_finalizers_stay() {
-    let mut deleted = server(true, None);
+    let mut deleted = settled(true);
     deleted.metadata.deletion_timestamp = Some(now());
-    deleted.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
-    let alone = plan(&deleted, None, &now());
-    assert!(alone.vanishes);
+    assert!(planned(&deleted, None).vanishes);
     deleted.metadata.finalizers = Some(vec!["other".to_owned(), FINALIZER.to_owned()]);
-    let shared = plan(&deleted, None, &now());
+    let shared = planned(&deleted, None);
     assert!(!shared.vanishes);
     assert_eq!(shared.metadata.unwrap()["metadata"]["finalizers"], json!(["other"]));
+}
+
+#[test]
+fn record_names_differ() {
+    assert_ne!(new_record_id(), new_record_id());
+    assert_eq!(new_record_id().len(), 16);
 }

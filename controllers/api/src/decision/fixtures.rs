@@ -1,0 +1,165 @@
+//! Objects for the decisions' tests.
+//!
+//! Never a default that hides what a test is about: who needs a record, a binding or a status says so.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use proptest::prelude::*;
+use serde_json::json;
+
+use crate::condition::Condition;
+use crate::evidence::{CONFIRM_WIPE_ANNOTATION, DISKS_ANNOTATION, DiskRecord, DiskState};
+use crate::plane::Authority;
+use crate::server::{POWER_CYCLE, PXE_BOOTED, Server, ServerSpec, ServerStatus};
+use crate::server_binding::{
+    RELEASE_FINALIZER, ServerBinding, ServerBindingSpec, ServerBindingStatus, TALOS_INSTALLED,
+};
+
+/// `metadata.uid` of every Server here.
+pub(super) const UID: &str = "server-uid";
+/// `metadata.uid` of every binding here.
+pub(super) const BINDING_UID: &str = "binding-uid";
+/// The current epoch.
+pub(super) const EPOCH: i64 = 7;
+/// This plane acts.
+pub(super) const HOLDS: Authority = Authority::Holds { epoch: EPOCH };
+
+pub(super) fn at(second: u8) -> Time {
+    serde_json::from_value(json!(format!("2026-01-01T00:00:{second:02}Z"))).unwrap()
+}
+
+/// Every authority under which nothing may be done.
+pub(super) fn powerless() -> [Authority; 2] {
+    [Authority::Fenced { holder: "other".to_owned() }, Authority::Unknown]
+}
+
+pub(super) fn server(accepted: bool, in_use: bool, is_clean: bool) -> Server {
+    let mut server = Server::new("a", ServerSpec { accepted, ..ServerSpec::default() });
+    server.metadata.uid = Some(UID.to_owned());
+    server.status = Some(ServerStatus { in_use, is_clean, ..ServerStatus::default() });
+    server
+}
+
+/// A record that is valid for [`server`] in [`EPOCH`].
+pub(super) fn record(state: DiskState) -> DiskRecord {
+    let binding = (state == DiskState::Bound).then(|| BINDING_UID.to_owned());
+    DiskRecord {
+        state,
+        server_uid: UID.to_owned(),
+        epoch: EPOCH,
+        id: "0123456789abcdef".to_owned(),
+        since: at(0),
+        binding,
+    }
+}
+
+pub(super) fn with(mut server: Server, record: &DiskRecord) -> Server {
+    annotate(&mut server, DISKS_ANNOTATION, &record.to_annotation());
+    server
+}
+
+pub(super) fn with_state(server: Server, state: DiskState) -> Server {
+    with(server, &record(state))
+}
+
+pub(super) fn annotate(server: &mut Server, key: &str, value: &str) {
+    server.metadata.annotations.get_or_insert_default().insert(key.to_owned(), value.to_owned());
+}
+
+pub(super) fn confirmed(mut server: Server) -> Server {
+    annotate(&mut server, CONFIRM_WIPE_ANNOTATION, UID);
+    server
+}
+
+pub(super) fn binding(installed: bool) -> ServerBinding {
+    let mut binding = ServerBinding::new("a", ServerBindingSpec::default());
+    binding.metadata.uid = Some(BINDING_UID.to_owned());
+    binding.metadata.finalizers = Some(vec![RELEASE_FINALIZER.to_owned()]);
+    if installed {
+        let conditions = vec![Condition::holds(TALOS_INSTALLED, at(0))];
+        binding.status = Some(ServerBindingStatus { ready: true, conditions });
+    }
+    binding
+}
+
+pub(super) fn leaving(mut binding: ServerBinding) -> ServerBinding {
+    binding.metadata.deletion_timestamp = Some(at(1));
+    binding
+}
+
+pub(super) fn any_authority() -> impl Strategy<Value = Authority> {
+    prop_oneof![
+        4 => Just(HOLDS),
+        1 => Just(Authority::Holds { epoch: EPOCH + 1 }),
+        1 => Just(Authority::Fenced { holder: "other".to_owned() }),
+        1 => Just(Authority::Unknown),
+    ]
+}
+
+pub(super) fn any_state() -> impl Strategy<Value = DiskState> {
+    prop_oneof![
+        Just(DiskState::NeverUsed),
+        Just(DiskState::Bound),
+        Just(DiskState::Released),
+        Just(DiskState::Clean)
+    ]
+}
+
+fn any_annotation() -> impl Strategy<Value = Option<String>> {
+    let written = (any_state(), any::<bool>(), -1..2_i64, any::<bool>()).prop_map(
+        |(state, own, epochs, own_binding)| {
+            let mut record = record(state);
+            record.epoch += epochs;
+            if !own {
+                "another-uid".clone_into(&mut record.server_uid);
+            }
+            if !own_binding {
+                record.binding = Some("another-binding".to_owned());
+            }
+            Some(record.to_annotation())
+        },
+    );
+    prop_oneof![6 => written, 1 => Just(None), 1 => "(|null|\\{\\}|rubbish)".prop_map(Some)]
+}
+
+prop_compose! {
+    /// Any Server: every flag, any record, any confirmation, with and without status.
+    pub(super) fn any_server()(
+        flags in any::<[bool; 8]>(), annotation in any_annotation(), confirmation in prop_oneof![
+            Just(None), Just(Some(UID)), Just(Some("another-uid")), Just(Some(""))
+        ],
+    ) -> Server {
+        let [accepted, in_use, clean, status, booted, cycled, always, deleting] = flags;
+        let mut made = server(accepted, in_use, clean);
+        made.spec.pxe_boot_always = always;
+        let conditions = &mut made.status.as_mut().unwrap().conditions;
+        if booted {
+            conditions.push(Condition::holds(PXE_BOOTED, at(0)));
+        }
+        if cycled {
+            conditions.push(Condition::fails(POWER_CYCLE, crate::Severity::Info, "InProgress", "m", at(5)));
+        }
+        if !status {
+            made.status = None;
+        }
+        if let Some(text) = annotation {
+            annotate(&mut made, DISKS_ANNOTATION, &text);
+        }
+        if let Some(uid) = confirmation {
+            annotate(&mut made, CONFIRM_WIPE_ANNOTATION, uid);
+        }
+        made.metadata.deletion_timestamp = deleting.then(|| at(2));
+        made
+    }
+}
+
+prop_compose! {
+    /// Any binding: installed or not, with our finalizer or not, leaving or not.
+    pub(super) fn any_binding()(installed in any::<bool>(), finalizer in any::<bool>(), gone in any::<bool>())
+        -> ServerBinding {
+        let mut made = binding(installed);
+        if !finalizer {
+            made.metadata.finalizers = None;
+        }
+        if gone { leaving(made) } else { made }
+    }
+}

@@ -1,0 +1,87 @@
+//! A machine's HTTP power API that remembers what it was told.
+
+// Each test takes the parts it needs.
+#![allow(dead_code)]
+
+use std::sync::{Arc, Mutex};
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+#[derive(Default)]
+struct Machine {
+    on: bool,
+    broken: bool,
+    told: Vec<&'static str>,
+}
+
+/// The API of one machine.
+#[derive(Clone)]
+pub(crate) struct PowerApi {
+    machine: Arc<Mutex<Machine>>,
+    /// For `spec.managementApi.endpoint`.
+    pub(crate) endpoint: String,
+}
+
+type Shared = State<Arc<Mutex<Machine>>>;
+
+impl PowerApi {
+    /// Starts it; the machine is `on` or off.
+    pub(crate) async fn start(on: bool) -> Self {
+        let machine = Arc::new(Mutex::new(Machine { on, ..Machine::default() }));
+        let router = Router::new()
+            .route(
+                "/status",
+                get(async |State(machine): Shared| -> Result<Json<Value>, StatusCode> {
+                    let machine = machine.lock().unwrap();
+                    if machine.broken {
+                        return Err(StatusCode::INTERNAL_SERVER_ERROR);
+                    }
+                    Ok(Json(json!({ "PoweredOn": machine.on })))
+                }),
+            )
+            .route("/poweron", post(async |machine: Shared| tell(&machine, "poweron", Some(true))))
+            .route("/poweroff", post(async |machine: Shared| tell(&machine, "poweroff", Some(false))))
+            .route("/reboot", post(async |machine: Shared| tell(&machine, "reboot", Some(true))))
+            .route("/pxeboot", post(async |machine: Shared| tell(&machine, "pxeboot", None)))
+            .with_state(Arc::clone(&machine));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self { machine, endpoint }
+    }
+
+    /// Every command so far, in order.
+    pub(crate) fn told(&self) -> Vec<&'static str> {
+        self.machine.lock().unwrap().told.clone()
+    }
+
+    /// How often it was told that.
+    pub(crate) fn count(&self, command: &str) -> usize {
+        self.told().iter().filter(|told| **told == command).count()
+    }
+
+    /// Whether it is on.
+    pub(crate) fn is_on(&self) -> bool {
+        self.machine.lock().unwrap().on
+    }
+
+    /// Answers errors from now on, or no more.
+    pub(crate) fn break_down(&self, broken: bool) {
+        self.machine.lock().unwrap().broken = broken;
+    }
+}
+
+fn tell(machine: &Mutex<Machine>, command: &'static str, on: Option<bool>) -> StatusCode {
+    let mut machine = machine.lock().unwrap();
+    if machine.broken {
+        return StatusCode::INTERNAL_SERVER_ERROR;
+    }
+    machine.told.push(command);
+    machine.on = on.unwrap_or(machine.on);
+    StatusCode::OK
+}

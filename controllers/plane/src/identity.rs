@@ -1,0 +1,127 @@
+//! This plane's identity and how far its state had got, in a file that no copy of the objects brings along.
+//!
+//! Never leaves half a file: it is written aside, flushed and renamed.
+
+use std::fs::{File, Permissions};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use rand::RngCore as _;
+use serde::{Deserialize, Serialize};
+
+/// Name of the file in the plane's directory.
+pub const FILE: &str = "id";
+/// The boot services read it too.
+const MODE: u32 = 0o644;
+
+/// What the file says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// This plane's identity.
+    pub id: String,
+    /// The highest epoch that this plane has had; 0 before the first.
+    pub epoch: i64,
+    /// The highest revision of etcd that this plane has seen: one that is lower later was restored.
+    pub revision: u64,
+}
+
+/// Why the file is of no use.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// It cannot be read.
+    #[error("failed to read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It is not what this program wrote.
+    #[error("failed to understand {}; remove it to make this plane a new one, which then does not act", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// It cannot be written.
+    #[error("failed to write {}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// A new identity: 128 random bits in hexadecimal.
+pub(crate) fn fresh() -> String {
+    let mut bytes = [0; 16];
+    rand::rng().fill_bytes(&mut bytes);
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What the file in `directory` says; `None` when there is none.
+pub(crate) fn load(directory: &Path) -> Result<Option<Record>, IdentityError> {
+    let path = directory.join(FILE);
+    let text = match std::fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(IdentityError::Read { path, source }),
+    };
+    serde_json::from_slice(&text).map(Some).map_err(|source| IdentityError::Parse { path, source })
+}
+
+/// Writes the file; when this returns it survives a power cut.
+pub(crate) fn store(directory: &Path, record: &Record) -> Result<(), IdentityError> {
+    let path = directory.join(FILE);
+    let failed = |source| IdentityError::Write { path: path.clone(), source };
+    // Two numbers and a text always have a JSON form.
+    let mut text = serde_json::to_vec(record).unwrap_or_default();
+    text.push(b'\n');
+    let mut aside = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
+    aside.write_all(&text).map_err(failed)?;
+    aside.as_file().set_permissions(Permissions::from_mode(MODE)).map_err(failed)?;
+    aside.as_file().sync_all().map_err(failed)?;
+    aside.persist(&path).map_err(|error| failed(error.error))?;
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stored_is_loaded_and_readable_by_others() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(load(directory.path()).unwrap(), None);
+        let mut record = Record { id: fresh(), epoch: 3, revision: 77 };
+        store(directory.path(), &record).unwrap();
+        record.revision = 78;
+        store(directory.path(), &record).unwrap();
+        assert_eq!(load(directory.path()).unwrap(), Some(record));
+        let file = directory.path().join(FILE);
+        assert_eq!(std::fs::metadata(file).unwrap().permissions().mode() & 0o777, MODE);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "nothing is left aside");
+    }
+
+    #[test]
+    fn a_damaged_file_is_an_error_and_not_a_new_identity() {
+        let directory = tempfile::tempdir().unwrap();
+        for text in ["", "{", "{\"id\":1}", "{\"id\":\"a\",\"epoch\":1}"] {
+            std::fs::write(directory.path().join(FILE), text).unwrap();
+            let error = load(directory.path()).unwrap_err();
+            assert!(matches!(error, IdentityError::Parse { .. }), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn identities_differ() {
+        assert_ne!(fresh(), fresh());
+        assert_eq!(fresh().len(), 32);
+    }
+}

@@ -1,0 +1,49 @@
+//! Who this plane is and whether it may act (promise S3).
+//!
+//! Duty: this plane's identity in a file beside its state, the one [`bloomery_api::Plane`] object in the API, and the
+//! [`Gate`] that every decision about power, boot or wiping asks. Of two planes that hold the same objects one acts;
+//! a state that was restored or came from elsewhere is noticed, and what it says of disks is no evidence any more.
+//! Never answers from a cache older than a second, and never takes what it could not read as leave to act.
+
+mod establish;
+mod gate;
+mod identity;
+mod plan;
+
+pub use establish::{Established, establish, keep};
+pub use gate::Gate;
+pub use identity::{FILE, IdentityError, Record};
+
+use bloomery_api::plane;
+
+/// Annotation on the Plane object by which a person hands it to another plane: that plane's identity.
+pub const TAKEOVER_ANNOTATION: &str = "bloomery.dev/takeover";
+
+/// Why this plane is not established.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Its file.
+    #[error("failed to keep this plane's identity")]
+    Identity(#[source] IdentityError),
+    /// The Plane object.
+    #[error("failed to {verb} Plane {}", plane::NAME)]
+    Api {
+        /// What was tried.
+        verb: &'static str,
+        /// The cause.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// The API server gave no usable revision.
+    #[error("failed to read the revision {revision:?} of the API server's answer")]
+    Revision {
+        /// What it gave.
+        revision: String,
+    },
+}
+
+impl Error {
+    fn api(verb: &'static str) -> impl FnOnce(kube::Error) -> Self {
+        move |source| Self::Api { verb, source: Box::new(source) }
+    }
+}

@@ -1,0 +1,171 @@
+//! Why a power command failed: which command at which BMC, and the cause below it.
+//!
+//! Never contains a password or a user name.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::bmc::Operation;
+use crate::{http_api, ipmi, redfish};
+
+/// A failed command, one variant each.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// `power_state`.
+    #[error("failed to read the power state from {peer}")]
+    PowerState {
+        /// Address of the BMC or API.
+        peer: String,
+        /// Why.
+        source: Arc<Cause>,
+    },
+    /// `power_on`.
+    #[error("failed to power on through {peer}")]
+    PowerOn {
+        /// Address of the BMC or API.
+        peer: String,
+        /// Why.
+        source: Arc<Cause>,
+    },
+    /// `power_off`.
+    #[error("failed to power off through {peer}")]
+    PowerOff {
+        /// Address of the BMC or API.
+        peer: String,
+        /// Why.
+        source: Arc<Cause>,
+    },
+    /// `power_cycle`.
+    #[error("failed to power cycle through {peer}")]
+    PowerCycle {
+        /// Address of the BMC or API.
+        peer: String,
+        /// Why.
+        source: Arc<Cause>,
+    },
+    /// `set_pxe_once`.
+    #[error("failed to set the next boot to the network through {peer}")]
+    SetPxeOnce {
+        /// Address of the BMC or API.
+        peer: String,
+        /// Why.
+        source: Arc<Cause>,
+    },
+}
+
+impl Error {
+    /// The failure of `operation` at `peer`.
+    pub(crate) fn new(operation: Operation, peer: &str, source: Arc<Cause>) -> Self {
+        let peer = peer.to_owned();
+        match operation {
+            Operation::PowerState => Self::PowerState { peer, source },
+            Operation::PowerOn => Self::PowerOn { peer, source },
+            Operation::PowerOff => Self::PowerOff { peer, source },
+            Operation::PowerCycle => Self::PowerCycle { peer, source },
+            Operation::SetPxeOnce => Self::SetPxeOnce { peer, source },
+        }
+    }
+
+    /// The cause, for texts that name the command themselves.
+    pub fn cause(&self) -> &Cause {
+        let (Self::PowerState { source, .. }
+        | Self::PowerOn { source, .. }
+        | Self::PowerOff { source, .. }
+        | Self::PowerCycle { source, .. }
+        | Self::SetPxeOnce { source, .. }) = self;
+        source
+    }
+
+    /// The same command may succeed later although nobody has changed anything.
+    pub fn is_retryable(&self) -> bool {
+        self.cause().is_retryable()
+    }
+
+    /// One word: timeout, auth, protocol, refused, unreachable, simulated or unsupported.
+    pub fn category(&self) -> &'static str {
+        self.cause().category()
+    }
+
+    /// How long the pool refuses commands to this BMC, if it does.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self.cause() {
+            Cause::Backoff { retry_after, .. } => Some(*retry_after),
+            Cause::Ipmi(_)
+            | Cause::Redfish(_)
+            | Cause::Http(_)
+            | Cause::Both { .. }
+            | Cause::Overdue { .. } => None,
+        }
+    }
+}
+
+/// What went wrong below a command.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Cause {
+    /// IPMI failed.
+    #[error(transparent)]
+    Ipmi(ipmi::Error),
+    /// Redfish failed.
+    #[error(transparent)]
+    Redfish(redfish::Error),
+    /// The HTTP API failed.
+    #[error(transparent)]
+    Http(http_api::Error),
+    /// Redfish was found earlier and failed now, and so did IPMI.
+    #[error("failed by Redfish ({}) and by IPMI", chain(.redfish.as_ref()))]
+    Both {
+        /// Redfish's failure.
+        redfish: Arc<Cause>,
+        /// IPMI's failure.
+        #[source]
+        ipmi: Arc<Cause>,
+    },
+    /// The whole command took too long.
+    #[error("failed to finish within {} s; the BMC answers too slowly", .limit.as_secs())]
+    Overdue {
+        /// The limit.
+        limit: Duration,
+    },
+    /// Not tried: the last command failed a short time ago.
+    #[error("not tried, next try in {} s because the last {failures} failed", retry_after.as_secs_f64().ceil())]
+    Backoff {
+        /// Until a command is tried again.
+        retry_after: Duration,
+        /// Failures in a row.
+        failures: u32,
+        /// The last one.
+        #[source]
+        last: Arc<Cause>,
+    },
+}
+
+impl Cause {
+    /// One word, see [`Error::category`].
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::Ipmi(error) => error.category(),
+            Self::Redfish(error) => error.category(),
+            Self::Http(error) => error.category(),
+            // Redfish had answered before; IPMI may not even be there.
+            Self::Both { redfish, .. } => redfish.category(),
+            Self::Overdue { .. } => "timeout",
+            Self::Backoff { last, .. } => last.category(),
+        }
+    }
+
+    /// See [`Error::is_retryable`].
+    pub fn is_retryable(&self) -> bool {
+        !matches!(self.category(), "auth" | "unsupported")
+    }
+}
+
+/// An error and its causes on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}

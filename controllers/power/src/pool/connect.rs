@@ -1,0 +1,58 @@
+//! How the pool gets at a BMC; another implementation takes the network's place in tests.
+//!
+//! Never remembers anything.
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use crate::bmc::Driver;
+use crate::endpoint::{Endpoint, Origin};
+use crate::http_api::{Hooks, HttpApi};
+use crate::ipmi::{Credentials, Ipmi, Timing};
+use crate::probe::probe;
+use crate::redfish::Redfish;
+use crate::select::{BmcTarget, Lan, SelectError};
+
+/// Makes drivers. They connect when they are used.
+pub trait Connect: Send + Sync {
+    /// IPMI at a BMC.
+    fn ipmi(&self, endpoint: &Endpoint, bmc: &BmcTarget, lan: Lan) -> Box<dyn Driver>;
+    /// Redfish at `origin`, for the System of `server`.
+    fn redfish(&self, origin: &Origin, server: &str, bmc: &BmcTarget) -> Box<dyn Driver>;
+    /// The HTTP API at `endpoint`.
+    fn api(&self, endpoint: &str) -> Result<Box<dyn Driver>, SelectError>;
+    /// Where a BMC's Redfish is, if it has one.
+    fn probe<'a>(&'a self, endpoint: &'a Endpoint, bmc: &'a BmcTarget) -> BoxFuture<'a, Option<Origin>>;
+}
+
+/// The network.
+#[derive(Debug, Clone, Default)]
+pub struct Network {
+    /// Patience of IPMI.
+    pub timing: Timing,
+    /// Test hooks of the HTTP API.
+    pub hooks: Hooks,
+}
+
+fn credentials(bmc: &BmcTarget) -> Credentials {
+    Credentials { user: bmc.user.clone(), pass: bmc.pass.clone() }
+}
+
+impl Connect for Network {
+    fn ipmi(&self, endpoint: &Endpoint, bmc: &BmcTarget, lan: Lan) -> Box<dyn Driver> {
+        let port = endpoint.ipmi_port(bmc.port);
+        Box::new(Ipmi::new(&endpoint.host, port, lan, credentials(bmc), self.timing))
+    }
+
+    fn redfish(&self, origin: &Origin, server: &str, bmc: &BmcTarget) -> Box<dyn Driver> {
+        Box::new(Redfish::new(origin.clone(), server, credentials(bmc)))
+    }
+
+    fn api(&self, endpoint: &str) -> Result<Box<dyn Driver>, SelectError> {
+        Ok(Box::new(HttpApi::new(endpoint, self.hooks.clone())?))
+    }
+
+    fn probe<'a>(&'a self, endpoint: &'a Endpoint, bmc: &'a BmcTarget) -> BoxFuture<'a, Option<Origin>> {
+        async move { probe(endpoint, bmc.port, &credentials(bmc)).await }.boxed()
+    }
+}

@@ -1,0 +1,73 @@
+//! What the pool remembers of one BMC.
+//!
+//! Never locks its state across an await; the turn is the only lock that is held during a command.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::time::Instant;
+
+use super::health::Health;
+use crate::endpoint::Origin;
+
+/// What a BMC speaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// Redfish, here.
+    Redfish(Origin),
+    /// IPMI.
+    Ipmi,
+}
+
+/// One BMC.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// Held during a command: one at a time, first come, first served.
+    pub(super) turn: tokio::sync::Mutex<()>,
+    state: Mutex<State>,
+}
+
+/// The part that changes.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) health: Health,
+    /// What it speaks, and until when that is believed.
+    protocol: Option<(Protocol, Instant)>,
+    used: Instant,
+    fingerprint: u64,
+}
+
+impl State {
+    pub(super) fn protocol(&self, now: Instant) -> Option<Protocol> {
+        self.protocol.as_ref().filter(|(_, until)| now < *until).map(|(protocol, _)| protocol.clone())
+    }
+
+    pub(super) fn remember(&mut self, protocol: Protocol, until: Instant) {
+        self.protocol = Some((protocol, until));
+    }
+}
+
+impl Entry {
+    pub(super) fn new(now: Instant, fingerprint: u64) -> Self {
+        let state = State { health: Health::new(now), protocol: None, used: now, fingerprint };
+        Self { turn: tokio::sync::Mutex::new(()), state: Mutex::new(state) }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It is in use; with other credentials or another interface than before, nothing that was learnt counts.
+    pub(super) fn touch(&self, now: Instant, fingerprint: u64) {
+        let mut state = self.state();
+        state.used = now;
+        if state.fingerprint != fingerprint {
+            state.fingerprint = fingerprint;
+            state.protocol = None;
+            state.health.succeeded();
+        }
+    }
+
+    pub(super) fn used(&self) -> Instant {
+        self.state().used
+    }
+}

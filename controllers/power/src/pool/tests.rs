@@ -1,0 +1,5 @@
+//! The pool with drivers of which each test decides what they do, and a clock that tests turn.
+
+mod fallback;
+mod pace;
+mod support;

@@ -1,0 +1,192 @@
+//! A network of BMCs that do as they are told.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, pending};
+use tokio::time::{Instant, sleep};
+
+use crate::bmc::{Action, Bmc, Driver, Kind, Operation, Power};
+use crate::endpoint::{Endpoint, Origin, Scheme};
+use crate::error::Cause;
+use crate::pool::{Config, Connect, Observer, Pool};
+use crate::select::{BmcTarget, Lan, SelectError, Target};
+use crate::{ipmi, redfish};
+
+/// How a BMC behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// Answers after this long.
+    Answers(Duration),
+    /// Refuses after this long.
+    Refuses(Duration),
+    /// Says no to the password.
+    WrongPassword,
+    /// Never answers.
+    Hangs,
+}
+
+/// Everything that happened, and how everybody behaves.
+#[derive(Debug, Default)]
+pub(super) struct World {
+    /// By host; others answer at once.
+    manners: Mutex<HashMap<(String, Kind), Manner>>,
+    /// Hosts that have Redfish.
+    redfish: Mutex<Vec<String>>,
+    /// Starts and ends of commands: host, protocol, at, whether it is the end.
+    log: Mutex<Vec<(String, Kind, Instant, bool)>>,
+    /// Probes so far.
+    probes: Mutex<usize>,
+    seen: Mutex<Vec<(Kind, Operation, &'static str)>>,
+}
+
+impl World {
+    pub(super) fn behave(&self, host: &str, kind: Kind, manner: Manner) {
+        self.manners.lock().unwrap().insert((host.to_owned(), kind), manner);
+    }
+
+    pub(super) fn give_redfish(&self, host: &str) {
+        self.redfish.lock().unwrap().push(host.to_owned());
+    }
+
+    pub(super) fn take_redfish(&self, host: &str) {
+        self.redfish.lock().unwrap().retain(|known| known != host);
+    }
+
+    /// Protocols that were used with this host, in order.
+    pub(super) fn used(&self, host: &str) -> Vec<Kind> {
+        let log = self.log.lock().unwrap();
+        log.iter().filter(|(name, _, _, end)| name == host && !end).map(|(_, kind, ..)| *kind).collect()
+    }
+
+    /// Starts and ends (true) of commands at this host.
+    pub(super) fn times(&self, host: &str) -> Vec<(Instant, bool)> {
+        let log = self.log.lock().unwrap();
+        log.iter().filter(|(name, ..)| name == host).map(|(_, _, at, end)| (*at, *end)).collect()
+    }
+
+    pub(super) fn probes(&self) -> usize {
+        *self.probes.lock().unwrap()
+    }
+
+    pub(super) fn outcomes(&self) -> Vec<(Kind, Operation, &'static str)> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+#[derive(Debug)]
+struct Scripted {
+    world: Arc<World>,
+    host: String,
+    kind: Kind,
+}
+
+impl Scripted {
+    async fn go<T>(&self, value: T) -> Result<T, Cause> {
+        let note = |end| {
+            let entry = (self.host.clone(), self.kind, Instant::now(), end);
+            self.world.log.lock().unwrap().push(entry);
+        };
+        note(false);
+        let key = (self.host.clone(), self.kind);
+        let manner = self.world.manners.lock().unwrap().get(&key).copied();
+        let refused = match self.kind {
+            Kind::Redfish => Cause::Redfish(redfish::Error::Auth { path: "/".to_owned(), status: 403 }),
+            _ => Cause::Ipmi(ipmi::Error::PortClosed { peer: self.host.clone() }),
+        };
+        let result = match manner.unwrap_or(Manner::Answers(Duration::ZERO)) {
+            Manner::Answers(after) => {
+                sleep(after).await;
+                Ok(value)
+            }
+            Manner::Refuses(after) => {
+                sleep(after).await;
+                Err(refused)
+            }
+            Manner::WrongPassword => Err(Cause::Ipmi(ipmi::Error::Password)),
+            Manner::Hangs => pending().await,
+        };
+        note(true);
+        result
+    }
+}
+
+impl Driver for Scripted {
+    fn read(&self) -> BoxFuture<'_, Result<Power, Cause>> {
+        self.go(Power::On).boxed()
+    }
+
+    fn act(&self, _: Action) -> BoxFuture<'_, Result<(), Cause>> {
+        self.go(()).boxed()
+    }
+
+    fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    fn peer(&self) -> &str {
+        &self.host
+    }
+}
+
+/// The world as the pool sees it.
+struct Wires(Arc<World>);
+
+impl Wires {
+    fn driver(&self, host: &str, kind: Kind) -> Box<dyn Driver> {
+        Box::new(Scripted { world: Arc::clone(&self.0), host: host.to_owned(), kind })
+    }
+}
+
+impl Connect for Wires {
+    fn ipmi(&self, endpoint: &Endpoint, _: &BmcTarget, _: Lan) -> Box<dyn Driver> {
+        self.driver(&endpoint.host, Kind::Ipmi)
+    }
+
+    fn redfish(&self, origin: &Origin, _: &str, _: &BmcTarget) -> Box<dyn Driver> {
+        self.driver(&origin.host, Kind::Redfish)
+    }
+
+    fn api(&self, endpoint: &str) -> Result<Box<dyn Driver>, SelectError> {
+        Ok(self.driver(endpoint, Kind::Http))
+    }
+
+    fn probe<'a>(&'a self, endpoint: &'a Endpoint, _: &'a BmcTarget) -> BoxFuture<'a, Option<Origin>> {
+        *self.0.probes.lock().unwrap() += 1;
+        let known = self.0.redfish.lock().unwrap().contains(&endpoint.host);
+        let origin = Origin { scheme: Scheme::Https, host: endpoint.host.clone(), port: 443 };
+        async move { known.then_some(origin) }.boxed()
+    }
+}
+
+impl Observer for World {
+    fn observe(&self, kind: Kind, operation: Operation, outcome: &'static str, _: Duration) {
+        self.seen.lock().unwrap().push((kind, operation, outcome));
+    }
+}
+
+/// A pool and its world.
+pub(super) fn pool(config: Config) -> (Pool, Arc<World>) {
+    let world = Arc::new(World::default());
+    let observer: Arc<dyn Observer> = Arc::<World>::clone(&world);
+    (Pool::new(config, observer, Arc::new(Wires(Arc::clone(&world)))), world)
+}
+
+/// A machine whose BMC is at `host`.
+pub(super) fn target(host: &str, interface: &str, pass: &str) -> Target {
+    let bmc = BmcTarget {
+        endpoint: host.to_owned(),
+        port: 623,
+        user: "u".into(),
+        pass: pass.into(),
+        interface: interface.to_owned(),
+    };
+    Target { server: "s".to_owned(), bmc: Some(bmc), management_api: None }
+}
+
+/// A client for IPMI at `host`.
+pub(super) fn ipmi_client(pool: &Pool, host: &str) -> Box<dyn Bmc> {
+    pool.client(&target(host, "lanplus", "p")).unwrap()
+}

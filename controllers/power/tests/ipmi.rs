@@ -1,0 +1,155 @@
+//! IPMI against a real BMC in software, over good and bad networks.
+
+// The whole file is a test: a failed expectation ends it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support {
+    pub(crate) mod ipmi_sim;
+    pub(crate) mod patience;
+    pub(crate) mod process;
+    pub(crate) mod proxy;
+}
+
+use std::time::{Duration, Instant};
+
+use bloomery_power::ipmi::{Ipmi, Timing};
+use bloomery_power::{Action, Bmc as _, Cause, Lan, Power, PxeMode};
+use support::ipmi_sim::{Bmc, credentials, driver, driver_as, free_udp_port};
+use support::patience::{eventually, patience};
+use support::proxy::{Faults, Proxy};
+
+const BOTH: [Lan; 2] = [Lan::RmcpPlus, Lan::V15];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn controls_the_power_of_a_machine() {
+    let bmc = Bmc::start().await;
+    for lan in BOTH {
+        let client = driver(bmc.port, lan);
+        let from = bmc.record().len();
+        assert_eq!(client.power_state().await.unwrap(), Power::Off, "{lan:?}");
+        client.power_on().await.unwrap();
+        assert_eq!(client.power_state().await.unwrap(), Power::On, "{lan:?}");
+        client.set_pxe_once(PxeMode::Uefi).await.unwrap();
+        client.set_pxe_once(PxeMode::Bios).await.unwrap();
+        client.power_cycle().await.unwrap();
+        let so_far = ["set power 1", "set boot pxe", "set boot pxe", "set power 0", "set power 1"];
+        bmc.recorded(from, &so_far).await;
+        client.power_off().await.unwrap();
+        bmc.recorded(from + so_far.len(), &["set power 0"]).await;
+        eventually("the machine is off", async || match client.power_state().await.unwrap() {
+            Power::Off => Ok(()),
+            Power::On => Err("on".to_owned()),
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_commands_in_a_row_leave_no_sessions_behind() {
+    let bmc = Bmc::start().await;
+    for lan in BOTH {
+        let client = driver(bmc.port, lan);
+        // More than any BMC has sessions.
+        for number in 0..80 {
+            client.power_state().await.unwrap_or_else(|error| panic!("{lan:?}, command {number}: {error:?}"));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_or_user_is_an_error_of_its_own_and_changes_nothing() {
+    let bmc = Bmc::start().await;
+    for lan in BOTH {
+        for (user, pass) in [("admin", "hunter2"), ("nobody", "secret"), ("admin", "secret12")] {
+            let started = Instant::now();
+            let error = driver_as(bmc.port, lan, user, pass).power_on().await.unwrap_err();
+            assert_eq!(
+                (error.category(), error.is_retryable()),
+                ("auth", false),
+                "{lan:?} {user} {pass}: {error:?}"
+            );
+            println!("{lan:?} {user}/{pass}: {} in {:?}", error.cause(), started.elapsed());
+            let shown = format!("{error:?} {error} {}", error.cause());
+            assert!(!shown.contains(pass), "{shown}");
+        }
+        let error = driver_as(bmc.port, lan, &"u".repeat(17), "p").power_on().await.unwrap_err();
+        assert!(error.cause().to_string().contains("longer than the 16 bytes"), "{error:?}");
+    }
+    assert!(bmc.record().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_port_is_noticed_at_once_and_a_silent_one_in_time() {
+    for lan in BOTH {
+        let error = driver(free_udp_port(), lan).power_state().await.unwrap_err();
+        assert_eq!((error.category(), error.is_retryable()), ("refused", true), "{error:?}");
+
+        let silent = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let timing = Timing { first_wait: Duration::from_millis(20), tries: 3 };
+        let port = silent.local_addr().unwrap().port();
+        let client = Ipmi::new("127.0.0.1", port, lan, credentials("u", "p"), timing);
+        let error = client.power_state().await.unwrap_err();
+        assert_eq!((error.category(), error.is_retryable()), ("timeout", true), "{error:?}");
+        assert!(error.cause().to_string().contains("in 3 tries"), "{}", error.cause());
+    }
+    let client = Ipmi::new("bmc.invalid", 623, Lan::V15, credentials("u", "p"), Timing::default());
+    assert_eq!(client.power_state().await.unwrap_err().category(), "unreachable");
+}
+
+/// Patience for bad networks: quick to send again, slow to give up.
+fn stubborn(port: u16, lan: Lan) -> Ipmi {
+    let timing = Timing { first_wait: Duration::from_millis(100).mul_f64(patience()), tries: 12 };
+    Ipmi::new("127.0.0.1", port, lan, credentials("admin", "secret"), timing)
+}
+
+async fn switch_many_times(faults: Faults, tries: usize) {
+    let bmc = Bmc::start().await;
+    for (seed, lan) in (1..).zip(BOTH) {
+        let proxy = Proxy::start(bmc.port, faults, seed).await;
+        let client = stubborn(proxy.port, lan);
+        for number in 0..15 {
+            let action = if number % 2 == 0 { Action::On } else { Action::Off };
+            let wanted = if number % 2 == 0 { Power::On } else { Power::Off };
+            until_done(tries, async || bloomery_power::Driver::act(&client, action).await).await;
+            let found = until_done(tries, async || bloomery_power::Driver::read(&client).await).await;
+            assert_eq!(found, wanted, "{lan:?}, round {number}");
+        }
+    }
+}
+
+/// Repeats a command that failed for a reason that may go away, as its caller would.
+async fn until_done<T>(tries: usize, mut command: impl AsyncFnMut() -> Result<T, Cause>) -> T {
+    for number in 1.. {
+        match command().await {
+            Ok(value) => return value,
+            Err(error) if number >= tries => panic!("try {number}: {error:?}"),
+            Err(error) => println!("try {number}: {error}"),
+        }
+    }
+    unreachable!()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_packets_are_sent_again() {
+    switch_many_times(Faults { lose: 20, ..Faults::default() }, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doubled_packets_do_no_harm() {
+    switch_many_times(Faults { double: 20, ..Faults::default() }, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn overtaken_packets_do_no_harm() {
+    switch_many_times(Faults { delay: 30, double: 10, ..Faults::default() }, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn corrupted_packets_give_no_wrong_answer() {
+    switch_many_times(Faults { corrupt: 10, ..Faults::default() }, 10).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_at_once_only_takes_longer() {
+    switch_many_times(Faults { lose: 8, double: 8, delay: 8, corrupt: 4 }, 10).await;
+}

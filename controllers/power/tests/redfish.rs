@@ -1,0 +1,87 @@
+//! Redfish against sushy-emulator, by HTTP and HTTPS.
+
+// The whole file is a test: a failed expectation ends it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support {
+    pub(crate) mod patience;
+    pub(crate) mod process;
+    pub(crate) mod sushy;
+}
+
+use std::sync::Arc;
+
+use bloomery_power::endpoint::{Scheme, parse_endpoint};
+use bloomery_power::{
+    Bmc as _, BmcTarget, Config, DEFAULT_PORT, Kind, Network, Pool, Power, PxeMode, Target, probe,
+};
+use support::patience::eventually;
+use support::sushy::{MACHINES, Sushy, credentials};
+
+async fn becomes(client: &dyn bloomery_power::Bmc, wanted: Power) {
+    // The emulator takes up to 11 s, as BMCs do.
+    eventually("the power state changes", async || match client.power_state().await.unwrap() {
+        found if found == wanted => Ok(()),
+        found => Err(format!("{found:?}")),
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn controls_the_power_of_the_right_machine() {
+    let bmc = Sushy::start(Scheme::Https).await;
+    // The Server's name is lower case, the BMC's UUID need not be.
+    let (one, two) = (bmc.driver(MACHINES[0], "secret"), bmc.driver(MACHINES[1], "secret"));
+    assert_eq!(one.power_state().await.unwrap(), Power::Off);
+    one.set_pxe_once(PxeMode::Bios).await.unwrap();
+    one.set_pxe_once(PxeMode::Uefi).await.unwrap();
+    one.power_on().await.unwrap();
+    becomes(&one, Power::On).await;
+    one.power_on().await.unwrap();
+    one.power_cycle().await.unwrap();
+    becomes(&one, Power::On).await;
+    one.power_off().await.unwrap();
+    becomes(&one, Power::Off).await;
+    assert_eq!(two.power_state().await.unwrap(), Power::Off);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_and_an_unknown_machine_are_errors_of_their_own() {
+    let bmc = Sushy::start(Scheme::Http).await;
+    let error = bmc.driver(MACHINES[0], "hunter2").power_on().await.unwrap_err();
+    assert_eq!((error.category(), error.is_retryable()), ("auth", false), "{error:?}");
+    assert!(!format!("{error:?} {}", error.cause()).contains("hunter2"));
+    let unknown = "99999999-9999-9999-9999-999999999999";
+    let error = bmc.driver(unknown, "secret").power_on().await.unwrap_err();
+    assert_eq!(error.category(), "unsupported", "{error:?}");
+    assert!(error.cause().to_string().contains("none of the BMC's 2 Systems has the UUID 9999"), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn is_found_by_asking_at_the_port_given() {
+    for scheme in [Scheme::Http, Scheme::Https] {
+        let bmc = Sushy::start(scheme).await;
+        let port = bmc.origin.port;
+        for (endpoint, separate) in [
+            ("127.0.0.1".to_owned(), port),
+            (format!("127.0.0.1:{port}"), DEFAULT_PORT),
+            (bmc.origin.to_string(), DEFAULT_PORT),
+        ] {
+            let parsed = parse_endpoint(&endpoint).unwrap();
+            let found = probe(&parsed, separate, &credentials("secret")).await;
+            assert_eq!(found.as_ref(), Some(&bmc.origin), "{endpoint} {separate}");
+        }
+        let pool = Pool::new(Config::default(), Arc::new(()), Arc::new(Network::default()));
+        let target = BmcTarget {
+            endpoint: "127.0.0.1".to_owned(),
+            port,
+            user: "admin".into(),
+            pass: "secret".into(),
+            interface: String::new(),
+        };
+        let target = Target { server: MACHINES[1].to_owned(), bmc: Some(target), management_api: None };
+        let client = pool.client(&target).unwrap();
+        assert_eq!(client.power_state().await.unwrap(), Power::Off);
+        assert_eq!(client.kind(), Kind::Redfish);
+    }
+}
