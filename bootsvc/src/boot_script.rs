@@ -26,7 +26,7 @@ pub fn render(endpoint: &Endpoint) -> String {
         format!(
             "chain --replace http://{endpoint}/ipxe?uuid=${{uuid}}&mac=${{{interface}/mac:hexhyp}}\
              &domain=${{domain:uristring}}&hostname=${{hostname:uristring}}\
-             &serial=${{serial:uristring}}&arch=${{buildarch}}"
+             &serial=${{serial:uristring}}&arch=${{buildarch}}&platform=${{platform}}"
         )
     };
     let ask_boot_nic = ask("netX");
@@ -88,6 +88,10 @@ goto all_nics
 :give_up
 echo No answer from {endpoint}: trying the first disk, then starting over
 sanboot --no-describe --drive 0x80 ||
+# An iPXE from before 2021 cannot boot a disk on UEFI: the firmware's next device is the way.
+isset ${{has_linkwait}} && goto start_over ||
+iseq ${{platform}} efi && exit 1 ||
+:start_over
 sleep {PAUSE_SECONDS}
 reboot
 "

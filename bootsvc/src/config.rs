@@ -31,6 +31,10 @@ pub struct Args {
     #[arg(long, value_name = "DIR", default_value = "/var/lib/bloomery/env")]
     pub env_dir: PathBuf,
 
+    /// Where this plane's identity is: the file `id`.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/bloomery/plane")]
+    pub plane_dir: PathBuf,
+
     /// Where /healthz, /readyz and /metrics are served.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9442")]
     pub health_addr: SocketAddr,
@@ -84,6 +88,10 @@ pub struct Args {
     /// Serve no proxy DHCP; the site's DHCP server names the boot file.
     #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
     pub disable_dhcp_proxy: bool,
+
+    /// Act only on what an agent says that this plane booted; upstream's agents have no token.
+    #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+    pub require_agent_token: bool,
 
     /// Log lines as JSON.
     #[arg(long)]
@@ -148,6 +156,7 @@ mod tests {
                 && args.insecure_wipe
                 && args.auto_bmc_setup
                 && !args.disable_dhcp_proxy
+                && args.require_agent_token
         );
         assert_eq!(args.server_reboot_timeout, Duration::from_mins(20));
         assert_eq!(args.extra_agent_args(), "");

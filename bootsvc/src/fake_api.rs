@@ -19,6 +19,14 @@ pub(crate) fn binding(name: &str) -> String {
     format!("/apis/infrastructure.cluster.x-k8s.io/v1alpha3/serverbindings/{name}")
 }
 
+/// Path of the Plane object.
+pub(crate) const PLANE: &str = "/apis/bloomery.dev/v1alpha1/planes/plane";
+
+/// The Plane object with this holder, in epoch 1.
+pub(crate) fn plane_held_by(holder: &str) -> Value {
+    json!({ "spec": { "holder": holder, "epoch": 1 } })
+}
+
 /// How a path fails.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Failure {
@@ -35,7 +43,13 @@ struct State {
     objects: HashMap<String, Value>,
     failures: HashMap<String, Failure>,
     writes: Vec<(Method, String)>,
+    reads: HashMap<String, usize>,
+    revision: u64,
+    /// Done once before the next PATCH of a path, as another writer would.
+    meddle: HashMap<String, Meddling>,
 }
+
+type Meddling = Box<dyn FnOnce(&mut Value) + Send>;
 
 /// The API; clones share their state.
 #[derive(Clone, Default)]
@@ -56,8 +70,40 @@ impl FakeApi {
     pub(crate) fn put(&self, path: &str, mut object: Value) {
         let name = path.rsplit('/').next().unwrap();
         object["metadata"]["name"] = json!(name);
-        object["metadata"]["uid"] = json!(format!("uid-of-{name}"));
-        self.0.lock().unwrap().objects.insert(path.to_owned(), object);
+        if object["metadata"]["uid"].is_null() {
+            object["metadata"]["uid"] = json!(format!("uid-of-{name}"));
+        }
+        let mut state = self.0.lock().unwrap();
+        state.revision += 1;
+        object["metadata"]["resourceVersion"] = json!(state.revision.to_string());
+        state.objects.insert(path.to_owned(), object);
+    }
+
+    /// Takes an object away.
+    pub(crate) fn delete(&self, path: &str) {
+        self.0.lock().unwrap().objects.remove(path);
+    }
+
+    /// Changes an object, as another writer would.
+    pub(crate) fn change(&self, path: &str, change: impl FnOnce(&mut Value)) {
+        let mut object = self.object(path).unwrap();
+        change(&mut object);
+        self.put(path, object);
+    }
+
+    /// Has another writer change the object just before the next PATCH of it.
+    pub(crate) fn meddle(&self, path: &str, change: impl FnOnce(&mut Value) + Send + 'static) {
+        self.0.lock().unwrap().meddle.insert(path.to_owned(), Box::new(change));
+    }
+
+    /// Makes a path work again.
+    pub(crate) fn heal(&self, path: &str) {
+        self.0.lock().unwrap().failures.remove(path);
+    }
+
+    /// How often a path was read.
+    pub(crate) fn reads(&self, path: &str) -> usize {
+        self.0.lock().unwrap().reads.get(path).copied().unwrap_or_default()
     }
 
     /// The object at a path.
@@ -98,12 +144,21 @@ impl FakeApi {
         }
         let body = to_bytes(body, usize::MAX).await.unwrap();
         let mut state = self.0.lock().unwrap();
-        if head.method != Method::GET {
+        if head.method == Method::GET {
+            *state.reads.entry(path.clone()).or_default() += 1;
+        } else {
             state.writes.push((head.method.clone(), path.clone()));
         }
+        state.revision += 1;
         match head.method {
             Method::GET => state.objects.get(&path).map_or_else(|| not_found(&path), reply),
-            Method::POST => create(&mut state, &path, serde_json::from_slice(&body).unwrap()),
+            Method::POST => {
+                let query = head.uri.query().unwrap_or_default();
+                let manager = form_urlencoded::parse(query.as_bytes())
+                    .find(|(key, _)| key == "fieldManager")
+                    .map(|(_, manager)| manager.into_owned());
+                create(&mut state, &path, serde_json::from_slice(&body).unwrap(), manager.as_deref())
+            }
             Method::PATCH => {
                 let kind = head.headers[http::header::CONTENT_TYPE].to_str().unwrap().to_owned();
                 apply_patch(&mut state, &path, &kind, &serde_json::from_slice(&body).unwrap())
@@ -113,13 +168,15 @@ impl FakeApi {
     }
 }
 
-fn create(state: &mut State, path: &str, mut object: Value) -> Response<Body> {
+fn create(state: &mut State, path: &str, mut object: Value, manager: Option<&str>) -> Response<Body> {
     let name = object["metadata"]["name"].as_str().unwrap().to_owned();
     let path = format!("{path}/{name}");
     if state.objects.contains_key(&path) {
         return status(409, "AlreadyExists", &name);
     }
     object["metadata"]["uid"] = json!(format!("uid-of-{name}"));
+    object["metadata"]["resourceVersion"] = json!(state.revision.to_string());
+    object["metadata"]["managedFields"] = json!([{ "manager": manager, "operation": "Update" }]);
     state.objects.insert(path, object.clone());
     reply(&object)
 }
@@ -127,6 +184,10 @@ fn create(state: &mut State, path: &str, mut object: Value) -> Response<Body> {
 fn apply_patch(state: &mut State, path: &str, kind: &str, change: &Value) -> Response<Body> {
     let path = path.trim_end_matches("/status");
     let Some(object) = state.objects.get_mut(path) else { return not_found(path) };
+    if let Some(meddling) = state.meddle.remove(path) {
+        meddling(object);
+        object["metadata"]["resourceVersion"] = json!(format!("{}0", state.revision));
+    }
     match kind {
         "application/json-patch+json" => {
             for step in change.as_array().unwrap() {
@@ -141,9 +202,18 @@ fn apply_patch(state: &mut State, path: &str, kind: &str, change: &Value) -> Res
                 }
             }
         }
-        "application/merge-patch+json" => merge(object, change),
+        "application/merge-patch+json" => {
+            for guard in ["uid", "resourceVersion"] {
+                let asked = &change["metadata"][guard];
+                if !asked.is_null() && *asked != object["metadata"][guard] {
+                    return status(409, "Conflict", path.rsplit('/').next().unwrap());
+                }
+            }
+            merge(object, change);
+        }
         other => panic!("{other}"),
     }
+    object["metadata"]["resourceVersion"] = json!(state.revision.to_string());
     reply(object)
 }
 
@@ -151,7 +221,11 @@ fn merge(object: &mut Value, patch: &Value) {
     match patch {
         Value::Object(fields) => {
             for (key, value) in fields {
-                merge(&mut object[key], value);
+                if value.is_null() {
+                    object.as_object_mut().map(|object| object.remove(key));
+                } else {
+                    merge(&mut object[key], value);
+                }
             }
         }
         other => *object = other.clone(),

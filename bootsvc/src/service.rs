@@ -7,13 +7,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::advertise::Advertise;
+use crate::authority::PlaneAuthority;
 use crate::config::{Args, ConfigError};
 use crate::health::{self, Health, State, Weight};
 use crate::http::files::Directories;
 use crate::interfaces::{self, Selection};
 use crate::loaders::{Loader, LoaderStore};
 use crate::metrics::Metrics;
-use crate::{agent, dhcp, http, kubernetes, supervise, tftp};
+use crate::neighbours::Neighbours;
+use crate::tokens::Tokens;
+use crate::{agent, dhcp, events, http, kubernetes, supervise, tftp};
 
 /// Directory of the iPXE binaries below `--share-dir`.
 const LOADER_DIRECTORY: &str = "ipxe";
@@ -44,6 +47,7 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), ConfigEr
     };
     tasks.spawn(serve_tftp(context, health.clone(), shutdown.clone()));
     let context = http_context(&args, &health, advertise, loaders, metrics, &shutdown);
+    context.authority.watch(health.register("plane", Weight::Shown), shutdown.clone());
     tasks.spawn(serve_http(args.http_port, context, health.clone(), shutdown.clone()));
     tracing::info!("boot services started");
     shutdown.cancelled().await;
@@ -107,6 +111,15 @@ fn http_context(
         auto_bmc_setup: args.auto_bmc_setup,
         reboot_timeout: args.server_reboot_timeout,
     };
+    let authority = PlaneAuthority::new(kubernetes.clone(), &args.plane_dir);
+    let tokens = Tokens::new(kubernetes.clone(), args.require_agent_token);
+    let means = agent::serve::Means {
+        kubernetes: kubernetes.clone(),
+        authority: authority.clone(),
+        tokens: tokens.clone(),
+        events: events::Events::start(kubernetes.clone()),
+        metrics: metrics.clone(),
+    };
     http::serve::Context {
         advertise,
         loaders,
@@ -114,8 +127,11 @@ fn http_context(
             environments: args.env_dir.clone(),
             agents: args.share_dir.join(AGENT_DIRECTORY),
         },
-        agent: agent::serve::Service::new(kubernetes.clone(), options, metrics.clone()),
+        agent: agent::serve::Service::new(means, options),
         kubernetes,
+        authority,
+        tokens,
+        neighbours: Neighbours::default(),
         boot_from_disk: args.boot_from_disk_method.0,
         extra_agent_args: args.extra_agent_args().into(),
         metrics,

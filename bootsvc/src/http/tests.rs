@@ -18,11 +18,18 @@ use tokio_util::sync::CancellationToken;
 use super::files::Directories;
 use super::serve::{self, Context};
 use crate::advertise::{Advertise, Endpoint};
-use crate::agent::serve::{Options, Service};
-use crate::fake_api::FakeApi;
+use crate::agent::serve::{Means, Options, Service};
+use crate::authority::PlaneAuthority;
+use crate::events::Events;
+use crate::fake_api::{FakeApi, PLANE, plane_held_by};
 use crate::kubernetes::Kubernetes;
 use crate::loaders::LoaderStore;
 use crate::metrics::Metrics;
+use crate::neighbours::Neighbours;
+use crate::tokens::Tokens;
+
+/// Identity of the lab's plane.
+const OWN: &str = "own";
 
 /// A running service and its surroundings.
 pub(crate) struct Lab {
@@ -40,6 +47,9 @@ pub(crate) struct Setup {
     pub(crate) endpoint: Option<&'static str>,
     pub(crate) api_reachable: bool,
     pub(crate) auto_accept: bool,
+    pub(crate) token_required: bool,
+    /// The state of another lab, as after a restart of the process.
+    pub(crate) api: Option<FakeApi>,
 }
 
 impl Default for Setup {
@@ -50,6 +60,8 @@ impl Default for Setup {
             endpoint: Some("10.77.0.3"),
             api_reachable: true,
             auto_accept: false,
+            token_required: true,
+            api: None,
         }
     }
 }
@@ -66,7 +78,12 @@ impl Lab {
         let directory = tempfile::tempdir().unwrap();
         let (share, environments) = (directory.path().join("share"), directory.path().join("env"));
         let metrics = Arc::new(Metrics::default());
-        let api = FakeApi::default();
+        let api = setup.api.unwrap_or_else(|| {
+            let api = FakeApi::default();
+            api.put(PLANE, plane_held_by(OWN));
+            api
+        });
+        std::fs::write(directory.path().join("id"), format!("{{\"id\":\"{OWN}\"}}")).unwrap();
         let kubernetes = if setup.api_reachable {
             Kubernetes::with_client(api.client())
         } else {
@@ -79,12 +96,24 @@ impl Lab {
             auto_bmc_setup: true,
             reboot_timeout: Duration::from_mins(20),
         };
+        let authority = PlaneAuthority::new(kubernetes.clone(), directory.path());
+        let tokens = Tokens::new(kubernetes.clone(), setup.token_required);
+        let means = Means {
+            kubernetes: kubernetes.clone(),
+            authority: authority.clone(),
+            tokens: tokens.clone(),
+            events: Events::start(kubernetes.clone()),
+            metrics: metrics.clone(),
+        };
         let context = Context {
             advertise: Advertise::new(endpoint, 8081).0,
             loaders: Arc::new(LoaderStore::new(share.join("ipxe"))),
             directories: Directories { environments: environments.clone(), agents: share.join("agent") },
-            agent: Service::new(kubernetes.clone(), options, metrics.clone()),
+            agent: Service::new(means, options),
             kubernetes,
+            authority,
+            tokens,
+            neighbours: Neighbours::at(directory.path().join("arp")),
             boot_from_disk: setup.method,
             extra_agent_args: setup.extra_args.into(),
             metrics: metrics.clone(),
@@ -120,7 +149,7 @@ impl Lab {
         Request::builder().method(method).uri(format!("http://{}{path}", self.address))
     }
 
-    async fn get(&self, path: &str) -> (StatusCode, String) {
+    pub(crate) async fn get(&self, path: &str) -> (StatusCode, String) {
         let (response, body) = self.send(self.request(Method::GET, path)).await;
         (response.status(), body)
     }
