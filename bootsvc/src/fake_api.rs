@@ -27,6 +27,15 @@ pub(crate) fn plane_held_by(holder: &str) -> Value {
     json!({ "spec": { "holder": holder, "epoch": 1 } })
 }
 
+/// The annotation with a record of the disks of this Server, as the plane of epoch 1 writes it.
+pub(crate) fn disks(state: &str, server: &str) -> Value {
+    let record = json!({
+        "state": state, "serverUID": format!("uid-of-{server}"), "epoch": 1, "id": "0123456789abcdef",
+        "since": "2026-01-01T00:00:00Z",
+    });
+    json!({ "bloomery.dev/disks": record.to_string() })
+}
+
 /// How a path fails.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Failure {
@@ -42,6 +51,7 @@ pub(crate) enum Failure {
 struct State {
     objects: HashMap<String, Value>,
     failures: HashMap<String, Failure>,
+    write_failures: HashMap<String, Failure>,
     writes: Vec<(Method, String)>,
     reads: HashMap<String, usize>,
     revision: u64,
@@ -96,9 +106,16 @@ impl FakeApi {
         self.0.lock().unwrap().meddle.insert(path.to_owned(), Box::new(change));
     }
 
+    /// Makes every PATCH of a path fail.
+    pub(crate) fn fail_writes(&self, path: &str, failure: Failure) {
+        self.0.lock().unwrap().write_failures.insert(path.to_owned(), failure);
+    }
+
     /// Makes a path work again.
     pub(crate) fn heal(&self, path: &str) {
-        self.0.lock().unwrap().failures.remove(path);
+        let mut state = self.0.lock().unwrap();
+        state.failures.remove(path);
+        state.write_failures.remove(path);
     }
 
     /// How often a path was read.
@@ -135,7 +152,11 @@ impl FakeApi {
     async fn answer(&self, request: Request<Body>) -> Response<Body> {
         let (head, body) = request.into_parts();
         let path = head.uri.path().to_owned();
-        let failure = self.0.lock().unwrap().failures.get(&path).copied();
+        let failure = {
+            let state = self.0.lock().unwrap();
+            let writing = (head.method == Method::PATCH).then(|| state.write_failures.get(&path)).flatten();
+            state.failures.get(&path).or(writing).copied()
+        };
         match failure {
             None => {}
             Some(Failure::Status(code)) => return status(code, "InternalError", ""),

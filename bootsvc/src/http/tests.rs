@@ -40,6 +40,12 @@ pub(crate) struct Lab {
     stop: CancellationToken,
 }
 
+/// The boot token in a script.
+pub(crate) fn token_of(script: &str) -> Option<String> {
+    let (_, rest) = script.split_once(" bloomery.token=")?;
+    rest.split_whitespace().next().map(str::to_owned)
+}
+
 /// What a test may choose.
 pub(crate) struct Setup {
     pub(crate) method: BootFromDiskMethod,
@@ -134,6 +140,12 @@ impl Lab {
         let path = self.directory.path().join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, content).unwrap();
+    }
+
+    /// Boots a machine: the token its agent was given, if one.
+    pub(crate) async fn boot(&self, uuid: &str) -> Option<String> {
+        let (_, script) = self.get(&format!("/ipxe?uuid={uuid}&mac=52-54-00-77-00-01")).await;
+        token_of(&script)
     }
 
     /// Sends a request with HTTP/1.1.
