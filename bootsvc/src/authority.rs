@@ -125,7 +125,7 @@ fn log(authority: &Authority) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake_api::{FakeApi, Failure, PLANE, plane_held_by};
+    use crate::fake_api::{Failure, FakeApi, PLANE, plane_held_by};
     use crate::health::{Health, Weight};
 
     fn with_identity(api: &FakeApi, id: &str) -> (PlaneAuthority, tempfile::TempDir) {

@@ -7,8 +7,8 @@
 pub mod advertise;
 pub mod agent;
 pub mod authority;
-pub mod boots;
 pub mod boot_script;
+pub mod boots;
 pub mod config;
 pub mod dhcp;
 pub mod error;

@@ -206,7 +206,7 @@ async fn create(client: &Client) -> Result<(), KeyError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake_api::{FakeApi, Failure};
+    use crate::fake_api::{Failure, FakeApi};
 
     const UUID: &str = "4c4c4544-0042-3110-8051-b7c04f4e3332";
     const SECRET: &str = "/api/v1/namespaces/default/secrets/bloomery-agent-token";
@@ -215,9 +215,9 @@ mod tests {
         Tokens::new(Kubernetes::with_client(api.client()), true)
     }
 
-    fn problem(checked: Result<Caller, CheckError>) -> Option<Problem> {
+    fn problem(checked: &Result<Caller, CheckError>) -> Option<Problem> {
         match checked {
-            Err(CheckError::Problem(problem)) => Some(problem),
+            Err(CheckError::Problem(problem)) => Some(*problem),
             Ok(_) | Err(CheckError::Key(_)) => None,
         }
     }
@@ -234,9 +234,9 @@ mod tests {
         assert!(restarted.check(UUID, Some(&token)).await.is_ok());
         assert_eq!(api.writes().len(), 1);
         let other = UUID.replace('4', "5");
-        assert_eq!(problem(restarted.check(&other, Some(&token)).await), Some(Problem::Forged));
-        assert_eq!(problem(restarted.check(UUID, Some("x")).await), Some(Problem::Forged));
-        assert_eq!(problem(restarted.check(UUID, None).await), Some(Problem::Missing));
+        assert_eq!(problem(&restarted.check(&other, Some(&token)).await), Some(Problem::Forged));
+        assert_eq!(problem(&restarted.check(UUID, Some("x")).await), Some(Problem::Forged));
+        assert_eq!(problem(&restarted.check(UUID, None).await), Some(Problem::Missing));
     }
 
     #[tokio::test]
@@ -266,6 +266,6 @@ mod tests {
         assert_eq!(caller.token, None);
         assert!(lenient.with(&caller, |_| ()).is_some());
         // A token that is shown must be good all the same.
-        assert_eq!(problem(lenient.check(UUID, Some("AA")).await), Some(Problem::Forged));
+        assert_eq!(problem(&lenient.check(UUID, Some("AA")).await), Some(Problem::Forged));
     }
 }

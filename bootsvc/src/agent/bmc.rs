@@ -79,8 +79,8 @@ impl Report {
             0 => None,
             port => Some(u16::try_from(port).map_err(|_| ReportError::Port)?.into()),
         };
-        let account = (!info.user.is_empty() && !info.pass.is_empty())
-            .then(|| (info.user.clone(), info.pass.clone()));
+        let account =
+            (!info.user.is_empty() && !info.pass.is_empty()).then(|| (info.user.clone(), info.pass.clone()));
         if address.is_none() && account.is_none() {
             return Err(ReportError::Empty);
         }
@@ -244,7 +244,8 @@ impl Handler {
 
 /// The whole of `spec.bmc`, with what is empty taken away from the object.
 fn merge_patch_of(bmc: &Bmc) -> Result<Value, Status> {
-    let mut patch = serde_json::to_value(bmc).map_err(|_| Status::internal("failed to write the controller"))?;
+    let mut patch =
+        serde_json::to_value(bmc).map_err(|_| Status::internal("failed to write the controller"))?;
     for plain in [USER, PASS] {
         if patch.get(plain).is_none() {
             patch[plain] = Value::Null;

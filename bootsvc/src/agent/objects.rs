@@ -58,9 +58,7 @@ impl Handler {
     ) -> Result<(Option<Server>, Option<ServerBinding>), Status> {
         let (server, binding) =
             tokio::join!(lookup::get::<Server>(client, name), lookup::binding(client, name));
-        let server = known(server).ok_or_else(|| away(&format!("failed to look up server {name}")))?;
-        let binding = known(binding).ok_or_else(|| away("failed to look up the machine's ServerBinding"))?;
-        Ok((server, binding))
+        Ok((found(server, "Server")?, found(binding, "ServerBinding")?))
     }
 
     /// The machine, which must be registered, on a plane that must be the one that acts.
@@ -72,11 +70,11 @@ impl Handler {
     }
 }
 
-fn known<T>(lookup: Lookup<T>) -> Option<Option<T>> {
+fn found<T>(lookup: Lookup<T>, kind: &'static str) -> Result<Option<T>, Status> {
     match lookup {
-        Lookup::Found(object) => Some(Some(object)),
-        Lookup::NotFound => Some(None),
-        Lookup::Failed => None,
+        Lookup::Found(object) => Ok(Some(object)),
+        Lookup::NotFound => Ok(None),
+        Lookup::Failed => Err(away(&format!("failed to look up the machine's {kind}"))),
     }
 }
 
@@ -114,12 +112,7 @@ pub(super) fn params() -> PatchParams {
 }
 
 /// Merges `change` into the Server, or into its status, if it is still the one that was read.
-async fn merge(
-    client: &Client,
-    server: &Server,
-    mut change: Value,
-    status: bool,
-) -> Result<Written, Status> {
+async fn merge(client: &Client, server: &Server, mut change: Value, status: bool) -> Result<Written, Status> {
     let name = server.metadata.name.as_deref().unwrap_or_default();
     change["metadata"]["uid"] = json!(server.metadata.uid);
     change["metadata"]["resourceVersion"] = json!(server.metadata.resource_version);
@@ -139,20 +132,12 @@ async fn merge(
 }
 
 /// Merges into the object itself.
-pub(super) async fn merge_object(
-    client: &Client,
-    server: &Server,
-    change: Value,
-) -> Result<Written, Status> {
+pub(super) async fn merge_object(client: &Client, server: &Server, change: Value) -> Result<Written, Status> {
     merge(client, server, change, false).await
 }
 
 /// Merges into the status.
-pub(super) async fn merge_status(
-    client: &Client,
-    server: &Server,
-    status: Value,
-) -> Result<Written, Status> {
+pub(super) async fn merge_status(client: &Client, server: &Server, status: Value) -> Result<Written, Status> {
     merge(client, server, json!({ "status": status }), true).await
 }
 

@@ -83,7 +83,7 @@ impl Handler {
         let client = self.client()?;
         let authority = self.acting().await?;
         let applicant = Applicant { name, hardware, hostname, peer };
-        let machine = self.register(&client, applicant, authority).await?;
+        let machine = Box::pin(self.register(&client, applicant, authority)).await?;
         let name = machine.server.metadata.name.as_deref().unwrap_or_default();
         let checked = self.means.tokens.check(name, token.as_deref()).await;
         Ok(self.orders(&machine, checked))
@@ -147,8 +147,6 @@ impl Handler {
         let servers: Api<Server> = Api::all(client.clone());
         let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         let mut answer_was_lost = false;
-        // Never closed; without a slot the API is simply asked.
-        let _slot = self.creating.acquire().await.ok();
         for _ in 0..ATTEMPTS {
             match servers.create(&params, &wanted).await {
                 Ok(server) => return Ok(Some(server)),
@@ -183,7 +181,8 @@ impl Handler {
         let Some(epoch) = machine.authority.epoch() else { return Ok(machine) };
         let mut pause = RECORD_PAUSE;
         for attempt in 0..ATTEMPTS {
-            if has_record(&machine.server) || machine.binding.is_some() || machine.server.metadata.uid != uid {
+            if has_record(&machine.server) || machine.binding.is_some() || machine.server.metadata.uid != uid
+            {
                 self.unrecorded.set(uid.as_deref(), false);
                 return Ok(machine);
             }
@@ -201,7 +200,10 @@ impl Handler {
             }
             machine = self.machine(client, &name).await?;
         }
-        tracing::warn!(server = name, "record of a new server not written; tried again when the machine calls");
+        tracing::warn!(
+            server = name,
+            "record of a new server not written; tried again when the machine calls"
+        );
         Ok(machine)
     }
 
@@ -310,8 +312,11 @@ fn without_token(orders: &AgentOrders, error: &CheckError) -> pb::CreateServerRe
     let (wipe, reason) = reason(orders);
     let ordered = wipe || orders.setup_bmc;
     let curable = matches!(error, CheckError::Problem(problem) if problem.is_cured_by_a_restart());
-    let message =
-        if ordered { format!("{}: nothing is written", crate::error::chain(error)) } else { reason.to_owned() };
+    let message = if ordered {
+        format!("{}: nothing is written", crate::error::chain(error))
+    } else {
+        reason.to_owned()
+    };
     pb::CreateServerResponse {
         restart: orders.restart || (ordered && curable),
         message,

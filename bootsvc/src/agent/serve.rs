@@ -22,9 +22,9 @@ use crate::kubernetes::Kubernetes;
 use crate::metrics::Metrics;
 use crate::tokens::{CheckError, Tokens};
 
-/// Machines created at once: enough to keep the API busy, few enough that no answer takes seconds when a
-/// whole hall is switched on.
-const CREATING: usize = 32;
+/// Calls that use the API at once: enough to keep it busy, few enough that it is not asked over a thousand
+/// connections, and no single answer takes seconds, when a whole hall is switched on.
+const AT_WORK: usize = 32;
 
 /// Options of the service.
 #[derive(Debug, Clone, Copy)]
@@ -66,7 +66,7 @@ impl Service {
         let handler = Handler {
             means,
             options,
-            creating: Arc::new(Semaphore::new(CREATING)),
+            at_work: Arc::new(Semaphore::new(AT_WORK)),
             unrecorded: Arc::default(),
         };
         let router = tonic::service::Routes::new(AgentServer::new(handler)).into_axum_router();
@@ -94,7 +94,7 @@ async fn unknown_method() -> Response<Body> {
 pub(super) struct Handler {
     pub(super) means: Means,
     pub(super) options: Options,
-    pub(super) creating: Arc<Semaphore>,
+    at_work: Arc<Semaphore>,
     pub(super) unrecorded: Arc<Unrecorded>,
 }
 
@@ -113,7 +113,9 @@ impl Handler {
             Authority::Fenced { holder } => {
                 Err(Status::unavailable(format!("this plane does not act on machines: {holder} does")))
             }
-            Authority::Unknown => Err(Status::unavailable("not known whether this plane may act on machines")),
+            Authority::Unknown => {
+                Err(Status::unavailable("not known whether this plane may act on machines"))
+            }
         }
     }
 
@@ -133,10 +135,16 @@ impl Handler {
     async fn run<T, F, R>(&self, call: F) -> Result<tonic::Response<T>, Status>
     where
         T: Send + 'static,
-        F: FnOnce(Self) -> R,
+        F: FnOnce(Self) -> R + Send + 'static,
         R: Future<Output = Result<T, Status>> + Send + 'static,
     {
-        let ended = tokio::spawn(call(self.clone())).await;
+        let (handler, slots) = (self.clone(), self.at_work.clone());
+        let work = async move {
+            // Never closed; without a slot the API is simply asked.
+            let _slot = slots.acquire_owned().await.ok();
+            call(handler).await
+        };
+        let ended = tokio::spawn(work).await;
         self.count(ended.unwrap_or_else(|_| Err(Status::internal("the call failed"))))
     }
 }

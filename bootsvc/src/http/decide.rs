@@ -4,8 +4,8 @@
 
 use bloomery_api::Environment;
 use bloomery_api::boot_method::BootFromDiskMethod;
-use bloomery_api::decision::boot::{Arch, BootAnswer};
 use bloomery_api::condition::ConditionStatus;
+use bloomery_api::decision::boot::{Arch, BootAnswer};
 use bloomery_api::environment::{self, INITRD_FILE, KERNEL_FILE};
 use http::StatusCode;
 

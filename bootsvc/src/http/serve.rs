@@ -23,9 +23,9 @@ use tower::ServiceExt;
 
 use super::decide::{self, Surroundings};
 use super::files::{self, Directories};
-use super::{hand_out, lookup};
 use super::query::Query;
 use super::route::{self, Route};
+use super::{hand_out, lookup};
 use crate::advertise::{Advertise, Endpoint};
 use crate::authority::PlaneAuthority;
 use crate::kubernetes::Kubernetes;

@@ -211,8 +211,7 @@ impl Machine {
 
     pub(crate) async fn report_address(&self, address: &str) -> Result<(), tonic::Status> {
         let address = pb::Address { r#type: "InternalIP".to_owned(), address: address.to_owned() };
-        let message =
-            pb::ReconcileServerAddressesRequest { uuid: self.uuid.clone(), address: vec![address] };
+        let message = pb::ReconcileServerAddressesRequest { uuid: self.uuid.clone(), address: vec![address] };
         self.agent.clone().reconcile_server_addresses(self.request(message)).await.map(|_| ())
     }
 

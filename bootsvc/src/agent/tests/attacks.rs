@@ -31,7 +31,9 @@ async fn forged_foreign_and_outdated_tokens_are_refused_everywhere() {
     assert!(register(&mut agent, Some(&current)).await.unwrap().wipe);
     let writes = lab.api.writes().len();
     let long = "A".repeat(10_000);
-    for token in [None, Some(&*earlier), Some(&foreign), Some(&forged), Some(&current[..43]), Some(""), Some(&long)] {
+    for token in
+        [None, Some(&*earlier), Some(&foreign), Some(&forged), Some(&current[..43]), Some(""), Some(&long)]
+    {
         let orders = register(&mut agent, token).await;
         assert!(orders.is_err() || !orders.as_ref().unwrap().wipe, "{token:?} {orders:?}");
         let addresses = pb::ReconcileServerAddressesRequest {
@@ -143,8 +145,10 @@ async fn an_agent_that_was_left_behind_by_another_boot_has_no_say() {
     register(&mut agent, token).await.unwrap();
     // The machine is bound and asks again: it is sent elsewhere.
     lab.api.put(&binding(UUID), json!({ "spec": { "metalMachineRef": { "name": "m" } } }));
-    lab.api.change(&server(), |server| server["status"] = json!({ "conditions": [
-        { "type": "PXEBooted", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z" } ] }));
+    lab.api.change(&server(), |server| {
+        server["status"] = json!({ "conditions": [
+        { "type": "PXEBooted", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z" } ] });
+    });
     assert_eq!(lab.boot(UUID).await, None);
     lab.api.delete(&binding(UUID));
     assert_eq!(wiped(&mut agent, token, Vec::new()).await.unwrap_err().code(), Code::Unauthenticated);

@@ -99,10 +99,7 @@ async fn a_machine_goes_from_unknown_to_clean() {
         (&json!("False"), &json!("InProgress"), &json!("Info"), &json!("Server wipe in progress."))
     );
     let wiping = condition(&lab, "DisksWiped");
-    assert_eq!(
-        (&wiping["reason"], &wiping["message"]),
-        (&json!("Wiping"), &json!("sda 45 %, nvme0n1 done"))
-    );
+    assert_eq!((&wiping["reason"], &wiping["message"]), (&json!("Wiping"), &json!("sda 45 %, nvme0n1 done")));
 
     let done = vec![disk("sda", State::Wiped, 1000), disk("nvme0n1", State::Wiped, 1000)];
     wiped(&mut agent, token, done.clone()).await.unwrap();

@@ -140,8 +140,12 @@ async fn a_plane_that_does_not_hold_decides_nothing() {
         let lab = lab();
         if installed {
             bound(&lab, None);
-            server(&lab, json!({}), json!({ "conditions": [
-                { "type": "PXEBooted", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z" } ] }));
+            server(
+                &lab,
+                json!({}),
+                json!({ "conditions": [
+                { "type": "PXEBooted", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z" } ] }),
+            );
         }
         lab.api.put(PLANE, plane_held_by("another"));
         assert_eq!(ask(&lab).await, nothing);
