@@ -60,7 +60,7 @@ impl Happening {
     }
 }
 
-/// Takes events. They are written until the last clone is gone.
+/// Takes events. They are written until the last clone is gone and the queue is empty.
 #[derive(Clone)]
 pub struct Events(mpsc::Sender<Happening>);
 

@@ -12,6 +12,7 @@ use crate::config::{Args, ConfigError};
 use crate::health::{self, Health, State, Weight};
 use crate::http::files::Directories;
 use crate::interfaces::{self, Selection};
+use crate::kubernetes::Kubernetes;
 use crate::loaders::{Loader, LoaderStore};
 use crate::metrics::Metrics;
 use crate::neighbours::Neighbours;
@@ -29,6 +30,10 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), ConfigEr
     let endpoint = args.endpoint()?;
     let health = Health::default();
     let metrics = Arc::new(Metrics::default());
+    let part = health.register("kubernetes", Weight::Shown);
+    let kubernetes = kubernetes::connect(args.kubeconfig.clone(), part, shutdown.clone());
+    let authority = PlaneAuthority::new(kubernetes.clone(), &args.plane_dir);
+    authority.watch(health.register("plane", Weight::Shown), shutdown.clone());
     let tasks = TaskTracker::new();
     let (advertise, resolver) = Advertise::new(endpoint, args.api_port);
     tasks.spawn(resolver.run(shutdown.clone()));
@@ -46,8 +51,7 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), ConfigEr
         metrics: metrics.clone(),
     };
     tasks.spawn(serve_tftp(context, health.clone(), shutdown.clone()));
-    let context = http_context(&args, &health, advertise, loaders, metrics, &shutdown);
-    context.authority.watch(health.register("plane", Weight::Shown), shutdown.clone());
+    let context = http_context(&args, (kubernetes, authority), advertise, loaders, metrics);
     tasks.spawn(serve_http(args.http_port, context, health.clone(), shutdown.clone()));
     tracing::info!("boot services started");
     shutdown.cancelled().await;
@@ -97,21 +101,17 @@ fn report_loaders(loaders: &LoaderStore, health: &Health) -> health::Part {
 
 fn http_context(
     args: &Args,
-    health: &Health,
+    (kubernetes, authority): (Kubernetes, PlaneAuthority),
     advertise: Advertise,
     loaders: Arc<LoaderStore>,
     metrics: Arc<Metrics>,
-    shutdown: &CancellationToken,
 ) -> http::serve::Context {
-    let part = health.register("kubernetes", Weight::Shown);
-    let kubernetes = kubernetes::connect(args.kubeconfig.clone(), part, shutdown.clone());
     let options = agent::serve::Options {
         auto_accept: args.auto_accept_servers,
         insecure_wipe: args.insecure_wipe,
         auto_bmc_setup: args.auto_bmc_setup,
         reboot_timeout: args.server_reboot_timeout,
     };
-    let authority = PlaneAuthority::new(kubernetes.clone(), &args.plane_dir);
     let tokens = Tokens::new(kubernetes.clone(), args.require_agent_token);
     let means = agent::serve::Means {
         kubernetes: kubernetes.clone(),

@@ -119,14 +119,7 @@ async fn a_machine_goes_from_unknown_to_clean_and_a_bound_one_never_gets_the_age
         assert!(!orders.wipe && !orders.setup_bmc && !orders.restart, "{orders:?}");
     }
     let servers: Api<Server> = Api::all(client.clone());
-    let server = servers.get(UUID).await.unwrap();
-    let system = server.spec.hardware.and_then(|hardware| hardware.system).unwrap();
-    assert_eq!((system.uuid.as_str(), system.serial_number.as_str()), (UUID, "SN2"));
-    assert_eq!(state(&servers, UUID).await, (Some(DiskState::NeverUsed), false));
-    assert_eq!(events(&client, &plane, "Server Registration").await.len(), 1);
-    machine.report_address("10.77.0.50").await.unwrap();
-    let addresses = servers.get(UUID).await.unwrap().status.unwrap_or_default().addresses;
-    assert_eq!(addresses.first().map(|address| address.address.as_str()), Some("10.77.0.50"));
+    check_registration(&client, &plane, &machine).await;
 
     accept(&servers, UUID).await;
     let orders = machine.register().await.unwrap();
@@ -143,7 +136,28 @@ async fn a_machine_goes_from_unknown_to_clean_and_a_bound_one_never_gets_the_age
     }
     assert_eq!(status.addresses.len(), 1);
     events(&client, &plane, "Server Wipe").await;
+    check_management(&client, &machine).await;
 
+    bind(&client, UUID).await;
+    let answer = machine.ask().await;
+    assert!(!answer.contains("agent") && answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    assert!(machine.register().await.unwrap().restart);
+}
+
+async fn check_registration(client: &Client, plane: &ControlPlane, machine: &Machine) {
+    let servers: Api<Server> = Api::all(client.clone());
+    let server = servers.get(UUID).await.unwrap();
+    let system = server.spec.hardware.and_then(|hardware| hardware.system).unwrap();
+    assert_eq!((system.uuid.as_str(), system.serial_number.as_str()), (UUID, "SN2"));
+    assert_eq!(state(&servers, UUID).await, (Some(DiskState::NeverUsed), false));
+    assert_eq!(events(client, plane, "Server Registration").await.len(), 1);
+    machine.report_address("10.77.0.50").await.unwrap();
+    let addresses = servers.get(UUID).await.unwrap().status.unwrap_or_default().addresses;
+    assert_eq!(addresses.first().map(|address| address.address.as_str()), Some("10.77.0.50"));
+}
+
+async fn check_management(client: &Client, machine: &Machine) {
+    let servers: Api<Server> = Api::all(client.clone());
     machine.report_bmc("10.77.0.11", "", "").await.unwrap();
     machine.report_bmc("", "sidero", "s3cret").await.unwrap();
     let bmc = servers.get(UUID).await.unwrap().spec.bmc.unwrap();
@@ -152,11 +166,6 @@ async fn a_machine_goes_from_unknown_to_clean_and_a_bound_one_never_gets_the_age
     let secrets: Api<Secret> = Api::namespaced(client.clone(), "default");
     let secret = secrets.get(&format!("{UUID}-bmc")).await.unwrap();
     assert_eq!(secret.data.unwrap()["pass"].0, b"s3cret");
-
-    bind(&client, UUID).await;
-    let answer = machine.ask().await;
-    assert!(!answer.contains("agent") && answer.starts_with("HTTP/1.1 404 "), "{answer}");
-    assert!(machine.register().await.unwrap().restart);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -207,9 +216,14 @@ async fn no_way_round_makes_a_machine_wiped_or_clean() {
     assert_eq!(machine.wiped(disk(State::Failed)).await.unwrap_err().code(), Code::FailedPrecondition);
     assert_eq!(state(&servers, UUID).await, (Some(DiskState::Released), false));
 
-    // Another plane took over.
-    hand_over(&client, Some("another")).await;
-    eventually("fenced", &plane, || async {
+    check_fencing(&client, &plane, &machine).await;
+    check_restored(&servers, &machine).await;
+}
+
+/// Another plane takes over, and gives back.
+async fn check_fencing(client: &Client, plane: &ControlPlane, machine: &Machine) {
+    hand_over(client, Some("another")).await;
+    eventually("fenced", plane, || async {
         match machine.wiped(disk(State::Failed)).await {
             Err(refused) if refused.code() == Code::Unavailable => Ok(()),
             other => Err(format!("{other:?}")),
@@ -218,13 +232,15 @@ async fn no_way_round_makes_a_machine_wiped_or_clean() {
     .await;
     assert_eq!(machine.register().await.unwrap_err().code(), Code::Unavailable);
     assert!(machine.ask().await.starts_with("HTTP/1.1 500 "));
-    hand_over(&client, None).await;
-    eventually("back", &plane, || async {
+    hand_over(client, None).await;
+    eventually("back", plane, || async {
         machine.register().await.map(|_| ()).map_err(|error| error.to_string())
     })
     .await;
+}
 
-    // The object restored from a backup: same name, same annotations, another uid.
+/// The object comes back from a backup: same name, same annotations, another uid.
+async fn check_restored(servers: &Api<Server>, machine: &Machine) {
     let mut copy = servers.get(UUID).await.unwrap();
     copy.metadata.finalizers = None;
     copy.metadata.resource_version = None;
@@ -237,7 +253,7 @@ async fn no_way_round_makes_a_machine_wiped_or_clean() {
     assert_eq!(machine.wiped(disk(State::Wiped)).await.unwrap_err().code(), Code::FailedPrecondition);
     assert!(!machine.register().await.unwrap().wipe);
     assert!(machine.ask().await.ends_with("#!ipxe\nexit\n"));
-    assert!(!state(&servers, UUID).await.1);
+    assert!(!state(servers, UUID).await.1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

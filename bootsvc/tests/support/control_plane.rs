@@ -65,7 +65,11 @@ impl ControlPlane {
         let key = rcgen::KeyPair::generate().unwrap();
         std::fs::write(plane.path("sa.key"), key.serialize_pem()).unwrap();
         std::fs::write(plane.path("sa.pub"), key.public_key_pem()).unwrap();
-        std::fs::write(plane.path("tokens.csv"), "token,admin,admin,system:masters\n").unwrap();
+        std::fs::write(
+            plane.path("tokens.csv"),
+            "admin,admin,admin,system:masters\nbootsvc,bloomery:bootsvc,bootsvc\n",
+        )
+        .unwrap();
         plane.spawn(
             "kube-apiserver",
             &[
@@ -81,14 +85,16 @@ impl ControlPlane {
                 "--authorization-mode=RBAC",
             ],
         );
-        let kubeconfig = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "x",
-            "clusters": [{ "name": "c", "cluster": {
-                "server": format!("https://127.0.0.1:{port}"), "insecure-skip-tls-verify": true } }],
-            "users": [{ "name": "u", "user": { "token": "token" } }],
-            "contexts": [{ "name": "x", "context": { "cluster": "c", "user": "u" } }],
-        });
-        std::fs::write(plane.path("kubeconfig"), kubeconfig.to_string()).unwrap();
+        for token in ["admin", "bootsvc"] {
+            let kubeconfig = json!({
+                "apiVersion": "v1", "kind": "Config", "current-context": "x",
+                "clusters": [{ "name": "c", "cluster": {
+                    "server": format!("https://127.0.0.1:{port}"), "insecure-skip-tls-verify": true } }],
+                "users": [{ "name": "u", "user": { "token": token } }],
+                "contexts": [{ "name": "x", "context": { "cluster": "c", "user": "u" } }],
+            });
+            std::fs::write(plane.path(token), kubeconfig.to_string()).unwrap();
+        }
         plane
     }
 

@@ -24,8 +24,9 @@ use bootsvc::metrics::Metrics;
 use bootsvc::neighbours::Neighbours;
 use bootsvc::tokens::Tokens;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, CustomResourceExt};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
@@ -36,18 +37,43 @@ use super::control_plane::{ControlPlane, eventually};
 /// Identity of the plane under test.
 const OWN: &str = "own";
 
-/// Connects, and waits for the API to answer.
+/// Waits for the API to answer; gives the services' access to it, with their own rights, and a client that
+/// may do everything.
 pub(crate) async fn connect(plane: &ControlPlane) -> (Kubernetes, Client) {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let part = Health::default().register("kubernetes", Weight::Shown);
-    let kubernetes = kubernetes::connect(Some(plane.path("kubeconfig")), part, CancellationToken::new());
-    let client =
-        eventually("client", plane, || async { kubernetes.client().ok_or("none yet".to_owned()) }).await;
+    let access = |user: &str| {
+        let part = Health::default().register("kubernetes", Weight::Shown);
+        kubernetes::connect(Some(plane.path(user)), part, CancellationToken::new())
+    };
+    let (services, admin) = (access("bootsvc"), access("admin"));
+    let client = eventually("client", plane, || async { admin.client().ok_or("none yet".to_owned()) }).await;
     eventually("api server", plane, || async {
         client.apiserver_version().await.map_err(|error| error.to_string())
     })
     .await;
-    (kubernetes, client)
+    install_rights(&client, plane).await;
+    (services, client)
+}
+
+/// Installs the roles as the image does.
+async fn install_rights(client: &Client, plane: &ControlPlane) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../controllers/manager/manifests/20-rbac.yaml");
+    let text = std::fs::read_to_string(path).unwrap();
+    for document in serde_norway::Deserializer::from_str(&text) {
+        let object = DynamicObject::deserialize(document).unwrap();
+        let kind = GroupVersionKind::try_from(object.types.as_ref().unwrap()).unwrap();
+        let resource = ApiResource::from_gvk(&kind);
+        let api: Api<DynamicObject> = match &object.metadata.namespace {
+            Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+            None => Api::all_with(client.clone(), &resource),
+        };
+        let name = object.metadata.name.as_deref().unwrap();
+        eventually("rights", plane, || async {
+            let applied = api.patch(name, &PatchParams::apply("test"), &Patch::Apply(&object)).await;
+            applied.map(|_| ()).map_err(|error| error.to_string())
+        })
+        .await;
+    }
 }
 
 /// Installs the kinds as committed, and the one that names the acting plane.
