@@ -4,7 +4,10 @@
 //! First the record, then the status that follows from it; a half-written pair is finished by the repeated
 //! call. It must never call a machine clean that was bound, released or replaced since the order.
 
+use std::cmp::Ordering;
+
 use bloomery_agent_api as pb;
+use bloomery_api::Server;
 use bloomery_api::condition::{self, Condition};
 use bloomery_api::decision::Standing;
 use bloomery_api::evidence::{DiskRecord, DiskState, Evidence, RecordId};
@@ -47,14 +50,8 @@ const REGISTER_AGAIN: &str = "no order to wipe is remembered for this boot: regi
 
 /// Judges a call.
 pub(super) fn judge(machine: &Machine, known: &Known) -> Verdict {
-    let since_ms = DiskRecord::of(&machine.server).map(|record| record.since.0.as_millisecond());
-    // Without a memory, the boot must have begun after the record was written.
-    let booted_after_record = !known.given
-        && matches!((known.booted_ms.and_then(|ms| i64::try_from(ms).ok()), since_ms),
-            (Some(booted), Some(since)) if booted > since);
-    let booted_before_record = !known.given
-        && matches!((known.booted_ms.and_then(|ms| i64::try_from(ms).ok()), since_ms),
-            (Some(booted), Some(since)) if booted <= since);
+    // Without a memory, the times must tell: did the boot begin before or after the record was written?
+    let begun = if known.given { None } else { compare(known.booted_ms, &machine.server) };
     match (machine.standing(), machine.evidence()) {
         (Standing::Dirty, evidence) => {
             let Some(record) = evidence.allows_wipe() else {
@@ -65,7 +62,7 @@ pub(super) fn judge(machine: &Machine, known: &Known) -> Verdict {
                     Verdict::Record
                 }
                 Some(_) => Verdict::Refuse("the machine was used since the order to wipe: register again"),
-                None if booted_after_record => Verdict::Record,
+                None if begun == Some(Ordering::Greater) => Verdict::Record,
                 None => Verdict::Refuse(REGISTER_AGAIN),
             }
         }
@@ -74,12 +71,22 @@ pub(super) fn judge(machine: &Machine, known: &Known) -> Verdict {
             // Ours, if this boot led to it: the status did not get written.
             match &known.memory.cleaned {
                 Some(cleaned) if *cleaned == record => Verdict::Finish,
-                None if booted_before_record => Verdict::Finish,
+                None if begun == Some(Ordering::Less) => Verdict::Finish,
                 Some(_) | None => Verdict::Refuse(REGISTER_AGAIN),
             }
         }
         (standing, _) => Verdict::Refuse(standing.message()),
     }
+}
+
+/// Whether a boot began before or after the record on the Server was written. The record's time has whole
+/// seconds: a boot in the same second counts as before, which believes less.
+fn compare(booted_ms: Option<u64>, server: &Server) -> Option<Ordering> {
+    /// Milliseconds in the record's unit.
+    const SECOND_MS: i64 = 1000;
+    let booted = i64::try_from(booted_ms?).ok()?;
+    let since = DiskRecord::of(server)?.since.0.as_millisecond();
+    Some(if booted >= since.saturating_add(SECOND_MS) { Ordering::Greater } else { Ordering::Less })
 }
 
 impl Handler {

@@ -119,7 +119,7 @@ impl Lab {
             kubernetes,
             authority,
             tokens,
-            neighbours: Neighbours::at(directory.path().join("arp")),
+            neighbours: Neighbours::at(directory.path().to_owned()),
             boot_from_disk: setup.method,
             extra_agent_args: setup.extra_args.into(),
             metrics: metrics.clone(),

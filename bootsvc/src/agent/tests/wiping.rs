@@ -185,6 +185,25 @@ async fn a_half_written_end_is_finished_by_the_repeated_call() {
 }
 
 #[tokio::test]
+async fn a_half_written_end_is_finished_after_a_restart_of_the_service_too() {
+    let lab = Lab::start(Setup::default());
+    put(&lab, "released");
+    let token = lab.boot(UUID).await;
+    let token = token.as_deref();
+    let mut agent = client(&lab).await;
+    register(&mut agent, token).await.unwrap();
+    lab.api.fail(&format!("{}/status", server()), Failure::Status(500));
+    wiped(&mut agent, token, Vec::new()).await.unwrap_err();
+    lab.api.heal(&format!("{}/status", server()));
+    let restarted = Lab::start(Setup { api: Some(lab.api.clone()), ..Setup::default() });
+    let mut agent = client(&restarted).await;
+    let unfinished = wiped(&mut agent, token, vec![disk("sda", State::Failed, 0)]).await.unwrap_err();
+    assert_eq!((unfinished.code(), is_clean(&lab)), (Code::FailedPrecondition, false));
+    wiped(&mut agent, token, Vec::new()).await.unwrap();
+    assert!(is_clean(&lab));
+}
+
+#[tokio::test]
 async fn a_writer_in_between_makes_the_call_look_again() {
     let lab = Lab::start(Setup::default());
     put(&lab, "released");
