@@ -1,6 +1,6 @@
 //! A Kubernetes API of a few lines for tests: objects by path, and failures on order.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
@@ -52,6 +52,7 @@ struct State {
     objects: HashMap<String, Value>,
     failures: HashMap<String, Failure>,
     write_failures: HashMap<String, Failure>,
+    lost: HashSet<String>,
     writes: Vec<(Method, String)>,
     reads: HashMap<String, usize>,
     revision: u64,
@@ -111,6 +112,11 @@ impl FakeApi {
         self.0.lock().unwrap().write_failures.insert(path.to_owned(), failure);
     }
 
+    /// Does the next POST to a path, but answers as a proxy whose server went away.
+    pub(crate) fn lose_answer(&self, path: &str) {
+        self.0.lock().unwrap().lost.insert(path.to_owned());
+    }
+
     /// Makes a path work again.
     pub(crate) fn heal(&self, path: &str) {
         let mut state = self.0.lock().unwrap();
@@ -157,6 +163,9 @@ impl FakeApi {
             let writing = (head.method == Method::PATCH).then(|| state.write_failures.get(&path)).flatten();
             state.failures.get(&path).or(writing).copied()
         };
+        if failure.is_some() && head.method != Method::GET {
+            self.0.lock().unwrap().writes.push((head.method.clone(), path.clone()));
+        }
         match failure {
             None => {}
             Some(Failure::Status(code)) => return status(code, "InternalError", ""),
@@ -178,7 +187,9 @@ impl FakeApi {
                 let manager = form_urlencoded::parse(query.as_bytes())
                     .find(|(key, _)| key == "fieldManager")
                     .map(|(_, manager)| manager.into_owned());
-                create(&mut state, &path, serde_json::from_slice(&body).unwrap(), manager.as_deref())
+                let made =
+                    create(&mut state, &path, serde_json::from_slice(&body).unwrap(), manager.as_deref());
+                if state.lost.remove(&path) { page(504) } else { made }
             }
             Method::PATCH => {
                 let kind = head.headers[http::header::CONTENT_TYPE].to_str().unwrap().to_owned();

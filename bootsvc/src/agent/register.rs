@@ -29,8 +29,12 @@ use crate::tokens::CheckError;
 
 /// Longest host name (RFC 1035).
 const MAX_HOSTNAME: usize = 253;
-/// Pause before the record is tried again; the next is twice as long.
-const RECORD_PAUSE: Duration = Duration::from_millis(50);
+/// Pause before a write is tried again; the next is twice as long.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Times a creation is tried whose answer does not come.
+const CREATE_ATTEMPTS: u32 = 4;
+/// Status codes from here on leave open whether the object was created.
+const SERVER_ERRORS: u16 = 500;
 /// Servers remembered that still lack the record of their creation.
 const MAX_UNRECORDED: usize = 16_384;
 
@@ -147,7 +151,8 @@ impl Handler {
         let servers: Api<Server> = Api::all(client.clone());
         let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         let mut answer_was_lost = false;
-        for _ in 0..ATTEMPTS {
+        let mut pause = PAUSE;
+        for _ in 0..CREATE_ATTEMPTS {
             match servers.create(&params, &wanted).await {
                 Ok(server) => return Ok(Some(server)),
                 Err(kube::Error::Api(status)) if status.is_already_exists() => {
@@ -157,7 +162,8 @@ impl Handler {
                     let found = self.look(client, name).await?.0;
                     return Ok(found.filter(|found| is_untouched(found, &wanted)));
                 }
-                Err(error @ kube::Error::Api(_)) => {
+                Err(kube::Error::Api(status)) if status.code < SERVER_ERRORS => {
+                    let error = kube::Error::Api(status);
                     return Err(api_failed("create", &format!("server {name}"), &error));
                 }
                 // It may have been created all the same: the next attempt tells.
@@ -168,6 +174,8 @@ impl Handler {
                         error = crate::error::chain(&error),
                         "no answer to a registration"
                     );
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
                 }
             }
         }
@@ -179,7 +187,7 @@ impl Handler {
         let name = machine.server.metadata.name.clone().unwrap_or_default();
         let uid = machine.server.metadata.uid.clone();
         let Some(epoch) = machine.authority.epoch() else { return Ok(machine) };
-        let mut pause = RECORD_PAUSE;
+        let mut pause = PAUSE;
         for attempt in 0..ATTEMPTS {
             if has_record(&machine.server) || machine.binding.is_some() || machine.server.metadata.uid != uid
             {

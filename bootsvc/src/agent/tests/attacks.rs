@@ -197,6 +197,31 @@ async fn a_bound_machine_whose_server_was_lost_is_registered_without_a_record() 
 }
 
 #[tokio::test]
+async fn a_creation_whose_answer_was_lost_is_ours_only_if_nobody_else_wrote_it() {
+    let servers = "/apis/metal.sidero.dev/v1alpha2/servers";
+    let lab = Lab::start(Setup::default());
+    lab.api.lose_answer(servers);
+    register(&mut client(&lab).await, None).await.unwrap();
+    assert_eq!(state(&lab), "neverUsed");
+    assert_eq!(lab.metrics.registrations.get(), 1);
+
+    // Somebody else created it while the API was away.
+    let lab = Lab::start(Setup::default());
+    lab.api.fail(servers, Failure::Status(503));
+    let mut agent = client(&lab).await;
+    let calling = register(&mut agent, None);
+    let other = async {
+        while !lab.api.writes().iter().any(|(_, path)| path == servers) {
+            tokio::task::yield_now().await;
+        }
+        lab.api.put(&server(), json!({ "spec": { "accepted": false } }));
+        lab.api.heal(servers);
+    };
+    let (_, ()) = tokio::join!(calling, other);
+    assert_eq!(state(&lab), "");
+}
+
+#[tokio::test]
 async fn a_record_that_could_not_be_written_is_written_when_the_machine_calls_again() {
     let lab = Lab::start(Setup::default());
     let mut agent = client(&lab).await;
