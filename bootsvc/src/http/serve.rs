@@ -244,9 +244,11 @@ async fn decision(
     endpoint: Endpoint,
     method: Method,
 ) -> Response<Body> {
+    let turn = context.kubernetes.turn().await;
     let authority = context.authority.current().await;
     let decided = lookup::decide(&context.kubernetes, &authority, &query, context.boot_from_disk).await;
     let token = hand_out(context, connection, &query, &decided, &method).await;
+    drop(turn);
     let surroundings = Surroundings {
         endpoint: &endpoint,
         mac: query.mac.as_deref(),
