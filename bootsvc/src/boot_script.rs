@@ -26,7 +26,7 @@ pub fn render(endpoint: &Endpoint) -> String {
         format!(
             "chain --replace http://{endpoint}/ipxe?uuid=${{uuid}}&mac=${{{interface}/mac:hexhyp}}\
              &domain=${{domain:uristring}}&hostname=${{hostname:uristring}}\
-             &serial=${{serial:uristring}}&arch=${{buildarch}}"
+             &serial=${{serial:uristring}}&arch=${{buildarch}}&platform=${{platform}}"
         )
     };
     let ask_boot_nic = ask("netX");
@@ -35,6 +35,7 @@ pub fn render(endpoint: &Endpoint) -> String {
         "#!ipxe
 
 prompt --key 0x02 --timeout {PROMPT_MS} Press Ctrl-B for the iPXE command line && shell ||
+set plane {endpoint}
 set pass:int32 0
 
 # A lease that the firmware or iPXE already holds is good enough.
@@ -48,13 +49,13 @@ goto find_lease
 
 :boot_nic
 iflinkwait --timeout {LEASED_LINK_TIMEOUT_MS} netX && set has_linkwait yes ||
-echo Asking {endpoint} what to boot
+echo Asking ${{plane}} what to boot
 {ask_boot_nic} || goto all_nics
 
 :leased
 ifopen net${{i}} || goto all_nics
 iflinkwait --timeout {LEASED_LINK_TIMEOUT_MS} net${{i}} && set has_linkwait yes ||
-echo Asking {endpoint} what to boot, over net${{i}}
+echo Asking ${{plane}} what to boot, over net${{i}}
 {ask_this} || goto all_nics
 
 :all_nics
@@ -72,7 +73,7 @@ set has_linkwait yes
 :configure
 ifconf --configurator dhcp net${{i}} || goto next_nic
 route ||
-echo Asking {endpoint} what to boot, over net${{i}}
+echo Asking ${{plane}} what to boot, over net${{i}}
 {ask_this} || goto next_nic
 :next_nic
 inc i
@@ -81,13 +82,17 @@ goto nic
 :pass_done
 iseq ${{pass}} {RETRIES} && goto give_up ||
 inc pass
-echo No answer from {endpoint}, retry ${{pass}} of {RETRIES}
+echo No answer from ${{plane}}, retry ${{pass}} of {RETRIES}
 sleep {PAUSE_SECONDS}
 goto all_nics
 
 :give_up
-echo No answer from {endpoint}: trying the first disk, then starting over
+echo No answer from ${{plane}}: trying the first disk, then starting over
 sanboot --no-describe --drive 0x80 ||
+# An iPXE from before 2021 cannot boot a disk on UEFI: the firmware's next device is the way.
+isset ${{has_linkwait}} && goto start_over ||
+iseq ${{platform}} efi && exit 1 ||
+:start_over
 sleep {PAUSE_SECONDS}
 reboot
 "

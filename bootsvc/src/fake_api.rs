@@ -1,6 +1,6 @@
 //! A Kubernetes API of a few lines for tests: objects by path, and failures on order.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
@@ -19,6 +19,23 @@ pub(crate) fn binding(name: &str) -> String {
     format!("/apis/infrastructure.cluster.x-k8s.io/v1alpha3/serverbindings/{name}")
 }
 
+/// Path of the Plane object.
+pub(crate) const PLANE: &str = "/apis/bloomery.dev/v1alpha1/planes/plane";
+
+/// The Plane object with this holder, in epoch 1.
+pub(crate) fn plane_held_by(holder: &str) -> Value {
+    json!({ "spec": { "holder": holder, "epoch": 1 } })
+}
+
+/// The annotation with a record of the disks of this Server, as the plane of epoch 1 writes it.
+pub(crate) fn disks(state: &str, server: &str) -> Value {
+    let record = json!({
+        "state": state, "serverUID": format!("uid-of-{server}"), "epoch": 1, "id": "0123456789abcdef",
+        "since": "2026-01-01T00:00:00Z",
+    });
+    json!({ "bloomery.dev/disks": record.to_string() })
+}
+
 /// How a path fails.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Failure {
@@ -34,8 +51,16 @@ pub(crate) enum Failure {
 struct State {
     objects: HashMap<String, Value>,
     failures: HashMap<String, Failure>,
+    write_failures: HashMap<String, Failure>,
+    lost: HashSet<String>,
     writes: Vec<(Method, String)>,
+    reads: HashMap<String, usize>,
+    revision: u64,
+    /// Done once before the next PATCH of a path, as another writer would.
+    meddle: HashMap<String, Meddling>,
 }
+
+type Meddling = Box<dyn FnOnce(&mut Value) + Send>;
 
 /// The API; clones share their state.
 #[derive(Clone, Default)]
@@ -56,8 +81,52 @@ impl FakeApi {
     pub(crate) fn put(&self, path: &str, mut object: Value) {
         let name = path.rsplit('/').next().unwrap();
         object["metadata"]["name"] = json!(name);
-        object["metadata"]["uid"] = json!(format!("uid-of-{name}"));
-        self.0.lock().unwrap().objects.insert(path.to_owned(), object);
+        if object["metadata"]["uid"].is_null() {
+            object["metadata"]["uid"] = json!(format!("uid-of-{name}"));
+        }
+        let mut state = self.0.lock().unwrap();
+        state.revision += 1;
+        object["metadata"]["resourceVersion"] = json!(state.revision.to_string());
+        state.objects.insert(path.to_owned(), object);
+    }
+
+    /// Takes an object away.
+    pub(crate) fn delete(&self, path: &str) {
+        self.0.lock().unwrap().objects.remove(path);
+    }
+
+    /// Changes an object, as another writer would.
+    pub(crate) fn change(&self, path: &str, change: impl FnOnce(&mut Value)) {
+        let mut object = self.object(path).unwrap();
+        change(&mut object);
+        self.put(path, object);
+    }
+
+    /// Has another writer change the object just before the next PATCH of it.
+    pub(crate) fn meddle(&self, path: &str, change: impl FnOnce(&mut Value) + Send + 'static) {
+        self.0.lock().unwrap().meddle.insert(path.to_owned(), Box::new(change));
+    }
+
+    /// Makes every PATCH of a path fail.
+    pub(crate) fn fail_writes(&self, path: &str, failure: Failure) {
+        self.0.lock().unwrap().write_failures.insert(path.to_owned(), failure);
+    }
+
+    /// Does the next POST to a path, but answers as a proxy whose server went away.
+    pub(crate) fn lose_answer(&self, path: &str) {
+        self.0.lock().unwrap().lost.insert(path.to_owned());
+    }
+
+    /// Makes a path work again.
+    pub(crate) fn heal(&self, path: &str) {
+        let mut state = self.0.lock().unwrap();
+        state.failures.remove(path);
+        state.write_failures.remove(path);
+    }
+
+    /// How often a path was read.
+    pub(crate) fn reads(&self, path: &str) -> usize {
+        self.0.lock().unwrap().reads.get(path).copied().unwrap_or_default()
     }
 
     /// The object at a path.
@@ -89,7 +158,14 @@ impl FakeApi {
     async fn answer(&self, request: Request<Body>) -> Response<Body> {
         let (head, body) = request.into_parts();
         let path = head.uri.path().to_owned();
-        let failure = self.0.lock().unwrap().failures.get(&path).copied();
+        let failure = {
+            let state = self.0.lock().unwrap();
+            let writing = (head.method == Method::PATCH).then(|| state.write_failures.get(&path)).flatten();
+            state.failures.get(&path).or(writing).copied()
+        };
+        if failure.is_some() && head.method != Method::GET {
+            self.0.lock().unwrap().writes.push((head.method.clone(), path.clone()));
+        }
         match failure {
             None => {}
             Some(Failure::Status(code)) => return status(code, "InternalError", ""),
@@ -98,12 +174,23 @@ impl FakeApi {
         }
         let body = to_bytes(body, usize::MAX).await.unwrap();
         let mut state = self.0.lock().unwrap();
-        if head.method != Method::GET {
+        if head.method == Method::GET {
+            *state.reads.entry(path.clone()).or_default() += 1;
+        } else {
             state.writes.push((head.method.clone(), path.clone()));
         }
+        state.revision += 1;
         match head.method {
             Method::GET => state.objects.get(&path).map_or_else(|| not_found(&path), reply),
-            Method::POST => create(&mut state, &path, serde_json::from_slice(&body).unwrap()),
+            Method::POST => {
+                let query = head.uri.query().unwrap_or_default();
+                let manager = form_urlencoded::parse(query.as_bytes())
+                    .find(|(key, _)| key == "fieldManager")
+                    .map(|(_, manager)| manager.into_owned());
+                let made =
+                    create(&mut state, &path, serde_json::from_slice(&body).unwrap(), manager.as_deref());
+                if state.lost.remove(&path) { page(504) } else { made }
+            }
             Method::PATCH => {
                 let kind = head.headers[http::header::CONTENT_TYPE].to_str().unwrap().to_owned();
                 apply_patch(&mut state, &path, &kind, &serde_json::from_slice(&body).unwrap())
@@ -113,13 +200,15 @@ impl FakeApi {
     }
 }
 
-fn create(state: &mut State, path: &str, mut object: Value) -> Response<Body> {
+fn create(state: &mut State, path: &str, mut object: Value, manager: Option<&str>) -> Response<Body> {
     let name = object["metadata"]["name"].as_str().unwrap().to_owned();
     let path = format!("{path}/{name}");
     if state.objects.contains_key(&path) {
         return status(409, "AlreadyExists", &name);
     }
     object["metadata"]["uid"] = json!(format!("uid-of-{name}"));
+    object["metadata"]["resourceVersion"] = json!(state.revision.to_string());
+    object["metadata"]["managedFields"] = json!([{ "manager": manager, "operation": "Update" }]);
     state.objects.insert(path, object.clone());
     reply(&object)
 }
@@ -127,6 +216,10 @@ fn create(state: &mut State, path: &str, mut object: Value) -> Response<Body> {
 fn apply_patch(state: &mut State, path: &str, kind: &str, change: &Value) -> Response<Body> {
     let path = path.trim_end_matches("/status");
     let Some(object) = state.objects.get_mut(path) else { return not_found(path) };
+    if let Some(meddling) = state.meddle.remove(path) {
+        meddling(object);
+        object["metadata"]["resourceVersion"] = json!(format!("{}0", state.revision));
+    }
     match kind {
         "application/json-patch+json" => {
             for step in change.as_array().unwrap() {
@@ -141,9 +234,18 @@ fn apply_patch(state: &mut State, path: &str, kind: &str, change: &Value) -> Res
                 }
             }
         }
-        "application/merge-patch+json" => merge(object, change),
+        "application/merge-patch+json" => {
+            for guard in ["uid", "resourceVersion"] {
+                let asked = &change["metadata"][guard];
+                if !asked.is_null() && *asked != object["metadata"][guard] {
+                    return status(409, "Conflict", path.rsplit('/').next().unwrap());
+                }
+            }
+            merge(object, change);
+        }
         other => panic!("{other}"),
     }
+    object["metadata"]["resourceVersion"] = json!(state.revision.to_string());
     reply(object)
 }
 
@@ -151,7 +253,11 @@ fn merge(object: &mut Value, patch: &Value) {
     match patch {
         Value::Object(fields) => {
             for (key, value) in fields {
-                merge(&mut object[key], value);
+                if value.is_null() {
+                    object.as_object_mut().map(|object| object.remove(key));
+                } else {
+                    merge(&mut object[key], value);
+                }
             }
         }
         other => *object = other.clone(),

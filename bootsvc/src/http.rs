@@ -5,6 +5,7 @@
 
 pub mod decide;
 pub mod files;
+pub mod hand_out;
 pub mod lookup;
 pub mod query;
 pub mod route;

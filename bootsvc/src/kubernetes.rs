@@ -1,11 +1,12 @@
 //! The connection to the Kubernetes API: made when it can be, watched, never waited for by a service.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use kube::Client;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::health::{Part, State};
@@ -14,6 +15,9 @@ use crate::health::{Part, State};
 const CHECK_EVERY: Duration = Duration::from_secs(5);
 /// Longest wait for one answer; iPXE gives a server about twenty seconds before it goes on.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// Boot decisions that ask the API at once. When a hall is switched on the others wait their turn for a moment,
+/// instead of all asking over a thousand connections and none being answered in time.
+const DECISIONS: usize = 32;
 
 /// No client could be made.
 #[derive(Debug, thiserror::Error)]
@@ -34,22 +38,35 @@ enum ConnectError {
 
 /// Gives out the client, once there is one.
 #[derive(Clone)]
-pub struct Kubernetes(watch::Receiver<Option<Client>>);
+pub struct Kubernetes {
+    client: watch::Receiver<Option<Client>>,
+    turns: Arc<Semaphore>,
+}
 
 impl Kubernetes {
     /// Access through a client that exists already.
     pub fn with_client(client: Client) -> Self {
-        Self(watch::channel(Some(client)).1)
+        Self::new(watch::channel(Some(client)).1)
     }
 
     /// Access that never comes about, as when the API is away from the start.
     pub fn unreachable() -> Self {
-        Self(watch::channel(None).1)
+        Self::new(watch::channel(None).1)
+    }
+
+    fn new(client: watch::Receiver<Option<Client>>) -> Self {
+        Self { client, turns: Arc::new(Semaphore::new(DECISIONS)) }
     }
 
     /// The client; none before the first kubeconfig was read.
     pub fn client(&self) -> Option<Client> {
-        self.0.borrow().clone()
+        self.client.borrow().clone()
+    }
+
+    /// Waits for a turn to make a boot decision; it lasts as long as what is returned.
+    pub async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        // Never closed; without a permit the API is simply asked.
+        self.turns.clone().acquire_owned().await.ok()
     }
 }
 
@@ -79,7 +96,7 @@ pub fn connect(kubeconfig: Option<PathBuf>, part: Part, shutdown: CancellationTo
             }
         }
     });
-    Kubernetes(receiver)
+    Kubernetes::new(receiver)
 }
 
 /// State of the kubeconfig that a client was made from.

@@ -2,14 +2,17 @@
 //!
 //! Every service is a task of its own: one that cannot start, a packet that cannot be read, or a
 //! Kubernetes API that is away never stops the others (promise S7 of the design). Nothing here
-//! powers, wipes or binds a machine.
+//! powers or binds a machine, and only the agent, on an order, wipes one.
 
 pub mod advertise;
 pub mod agent;
+pub mod authority;
 pub mod boot_script;
+pub mod boots;
 pub mod config;
 pub mod dhcp;
 pub mod error;
+pub mod events;
 pub mod health;
 pub mod http;
 pub mod interfaces;
@@ -18,9 +21,12 @@ pub mod kubernetes;
 pub mod loaders;
 pub mod mac;
 pub mod metrics;
+pub mod neighbours;
 pub mod service;
 pub mod supervise;
 pub mod tftp;
+pub mod token;
+pub mod tokens;
 pub mod udp;
 
 #[cfg(test)]

@@ -7,13 +7,17 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::advertise::Advertise;
+use crate::authority::PlaneAuthority;
 use crate::config::{Args, ConfigError};
 use crate::health::{self, Health, State, Weight};
 use crate::http::files::Directories;
 use crate::interfaces::{self, Selection};
+use crate::kubernetes::Kubernetes;
 use crate::loaders::{Loader, LoaderStore};
 use crate::metrics::Metrics;
-use crate::{agent, dhcp, http, kubernetes, supervise, tftp};
+use crate::neighbours::Neighbours;
+use crate::tokens::Tokens;
+use crate::{agent, dhcp, events, http, kubernetes, supervise, tftp};
 
 /// Directory of the iPXE binaries below `--share-dir`.
 const LOADER_DIRECTORY: &str = "ipxe";
@@ -26,6 +30,10 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), ConfigEr
     let endpoint = args.endpoint()?;
     let health = Health::default();
     let metrics = Arc::new(Metrics::default());
+    let part = health.register("kubernetes", Weight::Shown);
+    let kubernetes = kubernetes::connect(args.kubeconfig.clone(), part, shutdown.clone());
+    let authority = PlaneAuthority::new(kubernetes.clone(), &args.plane_dir);
+    authority.watch(health.register("plane", Weight::Shown), shutdown.clone());
     let tasks = TaskTracker::new();
     let (advertise, resolver) = Advertise::new(endpoint, args.api_port);
     tasks.spawn(resolver.run(shutdown.clone()));
@@ -43,7 +51,7 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), ConfigEr
         metrics: metrics.clone(),
     };
     tasks.spawn(serve_tftp(context, health.clone(), shutdown.clone()));
-    let context = http_context(&args, &health, advertise, loaders, metrics, &shutdown);
+    let context = http_context(&args, (kubernetes, authority), advertise, loaders, metrics);
     tasks.spawn(serve_http(args.http_port, context, health.clone(), shutdown.clone()));
     tracing::info!("boot services started");
     shutdown.cancelled().await;
@@ -93,19 +101,24 @@ fn report_loaders(loaders: &LoaderStore, health: &Health) -> health::Part {
 
 fn http_context(
     args: &Args,
-    health: &Health,
+    (kubernetes, authority): (Kubernetes, PlaneAuthority),
     advertise: Advertise,
     loaders: Arc<LoaderStore>,
     metrics: Arc<Metrics>,
-    shutdown: &CancellationToken,
 ) -> http::serve::Context {
-    let part = health.register("kubernetes", Weight::Shown);
-    let kubernetes = kubernetes::connect(args.kubeconfig.clone(), part, shutdown.clone());
     let options = agent::serve::Options {
         auto_accept: args.auto_accept_servers,
         insecure_wipe: args.insecure_wipe,
         auto_bmc_setup: args.auto_bmc_setup,
         reboot_timeout: args.server_reboot_timeout,
+    };
+    let tokens = Tokens::new(kubernetes.clone(), args.require_agent_token);
+    let means = agent::serve::Means {
+        kubernetes: kubernetes.clone(),
+        authority: authority.clone(),
+        tokens: tokens.clone(),
+        events: events::Events::start(kubernetes.clone()),
+        metrics: metrics.clone(),
     };
     http::serve::Context {
         advertise,
@@ -114,8 +127,11 @@ fn http_context(
             environments: args.env_dir.clone(),
             agents: args.share_dir.join(AGENT_DIRECTORY),
         },
-        agent: agent::serve::Service::new(kubernetes.clone(), options, metrics.clone()),
+        agent: agent::serve::Service::new(means, options),
         kubernetes,
+        authority,
+        tokens,
+        neighbours: Neighbours::default(),
         boot_from_disk: args.boot_from_disk_method.0,
         extra_agent_args: args.extra_agent_args().into(),
         metrics,

@@ -1,4 +1,4 @@
-//! Registration and boot decision against a real etcd and kube-apiserver.
+//! Registration, wiping and the boot decision against a real etcd and kube-apiserver.
 //!
 //! Needs the control-plane binary: `CONTROLPLANE`, or `out/controlplane` of this checkout.
 //! Run: `cargo test -p bootsvc --test real_apiserver -- --ignored`
@@ -6,293 +6,286 @@
 // The lint knows test functions, not the helpers of an integration test.
 #![allow(clippy::unwrap_used)]
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+#[path = "support/control_plane.rs"]
+mod control_plane;
+#[path = "support/services.rs"]
+mod services;
+
+mod support {
+    pub(crate) use super::control_plane::{ControlPlane, eventually, patience};
+    pub(crate) use super::services::{Machine, connect, hand_over, install_kinds, start};
+}
+
+use std::time::Instant;
 
 use bloomery_agent_api as pb;
-use bloomery_agent_api::agent_client::AgentClient;
+use bloomery_agent_api::disk_progress::State;
+use bloomery_api::condition::{self, ConditionStatus};
+use bloomery_api::evidence::{DISKS_ANNOTATION, DiskRecord, DiskState};
 use bloomery_api::{Server, ServerBinding};
-use bootsvc::advertise::Advertise;
-use bootsvc::agent::serve::{Options, Service};
-use bootsvc::health::{Health, Weight};
-use bootsvc::http::files::Directories;
-use bootsvc::http::serve;
-use bootsvc::kubernetes;
-use bootsvc::loaders::LoaderStore;
-use bootsvc::metrics::Metrics;
-use k8s_openapi::api::core::v1::Event;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use k8s_openapi::api::core::v1::{Event, Secret};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
-use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio_util::sync::CancellationToken;
+use serde_json::{Value, json};
+use support::{ControlPlane, Machine, connect, eventually, hand_over, install_kinds, patience, start};
+use tonic::Code;
 
 const UUID: &str = "4c4c4544-0042-3110-8051-b7c04f4e3332";
+const OTHER: &str = "5c5c5544-0042-3110-8051-b7c04f4e3332";
+/// Machines that register at once.
+const HALL: u16 = 1000;
 
-/// Children that end with the test.
-struct ControlPlane {
-    children: Vec<Child>,
-    directory: tempfile::TempDir,
-    port: u16,
+async fn accept(servers: &Api<Server>, uuid: &str) {
+    let patch = Patch::Merge(json!({ "spec": { "accepted": true } }));
+    servers.patch(uuid, &PatchParams::default(), &patch).await.unwrap();
 }
 
-impl Drop for ControlPlane {
-    fn drop(&mut self) {
-        for child in self.children.iter_mut().rev() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
-}
-
-fn binary() -> PathBuf {
-    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../out/controlplane");
-    let path = std::env::var_os("CONTROLPLANE").map_or_else(default, PathBuf::from);
-    assert!(
-        path.exists(),
-        "no control plane at {}: run `make image` first or set CONTROLPLANE",
-        path.display()
-    );
-    path.canonicalize().unwrap()
-}
-
-fn patience() -> Duration {
-    let factor = std::env::var("PATIENCE").ok().and_then(|text| text.parse().ok()).unwrap_or(1.0);
-    Duration::from_mins(1).mul_f64(factor)
-}
-
-impl ControlPlane {
-    fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let (client, peer, port) = (free_port(), free_port(), free_port());
-        let mut plane = Self { children: Vec::new(), directory, port };
-        let etcd = format!("http://127.0.0.1:{client}");
-        let peers = format!("http://127.0.0.1:{peer}");
-        plane.spawn(
-            "etcd",
-            &[
-                "--data-dir=etcd-data",
-                &format!("--listen-client-urls={etcd}"),
-                &format!("--advertise-client-urls={etcd}"),
-                &format!("--listen-peer-urls={peers}"),
-                &format!("--initial-advertise-peer-urls={peers}"),
-                &format!("--initial-cluster=default={peers}"),
-            ],
-        );
-        let key = rcgen::KeyPair::generate().unwrap();
-        std::fs::write(plane.path("sa.key"), key.serialize_pem()).unwrap();
-        std::fs::write(plane.path("sa.pub"), key.public_key_pem()).unwrap();
-        std::fs::write(plane.path("tokens.csv"), "token,admin,admin,system:masters\n").unwrap();
-        plane.spawn(
-            "kube-apiserver",
-            &[
-                &format!("--etcd-servers={etcd}"),
-                &format!("--secure-port={port}"),
-                "--bind-address=127.0.0.1",
-                "--cert-dir=certs",
-                "--service-account-key-file=sa.pub",
-                "--service-account-signing-key-file=sa.key",
-                "--service-account-issuer=https://kubernetes.default.svc",
-                "--service-cluster-ip-range=10.0.0.0/24",
-                "--token-auth-file=tokens.csv",
-                "--authorization-mode=RBAC",
-            ],
-        );
-        let kubeconfig = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "x",
-            "clusters": [{ "name": "c", "cluster": {
-                "server": format!("https://127.0.0.1:{port}"), "insecure-skip-tls-verify": true } }],
-            "users": [{ "name": "u", "user": { "token": "token" } }],
-            "contexts": [{ "name": "x", "context": { "cluster": "c", "user": "u" } }],
-        });
-        std::fs::write(plane.path("kubeconfig"), kubeconfig.to_string()).unwrap();
-        plane
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    fn spawn(&mut self, name: &str, args: &[&str]) {
-        let link = self.path(name);
-        std::os::unix::fs::symlink(binary(), &link).unwrap();
-        let log = std::fs::File::create(self.path(&format!("{name}.log"))).unwrap();
-        let child = Command::new(link)
-            .args(args)
-            .current_dir(self.directory.path())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        self.children.push(child);
-    }
-
-    fn logs(&self) -> String {
-        let tail = |name: &str| {
-            let log = std::fs::read_to_string(self.path(name)).unwrap_or_default();
-            let from = log.len().saturating_sub(2000);
-            log.get(from..).unwrap_or_default().to_owned()
-        };
-        format!("etcd: {}\nkube-apiserver {}: {}", tail("etcd.log"), self.port, tail("kube-apiserver.log"))
-    }
-}
-
-/// Repeats `attempt` until it gives something, or fails with what it said last.
-async fn eventually<T, F, R>(what: &str, plane: &ControlPlane, mut attempt: F) -> T
-where
-    F: FnMut() -> R,
-    R: Future<Output = Result<T, String>>,
-{
-    let started = Instant::now();
-    loop {
-        let last = match attempt().await {
-            Ok(value) => return value,
-            Err(last) => last,
-        };
-        assert!(
-            started.elapsed() < patience(),
-            "{what}: {last} after {:?}\n{}",
-            started.elapsed(),
-            plane.logs()
-        );
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
-
-async fn install_kinds(client: &Client, plane: &ControlPlane) {
-    let kinds: Api<CustomResourceDefinition> = Api::all(client.clone());
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../controllers/api/crds");
-    for entry in std::fs::read_dir(directory).unwrap() {
-        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
-        let mut kind: serde_json::Value = serde_norway::from_str(&text).unwrap();
-        // The conversion webhook belongs to the controllers, which do not run here.
-        kind["spec"].as_object_mut().unwrap().remove("conversion");
-        let kind: CustomResourceDefinition = serde_json::from_value(kind).unwrap();
-        eventually("kind created", plane, || async {
-            match kinds.create(&PostParams::default(), &kind).await {
-                Ok(_) => Ok(()),
-                Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
-                Err(error) => Err(error.to_string()),
-            }
-        })
-        .await;
-    }
-    let servers: Api<Server> = Api::all(client.clone());
+async fn bind(client: &Client, uuid: &str) {
     let bindings: Api<ServerBinding> = Api::all(client.clone());
-    eventually("kinds served", plane, || async {
-        servers.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
-        bindings.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
-        Ok(())
+    let binding = json!({
+        "apiVersion": "infrastructure.cluster.x-k8s.io/v1alpha3", "kind": "ServerBinding",
+        "metadata": { "name": uuid }, "spec": { "metalMachineRef": { "kind": "MetalMachine", "name": "m" } },
+    });
+    bindings.patch(uuid, &PatchParams::apply("test"), &Patch::Apply(binding)).await.unwrap();
+}
+
+async fn unbind(client: &Client, uuid: &str) {
+    let bindings: Api<ServerBinding> = Api::all(client.clone());
+    bindings.delete(uuid, &DeleteParams::default()).await.unwrap();
+}
+
+/// Writes a record as the controllers do.
+async fn record(servers: &Api<Server>, uuid: &str, state: &str) {
+    let server_uid = servers.get(uuid).await.unwrap().metadata.uid;
+    let id = format!("{:016x}", rand::random::<u64>());
+    let record = json!({
+        "state": state, "serverUID": server_uid, "epoch": 1, "id": id, "since": "2026-01-01T00:00:00Z",
+    });
+    let patch = json!({ "metadata": { "annotations": { DISKS_ANNOTATION: record.to_string() } } });
+    servers.patch(uuid, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+}
+
+async fn state(servers: &Api<Server>, uuid: &str) -> (Option<DiskState>, bool) {
+    let server = servers.get(uuid).await.unwrap();
+    let clean = server.status.as_ref().is_some_and(|status| status.is_clean);
+    (DiskRecord::of(&server).map(|record| record.state), clean)
+}
+
+async fn events(client: &Client, plane: &ControlPlane, reason: &str) -> Vec<Event> {
+    let events: Api<Event> = Api::namespaced(client.clone(), "default");
+    eventually("event", plane, || async {
+        let all = events.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+        let found: Vec<Event> =
+            all.into_iter().filter(|event| event.reason.as_deref() == Some(reason)).collect();
+        if found.is_empty() { Err(format!("no event {reason}")) } else { Ok(found) }
     })
-    .await;
+    .await
 }
 
-fn boot_services(plane: &ControlPlane, kubernetes: kubernetes::Kubernetes) -> SocketAddr {
-    let (share, metrics) = (plane.path("share"), Arc::new(Metrics::default()));
-    std::fs::create_dir_all(share.join("agent/amd64")).unwrap();
-    for file in ["vmlinuz", "initramfs.xz"] {
-        std::fs::write(share.join("agent/amd64").join(file), b"x").unwrap();
-    }
-    let options = Options {
-        auto_accept: false,
-        insecure_wipe: true,
-        auto_bmc_setup: true,
-        reboot_timeout: Duration::from_mins(20),
-    };
-    let context = serve::Context {
-        advertise: Advertise::new(None, 8081).0,
-        loaders: Arc::new(LoaderStore::new(share.join("ipxe"))),
-        directories: Directories { environments: plane.path("env"), agents: share.join("agent") },
-        agent: Service::new(kubernetes.clone(), options, metrics.clone()),
-        kubernetes,
-        boot_from_disk: "ipxe-exit".parse().unwrap(),
-        extra_agent_args: "".into(),
-        metrics,
-    };
-    let listener = serve::bind(0).unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(serve::run(listener, context, CancellationToken::new()));
-    ([127, 0, 0, 1], port).into()
-}
-
-async fn ask(address: SocketAddr) -> String {
-    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let request = format!("GET /ipxe?uuid={UUID} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    answer
-}
-
-fn registration(serial: &str) -> pb::CreateServerRequest {
-    let system = pb::SystemInformation {
-        uuid: UUID.to_uppercase(),
-        manufacturer: "LabCo".to_owned(),
-        serial_number: serial.to_owned(),
-        ..Default::default()
-    };
-    let hardware = pb::HardwareInformation { system: Some(system), ..Default::default() };
-    pb::CreateServerRequest { hardware: Some(hardware), hostname: "node1".to_owned() }
+fn disk(state: State) -> Vec<pb::DiskProgress> {
+    vec![pb::DiskProgress {
+        device: "sda".to_owned(),
+        size: 100,
+        done: 45,
+        state: state.into(),
+        error: "gone".to_owned(),
+        ..pb::DiskProgress::default()
+    }]
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the control-plane binary"]
-async fn a_machine_registers_and_a_bound_one_never_gets_the_agent() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
+async fn a_machine_goes_from_unknown_to_clean_and_a_bound_one_never_gets_the_agent() {
     let plane = ControlPlane::start();
-    let part = Health::default().register("kubernetes", Weight::Shown);
-    let kubernetes = kubernetes::connect(Some(plane.path("kubeconfig")), part, CancellationToken::new());
-    let client =
-        eventually("client", &plane, || async { kubernetes.client().ok_or("none yet".to_owned()) }).await;
-    eventually("api server", &plane, || async {
-        client.apiserver_version().await.map_err(|error| error.to_string())
+    let (kubernetes, client) = connect(&plane).await;
+    let address = start(&plane, &kubernetes);
+    let mut machine = Machine::new(address, UUID, 1).await;
+    // Before the kinds exist nobody can tell what the machine is; nor whether this plane may act.
+    assert!(machine.ask().await.starts_with("HTTP/1.1 500 "));
+    install_kinds(&client, &plane).await;
+    assert!(machine.ask().await.starts_with("HTTP/1.1 500 "));
+    assert_eq!(machine.register().await.unwrap_err().code(), Code::Unavailable);
+    hand_over(&client, None).await;
+    eventually("this plane acts", &plane, || async {
+        let answer = machine.ask().await;
+        if answer.contains("kernel /env/agent-amd64/vmlinuz") { Ok(()) } else { Err(answer) }
     })
     .await;
-    let address = boot_services(&plane, kubernetes);
-    // Before the kinds exist nobody can tell what the machine is.
-    assert!(ask(address).await.starts_with("HTTP/1.1 500 "));
-    install_kinds(&client, &plane).await;
-    let answer = ask(address).await;
-    assert!(answer.contains("kernel /env/agent-amd64/vmlinuz"), "{answer}");
+    machine.boot().await;
 
-    let mut agent = AgentClient::connect(format!("http://{address}")).await.unwrap();
     for serial in ["SN1", "SN1", "SN2"] {
-        let orders = agent.create_server(registration(serial)).await.unwrap().into_inner();
-        assert_eq!(orders, pb::CreateServerResponse::default());
+        machine.serial = serial.to_owned();
+        let orders = machine.register().await.unwrap();
+        assert!(!orders.wipe && !orders.setup_bmc && !orders.restart, "{orders:?}");
     }
+    let servers: Api<Server> = Api::all(client.clone());
+    check_registration(&client, &plane, &machine).await;
+
+    accept(&servers, UUID).await;
+    let orders = machine.register().await.unwrap();
+    assert!(orders.wipe && orders.setup_bmc, "{orders:?}");
+    machine.beat(disk(State::Wiping)).await.unwrap();
+    let conditions = servers.get(UUID).await.unwrap().status.unwrap().conditions;
+    assert_eq!(condition::find(&conditions, "DisksWiped").unwrap().message, "sda 45 %");
+    machine.wiped(disk(State::Wiped)).await.unwrap();
+    machine.wiped(disk(State::Wiped)).await.unwrap();
+    assert_eq!(state(&servers, UUID).await, (Some(DiskState::Clean), true));
+    let status = servers.get(UUID).await.unwrap().status.unwrap();
+    for type_ in ["PowerCycle", "DisksWiped"] {
+        assert_eq!(condition::find(&status.conditions, type_).unwrap().status, ConditionStatus::True);
+    }
+    assert_eq!(status.addresses.len(), 1);
+    events(&client, &plane, "Server Wipe").await;
+    check_management(&client, &machine).await;
+
+    bind(&client, UUID).await;
+    let answer = machine.ask().await;
+    assert!(!answer.contains("agent") && answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    assert!(machine.register().await.unwrap().restart);
+}
+
+async fn check_registration(client: &Client, plane: &ControlPlane, machine: &Machine) {
     let servers: Api<Server> = Api::all(client.clone());
     let server = servers.get(UUID).await.unwrap();
     let system = server.spec.hardware.and_then(|hardware| hardware.system).unwrap();
     assert_eq!((system.uuid.as_str(), system.serial_number.as_str()), (UUID, "SN2"));
-    assert!(!server.spec.accepted);
-    let events: Api<Event> = Api::namespaced(client.clone(), "default");
-    let events = events.list(&ListParams::default()).await.unwrap();
-    let registered = events.iter().filter(|event| event.reason.as_deref() == Some("Server Registration"));
-    assert_eq!(registered.count(), 1);
-
-    let address_report = pb::ReconcileServerAddressesRequest {
-        uuid: UUID.to_owned(),
-        address: vec![pb::Address { r#type: "InternalIP".to_owned(), address: "10.77.0.50".to_owned() }],
-    };
-    agent.reconcile_server_addresses(address_report).await.unwrap();
+    assert_eq!(state(&servers, UUID).await, (Some(DiskState::NeverUsed), false));
+    assert_eq!(events(client, plane, "Server Registration").await.len(), 1);
+    machine.report_address("10.77.0.50").await.unwrap();
     let addresses = servers.get(UUID).await.unwrap().status.unwrap_or_default().addresses;
     assert_eq!(addresses.first().map(|address| address.address.as_str()), Some("10.77.0.50"));
+}
 
-    let bindings: Api<ServerBinding> = Api::all(client.clone());
-    let binding = json!({
-        "apiVersion": "infrastructure.cluster.x-k8s.io/v1alpha3", "kind": "ServerBinding",
-        "metadata": { "name": UUID }, "spec": { "metalMachineRef": { "kind": "MetalMachine", "name": "m" } },
-    });
-    bindings.patch(UUID, &PatchParams::apply("test"), &Patch::Apply(binding)).await.unwrap();
-    let answer = ask(address).await;
-    assert!(!answer.contains("agent") && answer.starts_with("HTTP/1.1 404 "), "{answer}");
+async fn check_management(client: &Client, machine: &Machine) {
+    let servers: Api<Server> = Api::all(client.clone());
+    machine.report_bmc("10.77.0.11", "", "").await.unwrap();
+    machine.report_bmc("", "sidero", "s3cret").await.unwrap();
+    let bmc = servers.get(UUID).await.unwrap().spec.bmc.unwrap();
+    assert_eq!((bmc.endpoint.as_str(), bmc.port, bmc.user.as_str()), ("10.77.0.11", 623, ""));
+    assert!(bmc.user_from.is_some() && bmc.pass_from.is_some());
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), "default");
+    let secret = secrets.get(&format!("{UUID}-bmc")).await.unwrap();
+    assert_eq!(secret.data.unwrap()["pass"].0, b"s3cret");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the control-plane binary"]
+async fn no_way_round_makes_a_machine_wiped_or_clean() {
+    let plane = ControlPlane::start();
+    let (kubernetes, client) = connect(&plane).await;
+    install_kinds(&client, &plane).await;
+    hand_over(&client, None).await;
+    let address = start(&plane, &kubernetes);
+    let servers: Api<Server> = Api::all(client.clone());
+    let mut machine = Machine::new(address, UUID, 1).await;
+    machine.boot().await;
+    machine.register().await.unwrap();
+    accept(&servers, UUID).await;
+    assert!(machine.register().await.unwrap().wipe);
+
+    // Forged, of an earlier boot, of another machine, none.
+    let mut stranger = machine.clone();
+    let earlier = machine.token.clone();
+    machine.boot().await;
+    let mut other = Machine::new(address, OTHER, 2).await;
+    other.boot().await;
+    for token in [earlier, other.token.clone(), Some("A".repeat(44)), None] {
+        stranger.token = token;
+        assert!(!stranger.register().await.unwrap().wipe);
+        for refused in [
+            stranger.beat(Vec::new()).await,
+            stranger.wiped(Vec::new()).await,
+            stranger.report_bmc("10.66.6.6", "root", "evil").await,
+            stranger.report_address("10.66.6.6").await,
+        ] {
+            assert_eq!(refused.unwrap_err().code(), Code::Unauthenticated);
+        }
+    }
+
+    // Bound and released between the order and its end.
+    assert!(machine.register().await.unwrap().wipe);
+    bind(&client, UUID).await;
+    assert_eq!(machine.wiped(disk(State::Wiped)).await.unwrap_err().code(), Code::FailedPrecondition);
+    record(&servers, UUID, "released").await;
+    unbind(&client, UUID).await;
+    assert_eq!(machine.wiped(disk(State::Wiped)).await.unwrap_err().code(), Code::FailedPrecondition);
+    assert_eq!(state(&servers, UUID).await, (Some(DiskState::Released), false));
+
+    // A disk that failed.
+    assert!(machine.register().await.unwrap().wipe);
+    assert_eq!(machine.wiped(disk(State::Failed)).await.unwrap_err().code(), Code::FailedPrecondition);
+    assert_eq!(state(&servers, UUID).await, (Some(DiskState::Released), false));
+
+    check_fencing(&client, &plane, &machine).await;
+    check_restored(&servers, &machine).await;
+}
+
+/// Another plane takes over, and gives back.
+async fn check_fencing(client: &Client, plane: &ControlPlane, machine: &Machine) {
+    hand_over(client, Some("another")).await;
+    eventually("fenced", plane, || async {
+        match machine.wiped(disk(State::Failed)).await {
+            Err(refused) if refused.code() == Code::Unavailable => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    assert_eq!(machine.register().await.unwrap_err().code(), Code::Unavailable);
+    assert!(machine.ask().await.starts_with("HTTP/1.1 500 "));
+    hand_over(client, None).await;
+    eventually("back", plane, || async {
+        machine.register().await.map(|_| ()).map_err(|error| error.to_string())
+    })
+    .await;
+}
+
+/// The object comes back from a backup: same name, same annotations, another uid.
+async fn check_restored(servers: &Api<Server>, machine: &Machine) {
+    let mut copy = servers.get(UUID).await.unwrap();
+    copy.metadata.finalizers = None;
+    copy.metadata.resource_version = None;
+    copy.metadata.uid = None;
+    copy.metadata.managed_fields = None;
+    let freed: Value = json!({ "metadata": { "finalizers": null } });
+    servers.patch(UUID, &PatchParams::default(), &Patch::Merge(freed)).await.unwrap();
+    servers.delete(UUID, &DeleteParams::default()).await.unwrap();
+    servers.create(&PostParams::default(), &copy).await.unwrap();
+    assert_eq!(machine.wiped(disk(State::Wiped)).await.unwrap_err().code(), Code::FailedPrecondition);
+    assert!(!machine.register().await.unwrap().wipe);
+    assert!(machine.ask().await.ends_with("#!ipxe\nexit\n"));
+    assert!(!state(servers, UUID).await.1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the control-plane binary"]
+async fn a_hall_of_machines_registers_at_once() {
+    let plane = ControlPlane::start();
+    let (kubernetes, client) = connect(&plane).await;
+    install_kinds(&client, &plane).await;
+    hand_over(&client, None).await;
+    let address = start(&plane, &kubernetes);
+    let started = Instant::now();
+    let mut hall = tokio::task::JoinSet::new();
+    for number in 0..HALL {
+        hall.spawn(async move {
+            let uuid = format!("{number:08x}-0042-3110-8051-b7c04f4e3332");
+            let mut machine = Machine::new(address, &uuid, number).await;
+            let answer = machine.boot().await;
+            assert!(machine.token.is_some(), "{answer}");
+            let asked = Instant::now();
+            let orders = machine.register().await.unwrap();
+            assert!(!orders.wipe);
+            machine.report_address("10.77.0.50").await.unwrap();
+            asked.elapsed()
+        });
+    }
+    let done = hall.join_all().await;
+    let longest = done.into_iter().max().unwrap_or_default();
+    println!("{HALL} machines registered in {:?}, the slowest in {longest:?}", started.elapsed());
+    assert!(started.elapsed() < patience());
+    let servers: Api<Server> = Api::all(client.clone());
+    let all = servers.list(&ListParams::default()).await.unwrap();
+    assert_eq!(all.items.len(), usize::from(HALL));
+    let unused = |server: &Server| DiskRecord::of(server).map(|record| record.state);
+    assert!(all.iter().all(|server| unused(server) == Some(DiskState::NeverUsed)));
 }

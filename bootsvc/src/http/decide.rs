@@ -4,11 +4,13 @@
 
 use bloomery_api::Environment;
 use bloomery_api::boot_method::BootFromDiskMethod;
+use bloomery_api::condition::ConditionStatus;
 use bloomery_api::decision::boot::{Arch, BootAnswer};
-use bloomery_api::environment::{INITRD_FILE, KERNEL_FILE};
+use bloomery_api::environment::{self, INITRD_FILE, KERNEL_FILE};
 use http::StatusCode;
 
 use super::files::Directories;
+use super::query::Platform;
 use crate::advertise::Endpoint;
 use crate::kernel_args;
 
@@ -28,6 +30,10 @@ pub struct Surroundings<'a> {
     pub endpoint: &'a Endpoint,
     /// The client's hardware address.
     pub mac: Option<&'a str>,
+    /// The client's firmware, if it says.
+    pub platform: Option<Platform>,
+    /// What ties the agent to this boot.
+    pub token: Option<&'a str>,
     /// `--extra-agent-kernel-args`.
     pub extra_agent_args: &'a str,
     /// Where boot files are.
@@ -54,22 +60,50 @@ pub fn answer(decision: &BootAnswer, environment: Option<&Environment>, at: &Sur
     match decision {
         BootAnswer::Agent { arch } => agent(*arch, at),
         BootAnswer::Environment { name } => match environment {
-            Some(environment) if at.directories.has_environment(name) => {
+            Some(environment) if is_as_asked(environment) && at.directories.has_environment(name) => {
                 let args = kernel_args::environment(&environment.spec.kernel.args, at.endpoint);
                 boot(name, &args)
             }
             Some(_) => Answer::not_ready(name),
             None => Answer::empty(StatusCode::INTERNAL_SERVER_ERROR),
         },
-        BootAnswer::BootFromDisk { method } => match method {
-            BootFromDiskMethod::IpxeExit => Answer::script(&["exit"]),
-            BootFromDiskMethod::IpxeSanboot => Answer::script(&["sanboot --no-describe --drive 0x80"]),
-            BootFromDiskMethod::Http404 => Answer::empty(StatusCode::NOT_FOUND),
-        },
+        BootAnswer::BootFromDisk { method } => boot_from_disk(*method, at.platform),
         BootAnswer::NotFound => Answer::empty(StatusCode::NOT_FOUND),
         BootAnswer::NotReady { name } => Answer::not_ready(name),
         BootAnswer::Unavailable => Answer::empty(StatusCode::INTERNAL_SERVER_ERROR),
     }
+}
+
+/// The way to the local disk. A client that does not name its firmware gets upstream's scripts to the letter.
+///
+/// On UEFI a bare `exit` ends in the firmware's menu, where a machine stands until somebody comes. `sanboot`
+/// boots the disk at once with an iPXE since 2021 and fails with older ones; `exit 1` then tells the firmware
+/// to go on with its next boot option.
+fn boot_from_disk(method: BootFromDiskMethod, platform: Option<Platform>) -> Answer {
+    match (method, platform) {
+        (BootFromDiskMethod::Http404, _) => Answer::empty(StatusCode::NOT_FOUND),
+        (BootFromDiskMethod::IpxeExit, None | Some(Platform::Bios)) => Answer::script(&["exit"]),
+        (BootFromDiskMethod::IpxeSanboot, None) => Answer::script(&["sanboot --no-describe --drive 0x80"]),
+        (BootFromDiskMethod::IpxeExit, Some(Platform::Efi)) | (BootFromDiskMethod::IpxeSanboot, Some(_)) => {
+            Answer::script(&["sanboot --no-describe --drive 0x80 || exit 1"])
+        }
+    }
+}
+
+/// Whether the status was written for the very files that are asked for: same URL, same digest.
+fn is_as_asked(environment: &Environment) -> bool {
+    let conditions = environment.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    let verified = |url: &str, sha512: &str| {
+        url.is_empty()
+            || conditions.iter().any(|seen| {
+                seen.url == url
+                    && seen.type_ == environment::READY
+                    && seen.status == ConditionStatus::True
+                    && seen.sha512.eq_ignore_ascii_case(sha512)
+            })
+    };
+    let (kernel, initrd) = (&environment.spec.kernel, &environment.spec.initrd);
+    verified(&kernel.url, &kernel.sha512) && verified(&initrd.url, &initrd.sha512)
 }
 
 fn agent(arch: Arch, at: &Surroundings<'_>) -> Answer {
@@ -77,7 +111,7 @@ fn agent(arch: Arch, at: &Surroundings<'_>) -> Answer {
     if !at.directories.has_agent(arch) {
         return Answer::not_ready(name);
     }
-    boot(name, &kernel_args::agent(arch, at.mac, at.endpoint, at.extra_agent_args))
+    boot(name, &kernel_args::agent(arch, at.mac, at.endpoint, at.token, at.extra_agent_args))
 }
 
 fn boot(name: &str, args: &[String]) -> Answer {

@@ -49,8 +49,11 @@ impl Directories {
     }
 }
 
+/// Whether the file can be opened now and has content.
 fn is_servable(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() > 0)
+    std::fs::File::open(path)
+        .and_then(|file| file.metadata())
+        .is_ok_and(|metadata| metadata.is_file() && metadata.len() > 0)
 }
 
 /// An answer without body.

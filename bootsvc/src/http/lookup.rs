@@ -11,7 +11,9 @@ use std::sync::Arc;
 
 use bloomery_api::boot_method::BootFromDiskMethod;
 use bloomery_api::decision::Lookup;
-use bloomery_api::decision::boot::{self, BootDecision, BootRequest, Objects};
+use bloomery_api::decision::boot::{self, Arch, BootAnswer, BootDecision, BootRequest, Objects};
+use bloomery_api::environment::DEFAULT;
+use bloomery_api::plane::Authority;
 use bloomery_api::{Environment, Server, ServerBinding, ServerClass};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::core::Status;
@@ -26,17 +28,24 @@ const SERVER_BINDING_CRD: &str = "serverbindings.infrastructure.cluster.x-k8s.io
 /// Objects a decision can ask for after `Server` and `ServerBinding`: a class, then an Environment.
 const MAX_ROUNDS: usize = 4;
 
-/// A decision and the Environment it names, if one.
+/// A decision and the objects that its answer is written from.
 #[derive(Debug)]
 pub struct Decided {
     /// What to answer.
     pub decision: BootDecision,
     /// The Environment, for its kernel arguments.
     pub environment: Option<Arc<Environment>>,
+    /// The machine's Server, if it has one.
+    pub server: Option<Server>,
 }
 
 /// Decides what the machine of `query` boots.
-pub async fn decide(kubernetes: &Kubernetes, query: &Query, default_method: BootFromDiskMethod) -> Decided {
+pub async fn decide(
+    kubernetes: &Kubernetes,
+    authority: &Authority,
+    query: &Query,
+    default_method: BootFromDiskMethod,
+) -> Decided {
     let client = kubernetes.client();
     let (server, binding) = match (&query.uuid, &client) {
         // A machine that cannot name itself has no Server, whatever the API says.
@@ -46,22 +55,53 @@ pub async fn decide(kubernetes: &Kubernetes, query: &Query, default_method: Boot
             tokio::join!(get::<Server>(client, uuid), binding(client, uuid))
         }
     };
-    let request =
-        BootRequest { server: borrow(&server), binding: borrow(&binding), arch: query.arch, default_method };
-    let mut objects = Fetched::default();
+    let request = BootRequest {
+        server: borrow(&server),
+        binding: borrow(&binding),
+        authority,
+        arch: query.arch,
+        default_method,
+    };
+    let mut objects = Fetched { arch: query.arch, ..Fetched::default() };
+    let mut decision = None;
     for _ in 0..MAX_ROUNDS {
-        let decision = boot::boot(&request, &objects);
+        let made = boot::boot(&request, &objects);
         let Some(wanted) = objects.wanted.take() else {
-            let environment = match &decision.answer {
-                boot::BootAnswer::Environment { name } => objects.found_environment(name),
-                _ => None,
-            };
-            return Decided { decision, environment };
+            decision = Some(made);
+            break;
         };
         objects.fetch(client.as_ref(), wanted).await;
     }
-    let reason = "the objects that name the Environment keep changing".to_owned();
-    Decided { decision: BootDecision { answer: boot::BootAnswer::Unavailable, reason }, environment: None }
+    let mut decision = decision.unwrap_or_else(|| BootDecision {
+        answer: BootAnswer::Unavailable,
+        reason: "the objects that name the Environment keep changing".to_owned(),
+    });
+    let mut environment = None;
+    if let BootAnswer::Environment { name } | BootAnswer::NotReady { name } = &mut decision.answer {
+        environment = objects.found_environment(name);
+        if let Some(found) = environment.as_ref().and_then(|found| found.metadata.name.clone()) {
+            *name = found;
+        }
+    }
+    let server = match server {
+        Lookup::Found(server) => Some(server),
+        Lookup::NotFound | Lookup::Failed => None,
+    };
+    Decided { decision, environment, server }
+}
+
+/// Names under which the Environment `base` is looked for, for machines of `arch`; the first that exists is
+/// it. Ending in the architecture stands for "made for it"; what runs on every machine of a cluster has a
+/// twin, and `default` is for x86-64 only.
+fn environment_names(arch: Arch, base: &str) -> Vec<String> {
+    /// Ending of the twins.
+    const ARM64: &str = "-arm64";
+    match arch {
+        Arch::Amd64 => vec![base.to_owned()],
+        Arch::Arm64 if base.ends_with(ARM64) => vec![base.to_owned()],
+        Arch::Arm64 if base == DEFAULT => vec![format!("{base}{ARM64}")],
+        Arch::Arm64 => vec![format!("{base}{ARM64}"), base.to_owned()],
+    }
 }
 
 fn borrow<T>(lookup: &Lookup<T>) -> Lookup<&T> {
@@ -150,6 +190,7 @@ enum Wanted {
 /// the decision is made again.
 #[derive(Default)]
 struct Fetched {
+    arch: Arch,
     classes: HashMap<String, Lookup<Arc<ServerClass>>>,
     environments: HashMap<String, Lookup<Arc<Environment>>>,
     wanted: RefCell<Option<Wanted>>,
@@ -162,9 +203,16 @@ impl Fetched {
                 let class = shared(get(client, &name).await);
                 self.classes.insert(name, class);
             }
-            (Wanted::Environment(name), Some(client)) => {
-                let environment = shared(get(client, &name).await);
-                self.environments.insert(name, environment);
+            (Wanted::Environment(base), Some(client)) => {
+                let mut environment = Lookup::NotFound;
+                for name in environment_names(self.arch, &base) {
+                    environment = shared(get(client, &name).await);
+                    // Only what is known not to exist is passed over.
+                    if !matches!(environment, Lookup::NotFound) {
+                        break;
+                    }
+                }
+                self.environments.insert(base, environment);
             }
             (Wanted::Class(name), None) => {
                 self.classes.insert(name, Lookup::Failed);
@@ -211,6 +259,16 @@ impl Objects for Fetched {
 mod tests {
     use super::*;
     use kube::core::response::StatusDetails;
+
+    #[test]
+    fn arm64_machines_have_environments_of_their_own() {
+        let names = |arch, base| environment_names(arch, base).join(" ");
+        assert_eq!(names(Arch::Amd64, "default"), "default");
+        assert_eq!(names(Arch::Amd64, "e"), "e");
+        assert_eq!(names(Arch::Arm64, "default"), "default-arm64");
+        assert_eq!(names(Arch::Arm64, "e"), "e-arm64 e");
+        assert_eq!(names(Arch::Arm64, "e-arm64"), "e-arm64");
+    }
 
     #[test]
     fn only_the_api_servers_own_word_means_not_found() {

@@ -19,8 +19,29 @@ pub struct Query {
     pub mac: Option<String>,
     /// What `${buildarch}` says.
     pub arch: Arch,
+    /// What `${platform}` says; upstream's script does not send it.
+    pub platform: Option<Platform>,
     /// Serial number, as it was sent.
     pub serial: String,
+}
+
+/// The firmware iPXE runs on, which decides how it leaves for the local disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Platform {
+    /// UEFI.
+    Efi,
+    /// BIOS.
+    Bios,
+}
+
+impl Platform {
+    fn from_query(word: &str) -> Option<Self> {
+        match word {
+            "efi" => Some(Self::Efi),
+            "pcbios" => Some(Self::Bios),
+            _ => None,
+        }
+    }
 }
 
 impl Query {
@@ -36,6 +57,7 @@ impl Query {
             uuid: uuid(&value("uuid")),
             mac: mac::normalize(&value("mac")),
             arch: Arch::from_query(&value("arch")),
+            platform: Platform::from_query(&value("platform")),
             serial: value("serial"),
         }
     }
@@ -61,7 +83,7 @@ mod tests {
     fn reads_what_ipxe_sends() {
         let query = Query::parse(
             "uuid=4C4C4544-0042-3110-8051-B7C04F4E3332&mac=52-54-00-77-00-01&domain=&hostname=\
-             &serial=SN%200001&arch=arm64",
+             &serial=SN%200001&arch=arm64&platform=efi",
         );
         assert_eq!(
             query,
@@ -69,6 +91,7 @@ mod tests {
                 uuid: Some(UUID.to_owned()),
                 mac: Some("52:54:00:77:00:01".to_owned()),
                 arch: Arch::Arm64,
+                platform: Some(Platform::Efi),
                 serial: "SN 0001".to_owned(),
             }
         );

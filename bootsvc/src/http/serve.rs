@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bloomery_api::boot_method::BootFromDiskMethod;
+use bloomery_api::decision::boot::BootAnswer;
 use http::header::{CONTENT_TYPE, HOST};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
@@ -22,13 +23,16 @@ use tower::ServiceExt;
 
 use super::decide::{self, Surroundings};
 use super::files::{self, Directories};
-use super::lookup;
 use super::query::Query;
 use super::route::{self, Route};
+use super::{hand_out, lookup};
 use crate::advertise::{Advertise, Endpoint};
+use crate::authority::PlaneAuthority;
 use crate::kubernetes::Kubernetes;
 use crate::loaders::{Loader, LoaderStore};
 use crate::metrics::Metrics;
+use crate::neighbours::Neighbours;
+use crate::tokens::Tokens;
 use crate::{agent, boot_script};
 
 /// Connections at once; each booting machine has one or two, so this is a thousand machines and
@@ -73,6 +77,12 @@ pub struct Context {
     pub directories: Directories,
     /// The Kubernetes API.
     pub kubernetes: Kubernetes,
+    /// Whether this plane may act.
+    pub authority: PlaneAuthority,
+    /// Gives boot tokens.
+    pub tokens: Tokens,
+    /// Who is on our networks.
+    pub neighbours: Neighbours,
     /// The agent's gRPC service.
     pub agent: agent::serve::Service,
     /// `--boot-from-disk-method`.
@@ -234,10 +244,16 @@ async fn decision(
     endpoint: Endpoint,
     method: Method,
 ) -> Response<Body> {
-    let decided = lookup::decide(&context.kubernetes, &query, context.boot_from_disk).await;
+    let turn = context.kubernetes.turn().await;
+    let authority = context.authority.current().await;
+    let decided = lookup::decide(&context.kubernetes, &authority, &query, context.boot_from_disk).await;
+    let token = hand_out(context, connection, &query, &decided, &method).await;
+    drop(turn);
     let surroundings = Surroundings {
         endpoint: &endpoint,
         mac: query.mac.as_deref(),
+        platform: query.platform,
+        token: token.as_deref(),
         extra_agent_args: &context.extra_agent_args,
         directories: &context.directories,
     };
@@ -259,6 +275,47 @@ async fn decision(
         "machine told what to boot"
     );
     text(answer.status, answer.body, &method)
+}
+
+/// The token for a machine that is given the agent; a machine that boots something else has no agent from now
+/// on. A HEAD request boots nothing.
+async fn hand_out(
+    context: &Context,
+    connection: Connection,
+    query: &Query,
+    decided: &lookup::Decided,
+    method: &Method,
+) -> Option<String> {
+    if method == Method::HEAD {
+        return None;
+    }
+    let uuid = query.uuid.as_deref()?;
+    let arch = match &decided.decision.answer {
+        BootAnswer::Agent { arch } => *arch,
+        BootAnswer::Environment { .. } | BootAnswer::BootFromDisk { .. } => {
+            context.tokens.end(uuid);
+            return None;
+        }
+        BootAnswer::NotFound | BootAnswer::NotReady { .. } | BootAnswer::Unavailable => return None,
+    };
+    if !context.directories.has_agent(arch) {
+        return None;
+    }
+    let neighbour = context.neighbours.hardware_address(connection.peer.ip());
+    let judged = agent::decide::server_name(uuid)
+        .map_err(|_| hand_out::Withheld::NoIdentity)
+        .and_then(|_| hand_out::judge(query.mac.as_deref(), neighbour.as_deref(), decided.server.as_ref()));
+    if let Err(why) = judged {
+        tracing::warn!(client = %connection.peer, uuid, mac = query.mac, neighbour, %why, "agent given without boot token");
+        return None;
+    }
+    match context.tokens.give(uuid).await {
+        Ok(token) => Some(token),
+        Err(error) => {
+            tracing::warn!(client = %connection.peer, uuid, error = crate::error::chain(&error), "agent given without boot token");
+            None
+        }
+    }
 }
 
 async fn loader_file(

@@ -18,11 +18,18 @@ use tokio_util::sync::CancellationToken;
 use super::files::Directories;
 use super::serve::{self, Context};
 use crate::advertise::{Advertise, Endpoint};
-use crate::agent::serve::{Options, Service};
-use crate::fake_api::FakeApi;
+use crate::agent::serve::{Means, Options, Service};
+use crate::authority::PlaneAuthority;
+use crate::events::Events;
+use crate::fake_api::{FakeApi, PLANE, plane_held_by};
 use crate::kubernetes::Kubernetes;
 use crate::loaders::LoaderStore;
 use crate::metrics::Metrics;
+use crate::neighbours::Neighbours;
+use crate::tokens::Tokens;
+
+/// Identity of the lab's plane.
+const OWN: &str = "own";
 
 /// A running service and its surroundings.
 pub(crate) struct Lab {
@@ -33,6 +40,12 @@ pub(crate) struct Lab {
     stop: CancellationToken,
 }
 
+/// The boot token in a script.
+pub(crate) fn token_of(script: &str) -> Option<String> {
+    let (_, rest) = script.split_once(" bloomery.token=")?;
+    rest.split_whitespace().next().map(str::to_owned)
+}
+
 /// What a test may choose.
 pub(crate) struct Setup {
     pub(crate) method: BootFromDiskMethod,
@@ -40,6 +53,9 @@ pub(crate) struct Setup {
     pub(crate) endpoint: Option<&'static str>,
     pub(crate) api_reachable: bool,
     pub(crate) auto_accept: bool,
+    pub(crate) token_required: bool,
+    /// The state of another lab, as after a restart of the process.
+    pub(crate) api: Option<FakeApi>,
 }
 
 impl Default for Setup {
@@ -50,6 +66,8 @@ impl Default for Setup {
             endpoint: Some("10.77.0.3"),
             api_reachable: true,
             auto_accept: false,
+            token_required: true,
+            api: None,
         }
     }
 }
@@ -66,7 +84,12 @@ impl Lab {
         let directory = tempfile::tempdir().unwrap();
         let (share, environments) = (directory.path().join("share"), directory.path().join("env"));
         let metrics = Arc::new(Metrics::default());
-        let api = FakeApi::default();
+        let api = setup.api.unwrap_or_else(|| {
+            let api = FakeApi::default();
+            api.put(PLANE, plane_held_by(OWN));
+            api
+        });
+        std::fs::write(directory.path().join("id"), format!("{{\"id\":\"{OWN}\"}}")).unwrap();
         let kubernetes = if setup.api_reachable {
             Kubernetes::with_client(api.client())
         } else {
@@ -79,12 +102,24 @@ impl Lab {
             auto_bmc_setup: true,
             reboot_timeout: Duration::from_mins(20),
         };
+        let authority = PlaneAuthority::new(kubernetes.clone(), directory.path());
+        let tokens = Tokens::new(kubernetes.clone(), setup.token_required);
+        let means = Means {
+            kubernetes: kubernetes.clone(),
+            authority: authority.clone(),
+            tokens: tokens.clone(),
+            events: Events::start(kubernetes.clone()),
+            metrics: metrics.clone(),
+        };
         let context = Context {
             advertise: Advertise::new(endpoint, 8081).0,
             loaders: Arc::new(LoaderStore::new(share.join("ipxe"))),
             directories: Directories { environments: environments.clone(), agents: share.join("agent") },
-            agent: Service::new(kubernetes.clone(), options, metrics.clone()),
+            agent: Service::new(means, options),
             kubernetes,
+            authority,
+            tokens,
+            neighbours: Neighbours::at(directory.path().to_owned()),
             boot_from_disk: setup.method,
             extra_agent_args: setup.extra_args.into(),
             metrics: metrics.clone(),
@@ -107,6 +142,12 @@ impl Lab {
         std::fs::write(path, content).unwrap();
     }
 
+    /// Boots a machine: the token its agent was given, if one.
+    pub(crate) async fn boot(&self, uuid: &str) -> Option<String> {
+        let (_, script) = self.get(&format!("/ipxe?uuid={uuid}&mac=52-54-00-77-00-01")).await;
+        token_of(&script)
+    }
+
     /// Sends a request with HTTP/1.1.
     async fn send(&self, request: http::request::Builder) -> (Response<()>, String) {
         let client: Client<HttpConnector, Body> = Client::builder(TokioExecutor::new()).build_http();
@@ -120,7 +161,7 @@ impl Lab {
         Request::builder().method(method).uri(format!("http://{}{path}", self.address))
     }
 
-    async fn get(&self, path: &str) -> (StatusCode, String) {
+    pub(crate) async fn get(&self, path: &str) -> (StatusCode, String) {
         let (response, body) = self.send(self.request(Method::GET, path)).await;
         (response.status(), body)
     }

@@ -7,15 +7,22 @@ use serde_json::json;
 use tonic::Code;
 use tonic::transport::Channel;
 
+use super::events;
+
 use super::mapping::{UUID, inventory};
 use crate::fake_api::{Failure, binding, metal};
 use crate::http::tests::{Lab, Setup};
 
-async fn client(lab: &Lab) -> AgentClient<Channel> {
+pub(super) async fn client(lab: &Lab) -> AgentClient<Channel> {
     AgentClient::connect(format!("http://{}", lab.address)).await.unwrap()
 }
 
-fn request(uuid: &str) -> pb::CreateServerRequest {
+/// An answer that orders nothing, and says why.
+fn nothing(message: &str) -> pb::CreateServerResponse {
+    pb::CreateServerResponse { message: message.to_owned(), ..pb::CreateServerResponse::default() }
+}
+
+pub(super) fn request(uuid: &str) -> pb::CreateServerRequest {
     pb::CreateServerRequest { hardware: Some(inventory(uuid)), hostname: "node1".to_owned() }
 }
 
@@ -24,14 +31,20 @@ async fn registers_a_machine_once_and_tells_it_to_write_nothing() {
     let lab = Lab::start(Setup::default());
     let mut agent = client(&lab).await;
     let answer = agent.create_server(request(&UUID.to_uppercase())).await.unwrap().into_inner();
-    assert_eq!(answer, pb::CreateServerResponse::default());
+    assert_eq!(answer, nothing("not accepted: nothing is written to this machine"));
     let server = lab.api.object(&metal("servers", UUID)).unwrap();
     assert_eq!(server["spec"]["accepted"], json!(false));
     assert_eq!(server["spec"]["hostname"], json!("node1"));
     assert_eq!(server["spec"]["hardware"]["system"]["uuid"], json!(UUID));
     assert_eq!(server["spec"]["hardware"]["memory"]["totalSize"], json!("31 GB"));
-    let events = lab.api.objects_below("/api/v1/namespaces/default/events/");
-    assert_eq!(events.len(), 1);
+    assert_eq!(server["metadata"]["finalizers"], json!(["storage.finalizers.server.k8s.io"]));
+    let record = server["metadata"]["annotations"]["bloomery.dev/disks"].as_str().unwrap();
+    let record: serde_json::Value = serde_json::from_str(record).unwrap();
+    assert_eq!(
+        (&record["state"], &record["serverUID"], &record["epoch"]),
+        (&json!("neverUsed"), &json!(format!("uid-of-{UUID}")), &json!(1))
+    );
+    let events = events(&lab, 1).await;
     let event = &events[0];
     assert_eq!(event["reason"], json!("Server Registration"));
     assert_eq!(event["message"], json!("Server auto-registered via API."));
@@ -43,6 +56,8 @@ async fn registers_a_machine_once_and_tells_it_to_write_nothing() {
     agent.create_server(request(UUID)).await.unwrap();
     assert_eq!(lab.api.writes().len(), writes);
     assert_eq!(lab.metrics.registrations.get(), 1);
+    // The Server, its record, and beside them the event.
+    assert_eq!(lab.api.writes().len(), 3);
 }
 
 #[tokio::test]
@@ -54,7 +69,7 @@ async fn a_known_machine_keeps_its_spec_and_gets_its_inventory_refreshed() {
             "hardware": { "system": { "uuid": UUID, "serialNumber": "SN1", "skuNumber": "gone" } } } }),
     );
     let answer = client(&lab).await.create_server(request(UUID)).await.unwrap().into_inner();
-    assert_eq!(answer, pb::CreateServerResponse::default());
+    assert_eq!(answer, nothing("not accepted: nothing is written to this machine"));
     let spec = lab.api.object(&metal("servers", UUID)).unwrap()["spec"].clone();
     assert_eq!(
         (&spec["accepted"], &spec["hostname"], &spec["cordoned"]),
@@ -70,8 +85,8 @@ async fn accepts_at_registration_only_when_told_to() {
     let lab = Lab::start(Setup { auto_accept: true, ..Setup::default() });
     let answer = client(&lab).await.create_server(request(UUID)).await.unwrap().into_inner();
     assert_eq!(lab.api.object(&metal("servers", UUID)).unwrap()["spec"]["accepted"], json!(true));
-    // Wiping and management controllers are not this release's: nothing is ordered.
-    assert_eq!(answer, pb::CreateServerResponse::default());
+    // Without a token nothing is ordered.
+    assert_eq!(answer, nothing("the agent shows no boot token: nothing is written"));
 }
 
 #[tokio::test]
@@ -123,7 +138,7 @@ async fn addresses_of_a_type_are_replaced_and_others_stay() {
     let lab = Lab::start(Setup::default());
     lab.api.put(
         &metal("servers", UUID),
-        json!({ "spec": { "accepted": true }, "status": { "isClean": true, "addresses": [
+        json!({ "spec": { "accepted": false }, "status": { "isClean": true, "addresses": [
             { "type": "Hostname", "address": "h" }, { "type": "InternalIP", "address": "10.0.0.1" } ] } }),
     );
     let mut agent = client(&lab).await;
@@ -143,24 +158,6 @@ async fn addresses_of_a_type_are_replaced_and_others_stay() {
     assert_eq!(lab.api.writes().len(), writes);
     let unknown = pb::ReconcileServerAddressesRequest { uuid: UUID.replace('4', "5"), ..report };
     assert_eq!(agent.reconcile_server_addresses(unknown).await.unwrap_err().code(), Code::NotFound);
-}
-
-#[tokio::test]
-async fn nothing_is_marked_clean_or_taken_over() {
-    let lab = Lab::start(Setup::default());
-    lab.api.put(&metal("servers", UUID), json!({ "spec": { "accepted": true } }));
-    let mut agent = client(&lab).await;
-    let uuid = UUID.to_owned();
-    let wiped = agent
-        .mark_server_as_wiped(pb::MarkServerAsWipedRequest { uuid: uuid.clone(), disks: Vec::new() })
-        .await;
-    assert_eq!(wiped.unwrap_err().code(), Code::FailedPrecondition);
-    let beat = agent.heartbeat(pb::HeartbeatRequest { uuid: uuid.clone(), disks: Vec::new() }).await;
-    assert_eq!(beat.unwrap_err().code(), Code::FailedPrecondition);
-    let bmc = agent.update_bmc_info(pb::UpdateBmcInfoRequest { uuid, bmc_info: None }).await;
-    assert_eq!(bmc.unwrap_err().code(), Code::Unimplemented);
-    assert!(lab.api.writes().is_empty());
-    assert_eq!(lab.metrics.agent_failures.get(), 3);
 }
 
 #[tokio::test]

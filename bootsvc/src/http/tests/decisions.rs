@@ -4,8 +4,8 @@ use bloomery_api::boot_method::BootFromDiskMethod;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{Lab, Setup};
-use crate::fake_api::{Failure, binding, metal};
+use super::{Lab, Setup, token_of};
+use crate::fake_api::{Failure, PLANE, binding, disks, metal, plane_held_by};
 
 const UUID: &str = "4c4c4544-0042-3110-8051-b7c04f4e3332";
 const AGENT: &str = "kernel /env/agent-amd64/vmlinuz ";
@@ -16,9 +16,18 @@ fn lab() -> Lab {
 
 #[allow(clippy::needless_pass_by_value)]
 fn server(lab: &Lab, spec: Value, status: Value) {
+    recorded(lab, "released", spec, status);
+}
+
+/// A Server with this record of its disks; "" for none.
+#[allow(clippy::needless_pass_by_value)]
+fn recorded(lab: &Lab, state: &str, spec: Value, status: Value) {
     let mut object = json!({
         "apiVersion": "metal.sidero.dev/v1alpha2", "kind": "Server", "spec": { "accepted": true }, "status": status,
     });
+    if !state.is_empty() {
+        object["metadata"]["annotations"] = disks(state, UUID);
+    }
     for (key, value) in spec.as_object().unwrap() {
         object["spec"][key] = value.clone();
     }
@@ -71,7 +80,9 @@ async fn an_unknown_machine_gets_the_agent() {
     let lab = lab();
     let (status, script) = ask(&lab).await;
     assert_eq!(status, StatusCode::OK);
-    insta::assert_snapshot!(script);
+    let token = token_of(&script).unwrap();
+    assert_eq!(token.len(), 44);
+    insta::assert_snapshot!(script.replace(&token, "TOKEN"));
     for path in ["/ipxe", "/ipxe?uuid=", "/ipxe?uuid=${uuid}", "/ipxe?uuid=not-a-uuid"] {
         assert!(kernel_of(&lab.get(path).await.1).starts_with(AGENT), "{path}");
     }
@@ -80,12 +91,175 @@ async fn an_unknown_machine_gets_the_agent() {
 #[tokio::test]
 async fn a_registered_machine_gets_the_agent_whatever_its_state() {
     let lab = lab();
-    for accepted in [false, true] {
-        for clean in [false, true] {
-            server(&lab, json!({ "accepted": accepted }), json!({ "isClean": clean }));
-            assert!(kernel_of(&ask(&lab).await.1).starts_with(AGENT), "accepted {accepted} clean {clean}");
-        }
+    for (state, accepted, clean) in [
+        ("", false, false),
+        ("neverUsed", false, false),
+        ("neverUsed", true, false),
+        ("released", true, false),
+        ("clean", true, true),
+        ("clean", false, true),
+    ] {
+        recorded(&lab, state, json!({ "accepted": accepted }), json!({ "isClean": clean }));
+        let (_, script) = ask(&lab).await;
+        assert!(kernel_of(&script).starts_with(AGENT), "{state} accepted {accepted} clean {clean}");
     }
+}
+
+#[tokio::test]
+async fn a_machine_that_may_hold_data_boots_its_disk() {
+    let lab = lab();
+    let disk = (StatusCode::OK, "#!ipxe\nexit\n".to_owned());
+    for (state, status) in [
+        ("", json!({})),
+        ("", json!({ "isClean": true })),
+        ("bound", json!({})),
+        ("bound", json!({ "isClean": true })),
+        ("neverUsed", json!({ "inUse": true })),
+        ("clean", json!({})),
+    ] {
+        recorded(&lab, state, json!({}), status.clone());
+        assert_eq!(ask(&lab).await, disk, "{state} {status}");
+    }
+    // A record that came along with a copy of the object, or from before a restore.
+    for (key, value) in [("serverUID", json!("another")), ("epoch", json!(0))] {
+        server(&lab, json!({}), json!({}));
+        lab.api.change(&metal("servers", UUID), |server| {
+            let text = server["metadata"]["annotations"]["bloomery.dev/disks"].as_str().unwrap();
+            let mut record: Value = serde_json::from_str(text).unwrap();
+            record[key] = value;
+            server["metadata"]["annotations"]["bloomery.dev/disks"] = json!(record.to_string());
+        });
+        assert_eq!(ask(&lab).await, disk, "{key}");
+    }
+}
+
+#[tokio::test]
+async fn a_plane_that_does_not_hold_decides_nothing() {
+    let nothing = (StatusCode::INTERNAL_SERVER_ERROR, String::new());
+    for installed in [false, true] {
+        let lab = lab();
+        if installed {
+            bound(&lab, None);
+            server(
+                &lab,
+                json!({}),
+                json!({ "conditions": [
+                { "type": "PXEBooted", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z" } ] }),
+            );
+        }
+        lab.api.put(PLANE, plane_held_by("another"));
+        assert_eq!(ask(&lab).await, nothing);
+        let unknown = Lab::start(Setup::default());
+        unknown.api.fail(PLANE, Failure::Status(500));
+        assert_eq!(ask(&unknown).await, nothing);
+    }
+}
+
+#[tokio::test]
+async fn a_known_firmware_is_never_left_in_its_menu() {
+    let exit = "#!ipxe\nexit\n";
+    let sanboot = "#!ipxe\nsanboot --no-describe --drive 0x80 || exit 1\n";
+    let literal = "#!ipxe\nsanboot --no-describe --drive 0x80\n";
+    for (method, platform, expected) in [
+        ("ipxe-exit", "efi", sanboot),
+        ("ipxe-exit", "pcbios", exit),
+        ("ipxe-exit", "", exit),
+        ("ipxe-exit", "linux", exit),
+        ("ipxe-sanboot", "efi", sanboot),
+        ("ipxe-sanboot", "pcbios", sanboot),
+        ("ipxe-sanboot", "", literal),
+        ("http-404", "efi", ""),
+        ("http-404", "pcbios", ""),
+        ("http-404", "", ""),
+    ] {
+        let lab = Lab::start(Setup { method: method.parse().unwrap(), ..Setup::default() });
+        bound(&lab, None);
+        let (status, body) = lab.get(&format!("/ipxe?uuid={UUID}&platform={platform}")).await;
+        assert_eq!(body, expected, "{method} {platform}");
+        assert_eq!(status == StatusCode::NOT_FOUND, method == "http-404");
+    }
+}
+
+#[tokio::test]
+async fn arm64_machines_boot_environments_made_for_them() {
+    let lab = lab();
+    bound(&lab, None);
+    let path = format!("/ipxe?uuid={UUID}&arch=arm64");
+    server(&lab, json!({}), json!({}));
+    environment(&lab, "default", &[]);
+    // An amd64 kernel is never the answer, not even when there is nothing else.
+    assert_eq!(lab.get(&path).await.0, StatusCode::NOT_FOUND);
+    environment(&lab, "default-arm64", &[]);
+    assert!(kernel_of(&lab.get(&path).await.1).starts_with("kernel /env/default-arm64/vmlinuz "));
+    server(&lab, json!({ "environmentRef": { "name": "e" } }), json!({}));
+    environment(&lab, "e", &[]);
+    assert!(kernel_of(&lab.get(&path).await.1).starts_with("kernel /env/e/vmlinuz "));
+    environment(&lab, "e-arm64", &[]);
+    assert!(kernel_of(&lab.get(&path).await.1).starts_with("kernel /env/e-arm64/vmlinuz "));
+    assert!(kernel_of(&ask(&lab).await.1).starts_with("kernel /env/e/vmlinuz "));
+    lab.api.put(&metal("environments", "e-arm64"), json!({ "spec": { "kernel": { "url": "http://k" } } }));
+    let (status, body) = lab.get(&path).await;
+    assert_eq!((status, &*body), (StatusCode::PRECONDITION_FAILED, "environment \"e-arm64\" is not ready"));
+    lab.api.fail(&metal("environments", "e-arm64"), Failure::Status(500));
+    assert_eq!(lab.get(&path).await.0, StatusCode::INTERNAL_SERVER_ERROR);
+}
+
+#[tokio::test]
+async fn the_token_is_only_for_who_may_be_the_machine() {
+    let lab = lab();
+    let path = |mac: &str| format!("/ipxe?uuid={UUID}&mac={mac}");
+    let given = async |mac: &str| token_of(&lab.get(&path(mac)).await.1).is_some();
+    assert!(given("52-54-00-77-00-01").await && given("").await);
+    lab.write(
+        "arp",
+        b"IP address HW type Flags HW address Mask Device\n127.0.0.1 0x1 0x2 52:54:00:77:00:01 * eth0\n",
+    );
+    assert!(given("52-54-00-77-00-01").await);
+    assert!(!given("52-54-00-77-00-02").await && !given("").await);
+    let cards = json!({ "hardware": { "network": { "interfaces": [{ "mac": "52:54:00:77:00:09" }] } } });
+    server(&lab, cards, json!({}));
+    assert!(!given("52-54-00-77-00-01").await);
+    // The agent itself is given to everybody who would get it.
+    assert!(kernel_of(&lab.get(&path("")).await.1).starts_with(AGENT));
+    // A machine without an identity of its own has none to prove.
+    let zero = lab.get("/ipxe?uuid=00000000-0000-0000-0000-000000000000&mac=52-54-00-77-00-01").await.1;
+    assert!(kernel_of(&zero).starts_with(AGENT) && token_of(&zero).is_none());
+}
+
+#[tokio::test]
+async fn without_a_key_the_agent_comes_without_a_token() {
+    let lab = lab();
+    lab.api.fail("/api/v1/namespaces/default/secrets/bloomery-agent-token", Failure::Status(403));
+    let (status, script) = ask(&lab).await;
+    assert_eq!((status, token_of(&script)), (StatusCode::OK, None));
+    assert!(kernel_of(&script).starts_with(AGENT));
+}
+
+#[tokio::test]
+async fn asking_for_the_head_of_an_answer_is_no_boot() {
+    let lab = lab();
+    let token = lab.boot(UUID).await.unwrap();
+    let head = lab.request(http::Method::HEAD, &format!("/ipxe?uuid={UUID}"));
+    assert_eq!(lab.send(head).await.0.status(), StatusCode::OK);
+    let second = lab.boot(UUID).await.unwrap();
+    assert_ne!(token, second);
+}
+
+#[tokio::test]
+async fn an_environment_whose_digest_changed_is_not_ready_until_it_was_checked_again() {
+    let lab = lab();
+    bound(&lab, None);
+    server(&lab, json!({}), json!({}));
+    environment(&lab, "default", &[]);
+    assert_eq!(ask(&lab).await.0, StatusCode::OK);
+    lab.api.change(&metal("environments", "default"), |environment| {
+        environment["spec"]["kernel"]["sha512"] = json!("ab");
+    });
+    assert_eq!(ask(&lab).await.0, StatusCode::PRECONDITION_FAILED);
+    lab.api.change(&metal("environments", "default"), |environment| {
+        environment["status"]["conditions"][0]["sha512"] = json!("AB");
+    });
+    assert_eq!(ask(&lab).await.0, StatusCode::OK);
 }
 
 #[tokio::test]
@@ -264,6 +438,7 @@ async fn extra_arguments_override_the_agents() {
     let lab = Lab::start(Setup { extra_args: "console=ttyS1,115200 quiet", ..Setup::default() });
     let kernel = kernel_of(&ask(&lab).await.1).to_owned();
     assert!(kernel.contains(" console=ttyS1,115200 initrd=initramfs.xz "), "{kernel}");
+    assert!(kernel.contains(" bloomery.token="), "{kernel}");
     assert!(!kernel.contains("tty0") && kernel.ends_with(" quiet"), "{kernel}");
     assert!(kernel.contains(" sidero.mac=52:54:00:77:00:01 "), "{kernel}");
 }

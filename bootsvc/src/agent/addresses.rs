@@ -1,0 +1,38 @@
+//! `ReconcileServerAddresses`: what addresses the machine has, in its Server's status.
+
+use bloomery_agent_api as pb;
+use serde_json::json;
+use tonic::Status;
+
+use super::decide;
+use super::objects::{ATTEMPTS, Written, contended, merge_status};
+use super::serve::{Handler, server_name};
+
+impl Handler {
+    pub(super) async fn reconcile_addresses(
+        self,
+        request: pb::ReconcileServerAddressesRequest,
+        token: Option<String>,
+    ) -> Result<pb::ReconcileServerAddressesResponse, Status> {
+        let pb::ReconcileServerAddressesRequest { uuid, address } = request;
+        let name = server_name(&uuid)?;
+        let client = self.client()?;
+        for _ in 0..ATTEMPTS {
+            let machine = self.machine(&client, &name).await?;
+            // An address of an accepted machine is one that others rely on.
+            if machine.server.spec.accepted {
+                self.caller(&name, token.as_deref()).await?;
+            }
+            let known = machine.server.status.as_ref().map(|status| &status.addresses[..]);
+            let changed = decide::addresses(known.unwrap_or_default(), &address)
+                .map_err(|error| Status::invalid_argument(error.to_string()))?;
+            let Some(addresses) = changed else { return Ok(pb::ReconcileServerAddressesResponse {}) };
+            let status = json!({ "addresses": addresses });
+            if let Written::Done(_) = merge_status(&client, &machine.server, status).await? {
+                tracing::info!(server = name, addresses = address.len(), "addresses recorded");
+                return Ok(pb::ReconcileServerAddressesResponse {});
+            }
+        }
+        Err(contended(&name))
+    }
+}

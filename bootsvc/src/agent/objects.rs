@@ -1,0 +1,166 @@
+//! The objects of the machine that calls: read at the moment of asking, written only as they were read.
+//!
+//! Every write carries the uid and the resource version that it was decided on; when the object changed in
+//! between, the caller looks and decides again. It must never write on top of what it has not seen.
+
+use bloomery_api::decision::{Lookup, Standing};
+use bloomery_api::evidence::{DISKS_ANNOTATION, DiskRecord, DiskState, Evidence};
+use bloomery_api::plane::Authority;
+use bloomery_api::{Server, ServerBinding};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use tonic::Status;
+
+use super::serve::Handler;
+use crate::http::lookup;
+use crate::kubernetes::ANSWER_WITHIN;
+
+/// Field manager of our writes.
+pub(super) const FIELD_MANAGER: &str = "bootsvc";
+/// Times a write is decided anew when its object changed: the controllers write a machine a few times in a row.
+pub(super) const ATTEMPTS: u32 = 8;
+
+/// A machine as it is on record now.
+#[derive(Debug)]
+pub(super) struct Machine {
+    pub(super) server: Server,
+    pub(super) binding: Option<ServerBinding>,
+    pub(super) authority: Authority,
+}
+
+impl Machine {
+    pub(super) fn evidence(&self) -> Evidence {
+        Evidence::of(&self.server, &self.authority)
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        Standing::of(Some(&self.server), self.binding.as_ref(), &self.evidence())
+    }
+}
+
+/// What became of a write.
+pub(super) enum Written {
+    /// The object as it is now.
+    Done(Box<Server>),
+    /// The object changed since it was read: look again.
+    Changed,
+}
+
+impl Handler {
+    /// The Server and its binding; no Server is no error here.
+    pub(super) async fn look(
+        &self,
+        client: &Client,
+        name: &str,
+    ) -> Result<(Option<Server>, Option<ServerBinding>), Status> {
+        let (server, binding) =
+            tokio::join!(lookup::get::<Server>(client, name), lookup::binding(client, name));
+        Ok((found(server, "Server")?, found(binding, "ServerBinding")?))
+    }
+
+    /// The machine, which must be registered, on a plane that must be the one that acts.
+    pub(super) async fn machine(&self, client: &Client, name: &str) -> Result<Machine, Status> {
+        let authority = self.acting().await?;
+        let (server, binding) = self.look(client, name).await?;
+        let server = server.ok_or_else(|| Status::not_found(format!("server {name} is not registered")))?;
+        Ok(Machine { server, binding, authority })
+    }
+}
+
+fn found<T>(lookup: Lookup<T>, kind: &'static str) -> Result<Option<T>, Status> {
+    match lookup {
+        Lookup::Found(object) => Ok(Some(object)),
+        Lookup::NotFound => Ok(None),
+        Lookup::Failed => Err(away(&format!("failed to look up the machine's {kind}"))),
+    }
+}
+
+fn away(message: &str) -> Status {
+    Status::unavailable(message)
+}
+
+/// The answer when an object kept changing under all attempts.
+pub(super) fn contended(name: &str) -> Status {
+    Status::unavailable(format!("server {name} keeps changing: try again"))
+}
+
+/// Waits for the API no longer than agents wait for us.
+pub(super) async fn within<T>(call: impl Future<Output = T>) -> Result<T, Status> {
+    tokio::time::timeout(ANSWER_WITHIN, call)
+        .await
+        .map_err(|_| away("the Kubernetes API did not answer in time"))
+}
+
+/// A write that failed. Refusals by the API's rules are the caller's to see; the rest is worth a retry.
+pub(super) fn api_failed(verb: &'static str, what: &str, error: &kube::Error) -> Status {
+    let cause = crate::error::chain(error);
+    tracing::warn!(object = what, verb, error = cause, "object not written");
+    match error {
+        kube::Error::Api(status) if status.is_invalid() => {
+            Status::invalid_argument(format!("failed to {verb} {what}: {cause}"))
+        }
+        _ => away(&format!("failed to {verb} {what}")),
+    }
+}
+
+/// Parameters of our patches.
+pub(super) fn params() -> PatchParams {
+    PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
+}
+
+/// Merges `change` into the Server, or into its status, if it is still the one that was read.
+async fn merge(client: &Client, server: &Server, mut change: Value, status: bool) -> Result<Written, Status> {
+    let name = server.metadata.name.as_deref().unwrap_or_default();
+    change["metadata"]["uid"] = json!(server.metadata.uid);
+    change["metadata"]["resourceVersion"] = json!(server.metadata.resource_version);
+    let servers: Api<Server> = Api::all(client.clone());
+    let patch = Patch::Merge(change);
+    let written = if status {
+        within(servers.patch_status(name, &params(), &patch)).await?
+    } else {
+        within(servers.patch(name, &params(), &patch)).await?
+    };
+    match written {
+        Ok(server) => Ok(Written::Done(Box::new(server))),
+        Err(kube::Error::Api(status)) if status.is_conflict() => Ok(Written::Changed),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(Written::Changed),
+        Err(error) => Err(api_failed("update", &format!("server {name}"), &error)),
+    }
+}
+
+/// Merges into the object itself.
+pub(super) async fn merge_object(client: &Client, server: &Server, change: Value) -> Result<Written, Status> {
+    merge(client, server, change, false).await
+}
+
+/// Merges into the status.
+pub(super) async fn merge_status(client: &Client, server: &Server, status: Value) -> Result<Written, Status> {
+    merge(client, server, json!({ "status": status }), true).await
+}
+
+/// Puts a new record of the disks on the Server.
+pub(super) async fn record(
+    client: &Client,
+    server: &Server,
+    state: DiskState,
+    epoch: i64,
+) -> Result<Written, Status> {
+    let record = DiskRecord {
+        state,
+        server_uid: server.metadata.uid.clone().unwrap_or_default(),
+        epoch,
+        id: format!("{:016x}", rand::random::<u64>()),
+        since: now(),
+        binding: None,
+    };
+    let change = json!({ "metadata": { "annotations": { DISKS_ANNOTATION: record.to_annotation() } } });
+    merge_object(client, server, change).await
+}
+
+/// The time of a condition or a record.
+pub(super) fn now() -> Time {
+    Time(Timestamp::now())
+}

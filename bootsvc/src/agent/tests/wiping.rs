@@ -1,0 +1,299 @@
+//! Register, accept, wipe, clean: who is told to wipe, and whose word that it is done is taken.
+
+use bloomery_agent_api as pb;
+use bloomery_agent_api::agent_client::AgentClient;
+use bloomery_agent_api::disk_progress::State;
+use serde_json::{Value, json};
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+use super::calls::{client, request};
+use super::mapping::UUID;
+use super::{events, with};
+use crate::fake_api::{Failure, PLANE, binding, disks, metal, plane_held_by};
+use crate::http::tests::{Lab, Setup};
+
+pub(super) fn server() -> String {
+    metal("servers", UUID)
+}
+
+/// An accepted Server with this record.
+pub(super) fn put(lab: &Lab, state: &str) {
+    let object = json!({
+        "metadata": { "annotations": disks(state, UUID), "finalizers": ["storage.finalizers.server.k8s.io"] },
+        "spec": { "accepted": true },
+    });
+    lab.api.put(&server(), object);
+}
+
+pub(super) fn disk(device: &str, state: State, done: u64) -> pb::DiskProgress {
+    pb::DiskProgress {
+        device: device.to_owned(),
+        size: 1000,
+        done,
+        state: state.into(),
+        error: if state == State::Failed { "input/output error".to_owned() } else { String::new() },
+        serial: "SN9".to_owned(),
+        ..pb::DiskProgress::default()
+    }
+}
+
+pub(super) async fn register(
+    agent: &mut AgentClient<Channel>,
+    token: Option<&str>,
+) -> Result<pb::CreateServerResponse, Status> {
+    agent.create_server(with(request(UUID), token)).await.map(tonic::Response::into_inner)
+}
+
+pub(super) async fn beat(
+    agent: &mut AgentClient<Channel>,
+    token: Option<&str>,
+    disks: Vec<pb::DiskProgress>,
+) -> Result<(), Status> {
+    let message = pb::HeartbeatRequest { uuid: UUID.to_owned(), disks };
+    agent.heartbeat(with(message, token)).await.map(|_| ())
+}
+
+pub(super) async fn wiped(
+    agent: &mut AgentClient<Channel>,
+    token: Option<&str>,
+    disks: Vec<pb::DiskProgress>,
+) -> Result<(), Status> {
+    let message = pb::MarkServerAsWipedRequest { uuid: UUID.to_owned(), disks };
+    agent.mark_server_as_wiped(with(message, token)).await.map(|_| ())
+}
+
+pub(super) fn condition(lab: &Lab, type_: &str) -> Value {
+    let conditions = lab.api.object(&server()).unwrap()["status"]["conditions"].clone();
+    let found = conditions.as_array().into_iter().flatten().find(|condition| condition["type"] == type_);
+    found.cloned().unwrap_or_default()
+}
+
+pub(super) fn state(lab: &Lab) -> String {
+    let server = lab.api.object(&server()).unwrap();
+    let record = server["metadata"]["annotations"]["bloomery.dev/disks"].as_str().unwrap_or("{}").to_owned();
+    serde_json::from_str::<Value>(&record).unwrap()["state"].as_str().unwrap_or_default().to_owned()
+}
+
+fn is_clean(lab: &Lab) -> bool {
+    lab.api.object(&server()).unwrap()["status"]["isClean"] == json!(true)
+}
+
+#[tokio::test]
+async fn a_machine_goes_from_unknown_to_clean() {
+    let lab = Lab::start(Setup::default());
+    let token = lab.boot(UUID).await;
+    let token = token.as_deref();
+    let mut agent = client(&lab).await;
+    assert!(!register(&mut agent, token).await.unwrap().wipe);
+    lab.api.change(&server(), |server| server["spec"]["accepted"] = json!(true));
+    let orders = register(&mut agent, token).await.unwrap();
+    assert!(orders.wipe && orders.insecure_wipe && orders.setup_bmc && !orders.restart, "{orders:?}");
+    assert_eq!((orders.reboot_timeout, orders.message.as_str()), (1200.0, "its disks are wiped"));
+
+    let going = vec![disk("sda", State::Wiping, 455), disk("nvme0n1", State::Wiped, 1000)];
+    beat(&mut agent, token, going).await.unwrap();
+    let cycle = condition(&lab, "PowerCycle");
+    assert_eq!(
+        (&cycle["status"], &cycle["reason"], &cycle["severity"], &cycle["message"]),
+        (&json!("False"), &json!("InProgress"), &json!("Info"), &json!("Server wipe in progress."))
+    );
+    let wiping = condition(&lab, "DisksWiped");
+    assert_eq!((&wiping["reason"], &wiping["message"]), (&json!("Wiping"), &json!("sda 45 %, nvme0n1 done")));
+
+    let done = vec![disk("sda", State::Wiped, 1000), disk("nvme0n1", State::Wiped, 1000)];
+    wiped(&mut agent, token, done.clone()).await.unwrap();
+    assert_eq!(state(&lab), "clean");
+    assert!(is_clean(&lab));
+    assert_eq!(condition(&lab, "PowerCycle")["status"], json!("True"));
+    assert_eq!(condition(&lab, "DisksWiped")["reason"], json!("Wiped"));
+    let events = events(&lab, 2).await;
+    let wipe = events.iter().find(|event| event["reason"] == "Server Wipe").unwrap();
+    assert_eq!((&wipe["message"], &wipe["type"]), (&json!("Server wiped via agent."), &json!("Normal")));
+
+    // Once more changes nothing.
+    let writes = lab.api.writes().len();
+    wiped(&mut agent, token, done).await.unwrap();
+    assert_eq!(lab.api.writes().len(), writes);
+    let orders = register(&mut agent, token).await.unwrap();
+    assert_eq!((orders.wipe, orders.message.as_str()), (false, "the disks are clean"));
+}
+
+#[tokio::test]
+async fn heartbeats_are_written_when_something_changed_or_time_passed() {
+    let lab = Lab::start(Setup::default());
+    put(&lab, "released");
+    let token = lab.boot(UUID).await;
+    let token = token.as_deref();
+    let mut agent = client(&lab).await;
+    let before = lab.api.writes().len();
+    for done in 0..20 {
+        beat(&mut agent, token, vec![disk("sda", State::Wiping, done)]).await.unwrap();
+    }
+    assert_eq!(lab.api.writes().len(), before + 1);
+    beat(&mut agent, token, vec![disk("sda", State::Wiped, 1000)]).await.unwrap();
+    assert_eq!(lab.api.writes().len(), before + 2);
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_is_named_and_the_machine_stays_unclean() {
+    let lab = Lab::start(Setup::default());
+    put(&lab, "neverUsed");
+    let token = lab.boot(UUID).await;
+    let token = token.as_deref();
+    let mut agent = client(&lab).await;
+    register(&mut agent, token).await.unwrap();
+    let failed = vec![disk("sda", State::Wiped, 1000), disk("sdb", State::Failed, 3)];
+    beat(&mut agent, token, failed.clone()).await.unwrap();
+    let refused = wiped(&mut agent, token, failed).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().contains("sdb failed"), "{refused:?}");
+    let seen = condition(&lab, "DisksWiped");
+    assert_eq!(
+        (&seen["status"], &seen["severity"], &seen["reason"], &seen["message"]),
+        (&json!("False"), &json!("Error"), &json!("WipeFailed"), &json!("sdb (SN9): input/output error"))
+    );
+    assert!(!is_clean(&lab));
+    assert_eq!(state(&lab), "neverUsed");
+    let all = events(&lab, 1).await;
+    let failures: Vec<_> = all.iter().filter(|event| event["type"] == "Warning").collect();
+    assert_eq!(failures.len(), 1);
+    assert_eq!(failures[0]["reason"], json!("Server Wipe"));
+    // One that waits is not wiped either.
+    let refused = wiped(&mut agent, token, vec![disk("sda", State::Pending, 0)]).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(!is_clean(&lab));
+    // An agent of upstream's wipes all or reboots: it reports no disks.
+    wiped(&mut agent, token, Vec::new()).await.unwrap();
+    assert!(is_clean(&lab));
+}
+
+#[tokio::test]
+async fn a_half_written_end_is_finished_by_the_repeated_call() {
+    let lab = Lab::start(Setup::default());
+    put(&lab, "released");
+    let token = lab.boot(UUID).await;
+    let token = token.as_deref();
+    let mut agent = client(&lab).await;
+    register(&mut agent, token).await.unwrap();
+    lab.api.fail(&format!("{}/status", server()), Failure::Status(500));
+    assert_eq!(wiped(&mut agent, token, Vec::new()).await.unwrap_err().code(), Code::Unavailable);
+    assert_eq!((state(&lab).as_str(), is_clean(&lab)), ("clean", false));
+    lab.api.heal(&format!("{}/status", server()));
+    wiped(&mut agent, token, Vec::new()).await.unwrap();
+    assert!(is_clean(&lab));
+}
+
+#[tokio::test]
+async fn a_half_written_end_is_finished_after_a_restart_of_the_service_too() {
+    let lab = Lab::start(Setup::default());
+    put(&lab, "released");
+    let token = lab.boot(UUID).await;
+    let token = token.as_deref();
+    let mut agent = client(&lab).await;
+    register(&mut agent, token).await.unwrap();
+    lab.api.fail(&format!("{}/status", server()), Failure::Status(500));
+    wiped(&mut agent, token, Vec::new()).await.unwrap_err();
+    lab.api.heal(&format!("{}/status", server()));
+    let restarted = Lab::start(Setup { api: Some(lab.api.clone()), ..Setup::default() });
+    let mut agent = client(&restarted).await;
+    let unfinished = wiped(&mut agent, token, vec![disk("sda", State::Failed, 0)]).await.unwrap_err();
+    assert_eq!((unfinished.code(), is_clean(&lab)), (Code::FailedPrecondition, false));
+    wiped(&mut agent, token, Vec::new()).await.unwrap();
+    assert!(is_clean(&lab));
+}
+
+#[tokio::test]
+async fn a_writer_in_between_makes_the_call_look_again() {
+    let lab = Lab::start(Setup::default());
+    put(&lab, "released");
+    let token = lab.boot(UUID).await;
+    let token = token.as_deref();
+    let mut agent = client(&lab).await;
+    register(&mut agent, token).await.unwrap();
+    lab.api.meddle(&server(), |server| server["spec"]["cordoned"] = json!(true));
+    wiped(&mut agent, token, Vec::new()).await.unwrap();
+    assert!(is_clean(&lab));
+    assert_eq!(lab.api.object(&server()).unwrap()["spec"]["cordoned"], json!(true));
+}
+
+#[tokio::test]
+async fn after_a_restart_of_the_service_the_record_must_be_older_than_the_boot() {
+    let lab = Lab::start(Setup::default());
+    put(&lab, "released");
+    let token = lab.boot(UUID).await;
+    let token = token.as_deref();
+    register(&mut client(&lab).await, token).await.unwrap();
+    let restarted = Lab::start(Setup { api: Some(lab.api.clone()), ..Setup::default() });
+    let mut agent = client(&restarted).await;
+    beat(&mut agent, token, Vec::new()).await.unwrap();
+    // Released anew after the machine booted.
+    lab.api.change(&server(), |server| {
+        let text = server["metadata"]["annotations"]["bloomery.dev/disks"].as_str().unwrap();
+        let later = text.replace("2026-01-01", "2999-01-01");
+        server["metadata"]["annotations"]["bloomery.dev/disks"] = json!(later);
+    });
+    let refused = wiped(&mut agent, token, Vec::new()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().contains("register again"), "{refused:?}");
+    put(&lab, "released");
+    wiped(&mut agent, token, Vec::new()).await.unwrap();
+    assert!(is_clean(&lab));
+}
+
+#[tokio::test]
+async fn no_order_without_a_token_unless_that_is_allowed() {
+    for required in [true, false] {
+        let lab = Lab::start(Setup { token_required: required, ..Setup::default() });
+        put(&lab, "released");
+        let mut agent = client(&lab).await;
+        let orders = register(&mut agent, None).await.unwrap();
+        assert_eq!((orders.wipe, orders.setup_bmc, orders.restart), (!required, !required, false));
+        let ended = wiped(&mut agent, None, Vec::new()).await;
+        assert_eq!(ended.is_ok(), !required);
+        assert_eq!(is_clean(&lab), !required);
+    }
+}
+
+#[tokio::test]
+async fn a_bound_machine_is_told_to_leave_the_agent() {
+    let lab = Lab::start(Setup::default());
+    put(&lab, "clean");
+    lab.api.change(&server(), |server| server["status"] = json!({ "isClean": true }));
+    let token = lab.boot(UUID).await;
+    let mut agent = client(&lab).await;
+    assert!(!register(&mut agent, token.as_deref()).await.unwrap().restart);
+    lab.api.put(&binding(UUID), json!({ "spec": { "metalMachineRef": { "name": "m" } } }));
+    for token in [token.as_deref(), None] {
+        let orders = register(&mut agent, token).await.unwrap();
+        assert!(orders.restart && !orders.wipe && !orders.setup_bmc, "{orders:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_agent_of_an_earlier_boot_is_told_to_start_over() {
+    let lab = Lab::start(Setup::default());
+    put(&lab, "released");
+    let first = lab.boot(UUID).await;
+    let second = lab.boot(UUID).await;
+    let mut agent = client(&lab).await;
+    let orders = register(&mut agent, first.as_deref()).await.unwrap();
+    assert!(orders.restart && !orders.wipe, "{orders:?}");
+    assert_eq!(orders.message, "the boot token is that of an earlier boot: nothing is written");
+    assert!(register(&mut agent, second.as_deref()).await.unwrap().wipe);
+}
+
+#[tokio::test]
+async fn a_plane_that_does_not_hold_neither_registers_nor_believes() {
+    let lab = Lab::start(Setup::default());
+    put(&lab, "released");
+    let token = lab.boot(UUID).await;
+    let token = token.as_deref();
+    let fenced = Lab::start(Setup { api: Some(lab.api.clone()), ..Setup::default() });
+    lab.api.put(PLANE, plane_held_by("another"));
+    let mut agent = client(&fenced).await;
+    assert_eq!(register(&mut agent, token).await.unwrap_err().code(), Code::Unavailable);
+    assert_eq!(beat(&mut agent, token, Vec::new()).await.unwrap_err().code(), Code::Unavailable);
+    assert_eq!(wiped(&mut agent, token, Vec::new()).await.unwrap_err().code(), Code::Unavailable);
+    assert!(!is_clean(&lab));
+}

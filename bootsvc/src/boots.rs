@@ -1,0 +1,221 @@
+//! Which boot of a machine counts, and what its agent was told: in memory, one entry for each machine.
+//!
+//! ```text
+//! (nothing) ─give─▶ Given ─give─▶ Given (the newer one)
+//!     │               │
+//!     │ admit         └─ end ──▶ Ended: the machine was told to boot something else
+//!     ▼
+//!   Seen: given before this process started; a later token takes its place
+//! ```
+//! It must never hold more entries than its bound, and never let an older boot's agent act once a newer
+//! boot is known. Tokens are compared without a timing channel.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::time::Instant;
+
+use bloomery_api::evidence::RecordId;
+
+use crate::token::Token;
+
+/// Entries of one generation. Two are kept: a plane of ten thousand machines loses none, and a flood of
+/// made-up UUIDs costs some 20 MB.
+const GENERATION: usize = 32_768;
+
+/// Why a token is not that of the machine's present boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// None was shown.
+    #[error("the agent shows no boot token")]
+    Missing,
+    /// We did not make it for this machine.
+    #[error("the boot token is not one of this plane for this machine")]
+    Forged,
+    /// The machine was given another boot since.
+    #[error("the boot token is that of an earlier boot")]
+    Replaced,
+    /// Nobody remembers it, and it is too old (or too new) to be believed.
+    #[error("the boot token is older than a day and not remembered")]
+    Expired,
+}
+
+impl Problem {
+    /// Whether booting the machine again would cure it.
+    pub const fn is_cured_by_a_restart(self) -> bool {
+        match self {
+            Self::Replaced | Self::Expired => true,
+            Self::Missing | Self::Forged => false,
+        }
+    }
+}
+
+/// An agent that may act for its machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The machine.
+    pub uuid: String,
+    /// Its boot; none for an agent of upstream's, where those are allowed.
+    pub token: Option<Token>,
+}
+
+/// The order to wipe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// The record that allowed it.
+    pub record: RecordId,
+    /// `metadata.uid` of the Server it was given for.
+    pub server_uid: Option<String>,
+}
+
+/// Set-up of the management controller in one boot.
+#[derive(Debug, Clone, Default)]
+pub struct BmcSetup {
+    /// Calls so far.
+    pub calls: u32,
+    /// When the last one came.
+    pub last: Option<Instant>,
+    /// Whether this boot wrote `spec.bmc`.
+    pub wrote: bool,
+    /// Digest of the account that was stored; with it the set-up is over.
+    pub account: Option<[u8; 32]>,
+}
+
+/// What is remembered of one boot.
+#[derive(Debug, Clone, Default)]
+pub struct Memory {
+    /// The order to wipe, once given.
+    pub order: Option<Order>,
+    /// The `clean` record that this boot's wipe led to.
+    pub cleaned: Option<RecordId>,
+    /// When the last heartbeat was written, and what the disks were doing.
+    pub beat: Option<(Instant, Vec<(String, i32)>)>,
+    /// Set-up of the controller, once ordered.
+    pub bmc: Option<BmcSetup>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Given,
+    Seen,
+    Ended,
+}
+
+#[derive(Debug)]
+struct Boot {
+    token: Option<Token>,
+    origin: Origin,
+    memory: Memory,
+    /// An agent of upstream's in the same boot: it was given a token that it does not show.
+    tokenless: Memory,
+}
+
+/// All boots.
+#[derive(Debug)]
+pub struct Boots(Generations<String, Boot>);
+
+impl Default for Boots {
+    fn default() -> Self {
+        Self(Generations::new(GENERATION))
+    }
+}
+
+impl Boots {
+    /// The machine was given the agent and this token: only they count from now on.
+    pub fn give(&mut self, uuid: &str, token: Token) {
+        self.begin(uuid, Some(token), Origin::Given);
+    }
+
+    /// The machine was told to boot something else: no agent of it may act any more.
+    pub fn end(&mut self, uuid: &str) {
+        if let Some(boot) = self.0.get_mut(uuid) {
+            *boot = Boot {
+                token: None,
+                origin: Origin::Ended,
+                memory: Memory::default(),
+                tokenless: Memory::default(),
+            };
+        }
+    }
+
+    /// True when `token` is the one that was given or seen last.
+    pub fn is_current(&mut self, uuid: &str, token: &Token) -> bool {
+        self.0.get_mut(uuid).is_some_and(|boot| boot.token.as_ref() == Some(token))
+    }
+
+    /// Takes a token that we signed for this machine but that is not the current one.
+    pub fn admit(&mut self, uuid: &str, token: Token, now_ms: u64) -> Result<(), Problem> {
+        match self.0.get_mut(uuid) {
+            Some(boot) if boot.token.as_ref() == Some(&token) => return Ok(()),
+            Some(Boot { origin: Origin::Given | Origin::Ended, .. }) => return Err(Problem::Replaced),
+            Some(Boot { token: Some(seen), origin: Origin::Seen, .. })
+                if token.time_ms() <= seen.time_ms() =>
+            {
+                return Err(Problem::Replaced);
+            }
+            Some(Boot { origin: Origin::Seen, .. }) | None => {}
+        }
+        if !token.is_recent(now_ms) {
+            return Err(Problem::Expired);
+        }
+        self.begin(uuid, Some(token), Origin::Seen);
+        Ok(())
+    }
+
+    /// What is remembered for this caller; `None` when its boot is over.
+    pub fn memory(&mut self, caller: &Caller) -> Option<&mut Memory> {
+        let Some(token) = &caller.token else {
+            if self.0.get_mut(&caller.uuid).is_none() {
+                self.begin(&caller.uuid, None, Origin::Seen);
+            }
+            return self.0.get_mut(&caller.uuid).map(|boot| &mut boot.tokenless);
+        };
+        let boot = self.0.get_mut(&caller.uuid)?;
+        (boot.token.as_ref() == Some(token)).then_some(&mut boot.memory)
+    }
+
+    /// Whether this process itself gave the caller its boot. Of others it knows only what they show.
+    pub fn was_given(&mut self, caller: &Caller) -> bool {
+        self.0.get_mut(&caller.uuid).is_some_and(|boot| boot.origin == Origin::Given)
+    }
+
+    fn begin(&mut self, uuid: &str, token: Option<Token>, origin: Origin) {
+        let boot = Boot { token, origin, memory: Memory::default(), tokenless: Memory::default() };
+        self.0.insert(uuid.to_owned(), boot);
+    }
+}
+
+/// A map that forgets what was not used while a whole generation of others came.
+#[derive(Debug)]
+struct Generations<K, V> {
+    young: HashMap<K, V>,
+    old: HashMap<K, V>,
+    bound: usize,
+}
+
+impl<K: Eq + Hash + Clone, V> Generations<K, V> {
+    fn new(bound: usize) -> Self {
+        Self { young: HashMap::new(), old: HashMap::new(), bound }
+    }
+
+    fn insert(&mut self, key: K, value: V) {
+        self.old.remove(&key);
+        if self.young.len() >= self.bound && !self.young.contains_key(&key) {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(key, value);
+    }
+
+    fn get_mut<Q>(&mut self, key: &Q) -> Option<&mut V>
+    where
+        K: std::borrow::Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        if let Some((key, value)) = self.old.remove_entry(key) {
+            self.insert(key, value);
+        }
+        self.young.get_mut(key)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+//! Whose token counts: the newest boot's, whatever the clock does and whoever floods the memory.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::token::Key;
+
+const UUID: &str = "4c4c4544-0042-3110-8051-b7c04f4e3332";
+const NOW: u64 = 1_800_000_000_000;
+const DAY: u64 = 86_400_000;
+
+fn token(nonce: u8, time: u64) -> Token {
+    Key::from_slice(&[3; 32]).unwrap().sign(UUID, [nonce; 8], time)
+}
+
+fn caller(token: Option<Token>) -> Caller {
+    Caller { uuid: UUID.to_owned(), token }
+}
+
+#[test]
+fn only_the_newest_token_given_counts() {
+    let mut boots = Boots::default();
+    boots.give(UUID, token(1, NOW));
+    assert!(boots.is_current(UUID, &token(1, NOW)));
+    boots.memory(&caller(Some(token(1, NOW)))).unwrap().cleaned = Some(RecordId("r".to_owned()));
+    // The clock went back: what counts is what was given last.
+    boots.give(UUID, token(2, NOW - DAY));
+    assert!(!boots.is_current(UUID, &token(1, NOW)));
+    assert_eq!(boots.admit(UUID, token(1, NOW), NOW), Err(Problem::Replaced));
+    assert!(boots.memory(&caller(Some(token(1, NOW)))).is_none());
+    assert_eq!(boots.memory(&caller(Some(token(2, NOW - DAY)))).unwrap().cleaned, None);
+    // A token that was given in this process does not age.
+    assert_eq!(boots.admit(UUID, token(2, NOW - DAY), NOW + 40 * DAY), Ok(()));
+}
+
+#[test]
+fn after_a_restart_a_recent_token_is_believed_until_a_later_one_is_seen() {
+    let mut boots = Boots::default();
+    assert_eq!(boots.admit(UUID, token(1, NOW - DAY - 1), NOW), Err(Problem::Expired));
+    assert_eq!(boots.admit(UUID, token(1, NOW + DAY + 1), NOW), Err(Problem::Expired));
+    assert_eq!(boots.admit(UUID, token(1, NOW - 10), NOW), Ok(()));
+    assert!(!boots.was_given(&caller(Some(token(1, NOW - 10)))));
+    assert_eq!(boots.admit(UUID, token(2, NOW - 20), NOW), Err(Problem::Replaced));
+    assert_eq!(boots.admit(UUID, token(3, NOW - 5), NOW), Ok(()));
+    assert_eq!(boots.admit(UUID, token(1, NOW - 10), NOW), Err(Problem::Replaced));
+    boots.give(UUID, token(4, NOW));
+    assert_eq!(boots.admit(UUID, token(3, NOW - 5), NOW), Err(Problem::Replaced));
+}
+
+#[test]
+fn a_machine_that_boots_something_else_has_no_agent() {
+    let mut boots = Boots::default();
+    boots.give(UUID, token(1, NOW));
+    boots.memory(&caller(None)).unwrap().cleaned = Some(RecordId("r".to_owned()));
+    boots.end(UUID);
+    assert_eq!(boots.admit(UUID, token(1, NOW), NOW), Err(Problem::Replaced));
+    assert!(boots.memory(&caller(Some(token(1, NOW)))).is_none());
+    assert_eq!(boots.memory(&caller(None)).unwrap().cleaned, None);
+    // Nothing is remembered of a machine that was never given an agent.
+    boots.end("other");
+    assert!(boots.0.get_mut("other").is_none());
+}
+
+#[test]
+fn a_machine_that_is_used_outlives_a_flood_of_made_up_ones() {
+    let mut map = Generations::new(4);
+    map.insert("used".to_owned(), 0);
+    map.insert("idle".to_owned(), 0);
+    for index in 0..100 {
+        map.insert(format!("flood {index}"), index);
+        assert!(map.get_mut("used").is_some());
+        assert!(map.young.len() + map.old.len() <= 8);
+    }
+    assert!(map.get_mut("idle").is_none());
+}
+
+proptest! {
+    /// Whatever happens, at most one token counts, and it is the last one given if one was.
+    #[test]
+    fn at_most_one_boot_acts(steps in prop::collection::vec((0u8..3, 0u8..4, 0u64..3 * DAY), 1..40)) {
+        let mut boots = Boots::default();
+        let mut last_given = None;
+        let mut known = Vec::new();
+        for (what, nonce, time) in steps {
+            let made = token(nonce, NOW + time);
+            match what {
+                0 => {
+                    boots.give(UUID, made);
+                    last_given = Some(made);
+                }
+                1 => {
+                    if boots.0.get_mut(UUID).is_some() {
+                        last_given = None;
+                        boots.end(UUID);
+                        prop_assert_eq!(boots.admit(UUID, made, NOW + time), Err(Problem::Replaced));
+                    }
+                }
+                _ => {
+                    let admitted = boots.admit(UUID, made, NOW + DAY).is_ok();
+                    prop_assert_eq!(admitted, boots.is_current(UUID, &made));
+                    if let Some(given) = last_given {
+                        prop_assert_eq!(admitted, given == made);
+                    }
+                }
+            }
+            known.push(made);
+            let mut current: Vec<String> =
+                known.iter().filter(|token| boots.is_current(UUID, token)).map(Token::text).collect();
+            current.dedup();
+            current.sort();
+            current.dedup();
+            prop_assert!(current.len() <= 1);
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! The token that ties an agent to the boot it was given: its form, and whether we made it.
+//!
+//! Version octet 1, 8 octets nonce, 8 octets Unix milliseconds, the first 16 octets of an HMAC-SHA256 over
+//! the purpose, the machine's UUID, the nonce and the time; all in base64url without padding. Pure: it asks
+//! no clock and no cluster. It must never show a token or a key in a log.
+
+use std::fmt;
+
+use data_encoding::BASE64URL_NOPAD;
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+
+/// Octets of the key.
+pub const KEY_LEN: usize = 32;
+/// Octets of the nonce.
+pub const NONCE_LEN: usize = 8;
+/// What the HMAC is for, so that the key can never sign anything else by accident.
+const PURPOSE: &[u8] = b"bloomery agent boot";
+/// The only version there is.
+const VERSION: u8 = 1;
+/// Octets of the HMAC that are kept: guessing takes 2^127 calls.
+const TAG_LEN: usize = 16;
+/// Octets of a token.
+const LEN: usize = 1 + NONCE_LEN + 8 + TAG_LEN;
+/// Where the time begins.
+const TIME_AT: usize = 1 + NONCE_LEN;
+/// Where the HMAC begins.
+const TAG_AT: usize = TIME_AT + 8;
+/// How far from now a token's time may be when nobody remembers having given it, either way: a clock that
+/// was put right must not make an old token last for ever.
+const TRUSTED_FOR_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// The secret that signs tokens.
+#[derive(Clone)]
+pub struct Key([u8; KEY_LEN]);
+
+/// One token.
+#[derive(Clone, Copy)]
+pub struct Token([u8; LEN]);
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(…)")
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+impl PartialEq for Token {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for Token {}
+
+impl Key {
+    /// A key from its octets; `None` if they are too few or too many.
+    pub fn from_slice(octets: &[u8]) -> Option<Self> {
+        octets.try_into().ok().map(Self)
+    }
+
+    /// A token for one boot of the machine `uuid` (lower case).
+    pub fn sign(&self, uuid: &str, nonce: [u8; NONCE_LEN], time_ms: u64) -> Token {
+        let mut octets = [0; LEN];
+        octets[0] = VERSION;
+        octets[1..TIME_AT].copy_from_slice(&nonce);
+        octets[TIME_AT..TAG_AT].copy_from_slice(&time_ms.to_be_bytes());
+        let tag = self.mac(uuid, &octets[1..TAG_AT]).finalize().into_bytes();
+        octets[TAG_AT..].copy_from_slice(&tag[..TAG_LEN]);
+        Token(octets)
+    }
+
+    /// Whether this key signed `token` for `uuid`.
+    pub fn has_signed(&self, uuid: &str, token: &Token) -> bool {
+        self.mac(uuid, &token.0[1..TAG_AT]).verify_truncated_left(&token.0[TAG_AT..]).is_ok()
+    }
+
+    fn mac(&self, uuid: &str, nonce_and_time: &[u8]) -> Hmac<Sha256> {
+        // The padded block is what HMAC makes of a key that is shorter than a block (RFC 2104).
+        let mut block = [0; 64];
+        block[..KEY_LEN].copy_from_slice(&self.0);
+        let mut mac = <Hmac<Sha256> as Mac>::new(&block.into());
+        mac.update(PURPOSE);
+        mac.update(uuid.as_bytes());
+        mac.update(nonce_and_time);
+        mac
+    }
+}
+
+impl Token {
+    /// Reads the text form; `None` if it is none. Each token has exactly one text.
+    pub fn parse(text: &str) -> Option<Self> {
+        let octets: [u8; LEN] = BASE64URL_NOPAD.decode(text.as_bytes()).ok()?.try_into().ok()?;
+        (octets[0] == VERSION).then_some(Self(octets))
+    }
+
+    /// The text form.
+    pub fn text(&self) -> String {
+        BASE64URL_NOPAD.encode(&self.0)
+    }
+
+    /// When it was made, in Unix milliseconds of this plane's clock.
+    pub fn time_ms(&self) -> u64 {
+        let mut octets = [0; 8];
+        octets.copy_from_slice(&self.0[TIME_AT..TAG_AT]);
+        u64::from_be_bytes(octets)
+    }
+
+    /// Whether its time is near enough to now to be believed without a memory of having given it.
+    pub fn is_recent(&self, now_ms: u64) -> bool {
+        self.time_ms().abs_diff(now_ms) <= TRUSTED_FOR_MS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const UUID: &str = "4c4c4544-0042-3110-8051-b7c04f4e3332";
+    const DAY_MS: u64 = 86_400_000;
+
+    fn key(octet: u8) -> Key {
+        Key::from_slice(&[octet; KEY_LEN]).unwrap()
+    }
+
+    #[test]
+    fn the_form_is_fixed() {
+        let token = key(7).sign(UUID, [1, 2, 3, 4, 5, 6, 7, 8], 0x0102_0304_0506_0708);
+        insta::assert_snapshot!(token.text());
+        let octets = BASE64URL_NOPAD.decode(token.text().as_bytes()).unwrap();
+        assert_eq!(octets.len(), 33);
+        assert_eq!(octets[..17], [1, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8]);
+        // HMAC-SHA256 by another road.
+        let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(&[7; KEY_LEN]).unwrap();
+        mac.update(&[b"bloomery agent boot", UUID.as_bytes(), &octets[1..17]].concat());
+        assert_eq!(mac.finalize().into_bytes()[..16], octets[17..]);
+    }
+
+    #[test]
+    fn keys_have_one_length_and_neither_key_nor_token_is_shown() {
+        assert!(Key::from_slice(&[0; 31]).is_none() && Key::from_slice(&[0; 33]).is_none());
+        let token = key(1).sign(UUID, [9; 8], 5);
+        assert_eq!(format!("{token:?} {:?}", key(1)), "Token(…) Key(…)");
+    }
+
+    #[test]
+    fn a_day_to_either_side_is_recent() {
+        let now = 100 * DAY_MS;
+        for (time, recent) in [
+            (now, true),
+            (now - DAY_MS, true),
+            (now - DAY_MS - 1, false),
+            (now + DAY_MS, true),
+            (now + DAY_MS + 1, false),
+            (0, false),
+            (u64::MAX, false),
+        ] {
+            assert_eq!(key(1).sign(UUID, [0; 8], time).is_recent(now), recent, "{time}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_token_is_good_for_its_machine_and_key_only(nonce: [u8; 8], time: u64, other in "[0-9a-f-]{0,40}") {
+            let token = key(1).sign(UUID, nonce, time);
+            let read = Token::parse(&token.text()).unwrap();
+            prop_assert_eq!(read.time_ms(), time);
+            prop_assert!(key(1).has_signed(UUID, &read));
+            prop_assert!(!key(2).has_signed(UUID, &read));
+            prop_assert!(other == UUID || !key(1).has_signed(&other, &read));
+        }
+
+        #[test]
+        fn no_changed_octet_and_no_shorter_or_longer_text_passes(
+            nonce: [u8; 8], time: u64, at in 0usize..33, bit in 0u8..8, cut in 0usize..44, more in "[A-Za-z0-9_=-]{1,8}",
+        ) {
+            let token = key(1).sign(UUID, nonce, time);
+            let mut octets = BASE64URL_NOPAD.decode(token.text().as_bytes()).unwrap();
+            octets[at] ^= 1 << bit;
+            let forged = Token::parse(&BASE64URL_NOPAD.encode(&octets));
+            prop_assert!(forged.is_none_or(|forged| !key(1).has_signed(UUID, &forged)));
+            let text = token.text();
+            prop_assert!(Token::parse(&text[..cut]).is_none());
+            let longer = [text, more].concat();
+            prop_assert!(Token::parse(&longer).is_none());
+        }
+
+        #[test]
+        fn no_text_panics(text in ".{0,64}") {
+            if let Some(token) = Token::parse(&text) {
+                prop_assert_eq!(token.text(), text);
+                prop_assert!(!key(1).has_signed(UUID, &token));
+            }
+        }
+    }
+}

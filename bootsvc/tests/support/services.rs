@@ -1,0 +1,259 @@
+//! The boot services against a control plane, and a machine that calls them.
+//!
+//! Never knows more of the services than a machine on the network does.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bloomery_agent_api as pb;
+use bloomery_agent_api::agent_client::AgentClient;
+use bloomery_api::plane::{Plane, PlaneSpec};
+use bloomery_api::{Server, ServerBinding};
+use bootsvc::advertise::Advertise;
+use bootsvc::agent::serve::{Means, Options, Service};
+use bootsvc::authority::PlaneAuthority;
+use bootsvc::events::Events;
+use bootsvc::health::{Health, Weight};
+use bootsvc::http::files::Directories;
+use bootsvc::http::serve;
+use bootsvc::kubernetes::{self, Kubernetes};
+use bootsvc::loaders::LoaderStore;
+use bootsvc::metrics::Metrics;
+use bootsvc::neighbours::Neighbours;
+use bootsvc::tokens::Tokens;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, Client, CustomResourceExt};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+
+use super::control_plane::{ControlPlane, eventually};
+
+/// Identity of the plane under test.
+const OWN: &str = "own";
+
+/// Waits for the API to answer; gives the services' access to it, with their own rights, and a client that
+/// may do everything.
+pub(crate) async fn connect(plane: &ControlPlane) -> (Kubernetes, Client) {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let access = |user: &str| {
+        let part = Health::default().register("kubernetes", Weight::Shown);
+        kubernetes::connect(Some(plane.path(user)), part, CancellationToken::new())
+    };
+    let (services, admin) = (access("bootsvc"), access("admin"));
+    let client = eventually("client", plane, || async { admin.client().ok_or("none yet".to_owned()) }).await;
+    eventually("api server", plane, || async {
+        client.apiserver_version().await.map_err(|error| error.to_string())
+    })
+    .await;
+    install_rights(&client, plane).await;
+    (services, client)
+}
+
+/// Installs the roles as the image does.
+async fn install_rights(client: &Client, plane: &ControlPlane) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../controllers/manager/manifests/20-rbac.yaml");
+    let text = std::fs::read_to_string(path).unwrap();
+    for document in serde_norway::Deserializer::from_str(&text) {
+        let object = DynamicObject::deserialize(document).unwrap();
+        let kind = GroupVersionKind::try_from(object.types.as_ref().unwrap()).unwrap();
+        let resource = ApiResource::from_gvk(&kind);
+        let api: Api<DynamicObject> = match &object.metadata.namespace {
+            Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+            None => Api::all_with(client.clone(), &resource),
+        };
+        let name = object.metadata.name.as_deref().unwrap();
+        eventually("rights", plane, || async {
+            let applied = api.patch(name, &PatchParams::apply("test"), &Patch::Apply(&object)).await;
+            applied.map(|_| ()).map_err(|error| error.to_string())
+        })
+        .await;
+    }
+}
+
+/// Installs the kinds as committed, and the one that names the acting plane.
+pub(crate) async fn install_kinds(client: &Client, plane: &ControlPlane) {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../controllers/api/crds");
+    let mut definitions = vec![Plane::crd()];
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        let mut kind: Value = serde_norway::from_str(&text).unwrap();
+        // The conversion webhook belongs to the controllers, which do not run here.
+        kind["spec"].as_object_mut().unwrap().remove("conversion");
+        definitions.push(serde_json::from_value(kind).unwrap());
+    }
+    let kinds: Api<CustomResourceDefinition> = Api::all(client.clone());
+    for kind in definitions {
+        eventually("kind created", plane, || async {
+            match kinds.create(&PostParams::default(), &kind).await {
+                Ok(_) => Ok(()),
+                Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+                Err(error) => Err(error.to_string()),
+            }
+        })
+        .await;
+    }
+    let servers: Api<Server> = Api::all(client.clone());
+    let bindings: Api<ServerBinding> = Api::all(client.clone());
+    let planes: Api<Plane> = Api::all(client.clone());
+    eventually("kinds served", plane, || async {
+        servers.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+        bindings.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+        planes.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+        Ok(())
+    })
+    .await;
+}
+
+/// Makes this plane, or another, the one that acts.
+pub(crate) async fn hand_over(client: &Client, holder: Option<&str>) {
+    let planes: Api<Plane> = Api::all(client.clone());
+    let spec = PlaneSpec { holder: holder.unwrap_or(OWN).to_owned(), epoch: 1 };
+    let object = json!({
+        "apiVersion": "bloomery.dev/v1alpha1", "kind": "Plane", "metadata": { "name": "plane" }, "spec": spec,
+    });
+    planes.patch("plane", &PatchParams::apply("test").force(), &Patch::Apply(object)).await.unwrap();
+}
+
+/// Starts the services of one process.
+pub(crate) fn start(plane: &ControlPlane, kubernetes: &Kubernetes) -> SocketAddr {
+    let (share, metrics) = (plane.path("share"), Arc::new(Metrics::default()));
+    std::fs::create_dir_all(share.join("agent/amd64")).unwrap();
+    for file in ["vmlinuz", "initramfs.xz"] {
+        std::fs::write(share.join("agent/amd64").join(file), b"x").unwrap();
+    }
+    std::fs::write(plane.path("id"), json!({ "id": OWN }).to_string()).unwrap();
+    let options = Options {
+        auto_accept: false,
+        insecure_wipe: true,
+        auto_bmc_setup: true,
+        reboot_timeout: Duration::from_mins(20),
+    };
+    let authority = PlaneAuthority::new(kubernetes.clone(), plane.path("id").parent().unwrap());
+    let tokens = Tokens::new(kubernetes.clone(), true);
+    let means = Means {
+        kubernetes: kubernetes.clone(),
+        authority: authority.clone(),
+        tokens: tokens.clone(),
+        events: Events::start(kubernetes.clone()),
+        metrics: metrics.clone(),
+    };
+    let context = serve::Context {
+        advertise: Advertise::new(None, 8081).0,
+        loaders: Arc::new(LoaderStore::new(share.join("ipxe"))),
+        directories: Directories { environments: plane.path("env"), agents: share.join("agent") },
+        agent: Service::new(means, options),
+        kubernetes: kubernetes.clone(),
+        authority,
+        tokens,
+        neighbours: Neighbours::at(plane.path("net")),
+        boot_from_disk: "ipxe-exit".parse().unwrap(),
+        extra_agent_args: "".into(),
+        metrics,
+    };
+    let listener = serve::bind(0).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(serve::run(listener, context, CancellationToken::new()));
+    ([127, 0, 0, 1], port).into()
+}
+
+/// A machine on the network.
+#[derive(Clone)]
+pub(crate) struct Machine {
+    pub(crate) uuid: String,
+    pub(crate) serial: String,
+    pub(crate) mac: String,
+    pub(crate) address: SocketAddr,
+    pub(crate) token: Option<String>,
+    agent: AgentClient<Channel>,
+}
+
+impl Machine {
+    /// A machine that reaches the services at `address`.
+    pub(crate) async fn new(address: SocketAddr, uuid: &str, number: u16) -> Self {
+        let agent = AgentClient::connect(format!("http://{address}")).await.unwrap();
+        Self {
+            uuid: uuid.to_owned(),
+            serial: format!("SN{number}"),
+            mac: format!("52:54:00:77:{:02x}:{:02x}", number >> 8, number & 0xff),
+            address,
+            token: None,
+            agent,
+        }
+    }
+
+    /// Asks what to boot: the whole answer.
+    pub(crate) async fn ask(&self) -> String {
+        let mut stream = tokio::net::TcpStream::connect(self.address).await.unwrap();
+        let request = format!(
+            "GET /ipxe?uuid={}&mac={} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n",
+            self.uuid, self.mac, self.address
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    /// Boots: from now on it shows the token that came with it.
+    pub(crate) async fn boot(&mut self) -> String {
+        let answer = self.ask().await;
+        self.token = answer
+            .split_once(" bloomery.token=")
+            .and_then(|(_, rest)| rest.split_whitespace().next())
+            .map(str::to_owned);
+        answer
+    }
+
+    fn request<T>(&self, message: T) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        if let Some(token) = &self.token {
+            request.metadata_mut().insert(pb::TOKEN_METADATA, token.parse().unwrap());
+        }
+        request
+    }
+
+    pub(crate) async fn register(&self) -> Result<pb::CreateServerResponse, tonic::Status> {
+        let system = pb::SystemInformation {
+            uuid: self.uuid.to_uppercase(),
+            manufacturer: "LabCo".to_owned(),
+            serial_number: self.serial.clone(),
+            ..Default::default()
+        };
+        let interfaces = vec![pb::NetworkInterface { mac: self.mac.clone(), ..Default::default() }];
+        let hardware = pb::HardwareInformation {
+            system: Some(system),
+            network: Some(pb::NetworkInformation { interface_count: 1, interfaces }),
+            ..Default::default()
+        };
+        let message = pb::CreateServerRequest { hardware: Some(hardware), hostname: "node1".to_owned() };
+        self.agent.clone().create_server(self.request(message)).await.map(tonic::Response::into_inner)
+    }
+
+    pub(crate) async fn report_address(&self, address: &str) -> Result<(), tonic::Status> {
+        let address = pb::Address { r#type: "InternalIP".to_owned(), address: address.to_owned() };
+        let message = pb::ReconcileServerAddressesRequest { uuid: self.uuid.clone(), address: vec![address] };
+        self.agent.clone().reconcile_server_addresses(self.request(message)).await.map(|_| ())
+    }
+
+    pub(crate) async fn beat(&self, disks: Vec<pb::DiskProgress>) -> Result<(), tonic::Status> {
+        let message = pb::HeartbeatRequest { uuid: self.uuid.clone(), disks };
+        self.agent.clone().heartbeat(self.request(message)).await.map(|_| ())
+    }
+
+    pub(crate) async fn wiped(&self, disks: Vec<pb::DiskProgress>) -> Result<(), tonic::Status> {
+        let message = pb::MarkServerAsWipedRequest { uuid: self.uuid.clone(), disks };
+        self.agent.clone().mark_server_as_wiped(self.request(message)).await.map(|_| ())
+    }
+
+    pub(crate) async fn report_bmc(&self, ip: &str, user: &str, pass: &str) -> Result<(), tonic::Status> {
+        let info = pb::BmcInfo { ip: ip.to_owned(), port: 0, user: user.to_owned(), pass: pass.to_owned() };
+        let message = pb::UpdateBmcInfoRequest { uuid: self.uuid.clone(), bmc_info: Some(info) };
+        self.agent.clone().update_bmc_info(self.request(message)).await.map(|_| ())
+    }
+}
