@@ -22,7 +22,7 @@ pub mod metrics;
 pub mod service;
 pub mod supervise;
 pub mod tftp;
-pub mod udp;
+pub mod trace;
 
 #[cfg(test)]
 mod fake_api;

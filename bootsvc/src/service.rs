@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -13,6 +14,7 @@ use crate::http::files::Directories;
 use crate::interfaces::{self, Selection};
 use crate::loaders::{Loader, LoaderStore};
 use crate::metrics::Metrics;
+use crate::trace::Trace;
 use crate::{agent, dhcp, http, kubernetes, supervise, tftp};
 
 /// Directory of the iPXE binaries below `--share-dir`.
@@ -26,24 +28,35 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), ConfigEr
     let endpoint = args.endpoint()?;
     let health = Health::default();
     let metrics = Arc::new(Metrics::default());
+    let trace = Trace::default();
+    // A plane alone is always in charge.
+    let (_in_charge, acts) = watch::channel(true);
     let tasks = TaskTracker::new();
     let (advertise, resolver) = Advertise::new(endpoint, args.api_port);
     tasks.spawn(resolver.run(shutdown.clone()));
-    spawn_health(&args, &health, &metrics, &tasks, &shutdown);
+    spawn_health(&args, &health, (&metrics, &trace), &tasks, &shutdown);
     let loaders = Arc::new(LoaderStore::new(args.share_dir.join(LOADER_DIRECTORY)));
     let _loaders_part = report_loaders(&loaders, &health);
     if !args.disable_dhcp_proxy {
         let interfaces = interfaces::watch(Selection(args.interface.clone()), shutdown.clone());
-        let context = dhcp::serve::Context { advertise: advertise.clone(), metrics: metrics.clone() };
+        let context = dhcp::serve::Context {
+            advertise: advertise.clone(),
+            loaders: loaders.clone(),
+            metrics: metrics.clone(),
+            trace: trace.clone(),
+            log: Arc::default(),
+            acts,
+        };
         tasks.spawn(dhcp::serve::run(context, interfaces, health.clone(), shutdown.clone()));
     }
     let context = tftp::serve::Context {
         loaders: loaders.clone(),
         advertise: advertise.clone(),
         metrics: metrics.clone(),
+        trace: trace.clone(),
     };
     tasks.spawn(serve_tftp(context, health.clone(), shutdown.clone()));
-    let context = http_context(&args, &health, advertise, loaders, metrics, &shutdown);
+    let context = http_context(&args, &health, advertise, loaders, (metrics, trace), &shutdown);
     tasks.spawn(serve_http(args.http_port, context, health.clone(), shutdown.clone()));
     tracing::info!("boot services started");
     shutdown.cancelled().await;
@@ -56,19 +69,22 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), ConfigEr
 fn spawn_health(
     args: &Args,
     health: &Health,
-    metrics: &Arc<Metrics>,
+    (metrics, trace): (&Arc<Metrics>, &Trace),
     tasks: &TaskTracker,
     shutdown: &CancellationToken,
 ) {
-    let (address, metrics, stop) = (args.health_addr, metrics.clone(), shutdown.clone());
+    let (address, stop) = (args.health_addr, shutdown.clone());
+    let (metrics, trace) = (metrics.clone(), trace.clone());
     // Its own state cannot be asked for while it is down, so it does not count.
     let part = health.register("health", Weight::Shown);
     let health = health.clone();
     tasks.spawn(supervise::keep_running(part, shutdown.clone(), move |part| {
-        let (health, metrics, stop) = (health.clone(), metrics.clone(), stop.clone());
+        let shown =
+            health::serve::Shown { health: health.clone(), metrics: metrics.clone(), trace: trace.clone() };
+        let stop = stop.clone();
         async move {
             part.set(State::Up);
-            health::serve::run(address, health, metrics, stop).await
+            health::serve::run(address, shown, stop).await
         }
     }));
 }
@@ -96,7 +112,7 @@ fn http_context(
     health: &Health,
     advertise: Advertise,
     loaders: Arc<LoaderStore>,
-    metrics: Arc<Metrics>,
+    (metrics, trace): (Arc<Metrics>, Trace),
     shutdown: &CancellationToken,
 ) -> http::serve::Context {
     let part = health.register("kubernetes", Weight::Shown);
@@ -119,6 +135,7 @@ fn http_context(
         boot_from_disk: args.boot_from_disk_method.0,
         extra_agent_args: args.extra_agent_args().into(),
         metrics,
+        trace,
     }
 }
 

@@ -88,6 +88,7 @@ impl Lab {
             boot_from_disk: setup.method,
             extra_agent_args: setup.extra_args.into(),
             metrics: metrics.clone(),
+            trace: crate::trace::Trace::default(),
         };
         let listener = serve::bind(0).unwrap();
         let port = listener.local_addr().unwrap().port();
