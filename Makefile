@@ -74,7 +74,8 @@ test: test-fast ## All tests that fit in CI (an hour on 2 cores, cold caches)
 	@$(STAGE) --summary
 
 .PHONY: bench
-bench: image ## Measure image size, memory and boot time beside their peers
+bench: image ## Measure image, memory, boot time and boot services beside their peers
+	@cargo build --locked --release --quiet -p bootsvc
 	cargo run --locked --quiet -p bench
 
 .PHONY: clean

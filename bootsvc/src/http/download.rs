@@ -14,7 +14,6 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use nix::sys::sendfile::sendfile64;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
@@ -213,9 +212,10 @@ async fn transmit(stream: &TcpStream, file: &File, plan: &Plan) -> (u64, io::Res
     let mut at = plan.start;
     while at < end {
         let piece = usize::try_from((end - at).min(CHUNK)).unwrap_or(usize::MAX);
-        let Ok(mut offset) = i64::try_from(at) else { return (0, Err(io::ErrorKind::InvalidInput.into())) };
-        let sending =
-            stream.async_io(Interest::WRITABLE, || Ok(sendfile64(stream, file, Some(&mut offset), piece)?));
+        let mut offset = at;
+        let sending = stream.async_io(Interest::WRITABLE, || {
+            Ok(rustix::fs::sendfile(stream, file, Some(&mut offset), piece)?)
+        });
         let limit = latest.min(Instant::now() + STALL);
         match timeout_at(limit, sending).await {
             // The file became shorter: what was promised cannot be sent any more.

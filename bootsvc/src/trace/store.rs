@@ -207,7 +207,9 @@ impl Store {
         if let Some(mac) = who.mac
             && !machine.macs.contains(&mac)
         {
-            push_bounded(&mut machine.macs, mac, |old| drop(self.by_mac.remove(old)));
+            push_bounded(&mut machine.macs, mac, |old| {
+                self.by_mac.remove(old);
+            });
             self.by_mac.insert(mac, id);
         }
         if let Some(uuid) = who.uuid
@@ -218,7 +220,9 @@ impl Store {
         }
         let Some(address) = who.address else { return };
         if !machine.addresses.contains(&address) {
-            push_bounded(&mut machine.addresses, address, |old| drop(self.by_address.remove(old)));
+            push_bounded(&mut machine.addresses, address, |old| {
+                self.by_address.remove(old);
+            });
         }
         let before = self.by_address.insert(address, id);
         if let Some(before) = before.filter(|&before| before != id)
