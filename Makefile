@@ -78,6 +78,10 @@ bench: image ## Measure image, memory, boot time and boot services beside their 
 	@cargo build --locked --release --quiet -p bootsvc
 	cargo run --locked --quiet -p bench
 
+.PHONY: fuzz
+fuzz: ## Fuzz each parser of foreign bytes for FUZZ_SECONDS (60)
+	@scripts/fuzz
+
 .PHONY: clean
 clean: ## Remove what was built (downloaded packages stay in out/cache)
 	cargo clean
