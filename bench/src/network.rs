@@ -8,6 +8,8 @@ pub(crate) mod http;
 pub(crate) mod tftp;
 
 use std::ffi::OsStr;
+use std::net::UdpSocket;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -50,6 +52,8 @@ pub(crate) struct Lab {
     bootsvc: PathBuf,
     peers: PathBuf,
     work: tempfile::TempDir,
+    /// In a namespace of its own at the other end of the pair: a client without address.
+    nobody: UdpSocket,
 }
 
 /// A server that is killed when it is not needed any more.
@@ -65,25 +69,32 @@ impl Drop for Server {
     }
 }
 
+fn run(command: &[&str]) -> anyhow::Result<()> {
+    let done = Command::new(command[0]).args(&command[1..]).status();
+    anyhow::ensure!(done.is_ok_and(|status| status.success()), "failed to run {}", command.join(" "));
+    Ok(())
+}
+
 impl Lab {
     fn new(options: &Options) -> anyhow::Result<Self> {
-        unshare(CloneFlags::CLONE_NEWNET).context("failed to make a network namespace; this needs root")?;
-        for arguments in [
-            // Ethernet's MTU, so that block sizes are those of a real network.
-            "link set lo mtu 1500 up",
-            "link add v0 type veth peer name v1",
-            "addr add 10.99.0.1/24 broadcast 10.99.0.255 dev v0",
-            "link set v0 up",
-            "link set v1 up",
-        ] {
-            let done = Command::new("ip").args(arguments.split(' ')).status().context("failed to run ip")?;
-            anyhow::ensure!(done.success(), "failed to run ip {arguments}");
-        }
-        // Both ends of the pair are ours: answers come from one of our own addresses.
-        for name in ["all", "v0", "v1"] {
-            std::fs::write(format!("/proc/sys/net/ipv4/conf/{name}/accept_local"), "1")?;
-            std::fs::write(format!("/proc/sys/net/ipv4/conf/{name}/rp_filter"), "0")?;
-        }
+        let new_namespace = || {
+            unshare(CloneFlags::CLONE_NEWNET).context("failed to make a network namespace; this needs root")
+        };
+        new_namespace()?;
+        run(&["ip", "link", "add", "v1", "type", "veth", "peer", "name", "v0"])?;
+        run(&["ip", "link", "set", "v1", "up"])?;
+        let nobody = dhcp::client()?;
+        let clients =
+            std::fs::File::open("/proc/thread-self/ns/net").context("failed to open a namespace")?;
+        new_namespace()?;
+        let (pid, thread) = (std::process::id(), nix::unistd::gettid());
+        let there = format!("--net=/proc/{pid}/fd/{}", clients.as_raw_fd());
+        let here = format!("/proc/{pid}/task/{thread}/ns/net");
+        run(&["nsenter", &there, "ip", "link", "set", "v0", "netns", &here])?;
+        // Ethernet's MTU, so that block sizes are those of a real network.
+        run(&["ip", "link", "set", "lo", "mtu", "1500", "up"])?;
+        run(&["ip", "addr", "add", "10.99.0.1/24", "broadcast", "10.99.0.255", "dev", "v0"])?;
+        run(&["ip", "link", "set", "v0", "up"])?;
         let mut cores = CpuSet::new();
         cores.set(CLIENT_CORE).context("failed to name the client's core")?;
         sched_setaffinity(Pid::from_raw(0), &cores)
@@ -93,7 +104,7 @@ impl Lab {
             std::fs::create_dir_all(work.path().join(folder))?;
         }
         let peers = options.out.join("tools/peers");
-        Ok(Self { bootsvc: options.bootsvc.clone(), peers, work })
+        Ok(Self { bootsvc: options.bootsvc.clone(), peers, work, nobody })
     }
 
     fn folder(&self) -> &Path {

@@ -59,7 +59,7 @@ pub(crate) fn measure(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
 }
 
 fn rate(lab: &Lab, name: &str) -> anyhow::Result<f64> {
-    let socket = client()?;
+    let socket = lab.nobody.try_clone()?;
     let mut load =
         Load { socket, inbox: Inbox::new(WINDOW, 1500), outbox: Outbox::new(WINDOW, 400), next: 0 };
     lab.until(name, || {
@@ -85,7 +85,8 @@ fn rate(lab: &Lab, name: &str) -> anyhow::Result<f64> {
     Ok(offers as f64 / begin.elapsed().as_secs_f64())
 }
 
-fn client() -> anyhow::Result<UdpSocket> {
+/// A socket on the client's end of the pair, which has no address.
+pub(super) fn client() -> anyhow::Result<UdpSocket> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_broadcast(true)?;
     socket.bind_device(Some(b"v1"))?;
