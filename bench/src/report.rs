@@ -70,6 +70,8 @@ impl fmt::Display for Unit {
 }
 
 /// What is promised of a figure.
+// Each is a bound of some kind.
+#[allow(clippy::enum_variant_names)]
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Goal {

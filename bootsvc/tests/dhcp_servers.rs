@@ -2,6 +2,8 @@
 //!
 //! Runs in a network namespace of the test's thread; needs root and the servers that scripts/setup unpacks.
 
+#![allow(clippy::unwrap_used)]
+
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};

@@ -14,11 +14,10 @@ const CONTROL_WORDS: usize = 4;
 
 type Control = [u64; CONTROL_WORDS];
 
-/// The raw headers of a batch. Their pointers are only valid during the system call that they were made for.
+/// The raw headers of a batch, with pointers to buffers of the same owner.
 struct Headers(Vec<libc::mmsghdr>);
 
-// SAFETY: the pointers inside are written before each system call and read by nobody afterwards, so it does not
-// matter which thread holds them.
+// SAFETY: the pointers inside lead to heap memory of the same owner, which moves with it to whatever thread.
 #[allow(unsafe_code)]
 unsafe impl Send for Headers {}
 // SAFETY: as above; a shared reference gives no access to the pointers at all.
@@ -54,6 +53,8 @@ pub struct Inbox {
     addresses: Vec<libc::sockaddr_in>,
     controls: Vec<Control>,
     headers: Headers,
+    /// Headers that the last call filled.
+    used: usize,
 }
 
 // SAFETY: see `Headers`; `vectors` is of the same kind.
@@ -66,19 +67,22 @@ unsafe impl Sync for Inbox {}
 impl Inbox {
     /// Room for `slots` datagrams of `payload_len` octets.
     pub fn new(slots: usize, payload_len: usize) -> Self {
-        Self {
+        let mut inbox = Self {
             payloads: vec![0; slots * payload_len],
             payload_len,
             vectors: vec![empty_vector(); slots],
             addresses: vec![any_address(); slots],
             controls: vec![[0; CONTROL_WORDS]; slots],
             headers: Headers(vec![empty_header(); slots]),
-        }
+            used: 0,
+        };
+        inbox.point(slots);
+        inbox
     }
 
-    /// Receives as many datagrams as there are and fit; gives their number.
-    pub fn receive(&mut self, socket: &impl AsFd, wait: Wait) -> io::Result<usize> {
-        for (index, header) in self.headers.0.iter_mut().enumerate() {
+    /// Makes the first `count` headers name their buffers again. The buffers never move: no vector here grows.
+    fn point(&mut self, count: usize) {
+        for (index, header) in self.headers.0.iter_mut().take(count).enumerate() {
             let payload = &mut self.payloads[index * self.payload_len..][..self.payload_len];
             self.vectors[index] =
                 libc::iovec { iov_base: payload.as_mut_ptr().cast(), iov_len: self.payload_len };
@@ -89,6 +93,13 @@ impl Inbox {
                 &mut self.controls[index],
             );
         }
+    }
+
+    /// Receives as many datagrams as there are and fit; gives their number.
+    pub fn receive(&mut self, socket: &impl AsFd, wait: Wait) -> io::Result<usize> {
+        // The kernel shortened the lengths in the headers that it used.
+        self.point(self.used);
+        self.used = 0;
         let flags = match wait {
             Wait::ForOne => libc::MSG_WAITFORONE,
             Wait::Never => libc::MSG_DONTWAIT,
@@ -106,7 +117,8 @@ impl Inbox {
                 ptr::null_mut(),
             )
         };
-        usize::try_from(count).map_err(|_| io::Error::last_os_error())
+        self.used = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
+        Ok(self.used)
     }
 
     /// A datagram of the last [`Self::receive`].
@@ -185,13 +197,13 @@ impl Outbox {
                 libc::iovec { iov_base: payload.as_mut_ptr().cast(), iov_len: payload.len() };
             let header = &mut self.headers.0[index];
             let vector = (&raw mut self.vectors[index], 1);
-            match &mut self.controls[index] {
-                Some(control) => point(header, vector, &raw mut self.addresses[index], control),
-                None => {
-                    point(header, vector, &raw mut self.addresses[index], &mut [0; CONTROL_WORDS]);
-                    header.msg_hdr.msg_control = ptr::null_mut();
-                    header.msg_hdr.msg_controllen = 0;
-                }
+            let address = &raw mut self.addresses[index];
+            if let Some(control) = &mut self.controls[index] {
+                point(header, vector, address, control);
+            } else {
+                point(header, vector, address, &mut [0; CONTROL_WORDS]);
+                header.msg_hdr.msg_control = ptr::null_mut();
+                header.msg_hdr.msg_controllen = 0;
             }
         }
         let (mut done, mut sent, mut refusal) = (0, 0, None);

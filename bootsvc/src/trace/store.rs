@@ -284,7 +284,7 @@ impl Store {
                 .collect();
             machines.push(json!({
                 "uuid": machine.uuid.map(|uuid| uuid.to_string()),
-                "macs": machine.macs.iter().map(mac_text).collect::<Vec<_>>(),
+                "macs": machine.macs.iter().copied().map(mac_text).collect::<Vec<_>>(),
                 "addresses": machine.addresses,
                 "verdict": {
                     "state": state,
@@ -299,9 +299,8 @@ impl Store {
     }
 }
 
-fn mac_text(mac: &Mac) -> String {
-    let [a, b, c, d, e, f] = mac;
-    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+fn mac_text(mac: Mac) -> String {
+    mac.map(|octet| format!("{octet:02x}")).join(":")
 }
 
 /// DISCOVER and OFFER alternate while a machine is not satisfied; each counts up instead of

@@ -49,10 +49,10 @@ pub fn plan(wanted: Wanted<'_>, file_len: u64, modified: SystemTime) -> Plan {
         return Plan { status: 304, len: 0, ..whole };
     }
     let same = wanted.if_range.is_none_or(|mark| mark == whole.etag || mark == whole.modified);
-    match wanted.range.filter(|_| same).and_then(|range| parse_range(range, file_len)) {
-        None => whole,
-        Some(None) => Plan { status: 416, len: 0, ..whole },
-        Some(Some((start, len))) => Plan { status: 206, start, len, ..whole },
+    match wanted.range.filter(|_| same).map_or(Part::Whole, |range| parse_range(range, file_len)) {
+        Part::Whole => whole,
+        Part::Beyond => Plan { status: 416, len: 0, ..whole },
+        Part::Of(start, len) => Plan { status: 206, start, len, ..whole },
     }
 }
 
@@ -64,15 +64,33 @@ fn is_not_after(since: Duration, date: &str) -> bool {
         .is_some_and(|date| since.as_secs() <= date.as_secs())
 }
 
-/// None: no range to be heeded; `Some(None)`: one that the file does not have.
-fn parse_range(range: &str, len: u64) -> Option<Option<(u64, u64)>> {
+/// What a range means for a file.
+enum Part {
+    /// There is none to be heeded.
+    Whole,
+    /// The file does not have it.
+    Beyond,
+    /// First octet and number of octets.
+    Of(u64, u64),
+}
+
+fn parse_range(range: &str, len: u64) -> Part {
+    match read_range(range, len) {
+        None => Part::Whole,
+        Some((start, count)) if start < len && count > 0 => Part::Of(start, count),
+        Some(_) => Part::Beyond,
+    }
+}
+
+/// First octet and number of octets, both perhaps beyond the file.
+fn read_range(range: &str, len: u64) -> Option<(u64, u64)> {
     let (first, last) = range.trim().strip_prefix("bytes=")?.split_once('-')?;
     let number = |text: &str| -> Option<u64> {
         text.bytes().all(|octet| octet.is_ascii_digit()).then(|| text.parse().ok())?
     };
     if first.is_empty() {
         let count = number(last)?.min(len);
-        return Some((count > 0).then_some((len - count, count)));
+        return Some((len - count, count));
     }
     let start = number(first)?;
     let end = if last.is_empty() { u64::MAX } else { number(last)? };
@@ -80,7 +98,7 @@ fn parse_range(range: &str, len: u64) -> Option<Option<(u64, u64)>> {
         return None;
     }
     let end = end.min(len.saturating_sub(1));
-    Some((start < len).then(|| (start, end - start + 1)))
+    Some((start, (end + 1).saturating_sub(start)))
 }
 
 impl Plan {
@@ -96,7 +114,6 @@ impl Plan {
         let mut head = format!("HTTP/1.1 {status} {reason}\r\nETag: {etag}\r\nLast-Modified: {modified}\r\n");
         // Writing to a string cannot fail.
         let _ = match self.status {
-            304 => Ok(()),
             206 => {
                 let end = self.start + self.len - 1;
                 write!(head, "Content-Range: bytes {}-{end}/{}\r\n", self.start, self.file_len)

@@ -123,7 +123,7 @@ impl Client {
             state ^= state << 13;
             state ^= state >> 17;
             state ^= state << 5;
-            lossy && state % 8 == 0
+            lossy && state.is_multiple_of(8)
         };
         self.request("snp.efi", options).await;
         let mut file = Vec::new();
@@ -137,17 +137,17 @@ impl Client {
                 [0, 6] => 0,
                 _ => u16::from_be_bytes([packet[2], packet[3]]),
             };
-            let mut last = false;
+            let mut is_end = false;
             if packet[..2] == [0, 3] && block == expected {
                 file.extend_from_slice(&packet[4..]);
-                last = packet.len() < 4 + 1024;
+                is_end = packet.len() < 4 + 1024;
                 expected += 1;
             }
             // Out of order, or the end: say what is here. The last one must arrive.
-            if last || !lost() {
+            if is_end || !lost() {
                 self.acknowledge(expected - 1).await;
             }
-            if last {
+            if is_end {
                 return file;
             }
         }
