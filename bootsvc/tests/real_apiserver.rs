@@ -217,6 +217,7 @@ fn boot_services(plane: &ControlPlane, kubernetes: kubernetes::Kubernetes) -> So
         boot_from_disk: "ipxe-exit".parse().unwrap(),
         extra_agent_args: "".into(),
         metrics,
+        trace: bootsvc::trace::Trace::default(),
     };
     let listener = serve::bind(0).unwrap();
     let port = listener.local_addr().unwrap().port();
