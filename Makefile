@@ -74,8 +74,13 @@ test: test-fast ## All tests that fit in CI (an hour on 2 cores, cold caches)
 	@$(STAGE) --summary
 
 .PHONY: bench
-bench: image ## Measure image size, memory and boot time beside their peers
+bench: image ## Measure image, memory, boot time and boot services beside their peers
+	@cargo build --locked --release --quiet -p bootsvc
 	cargo run --locked --quiet -p bench
+
+.PHONY: fuzz
+fuzz: ## Fuzz each parser of foreign bytes for FUZZ_SECONDS (60)
+	@scripts/fuzz
 
 .PHONY: clean
 clean: ## Remove what was built (downloaded packages stay in out/cache)

@@ -5,6 +5,7 @@
 mod boot_time;
 mod image_size;
 mod memory;
+mod network;
 mod report;
 
 use std::ffi::OsString;
@@ -43,6 +44,12 @@ struct Options {
     /// Folder of the built image; bench.json is written there
     #[arg(long, value_name = "DIR", default_value = "out")]
     out: PathBuf,
+    /// Measure only these
+    #[arg(value_enum)]
+    parts: Vec<Subject>,
+    /// The boot services to measure, built for release
+    #[arg(long, value_name = "FILE", default_value = "target/release/bootsvc")]
+    bootsvc: PathBuf,
     /// Measure only this; may be repeated
     #[arg(long, value_enum)]
     only: Vec<Subject>,
@@ -66,6 +73,12 @@ enum Subject {
     Memory,
     /// Kernel start to a ready API
     BootTime,
+    /// Proxy DHCP beside dnsmasq
+    Dhcp,
+    /// TFTP beside dnsmasq and tftpd-hpa
+    Tftp,
+    /// Boot files by HTTP beside nginx
+    Http,
 }
 
 impl Subject {
@@ -74,6 +87,9 @@ impl Subject {
             Self::ImageSize => image_size::measure(options),
             Self::Memory => memory::measure(options).await,
             Self::BootTime => boot_time::measure(options).await,
+            Self::Dhcp => network::isolated(options, network::dhcp::measure).await,
+            Self::Tftp => network::isolated(options, network::tftp::measure).await,
+            Self::Http => network::isolated(options, network::http::measure).await,
         }
     }
 }
@@ -103,7 +119,8 @@ async fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let options = Options { out, ..options.clone() };
     let mut report = Report::default();
     for subject in Subject::value_variants() {
-        if !options.only.is_empty() && !options.only.contains(subject) {
+        let wanted = || options.only.iter().chain(&options.parts);
+        if wanted().next().is_some() && !wanted().any(|wanted| wanted == subject) {
             continue;
         }
         let start = Instant::now();

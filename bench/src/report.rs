@@ -49,6 +49,12 @@ pub(crate) enum Unit {
     /// Wall-clock seconds.
     #[serde(rename = "s")]
     Seconds,
+    /// How often in a second.
+    #[serde(rename = "/s")]
+    PerSecond,
+    /// 10⁶ bytes a second.
+    #[serde(rename = "MB/s")]
+    MegabytesPerSecond,
 }
 
 impl fmt::Display for Unit {
@@ -57,11 +63,15 @@ impl fmt::Display for Unit {
             Self::Megabytes => "MB",
             Self::Mebibytes => "MiB",
             Self::Seconds => "s",
+            Self::PerSecond => "/s",
+            Self::MegabytesPerSecond => "MB/s",
         })
     }
 }
 
 /// What is promised of a figure.
+// Each is a bound of some kind.
+#[allow(clippy::enum_variant_names)]
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Goal {
@@ -69,6 +79,10 @@ pub(crate) enum Goal {
     AtMost(f64),
     /// Not more than the peer's, times this.
     AtMostTimesPeer(f64),
+    /// Not less than this.
+    AtLeast(f64),
+    /// Not less than the peer's, times this.
+    AtLeastTimesPeer(f64),
 }
 
 /// Everything of one run.
@@ -94,6 +108,8 @@ impl Figure {
         match self.goal? {
             Goal::AtMost(limit) => Some(self.value() <= limit),
             Goal::AtMostTimesPeer(limit) => Some(self.ratio().is_some_and(|ratio| ratio <= limit)),
+            Goal::AtLeast(limit) => Some(self.value() >= limit),
+            Goal::AtLeastTimesPeer(limit) => Some(self.ratio().is_some_and(|ratio| ratio >= limit)),
         }
     }
 }
@@ -157,6 +173,8 @@ fn row(figure: &Figure) -> [String; 7] {
         match figure.goal {
             Some(Goal::AtMost(limit)) => format!("≤ {}", number(limit, unit)),
             Some(Goal::AtMostTimesPeer(limit)) => format!("≤ {limit:.2} × peer"),
+            Some(Goal::AtLeast(limit)) => format!("≥ {}", number(limit, unit)),
+            Some(Goal::AtLeastTimesPeer(limit)) => format!("≥ {limit:.2} × peer"),
             None => String::new(),
         },
         match figure.is_met() {
@@ -230,6 +248,9 @@ mod tests {
         assert_eq!(met.is_met(), Some(true));
         assert_eq!(figure(&[11.5], &[10.0], Goal::AtMostTimesPeer(1.1)).is_met(), Some(false));
         assert_eq!(figure(&[11.5], &[10.0], Goal::AtMost(11.0)).is_met(), Some(false));
+        assert_eq!(figure(&[20.0], &[10.0], Goal::AtLeastTimesPeer(2.0)).is_met(), Some(true));
+        assert_eq!(figure(&[19.0], &[10.0], Goal::AtLeastTimesPeer(2.0)).is_met(), Some(false));
+        assert_eq!(figure(&[9.0], &[10.0], Goal::AtLeast(9.5)).is_met(), Some(false));
         assert_eq!(
             figure(&[1.0], &[], Goal::AtMostTimesPeer(1.1)).is_met(),
             Some(false),

@@ -71,14 +71,20 @@ impl PlaneAuthority {
         authority
     }
 
-    /// Whether this plane acts, kept up to date until `shutdown` and reported in `part`. It begins with no.
+    /// Whether this plane is the one that acts, kept up to date until `shutdown` and reported in `part`. It begins
+    /// with no; while nobody can tell, the last answer stands: what is asked later is refused then.
     pub fn watch(&self, part: Part, shutdown: CancellationToken) -> watch::Receiver<bool> {
         let (sender, receiver) = watch::channel(false);
         let authority = self.clone();
         tokio::spawn(async move {
             loop {
                 let current = authority.current().await;
-                sender.send_if_modified(|acts| std::mem::replace(acts, current.acts()) != current.acts());
+                let now = match current {
+                    Authority::Holds { .. } => Some(true),
+                    Authority::Fenced { .. } => Some(false),
+                    Authority::Unknown => None,
+                };
+                sender.send_if_modified(|acts| now.is_some_and(|now| std::mem::replace(acts, now) != now));
                 part.set(match current {
                     Authority::Holds { .. } => State::Up,
                     Authority::Fenced { holder } => State::Down(format!("fenced: {holder} acts")),

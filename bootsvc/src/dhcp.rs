@@ -4,6 +4,7 @@
 //! It must never hand out an address, and never answer a request that does not ask to boot.
 
 pub mod decide;
+pub mod log;
 pub mod serve;
 pub mod wire;
 

@@ -4,6 +4,7 @@
 //! Files are served whether or not the Kubernetes API answers; decisions are not.
 
 pub mod decide;
+pub mod download;
 pub mod files;
 pub mod hand_out;
 pub mod lookup;

@@ -27,7 +27,7 @@ pub mod supervise;
 pub mod tftp;
 pub mod token;
 pub mod tokens;
-pub mod udp;
+pub mod trace;
 
 #[cfg(test)]
 mod fake_api;

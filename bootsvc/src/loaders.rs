@@ -5,12 +5,15 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 
 /// Largest loader that is read; real ones are near 1 MB, and a wrong file must not fill the memory.
 const MAX_LOADER_LEN: u64 = 16 << 20;
+
+/// How long it is believed that a loader can be read.
+const BELIEVED_FOR: Duration = Duration::from_secs(1);
 
 /// An iPXE binary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -84,17 +87,35 @@ struct Cached {
 pub struct LoaderStore {
     directory: PathBuf,
     cache: Mutex<HashMap<Loader, Cached>>,
+    checked: Mutex<HashMap<Loader, (Instant, bool)>>,
 }
 
 impl LoaderStore {
     /// Loaders under `directory`.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into(), cache: Mutex::new(HashMap::new()) }
+        Self { directory: directory.into(), cache: Mutex::default(), checked: Mutex::default() }
     }
 
     /// The directory given to [`Self::new`].
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// Whether `loader` can be served right now, as it was found within the last second.
+    pub fn is_servable(&self, loader: Loader) -> bool {
+        let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if let Some((at, servable)) = checked.get(&loader)
+            && now.saturating_duration_since(*at) < BELIEVED_FOR
+        {
+            return *servable;
+        }
+        // Opened anew, as HTTP does it: what is only in the cache does not count.
+        let path = self.directory.join(loader.file_name());
+        let servable =
+            std::fs::File::open(path).is_ok() && self.read(loader).is_ok_and(|bytes| !bytes.is_empty());
+        checked.insert(loader, (now, servable));
+        servable
     }
 
     /// The bytes of `loader`; read again when the file's time or size changed. Blocks for the

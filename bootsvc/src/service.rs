@@ -17,6 +17,7 @@ use crate::loaders::{Loader, LoaderStore};
 use crate::metrics::Metrics;
 use crate::neighbours::Neighbours;
 use crate::tokens::Tokens;
+use crate::trace::Trace;
 use crate::{agent, dhcp, events, http, kubernetes, supervise, tftp};
 
 /// Directory of the iPXE binaries below `--share-dir`.
@@ -33,25 +34,34 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), ConfigEr
     let part = health.register("kubernetes", Weight::Shown);
     let kubernetes = kubernetes::connect(args.kubeconfig.clone(), part, shutdown.clone());
     let authority = PlaneAuthority::new(kubernetes.clone(), &args.plane_dir);
-    authority.watch(health.register("plane", Weight::Shown), shutdown.clone());
+    let acts = authority.watch(health.register("plane", Weight::Shown), shutdown.clone());
+    let trace = Trace::default();
     let tasks = TaskTracker::new();
     let (advertise, resolver) = Advertise::new(endpoint, args.api_port);
     tasks.spawn(resolver.run(shutdown.clone()));
-    spawn_health(&args, &health, &metrics, &tasks, &shutdown);
+    spawn_health(&args, &health, (&metrics, &trace), &tasks, &shutdown);
     let loaders = Arc::new(LoaderStore::new(args.share_dir.join(LOADER_DIRECTORY)));
     let _loaders_part = report_loaders(&loaders, &health);
     if !args.disable_dhcp_proxy {
         let interfaces = interfaces::watch(Selection(args.interface.clone()), shutdown.clone());
-        let context = dhcp::serve::Context { advertise: advertise.clone(), metrics: metrics.clone() };
+        let context = dhcp::serve::Context {
+            advertise: advertise.clone(),
+            loaders: loaders.clone(),
+            metrics: metrics.clone(),
+            trace: trace.clone(),
+            log: Arc::default(),
+            acts,
+        };
         tasks.spawn(dhcp::serve::run(context, interfaces, health.clone(), shutdown.clone()));
     }
     let context = tftp::serve::Context {
         loaders: loaders.clone(),
         advertise: advertise.clone(),
         metrics: metrics.clone(),
+        trace: trace.clone(),
     };
     tasks.spawn(serve_tftp(context, health.clone(), shutdown.clone()));
-    let context = http_context(&args, (kubernetes, authority), advertise, loaders, metrics);
+    let context = http_context(&args, (kubernetes, authority), advertise, loaders, (metrics, trace));
     tasks.spawn(serve_http(args.http_port, context, health.clone(), shutdown.clone()));
     tracing::info!("boot services started");
     shutdown.cancelled().await;
@@ -64,19 +74,22 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), ConfigEr
 fn spawn_health(
     args: &Args,
     health: &Health,
-    metrics: &Arc<Metrics>,
+    (metrics, trace): (&Arc<Metrics>, &Trace),
     tasks: &TaskTracker,
     shutdown: &CancellationToken,
 ) {
-    let (address, metrics, stop) = (args.health_addr, metrics.clone(), shutdown.clone());
+    let (address, stop) = (args.health_addr, shutdown.clone());
+    let (metrics, trace) = (metrics.clone(), trace.clone());
     // Its own state cannot be asked for while it is down, so it does not count.
     let part = health.register("health", Weight::Shown);
     let health = health.clone();
     tasks.spawn(supervise::keep_running(part, shutdown.clone(), move |part| {
-        let (health, metrics, stop) = (health.clone(), metrics.clone(), stop.clone());
+        let shown =
+            health::serve::Shown { health: health.clone(), metrics: metrics.clone(), trace: trace.clone() };
+        let stop = stop.clone();
         async move {
             part.set(State::Up);
-            health::serve::run(address, health, metrics, stop).await
+            health::serve::run(address, shown, stop).await
         }
     }));
 }
@@ -104,7 +117,7 @@ fn http_context(
     (kubernetes, authority): (Kubernetes, PlaneAuthority),
     advertise: Advertise,
     loaders: Arc<LoaderStore>,
-    metrics: Arc<Metrics>,
+    (metrics, trace): (Arc<Metrics>, Trace),
 ) -> http::serve::Context {
     let options = agent::serve::Options {
         auto_accept: args.auto_accept_servers,
@@ -119,6 +132,7 @@ fn http_context(
         tokens: tokens.clone(),
         events: events::Events::start(kubernetes.clone()),
         metrics: metrics.clone(),
+        trace: trace.clone(),
     };
     http::serve::Context {
         advertise,
@@ -135,6 +149,7 @@ fn http_context(
         boot_from_disk: args.boot_from_disk_method.0,
         extra_agent_args: args.extra_agent_args().into(),
         metrics,
+        trace,
     }
 }
 

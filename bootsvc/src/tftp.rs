@@ -8,6 +8,7 @@
 //! It must never write, and never open a path that a client made up.
 
 pub mod decide;
+pub mod link;
 pub mod serve;
 pub mod transfer;
 pub mod wire;

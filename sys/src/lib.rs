@@ -8,6 +8,7 @@ pub mod block;
 pub mod clock;
 pub mod console;
 pub mod container;
+pub mod datagram;
 pub mod dm;
 pub mod host;
 pub mod ipmi;

@@ -95,6 +95,7 @@ impl Handler {
             Written::Done(_) => {
                 if let Some(failed) = failed {
                     tracing::warn!(server = server.metadata.name, failed, "disks could not be wiped");
+                    self.means.metrics.wipes_failed.increment();
                     let event = Happening::of(server, "Server Wipe", format!("Disks not wiped: {failed}"));
                     self.means.events.record(event.warning());
                 }

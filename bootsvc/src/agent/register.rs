@@ -85,6 +85,9 @@ impl Handler {
         let hostname =
             Some(wire::text(&hostname)).filter(|text| text.len() <= MAX_HOSTNAME).unwrap_or_default();
         let client = self.client()?;
+        if let Some(peer) = peer {
+            self.means.trace.agent_hello(&name, peer.ip());
+        }
         let authority = self.acting().await?;
         let applicant = Applicant { name, hardware, hostname, peer };
         let machine = Box::pin(self.register(&client, applicant, authority)).await?;
@@ -283,6 +286,7 @@ impl Handler {
         let noted = self.means.tokens.with(caller, |memory| {
             memory.order = match &orders.wipe {
                 WipeOrder::Wipe(record) => {
+                    self.means.metrics.wipes_ordered.increment();
                     Some(Order { record: record.clone(), server_uid: machine.server.metadata.uid.clone() })
                 }
                 WipeOrder::Refuse(_) => None,

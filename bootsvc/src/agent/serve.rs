@@ -21,6 +21,7 @@ use crate::events::Events;
 use crate::kubernetes::Kubernetes;
 use crate::metrics::Metrics;
 use crate::tokens::{CheckError, Tokens};
+use crate::trace::Trace;
 
 /// Calls that use the API at once: enough to keep it busy, few enough that it is not asked over a thousand
 /// connections, and no single answer takes seconds, when a whole hall is switched on.
@@ -52,6 +53,8 @@ pub struct Means {
     pub events: Events,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Where each machine's way to the agent is kept.
+    pub trace: Trace,
 }
 
 /// `api.Agent`, ready to be called from the HTTP service.

@@ -182,6 +182,7 @@ impl Handler {
             Written::Changed => Ok(false),
             Written::Done(server) => {
                 tracing::info!(server = server.metadata.name, disks = disks.len(), "server wiped");
+                self.means.metrics.wipes_complete.increment();
                 self.means.events.record(Happening::of(&server, "Server Wipe", "Server wiped via agent."));
                 Ok(true)
             }

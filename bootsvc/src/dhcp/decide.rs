@@ -3,24 +3,24 @@
 //!
 //! A client that is iPXE already is never sent another loader: that is what makes loops impossible.
 
+use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use dhcproto::v4::MessageType;
 
 use super::wire::{Reply, Request, option};
 use crate::loaders::Loader;
+use crate::trace::Via;
 
 /// Vendor class of PXE clients (PXE 2.1 section 2.2); UEFI and iPXE ignore offers without it.
 const PXE_CLIENT: &str = "PXEClient";
 /// Vendor class of UEFI HTTP boot (UEFI 2.10 section 24.7).
 const HTTP_CLIENT: &str = "HTTPClient";
-/// User class that every iPXE sends, as the whole option or as one of its list.
+/// User class that every iPXE sends, at any place of the option: builds differ in how they write it.
 const IPXE_USER_CLASS: &[u8] = b"iPXE";
 /// PXE option 43: sub-option 6 (discovery control) with bit 3, "boot the file named in the offer",
 /// then the end mark. It saves the client the second exchange on port 4011.
 const BOOT_NAMED_FILE: [u8; 4] = [0x06, 0x01, 0x08, 0xff];
-/// Options that go back as they came. 60 is handled apart, as it has a default.
-const ECHOED: [u8; 3] = [option::CLIENT_ID, option::RELAY_INFO, option::MACHINE_ID];
 
 /// Port the request arrived on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,11 +51,39 @@ pub enum BootFile {
     Http(Loader),
 }
 
+impl BootFile {
+    /// How a loader travels; none for the script.
+    pub const fn via(self) -> Option<Via> {
+        match self {
+            Self::Script => None,
+            Self::Tftp(_) => Some(Via::Tftp),
+            Self::Http(_) => Some(Via::Http),
+        }
+    }
+
+    /// Its name without server and path.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Script => "boot.ipxe",
+            Self::Tftp(loader) | Self::Http(loader) => loader.file_name(),
+        }
+    }
+}
+
+/// What this plane can do at the moment.
+#[derive(Clone, Copy)]
+pub struct Means<'a> {
+    /// Whether it is the one in charge.
+    pub acts: bool,
+    /// Whether a loader can be served right now.
+    pub has: &'a dyn Fn(Loader) -> bool,
+}
+
 /// A decided answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Offer {
+pub struct Offer<'a> {
     /// The message to send.
-    pub reply: Reply,
+    pub reply: Reply<'a>,
     /// The kind of file offered.
     pub boot_file: BootFile,
     /// The architecture that decided it (IANA processor architecture type); none for iPXE
@@ -78,36 +106,68 @@ pub enum Silence {
     /// No architecture that there is a loader for.
     #[error("no loader for this architecture")]
     Architecture,
+    /// The loader cannot be read, so its name would lead nowhere.
+    #[error("loader is missing")]
+    LoaderMissing,
+    /// Another plane is in charge.
+    #[error("this plane is not in charge")]
+    Fenced,
+}
+
+impl Silence {
+    /// Its name in metrics and traces.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::MessageType => "message-type",
+            Self::NotNetbooting => "not-netbooting",
+            Self::MachineId => "machine-id",
+            Self::Architecture => "architecture",
+            Self::LoaderMissing => "loader-missing",
+            Self::Fenced => "fenced",
+        }
+    }
 }
 
 /// Decides the answer to `request`.
-pub fn decide(request: &Request, server: Server, listener: Listener) -> Result<Offer, Silence> {
+pub fn decide<'a>(
+    request: &'a Request<'_>,
+    server: Server,
+    listener: Listener,
+    means: Means<'_>,
+) -> Result<Offer<'a>, Silence> {
     let message_type = answer_type(request.message_type(), listener).ok_or(Silence::MessageType)?;
-    let architectures = request.architectures().ok_or(Silence::NotNetbooting)?;
+    let mut architectures = request.architectures().ok_or(Silence::NotNetbooting)?.rev();
     request.machine_uuid().map_err(|_| Silence::MachineId)?;
+    if !means.acts {
+        return Err(Silence::Fenced);
+    }
     let http = request.vendor_class_starts_with(HTTP_CLIENT);
     // The last recognised value wins, as upstream has it.
-    let loader = architectures.iter().rev().find_map(|&arch| Some((arch, loader_for(arch, http)?)));
+    let loader = architectures.find_map(|arch| Some((arch, loader_for(arch, http)?)));
     let (architecture, boot_file) = match loader {
-        _ if is_ipxe(request) => (loader.map(|(arch, _)| arch), BootFile::Script),
+        _ if request.user_class_holds(IPXE_USER_CLASS) => (loader.map(|(arch, _)| arch), BootFile::Script),
         Some((arch, boot_file)) => (Some(arch), boot_file),
         None => return Err(Silence::Architecture),
     };
+    if let BootFile::Tftp(loader) | BootFile::Http(loader) = boot_file
+        && !(means.has)(loader)
+    {
+        return Err(Silence::LoaderMissing);
+    }
     let reply = Reply {
         message_type,
         server: server.address,
         boot_file: file_name(boot_file, server),
         tftp_server: matches!(boot_file, BootFile::Tftp(_)),
         vendor_specific: vendor_specific(request),
-        vendor_class: request.option(option::VENDOR_CLASS).unwrap_or(PXE_CLIENT.as_bytes()).to_vec(),
-        echoed: ECHOED.iter().filter_map(|&code| Some((code, request.option(code)?.to_vec()))).collect(),
+        vendor_class: request.option(option::VENDOR_CLASS).unwrap_or(PXE_CLIENT.as_bytes()),
     };
     Ok(Offer { reply, boot_file, architecture })
 }
 
 /// Where the answer goes: back to a sender that has an address (a relay, or a client on port
 /// 4011), to the relay named in the packet, or else to everybody on the wire.
-pub fn destination(request: &Request, source: SocketAddrV4) -> SocketAddrV4 {
+pub fn destination(request: &Request<'_>, source: SocketAddrV4) -> SocketAddrV4 {
     if !source.ip().is_unspecified() {
         return source;
     }
@@ -125,14 +185,6 @@ fn answer_type(asked: Option<MessageType>, listener: Listener) -> Option<Message
     }
 }
 
-/// iPXE by its user class, at any place of the option: builds differ in how they write it.
-fn is_ipxe(request: &Request) -> bool {
-    request
-        .user_classes()
-        .iter()
-        .any(|class| class.windows(IPXE_USER_CLASS.len()).any(|part| part == IPXE_USER_CLASS))
-}
-
 /// The table of spec/sidero.md §3.1. A client of class `HTTPClient` is served by HTTP whatever
 /// variant of its architecture it announces: it could not use a TFTP name.
 fn loader_for(architecture: u16, http: bool) -> Option<BootFile> {
@@ -148,17 +200,17 @@ fn loader_for(architecture: u16, http: bool) -> Option<BootFile> {
     }
 }
 
-fn file_name(boot_file: BootFile, server: Server) -> String {
+fn file_name(boot_file: BootFile, server: Server) -> Cow<'static, str> {
     let Server { address, http_port } = server;
     match boot_file {
-        BootFile::Script => format!("http://{address}:{http_port}/boot.ipxe"),
-        BootFile::Tftp(loader) => loader.file_name().to_owned(),
-        BootFile::Http(loader) => format!("http://{address}:{http_port}/tftp/{}", loader.file_name()),
+        BootFile::Script => format!("http://{address}:{http_port}/boot.ipxe").into(),
+        BootFile::Tftp(loader) => loader.file_name().into(),
+        BootFile::Http(loader) => format!("http://{address}:{http_port}/tftp/{}", loader.file_name()).into(),
     }
 }
 
 /// Option 43 is for PXE clients only; a client without a class is told it is one.
-fn vendor_specific(request: &Request) -> Option<Vec<u8>> {
+fn vendor_specific(request: &Request<'_>) -> Option<&'static [u8]> {
     let pxe = request.option(option::VENDOR_CLASS).is_none() || request.vendor_class_starts_with(PXE_CLIENT);
-    pxe.then(|| BOOT_NAMED_FILE.to_vec())
+    pxe.then_some(&BOOT_NAMED_FILE)
 }

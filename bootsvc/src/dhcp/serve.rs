@@ -4,29 +4,41 @@
 //! another DHCP server on the same machine is not disturbed.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
+use bloomery_sys::datagram::{Inbox, Outbox, Wait};
+use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::decide::{self, BootFile, Listener, Offer, Server};
+use super::decide::{self, Listener, Means, Offer, Server, Silence};
+use super::log::OfferLog;
 use super::wire::Request;
 use crate::advertise::Advertise;
 use crate::health::{Health, State, Weight};
 use crate::interfaces::Interface;
+use crate::loaders::LoaderStore;
 use crate::metrics::Metrics;
 use crate::supervise;
+use crate::trace::{Identity, Trace};
 
 /// IANA port of DHCP servers and relays.
 pub const DHCP_PORT: u16 = 67;
 /// Port of PXE boot servers (PXE 2.1 section 2.2.4).
 pub const PXE_PORT: u16 = 4011;
 /// Largest datagram looked at; DHCP over Ethernet stays below 1,500.
-const RECEIVE_BUFFER: usize = 4096;
+const RECEIVE_LEN: usize = 2048;
+/// Usual length of an answer.
+const ANSWER_LEN: usize = 512;
+/// Datagrams received or sent with one call: a rack that is switched on asks all at once.
+const BATCH: usize = 32;
+/// Kernel buffer: 2,000 requests may wait.
+const SOCKET_BUFFER: usize = 4 << 20;
 
 /// A socket could not be opened, or broke.
 #[derive(Debug, thiserror::Error)]
@@ -58,8 +70,16 @@ pub enum DhcpError {
 pub struct Context {
     /// Address to put into the answers.
     pub advertise: Advertise,
+    /// The loaders; only those that can be read are offered.
+    pub loaders: Arc<LoaderStore>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// What became of each machine.
+    pub trace: Trace,
+    /// Which offers are worth a line.
+    pub log: Arc<OfferLog>,
+    /// Whether this plane is the one in charge; while it is not, nobody gets an answer.
+    pub acts: watch::Receiver<bool>,
 }
 
 impl Listener {
@@ -148,6 +168,10 @@ pub(super) fn bind(interface: &str, port: u16) -> Result<UdpSocket, DhcpError> {
         socket.set_broadcast(true)?;
         socket.bind_device(Some(interface.as_bytes()))?;
         socket.set_nonblocking(true)?;
+        // Beyond the system's limit only with CAP_NET_ADMIN; the limit will do without.
+        if setsockopt(&socket, sockopt::RcvBufForce, &SOCKET_BUFFER).is_err() {
+            socket.set_recv_buffer_size(SOCKET_BUFFER)?;
+        }
         socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into())?;
         UdpSocket::from_std(socket.into())
     };
@@ -161,81 +185,131 @@ pub(super) async fn answer(
     interface: &Interface,
     context: &Context,
 ) -> Result<(), DhcpError> {
-    let mut buffer = vec![0; RECEIVE_BUFFER];
+    let mut inbox = Inbox::new(BATCH, RECEIVE_LEN);
+    let mut outbox = Outbox::new(BATCH, ANSWER_LEN);
+    let mut reply = Vec::with_capacity(ANSWER_LEN);
     loop {
-        let (len, source) = socket.recv_from(&mut buffer).await.map_err(|source| DhcpError::Receive {
-            interface: interface.name.clone(),
-            port: listener.port(),
-            source,
-        })?;
-        let SocketAddr::V4(source) = source else { continue };
+        let count = socket
+            .async_io(Interest::READABLE, || inbox.receive(socket, Wait::Never))
+            .await
+            .map_err(|source| DhcpError::Receive {
+                interface: interface.name.clone(),
+                port: listener.port(),
+                source,
+            })?;
         let server = Server {
             address: context.advertise.dhcp_server(interface.address),
             http_port: context.advertise.port(),
         };
-        if let Some((datagram, destination)) =
-            respond(&buffer[..len], source, listener, server, &context.metrics)
-            && let Err(error) = socket.send_to(&datagram, destination).await
+        for index in 0..count {
+            let datagram = inbox.get(index);
+            if let Some(destination) =
+                respond(datagram.payload, datagram.source, listener, server, context, &mut reply)
+            {
+                outbox.push(&[&reply], None, destination);
+            }
+        }
+        if let (_, Some(error)) = outbox.flush(socket)
+            && context.log.may_warn()
         {
-            tracing::warn!(interface = interface.name, %destination, %error, "dhcp answer not sent");
+            tracing::warn!(interface = interface.name, %error, "dhcp answer not sent");
         }
     }
 }
 
-/// One datagram in, at most one out.
+/// One datagram in, at most one out, which is then in `reply`.
 pub fn respond(
     datagram: &[u8],
     source: SocketAddrV4,
     listener: Listener,
     server: Server,
-    metrics: &Metrics,
-) -> Option<(Vec<u8>, SocketAddrV4)> {
+    context: &Context,
+    reply: &mut Vec<u8>,
+) -> Option<SocketAddrV4> {
     let request = match Request::parse(datagram) {
         Ok(request) => request,
         Err(error) => {
-            metrics.dhcp_malformed.increment();
+            context.metrics.dhcp_malformed.increment();
             tracing::debug!(%source, %error, "dhcp packet dropped");
             return None;
         }
     };
-    let offer = match decide::decide(&request, server, listener) {
-        Ok(offer) => offer,
+    let means = Means { acts: *context.acts.borrow(), has: &|loader| context.loaders.is_servable(loader) };
+    match decide::decide(&request, server, listener, means) {
+        Ok(offer) => {
+            offer.reply.encode(&request, reply);
+            let destination = decide::destination(&request, source);
+            note_offer(&request, &offer, listener, destination, context);
+            Some(destination)
+        }
         Err(silence) => {
-            metrics.dhcp_ignored.increment();
-            tracing::debug!(mac = %request.hardware_address(), reason = %silence, "dhcp request not answered");
-            return None;
+            note_silence(&request, silence, listener, context);
+            None
         }
-    };
-    let reply = match offer.reply.encode(&request) {
-        Ok(reply) => reply,
-        Err(error) => {
-            tracing::warn!(mac = %request.hardware_address(), error = crate::error::chain(&error), "dhcp answer not written");
-            return None;
-        }
-    };
-    let destination = decide::destination(&request, source);
-    log(&request, &offer, listener, destination, metrics);
-    Some((reply, destination))
+    }
 }
 
-fn log(request: &Request, offer: &Offer, listener: Listener, destination: SocketAddrV4, metrics: &Metrics) {
-    match listener {
-        Listener::Dhcp => metrics.dhcp_offers.increment(),
-        Listener::Pxe => metrics.dhcp_acks.increment(),
+fn identity(request: &Request<'_>) -> Identity {
+    Identity { mac: request.mac(), uuid: request.machine_uuid().ok().flatten(), address: None }
+}
+
+fn note_silence(request: &Request<'_>, silence: Silence, listener: Listener, context: &Context) {
+    let netboots = request.architectures().is_some();
+    let architecture = request.architectures().and_then(|mut list| list.next_back());
+    context.metrics.dhcp_ignored(silence.name(), architecture);
+    tracing::debug!(mac = %request.hardware_address(), reason = %silence, "dhcp request not answered");
+    match silence {
+        Silence::MessageType => {
+            // A booting client's request for its address tells us where it will speak from.
+            if netboots
+                && listener == Listener::Dhcp
+                && let (Some(mac), Some(address)) = (request.mac(), request.wanted_address())
+            {
+                context.trace.address(mac, IpAddr::V4(address));
+            }
+        }
+        Silence::NotNetbooting => {}
+        Silence::MachineId | Silence::Architecture | Silence::LoaderMissing | Silence::Fenced => {
+            let who = identity(request);
+            context.trace.discover(who);
+            context.trace.silent(who, silence.name());
+            if context.log.is_news(request.mac().unwrap_or_default(), silence.name()) {
+                tracing::warn!(mac = %request.hardware_address(), arch = architecture, reason = %silence, "booting machine not answered");
+            }
+        }
     }
-    let by = match offer.boot_file {
-        BootFile::Script => "script",
-        BootFile::Tftp(_) => "tftp",
-        BootFile::Http(_) => "http",
-    };
-    tracing::info!(
-        mac = %request.hardware_address(),
-        uuid = request.machine_uuid().ok().flatten().unwrap_or_default(),
-        arch = offer.architecture,
-        by,
-        file = offer.reply.boot_file,
-        port = listener.port(),
-        %destination,
-        "boot file offered"
-    );
+}
+
+fn note_offer(
+    request: &Request<'_>,
+    offer: &Offer<'_>,
+    listener: Listener,
+    destination: SocketAddrV4,
+    context: &Context,
+) {
+    let (via, name) = (offer.boot_file.via(), offer.boot_file.name());
+    let who = identity(request);
+    match listener {
+        Listener::Dhcp => {
+            context.metrics.dhcp_answered("offer", offer.architecture, via);
+            context.trace.discover(who);
+            context.trace.offer(who, via, name);
+        }
+        Listener::Pxe => {
+            context.metrics.dhcp_answered("ack", offer.architecture, via);
+            let address = Some(*destination.ip()).filter(|ip| !ip.is_broadcast()).map(IpAddr::V4);
+            context.trace.acknowledged(Identity { address, ..who }, via, name);
+        }
+    }
+    if context.log.is_news(request.mac().unwrap_or_default(), name) {
+        tracing::info!(
+            mac = %request.hardware_address(),
+            uuid = who.uuid.map(|uuid| uuid.to_string()),
+            arch = offer.architecture,
+            file = %offer.reply.boot_file,
+            port = listener.port(),
+            %destination,
+            "boot file offered"
+        );
+    }
 }

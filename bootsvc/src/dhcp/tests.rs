@@ -7,22 +7,50 @@ mod socket;
 mod vectors;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::{Arc, LazyLock};
 
 use dhcproto::Decoder;
 use dhcproto::v4::{self, Decodable, DhcpOption, OptionCode};
 
 use super::decide::{Listener, Server};
-use super::serve::respond;
-use crate::metrics::Metrics;
+use super::serve::{Context, respond};
+use crate::advertise::Advertise;
+use crate::loaders::{Loader, LoaderStore};
+use crate::trace::Trace;
 
 /// Our address in these tests, and in the captures.
 const SERVER: Server = Server { address: Ipv4Addr::new(10, 77, 0, 3), http_port: 8081 };
 /// A client without address.
 const NOBODY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68);
 
+/// A plane with all loaders, and the directory they are in.
+static COMPLETE: LazyLock<(tempfile::TempDir, Context)> = LazyLock::new(|| {
+    let directory = tempfile::tempdir().unwrap();
+    for loader in Loader::ALL {
+        std::fs::write(directory.path().join(loader.file_name()), b"loader").unwrap();
+    }
+    let context = context(directory.path());
+    (directory, context)
+});
+
+/// A plane in charge, with the loaders of `directory`.
+fn context(directory: &std::path::Path) -> Context {
+    // A receiver keeps its last value when the sender is gone.
+    let (_, acts) = tokio::sync::watch::channel(true);
+    Context {
+        advertise: Advertise::new(None, 8081).0,
+        loaders: Arc::new(LoaderStore::new(directory)),
+        metrics: Arc::default(),
+        trace: Trace::default(),
+        log: Arc::default(),
+        acts,
+    }
+}
+
 /// The answer to one datagram, and where it goes.
 fn answer(datagram: &[u8], source: SocketAddrV4, listener: Listener) -> Option<(Answer, SocketAddrV4)> {
-    let (reply, destination) = respond(datagram, source, listener, SERVER, &Metrics::default())?;
+    let mut reply = Vec::new();
+    let destination = respond(datagram, source, listener, SERVER, &COMPLETE.1, &mut reply)?;
     assert!(reply.len() >= 300, "{} octets", reply.len());
     Some((decode(&reply), destination))
 }

@@ -1,19 +1,37 @@
 //! DHCP messages as this service sees them: raw options in, one reply out (RFC 2131, 2132, 4578).
 //!
 //! Option values are kept as bytes on purpose: an option that we do not use must never make a
-//! request unreadable, and one that we echo must come back bit by bit.
+//! request unreadable, and one that we echo must come back bit by bit. Nothing is allocated for a
+//! request unless it splits an option in parts.
 
-use std::collections::BTreeMap;
-use std::fmt::{self, Write};
+use std::borrow::Cow;
+use std::fmt;
 use std::net::Ipv4Addr;
 
-use dhcproto::v4::{self, DhcpOption, OptionCode, UnknownOption};
-use dhcproto::{Encodable, Encoder};
+use dhcproto::v4::MessageType;
+
+use crate::trace::{Mac, SystemUuid};
+
+/// The `op` field of a client's message, and of a server's.
+const BOOT_REQUEST: u8 = 1;
+const BOOT_REPLY: u8 = 2;
+/// Octets of the fixed header up to the options, the magic cookie included.
+const FIXED_LEN: usize = 240;
+/// Where the cookie stands, and what it is (RFC 2131 section 3).
+const COOKIE_AT: usize = 236;
+const COOKIE: [u8; 4] = [99, 130, 83, 99];
+/// Option codes without a length.
+const PAD: u8 = 0;
+const END: u8 = 255;
+/// Longest part of an option; more is written as further parts (RFC 3396).
+const MAX_PART: usize = 255;
 
 /// Smallest datagram some BOOTP relays and firmware accept (RFC 1542 section 2.1: 300 octets).
 const MIN_REPLY_LEN: usize = 300;
 /// Size of the `chaddr` field; a longer `hlen` is a broken or hostile packet.
 const CHADDR_LEN: usize = 16;
+/// Where the `file` field stands.
+const FILE_FIELD_AT: usize = 108;
 /// Size of the `file` field, its terminating NUL included.
 const FILE_FIELD_LEN: usize = 128;
 /// Option 97 is one type octet and a 16-octet GUID (RFC 4578 section 2.3).
@@ -21,6 +39,8 @@ const MACHINE_ID_LEN: usize = 17;
 
 /// Option numbers used here (RFC 2132, 3004, 3046, 4578).
 pub mod option {
+    /// Requested IP address.
+    pub const REQUESTED_ADDRESS: u8 = 50;
     /// Vendor-specific information; for PXE clients the PXE sub-options.
     pub const VENDOR_SPECIFIC: u8 = 43;
     /// DHCP message type.
@@ -44,6 +64,18 @@ pub mod option {
     /// Client machine identifier (GUID).
     pub const MACHINE_ID: u8 = 97;
 }
+
+/// The options that are read; their places in [`Request`].
+const READ: [u8; 8] = [
+    option::REQUESTED_ADDRESS,
+    option::MESSAGE_TYPE,
+    option::VENDOR_CLASS,
+    option::CLIENT_ID,
+    option::USER_CLASS,
+    option::RELAY_INFO,
+    option::ARCHITECTURE,
+    option::MACHINE_ID,
+];
 
 /// Why a datagram is no request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -70,7 +102,7 @@ pub enum ParseError {
 
 /// A client's request; only the fields that the answer depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
+pub struct Request<'a> {
     /// Hardware type, 1 for Ethernet.
     pub htype: u8,
     /// Length of the hardware address, at most 16.
@@ -79,68 +111,91 @@ pub struct Request {
     pub xid: u32,
     /// Flags as sent; bit 15 is "broadcast".
     pub flags: u16,
+    /// Address of the client, if it has one, or 0.0.0.0.
+    pub ciaddr: Ipv4Addr,
     /// Address of the relay agent, or 0.0.0.0.
     pub giaddr: Ipv4Addr,
     /// The whole `chaddr` field.
     pub chaddr: [u8; CHADDR_LEN],
-    options: BTreeMap<u8, Vec<u8>>,
+    options: [Option<Cow<'a, [u8]>>; READ.len()],
 }
 
 /// Option 97 is present and is not a GUID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BadMachineId;
 
-impl Request {
+impl<'a> Request<'a> {
     /// Reads one datagram. Options that are cut short end the list; they are not an error, as
     /// firmware is known to pad carelessly.
-    pub fn parse(datagram: &[u8]) -> Result<Self, ParseError> {
-        let Ok(message) = v4::borrowed::Message::new(datagram) else {
+    pub fn parse(datagram: &'a [u8]) -> Result<Self, ParseError> {
+        if datagram.len() < FIXED_LEN {
             return Err(ParseError::TooShort { len: datagram.len() });
-        };
-        let op = u8::from(message.opcode());
-        if message.opcode() != v4::Opcode::BootRequest {
+        }
+        let (op, hlen) = (datagram[0], datagram[2]);
+        if op != BOOT_REQUEST {
             return Err(ParseError::NotARequest { op });
         }
-        let hlen = message.hlen();
         if usize::from(hlen) > CHADDR_LEN {
             return Err(ParseError::HardwareAddressLength { hlen });
         }
         let mut chaddr = [0; CHADDR_LEN];
-        // The field follows the 28 octets of fixed header; `new` checked the length.
         chaddr.copy_from_slice(&datagram[28..28 + CHADDR_LEN]);
-        let mut options: BTreeMap<u8, Vec<u8>> = BTreeMap::new();
-        for part in message.opts() {
-            // Parts of one option may stand apart; they belong together (RFC 3396 section 5).
-            options.entry(part.code().into()).or_default().extend_from_slice(part.data());
-        }
-        Ok(Self {
-            htype: u8::from(message.htype()),
+        let four = |at: usize| [datagram[at], datagram[at + 1], datagram[at + 2], datagram[at + 3]];
+        let mut request = Self {
+            htype: datagram[1],
             hlen,
-            xid: message.xid(),
-            flags: u16::from(message.flags()),
-            giaddr: message.giaddr(),
+            xid: u32::from_be_bytes(four(4)),
+            flags: u16::from_be_bytes([datagram[10], datagram[11]]),
+            ciaddr: four(12).into(),
+            giaddr: four(24).into(),
             chaddr,
-            options,
-        })
+            options: [const { None }; READ.len()],
+        };
+        // Without the cookie it is BOOTP of 1985, which has no options.
+        if datagram[COOKIE_AT..FIXED_LEN] == COOKIE {
+            request.read_options(&datagram[FIXED_LEN..]);
+        }
+        Ok(request)
     }
 
-    /// An option's value, all its parts joined.
+    fn read_options(&mut self, mut rest: &'a [u8]) {
+        while let Some((&code, tail)) = rest.split_first() {
+            match code {
+                PAD => rest = tail,
+                END => return,
+                _ => {
+                    let Some((&len, tail)) = tail.split_first() else { return };
+                    let Some((value, tail)) = tail.split_at_checked(usize::from(len)) else { return };
+                    rest = tail;
+                    let Some(place) = READ.iter().position(|&read| read == code) else { continue };
+                    match &mut self.options[place] {
+                        // Parts of one option may stand apart; they belong together (RFC 3396 section 5).
+                        Some(known) => known.to_mut().extend_from_slice(value),
+                        empty => *empty = Some(Cow::Borrowed(value)),
+                    }
+                }
+            }
+        }
+    }
+
+    /// An option's value, all its parts joined; only those that this service reads.
     pub fn option(&self, code: u8) -> Option<&[u8]> {
-        self.options.get(&code).map(Vec::as_slice)
+        let place = READ.iter().position(|&read| read == code)?;
+        self.options[place].as_deref()
     }
 
     /// Option 53.
-    pub fn message_type(&self) -> Option<v4::MessageType> {
+    pub fn message_type(&self) -> Option<MessageType> {
         match self.option(option::MESSAGE_TYPE)? {
-            [kind] => Some(v4::MessageType::from(*kind)),
+            [kind] => Some(MessageType::from(*kind)),
             _ => None,
         }
     }
 
     /// Option 93 as the list of 16-bit values that RFC 4578 section 2.1 makes it.
-    pub fn architectures(&self) -> Option<Vec<u16>> {
+    pub fn architectures(&self) -> Option<impl DoubleEndedIterator<Item = u16>> {
         let value = self.option(option::ARCHITECTURE)?;
-        Some(value.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect())
+        Some(value.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])))
     }
 
     /// Whether option 60 begins with `prefix`.
@@ -148,25 +203,35 @@ impl Request {
         self.option(option::VENDOR_CLASS).is_some_and(|class| class.starts_with(prefix.as_bytes()))
     }
 
-    /// Option 77: the list of RFC 3004, or the one raw string that iPXE sends.
-    pub fn user_classes(&self) -> Vec<&[u8]> {
-        let Some(value) = self.option(option::USER_CLASS) else { return Vec::new() };
-        let mut classes = Vec::new();
-        let mut rest = value;
-        while let Some((&len, tail)) = rest.split_first() {
-            let Some((class, next)) = tail.split_at_checked(usize::from(len)) else { return vec![value] };
-            classes.push(class);
-            rest = next;
-        }
-        classes
+    /// Whether one of the user classes holds `name`: option 77 is the list of RFC 3004, or one raw
+    /// string. A name never spans two classes of a list, as a length stands between them.
+    pub fn user_class_holds(&self, name: &[u8]) -> bool {
+        self.option(option::USER_CLASS)
+            .is_some_and(|value| value.windows(name.len()).any(|part| part == name))
     }
 
-    /// Option 97 in the text form of SMBIOS (first three fields little-endian), for logs.
-    pub fn machine_uuid(&self) -> Result<Option<String>, BadMachineId> {
+    /// Option 97 in the order of SMBIOS's text form (first three fields little-endian on the wire).
+    /// None as well for the values of boards without a UUID.
+    pub fn machine_uuid(&self) -> Result<Option<SystemUuid>, BadMachineId> {
+        const ORDER: [usize; 16] = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
         let Some(id) = self.option(option::MACHINE_ID) else { return Ok(None) };
         match id {
-            [0, guid @ ..] if id.len() == MACHINE_ID_LEN => Ok(Some(guid_text(guid))),
+            [0, guid @ ..] if id.len() == MACHINE_ID_LEN => Ok(SystemUuid::new(ORDER.map(|at| guid[at]))),
             _ => Err(BadMachineId),
+        }
+    }
+
+    /// The hardware address, if it is one of Ethernet.
+    pub fn mac(&self) -> Option<Mac> {
+        let mac: Mac = *self.chaddr.first_chunk()?;
+        (usize::from(self.hlen) == mac.len()).then_some(mac)
+    }
+
+    /// The address that a client asks the site's server for, or has already.
+    pub fn wanted_address(&self) -> Option<Ipv4Addr> {
+        match self.option(option::REQUESTED_ADDRESS) {
+            Some(&[a, b, c, d]) => Some(Ipv4Addr::new(a, b, c, d)),
+            _ => Some(self.ciaddr).filter(|address| !address.is_unspecified()),
         }
     }
 
@@ -174,22 +239,6 @@ impl Request {
     pub fn hardware_address(&self) -> HardwareAddress<'_> {
         HardwareAddress(&self.chaddr[..usize::from(self.hlen).min(CHADDR_LEN)])
     }
-}
-
-/// Writes the 16 octets of a PXE GUID the way SMBIOS 2.6 and iPXE's `${uuid}` do.
-fn guid_text(guid: &[u8]) -> String {
-    const ORDER: [usize; 16] = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
-    let mut text = String::with_capacity(36);
-    for (position, index) in ORDER.into_iter().enumerate() {
-        if matches!(position, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        if let Some(octet) = guid.get(index) {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "{octet:02x}");
-        }
-    }
-    text
 }
 
 /// Prints a hardware address as `aa:bb:…`.
@@ -210,65 +259,68 @@ impl fmt::Display for HardwareAddress<'_> {
 
 /// What is said to a client; the fields not listed here are zero or copied from the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reply {
+pub struct Reply<'a> {
     /// OFFER on port 67, ACK on port 4011.
-    pub message_type: v4::MessageType,
+    pub message_type: MessageType,
     /// `siaddr` and option 54.
     pub server: Ipv4Addr,
     /// Option 67, and the `file` field where it fits.
-    pub boot_file: String,
+    pub boot_file: Cow<'static, str>,
     /// Whether option 66 names the server; only for files fetched by TFTP.
     pub tftp_server: bool,
     /// Option 43, PXE clients only.
-    pub vendor_specific: Option<Vec<u8>>,
+    pub vendor_specific: Option<&'static [u8]>,
     /// Option 60.
-    pub vendor_class: Vec<u8>,
-    /// Options 61, 82 and 97 as the client or its relay sent them.
-    pub echoed: Vec<(u8, Vec<u8>)>,
+    pub vendor_class: &'a [u8],
 }
 
-/// A reply that cannot be written; no input is known to lead here.
-#[derive(Debug, thiserror::Error)]
-#[error("failed to encode a DHCP reply")]
-pub struct EncodeError(#[source] dhcproto::error::EncodeError);
+/// Options that go back as they came, 60 apart, which has a default. 82 is the last of a reply
+/// (RFC 3046 section 2.2).
+const ECHOED: [u8; 3] = [option::CLIENT_ID, option::MACHINE_ID, option::RELAY_INFO];
 
-impl Reply {
-    /// The datagram that answers `request`, padded to the length old relays expect.
-    pub fn encode(&self, request: &Request) -> Result<Vec<u8>, EncodeError> {
-        let zero = Ipv4Addr::UNSPECIFIED;
-        let hlen = usize::from(request.hlen).min(CHADDR_LEN);
-        let chaddr = &request.chaddr[..hlen];
-        let mut message =
-            v4::Message::new_with_id(request.xid, zero, zero, self.server, request.giaddr, chaddr);
-        message
-            .set_opcode(v4::Opcode::BootReply)
-            .set_htype(request.htype.into())
-            .set_flags(request.flags.into());
-        if self.boot_file.len() < FILE_FIELD_LEN {
-            message.set_fname(self.boot_file.as_bytes());
+impl Reply<'_> {
+    /// Writes the datagram that answers `request` into an emptied `datagram`, padded to the length
+    /// old relays expect.
+    pub fn encode(&self, request: &Request<'_>, datagram: &mut Vec<u8>) {
+        datagram.clear();
+        datagram.resize(FIXED_LEN, 0);
+        datagram[..4].copy_from_slice(&[BOOT_REPLY, request.htype, request.hlen, 0]);
+        datagram[4..8].copy_from_slice(&request.xid.to_be_bytes());
+        datagram[10..12].copy_from_slice(&request.flags.to_be_bytes());
+        datagram[20..24].copy_from_slice(&self.server.octets());
+        datagram[24..28].copy_from_slice(&request.giaddr.octets());
+        datagram[28..28 + CHADDR_LEN].copy_from_slice(&request.chaddr);
+        let file = self.boot_file.as_bytes();
+        if file.len() < FILE_FIELD_LEN {
+            datagram[FILE_FIELD_AT..FILE_FIELD_AT + file.len()].copy_from_slice(file);
         }
-        let options = message.opts_mut();
-        options.insert(DhcpOption::MessageType(self.message_type));
-        options.insert(DhcpOption::ServerIdentifier(self.server));
-        let mut insert = |code: u8, value: Vec<u8>| {
-            options.insert(DhcpOption::Unknown(UnknownOption::new(OptionCode::from(code), value)));
+        datagram[COOKIE_AT..FIXED_LEN].copy_from_slice(&COOKIE);
+        let mut push = |code: u8, value: &[u8]| {
+            // A value of no octets is still an option.
+            let parts = value.chunks(MAX_PART).chain(value.is_empty().then_some(value));
+            for part in parts {
+                datagram.extend_from_slice(&[code, u8::try_from(part.len()).unwrap_or(u8::MAX)]);
+                datagram.extend_from_slice(part);
+            }
         };
-        if let Some(value) = &self.vendor_specific {
-            insert(option::VENDOR_SPECIFIC, value.clone());
+        push(option::MESSAGE_TYPE, &[self.message_type.into()]);
+        push(option::SERVER_ID, &self.server.octets());
+        if let Some(value) = self.vendor_specific {
+            push(option::VENDOR_SPECIFIC, value);
         }
-        insert(option::VENDOR_CLASS, self.vendor_class.clone());
+        push(option::VENDOR_CLASS, self.vendor_class);
         if self.tftp_server {
-            insert(option::TFTP_SERVER, self.server.to_string().into_bytes());
+            push(option::TFTP_SERVER, self.server.to_string().as_bytes());
         }
-        insert(option::BOOT_FILE, self.boot_file.clone().into_bytes());
-        for (code, value) in &self.echoed {
-            insert(*code, value.clone());
+        push(option::BOOT_FILE, file);
+        for code in ECHOED {
+            if let Some(value) = request.option(code) {
+                push(code, value);
+            }
         }
-        let mut datagram = Vec::with_capacity(512);
-        message.encode(&mut Encoder::new(&mut datagram)).map_err(EncodeError)?;
+        datagram.push(END);
         if datagram.len() < MIN_REPLY_LEN {
             datagram.resize(MIN_REPLY_LEN, 0);
         }
-        Ok(datagram)
     }
 }

@@ -1,17 +1,18 @@
-//! `/healthz`, `/readyz` and `/metrics` on loopback.
+//! `/healthz`, `/readyz`, `/metrics` and `/traces` on loopback.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
+use axum::{Json, Router};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::Health;
 use crate::metrics::Metrics;
+use crate::trace::Trace;
 
 /// The service could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -29,33 +30,34 @@ pub enum HealthError {
     Serve(#[source] std::io::Error),
 }
 
+/// What is shown.
 #[derive(Clone)]
-struct Shared {
-    health: Health,
-    metrics: Arc<Metrics>,
+pub struct Shown {
+    /// `/readyz`.
+    pub health: Health,
+    /// `/metrics`.
+    pub metrics: Arc<Metrics>,
+    /// `/traces`.
+    pub trace: Trace,
 }
 
 /// Serves `address` until `shutdown`.
-pub async fn run(
-    address: SocketAddr,
-    health: Health,
-    metrics: Arc<Metrics>,
-    shutdown: CancellationToken,
-) -> Result<(), HealthError> {
+pub async fn run(address: SocketAddr, shown: Shown, shutdown: CancellationToken) -> Result<(), HealthError> {
     let listener =
         TcpListener::bind(address).await.map_err(|source| HealthError::Bind { address, source })?;
     let router = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_text))
-        .with_state(Shared { health, metrics });
+        .route("/traces", get(|State(shown): State<Shown>| async move { Json(shown.trace.report()) }))
+        .with_state(shown);
     axum::serve(listener, router)
         .with_graceful_shutdown(shutdown.cancelled_owned())
         .await
         .map_err(HealthError::Serve)
 }
 
-async fn readyz(State(shared): State<Shared>) -> (StatusCode, String) {
+async fn readyz(State(shared): State<Shown>) -> (StatusCode, String) {
     let ready = shared.health.is_ready();
     let (status, line) = if ready {
         (StatusCode::OK, "readyz check passed\n")
@@ -65,6 +67,6 @@ async fn readyz(State(shared): State<Shared>) -> (StatusCode, String) {
     (status, shared.health.report() + line)
 }
 
-async fn metrics_text(State(shared): State<Shared>) -> String {
+async fn metrics_text(State(shared): State<Shown>) -> String {
     shared.metrics.render() + &shared.health.metrics()
 }

@@ -22,6 +22,8 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::decide::{self, Surroundings};
+use super::download::stream::Rewound;
+use super::download::{self, Outcome};
 use super::files::{self, Directories};
 use super::query::Query;
 use super::route::{self, Route};
@@ -33,6 +35,7 @@ use crate::loaders::{Loader, LoaderStore};
 use crate::metrics::Metrics;
 use crate::neighbours::Neighbours;
 use crate::tokens::Tokens;
+use crate::trace::{Decided, Trace};
 use crate::{agent, boot_script};
 
 /// Connections at once; each booting machine has one or two, so this is a thousand machines and
@@ -91,6 +94,8 @@ pub struct Context {
     pub extra_agent_args: Arc<str>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// What became of each machine.
+    pub trace: Trace,
 }
 
 /// Both ends of a connection.
@@ -163,13 +168,18 @@ pub async fn run(
     Ok(())
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, context: Context, shutdown: CancellationToken) {
+async fn connection(mut stream: TcpStream, peer: SocketAddr, context: Context, shutdown: CancellationToken) {
     let Ok(local) = stream.local_addr() else { return };
     // Scripts are small: waiting to fill a packet would delay each by a round trip.
     let _ = stream.set_nodelay(true);
     // Clients of IPv4 appear in the IPv6 form on a socket that serves both.
     let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
     let connection = Connection { peer: canonical(peer), local: canonical(local) };
+    let read = match download::serve(&mut stream, connection, &context, &shutdown).await {
+        Ok(Outcome::Handover(read)) => read,
+        Ok(Outcome::Closed) => return,
+        Err(error) => return tracing::debug!(%peer, %error, "connection ended"),
+    };
     let service = service_fn(move |request: Request<Incoming>| {
         let context = context.clone();
         async move { Ok::<_, Infallible>(handle(context, connection, request.map(Body::new)).await) }
@@ -181,7 +191,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, context: Context, shutd
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_TIMEOUT)
         .keep_alive_timeout(PING_TIMEOUT);
-    let serving = builder.serve_connection(TokioIo::new(stream), service);
+    let serving = builder.serve_connection(TokioIo::new(Rewound::new(read, stream)), service);
     tokio::pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
@@ -207,6 +217,7 @@ pub async fn handle(context: Context, connection: Connection, mut request: Reque
         Route::BootScript => {
             context.metrics.http_scripts.increment();
             let endpoint = endpoint(&context, connection, &request);
+            context.trace.script(connection.peer.ip());
             tracing::info!(client = %connection.peer, %endpoint, "boot script served");
             text(StatusCode::OK, boot_script::render(&endpoint), request.method())
         }
@@ -219,6 +230,10 @@ pub async fn handle(context: Context, connection: Connection, mut request: Reque
         Route::LoaderList => files::loader_listing(&context.loaders, &request),
         Route::Agent(arch, file) => agent_file(&context, connection, arch, file, request).await,
         Route::Environment(below) => {
+            let root = &context.directories.environments;
+            if download::decode(below).is_none_or(|below| download::open_below(root, &below).is_err()) {
+                return files::empty(StatusCode::NOT_FOUND);
+            }
             log_download(&context, connection, &path, &request);
             files::below(&context.directories.environments, below, request).await
         }
@@ -259,6 +274,9 @@ async fn decision(
     };
     let answer = decide::answer(&decided.decision.answer, decided.environment.as_deref(), &surroundings);
     context.metrics.http_scripts.increment();
+    let (told, reason) = (Decided::from(&decided.decision.answer), &decided.decision.reason);
+    context.trace.decision(query.uuid.as_deref(), query.mac.as_deref(), connection.peer.ip(), told, reason);
+    context.metrics.decided(told);
     if answer.status.is_server_error() {
         context.metrics.http_undecided.increment();
     }

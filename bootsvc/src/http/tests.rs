@@ -110,6 +110,7 @@ impl Lab {
             tokens: tokens.clone(),
             events: Events::start(kubernetes.clone()),
             metrics: metrics.clone(),
+            trace: crate::trace::Trace::default(),
         };
         let context = Context {
             advertise: Advertise::new(endpoint, 8081).0,
@@ -123,6 +124,7 @@ impl Lab {
             boot_from_disk: setup.method,
             extra_agent_args: setup.extra_args.into(),
             metrics: metrics.clone(),
+            trace: crate::trace::Trace::default(),
         };
         let listener = serve::bind(0).unwrap();
         let port = listener.local_addr().unwrap().port();

@@ -1,4 +1,5 @@
-//! One download, without I/O: packets and time go in, packets come out.
+//! One download, without I/O: packets and time go in, numbers of blocks to send come out.
+//! Nothing is copied or allocated for a block: it is a slice of the file.
 //!
 //! ```text
 //!   start ──options?──▶ OfferedOptions ──ACK 0──▶ Sending ──last block acknowledged──▶ done
@@ -6,17 +7,21 @@
 //!   any state: ERROR from the client, or too many timeouts ──▶ done
 //! ```
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::wire::{self, DEFAULT_BLOCK_SIZE, Mode, ReadRequest};
+use super::wire::{self, BLOCK_SIZES, DEFAULT_BLOCK_SIZE, Mode, ReadRequest};
 
-/// Largest block: an Ethernet MTU of 1500 less IP (20), UDP (8) and TFTP (4) headers; larger
-/// blocks would be IP fragments, which firmware reassembles badly or not at all.
-pub const MAX_BLOCK_SIZE: u16 = 1468;
-/// Largest window in blocks: about 94 kB in flight, below the usual 208 kB socket buffer.
+/// Headers of a block on the wire: IP (20), UDP (8) and TFTP (4).
+pub const HEADERS: u32 = 32;
+/// MTU when the path's is not known: Ethernet's.
+pub const DEFAULT_MTU: u32 = 1500;
+/// Largest window in blocks; the kernel takes as many in one call.
 pub const MAX_WINDOW_SIZE: u16 = 64;
+/// Largest window in octets: below the usual 208 kB socket buffer of a client, bookkeeping included.
+const MAX_WINDOW_OCTETS: usize = 128 << 10;
 /// First wait for an acknowledgement; a LAN answers in milliseconds, slow firmware within this.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Unanswered repeats before the client counts as gone; with the wait above about six seconds.
@@ -34,8 +39,12 @@ pub enum End {
 /// What to do after an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Send these datagrams, maybe none.
-    Send(Vec<Bytes>),
+    /// Nothing.
+    Wait,
+    /// Send the option acknowledgement, [`Transfer::offer`].
+    Offer,
+    /// Send these blocks, see [`Transfer::block`].
+    Blocks(Range<u64>),
     /// Forget the transfer.
     End(End),
 }
@@ -59,12 +68,17 @@ pub struct Transfer {
 }
 
 impl Transfer {
-    /// Starts the download of `file`; returns the first packets too.
-    pub fn start(request: &ReadRequest, file: Bytes, now: Instant) -> (Self, Vec<Bytes>) {
+    /// Starts the download of `file` over a path of this MTU; returns the first step too. Blocks
+    /// beyond the MTU would be IP fragments, which firmware reassembles badly or not at all.
+    pub fn start(request: &ReadRequest, file: Bytes, mtu: u32, now: Instant) -> (Self, Step) {
         let options = request.options;
         let mut granted = Vec::new();
-        let block_size = options.block_size.map(|size| size.min(MAX_BLOCK_SIZE));
-        let window = options.window_size.map(|blocks| blocks.min(MAX_WINDOW_SIZE));
+        let largest = u16::try_from(mtu.saturating_sub(HEADERS)).unwrap_or(u16::MAX);
+        let largest = largest.clamp(*BLOCK_SIZES.start(), *BLOCK_SIZES.end());
+        let block_size = options.block_size.map(|size| size.min(largest));
+        let octets = usize::from(block_size.unwrap_or(DEFAULT_BLOCK_SIZE));
+        let in_flight = u16::try_from((MAX_WINDOW_OCTETS / octets).max(1)).unwrap_or(u16::MAX);
+        let window = options.window_size.map(|blocks| blocks.min(MAX_WINDOW_SIZE).min(in_flight));
         let file = if request.mode == Mode::Netascii { netascii(&file) } else { file };
         if let Some(size) = block_size {
             granted.push(("blksize", u64::from(size)));
@@ -81,7 +95,7 @@ impl Transfer {
         let retry_after = options.timeout.map_or(RETRY_AFTER, |seconds| Duration::from_secs(seconds.into()));
         let mut transfer = Self {
             file,
-            block_size: usize::from(block_size.unwrap_or(DEFAULT_BLOCK_SIZE)),
+            block_size: octets,
             window: u64::from(window.unwrap_or(1)),
             retry_after,
             offered: (!granted.is_empty()).then(|| wire::option_ack(&granted)),
@@ -99,7 +113,7 @@ impl Transfer {
     pub fn acknowledge(&mut self, block: u16, now: Instant) -> Step {
         if self.offered.is_some() {
             if block != 0 {
-                return Step::Send(Vec::new());
+                return Step::Wait;
             }
             self.offered = None;
             return self.progress(now);
@@ -110,7 +124,7 @@ impl Transfer {
             return self.duplicate(now);
         }
         if self.acknowledged + ahead > self.sent {
-            return Step::Send(Vec::new());
+            return Step::Wait;
         }
         self.acknowledged += ahead;
         // After an acknowledgement inside the window the client wants the rest of it again
@@ -122,7 +136,7 @@ impl Transfer {
     /// Time has come to `now`.
     pub fn tick(&mut self, now: Instant) -> Step {
         if now < self.deadline {
-            return Step::Send(Vec::new());
+            return Step::Wait;
         }
         if self.retries >= MAX_RETRIES {
             return Step::End(End::TimedOut);
@@ -130,17 +144,17 @@ impl Transfer {
         self.retries += 1;
         self.deadline = now + self.retry_after;
         self.sent = self.acknowledged;
-        Step::Send(self.fill_window())
+        self.fill_window()
     }
 
     /// The client repeated its request: nothing of the answer reached it.
     pub fn repeat_request(&mut self, now: Instant) -> Step {
         if self.acknowledged > 0 {
-            return Step::Send(Vec::new());
+            return Step::Wait;
         }
         self.deadline = now + self.retry_after;
         self.sent = 0;
-        Step::Send(self.fill_window())
+        self.fill_window()
     }
 
     /// Size of the file in octets.
@@ -153,6 +167,11 @@ impl Transfer {
         self.acknowledged > 0
     }
 
+    /// Octets that the client has.
+    pub fn octets_acknowledged(&self) -> u64 {
+        self.acknowledged.saturating_mul(self.block_size as u64).min(self.file.len() as u64)
+    }
+
     fn progress(&mut self, now: Instant) -> Step {
         self.retries = 0;
         self.repeated_on_duplicate = false;
@@ -160,7 +179,7 @@ impl Transfer {
         if self.acknowledged >= self.block_count() {
             return Step::End(End::Complete);
         }
-        Step::Send(self.fill_window())
+        self.fill_window()
     }
 
     /// The same acknowledgement again. With windows it says that the window's first block was
@@ -168,12 +187,12 @@ impl Transfer {
     /// duplicate would double all later traffic (RFC 1123 section 4.2.3.1).
     fn duplicate(&mut self, now: Instant) -> Step {
         if self.window == 1 || self.repeated_on_duplicate {
-            return Step::Send(Vec::new());
+            return Step::Wait;
         }
         self.repeated_on_duplicate = true;
         self.deadline = now + self.retry_after;
         self.sent = self.acknowledged;
-        Step::Send(self.fill_window())
+        self.fill_window()
     }
 
     /// A file ends with a block shorter than the block size, maybe an empty one.
@@ -181,21 +200,32 @@ impl Transfer {
         (self.file.len() / self.block_size) as u64 + 1
     }
 
-    fn fill_window(&mut self) -> Vec<Bytes> {
-        if let Some(offer) = &self.offered {
-            return vec![offer.clone()];
+    fn fill_window(&mut self) -> Step {
+        if self.offered.is_some() {
+            return Step::Offer;
         }
         let until = (self.acknowledged + self.window).min(self.block_count());
-        let packets = (self.sent..until).map(|index| self.block(index)).collect();
+        let blocks = self.sent..until;
         self.sent = until;
-        packets
+        if blocks.is_empty() { Step::Wait } else { Step::Blocks(blocks) }
     }
 
-    fn block(&self, index: u64) -> Bytes {
+    /// The option acknowledgement, until the client has answered it.
+    pub fn offer(&self) -> Option<&[u8]> {
+        self.offered.as_deref()
+    }
+
+    /// A block, counted from 0: header and content.
+    pub fn block(&self, index: u64) -> ([u8; wire::DATA_HEADER_LEN], &[u8]) {
         let start = usize::try_from(index).unwrap_or(usize::MAX).saturating_mul(self.block_size);
         let start = start.min(self.file.len());
         let end = start.saturating_add(self.block_size).min(self.file.len());
-        wire::data(low_bits(index + 1), &self.file[start..end])
+        (wire::data_header(low_bits(index + 1)), &self.file[start..end])
+    }
+
+    /// Octets of a full block and its header.
+    pub fn packet_len(&self) -> usize {
+        wire::DATA_HEADER_LEN + self.block_size
     }
 }
 

@@ -5,7 +5,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 /// Block size without negotiation (RFC 1350).
 pub const DEFAULT_BLOCK_SIZE: u16 = 512;
 /// Smallest and largest `blksize` (RFC 2348).
-const BLOCK_SIZES: std::ops::RangeInclusive<u16> = 8..=65464;
+pub const BLOCK_SIZES: std::ops::RangeInclusive<u16> = 8..=65464;
 /// Longest request that is looked at (RFC 2347 section 2 limits requests to 512 octets).
 const MAX_REQUEST_LEN: usize = 512;
 
@@ -165,13 +165,13 @@ impl Options {
     }
 }
 
-/// DATA: one block.
-pub fn data(block: u16, payload: &[u8]) -> Bytes {
-    let mut packet = BytesMut::with_capacity(4 + payload.len());
-    packet.put_u16(OP_DATA);
-    packet.put_u16(block);
-    packet.put_slice(payload);
-    packet.freeze()
+/// Octets of a DATA packet before the block.
+pub const DATA_HEADER_LEN: usize = 4;
+
+/// DATA: what stands before the block.
+pub fn data_header(block: u16) -> [u8; DATA_HEADER_LEN] {
+    let ([_, op], [high, low]) = (OP_DATA.to_be_bytes(), block.to_be_bytes());
+    [0, op, high, low]
 }
 
 /// OACK: the options as granted.

@@ -23,6 +23,7 @@ use bootsvc::loaders::LoaderStore;
 use bootsvc::metrics::Metrics;
 use bootsvc::neighbours::Neighbours;
 use bootsvc::tokens::Tokens;
+use bootsvc::trace::Trace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, CustomResourceExt};
@@ -136,12 +137,14 @@ pub(crate) fn start(plane: &ControlPlane, kubernetes: &Kubernetes) -> SocketAddr
     };
     let authority = PlaneAuthority::new(kubernetes.clone(), plane.path("id").parent().unwrap());
     let tokens = Tokens::new(kubernetes.clone(), true);
+    let trace = Trace::default();
     let means = Means {
         kubernetes: kubernetes.clone(),
         authority: authority.clone(),
         tokens: tokens.clone(),
         events: Events::start(kubernetes.clone()),
         metrics: metrics.clone(),
+        trace: trace.clone(),
     };
     let context = serve::Context {
         advertise: Advertise::new(None, 8081).0,
@@ -155,6 +158,7 @@ pub(crate) fn start(plane: &ControlPlane, kubernetes: &Kubernetes) -> SocketAddr
         boot_from_disk: "ipxe-exit".parse().unwrap(),
         extra_agent_args: "".into(),
         metrics,
+        trace,
     };
     let listener = serve::bind(0).unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -1,25 +1,22 @@
 //! The socket of one interface, on loopback.
 
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::UdpSocket;
 
 use super::super::decide::Listener;
-use super::super::serve::{self, Context};
+use super::super::serve;
 use super::{Answer, capture, decode};
-use crate::advertise::Advertise;
 use crate::interfaces::Interface;
-use crate::metrics::Metrics;
 
 #[tokio::test]
 async fn answers_from_the_interface_whatever_junk_came_before() {
     let interface = Interface { name: "lo".to_owned(), address: Ipv4Addr::LOCALHOST };
     let socket = serve::bind(&interface.name, 0).unwrap();
     let server = (Ipv4Addr::LOCALHOST, socket.local_addr().unwrap().port());
-    let metrics = Arc::new(Metrics::default());
-    let context = Context { advertise: Advertise::new(None, 8081).0, metrics: metrics.clone() };
+    let context = super::context(super::COMPLETE.0.path());
+    let metrics = context.metrics.clone();
     let serving =
         tokio::spawn(async move { serve::answer(&socket, Listener::Dhcp, &interface, &context).await });
 
@@ -36,9 +33,11 @@ async fn answers_from_the_interface_whatever_junk_came_before() {
     let answer: Answer = decode(&buffer[..len]);
     assert_eq!(answer.0.siaddr(), Ipv4Addr::LOCALHOST);
     assert_eq!(answer.text(67).as_deref(), Some("snp.efi"));
+    let series = |name: &str| metrics.series(name);
+    assert_eq!(series(r#"bootsvc_dhcp_answers_total{type="offer",architecture="7",by="tftp"}"#), Some(1));
+    assert_eq!(metrics.dhcp_malformed.get(), 3);
     // The last piece of junk reads as a request, of nobody who netboots.
-    let counts = (metrics.dhcp_offers.get(), metrics.dhcp_malformed.get(), metrics.dhcp_ignored.get());
-    assert_eq!(counts, (1, 3, 1));
+    assert_eq!(series(r#"bootsvc_dhcp_ignored_total{reason="message-type",architecture="none"}"#), Some(1));
     serving.abort();
 }
 

@@ -171,6 +171,68 @@ fn a_relay_gets_a_unicast_answer_with_its_information() {
 }
 
 #[test]
+fn a_relay_that_sends_from_an_address_of_none_is_found_by_giaddr() {
+    let mut datagram = request(DISCOVER, &[(option::ARCHITECTURE, &arch(7))]);
+    datagram[24..28].copy_from_slice(&[10, 0, 0, 9]);
+    let (_, destination) = answer(&datagram, NOBODY, Listener::Dhcp).unwrap();
+    assert_eq!(destination.to_string(), "10.0.0.9:67");
+}
+
+#[test]
+fn long_and_split_options_come_back_whole() {
+    let (first, second) = ([b'P'; 200], [b'X'; 100]);
+    let options: [(u8, &[u8]); 3] =
+        [(option::CLIENT_ID, &first), (option::ARCHITECTURE, &arch(7)), (option::CLIENT_ID, &second)];
+    let datagram = request(DISCOVER, &options);
+    let mut reply = Vec::new();
+    super::respond(&datagram, NOBODY, Listener::Dhcp, super::SERVER, &super::COMPLETE.1, &mut reply).unwrap();
+    let parts =
+        [&[option::CLIENT_ID, 255][..], &first, &second[..55], &[option::CLIENT_ID, 45], &second[..45]];
+    let written = parts.concat();
+    assert!(reply.windows(written.len()).any(|part| part == written), "{reply:?}");
+}
+
+/// A name in an offer is one that this plane can serve at that moment.
+#[test]
+fn a_loader_that_cannot_be_read_is_not_offered() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("snp.efi"), b"loader").unwrap();
+    // An empty file boots nobody.
+    std::fs::write(directory.path().join("undionly.kpxe"), b"").unwrap();
+    let context = super::context(directory.path());
+    let mut reply = Vec::new();
+    let mut asks = |architecture: u16, class: &[u8]| {
+        let options: [(u8, &[u8]); 2] =
+            [(option::ARCHITECTURE, &arch(architecture)), (option::USER_CLASS, class)];
+        let datagram = request(DISCOVER, &options);
+        super::respond(&datagram, NOBODY, Listener::Dhcp, super::SERVER, &context, &mut reply).is_some()
+    };
+    assert!(asks(7, b"") && asks(16, b""), "the loader is there");
+    assert!(!asks(0, b"") && !asks(11, b"") && !asks(19, b""), "the loader is not there");
+    assert!(asks(0, b"iPXE"), "iPXE needs no loader");
+    assert_eq!(
+        context.metrics.series(r#"bootsvc_dhcp_ignored_total{reason="loader-missing",architecture="0"}"#),
+        Some(1)
+    );
+}
+
+#[test]
+fn a_plane_that_is_not_in_charge_says_nothing() {
+    let mut context = super::context(super::COMPLETE.0.path());
+    let (in_charge, acts) = tokio::sync::watch::channel(false);
+    context.acts = acts;
+    let mut reply = Vec::new();
+    let options: [(u8, &[u8]); 2] = [(option::ARCHITECTURE, &arch(7)), (option::USER_CLASS, b"iPXE")];
+    let mut answered = |message_type, listener| {
+        let datagram = request(message_type, &options);
+        super::respond(&datagram, NOBODY, listener, super::SERVER, &context, &mut reply).is_some()
+    };
+    assert!(!answered(DISCOVER, Listener::Dhcp) && !answered(REQUEST, Listener::Pxe));
+    in_charge.send_replace(true);
+    assert!(answered(DISCOVER, Listener::Dhcp) && answered(REQUEST, Listener::Pxe));
+}
+
+#[test]
 fn options_of_other_people_never_make_a_request_unreadable() {
     // A lease time of three octets, a subnet mask of none, an unknown option.
     let answer = offer(&[(51, &[1, 2, 3]), (1, &[]), (250, b"x"), (option::ARCHITECTURE, &arch(7))]);

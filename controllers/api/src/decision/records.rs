@@ -95,7 +95,8 @@ fn bound(
     let current = record.as_ref().filter(|record| record.is_of(server, epoch));
     let uid = binding.metadata.uid.clone().filter(|uid| !uid.is_empty());
     let state = current.map(|record| record.state);
-    let ours = state == Some(DiskState::Bound) && uid.is_some() && current.and_then(|r| r.binding.clone()) == uid;
+    let ours =
+        state == Some(DiskState::Bound) && uid.is_some() && current.and_then(|r| r.binding.clone()) == uid;
     if binding.metadata.deletion_timestamp.is_none() {
         let finalizer = if has_finalizer(binding) { BindingFinalizer::Keep } else { BindingFinalizer::Add };
         let record = match write(DiskState::Bound) {
@@ -133,9 +134,11 @@ fn free(
         _ if confirmed => write(DiskState::Released),
         // Clean until nobody looked after it any more: wiped again when it is accepted again.
         Evidence::Clean(_) if was_clean && !server.spec.accepted => write(DiskState::Released),
-        Evidence::None | Evidence::Void(_) | Evidence::NeverUsed(_) | Evidence::Clean(_) | Evidence::Bound => {
-            RecordChange::Keep
-        }
+        Evidence::None
+        | Evidence::Void(_)
+        | Evidence::NeverUsed(_)
+        | Evidence::Clean(_)
+        | Evidence::Bound => RecordChange::Keep,
     }
 }
 

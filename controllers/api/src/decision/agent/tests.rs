@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::super::fixtures::{
-    EPOCH, HOLDS, any_authority, any_binding, any_server, binding, confirmed, powerless, record, server, with,
-    with_state,
+    EPOCH, HOLDS, any_authority, any_binding, any_server, binding, confirmed, powerless, record, server,
+    with, with_state,
 };
 use super::*;
 use crate::evidence::DiskState::{Bound, Clean, NeverUsed, Released};
@@ -48,10 +48,8 @@ fn orders_follow_standing_and_evidence() {
         let plain = server(accepted, in_use, clean);
         let seen = state.map_or(plain.clone(), |state| with_state(plain, state));
         let orders = ask(&seen, is_bound.then_some(&bound));
-        let expected = refusal.map_or_else(
-            || WipeOrder::Wipe(RecordId("0123456789abcdef".to_owned())),
-            WipeOrder::Refuse,
-        );
+        let expected = refusal
+            .map_or_else(|| WipeOrder::Wipe(RecordId("0123456789abcdef".to_owned())), WipeOrder::Refuse);
         assert_eq!(orders.wipe, expected, "{flags:?} {state:?} {is_bound}");
         assert_eq!(orders.insecure_wipe, refusal.is_none());
         assert_eq!(orders.restart, is_bound);

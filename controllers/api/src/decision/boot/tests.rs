@@ -243,7 +243,10 @@ fn a_machine_that_may_be_bound_boots_from_its_disk() {
     let restored = server(json!({ "accepted": true }), Value::Null);
     let foreign = fixtures::with(
         restored.clone(),
-        &crate::evidence::DiskRecord { server_uid: "other".to_owned(), ..fixtures::record(DiskState::Released) },
+        &crate::evidence::DiskRecord {
+            server_uid: "other".to_owned(),
+            ..fixtures::record(DiskState::Released)
+        },
     );
     let claimed = with_state(restored.clone(), DiskState::Bound);
     for seen in [restored, foreign, claimed] {

@@ -25,8 +25,22 @@ fn ready(decision: &StatusDecision) -> &Condition {
 fn status_follows_acceptance_binding_record_and_cleanliness() {
     // accepted, was in use, was clean; bound; record -> standing; ready, in use, clean; reason of the condition
     let cases = [
-        ((false, false, false), false, Some(NeverUsed), Standing::Discovered, (false, false, false), "NotAccepted"),
-        ((false, false, true), false, Some(Clean), Standing::Discovered, (false, false, false), "NotAccepted"),
+        (
+            (false, false, false),
+            false,
+            Some(NeverUsed),
+            Standing::Discovered,
+            (false, false, false),
+            "NotAccepted",
+        ),
+        (
+            (false, false, true),
+            false,
+            Some(Clean),
+            Standing::Discovered,
+            (false, false, false),
+            "NotAccepted",
+        ),
         ((true, false, true), false, Some(Clean), Standing::Clean, (true, false, true), "Available"),
         ((true, false, false), false, Some(NeverUsed), Standing::Dirty, (false, false, false), "NotClean"),
         ((true, true, false), false, Some(Released), Standing::Dirty, (false, false, false), "NotClean"),
@@ -35,7 +49,14 @@ fn status_follows_acceptance_binding_record_and_cleanliness() {
         ((true, false, true), false, None, Standing::Unconfirmed, (false, false, false), "NotConfirmed"),
         ((true, false, true), true, Some(Clean), Standing::Bound, (true, true, false), "Bound"),
         ((true, true, false), true, Some(Bound), Standing::Bound, (true, true, false), "Bound"),
-        ((false, true, false), true, Some(Bound), Standing::Bound, (false, true, false), "BoundButNotAccepted"),
+        (
+            (false, true, false),
+            true,
+            Some(Bound),
+            Standing::Bound,
+            (false, true, false),
+            "BoundButNotAccepted",
+        ),
     ];
     for (flags, bound, state, standing, after, reason) in cases {
         let (accepted, in_use, clean) = flags;

@@ -1,0 +1,28 @@
+//! A datagram on port 69; a read request is played to its end by a client that acknowledges what it likes.
+#![no_main]
+
+use std::time::{Duration, Instant};
+
+use bootsvc::tftp::transfer::{Step, Transfer};
+use bootsvc::tftp::wire::Packet;
+
+libfuzzer_sys::fuzz_target!(|datagram: &[u8]| {
+    let Ok(Packet::Read(request)) = Packet::parse(datagram) else { return };
+    let _ = bootsvc::tftp::decide::find(&request.path);
+    let (file, mut now) = (vec![7u8; 4096].into(), Instant::now());
+    let (mut transfer, mut step) = Transfer::start(&request, file, 1500, now);
+    for &octet in datagram.iter().rev().take(64) {
+        now += Duration::from_millis(100);
+        match &step {
+            Step::Blocks(blocks) => {
+                for index in blocks.clone() {
+                    assert!(transfer.block(index).1.len() + 4 <= transfer.packet_len());
+                }
+            }
+            Step::Offer => assert!(transfer.offer().is_some()),
+            Step::Wait => {}
+            Step::End(_) => return,
+        }
+        step = if octet == 0xff { transfer.tick(now) } else { transfer.acknowledge(octet.into(), now) };
+    }
+});
