@@ -16,8 +16,14 @@ use crate::{
     },
 };
 use anyhow::{Context, Result, bail};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 use tokio::sync::Mutex as AsyncMutex;
+
+/// A boot has begun when no reset followed the last one for so long.
+const SETTLED: Duration = Duration::from_secs(3);
 
 /// What a switch can be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,12 +164,8 @@ impl Switch {
         }
         let order = state.once.take().unwrap_or(self.spec.order);
         let spec = VmSpec { order, ..self.spec.clone() };
-        let mut vm = Vm::power_on(&self.dir, &self.net, &spec, self.accel).await?;
+        let vm = Vm::power_on(&self.dir, &self.net, &spec, self.accel).await?;
         let events = vm.events().await.context("failed to watch the machine")?;
-        if order != self.spec.order {
-            // The order at power-on is the firmware's by now; this is for the next reset.
-            vm.set_order(self.spec.order).await?;
-        }
         state.vm = Some(vm);
         state.starts.push(order);
         tokio::spawn(Arc::clone(self).watch(events));
@@ -178,16 +180,27 @@ impl Switch {
         }
     }
 
-    /// After each reset, boot as always again.
+    /// After power-on and after each reset, boot as always again: the order is read at a reset, so that this counts
+    /// from the next one on.
     async fn watch(self: Arc<Self>, mut events: Events) {
-        while events.reset().await {
-            let mut state = self.state.lock().await;
-            if state.once.take().is_some()
-                && let Some(vm) = state.running()
-            {
-                // It fails only when the machine has ended, and then it is not needed.
-                let _ = vm.set_order(self.spec.order).await;
+        loop {
+            // SeaBIOS answers a reset with another one of its own, which belongs to the same boot.
+            while let Ok(reset) = tokio::time::timeout(SETTLED, events.reset()).await {
+                if !reset {
+                    return;
+                }
             }
+            let mut state = self.state.lock().await;
+            let order = state.once.unwrap_or(self.spec.order);
+            if let Some(vm) = state.running() {
+                // It fails only when the machine has ended, and then it is not needed.
+                let _ = vm.set_order(order).await;
+            }
+            drop(state);
+            if !events.reset().await {
+                return;
+            }
+            self.state.lock().await.once = None;
         }
     }
 }
