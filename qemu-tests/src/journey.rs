@@ -29,6 +29,9 @@ pub const SERVICES_LIMIT: Duration = Duration::from_mins(6);
 /// Firmware, two loaders, kernel and initramfs over HTTP, inventory, registration.
 pub const REGISTRATION_LIMIT: Duration = Duration::from_secs(400);
 
+/// A boot, a wipe and delayed power commands, with the controllers' pauses between them.
+pub const CLEAN_LIMIT: Duration = Duration::from_mins(15);
+
 /// What pairing gives.
 #[derive(Clone)]
 pub struct Access {

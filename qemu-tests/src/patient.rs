@@ -48,7 +48,8 @@ impl Patient {
     /// # Errors
     /// It does not register in time, is accepted by nobody, or its disks were written to.
     pub async fn registers(&self, plane: &Native) -> Result<()> {
-        // Its disks hold no system: whatever the firmware tries first, it ends up at the network.
+        // As whoever imports a used machine has to: a BIOS would start what it takes for a boot sector, and hang.
+        self.machine.switch.obey(Command::BootNetwork).await?;
         self.machine.switch.obey(Command::On).await?;
         let server = journey::registered(&plane.client, &self.machine).await?;
         self.step("registered");
@@ -95,6 +96,8 @@ impl Patient {
         let starts = self.machine.switch.starts().await;
         starts
             .iter()
+            // The first one was ours.
+            .skip(1)
             .any(|order| *order == BootOrder::NetworkFirst)
             .then_some(())
             .with_context(|| format!("{} was started as {starts:?}", self.machine.name()))

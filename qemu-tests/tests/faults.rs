@@ -45,7 +45,9 @@ async fn machines_with_faults_become_clean_too() {
 
 /// Commands that are refused, ignored and late, over a line that loses datagrams, and frames that are lost.
 async fn bad_bmc(plane: &Native) -> Result<()> {
-    let mut faults = Faults { refuse_percent: 10, late: Duration::from_secs(3), ..Faults::none(1) };
+    let mut faults = Faults::none(1);
+    faults.refuse_percent = 10;
+    faults.late = Duration::from_secs(3);
     faults.next = [Fault::Refuse, Fault::Ignore].into();
     let spec = MachineSpec {
         faults,

@@ -49,7 +49,7 @@ struct State {
     vm: Option<Vm>,
     /// What the firmware is to try first once, if not as always.
     once: Option<BootOrder>,
-    /// What it tried first at each power-on.
+    /// What it tried first at each power-on, and at each reset for which it was told.
     starts: Vec<BootOrder>,
 }
 
@@ -97,7 +97,7 @@ impl Switch {
         self.state.lock().await.once == Some(BootOrder::NetworkFirst)
     }
 
-    /// What the firmware was told to try first at each power-on, the oldest first.
+    /// What the firmware tried first at each power-on, and at each reset for which it was told; the oldest first.
     pub async fn starts(&self) -> Vec<BootOrder> {
         self.state.lock().await.starts.clone()
     }
@@ -200,7 +200,9 @@ impl Switch {
             if !events.reset().await {
                 return;
             }
-            self.state.lock().await.once = None;
+            let mut state = self.state.lock().await;
+            let told = state.once.take();
+            state.starts.extend(told);
         }
     }
 }
