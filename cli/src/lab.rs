@@ -73,6 +73,7 @@ struct SuperviseArgs {
 ///
 /// Needs no root where unprivileged user namespaces are allowed, and touches nothing of this computer's network.
 #[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 struct RunArgs {
     /// The appliance's disk image; it is only read
     #[arg(long, value_name = "FILE")]

@@ -26,7 +26,7 @@ use std::{
 /// From nothing to the pairing line: three seconds on an idle machine.
 const BOOT_LIMIT: Duration = Duration::from_mins(4);
 /// A few handshakes.
-const PAIR_LIMIT: Duration = Duration::from_secs(60);
+const PAIR_LIMIT: Duration = Duration::from_mins(1);
 /// From the announced API to answering boot services.
 const SERVICES_LIMIT: Duration = Duration::from_mins(4);
 

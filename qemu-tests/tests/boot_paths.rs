@@ -3,7 +3,7 @@
 //! One appliance at native speed serves all machines, which are emulated, two at a time.
 #![allow(clippy::expect_used, clippy::panic, reason = "in a test, a broken expectation is the failure")]
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use bloomery_lab::{
     bmc::BmcKind,
     machine::MachineSpec,
@@ -66,6 +66,20 @@ async fn life(
     let patient = Patient::build(plane, MachineSpec { vm, disk_bytes: DISK, ..made }).await?;
     patient.step("built");
     patient.registers(plane).await?;
+    let console = patient.machine.switch.whole_console();
+    let sign = sign(path);
+    ensure!(console.find(sign).is_some(), "the console of {path}-{number} does not say {sign:?}");
     patient.becomes_clean(plane, CLEAN_LIMIT).await?;
     patient.was_netbooted_by_the_plane().await
+}
+
+/// What only this boot path writes on the console.
+fn sign(path: BootPath) -> &'static str {
+    match path {
+        BootPath::Bios => "Booting from ROM",
+        BootPath::BiosUndionly => "/undionly.kpxe",
+        BootPath::Uefi => ">>Start PXE over IPv4",
+        BootPath::UefiHttp => ">>Start HTTP Boot over IPv4",
+        BootPath::Ipxe => "iPXE initialising devices",
+    }
 }

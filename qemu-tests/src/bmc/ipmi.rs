@@ -1,4 +1,4 @@
-//! `ipmi_sim` of OpenIPMI: RMCP+ on the BMC's address, KCS in the machine, chassis commands through the lab.
+//! `ipmi_sim` of `OpenIPMI`: RMCP+ on the BMC's address, KCS in the machine, chassis commands through the lab.
 //!
 //! One process is one BMC. User accounts that are made on it stay in its state folder.
 

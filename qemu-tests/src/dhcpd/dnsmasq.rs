@@ -38,12 +38,12 @@ pub(super) fn prepare(dir: &LabDir) -> Result<Vec<String>> {
 
 /// The address of the card `mac`: lines of `EXPIRY MAC ADDRESS NAME CLIENT-ID`, the newest last.
 pub(super) fn newest(text: &str, mac: &str) -> Option<Ipv4Addr> {
-    let fields = text.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
-    let mine = fields.filter_map(|fields| match fields.as_slice() {
+    let fields = text.lines().rev().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
+    let mut mine = fields.filter_map(|fields| match fields.as_slice() {
         [_, card, address, ..] if *card == mac => address.parse().ok(),
         _ => None,
     });
-    mine.last()
+    mine.next()
 }
 
 #[cfg(test)]

@@ -46,18 +46,13 @@ async fn relay(front: Arc<UdpSocket>, server: SocketAddr, line: Line, seed: u64)
     let mut buffer = vec![0; DATAGRAM];
     loop {
         let (length, client) = front.recv_from(&mut buffer).await.context("failed to receive")?;
-        let back = match clients.get(&client) {
-            Some(back) => Arc::clone(back),
-            None => {
-                let back = Arc::new(
-                    UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.context("failed to open a socket")?,
-                );
-                back.connect(server).await.context("failed to name the server")?;
-                clients.insert(client, Arc::clone(&back));
-                let answers = answers(Arc::clone(&back), Arc::clone(&front), client, line, dice.random());
-                tokio::spawn(answers);
-                back
-            }
+        let back = if let Some(back) = clients.get(&client) {
+            Arc::clone(back)
+        } else {
+            let back = connected(server).await?;
+            clients.insert(client, Arc::clone(&back));
+            tokio::spawn(answers(Arc::clone(&back), Arc::clone(&front), client, line, dice.random()));
+            back
         };
         if is_lost(&mut dice, line) {
             continue;
@@ -69,6 +64,12 @@ async fn relay(front: Arc<UdpSocket>, server: SocketAddr, line: Line, seed: u64)
             let _ = back.send(&datagram).await;
         });
     }
+}
+
+async fn connected(server: SocketAddr) -> Result<Arc<UdpSocket>> {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.context("failed to open a socket")?;
+    socket.connect(server).await.context("failed to name the server")?;
+    Ok(Arc::new(socket))
 }
 
 /// The way back to one client.
