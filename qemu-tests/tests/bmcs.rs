@@ -16,7 +16,7 @@ use bloomery_lab::{
 use std::{path::Path, sync::Arc, time::Duration};
 
 /// A machine starts within a second, a BMC's delayed command within eleven.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 /// What a firmware has done after some seconds under emulation.
 const FIRMWARE_LIMIT: Duration = Duration::from_secs(90);
 const MEMORY: u32 = 128;

@@ -6,6 +6,7 @@
 use anyhow::{Result, ensure};
 use bloomery_lab::{
     bmc::BmcKind,
+    contract::LOADER_STARTED,
     machine::MachineSpec,
     native::{Native, NativeConfig},
     patient::{DISK, Patient},
@@ -37,7 +38,7 @@ async fn machines_of_every_boot_path_become_clean_and_available() {
         [env!("CARGO_BIN_EXE_bloomery-lab-supervisor"), env!("CARGO_BIN_EXE_bloomery-lab-container")];
     let config = NativeConfig::of_build(folder.path(), supervisor, launcher).expect("a root tree");
     let plane = Native::start(config).await.expect("a plane");
-    let outcome = all(&plane).await;
+    let outcome = Box::pin(all(&plane)).await;
     if outcome.is_err() {
         println!("console:\n{}", std::fs::read_to_string(plane.console.path()).unwrap_or_default());
     }
@@ -67,19 +68,21 @@ async fn life(
     patient.step("built");
     patient.registers(plane).await?;
     let console = patient.machine.switch.whole_console();
-    let sign = sign(path);
-    ensure!(console.find(sign).is_some(), "the console of {path}-{number} does not say {sign:?}");
+    let (says, never) = signs(path);
+    ensure!(console.find(says).is_some(), "the console of {path}-{number} does not say {says:?}");
+    let other = console.find(never);
+    ensure!(other.is_none(), "{path}-{number} booted another way: {other:?}");
     patient.becomes_clean(plane, CLEAN_LIMIT).await?;
     patient.was_netbooted_by_the_plane().await
 }
 
-/// What only this boot path writes on the console.
-fn sign(path: BootPath) -> &'static str {
+/// What the console says on this boot path, and what only on others.
+fn signs(path: BootPath) -> (&'static str, &'static str) {
     match path {
-        BootPath::Bios => "Booting from ROM",
-        BootPath::BiosUndionly => "/undionly.kpxe",
-        BootPath::Uefi => ">>Start PXE over IPv4",
-        BootPath::UefiHttp => ">>Start HTTP Boot over IPv4",
-        BootPath::Ipxe => "iPXE initialising devices",
+        BootPath::Bios => ("Booting from ROM", "/undionly.kpxe"),
+        BootPath::BiosUndionly => ("/undionly.kpxe", "Booting from ROM"),
+        BootPath::Uefi => (">>Start PXE over IPv4", ">>Start HTTP Boot"),
+        BootPath::UefiHttp => (">>Start HTTP Boot over IPv4", ">>Start PXE"),
+        BootPath::Ipxe => (LOADER_STARTED, ">>Start"),
     }
 }

@@ -33,7 +33,7 @@ async fn machines_with_faults_become_clean_too() {
         [env!("CARGO_BIN_EXE_bloomery-lab-supervisor"), env!("CARGO_BIN_EXE_bloomery-lab-container")];
     let config = NativeConfig::of_build(folder.path(), supervisor, launcher).expect("a root tree");
     let plane = Native::start(NativeConfig { config: CONFIG.to_owned(), ..config }).await.expect("a plane");
-    let outcome = tokio::try_join!(bad_bmc(&plane), cut_power(&plane)).map(drop);
+    let outcome = Box::pin(async { tokio::try_join!(bad_bmc(&plane), cut_power(&plane)).map(drop) }).await;
     if outcome.is_err() {
         println!("console:\n{}", std::fs::read_to_string(plane.console.path()).unwrap_or_default());
     }
