@@ -10,7 +10,7 @@ include image/image.mk
 export PATIENCE ?= 1
 STAGE := scripts/stage
 # Machines of `make run`, one --machine each.
-MACHINES ?= uefi bios
+MACHINES ?= uefi,bmc=ipmi bios,bmc=http
 
 .PHONY: help
 help: ## Show this help
@@ -53,7 +53,7 @@ test-namespaces: image
 
 .PHONY: test-qemu
 test-qemu: image
-	@$(LAB_TESTS) --test machines --test power_cut -- --nocapture --test-threads=1
+	@$(LAB_TESTS) --test machines --test bmcs --test power_cut --test boot_paths --test faults --test site_dhcp -- --nocapture --test-threads=1
 
 .PHONY: test-fast
 test-fast: ## All tests but those in QEMU

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bloomery_lab::contract::KERNEL_STARTED;
+use bloomery_lab::dhcpd::Dhcp;
 use bloomery_lab::lab::{Lab, LabConfig};
 use bloomery_lab::patience::scaled;
 use bloomery_lab::vm::Vm;
@@ -99,7 +100,14 @@ async fn peers(image: &Path, out: &Path) -> anyhow::Result<f64> {
 
 async fn start(image: &Path, out: &Path) -> anyhow::Result<Lab> {
     let helper = supervisor()?;
-    Lab::start(LabConfig { out: out.to_owned(), image: image.to_owned(), helper, keep_state: false }).await
+    Lab::start(LabConfig {
+        out: out.to_owned(),
+        image: image.to_owned(),
+        helper,
+        keep_state: false,
+        dhcp: Dhcp::Isc,
+    })
+    .await
 }
 
 /// Seconds from the kernel's first line to a ready API.

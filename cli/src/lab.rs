@@ -4,6 +4,7 @@
 
 mod console;
 mod machines;
+mod power;
 mod run;
 mod status;
 mod steps;
@@ -11,10 +12,12 @@ mod steps;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use anyhow::Context as _;
+use bloomery_lab::bmc::BmcKind;
 use bloomery_lab::net::Helper;
-use bloomery_lab::vm::spec::Firmware;
+use bloomery_lab::vm::spec::{BootPath, Firmware};
 use clap::{Args, Subcommand, ValueEnum};
 
 /// Folder of a lab when none is given.
@@ -29,6 +32,10 @@ Examples:
 
   # Three UEFI machines, and stop with success once they have registered
   bloomery lab run --image out/bloomery-amd64.img --machine uefi --machine uefi --machine uefi --until-registered
+
+  # Machines with a BMC, accepted, until they are wiped and powered off; then one is switched on by hand
+  bloomery lab run --image out/bloomery-amd64.img --machine uefi-http,bmc=redfish --machine bios,bmc=http --accept
+  bloomery lab power uefi-http-1 on
 
   # What does the first machine say?
   bloomery lab console uefi-1
@@ -49,15 +56,24 @@ enum LabCommand {
     Run(RunArgs),
     Console(ConsoleArgs),
     Status(StatusArgs),
+    Power(PowerArgs),
     /// First process of the lab's namespaces
     #[command(name = SUPERVISE, hide = true)]
-    Supervise,
+    Supervise(SuperviseArgs),
+}
+
+/// The supervisor, or the part of the lab that is named.
+#[derive(Debug, Args)]
+struct SuperviseArgs {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    role: Vec<OsString>,
 }
 
 /// Boots the image and blank machines, and waits until they have registered
 ///
 /// Needs no root where unprivileged user namespaces are allowed, and touches nothing of this computer's network.
 #[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 struct RunArgs {
     /// The appliance's disk image; it is only read
     #[arg(long, value_name = "FILE")]
@@ -65,9 +81,16 @@ struct RunArgs {
     /// Folder of consoles, disks and the kubeconfig
     #[arg(long, value_name = "DIR", default_value = DEFAULT_OUT)]
     out: PathBuf,
-    /// A blank machine with this firmware; may be repeated [default: one of each]
-    #[arg(long = "machine", value_enum, value_name = "FIRMWARE")]
-    machines: Vec<FirmwareArg>,
+    /// A blank machine of this kind: bios, bios-undionly, uefi, uefi-http or ipxe, with ",bmc=ipmi", ",bmc=redfish",
+    /// ",bmc=http" or ",bmc=none" behind it; may be repeated [default: uefi and bios, without a BMC]
+    #[arg(long = "machine", value_name = "KIND[,bmc=BMC]")]
+    machines: Vec<MachineArg>,
+    /// Accept the machines, and wait until they are wiped, clean and (with a BMC) powered off
+    #[arg(long)]
+    accept: bool,
+    /// Leave the Servers of machines with bmc=ipmi without a BMC, for the agent to set up
+    #[arg(long)]
+    agent_sets_up_bmc: bool,
     /// No blank machine at all
     #[arg(long, conflicts_with = "machines")]
     no_machines: bool,
@@ -109,7 +132,56 @@ struct StatusArgs {
     out: PathBuf,
 }
 
-/// Firmware of a machine.
+/// Switches a machine of a running lab by hand, as at its front panel
+#[derive(Debug, Args)]
+struct PowerArgs {
+    /// The machine: uefi-1, bios-2, …
+    name: String,
+    /// What to do
+    #[arg(value_enum)]
+    action: PowerAction,
+    /// Folder of the lab
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_OUT)]
+    out: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PowerAction {
+    #[value(help = "Switch it on")]
+    On,
+    #[value(help = "Pull its plug")]
+    Off,
+    #[value(help = "Off and on again")]
+    Cycle,
+    #[value(help = "Say whether it is on")]
+    Status,
+}
+
+/// A machine as the user names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct MachineArg {
+    path: BootPath,
+    bmc: BmcKind,
+}
+
+impl FromStr for MachineArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut parts = text.split(',');
+        let path = parts.next().unwrap_or_default().parse()?;
+        let mut machine = Self { path, bmc: BmcKind::None };
+        for part in parts {
+            match part.split_once('=') {
+                Some(("bmc", bmc)) => machine.bmc = bmc.parse()?,
+                _ => return Err(format!("unknown option {part:?}; known is bmc=…")),
+            }
+        }
+        Ok(machine)
+    }
+}
+
+/// Firmware of the appliance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum FirmwareArg {
     #[value(help = "OVMF")]
@@ -136,7 +208,8 @@ pub async fn run(args: LabArgs) -> anyhow::Result<ExitCode> {
         LabCommand::Run(args) => Box::pin(run::run(args)).await,
         LabCommand::Console(args) => console::run(&args).await.map(|()| ExitCode::SUCCESS),
         LabCommand::Status(args) => status::run(&args).map(|()| ExitCode::SUCCESS),
-        LabCommand::Supervise => bloomery_lab::supervise::run().await.map(|()| ExitCode::SUCCESS),
+        LabCommand::Power(args) => power::run(&args).await.map(|()| ExitCode::SUCCESS),
+        LabCommand::Supervise(args) => bloomery_lab::role::run(&args.role).await.map(|()| ExitCode::SUCCESS),
     }
 }
 
@@ -144,4 +217,20 @@ pub async fn run(args: LabArgs) -> anyhow::Result<ExitCode> {
 fn helper() -> anyhow::Result<Helper> {
     let program = std::env::current_exe().context("failed to find this program's own file")?;
     Ok(Helper { program, arguments: ["lab", SUPERVISE].map(OsString::from).to_vec() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn machines_are_named_by_boot_path_and_bmc() {
+        let machine = |path, bmc| Ok(MachineArg { path, bmc });
+        assert_eq!("uefi".parse(), machine(BootPath::Uefi, BmcKind::None));
+        assert_eq!("bios-undionly,bmc=ipmi".parse(), machine(BootPath::BiosUndionly, BmcKind::Ipmi));
+        assert_eq!("uefi-http,bmc=redfish".parse(), machine(BootPath::UefiHttp, BmcKind::Redfish));
+        for wrong in ["", "arm64", "uefi,bmc=ilo", "uefi,ipmi", "uefi,disk=1"] {
+            assert!(wrong.parse::<MachineArg>().is_err(), "{wrong:?}");
+        }
+    }
 }

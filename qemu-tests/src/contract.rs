@@ -39,6 +39,8 @@ pub const PREFIX: u8 = 24;
 pub const LAB_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 /// Reaches every machine of [`SUBNET`]; the lab has no route for 255.255.255.255.
 pub const BROADCAST: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 255);
+/// Address of the first machine's BMC; the others follow.
+pub const BMC_FIRST: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 11);
 /// First address that the DHCP server hands out.
 pub const POOL_FIRST: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 100);
 /// Last address that the DHCP server hands out.

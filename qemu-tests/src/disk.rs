@@ -1,8 +1,8 @@
-//! Disks of the lab's machines: qcow2 files in the lab's folder, made by qemu-img.
+//! Disks of the lab's machines: an overlay of the image for the appliance, raw files for all others.
 //!
 //! The appliance's image is only ever read; writes go to an overlay.
 
-use crate::state::LabDir;
+use crate::{state::LabDir, vm::spec::VmSpec};
 use anyhow::{Context, Result, bail};
 use std::{
     path::{Path, PathBuf},
@@ -39,16 +39,21 @@ pub async fn overlay(dir: &LabDir, name: &str, image: &Path, size: &str) -> Resu
     Ok(disk)
 }
 
-/// Makes (or with kept state, finds) an empty disk of machine `name`.
+/// Makes (or with kept state, finds) the empty disks of a machine: raw and sparse.
 ///
 /// # Errors
-/// qemu-img is missing or fails.
-pub async fn blank(dir: &LabDir, name: &str, size: &str) -> Result<PathBuf> {
-    let disk = dir.path(&format!("{name}.qcow2"));
-    if !disk.exists() {
-        create(&disk, &[], size).await?;
-    }
-    Ok(disk)
+/// The lab's folder is full or gone.
+pub fn blank(dir: &LabDir, spec: &VmSpec, bytes: u64) -> Result<Vec<PathBuf>> {
+    let make = |index| {
+        let disk = dir.path(&spec.disk_file(index));
+        if !disk.exists() {
+            let file = std::fs::File::create_new(&disk);
+            file.and_then(|file| file.set_len(bytes))
+                .with_context(|| format!("failed to make {}", disk.display()))?;
+        }
+        Ok(disk)
+    };
+    (0..spec.disks.len()).map(make).collect()
 }
 
 async fn create(disk: &Path, options: &[&str], size: &str) -> Result<()> {

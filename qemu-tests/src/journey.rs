@@ -4,15 +4,18 @@
 //! they decide when to give up, never how long to wait.
 
 use crate::{
+    bmc::BmcKind,
     contract::{PAIRING_LINE, PID1_STARTED},
     eventually,
     lab::Lab,
+    machine::Machine,
     plane,
     servers::{self, Server},
     vm::Vm,
 };
 use anyhow::{Context, Result};
 use kube::Client;
+use serde_json::json;
 use std::time::Duration;
 
 /// Firmware, boot loader, kernel and initramfs, up to the first phase of the boot.
@@ -25,6 +28,9 @@ pub const PAIR_LIMIT: Duration = Duration::from_secs(90);
 pub const SERVICES_LIMIT: Duration = Duration::from_mins(6);
 /// Firmware, two loaders, kernel and initramfs over HTTP, inventory, registration.
 pub const REGISTRATION_LIMIT: Duration = Duration::from_secs(400);
+
+/// A boot, a wipe and delayed power commands, with the controllers' pauses between them.
+pub const CLEAN_LIMIT: Duration = Duration::from_mins(15);
 
 /// What pairing gives.
 #[derive(Clone)]
@@ -97,16 +103,100 @@ pub async fn boot_services(lab: &Lab, appliance: &Vm) -> Result<()> {
 /// Waits until `machine` is listed as a server, with hardware, under its SMBIOS UUID.
 ///
 /// # Errors
-/// It does not register in time, or it stopped.
-pub async fn registered(client: &Client, machine: &Vm) -> Result<Server> {
-    let uuid = &machine.spec.uuid;
-    let condition = format!("{} is listed as server {uuid} with its hardware", machine.spec.name);
-    let listed = async {
-        eventually!(condition, REGISTRATION_LIMIT, Some(&machine.console), async {
-            let servers = servers::list(client).await?;
-            let found = servers.into_iter().find(|server| server.name == *uuid);
-            Ok::<_, anyhow::Error>(found.filter(|server| server.spec.get("hardware").is_some()))
-        })
-    };
-    Ok(machine.while_running("its registration", listed).await??)
+/// It does not register in time.
+pub async fn registered(client: &Client, machine: &Machine) -> Result<Server> {
+    let condition = format!("{} is listed as server {} with its hardware", machine.name(), machine.uuid());
+    let console = machine.switch.console().await;
+    let server = eventually!(condition, REGISTRATION_LIMIT, Some(&console), async {
+        let server = servers::get(client, machine.uuid()).await?;
+        Ok::<_, anyhow::Error>(server.spec.get("hardware").is_some().then_some(server))
+    })?;
+    Ok(server)
+}
+
+/// Tells the machine's server how its power is controlled, and accepts it, all in one.
+///
+/// # Errors
+/// The API refuses.
+pub async fn accept(client: &Client, machine: &Machine, with_bmc: bool) -> Result<()> {
+    let registration = machine.bmc.registration().filter(|_| with_bmc);
+    let mut spec = registration.unwrap_or_else(|| json!({}));
+    spec["accepted"] = json!(true);
+    servers::patch_spec(client, machine.uuid(), spec).await
+}
+
+/// Waits until the machine's server is clean and, with a BMC, its power is off in the API and in truth; shows each
+/// change on the way.
+///
+/// # Errors
+/// It does not happen within `limit`.
+pub async fn clean(
+    client: &Client,
+    machine: &Machine,
+    limit: Duration,
+    mut show: impl FnMut(&str),
+) -> Result<Server> {
+    let condition = format!("{} is clean and available", machine.name());
+    // Without a BMC nobody can switch it off.
+    let stays_on = machine.bmc.kind == BmcKind::None;
+    let console = machine.switch.whole_console();
+    let mut shown = String::new();
+    let server = eventually!(condition, limit, Some(&console), async {
+        let server = servers::get(client, machine.uuid()).await?;
+        let stage = stage(&server, machine.switch.is_on().await);
+        if stage != shown {
+            show(&stage);
+            shown = stage;
+        }
+        let off = stays_on || server.is_off() && !machine.switch.is_on().await;
+        let available = servers::available(client, "any").await?;
+        let done = server.is_clean() && off && available.contains(&server.name);
+        if done { Ok(Some(server)) } else { Err(anyhow::anyhow!("{shown}; available: {available:?}")) }
+    })?;
+    Ok(server)
+}
+
+/// Where a server is, in a few words.
+fn stage(server: &Server, on: bool) -> String {
+    let disks = server.condition("DisksWiped");
+    match (server.spec["accepted"] == true, server.is_clean()) {
+        (false, _) => "registered".to_owned(),
+        (true, true) => format!("clean, {}", if on { "still on" } else { "powered off" }),
+        (true, false) => match disks.as_deref().and_then(|text| text.strip_prefix("False ")) {
+            Some(text) => format!("accepted: {text}"),
+            None => format!("accepted, {}", if on { "on" } else { "off" }),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stages_say_what_a_person_wants_to_know() {
+        let server = |accepted: bool, clean: bool, disks: Option<&str>| {
+            let conditions: Vec<_> = disks
+                .map(|message| {
+                    json!({ "type": "DisksWiped", "status": "False", "reason": "Wiping", "message": message })
+                })
+                .into_iter()
+                .collect();
+            Server {
+                name: String::new(),
+                uid: String::new(),
+                spec: json!({ "accepted": accepted }),
+                status: json!({ "isClean": clean, "conditions": conditions }),
+            }
+        };
+        for (accepted, is_clean, disks, on, want) in [
+            (false, false, None, true, "registered"),
+            (true, false, None, false, "accepted, off"),
+            (true, false, Some("sda 45 %"), true, "accepted: Wiping sda 45 %"),
+            (true, true, None, true, "clean, still on"),
+            (true, true, None, false, "clean, powered off"),
+        ] {
+            assert_eq!(stage(&server(accepted, is_clean, disks), on), want);
+        }
+    }
 }

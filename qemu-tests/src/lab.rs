@@ -5,9 +5,10 @@
 use crate::{
     accel::Accel,
     contract::{APPLIANCE_MAC, BOOT_PORT},
-    dhcpd::{self, Dhcpd},
+    dhcpd::{self, Dhcp, Dhcpd},
     disk,
     forward::Forwards,
+    machine::{Machine, MachineSpec, Site},
     net::{Helper, Net},
     state::LabDir,
     vm::{
@@ -25,8 +26,8 @@ use std::{
 
 /// How large the appliance's disk is: the image and 6 GiB or so of state. Sparse, so that it costs nothing.
 pub const APPLIANCE_DISK: &str = "8G";
-/// Size of a blank machine's disk, sparse too: what an installed node needs at least.
-pub const MACHINE_DISK: &str = "8G";
+/// Size of each disk of a blank machine, sparse too: what an installed node needs at least.
+pub const MACHINE_DISK: u64 = 8 << 30;
 /// How long the appliance may take for an orderly stop: all services get their time to end, etcd flushes.
 const POWER_BUTTON_LIMIT: Duration = Duration::from_secs(45);
 
@@ -41,6 +42,8 @@ pub struct LabConfig {
     pub helper: Helper,
     /// Use the disks of an earlier run in `out`.
     pub keep_state: bool,
+    /// The site's DHCP server.
+    pub dhcp: Dhcp,
 }
 
 /// A running lab.
@@ -54,8 +57,8 @@ pub struct Lab {
     pub dhcpd: Dhcpd,
     /// The appliance's ports on the host.
     pub forwards: Forwards,
-    /// How guest code runs.
-    pub accel: Accel,
+    /// Where its machines are built.
+    pub site: Site,
     image: PathBuf,
 }
 
@@ -72,9 +75,10 @@ impl Lab {
         let dir = Arc::new(LabDir::open(&config.out, config.keep_state).await?);
         let accel = Accel::detect().await;
         let net = Arc::new(Net::start(Arc::clone(&dir), &config.helper).await?);
-        let dhcpd = Dhcpd::start(&dir, &net).await?;
+        let dhcpd = Dhcpd::start_as(&dir, &net, config.dhcp).await?;
         let forwards = Forwards::open(&dir).await?;
-        Ok(Self { dir, net, dhcpd, forwards, accel, image: config.image })
+        let site = Site::open(Arc::clone(&dir), Arc::clone(&net), accel)?;
+        Ok(Self { dir, net, dhcpd, forwards, site, image: config.image })
     }
 
     /// Powers on the appliance; a second call after a power cut boots from the same disk.
@@ -84,23 +88,18 @@ impl Lab {
     pub async fn power_on_appliance(&self, firmware: Firmware, memory: u32) -> Result<Vm> {
         let spec = VmSpec::appliance(firmware, memory);
         disk::overlay(&self.dir, &spec.name, &self.image, APPLIANCE_DISK).await?;
-        self.power_on(&spec).await
-    }
-
-    /// Powers on a blank machine.
-    ///
-    /// # Errors
-    /// Its disk or tap device cannot be made, or QEMU does not start.
-    pub async fn power_on_blank(&self, spec: &VmSpec) -> Result<Vm> {
-        disk::blank(&self.dir, &spec.name, MACHINE_DISK).await?;
-        self.power_on(spec).await
-    }
-
-    async fn power_on(&self, spec: &VmSpec) -> Result<Vm> {
         if !self.net.has_link(&spec.tap).await? {
             self.net.add_tap(&spec.tap).await?;
         }
-        Vm::power_on(&self.dir, &self.net, spec, self.accel).await
+        Vm::power_on(&self.dir, &self.net, &spec, self.site.accel).await
+    }
+
+    /// Builds a blank machine; it is off.
+    ///
+    /// # Errors
+    /// A part of it cannot be made.
+    pub async fn build(&self, spec: MachineSpec) -> Result<Machine> {
+        self.site.build(spec).await
     }
 
     /// The appliance's address, once it has a lease.

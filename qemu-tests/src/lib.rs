@@ -4,19 +4,27 @@
 //! It must never touch the host's network configuration and never leave a process behind.
 
 pub mod accel;
+pub mod bmc;
 pub mod console;
 pub mod container;
 pub mod contract;
+pub mod control;
 pub mod dhcpd;
 pub mod disk;
 pub mod forward;
 pub mod journey;
+pub mod known_data;
 pub mod lab;
+pub mod machine;
+pub mod native;
 pub mod net;
 pub mod patience;
+pub mod patient;
 pub mod plane;
 pub mod qmp;
+pub mod role;
 pub mod servers;
 pub mod state;
 pub mod supervise;
+pub mod tool;
 pub mod vm;

@@ -35,7 +35,7 @@ const REPLY_LIMIT: Duration = Duration::from_secs(30);
 /// The kernel needs milliseconds to kill a PID namespace; guests with dirty memory some more.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
 
-/// The program that is the supervisor: it must call [`crate::supervise::run`].
+/// The program that is the supervisor and its parts: it must call [`crate::role::run`] with what follows.
 #[derive(Debug, Clone)]
 pub struct Helper {
     /// The program, absolute.
@@ -58,6 +58,7 @@ struct Shared {
 #[derive(Debug)]
 pub struct Net {
     dir: Arc<LabDir>,
+    helper: Helper,
     holder: AsyncMutex<Child>,
     /// `None` once the lab is being stopped.
     requests: AsyncMutex<Option<ChildStdin>>,
@@ -117,8 +118,13 @@ impl Net {
         };
         let shared = Arc::new(Mutex::new(Shared { pending: Some(Pending::new()), ..Shared::default() }));
         tokio::spawn(read_messages(stdout, Arc::clone(&shared)));
-        let net =
-            Self { dir, holder: AsyncMutex::new(holder), requests: AsyncMutex::new(Some(stdin)), shared };
+        let net = Self {
+            dir,
+            helper: helper.clone(),
+            holder: AsyncMutex::new(holder),
+            requests: AsyncMutex::new(Some(stdin)),
+            shared,
+        };
         let bridge = format!(
             "link set lo up\n\
              link add {BRIDGE} type bridge forward_delay 0 stp_state 0\n\
@@ -152,6 +158,32 @@ impl Net {
     pub async fn has_link(&self, name: &str) -> Result<bool> {
         let links = self.run(&["ip", "-oneline", "link", "show"], "").await?;
         Ok(links.lines().any(|line| line.split(": ").nth(1).is_some_and(|link| link == name)))
+    }
+
+    /// Loses some of the frames from and to the machine behind the tap device `name`.
+    ///
+    /// # Errors
+    /// nftables or the kernel's part of it is missing.
+    pub async fn lose_frames(&self, name: &str, percent: u8) -> Result<()> {
+        let chain = |hook: &str| {
+            format!(
+                "chain {hook} {{\n type filter hook {hook} device \"{name}\" priority 0;\n \
+                 numgen random mod 100 < {percent} counter drop\n}}\n"
+            )
+        };
+        let table = format!("table netdev {name} {{\n{}{}}}\n", chain("ingress"), chain("egress"));
+        self.run(&["nft", "-f", "-"], &table)
+            .await
+            .map(drop)
+            .context("failed to make the line bad (Debian package nftables)")
+    }
+
+    /// The command line of the helper in one of its roles.
+    pub fn helper(&self, role: &[String]) -> Vec<String> {
+        let own = [self.helper.program.as_os_str()]
+            .into_iter()
+            .chain(self.helper.arguments.iter().map(AsRef::as_ref));
+        own.map(|word| word.to_string_lossy().into_owned()).chain(role.iter().cloned()).collect()
     }
 
     async fn ip(&self, batch: &str) -> Result<()> {

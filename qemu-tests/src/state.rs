@@ -180,8 +180,8 @@ fn clear(root: &Path, keep_state: bool) -> std::io::Result<()> {
     for entry in std::fs::read_dir(root)? {
         let path = entry?.path();
         let stale = match path.extension().and_then(|e| e.to_str()) {
-            Some("log" | "leases" | "leases~" | "conf") => true,
-            Some("qcow2" | "vars" | "base") => !keep_state,
+            Some("log" | "leases" | "leases~" | "conf" | "csv") => true,
+            Some("qcow2" | "raw" | "vars" | "base") => !keep_state,
             _ => path.file_name().is_some_and(|name| name == "kubeconfig"),
         };
         if stale {
@@ -211,11 +211,20 @@ mod tests {
     async fn only_state_survives_and_only_when_asked() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         for (keep, left) in [(true, true), (false, false)] {
-            for name in ["a.qcow2", "a.vars", "a.console.log", "dhcpd.leases", "kubeconfig", "mine.txt"] {
+            for name in [
+                "a.qcow2",
+                "a.disk0.raw",
+                "a.vars",
+                "a.console.log",
+                "dhcpd.leases",
+                "kubeconfig",
+                "mine.txt",
+            ] {
                 std::fs::write(folder.path().join(name), "x").expect("a write");
             }
             drop(LabDir::open(folder.path(), keep).await.expect("a free folder"));
             assert_eq!(folder.path().join("a.qcow2").exists(), left);
+            assert_eq!(folder.path().join("a.disk0.raw").exists(), left);
             assert_eq!(folder.path().join("a.vars").exists(), left);
             assert!(!folder.path().join("a.console.log").exists());
             assert!(!folder.path().join("dhcpd.leases").exists());

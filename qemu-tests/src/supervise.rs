@@ -55,17 +55,28 @@ pub async fn run() -> Result<()> {
     });
 
     let mut children = HashMap::new();
+    // In order, but for commands that run to their end.
     let mut requests = BufReader::new(tokio::io::stdin()).lines();
     while let Some(line) = requests.next_line().await.context("failed to read a request")? {
         let Request { id, op } = serde_json::from_str(&line).context("failed to parse a request")?;
-        let result = obey(op, &mut children, &messages).await;
-        let reply = match result {
-            Ok(output) => Message::Done { id, output },
-            Err(error) => Message::Failed { id, error: format!("{error:#}") },
-        };
-        let _ = messages.send(reply);
+        if let Op::Run { argv, stdin } = op {
+            // A command may wait for something that is asked for meanwhile: for a machine that starts, for example.
+            let messages = messages.clone();
+            tokio::spawn(async move {
+                let _ = messages.send(reply(id, run_to_end(&argv, &stdin).await));
+            });
+        } else {
+            let _ = messages.send(reply(id, obey(op, &mut children, &messages).await));
+        }
     }
     Ok(())
+}
+
+fn reply(id: u64, result: Result<String>) -> Message {
+    match result {
+        Ok(output) => Message::Done { id, output },
+        Err(error) => Message::Failed { id, error: format!("{error:#}") },
+    }
 }
 
 /// Handles of running children: a message to one means "kill".

@@ -2,20 +2,22 @@
 //!
 //! A machine knows nothing of what boots on it.
 
+mod boot;
 mod command;
 pub mod firmware;
+mod loader;
 pub mod spec;
 
 use crate::{
     accel::Accel,
     console::Console,
     net::{Net, Process},
-    patience::{Impatient, scaled},
-    qmp::{self, QmpCommand},
+    patience::{Impatient, POLL, scaled},
+    qmp::{self, Events, QmpCommand},
     state::LabDir,
 };
 use anyhow::{Context, Result};
-use spec::VmSpec;
+use spec::{BootOrder, VmSpec};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 /// A console line did not come.
@@ -50,6 +52,7 @@ pub struct Vm {
     process: Process,
     net: Arc<Net>,
     monitor: PathBuf,
+    events: PathBuf,
 }
 
 impl Vm {
@@ -58,7 +61,7 @@ impl Vm {
     /// # Errors
     /// QEMU or the firmware is missing.
     pub async fn power_on(dir: &LabDir, net: &Arc<Net>, spec: &VmSpec, accel: Accel) -> Result<Self> {
-        firmware::prepare(dir, spec)?;
+        firmware::prepare(dir, spec).await?;
         let console = Console::from_now(&dir.console(&spec.name));
         let log = format!("{}.qemu.log", spec.name);
         let process = net
@@ -66,7 +69,47 @@ impl Vm {
             .await
             .with_context(|| format!("failed to power on {}", spec.name))?;
         let monitor = dir.socket(&command::monitor(&spec.name));
-        Ok(Self { spec: spec.clone(), console, process, net: Arc::clone(net), monitor })
+        let events = dir.socket(&command::events(&spec.name));
+        Ok(Self { spec: spec.clone(), console, process, net: Arc::clone(net), monitor, events })
+    }
+
+    /// Its child process, to wait for its end.
+    pub fn process(&self) -> Process {
+        self.process.clone()
+    }
+
+    /// What happens to it from now on, once its monitor is there.
+    ///
+    /// # Errors
+    /// It ends before.
+    pub async fn events(&self) -> Result<Events, WaitError> {
+        self.while_running("its monitor", async {
+            loop {
+                if let Ok(events) = Events::open(&self.events).await {
+                    return events;
+                }
+                tokio::time::sleep(POLL).await;
+            }
+        })
+        .await
+    }
+
+    /// Changes what its firmware tries first, from its next reset on.
+    ///
+    /// # Errors
+    /// The machine is off.
+    pub async fn set_order(&mut self, order: BootOrder) -> Result<()> {
+        // QEMU takes a place that is set again for one that is taken.
+        if self.spec.order == order {
+            return Ok(());
+        }
+        let spec = VmSpec { order, ..self.spec.clone() };
+        let (device, property, index) = boot::property(&spec);
+        qmp::set_property(&self.monitor, &device, property, index)
+            .await
+            .with_context(|| format!("failed to change the boot order of {}", spec.name))?;
+        self.spec = spec;
+        Ok(())
     }
 
     /// How QEMU ended; `None` while the machine runs.

@@ -10,7 +10,7 @@ use bloomery_lab::{
     state::LabDir,
     vm::{
         Vm, WaitError,
-        spec::{Firmware, VmSpec},
+        spec::{BootOrder, BootPath, VmSpec},
     },
 };
 use std::{path::Path, sync::Arc, time::Duration};
@@ -40,11 +40,11 @@ async fn speaks(vm: &Vm, banner: &str) {
 }
 
 /// Powers a blank machine on, waits until it asks for an address, resets and unplugs it, and powers it on again.
-async fn netboots_and_obeys(firmware: Firmware, banner: &str) {
+async fn netboots_and_obeys(path: BootPath, banner: &str) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (dir, net, _dhcpd) = network(folder.path()).await;
-    let spec = VmSpec::blank(firmware, 1, 256);
-    disk::blank(&dir, &spec.name, "1G").await.expect("a disk");
+    let spec = VmSpec { order: BootOrder::NetworkFirst, ..VmSpec::blank(path, 1, 256) };
+    disk::blank(&dir, &spec, 1 << 30).expect("a disk");
     net.add_tap(&spec.tap).await.expect("a tap device");
 
     let mut vm = Vm::power_on(&dir, &net, &spec, Accel::Tcg).await.expect("a machine");
@@ -53,7 +53,7 @@ async fn netboots_and_obeys(firmware: Firmware, banner: &str) {
         Ok::<_, std::convert::Infallible>(dhcpd::has_asked(&dir, &spec.mac).then_some(()))
     })
     .expect("a DHCPDISCOVER");
-    if firmware == Firmware::Bios {
+    if path == BootPath::Bios {
         // OVMF takes no offer without boot information, and there is no appliance here that adds it.
         eventually!("the machine has a lease", DHCP_LIMIT, Some(&vm.console), async {
             Ok::<_, std::convert::Infallible>(dhcpd::address_of(&dir, &spec.mac))
@@ -74,10 +74,10 @@ async fn netboots_and_obeys(firmware: Firmware, banner: &str) {
 
 #[tokio::test]
 async fn uefi_machine_netboots_and_obeys() {
-    netboots_and_obeys(Firmware::Uefi, ">>Start PXE over IPv4").await;
+    netboots_and_obeys(BootPath::Uefi, ">>Start PXE over IPv4").await;
 }
 
 #[tokio::test]
 async fn bios_machine_netboots_and_obeys() {
-    netboots_and_obeys(Firmware::Bios, "iPXE").await;
+    netboots_and_obeys(BootPath::Bios, "iPXE").await;
 }

@@ -8,8 +8,10 @@ use std::process::ExitCode;
 use anyhow::{Context as _, anyhow};
 use bloomery_lab::console::Console;
 use bloomery_lab::contract;
+use bloomery_lab::dhcpd::Dhcp;
 use bloomery_lab::journey::{self, Access};
 use bloomery_lab::lab::{Lab, LabConfig};
+use bloomery_lab::machine::Machine;
 use bloomery_lab::patience::POLL;
 use bloomery_lab::plane;
 use bloomery_lab::servers;
@@ -28,6 +30,7 @@ const INTERRUPTED: u8 = 130;
 struct Session {
     lab: Option<Lab>,
     appliance: Option<Vm>,
+    machines: Vec<Machine>,
 }
 
 /// How a run ended that did not fail.
@@ -69,9 +72,10 @@ async fn drive(args: &RunArgs, steps: &Steps, session: &mut Session) -> anyhow::
         image: args.image.clone(),
         helper: helper()?,
         keep_state: args.keep_state,
+        dhcp: Dhcp::Isc,
     };
     let network = steps.run("private network and DHCP server", Lab::start(config), |lab| {
-        format!("{}/{}, guests run by {}", contract::SUBNET, contract::PREFIX, lab.accel)
+        format!("{}/{}, guests run by {}", contract::SUBNET, contract::PREFIX, lab.site.accel)
     });
     let lab = &*session.lab.insert(network.await?);
     let power_on = lab.power_on_appliance(args.firmware.into(), args.memory);
@@ -83,8 +87,7 @@ async fn drive(args: &RunArgs, steps: &Steps, session: &mut Session) -> anyhow::
         access = appliance_up(args, steps, lab, appliance) => access?,
         never = relay(&appliance.console, steps) => match never {},
     };
-    let specs = machines::specs(args);
-    machines::bring_up(steps, lab, &access, &specs).await?;
+    machines::bring_up(args, steps, lab, &access, &mut session.machines).await?;
     let registered = servers::list(&access.client).await?;
     output::text(&summary(args, lab, &servers::table(&registered)))?;
     Ok(())

@@ -1,6 +1,7 @@
-//! The supervisor as a program of its own, for tests; `bloomery lab` starts itself instead.
+//! The supervisor and its parts as a program of its own, for tests; `bloomery lab` starts itself instead.
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    bloomery_lab::supervise::run().await
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    bloomery_lab::role::run(&arguments).await
 }

@@ -4,14 +4,21 @@
 //! comma that QEMU would take for its own.
 
 use super::{
+    boot,
     firmware::{OVMF_CODE, variables},
-    spec::{DiskBus, Firmware, VmSpec},
+    loader,
+    spec::{BootPath, DiskBus, Firmware, VmSpec},
 };
 use crate::accel::Accel;
 
 /// The monitor's socket, relative to the lab's folder.
 pub(super) fn monitor(machine: &str) -> String {
     format!("run/{machine}.qmp")
+}
+
+/// A second monitor, on which events are waited for.
+pub(super) fn events(machine: &str) -> String {
+    format!("run/{machine}.events")
 }
 
 /// Program and arguments.
@@ -38,10 +45,12 @@ pub(super) fn arguments(spec: &VmSpec, accel: Accel) -> Vec<String> {
     add("-chardev", format!("file,id=console,path={}.console.log,append=on", spec.name));
     add("-serial", "chardev:console".to_owned());
     add("-qmp", format!("unix:{},server=on,wait=off", monitor(&spec.name)));
+    add("-qmp", format!("unix:{},server=on,wait=off", events(&spec.name)));
     add("-device", "virtio-rng-pci".to_owned());
     firmware(spec, &mut add);
     network(spec, &mut add);
-    disk(spec, &mut add);
+    disks(spec, &mut add);
+    kcs(spec, &mut add);
     // -nographic makes SeaBIOS and iPXE speak on the serial port; -display none would not.
     argv.extend(["-nographic".to_owned(), "-nodefaults".to_owned()]);
     argv
@@ -61,28 +70,63 @@ fn firmware(spec: &VmSpec, add: &mut impl FnMut(&str, String)) {
 
 fn network(spec: &VmSpec, add: &mut impl FnMut(&str, String)) {
     add("-netdev", format!("tap,id=net0,ifname={},script=no,downscript=no", spec.tap));
-    let boot = if spec.network_boot { ",bootindex=1" } else { "" };
+    let index = boot::network_index(spec);
     // An empty ROM leaves UEFI its own network stack, and spares a machine that boots from disk the PXE prompt.
-    let rom = match spec.firmware {
-        Firmware::Bios if spec.network_boot => "",
-        Firmware::Bios | Firmware::Uefi => ",romfile=",
+    let card = match spec.netboot {
+        Some(BootPath::Bios | BootPath::Ipxe) => format!(",bootindex={index}"),
+        Some(BootPath::Uefi | BootPath::UefiHttp) => format!(",bootindex={index},romfile="),
+        Some(BootPath::BiosUndionly) | None => ",romfile=".to_owned(),
     };
-    add("-device", format!("virtio-net-pci,netdev=net0,mac={}{boot}{rom}", spec.mac));
+    add("-device", format!("virtio-net-pci,id={},netdev=net0,mac={}{card}", boot::CARD, spec.mac));
+    if spec.netboot == Some(BootPath::BiosUndionly) {
+        add("-device", format!("isa-fdc,id={},fdtypeA=144,bootindexA={index}", boot::FLOPPY));
+        let file = loader::floppy(&spec.name);
+        add("-drive", format!("if=none,id=loader,format=raw,readonly=on,file={file}"));
+        add("-device", format!("floppy,drive=loader,bus={}.0,unit=0", boot::FLOPPY));
+    }
+    if spec.netboot == Some(BootPath::UefiHttp) {
+        add("-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=n".to_owned());
+    }
 }
 
-fn disk(spec: &VmSpec, add: &mut impl FnMut(&str, String)) {
-    add("-drive", format!("if=none,id=disk0,format=qcow2,discard=unmap,file={}.qcow2", spec.name));
-    let device = match spec.bus {
-        DiskBus::Virtio => "virtio-blk-pci",
-        DiskBus::Nvme => "nvme",
-        DiskBus::Sata => "ide-hd,bus=ide.0",
-    };
-    add("-device", format!("{device},drive=disk0,serial=DISK-{},bootindex=2", spec.smbios.serial));
+fn disks(spec: &VmSpec, add: &mut impl FnMut(&str, String)) {
+    // Zeros that are written make no block, so that wiped disks stay small.
+    let format = if spec.netboot.is_some() { "raw,detect-zeroes=unmap" } else { "qcow2" };
+    for (index, bus) in spec.disks.iter().enumerate() {
+        let file = spec.disk_file(index);
+        add("-drive", format!("if=none,id=disk{index},format={format},discard=unmap,file={file}"));
+        let device = match bus {
+            DiskBus::Virtio => "virtio-blk-pci".to_owned(),
+            DiskBus::Nvme => "nvme".to_owned(),
+            DiskBus::Sata => format!("ide-hd,bus=ide.{index}"),
+            DiskBus::Scsi => {
+                add("-device", format!("virtio-scsi-pci,id=scsi{index}"));
+                format!("scsi-hd,bus=scsi{index}.0")
+            }
+        };
+        // The first disk keeps the serial number that it always had.
+        let suffix = if index == 0 { String::new() } else { format!("-{index}") };
+        let serial = format!("DISK-{}{suffix}", spec.smbios.serial);
+        add(
+            "-device",
+            format!("{device},drive=disk{index},serial={serial},bootindex={}", boot::disk_index(index)),
+        );
+    }
+}
+
+/// The machine's side of its BMC: an interface that Linux shows as /dev/ipmi0.
+fn kcs(spec: &VmSpec, add: &mut impl FnMut(&str, String)) {
+    if let Some(port) = spec.kcs {
+        add("-chardev", format!("socket,id=kcs,host=127.0.0.1,port={port},reconnect=2"));
+        add("-device", "ipmi-bmc-extern,id=bmc0,chardev=kcs".to_owned());
+        add("-device", "isa-ipmi-kcs,bmc=bmc0".to_owned());
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vm::spec::BootOrder;
 
     fn shown(spec: &VmSpec, accel: Accel) -> String {
         // One option with its value per line.
@@ -96,11 +140,25 @@ mod tests {
 
     #[test]
     fn blank_uefi_machine_netboots_with_its_own_firmware() {
-        insta::assert_snapshot!(shown(&VmSpec::blank(Firmware::Uefi, 1, 768), Accel::Kvm));
+        insta::assert_snapshot!(shown(&VmSpec::blank(BootPath::Uefi, 1, 768), Accel::Kvm));
     }
 
     #[test]
     fn blank_bios_machine_netboots_with_the_ipxe_rom() {
-        insta::assert_snapshot!(shown(&VmSpec::blank(Firmware::Bios, 2, 768), Accel::Tcg));
+        insta::assert_snapshot!(shown(&VmSpec::blank(BootPath::Bios, 2, 768), Accel::Tcg));
+    }
+
+    #[test]
+    fn blank_bios_machine_without_ipxe_netboots_from_its_floppy() {
+        let order = BootOrder::NetworkFirst;
+        let spec = VmSpec { order, ..VmSpec::blank(BootPath::BiosUndionly, 3, 512) };
+        insta::assert_snapshot!(shown(&spec, Accel::Tcg));
+    }
+
+    #[test]
+    fn machine_with_many_disks_and_a_bmc_has_a_kcs_interface() {
+        let disks = vec![DiskBus::Nvme, DiskBus::Virtio, DiskBus::Scsi, DiskBus::Sata];
+        let spec = VmSpec { disks, kcs: Some(9004), ..VmSpec::blank(BootPath::UefiHttp, 4, 512) };
+        insta::assert_snapshot!(shown(&spec, Accel::Tcg));
     }
 }

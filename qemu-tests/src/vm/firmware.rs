@@ -1,6 +1,9 @@
 //! Firmware files of Debian and the per-machine copy of UEFI's variables.
 
-use super::spec::{Firmware, VmSpec};
+use super::{
+    loader,
+    spec::{BootPath, Firmware, VmSpec},
+};
 use crate::state::LabDir;
 use anyhow::{Context, Result, bail};
 use std::path::Path;
@@ -9,8 +12,8 @@ use std::path::Path;
 pub const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 /// Empty UEFI variables that belong to [`OVMF_CODE`].
 const OVMF_VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
-/// iPXE's ROM for virtio network cards (package `ipxe-qemu`), which QEMU loads by itself.
-const IPXE_ROM: &str = "/usr/lib/ipxe/qemu/pxe-virtio.rom";
+/// iPXE's ROM for virtio network cards, for BIOS and UEFI (package `ipxe-qemu`), which QEMU loads by itself.
+const IPXE_ROM: &str = "/usr/lib/ipxe/qemu/efi-virtio.rom";
 
 /// File name of a machine's UEFI variables in the lab's folder.
 pub(super) fn variables(machine: &str) -> String {
@@ -21,13 +24,20 @@ pub(super) fn variables(machine: &str) -> String {
 ///
 /// # Errors
 /// A Debian package is missing (it is named), or the copy fails.
-pub(super) fn prepare(dir: &LabDir, spec: &VmSpec) -> Result<()> {
-    let needed = match spec.firmware {
+pub(super) async fn prepare(dir: &LabDir, spec: &VmSpec) -> Result<()> {
+    let firmware = match spec.firmware {
         Firmware::Uefi => [(OVMF_CODE, "ovmf"), (OVMF_VARS, "ovmf")].as_slice(),
-        Firmware::Bios if spec.network_boot => [(IPXE_ROM, "ipxe-qemu")].as_slice(),
         Firmware::Bios => [].as_slice(),
     };
-    for (path, package) in needed {
+    let rom = match spec.netboot {
+        Some(BootPath::Bios | BootPath::Ipxe) => Some((IPXE_ROM, "ipxe-qemu")),
+        Some(BootPath::BiosUndionly) => {
+            loader::make(dir, &spec.name).await?;
+            None
+        }
+        Some(BootPath::Uefi | BootPath::UefiHttp) | None => None,
+    };
+    for (path, package) in firmware.iter().copied().chain(rom) {
         if !Path::new(path).exists() {
             bail!("failed to find {path}: install the Debian package {package}");
         }

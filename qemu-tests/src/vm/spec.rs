@@ -1,6 +1,7 @@
 //! What a virtual machine is made of.
 
 use crate::contract::{APPLIANCE, APPLIANCE_MAC, APPLIANCE_UUID};
+use std::{fmt, str::FromStr};
 
 /// Processors of every machine: the least on which concurrency shows.
 const CPUS: u8 = 2;
@@ -8,13 +9,91 @@ const CPUS: u8 = 2;
 /// Which firmware starts the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Firmware {
-    /// `SeaBIOS`; network boot through iPXE's ROM.
+    /// `SeaBIOS`.
     Bios,
-    /// OVMF with its own network stack.
+    /// OVMF.
     Uefi,
 }
 
-/// How the disk is attached: the lab covers the three common families.
+/// How a machine boots from the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BootPath {
+    /// `SeaBIOS` and the card's iPXE ROM, which asks as iPXE from its first packet on.
+    Bios,
+    /// `SeaBIOS` and a PXE client that does not ask as iPXE, as in ROMs of card makers: it is given undionly.kpxe.
+    ///
+    /// No such ROM is free. This one is iPXE's kernel on a boot floppy (see `vm/loader.rs`), which asks with another
+    /// user class, loads the offered file over TFTP and starts it on its own UNDI, as any PXE ROM does.
+    BiosUndionly,
+    /// OVMF's own PXE client.
+    Uefi,
+    /// OVMF's HTTP boot, its PXE client switched off.
+    UefiHttp,
+    /// OVMF and the card's iPXE ROM for UEFI: the firmware already is iPXE.
+    Ipxe,
+}
+
+impl BootPath {
+    /// All there are.
+    pub const ALL: [Self; 5] = [Self::Bios, Self::BiosUndionly, Self::Uefi, Self::UefiHttp, Self::Ipxe];
+
+    /// What starts such a machine.
+    pub fn firmware(self) -> Firmware {
+        match self {
+            Self::Bios | Self::BiosUndionly => Firmware::Bios,
+            Self::Uefi | Self::UefiHttp | Self::Ipxe => Firmware::Uefi,
+        }
+    }
+
+    /// As users write it; machines are named by it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bios => "bios",
+            Self::BiosUndionly => "bios-undionly",
+            Self::Uefi => "uefi",
+            Self::UefiHttp => "uefi-http",
+            Self::Ipxe => "ipxe",
+        }
+    }
+
+    /// First word of the SMBIOS UUID, to be told apart in lists.
+    fn uuid_prefix(self) -> &'static str {
+        match self {
+            Self::Bios => "b1050000",
+            Self::BiosUndionly => "b1050001",
+            Self::Uefi => "0ef10000",
+            Self::UefiHttp => "0ef10001",
+            Self::Ipxe => "0ef10002",
+        }
+    }
+}
+
+impl fmt::Display for BootPath {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.name())
+    }
+}
+
+impl FromStr for BootPath {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|path| path.name() == text).ok_or_else(|| {
+            format!("unknown kind {text:?}; known are {}", Self::ALL.map(Self::name).join(", "))
+        })
+    }
+}
+
+/// What the firmware tries first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BootOrder {
+    /// The disks, then the network: how servers are set up, so that telling them to netboot once matters.
+    DiskFirst,
+    /// The network, then the disks.
+    NetworkFirst,
+}
+
+/// How a disk is attached: the lab covers the common families.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DiskBus {
     /// virtio-blk.
@@ -23,6 +102,8 @@ pub enum DiskBus {
     Nvme,
     /// SATA behind the chipset's AHCI controller.
     Sata,
+    /// SCSI behind a virtio controller.
+    Scsi,
 }
 
 /// SMBIOS texts.
@@ -43,6 +124,10 @@ pub struct VmSpec {
     pub name: String,
     /// What starts it.
     pub firmware: Firmware,
+    /// How it boots from the network; `None` for a machine that never does.
+    pub netboot: Option<BootPath>,
+    /// What its firmware tries first.
+    pub order: BootOrder,
     /// SMBIOS UUID, lower case.
     pub uuid: String,
     /// Its network card's address, lower case with colons.
@@ -53,10 +138,10 @@ pub struct VmSpec {
     pub memory: u32,
     /// Processors.
     pub cpus: u8,
-    /// How the disk `NAME.qcow2` is attached.
-    pub bus: DiskBus,
-    /// Network before disk; otherwise the disk only.
-    pub network_boot: bool,
+    /// How its disks are attached, the first one first.
+    pub disks: Vec<DiskBus>,
+    /// Port on the lab's loopback where the BMC waits for the machine's KCS interface.
+    pub kcs: Option<u16>,
     /// What the machine says of itself.
     pub smbios: Smbios,
 }
@@ -67,13 +152,15 @@ impl VmSpec {
         Self {
             name: APPLIANCE.to_owned(),
             firmware,
+            netboot: None,
+            order: BootOrder::DiskFirst,
             uuid: APPLIANCE_UUID.to_owned(),
             mac: APPLIANCE_MAC.to_owned(),
             tap: "tap0".to_owned(),
             memory,
             cpus: CPUS,
-            bus: DiskBus::Virtio,
-            network_boot: false,
+            disks: vec![DiskBus::Virtio],
+            kcs: None,
             smbios: Smbios {
                 manufacturer: "Bloomery Lab".to_owned(),
                 product: "Appliance".to_owned(),
@@ -82,28 +169,39 @@ impl VmSpec {
         }
     }
 
-    /// Blank machine `number` (1 to 255) of the lab. Everything about it follows from firmware and number, so that
-    /// it is the same machine in every run.
-    pub fn blank(firmware: Firmware, number: u8, memory: u32) -> Self {
-        let (kind, uuid_prefix, bus) = match firmware {
-            Firmware::Bios => ("bios", "b1050000", DiskBus::Sata),
-            Firmware::Uefi => ("uefi", "0ef10000", DiskBus::Nvme),
+    /// Blank machine `number` (1 to 80) of the lab. Everything about it follows from path and number, so that it is
+    /// the same machine in every run.
+    pub fn blank(path: BootPath, number: u8, memory: u32) -> Self {
+        let bus = match path.firmware() {
+            Firmware::Bios => DiskBus::Sata,
+            Firmware::Uefi => DiskBus::Nvme,
         };
         Self {
-            name: format!("{kind}-{number}"),
-            firmware,
-            uuid: format!("{uuid_prefix}-0000-4000-8000-0000000000{number:02x}"),
+            name: format!("{path}-{number}"),
+            firmware: path.firmware(),
+            netboot: Some(path),
+            order: BootOrder::DiskFirst,
+            uuid: format!("{}-0000-4000-8000-0000000000{number:02x}", path.uuid_prefix()),
             mac: format!("52:54:00:77:01:{number:02x}"),
             tap: format!("tap{number}"),
             memory,
             cpus: CPUS,
-            bus,
-            network_boot: true,
+            disks: vec![bus],
+            kcs: None,
             smbios: Smbios {
                 manufacturer: "Bloomery Lab".to_owned(),
-                product: format!("Blank {}", kind.to_uppercase()),
+                product: format!("Blank {}", path.name().to_uppercase()),
                 serial: format!("LAB-{number:04}"),
             },
+        }
+    }
+
+    /// File of disk `index` in the lab's folder. The appliance's is an overlay of the image; those of machines are
+    /// raw, so that anyone can look at their blocks.
+    pub fn disk_file(&self, index: usize) -> String {
+        match self.netboot {
+            None => format!("{}.qcow2", self.name),
+            Some(_) => format!("{}.disk{index}.raw", self.name),
         }
     }
 }

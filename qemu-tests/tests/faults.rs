@@ -1,0 +1,87 @@
+//! Power control, network and power supply that fail: all machines become clean all the same.
+#![allow(clippy::expect_used, clippy::panic, reason = "in a test, a broken expectation is the failure")]
+
+use anyhow::Result;
+use bloomery_lab::{
+    bmc::BmcKind,
+    eventually, journey,
+    machine::{
+        MachineSpec,
+        faults::{Fault, Faults},
+        switch::Command,
+    },
+    native::{Native, NativeConfig},
+    patient::{DISK, Patient},
+    role::relay::Line,
+    servers,
+    vm::spec::BootPath,
+};
+use std::time::Duration;
+
+/// Some boots and some of the controllers' pauses, which are short here.
+const CLEAN_LIMIT: Duration = Duration::from_mins(12);
+/// From acceptance to the agent's first word on wiping.
+const WIPE_LIMIT: Duration = Duration::from_mins(6);
+const MEMORY: u32 = 640;
+/// A machine that did not come is started anew after this time; upstream's default is 20 minutes.
+const CONFIG: &str = "sidero:\n  serverRebootTimeout: 90s\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn machines_with_faults_become_clean_too() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let [supervisor, launcher] =
+        [env!("CARGO_BIN_EXE_bloomery-lab-supervisor"), env!("CARGO_BIN_EXE_bloomery-lab-container")];
+    let config = NativeConfig::of_build(folder.path(), supervisor, launcher).expect("a root tree");
+    let plane = Native::start(NativeConfig { config: CONFIG.to_owned(), ..config }).await.expect("a plane");
+    let outcome = Box::pin(async { tokio::try_join!(bad_bmc(&plane), cut_power(&plane)).map(drop) }).await;
+    if outcome.is_err() {
+        println!("console:\n{}", std::fs::read_to_string(plane.console.path()).unwrap_or_default());
+    }
+    plane.stop().await.expect("the end of the lab");
+    if let Err(error) = outcome {
+        panic!("{error:#}");
+    }
+}
+
+/// Commands that are refused, ignored and late, over a line that loses datagrams, and frames that are lost.
+async fn bad_bmc(plane: &Native) -> Result<()> {
+    let mut faults = Faults::none(1);
+    faults.refuse_percent = 10;
+    faults.late = Duration::from_secs(3);
+    faults.next = [Fault::Refuse, Fault::Ignore].into();
+    let spec = MachineSpec {
+        faults,
+        disk_bytes: DISK,
+        bmc_line: Line { loss_percent: 10, delay: Duration::from_millis(20) },
+        frame_loss_percent: 1,
+        ..MachineSpec::new(BootPath::Uefi, 1, MEMORY, BmcKind::Ipmi)
+    };
+    let patient = Patient::build(plane, spec).await?;
+    patient.registers(plane).await?;
+    patient.becomes_clean(plane, CLEAN_LIMIT).await
+}
+
+/// The power fails while the agent wipes, after commands that were refused and ignored.
+async fn cut_power(plane: &Native) -> Result<()> {
+    let mut faults = Faults::none(2);
+    faults.next = [Fault::Refuse, Fault::Ignore].into();
+    let spec = MachineSpec {
+        faults,
+        disk_bytes: DISK,
+        ..MachineSpec::new(BootPath::Bios, 2, MEMORY, BmcKind::Http)
+    };
+    let patient = Patient::build(plane, spec).await?;
+    patient.registers(plane).await?;
+    let machine = &patient.machine;
+    journey::accept(&plane.client, machine, true).await?;
+    let console = machine.switch.whole_console();
+    eventually!("the agent wipes", WIPE_LIMIT, Some(&console), async {
+        let server = servers::get(&plane.client, machine.uuid()).await?;
+        let wiping = server.condition("DisksWiped").is_some_and(|text| text.starts_with("False Wiping"));
+        // A small disk may be done before anyone looks.
+        Ok::<_, anyhow::Error>((wiping || server.is_clean()).then_some(()))
+    })?;
+    machine.switch.obey(Command::Off).await?;
+    patient.step("power cut while wiping");
+    patient.becomes_clean(plane, CLEAN_LIMIT).await
+}
