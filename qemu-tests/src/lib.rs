@@ -17,6 +17,7 @@ pub mod patience;
 pub mod plane;
 pub mod qmp;
 pub mod servers;
+pub mod simulate;
 pub mod state;
 pub mod supervise;
 pub mod vm;
