@@ -5,6 +5,7 @@
 mod console;
 mod machines;
 mod run;
+mod simulate;
 mod status;
 mod steps;
 
@@ -30,6 +31,9 @@ Examples:
   # Three UEFI machines, and stop with success once they have registered
   bloomery lab run --image out/bloomery-amd64.img --machine uefi --machine uefi --machine uefi --until-registered
 
+  # A hundred simulated machines beside them
+  bloomery lab simulate 100
+
   # What does the first machine say?
   bloomery lab console uefi-1
 
@@ -47,11 +51,15 @@ pub struct LabArgs {
 #[derive(Debug, Subcommand)]
 enum LabCommand {
     Run(RunArgs),
+    Simulate(simulate::SimulateArgs),
     Console(ConsoleArgs),
     Status(StatusArgs),
     /// First process of the lab's namespaces
     #[command(name = SUPERVISE, hide = true)]
     Supervise,
+    /// The simulation inside the lab's network
+    #[command(name = simulate::INSIDE, hide = true)]
+    Inside(simulate::InsideArgs),
 }
 
 /// Boots the image and blank machines, and waits until they have registered
@@ -134,6 +142,8 @@ impl From<FirmwareArg> for Firmware {
 pub async fn run(args: LabArgs) -> anyhow::Result<ExitCode> {
     match args.command {
         LabCommand::Run(args) => Box::pin(run::run(args)).await,
+        LabCommand::Simulate(args) => Box::pin(simulate::run(&args)).await,
+        LabCommand::Inside(args) => Box::pin(simulate::run_inside(&args)).await,
         LabCommand::Console(args) => console::run(&args).await.map(|()| ExitCode::SUCCESS),
         LabCommand::Status(args) => status::run(&args).map(|()| ExitCode::SUCCESS),
         LabCommand::Supervise => bloomery_lab::supervise::run().await.map(|()| ExitCode::SUCCESS),

@@ -8,6 +8,7 @@ pub mod config;
 pub mod dhcp;
 pub mod fetch;
 pub mod fleet;
+pub mod inside;
 pub mod inventory;
 pub mod join;
 pub mod machine;
