@@ -49,6 +49,12 @@ pub(crate) enum Unit {
     /// Wall-clock seconds.
     #[serde(rename = "s")]
     Seconds,
+    /// Time, of CPUs or on the clock.
+    #[serde(rename = "ms")]
+    Milliseconds,
+    /// Requests answered.
+    #[serde(rename = "requests")]
+    Requests,
 }
 
 impl fmt::Display for Unit {
@@ -57,6 +63,8 @@ impl fmt::Display for Unit {
             Self::Megabytes => "MB",
             Self::Mebibytes => "MiB",
             Self::Seconds => "s",
+            Self::Milliseconds => "ms",
+            Self::Requests => "requests",
         })
     }
 }

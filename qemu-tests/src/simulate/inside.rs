@@ -26,7 +26,12 @@ impl Running {
     ///
     /// # Errors
     /// nsenter is missing, or the namespaces may not be entered.
-    pub async fn start(&self, helper: &Helper, order: &impl serde::Serialize, stdout: Stdio) -> Result<Inside> {
+    pub async fn start(
+        &self,
+        helper: &Helper,
+        order: &impl serde::Serialize,
+        stdout: Stdio,
+    ) -> Result<Inside> {
         let enter = self.enter();
         let (program, arguments) = enter.split_first().context("failed to make a command")?;
         let mut child = Command::new(program)
@@ -54,7 +59,8 @@ pub async fn order<T: serde::de::DeserializeOwned>() -> Result<(T, Parent)> {
     let mut input = BufReader::new(tokio::io::stdin());
     let mut line = String::new();
     input.read_line(&mut line).await.context("failed to read what to do")?;
-    let order = serde_json::from_str(&line).context("failed to parse what to do: this is a part of the lab")?;
+    let order =
+        serde_json::from_str(&line).context("failed to parse what to do: this is a part of the lab")?;
     Ok((order, Parent(input)))
 }
 
@@ -69,4 +75,3 @@ impl Parent {
         while matches!(self.0.read(&mut rest).await, Ok(len) if len > 0) {}
     }
 }
-

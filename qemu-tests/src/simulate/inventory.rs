@@ -82,6 +82,8 @@ struct Model {
 
 const INTEL: &str = "Intel(R) Corporation";
 const AMD: &str = "Advanced Micro Devices, Inc.";
+/// Machines in a row with one model: no multiple of the firmware kinds in a usual mix.
+const SAME_MODEL: u32 = 5;
 /// Modules of memory in every machine.
 const MODULES: u32 = 8;
 
@@ -157,7 +159,7 @@ pub fn hardware(identity: &Identity) -> pb::HardwareInformation {
         Firmware::Arm64 => &ARM,
         Firmware::Bios | Firmware::BiosUndionly | Firmware::Uefi | Firmware::UefiHttp => {
             // Not the number itself: with a mix of four kinds each kind would have one model only.
-            &X86[(identity.index / 5) as usize % X86.len()]
+            &X86[(identity.index / SAME_MODEL) as usize % X86.len()]
         }
     };
     pb::HardwareInformation {
@@ -285,7 +287,8 @@ mod tests {
     #[test]
     fn every_firmware_comes_with_different_hardware() {
         let mut products: BTreeMap<Firmware, BTreeSet<String>> = BTreeMap::new();
-        for identity in (0..100).map(identity) {
+        let kinds: Mix = "bios,bios-undionly,uefi,uefi-http,arm64".parse().expect("a mix");
+        for identity in (0..200).map(|index| Identity::new(index, Ipv4Addr::LOCALHOST, kinds.of(index))) {
             let system = hardware(&identity).system.expect("a system");
             products.entry(identity.firmware).or_default().insert(system.product_name);
         }

@@ -37,7 +37,8 @@ async fn simulate(config: Config) -> Summary {
 #[tokio::test]
 async fn machines_of_every_firmware_register_are_wiped_and_show_their_token() {
     let plane = Plane::start(Behaviour { wipe: true, ..Behaviour::default() }).await;
-    let summary = simulate(config(&plane, 0, 10)).await;
+    let mix: Mix = "bios,bios-undionly,uefi,uefi-http,arm64".parse().expect("a mix");
+    let summary = simulate(Config { mix, ..config(&plane, 0, 10) }).await;
     assert_eq!(summary.end, End::Done, "{summary:?}");
     assert_eq!((summary.snapshot.registered, summary.snapshot.clean), (10, 10));
     assert!(summary.snapshot.errors.is_empty(), "{summary:?}");

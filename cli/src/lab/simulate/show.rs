@@ -149,7 +149,10 @@ mod tests {
             own_cpu_seconds: 0.5,
         };
         let text = super::summary(&summary);
-        assert!(text.starts_with("50 machines, time is over after 4.0 s: 30 registered, 1 clean\n"), "{text}");
+        assert!(
+            text.starts_with("50 machines, time is over after 4.0 s: 30 registered, 1 clean\n"),
+            "{text}"
+        );
         assert!(text.contains("registered  1.00 s  2.00 s  3.00 s  4.00 s\n"), "{text}");
         assert!(text.ends_with("2 × no-offer: failed\n"), "{text}");
     }
