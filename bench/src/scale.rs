@@ -192,7 +192,8 @@ pub(crate) async fn simulate_inside() -> anyhow::Result<ExitCode> {
         let tenth = 10 * (now.registered + now.clean) / now.machines;
         if tenth > last || now.seconds - said > SAY_EVERY {
             (last, said) = (tenth, now.seconds);
-            let errors: Vec<String> = now.errors.values().map(|e| format!("{} × {}", e.count, e.last)).collect();
+            let errors: Vec<String> =
+                now.errors.values().map(|e| format!("{} × {}", e.count, e.last)).collect();
             eprintln!(
                 "bench: {:.0} s: {} registered, {} clean, now {:?}{}{}",
                 now.seconds,

@@ -26,6 +26,8 @@ use crate::supervisor;
 const API_LIMIT: Duration = Duration::from_mins(2);
 /// The services that start after it.
 const SERVICES_LIMIT: Duration = Duration::from_mins(3);
+/// What a start leaves to be done in the background is over by then.
+const QUIET: Duration = Duration::from_secs(10);
 /// The program beside this one that enters the plane's namespaces.
 const LAUNCHER: &str = "bench-enter";
 /// Every machine is taken, as there is nobody who accepts them.
@@ -73,6 +75,7 @@ impl Plane {
         eventually!("machines are answered", SERVICES_LIMIT, Some(&console), async {
             boots(&dir, &net).await.map(|answers| answers.then_some(()))
         })?;
+        tokio::time::sleep(QUIET).await;
         Ok(Self { dir, net, container, forwards, kubeconfig, _dhcpd: dhcpd, _state: state })
     }
 

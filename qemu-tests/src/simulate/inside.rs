@@ -6,9 +6,10 @@
 use super::join::Running;
 use crate::net::Helper;
 use anyhow::{Context, Result};
-use std::process::Stdio;
+use std::{os::fd::AsFd as _, process::Stdio};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Stdin},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::unix::pipe,
     process::{Child, ChildStdin, Command},
 };
 
@@ -56,7 +57,11 @@ impl Running {
 /// # Errors
 /// The input is none.
 pub async fn order<T: serde::de::DeserializeOwned>() -> Result<(T, Parent)> {
-    let mut input = BufReader::new(tokio::io::stdin());
+    // Not tokio's own standard input: its read is a thread that would hold up our end.
+    let input = std::io::stdin().as_fd().try_clone_to_owned().context("failed to open the standard input")?;
+    let input =
+        pipe::Receiver::from_owned_fd(input).context("failed to use the standard input: it is no pipe")?;
+    let mut input = BufReader::new(input);
     let mut line = String::new();
     input.read_line(&mut line).await.context("failed to read what to do")?;
     let order =
@@ -66,7 +71,7 @@ pub async fn order<T: serde::de::DeserializeOwned>() -> Result<(T, Parent)> {
 
 /// Who asked.
 #[derive(Debug)]
-pub struct Parent(BufReader<Stdin>);
+pub struct Parent(BufReader<pipe::Receiver>);
 
 impl Parent {
     /// Waits until the parent is gone.
