@@ -49,7 +49,7 @@ test-bootsvc-apiserver: setup out/controlplane
 
 .PHONY: test-namespaces
 test-namespaces: image
-	@$(LAB_TESTS) --test namespaces --test plane_in_namespaces -- --nocapture --test-threads=1
+	@$(LAB_TESTS) --test namespaces --test plane_in_namespaces --test simulated_machines -- --nocapture --test-threads=1
 
 .PHONY: test-qemu
 test-qemu: image
@@ -74,8 +74,8 @@ test: test-fast ## All tests that fit in CI (an hour on 2 cores, cold caches)
 	@$(STAGE) --summary
 
 .PHONY: bench
-bench: image ## Measure image size, memory and boot time beside their peers
-	cargo run --locked --quiet -p bench
+bench: image ## Measure image size, memory, boot time and many machines beside their peers
+	cargo run --locked --quiet --release -p bench
 
 .PHONY: clean
 clean: ## Remove what was built (downloaded packages stay in out/cache)

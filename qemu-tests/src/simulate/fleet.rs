@@ -68,9 +68,10 @@ pub async fn run(
     let network = Network::prepare(&config.target, config.machines)?;
     let (until, limit, operate) = (config.until, config.limit, config.operate.clone());
     let (spread, power_port) = (config.spread, config.power_port);
+    let listener = power::Listener::open(power_port).with_context(|| {
+        format!("failed to listen on port {power_port} for the power API: is there another simulation?")
+    })?;
     let (world, registered) = world(config, network)?;
-    let listener = power::Listener::open(power_port)
-        .with_context(|| format!("failed to listen on port {power_port} for the power API"))?;
     let machines = machines(&world, network);
     let mut tasks = JoinSet::new();
     let by_index = machines.iter().map(|machine| (machine.identity.index, Arc::clone(machine))).collect();

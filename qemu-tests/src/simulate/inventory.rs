@@ -56,9 +56,11 @@ impl Identity {
     }
 }
 
-fn mac([a, b, c]: [u8; 3], index: u32) -> [u8; 6] {
-    let [_, d, e, f] = index.to_be_bytes();
-    [a, b, c, d, e, f]
+fn mac(prefix: [u8; 3], index: u32) -> [u8; 6] {
+    let mut mac = [0; 6];
+    mac[..3].copy_from_slice(&prefix);
+    mac[3..].copy_from_slice(&index.to_be_bytes()[1..]);
+    mac
 }
 
 fn text(mac: [u8; 6], separator: char) -> String {

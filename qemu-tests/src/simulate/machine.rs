@@ -177,7 +177,7 @@ impl Machine {
 
     async fn stay(&self, phase: Phase) {
         self.enter(phase);
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Firmware, loader, script and files, once.

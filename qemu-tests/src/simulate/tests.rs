@@ -15,7 +15,7 @@ use std::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Everything here takes a second or two on an idle machine.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 fn config(plane: &Plane, first: u32, machines: u32) -> Config {
     Config {
