@@ -49,7 +49,7 @@ test-bootsvc-apiserver: setup out/controlplane
 
 .PHONY: test-namespaces
 test-namespaces: image
-	@$(LAB_TESTS) --test namespaces --test plane_in_namespaces -- --nocapture --test-threads=1
+	@$(LAB_TESTS) --test namespaces --test plane_in_namespaces --test simulated_machines -- --nocapture --test-threads=1
 
 .PHONY: test-qemu
 test-qemu: image
@@ -74,9 +74,9 @@ test: test-fast ## All tests that fit in CI (an hour on 2 cores, cold caches)
 	@$(STAGE) --summary
 
 .PHONY: bench
-bench: image ## Measure image, memory, boot time and boot services beside their peers
+bench: image ## Measure image, memory, boot time, boot services and many machines beside their peers
 	@cargo build --locked --release --quiet -p bootsvc
-	cargo run --locked --quiet -p bench
+	cargo run --locked --quiet --release -p bench
 
 .PHONY: fuzz
 fuzz: ## Fuzz each parser of foreign bytes for FUZZ_SECONDS (60)

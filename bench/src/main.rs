@@ -7,6 +7,7 @@ mod image_size;
 mod memory;
 mod network;
 mod report;
+mod scale;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -21,7 +22,7 @@ use report::{Figure, Report};
 /// Name of the hidden subcommand that is the supervisor of the lab's namespaces.
 const SUPERVISE: &str = "__supervise";
 
-/// Measures image size, memory and boot time beside their peers
+/// Measures image size, memory, boot time and many machines beside their peers
 #[derive(Debug, Parser)]
 #[command(version, about)]
 struct Cli {
@@ -33,9 +34,17 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Measures many machines at once, and nothing else
+    Scale(Options),
     /// First process of the lab's namespaces
     #[command(name = SUPERVISE, hide = true)]
     Supervise,
+    /// Simulated machines, in the measured plane's network
+    #[command(name = scale::SIMULATE, hide = true)]
+    Simulate,
+    /// Clients that create objects, in the same place
+    #[command(name = scale::CREATE, hide = true)]
+    Create,
 }
 
 /// What to measure, and where things are.
@@ -59,6 +68,12 @@ struct Options {
     /// Seconds at rest before memory is read; the garbage collectors need minutes to settle
     #[arg(long, default_value_t = 180)]
     settle: u64,
+    /// Numbers of machines to measure; may be repeated [default: all]
+    #[arg(long = "size", value_enum, value_name = "MACHINES")]
+    sizes: Vec<scale::Size>,
+    /// How far machines go
+    #[arg(long, value_enum, default_value_t = scale::Goalpost::Clean)]
+    until: scale::Goalpost,
     /// Fail when a goal is missed, not only when something could not be measured
     #[arg(long)]
     strict: bool,
@@ -79,6 +94,8 @@ enum Subject {
     Tftp,
     /// Boot files by HTTP beside nginx
     Http,
+    /// A hundred, a thousand and five thousand machines
+    Scale,
 }
 
 impl Subject {
@@ -90,6 +107,7 @@ impl Subject {
             Self::Dhcp => network::isolated(options, network::dhcp::measure).await,
             Self::Tftp => network::isolated(options, network::tftp::measure).await,
             Self::Http => network::isolated(options, network::http::measure).await,
+            Self::Scale => Box::pin(scale::measure(options)).await,
         }
     }
 }
@@ -99,6 +117,11 @@ async fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Some(Command::Supervise) => bloomery_lab::supervise::run().await.map(|()| ExitCode::SUCCESS),
+        Some(Command::Simulate) => Box::pin(scale::simulate_inside()).await,
+        Some(Command::Create) => Box::pin(scale::create_inside()).await,
+        Some(Command::Scale(options)) => {
+            Box::pin(run(&Options { only: vec![Subject::Scale], ..options })).await
+        }
         None => Box::pin(run(&cli.options)).await,
     };
     result.unwrap_or_else(|error| {

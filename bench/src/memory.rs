@@ -4,7 +4,7 @@
 //! Natively, because only the host's kernel lets us look into processes that have no shell beside them.
 
 mod plane;
-mod processes;
+pub(crate) mod processes;
 mod upstream;
 
 use std::time::Duration;

@@ -55,6 +55,12 @@ pub(crate) enum Unit {
     /// 10⁶ bytes a second.
     #[serde(rename = "MB/s")]
     MegabytesPerSecond,
+    /// Time, of CPUs or on the clock.
+    #[serde(rename = "ms")]
+    Milliseconds,
+    /// Requests answered.
+    #[serde(rename = "requests")]
+    Requests,
 }
 
 impl fmt::Display for Unit {
@@ -65,6 +71,8 @@ impl fmt::Display for Unit {
             Self::Seconds => "s",
             Self::PerSecond => "/s",
             Self::MegabytesPerSecond => "MB/s",
+            Self::Milliseconds => "ms",
+            Self::Requests => "requests",
         })
     }
 }

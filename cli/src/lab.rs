@@ -6,6 +6,7 @@ mod console;
 mod machines;
 mod power;
 mod run;
+mod simulate;
 mod status;
 mod steps;
 
@@ -36,6 +37,8 @@ Examples:
   # Machines with a BMC, accepted, until they are wiped and powered off; then one is switched on by hand
   bloomery lab run --image out/bloomery-amd64.img --machine uefi-http,bmc=redfish --machine bios,bmc=http --accept
   bloomery lab power uefi-http-1 on
+  # A hundred simulated machines beside them
+  bloomery lab simulate 100
 
   # What does the first machine say?
   bloomery lab console uefi-1
@@ -54,12 +57,16 @@ pub struct LabArgs {
 #[derive(Debug, Subcommand)]
 enum LabCommand {
     Run(RunArgs),
+    Simulate(simulate::SimulateArgs),
     Console(ConsoleArgs),
     Status(StatusArgs),
     Power(PowerArgs),
     /// First process of the lab's namespaces
     #[command(name = SUPERVISE, hide = true)]
     Supervise(SuperviseArgs),
+    /// The simulation inside the lab's network
+    #[command(name = simulate::INSIDE, hide = true)]
+    Inside(simulate::InsideArgs),
 }
 
 /// The supervisor, or the part of the lab that is named.
@@ -206,6 +213,8 @@ impl From<FirmwareArg> for Firmware {
 pub async fn run(args: LabArgs) -> anyhow::Result<ExitCode> {
     match args.command {
         LabCommand::Run(args) => Box::pin(run::run(args)).await,
+        LabCommand::Simulate(args) => Box::pin(simulate::run(&args)).await,
+        LabCommand::Inside(args) => Box::pin(simulate::run_inside(&args)).await,
         LabCommand::Console(args) => console::run(&args).await.map(|()| ExitCode::SUCCESS),
         LabCommand::Status(args) => status::run(&args).map(|()| ExitCode::SUCCESS),
         LabCommand::Power(args) => power::run(&args).await.map(|()| ExitCode::SUCCESS),

@@ -21,7 +21,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("controllers", &["bloomery-api"]),
     ("bootsvc", &["bloomery-api", "bloomery-agent-api"]),
     ("agent", &["bloomery-sys", "bloomery-hostnet", "bloomery-agent-api"]),
-    ("bloomery-lab", &["bloomery-api", "bloomery-pairing"]),
+    ("bloomery-lab", &["bloomery-agent-api", "bloomery-api", "bloomery-pairing"]),
     ("bloomery", &["bloomery-api", "bloomery-pairing", "bloomery-lab", "bloomery-config"]),
     ("mkimage", &[]),
     ("bench", &["bloomery-api", "bloomery-lab", "bloomery-pairing"]),

@@ -8,18 +8,18 @@ const KIB_PER_MIB: f64 = 1024.0;
 
 /// Memory of one process, MiB.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Memory {
+pub(crate) struct Memory {
     /// Pages in memory; those shared with others count in full.
-    pub(super) rss: f64,
+    pub(crate) rss: f64,
     /// Pages in memory; those shared by n processes count as 1/n.
-    pub(super) pss: f64,
+    pub(crate) pss: f64,
     /// Pages that no file backs.
-    pub(super) anonymous: f64,
+    pub(crate) anonymous: f64,
 }
 
 impl Memory {
     /// From the text of `/proc/PID/smaps_rollup`.
-    pub(super) fn parse(text: &str) -> anyhow::Result<Self> {
+    pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
         let field = |name: &str| {
             let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
             let kib = value.and_then(|value| value.trim().strip_suffix("kB")?.trim().parse::<f64>().ok());
@@ -31,27 +31,27 @@ impl Memory {
 
 /// Memory of several processes, by name.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Processes(Vec<(String, Memory)>);
+pub(crate) struct Processes(Vec<(String, Memory)>);
 
 impl Processes {
     /// Adds a process.
-    pub(super) fn add(&mut self, name: &str, memory: Memory) {
+    pub(crate) fn add(&mut self, name: &str, memory: Memory) {
         self.0.push((name.to_owned(), memory));
     }
 
     /// The first process of that name.
-    pub(super) fn get(&self, name: &str) -> anyhow::Result<Memory> {
+    pub(crate) fn get(&self, name: &str) -> anyhow::Result<Memory> {
         let found = self.0.iter().find(|(of, _)| of == name).map(|(_, memory)| *memory);
         found.with_context(|| format!("failed to find the process {name}: it does not run"))
     }
 
     /// Sum of the proportional sizes: what all of them take together.
-    pub(super) fn pss(&self) -> f64 {
+    pub(crate) fn pss(&self) -> f64 {
         self.0.iter().map(|(_, memory)| memory.pss).sum()
     }
 
     /// Proportional sizes by name; processes of one name are added up.
-    pub(super) fn parts(&self) -> BTreeMap<String, f64> {
+    pub(crate) fn parts(&self) -> BTreeMap<String, f64> {
         let mut parts = BTreeMap::new();
         for (name, memory) in &self.0 {
             *parts.entry(name.clone()).or_default() += memory.pss;

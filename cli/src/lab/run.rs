@@ -23,7 +23,7 @@ use super::{RunArgs, helper, machines};
 use crate::output;
 
 /// Exit code after an interruption, as shells give it: 128 + SIGINT.
-const INTERRUPTED: u8 = 130;
+pub(super) const INTERRUPTED: u8 = 130;
 
 /// What has to be taken down.
 #[derive(Default)]

@@ -1,0 +1,289 @@
+//! Many machines at once: simulated ones, from the first DHCP request to the end, against a real plane of our own.
+//!
+//! A fresh plane for each number of machines. The limit to compare with is measured on the same plane: how fast its API
+//! server takes the same objects when nothing else is done with them.
+
+mod create;
+mod plane;
+mod requests;
+mod usage;
+
+pub(crate) use create::run_inside as create_inside;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{ExitCode, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use bloomery_lab::simulate::config::{Config, Fetch, Target, Until};
+use bloomery_lab::simulate::{fleet, inside};
+use clap::ValueEnum;
+use serde_json::Value;
+use tokio::io::AsyncReadExt as _;
+
+use crate::Options;
+use crate::report::{Figure, Goal, Peer, Unit};
+use plane::Plane;
+use usage::Usage;
+
+/// Name of the hidden subcommand that simulates machines in the plane's network.
+pub(crate) const SIMULATE: &str = "__simulate";
+/// Name of the hidden subcommand that creates objects as fast as it can, in the same place.
+pub(crate) const CREATE: &str = "__create";
+/// Programs of ours whose memory and CPU time are promised.
+const OURS: [&str; 2] = ["controllers", "bootsvc"];
+/// A rack that has not come up by then never will.
+const LIMIT: Duration = Duration::from_mins(10);
+/// What is promised for a thousand machines, seconds.
+const TIME_GOAL: f64 = 60.0;
+/// What is promised beside the raw writes.
+const RATIO_GOAL: f64 = 3.0;
+/// What is promised of our processes at a thousand servers, MiB.
+const MEMORY_GOAL: f64 = 64.0;
+/// Flat: a machine of many may cost this much more than one of a thousand.
+const GROWTH_GOAL: f64 = 1.3;
+/// Seconds between lines while nothing goes on.
+const SAY_EVERY: f64 = 10.0;
+const MILLISECONDS: f64 = 1000.0;
+
+/// How far machines go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Goalpost {
+    /// The plane knows them
+    Registered,
+    /// They are accepted and wiped
+    Clean,
+}
+
+/// How many machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Size {
+    #[value(name = "100")]
+    Hundred,
+    #[value(name = "1000")]
+    Thousand,
+    #[value(name = "5000")]
+    FiveThousand,
+}
+
+impl Size {
+    const fn machines(self) -> u32 {
+        match self {
+            Self::Hundred => 100,
+            Self::Thousand => 1000,
+            Self::FiveThousand => 5000,
+        }
+    }
+
+    /// Names of its figures: time, memory, CPU, requests.
+    const fn names(self) -> [&'static str; 4] {
+        match self {
+            Self::Hundred => [
+                "100 machines, first DHCP request to the last one done",
+                "memory at 100 servers, PSS",
+                "CPU time of the plane per machine, of 100",
+                "API requests per machine, of 100",
+            ],
+            Self::Thousand => [
+                "1,000 machines, first DHCP request to the last one done",
+                "memory at 1,000 servers, PSS",
+                "CPU time of the plane per machine, of 1,000",
+                "API requests per machine, of 1,000",
+            ],
+            Self::FiveThousand => [
+                "5,000 machines, first DHCP request to the last one done",
+                "memory at 5,000 servers, PSS",
+                "CPU time of the plane per machine, of 5,000",
+                "API requests per machine, of 5,000",
+            ],
+        }
+    }
+}
+
+/// What is measured of one size.
+struct Run {
+    size: Size,
+    /// First DHCP request to the last machine done.
+    seconds: f64,
+    simulation: Value,
+    cpu: Usage,
+    memory: BTreeMap<String, f64>,
+    requests: BTreeMap<String, f64>,
+    /// Objects that the API server takes in a second.
+    raw_rate: f64,
+}
+
+/// All sizes that were asked for.
+pub(crate) async fn measure(options: &Options) -> anyhow::Result<Vec<Figure>> {
+    let mut runs = Vec::new();
+    for size in Size::value_variants() {
+        if !options.sizes.is_empty() && !options.sizes.contains(size) {
+            continue;
+        }
+        let run = Box::pin(one(&options.out, *size, options.until)).await;
+        let run = run.with_context(|| format!("failed with {} machines", size.machines()))?;
+        eprintln!(
+            "bench: {} machines in {:.1} s, {:.0} raw creates/s",
+            size.machines(),
+            run.seconds,
+            run.raw_rate
+        );
+        runs.push(run);
+    }
+    Ok(figures(&runs))
+}
+
+async fn one(out: &Path, size: Size, until: Goalpost) -> anyhow::Result<Run> {
+    let plane = Plane::start(out).await?;
+    let result = Box::pin(on(&plane, size, until)).await;
+    plane.stop(result.is_err()).await?;
+    result
+}
+
+async fn on(plane: &Plane, size: Size, until: Goalpost) -> anyhow::Result<Run> {
+    let lab = plane.running()?;
+    let config = Config {
+        fetch: Fetch::Loaders,
+        until: Some(match until {
+            Goalpost::Registered => Until::Registered,
+            Goalpost::Clean => Until::Clean,
+        }),
+        limit: Some(bloomery_lab::patience::scaled(LIMIT)),
+        ..Config::new(size.machines(), Target::new(lab.plane))
+    };
+    let (cpu, requests) = (plane.usage().await?, plane.requests().await?);
+    let simulation: Value = inside(&lab, SIMULATE, &config).await?;
+    let (cpu, requests) =
+        (plane.usage().await?.since(&cpu), requests::since(&plane.requests().await?, &requests));
+    ensure!(simulation["end"] == "done", "failed to bring all machines up: {simulation:#}");
+    let seconds = simulation["seconds"].as_f64().context("failed to read the simulation's time")?;
+    let memory = plane.memory().await?;
+    let order = create::Order { kubeconfig: plane.kubeconfig().to_owned(), server: lab.api() };
+    let created: create::Created = inside(&lab, CREATE, &order).await?;
+    Ok(Run { size, seconds, simulation, cpu, memory, requests, raw_rate: created.rate() })
+}
+
+/// Runs a hidden subcommand of this program in the lab's network and reads its answer.
+async fn inside<T: serde::de::DeserializeOwned>(
+    lab: &bloomery_lab::simulate::join::Running,
+    subcommand: &str,
+    order: &impl serde::Serialize,
+) -> anyhow::Result<T> {
+    let program = std::env::current_exe().context("failed to find this program's own file")?;
+    let helper = bloomery_lab::net::Helper { program, arguments: vec![subcommand.into()] };
+    let mut inside = lab.start(&helper, order, Stdio::piped()).await?;
+    let mut answer = String::new();
+    let mut stdout = inside.child.stdout.take().context("failed to open a pipe")?;
+    stdout.read_to_string(&mut answer).await.context("failed to read what it measured")?;
+    let status = inside.child.wait().await.context("failed to wait for its end")?;
+    if !status.success() {
+        bail!("{subcommand} failed: {status}");
+    }
+    serde_json::from_str(&answer).with_context(|| format!("failed to parse what {subcommand} measured"))
+}
+
+/// The hidden subcommand that simulates.
+pub(crate) async fn simulate_inside() -> anyhow::Result<ExitCode> {
+    let (config, parent) = inside::order::<Config>().await?;
+    let (mut last, mut said) = (0, 0.0);
+    let show = |now: &bloomery_lab::simulate::tally::Snapshot| {
+        // A line for each tenth of the way, and when nothing goes on.
+        let tenth = 10 * (now.registered + now.clean) / now.machines;
+        if tenth > last || now.seconds - said > SAY_EVERY {
+            (last, said) = (tenth, now.seconds);
+            let errors: Vec<String> =
+                now.errors.values().map(|e| format!("{} × {}", e.count, e.last)).collect();
+            eprintln!(
+                "bench: {:.0} s: {} registered, {} clean, now {:?}{}{}",
+                now.seconds,
+                now.registered,
+                now.clean,
+                now.phases,
+                if errors.is_empty() { "" } else { "; " },
+                errors.join("; ")
+            );
+        }
+    };
+    let summary = Box::pin(fleet::run(config, show, parent.gone())).await?;
+    println!("{}", serde_json::to_string(&summary).context("failed to write the result")?);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn figures(runs: &[Run]) -> Vec<Figure> {
+    let thousand = runs.iter().find(|run| run.size == Size::Thousand);
+    let mut figures = Vec::new();
+    for run in runs {
+        let machines = f64::from(run.size.machines());
+        let [time, memory, cpu, requests] = run.size.names();
+        let raw = Peer {
+            name: "plain creates of the same objects by 16 clients",
+            values: vec![machines / run.raw_rate],
+            parts: BTreeMap::new(),
+        };
+        if run.size == Size::Thousand {
+            figures.push(figure(
+                "1,000 machines, on the clock",
+                Unit::Seconds,
+                run.seconds,
+                Some(Goal::AtMost(TIME_GOAL)),
+            ));
+        }
+        let parts = parts(run);
+        let goal = Some(Goal::AtMostTimesPeer(RATIO_GOAL));
+        figures.push(Figure { peer: Some(raw), parts, ..figure(time, Unit::Seconds, run.seconds, goal) });
+        let per_machine = |run: &Run| MILLISECONDS * run.cpu.total() / f64::from(run.size.machines());
+        let of_thousand = thousand.filter(|_| run.size == Size::FiveThousand).map(|thousand| Peer {
+            name: "of 1,000",
+            values: vec![per_machine(thousand)],
+            parts: thousand.cpu.per(1000.0 / MILLISECONDS),
+        });
+        let goal = of_thousand.is_some().then_some(Goal::AtMostTimesPeer(GROWTH_GOAL));
+        let parts = run.cpu.per(machines / MILLISECONDS);
+        figures.push(Figure {
+            peer: of_thousand,
+            parts,
+            ..figure(cpu, Unit::Milliseconds, per_machine(run), goal)
+        });
+        let parts: BTreeMap<String, f64> =
+            run.requests.iter().map(|(name, count)| (name.clone(), count / machines)).collect();
+        figures.push(Figure {
+            parts: parts.clone(),
+            ..figure(requests, Unit::Requests, parts.values().sum(), None)
+        });
+        let goal = (run.size == Size::Thousand).then_some(Goal::AtMost(MEMORY_GOAL));
+        let ours = OURS.iter().filter_map(|name| run.memory.get(*name)).sum();
+        if goal.is_some() {
+            figures.push(figure(
+                "controllers and boot services at 1,000 servers, PSS",
+                Unit::Mebibytes,
+                ours,
+                goal,
+            ));
+        }
+        let parts = run.memory.clone();
+        figures.push(Figure { parts, ..figure(memory, Unit::Mebibytes, run.memory.values().sum(), None) });
+    }
+    figures
+}
+
+fn figure(name: &'static str, unit: Unit, value: f64, goal: Option<Goal>) -> Figure {
+    Figure { name, unit, ours: vec![value], peer: None, goal, parts: BTreeMap::new() }
+}
+
+/// When the middle machine had got there, and CPU seconds.
+fn parts(run: &Run) -> BTreeMap<String, f64> {
+    let mut parts: BTreeMap<String, f64> =
+        run.cpu.per(1.0).into_iter().map(|(name, seconds)| (format!("CPU {name}"), seconds)).collect();
+    for (name, key) in [("registered", "registeredAt"), ("clean", "cleanAt")] {
+        for moment in ["first", "median", "p95", "last"] {
+            if let Some(seconds) = run.simulation[key][moment].as_f64() {
+                parts.insert(format!("{name}, {moment}"), seconds);
+            }
+        }
+    }
+    if let Some(seconds) = run.simulation["ownCpuSeconds"].as_f64() {
+        parts.insert("CPU simulation".to_owned(), seconds);
+    }
+    parts
+}

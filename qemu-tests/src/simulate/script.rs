@@ -1,0 +1,138 @@
+//! What iPXE reads in the plane's scripts: pure functions of their text.
+//!
+//! Only the commands that the plane's scripts decide by are understood; everything else is passed over.
+
+use super::inventory::Identity;
+use bloomery_agent_api::TOKEN_ARGUMENT;
+
+/// First line of every script.
+const MAGIC: &str = "#!ipxe";
+/// Kernel argument by which the agent finds its plane; a node system has none.
+const AGENT_ARGUMENT: &str = "sidero.endpoint";
+
+/// What the machine is told to boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// A kernel with an initramfs.
+    Kernel(Kernel),
+    /// Its own disk.
+    Disk,
+}
+
+/// A kernel to boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kernel {
+    /// Paths of kernel and initramfs.
+    pub files: Vec<String>,
+    /// The agent, if it is one.
+    pub agent: Option<AgentBoot>,
+}
+
+/// What the agent is told on its command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentBoot {
+    /// `host:port` of the plane.
+    pub endpoint: String,
+    /// The token of this boot.
+    pub token: Option<String>,
+}
+
+/// The URL of the first `chain` of the boot script, with the machine's own values.
+///
+/// # Errors
+/// It is no script, or chains to nothing.
+pub fn chain(script: &str, identity: &Identity) -> Result<String, &'static str> {
+    let mut words =
+        lines(script)?.flat_map(|line| line.strip_prefix("chain ").unwrap_or_default().split_whitespace());
+    let url = words.find(|word| word.starts_with("http://")).ok_or("it chains to nothing")?;
+    let expanded = [
+        ("${uuid}", identity.uuid.to_string()),
+        ("${serial:uristring}", identity.serial()),
+        ("${hostname:uristring}", identity.hostname()),
+        ("${domain:uristring}", String::new()),
+        ("${buildarch}", identity.firmware.build_arch().to_owned()),
+        ("${netX/mac:hexhyp}", identity.mac_text('-')),
+        ("${net0/mac:hexhyp}", identity.mac_text('-')),
+        ("${net${i}/mac:hexhyp}", identity.mac_text('-')),
+    ];
+    let url = expanded.iter().fold(url.to_owned(), |url, (variable, value)| url.replace(variable, value));
+    if url.contains("${") { Err("it uses a variable that no machine has") } else { Ok(url) }
+}
+
+/// What the answer to `/ipxe` says.
+///
+/// # Errors
+/// It is no script, or boots nothing.
+pub fn order(script: &str) -> Result<Order, &'static str> {
+    let (mut files, mut agent) = (Vec::new(), None);
+    for line in lines(script)? {
+        let mut words = line.split_whitespace();
+        match words.next() {
+            Some("kernel") => {
+                files.push(words.next().ok_or("its kernel has no name")?.to_owned());
+                agent = agent_boot(words);
+            }
+            Some("initrd") => files.push(words.next().ok_or("its initrd has no name")?.to_owned()),
+            Some("boot") if !files.is_empty() => return Ok(Order::Kernel(Kernel { files, agent })),
+            Some("exit" | "sanboot") => return Ok(Order::Disk),
+            Some(_) | None => {}
+        }
+    }
+    Err("it boots nothing")
+}
+
+fn agent_boot<'a>(arguments: impl Iterator<Item = &'a str>) -> Option<AgentBoot> {
+    let (mut endpoint, mut token) = (None, None);
+    for (key, value) in arguments.filter_map(|argument| argument.split_once('=')) {
+        match key {
+            AGENT_ARGUMENT => endpoint = Some(value.to_owned()),
+            TOKEN_ARGUMENT => token = Some(value.to_owned()),
+            _ => {}
+        }
+    }
+    endpoint.map(|endpoint| AgentBoot { endpoint, token })
+}
+
+fn lines(script: &str) -> Result<impl Iterator<Item = &str>, &'static str> {
+    let mut lines = script.lines().map(str::trim);
+    if lines.next() == Some(MAGIC) { Ok(lines) } else { Err("it is no iPXE script") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulate::config::Firmware;
+    use std::net::Ipv4Addr;
+
+    #[test]
+    fn the_first_chain_is_followed_with_the_machines_values() {
+        let identity = Identity::new(5, Ipv4Addr::LOCALHOST, Firmware::Uefi);
+        let script = "#!ipxe\n\n# chain nothing\n:boot_nic\nchain --replace http://10.77.0.3:8081/ipxe?uuid=${uuid}\
+                      &mac=${netX/mac:hexhyp}&domain=${domain:uristring}&hostname=${hostname:uristring}\
+                      &serial=${serial:uristring}&arch=${buildarch} || goto all_nics\n";
+        assert_eq!(
+            chain(script, &identity).expect("a URL"),
+            "http://10.77.0.3:8081/ipxe?uuid=51a70000-0000-4000-8000-000000000005&mac=52-54-51-00-00-05&domain=\
+             &hostname=sim-5&serial=SIM000005&arch=x86_64"
+        );
+        for bad in ["", "#!ipxe\n", "chain http://a/", "#!ipxe\nchain http://a/${x}"] {
+            assert!(chain(bad, &identity).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn agent_environment_and_disk_are_told_apart() {
+        let agent = "#!ipxe\nkernel /env/agent-amd64/vmlinuz quiet sidero.endpoint=10.77.0.3:8081 bloomery.token=AbC_-1\n\
+                     initrd /env/agent-amd64/initramfs.xz\nboot\n";
+        let Ok(Order::Kernel(kernel)) = order(agent) else { unreachable!("a kernel") };
+        assert_eq!(kernel.files, ["/env/agent-amd64/vmlinuz", "/env/agent-amd64/initramfs.xz"]);
+        let boot = AgentBoot { endpoint: "10.77.0.3:8081".to_owned(), token: Some("AbC_-1".to_owned()) };
+        assert_eq!(kernel.agent, Some(boot));
+        let node =
+            "#!ipxe\nkernel /env/default/vmlinuz talos.config=x\ninitrd /env/default/initramfs.xz\nboot\n";
+        assert!(matches!(order(node), Ok(Order::Kernel(Kernel { agent: None, .. }))));
+        assert_eq!(order("#!ipxe\nexit\n"), Ok(Order::Disk));
+        assert_eq!(order("#!ipxe\nsanboot --no-describe --drive 0x80\n"), Ok(Order::Disk));
+        assert!(order("#!ipxe\nboot\n").is_err() && order("<html>").is_err());
+    }
+}
