@@ -1,5 +1,8 @@
 //! Child processes of a test: their output goes to a file, and they end with the test.
 
+// Each test takes the parts it needs.
+#![allow(dead_code)]
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
