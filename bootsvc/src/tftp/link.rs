@@ -30,8 +30,6 @@ pub type Peer = (SocketAddrV4, Ipv4Addr);
 /// The socket and what waits to be sent on it.
 pub struct Link {
     socket: UdpSocket,
-    /// Connected anew for each question about a path, never sent on.
-    probe: UdpSocket,
     outbox: Outbox,
     segments: bool,
 }
@@ -52,8 +50,7 @@ impl Link {
         // A device that stands still must not hold up the transfers through others.
         socket.set_write_timeout(Some(patience))?;
         socket.bind(&address.into())?;
-        let probe = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-        Ok(Self { socket: socket.into(), probe, outbox: Outbox::new(BATCH, SEND_LEN), segments: true })
+        Ok(Self { socket: socket.into(), outbox: Outbox::new(BATCH, SEND_LEN), segments: true })
     }
 
     /// Buffers for [`Self::receive`].
@@ -77,10 +74,12 @@ impl Link {
     }
 
     /// MTU of the path to `client`, as the routing table and earlier ICMP messages have it.
-    pub fn mtu(&self, client: SocketAddrV4) -> u32 {
+    pub fn mtu(client: SocketAddrV4) -> u32 {
+        // Made for the question and gone with it: one that stayed would be a port that listens.
         let ask = || -> io::Result<i32> {
-            self.probe.connect(client)?;
-            Ok(getsockopt(&self.probe, sockopt::IpMtu)?)
+            let probe = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+            probe.connect(&client.into())?;
+            Ok(getsockopt(&probe, sockopt::IpMtu)?)
         };
         ask().ok().and_then(|mtu| u32::try_from(mtu).ok()).unwrap_or(DEFAULT_MTU)
     }

@@ -192,7 +192,7 @@ impl Server {
                 return self.refuse(peer, ErrorCode::FileNotFound, "file not available");
             }
         };
-        let mtu = self.link.mtu(peer.0);
+        let mtu = Link::mtu(peer.0);
         let (transfer, first) = Transfer::start(&request, bytes, mtu, now);
         self.trace(peer, file, Moment::Started);
         self.transfers.insert(peer, Live { transfer, request, file, mtu, started: now });

@@ -293,8 +293,8 @@ async fn strip_and_delete(bindings: &Api<ServerBinding>, name: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_controllers_one_commands_and_a_fenced_plane_does_nothing() {
-    let (bench, _controllers) = Bench::with_controllers().await;
-    let _second = bench.setup.run_beside(&bench.plane, &[]).await;
+    let (bench, first) = Bench::with_controllers().await;
+    let second = bench.setup.run_beside(&bench.plane, &[]).await;
     let machines: Vec<_> =
         (0..12).map(|number| format!("4c4c4544-0039-3010-804d-0000000001{number:02}")).collect();
     let mut powers = Vec::new();
@@ -318,7 +318,7 @@ async fn of_two_controllers_one_commands_and_a_fenced_plane_does_nothing() {
     let own = std::fs::read_to_string(bench.plane.directory().join("plane/id")).unwrap();
     let own: Value = serde_json::from_str(&own).unwrap();
     eventually("both are fenced", async || {
-        let reports = [&_controllers, &_second].map(|controllers| controllers.process.output());
+        let reports = [&first, &second].map(|controllers| controllers.process.output());
         if reports.iter().all(|text| text.contains("this plane does not act")) {
             Ok(())
         } else {

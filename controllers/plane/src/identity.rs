@@ -7,7 +7,6 @@ use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use rand::RngCore as _;
 use serde::{Deserialize, Serialize};
 
 /// Name of the file in the plane's directory.
@@ -60,9 +59,7 @@ pub enum IdentityError {
 
 /// A new identity: 128 random bits in hexadecimal.
 pub(crate) fn fresh() -> String {
-    let mut bytes = [0; 16];
-    rand::rng().fill_bytes(&mut bytes);
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:032x}", rand::random::<u128>())
 }
 
 /// What the file in `directory` says; `None` when there is none.

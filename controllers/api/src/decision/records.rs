@@ -110,14 +110,16 @@ fn bound(
         return Records::NONE;
     }
     match state {
-        Some(DiskState::Released) => Records { finalizer: BindingFinalizer::Remove, ..Records::NONE },
         Some(DiskState::Bound) if ours => Records { record: write(DiskState::Released), ..Records::NONE },
         Some(DiskState::NeverUsed | DiskState::Clean) => {
             Records { record: write(DiskState::Released), ..Records::NONE }
         }
-        // Another claim, or none of this epoch: a restored deletion says nothing of what happened since. The binding
-        // goes, and the machine counts as lost until a person confirms.
-        Some(DiskState::Bound) | None => Records { finalizer: BindingFinalizer::Remove, ..Records::NONE },
+        // The release is on record and was read back. Or there is another claim, or none of this epoch: a restored
+        // deletion says nothing of what happened since; the binding goes, and the machine counts as lost until a
+        // person confirms.
+        Some(DiskState::Released | DiskState::Bound) | None => {
+            Records { finalizer: BindingFinalizer::Remove, ..Records::NONE }
+        }
     }
 }
 

@@ -116,7 +116,7 @@ impl Setup {
         command.arg("--plane-dir").arg(&identity_of_plane);
         command.args(flags);
         let process = Process::start(name, plane.directory(), &mut command);
-        let mut controllers = Controllers { process, environments, assets, health_port, webhook_port };
+        let mut controllers = Controllers { process, environments, assets, webhook_port, health_port };
         controllers.wait_until_ready().await;
         controllers
     }
