@@ -34,8 +34,6 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Measures many machines at once, and nothing else
-    Scale(Options),
     /// First process of the lab's namespaces
     #[command(name = SUPERVISE, hide = true)]
     Supervise,
@@ -59,9 +57,6 @@ struct Options {
     /// The boot services to measure, built for release
     #[arg(long, value_name = "FILE", default_value = "target/release/bootsvc")]
     bootsvc: PathBuf,
-    /// Measure only this; may be repeated
-    #[arg(long, value_enum)]
-    only: Vec<Subject>,
     /// Boots of each kind, of which the median counts
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     boots: u32,
@@ -119,9 +114,6 @@ async fn main() -> ExitCode {
         Some(Command::Supervise) => bloomery_lab::supervise::run().await.map(|()| ExitCode::SUCCESS),
         Some(Command::Simulate) => Box::pin(scale::simulate_inside()).await,
         Some(Command::Create) => Box::pin(scale::create_inside()).await,
-        Some(Command::Scale(options)) => {
-            Box::pin(run(&Options { only: vec![Subject::Scale], ..options })).await
-        }
         None => Box::pin(run(&cli.options)).await,
     };
     result.unwrap_or_else(|error| {
@@ -142,8 +134,7 @@ async fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let options = Options { out, ..options.clone() };
     let mut report = Report::default();
     for subject in Subject::value_variants() {
-        let wanted = || options.only.iter().chain(&options.parts);
-        if wanted().next().is_some() && !wanted().any(|wanted| wanted == subject) {
+        if !options.parts.is_empty() && !options.parts.contains(subject) {
             continue;
         }
         let start = Instant::now();
