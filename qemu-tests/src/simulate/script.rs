@@ -56,7 +56,14 @@ pub fn chain(script: &str, identity: &Identity) -> Result<String, &'static str> 
         ("${net${i}/mac:hexhyp}", identity.mac_text('-')),
     ];
     let url = expanded.iter().fold(url.to_owned(), |url, (variable, value)| url.replace(variable, value));
-    if url.contains("${") { Err("it uses a variable that no machine has") } else { Ok(url) }
+    Ok(without_variables(&url))
+}
+
+/// Variables that are not set are empty, in iPXE too.
+fn without_variables(text: &str) -> String {
+    let mut parts = text.split("${");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + part.split_once('}').map_or("", |(_, rest)| rest))
 }
 
 /// What the answer to `/ipxe` says.
@@ -109,13 +116,13 @@ mod tests {
         let identity = Identity::new(5, Ipv4Addr::LOCALHOST, Firmware::Uefi);
         let script = "#!ipxe\n\n# chain nothing\n:boot_nic\nchain --replace http://10.77.0.3:8081/ipxe?uuid=${uuid}\
                       &mac=${netX/mac:hexhyp}&domain=${domain:uristring}&hostname=${hostname:uristring}\
-                      &serial=${serial:uristring}&arch=${buildarch} || goto all_nics\n";
+                      &serial=${serial:uristring}&arch=${buildarch}&x=${unset}&y=1 || goto all_nics\n";
         assert_eq!(
             chain(script, &identity).expect("a URL"),
             "http://10.77.0.3:8081/ipxe?uuid=51a70000-0000-4000-8000-000000000005&mac=52-54-51-00-00-05&domain=\
-             &hostname=sim-5&serial=SIM000005&arch=x86_64"
+             &hostname=sim-5&serial=SIM000005&arch=x86_64&x=&y=1"
         );
-        for bad in ["", "#!ipxe\n", "chain http://a/", "#!ipxe\nchain http://a/${x}"] {
+        for bad in ["", "#!ipxe\n", "chain http://a/"] {
             assert!(chain(bad, &identity).is_err(), "{bad:?}");
         }
     }
