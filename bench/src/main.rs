@@ -66,6 +66,9 @@ struct Options {
     /// Numbers of machines to measure; may be repeated [default: all]
     #[arg(long = "size", value_enum, value_name = "MACHINES")]
     sizes: Vec<scale::Size>,
+    /// Bound how many machines are between power-on and registration at once [default: all, as in a rack]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    at_once: Option<u32>,
     /// How far machines go
     #[arg(long, value_enum, default_value_t = scale::Goalpost::Clean)]
     until: scale::Goalpost,

@@ -11,7 +11,6 @@ mod usage;
 pub(crate) use create::run_inside as create_inside;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
@@ -121,7 +120,7 @@ pub(crate) async fn measure(options: &Options) -> anyhow::Result<Vec<Figure>> {
         if !options.sizes.is_empty() && !options.sizes.contains(size) {
             continue;
         }
-        let run = Box::pin(one(&options.out, *size, options.until)).await;
+        let run = Box::pin(one(options, *size)).await;
         let run = run.with_context(|| format!("failed with {} machines", size.machines()))?;
         eprintln!(
             "bench: {} machines in {:.1} s, {:.0} raw creates/s",
@@ -134,18 +133,19 @@ pub(crate) async fn measure(options: &Options) -> anyhow::Result<Vec<Figure>> {
     Ok(figures(&runs))
 }
 
-async fn one(out: &Path, size: Size, until: Goalpost) -> anyhow::Result<Run> {
-    let plane = Plane::start(out).await?;
-    let result = Box::pin(on(&plane, size, until)).await;
+async fn one(options: &Options, size: Size) -> anyhow::Result<Run> {
+    let plane = Plane::start(&options.out).await?;
+    let result = Box::pin(on(&plane, options, size)).await;
     plane.stop(result.is_err()).await?;
     result
 }
 
-async fn on(plane: &Plane, size: Size, until: Goalpost) -> anyhow::Result<Run> {
+async fn on(plane: &Plane, options: &Options, size: Size) -> anyhow::Result<Run> {
     let lab = plane.running()?;
     let config = Config {
         fetch: Fetch::Loaders,
-        until: Some(match until {
+        at_once: options.at_once,
+        until: Some(match options.until {
             Goalpost::Registered => Until::Registered,
             Goalpost::Clean => Until::Clean,
         }),

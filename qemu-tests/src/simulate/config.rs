@@ -44,6 +44,14 @@ impl Firmware {
         }
     }
 
+    /// What its iPXE says for `${platform}`.
+    pub const fn platform(self) -> &'static str {
+        match self {
+            Self::Bios | Self::BiosUndionly => "pcbios",
+            Self::Uefi | Self::UefiHttp | Self::Arm64 => "efi",
+        }
+    }
+
     /// What its iPXE says for `${buildarch}`.
     pub const fn build_arch(self) -> &'static str {
         match self {

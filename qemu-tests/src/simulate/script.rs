@@ -42,21 +42,42 @@ pub struct AgentBoot {
 /// # Errors
 /// It is no script, or chains to nothing.
 pub fn chain(script: &str, identity: &Identity) -> Result<String, &'static str> {
-    let mut words =
-        lines(script)?.flat_map(|line| line.strip_prefix("chain ").unwrap_or_default().split_whitespace());
-    let url = words.find(|word| word.starts_with("http://")).ok_or("it chains to nothing")?;
+    let mut settings: Vec<(&str, &str)> = Vec::new();
+    let mut url = None;
+    for line in lines(script)? {
+        let mut words = line.split_whitespace();
+        match words.next() {
+            Some("set") => settings.extend(words.next().zip(words.next())),
+            Some("chain") => url = words.find(|word| word.starts_with("http://") || word.starts_with("${")),
+            Some(_) | None => {}
+        }
+        if url.is_some() {
+            break;
+        }
+    }
+    let url = url.ok_or("it chains to nothing")?;
+    let set = |url: String, (name, value): &(&str, &str)| url.replace(&format!("${{{name}}}"), value);
+    let url = settings.iter().rev().fold(url.to_owned(), set);
     let expanded = [
         ("${uuid}", identity.uuid.to_string()),
         ("${serial:uristring}", identity.serial()),
         ("${hostname:uristring}", identity.hostname()),
         ("${domain:uristring}", String::new()),
         ("${buildarch}", identity.firmware.build_arch().to_owned()),
+        ("${platform}", identity.firmware.platform().to_owned()),
         ("${netX/mac:hexhyp}", identity.mac_text('-')),
         ("${net0/mac:hexhyp}", identity.mac_text('-')),
         ("${net${i}/mac:hexhyp}", identity.mac_text('-')),
     ];
-    let url = expanded.iter().fold(url.to_owned(), |url, (variable, value)| url.replace(variable, value));
-    if url.contains("${") { Err("it uses a variable that no machine has") } else { Ok(url) }
+    let url = expanded.iter().fold(url, |url, (variable, value)| url.replace(variable, value));
+    Ok(without_variables(&url))
+}
+
+/// Variables that are not set are empty, in iPXE too.
+fn without_variables(text: &str) -> String {
+    let mut parts = text.split("${");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + part.split_once('}').map_or("", |(_, rest)| rest))
 }
 
 /// What the answer to `/ipxe` says.
@@ -107,15 +128,15 @@ mod tests {
     #[test]
     fn the_first_chain_is_followed_with_the_machines_values() {
         let identity = Identity::new(5, Ipv4Addr::LOCALHOST, Firmware::Uefi);
-        let script = "#!ipxe\n\n# chain nothing\n:boot_nic\nchain --replace http://10.77.0.3:8081/ipxe?uuid=${uuid}\
+        let script = "#!ipxe\n\n# chain nothing\n:boot_nic\nset plane http://10.77.0.3:8081\nset i:int32 0\nchain --replace ${plane}/ipxe?uuid=${uuid}\
                       &mac=${netX/mac:hexhyp}&domain=${domain:uristring}&hostname=${hostname:uristring}\
-                      &serial=${serial:uristring}&arch=${buildarch} || goto all_nics\n";
+                      &serial=${serial:uristring}&arch=${buildarch}&platform=${platform}&x=${unset}&y=1 || goto all_nics\n";
         assert_eq!(
             chain(script, &identity).expect("a URL"),
             "http://10.77.0.3:8081/ipxe?uuid=51a70000-0000-4000-8000-000000000005&mac=52-54-51-00-00-05&domain=\
-             &hostname=sim-5&serial=SIM000005&arch=x86_64"
+             &hostname=sim-5&serial=SIM000005&arch=x86_64&platform=efi&x=&y=1"
         );
-        for bad in ["", "#!ipxe\n", "chain http://a/", "#!ipxe\nchain http://a/${x}"] {
+        for bad in ["", "#!ipxe\n", "chain http://a/"] {
             assert!(chain(bad, &identity).is_err(), "{bad:?}");
         }
     }
