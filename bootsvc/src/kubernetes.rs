@@ -17,7 +17,7 @@ const CHECK_EVERY: Duration = Duration::from_secs(5);
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// Boot decisions that ask the API at once. When a hall is switched on the others wait their turn for a moment,
 /// instead of all asking over a thousand connections and none being answered in time.
-const DECISIONS: usize = 32;
+const DECISIONS: usize = 10;
 
 /// No client could be made.
 #[derive(Debug, thiserror::Error)]

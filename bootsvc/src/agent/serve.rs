@@ -25,7 +25,11 @@ use crate::trace::Trace;
 
 /// Calls that use the API at once: enough to keep it busy, few enough that it is not asked over a thousand
 /// connections, and no single answer takes seconds, when a whole hall is switched on.
-const AT_WORK: usize = 32;
+/// Each asks for two objects at once; together with the boot decisions and the controllers they stay below what the
+/// API server lets in (60), beyond which it refuses.
+const AT_WORK: usize = 12;
+/// Longest wait for a turn. Clients wait 30 s for an answer: one that comes later is work for nobody.
+const TURN_WITHIN: Duration = Duration::from_secs(20);
 
 /// Options of the service.
 #[derive(Debug, Clone, Copy)]
@@ -141,10 +145,15 @@ impl Handler {
         F: FnOnce(Self) -> R + Send + 'static,
         R: Future<Output = Result<T, Status>> + Send + 'static,
     {
-        let (handler, slots) = (self.clone(), self.at_work.clone());
+        // Waited for here, so that a client that hangs up leaves the queue; what has begun goes on without it.
+        let slot = tokio::time::timeout(TURN_WITHIN, self.at_work.clone().acquire_owned()).await;
+        let Ok(slot) = slot else {
+            return self.count(Err(Status::unavailable("too many machines call at once; call again")));
+        };
+        let handler = self.clone();
         let work = async move {
             // Never closed; without a slot the API is simply asked.
-            let _slot = slots.acquire_owned().await.ok();
+            let _slot = slot.ok();
             call(handler).await
         };
         let ended = tokio::spawn(work).await;

@@ -43,7 +43,9 @@ const KIND: &str = "Server";
 /// dear is bounded elsewhere: calls of the API by [`API_CALLS`], BMC sessions by the pool.
 const CONCURRENCY: u16 = 0;
 /// Reconciles that talk to the API server at once.
-const API_CALLS: usize = 32;
+const API_CALLS: usize = 12;
+/// Changes of one Server within this time make one reconcile: a machine that registers is written four times in a row.
+const SETTLE: Duration = Duration::from_millis(500);
 /// Until it is looked whether a machine that was switched off is off: BMCs say yes and do nothing, or not yet.
 const AFTER_POWER_OFF: Duration = Duration::from_secs(10);
 
@@ -87,7 +89,7 @@ pub fn controller(
     let servers: Api<Guarded> = Api::all(context.client.clone());
     let bindings: Api<PartialObjectMeta<ServerBinding>> = Api::all(context.client.clone());
     let controller = Controller::new(servers, watcher::Config::default())
-        .with_config(ControllerConfig::default().concurrency(CONCURRENCY))
+        .with_config(ControllerConfig::default().concurrency(CONCURRENCY).debounce(SETTLE))
         // A binding has the name of its Server.
         .watches(bindings, watcher::Config::default(), |binding| {
             Some(ObjectRef::<Guarded>::new(&binding.name_any()))
