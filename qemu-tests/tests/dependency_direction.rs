@@ -18,13 +18,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bloomery-api", &[]),
     ("init", &["bloomery-sys", "bloomery-hostnet", "bloomery-config", "bloomery-pairing"]),
     ("appliance", &["bloomery-pairing"]),
-    ("controllers", &["bloomery-api"]),
-    ("bootsvc", &["bloomery-api", "bloomery-agent-api"]),
+    ("bloomery-plane", &["bloomery-api"]),
+    ("bloomery-power", &[]),
+    ("controllers", &["bloomery-api", "bloomery-config", "bloomery-plane", "bloomery-power"]),
+    ("bootsvc", &["bloomery-api", "bloomery-agent-api", "bloomery-sys"]),
     ("agent", &["bloomery-sys", "bloomery-hostnet", "bloomery-agent-api"]),
     ("bloomery-lab", &["bloomery-agent-api", "bloomery-api", "bloomery-pairing"]),
     ("bloomery", &["bloomery-api", "bloomery-pairing", "bloomery-lab", "bloomery-config"]),
     ("mkimage", &[]),
-    ("bench", &["bloomery-api", "bloomery-lab", "bloomery-pairing"]),
+    ("bench", &["bloomery-api", "bloomery-lab", "bloomery-pairing", "bloomery-sys"]),
 ];
 
 /// Crates that PID 1 and the agent must never hold, not even through another crate: they know no Kubernetes.

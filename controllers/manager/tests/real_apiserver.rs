@@ -104,7 +104,7 @@ async fn registers_binds_releases_and_deletes_a_server() {
     .await;
     assert_eq!(
         (status.ready, status.in_use, status.is_clean, status.power.as_str()),
-        (false, false, false, "unknown")
+        (false, false, false, "on")
     );
     let ready = condition::find(&status.conditions, "Ready").unwrap();
     assert_eq!((ready.status, ready.reason.as_str()), (ConditionStatus::False, "NotAccepted"));
@@ -171,7 +171,7 @@ async fn announces_a_release_and_reports_through_table_health_and_metrics() {
             Value::Null,
             json!(true),
             json!(false),
-            json!("unknown")
+            json!("on")
         ]
     );
 
