@@ -8,14 +8,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bloomery_api::decision::Lookup;
-use bloomery_api::plane::{self, Authority, Plane};
+use bloomery_api::plane::{self, Authority, Plane, Seen};
+use kube::Api;
+use kube::api::ListParams;
 use serde::Deserialize;
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::health::{Part, State};
-use crate::http::lookup;
-use crate::kubernetes::Kubernetes;
+use crate::kubernetes::{ANSWER_WITHIN, Kubernetes};
 
 /// File with this plane's identity, below `--plane-dir`.
 const ID_FILE: &str = "id";
@@ -29,6 +30,11 @@ const POLL: Duration = Duration::from_secs(2);
 #[derive(Deserialize)]
 struct Identity {
     id: String,
+    /// How far the controllers have seen the state: before they noticed a restore, nothing that it says counts.
+    #[serde(default)]
+    epoch: i64,
+    #[serde(default)]
+    revision: u64,
 }
 
 /// Answers whether this plane may act. Clones share their memory.
@@ -38,7 +44,14 @@ pub struct PlaneAuthority(Arc<Source>);
 struct Source {
     kubernetes: Kubernetes,
     file: PathBuf,
-    last: Mutex<Option<Read>>,
+    state: Mutex<Memory>,
+}
+
+/// What is known from before.
+#[derive(Default)]
+struct Memory {
+    seen: Seen,
+    last: Option<Read>,
 }
 
 /// One reading.
@@ -50,20 +63,21 @@ struct Read {
 impl PlaneAuthority {
     /// `directory` is `--plane-dir`.
     pub fn new(kubernetes: Kubernetes, directory: &Path) -> Self {
-        Self(Arc::new(Source { kubernetes, file: directory.join(ID_FILE), last: Mutex::new(None) }))
+        Self(Arc::new(Source { kubernetes, file: directory.join(ID_FILE), state: Mutex::default() }))
     }
 
     /// What this plane may do now.
     pub async fn current(&self) -> Authority {
         let arrived = Instant::now();
-        let mut last = self.0.last.lock().await;
+        let mut memory = self.0.state.lock().await;
+        let Memory { seen, last } = &mut *memory;
         // One that was asked for after we came is as good as our own.
         if let Some(read) = last.as_ref().filter(|read| read.asked >= arrived || read.asked.elapsed() < MEMO)
         {
             return read.authority.clone();
         }
         let asked = Instant::now();
-        let authority = self.0.read().await;
+        let authority = self.0.read(seen).await;
         if last.as_ref().is_none_or(|read| read.authority != authority) {
             log(&authority);
         }
@@ -101,20 +115,32 @@ impl PlaneAuthority {
 }
 
 impl Source {
-    async fn read(&self) -> Authority {
+    /// Lists in place of getting: only a list says how far the whole state is. The file is read before, so that what
+    /// it says is not from after the list.
+    async fn read(&self, seen: &mut Seen) -> Authority {
         let Some(client) = self.kubernetes.client() else { return Authority::Unknown };
-        let Some(id) = self.identity().await else { return Authority::Unknown };
-        match lookup::get::<Plane>(&client, plane::NAME).await {
-            Lookup::Found(plane) => Authority::of(&id, Lookup::Found(&plane)),
-            Lookup::NotFound | Lookup::Failed => Authority::Unknown,
-        }
+        let Some(Identity { id, epoch, revision }) = self.identity().await else { return Authority::Unknown };
+        *seen = seen.and(Seen { epoch, revision });
+        let planes: Api<Plane> = Api::all(client);
+        let list = match tokio::time::timeout(ANSWER_WITHIN, planes.list(&ListParams::default())).await {
+            Ok(Ok(list)) => list,
+            Ok(Err(error)) => {
+                tracing::warn!(error = crate::error::chain(&error), "plane not read");
+                return Authority::Unknown;
+            }
+            Err(_) => return Authority::Unknown,
+        };
+        let Ok(revision) = list.metadata.resource_version.unwrap_or_default().parse() else {
+            return Authority::Unknown;
+        };
+        let plane = list.items.iter().find(|found| found.metadata.name.as_deref() == Some(plane::NAME));
+        seen.judge(Authority::of(&id, Lookup::from(plane)), revision)
     }
 
     /// Read each time: it is a line of text, and the controllers may write it after we started.
-    async fn identity(&self) -> Option<String> {
+    async fn identity(&self) -> Option<Identity> {
         let text = tokio::fs::read(&self.file).await.ok()?;
-        let Identity { id } = serde_json::from_slice(&text).ok()?;
-        (!id.is_empty()).then_some(id)
+        serde_json::from_slice(&text).ok().filter(|identity: &Identity| !identity.id.is_empty())
     }
 }
 
@@ -161,6 +187,26 @@ mod tests {
             let (authority, _directory) = with_identity(&api, id);
             assert_eq!(authority.current().await, expected, "{id} {holder:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_restored_state_gives_no_leave_before_the_controllers_noticed() {
+        let api = FakeApi::default();
+        api.put(PLANE, plane_held_by("own"));
+        // The file says that the state had got further.
+        for (file, expected) in [
+            (r#"{"id":"own","epoch":1,"revision":1}"#, Authority::Holds { epoch: 1 }),
+            (r#"{"id":"own","epoch":1,"revision":4000}"#, Authority::Unknown),
+            (r#"{"id":"own","epoch":2,"revision":1}"#, Authority::Unknown),
+        ] {
+            let (authority, _directory) = with_identity(&api, file);
+            assert_eq!(authority.current().await, expected, "{file}");
+        }
+        let mut raised = plane_held_by("own");
+        raised["spec"]["epoch"] = serde_json::json!(2);
+        api.put(PLANE, raised);
+        let (authority, _directory) = with_identity(&api, r#"{"id":"own","epoch":1,"revision":4000}"#);
+        assert_eq!(authority.current().await, Authority::Holds { epoch: 2 });
     }
 
     #[tokio::test]

@@ -158,6 +158,9 @@ impl FakeApi {
     async fn answer(&self, request: Request<Body>) -> Response<Body> {
         let (head, body) = request.into_parts();
         let path = head.uri.path().to_owned();
+        // There is one Plane: whoever lists them reads it.
+        let lists_planes = head.method == Method::GET && PLANE.strip_suffix("/plane") == Some(&path);
+        let path = if lists_planes { PLANE.to_owned() } else { path };
         let failure = {
             let state = self.0.lock().unwrap();
             let writing = (head.method == Method::PATCH).then(|| state.write_failures.get(&path)).flatten();
@@ -181,6 +184,11 @@ impl FakeApi {
         }
         state.revision += 1;
         match head.method {
+            Method::GET if lists_planes => reply(&json!({
+                "apiVersion": "bloomery.dev/v1alpha1", "kind": "PlaneList",
+                "metadata": { "resourceVersion": state.revision.to_string() },
+                "items": state.objects.get(&path).into_iter().collect::<Vec<_>>(),
+            })),
             Method::GET => state.objects.get(&path).map_or_else(|| not_found(&path), reply),
             Method::POST => {
                 let query = head.uri.query().unwrap_or_default();

@@ -5,6 +5,8 @@
 //! [`crate::evidence::DiskRecord`] written before.
 //! Never says that a plane may act because something could not be read.
 
+use std::cmp::Ordering;
+
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -47,6 +49,39 @@ pub struct PlaneSpec {
     pub epoch: i64,
 }
 
+/// How far the state had got when this plane last looked: what is older later was restored meanwhile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// The highest epoch.
+    pub epoch: i64,
+    /// The highest revision of etcd in that epoch.
+    pub revision: u64,
+}
+
+impl Seen {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        match self.epoch.cmp(&other.epoch) {
+            Ordering::Less => other,
+            Ordering::Greater => self,
+            Ordering::Equal => Self { revision: self.revision.max(other.revision), ..self },
+        }
+    }
+
+    /// What may be done after a look that found `authority` at `revision`: nothing while the state is older than what
+    /// was seen, until the holder noticed and raised the epoch.
+    #[must_use]
+    pub fn judge(&mut self, authority: Authority, revision: u64) -> Authority {
+        let Some(epoch) = authority.epoch() else { return authority };
+        if epoch < self.epoch || (epoch == self.epoch && revision < self.revision) {
+            return Authority::Unknown;
+        }
+        *self = Self { epoch, revision };
+        authority
+    }
+}
+
 /// Whether this plane may act.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Authority {
@@ -86,5 +121,44 @@ impl Authority {
     /// True when this plane may power, boot and wipe machines.
     pub const fn acts(&self) -> bool {
         self.epoch().is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn holds(epoch: i64) -> Authority {
+        Authority::Holds { epoch }
+    }
+
+    #[test]
+    fn a_state_older_than_what_was_seen_gives_no_leave_until_its_epoch_is_raised() {
+        let mut seen = Seen { epoch: 3, revision: 100 };
+        for (found, revision, expected) in [
+            (holds(3), 100, holds(3)),
+            (holds(3), 170, holds(3)),
+            // Restored, and nobody noticed yet.
+            (holds(3), 169, Authority::Unknown),
+            (holds(2), 900, Authority::Unknown),
+            (Authority::Unknown, 10, Authority::Unknown),
+            (Authority::Fenced { holder: "b".to_owned() }, 10, Authority::Fenced { holder: "b".to_owned() }),
+            (holds(3), 168, Authority::Unknown),
+            // The holder noticed: everything counts from there.
+            (holds(4), 20, holds(4)),
+            (holds(4), 19, Authority::Unknown),
+            (holds(4), 21, holds(4)),
+        ] {
+            assert_eq!(seen.judge(found.clone(), revision), expected, "{found:?} {revision}");
+        }
+        assert_eq!(seen, Seen { epoch: 4, revision: 21 });
+    }
+
+    #[test]
+    fn what_two_saw_is_the_later_of_both() {
+        let seen = |epoch, revision| Seen { epoch, revision };
+        assert_eq!(seen(3, 100).and(seen(3, 120)), seen(3, 120));
+        assert_eq!(seen(4, 10).and(seen(3, 120)), seen(4, 10));
+        assert_eq!(seen(3, 100).and(Seen::default()), seen(3, 100));
     }
 }

@@ -25,6 +25,8 @@ pub enum Part {
     Webhook,
     /// Servers were listed.
     Servers,
+    /// ServerBindings were listed.
+    ServerBindings,
     /// ServerClasses were listed.
     ServerClasses,
     /// Environments were listed.
@@ -35,13 +37,20 @@ pub enum Part {
 
 impl Part {
     /// All parts.
-    pub const ALL: [Self; 5] =
-        [Self::Webhook, Self::Servers, Self::ServerClasses, Self::Environments, Self::Defaults];
+    pub const ALL: [Self; 6] = [
+        Self::Webhook,
+        Self::Servers,
+        Self::ServerBindings,
+        Self::ServerClasses,
+        Self::Environments,
+        Self::Defaults,
+    ];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Webhook => "webhook",
             Self::Servers => "servers",
+            Self::ServerBindings => "serverbindings",
             Self::ServerClasses => "serverclasses",
             Self::Environments => "environments",
             Self::Defaults => "defaults",
@@ -74,10 +83,11 @@ impl Readiness {
     }
 
     fn flag(&self, part: Part) -> &AtomicBool {
-        let [webhook, servers, classes, environments, defaults] = &self.0;
+        let [webhook, servers, bindings, classes, environments, defaults] = &self.0;
         match part {
             Part::Webhook => webhook,
             Part::Servers => servers,
+            Part::ServerBindings => bindings,
             Part::ServerClasses => classes,
             Part::Environments => environments,
             Part::Defaults => defaults,

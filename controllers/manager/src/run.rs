@@ -114,6 +114,8 @@ fn start_controllers(
     parts: &mut JoinSet<&'static str>,
 ) {
     let context = || Context::new(client.clone(), health.metrics.clone());
+    let (store, work) = server::orphan::controller(context(), gate.clone(), stop.clone());
+    start(parts, "serverbindings", Part::ServerBindings, health, store, work);
     let (store, work) = server::controller(context(), servers(options, gate, health), stop.clone());
     start(parts, "servers", Part::Servers, health, store, work);
     let (store, work) = server_class::controller(context(), stop.clone());

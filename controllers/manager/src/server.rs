@@ -8,6 +8,7 @@
 mod apply;
 mod credentials;
 mod fetch;
+pub mod orphan;
 mod plan;
 mod power;
 mod stamps;
@@ -18,8 +19,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bloomery_api::decision::power::{ERROR_REQUEUE, PowerAction};
-use bloomery_api::decision::records::binding_without_server;
-use bloomery_api::plane::Authority;
 use bloomery_api::{Server, ServerBinding};
 use bloomery_plane::Gate;
 use bloomery_power::{Pool, PxeMode};
@@ -27,7 +26,7 @@ use futures::{Stream, StreamExt};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
-use kube::runtime::controller::{Action, Config as ControllerConfig, Controller};
+use kube::runtime::controller::{Action, Config as ControllerConfig, Controller, Error as ControllerError};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use kube::{Api, ResourceExt};
@@ -78,6 +77,12 @@ impl Shared {
         // Fails only when closed, which it never is.
         self.api_calls.acquire().await.ok()
     }
+
+    /// A Server that is gone counts nowhere any more.
+    fn forget(&self, name: &str) {
+        self.stamps.forget(name);
+        self.context.metrics().stands(name, None);
+    }
 }
 
 /// The controller as a stream that ends when `stop` is cancelled, and the store that it fills.
@@ -96,7 +101,12 @@ pub fn controller(
         })
         .graceful_shutdown_on(stop.cancelled_owned());
     let store = controller.store();
-    let shared = Shared { context, options, api_calls: Semaphore::new(API_CALLS), stamps: Stamps::default() };
+    let shared = Arc::new(Shared {
+        context,
+        options,
+        api_calls: Semaphore::new(API_CALLS),
+        stamps: Stamps::default(),
+    });
     let work = controller
         .run(
             async |server, shared| {
@@ -104,9 +114,14 @@ pub fn controller(
                 shared.context.observe(KIND, &name, Box::pin(reconcile(&name, &shared))).await
             },
             |server, error, shared| shared.context.after_failure(KIND, &server.name_any(), error),
-            Arc::new(shared),
+            Arc::clone(&shared),
         )
-        .map(drop);
+        .map(move |result| {
+            // Deleted while nobody looked: it is never reconciled again.
+            if let Err(ControllerError::ObjectNotFound(gone)) = result {
+                shared.forget(&gone.name);
+            }
+        });
     (store, work)
 }
 
@@ -120,16 +135,17 @@ async fn reconcile(name: &str, shared: &Shared) -> Result<Action, Error> {
     let fetched = fetch::fetch(&context.client, name).await?;
     let objects = match fetched {
         fetch::Fetched { server: Some(server), binding } => validate::validate(server, binding)?,
-        fetch::Fetched { server: None, binding } => {
-            shared.stamps.forget(name);
-            context.metrics().stands(name, None);
-            return without_server(shared, name, binding, &authority).await;
+        // Its binding, if one is left, has a controller of its own.
+        fetch::Fetched { server: None, binding: _ } => {
+            shared.forget(name);
+            return Ok(Action::await_change());
         }
     };
     let now = Time(Timestamp::now());
     let binding = objects.binding.as_ref();
     let plan = plan::plan(&objects.server, binding, &authority, &now, &plan::new_record_id());
     let Some(server) = apply::apply(&context.client, name, &objects.server, binding, &plan).await? else {
+        shared.forget(name);
         return Ok(Action::await_change());
     };
     drop(turn);
@@ -143,18 +159,4 @@ async fn reconcile(name: &str, shared: &Shared) -> Result<Action, Error> {
         PowerAction::None | PowerAction::PowerOn | PowerAction::PxeOn | PowerAction::PxeCycle => step.requeue,
     };
     Ok(Action::requeue(requeue.unwrap_or(RESYNC).min(RESYNC)))
-}
-
-/// A binding whose Server is gone must still be able to go.
-async fn without_server(
-    shared: &Shared,
-    name: &str,
-    binding: Option<DeserializeGuard<ServerBinding>>,
-    authority: &Authority,
-) -> Result<Action, Error> {
-    let Some(binding) = binding else { return Ok(Action::await_change()) };
-    let binding = validate::readable("ServerBinding", binding)?;
-    let change = binding_without_server(&binding, authority);
-    apply::binding_finalizer(&shared.context.client, name, &binding, change).await?;
-    Ok(Action::requeue(RESYNC))
 }

@@ -6,6 +6,8 @@
 // The whole file is a test: a failed expectation ends it, and literals are passed as they stand.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::needless_pass_by_value)]
 
+#[path = "support/machines.rs"]
+mod machines;
 #[path = "support/power_api.rs"]
 mod power_api;
 #[path = "support/plane.rs"]
@@ -22,6 +24,10 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
+use machines::{
+    bind, canary, has_event, machine, now, patch_status, reason, record, until, until_reason, until_told,
+    wiped,
+};
 use power_api::PowerApi;
 use support::bench::{Bench, registered};
 use support::eventually::eventually;
@@ -29,91 +35,6 @@ use support::eventually::eventually;
 /// Short enough to see a second try, long enough that a slow machine does not see one too early.
 const TIMEOUT: &str = "--server-reboot-timeout=6s";
 const CYCLED: &str = "Server power cycled and set to PXE boot once.";
-
-/// Makes a Server as the boot services do, record included, with its own power API.
-async fn machine(bench: &Bench, name: &str, accepted: bool, power: &PowerApi) -> Server {
-    let servers: Api<Server> = bench.all();
-    let mut server = registered(name);
-    server.spec.accepted = accepted;
-    server.spec.management_api =
-        Some(bloomery_api::server::ManagementApi { endpoint: power.endpoint.clone() });
-    let made = servers.create(&PostParams::default(), &server).await.unwrap();
-    record(bench, &made, DiskState::NeverUsed).await
-}
-
-async fn record(bench: &Bench, server: &Server, state: DiskState) -> Server {
-    let epoch = bench.all::<Plane>().get("plane").await.unwrap().spec.epoch;
-    let record = DiskRecord::new(server, state, epoch, "0123456789abcdef", &now()).to_annotation();
-    bench
-        .patch(&server.name_any(), json!({ "metadata": { "annotations": { DISKS_ANNOTATION: record } } }))
-        .await
-}
-
-fn now() -> Time {
-    Time(Timestamp::now())
-}
-
-/// What the boot services write when the agent says that it has wiped.
-async fn wiped(bench: &Bench, name: &str) {
-    let server: Server = bench.all::<Server>().get(name).await.unwrap();
-    record(bench, &server, DiskState::Clean).await;
-    patch_status(bench, name, json!({ "isClean": true })).await;
-}
-
-async fn patch_status(bench: &Bench, name: &str, status: Value) {
-    let patch = Patch::Merge(json!({ "status": status }));
-    bench.all::<Server>().patch_status(name, &PatchParams::default(), &patch).await.unwrap();
-}
-
-async fn bind(bench: &Bench, name: &str) {
-    let binding: ServerBinding = serde_json::from_value(json!({
-        "apiVersion": "infrastructure.cluster.x-k8s.io/v1alpha3", "kind": "ServerBinding",
-        "metadata": { "name": name },
-        "spec": { "metalMachineRef": { "kind": "MetalMachine", "name": "m", "namespace": "default" } },
-    }))
-    .unwrap();
-    bench.all::<ServerBinding>().create(&PostParams::default(), &binding).await.unwrap();
-}
-
-async fn until(bench: &Bench, name: &str, what: &str, holds: impl Fn(&Server) -> bool) -> Server {
-    let servers: Api<Server> = bench.all();
-    eventually(what, async || {
-        let server = servers.get(name).await.map_err(|error| error.to_string())?;
-        if holds(&server) { Ok(server) } else { Err(serde_json::to_string(&server).unwrap()) }
-    })
-    .await
-}
-
-fn reason(server: &Server) -> String {
-    let conditions = server.status.as_ref().map_or(&[][..], |status| &status.conditions);
-    condition::find(conditions, "Ready").map(|ready| ready.reason.clone()).unwrap_or_default()
-}
-
-async fn until_reason(bench: &Bench, name: &str, wanted: &str) -> Server {
-    until(bench, name, &format!("{name} is {wanted}"), |server| reason(server) == wanted).await
-}
-
-async fn until_told(power: &PowerApi, what: &str, holds: impl Fn(&PowerApi) -> bool) {
-    eventually(what, async || if holds(power) { Ok(()) } else { Err(format!("{:?}", power.told())) }).await;
-}
-
-/// A machine made after everything else that must be commanded: by then the controller has looked at all others.
-async fn canary(bench: &Bench, name: &str) {
-    let power = PowerApi::start(true).await;
-    machine(bench, name, true, &power).await;
-    until_told(&power, "the controller acts", |power| power.count("reboot") > 0).await;
-}
-
-async fn has_event(bench: &Bench, name: &str, message: &str) {
-    let events: Api<Event> = Api::namespaced(bench.client.clone(), "default");
-    eventually(&format!("the event {message:?}"), async || {
-        let list = events.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
-        let of = |event: &Event| event.involved_object.name.as_deref() == Some(name);
-        let texts: Vec<_> = list.items.into_iter().filter(of).filter_map(|event| event.message).collect();
-        if texts.iter().any(|text| text.contains(message)) { Ok(()) } else { Err(format!("{texts:?}")) }
-    })
-    .await;
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_goes_from_acceptance_to_clean_bound_and_back() {

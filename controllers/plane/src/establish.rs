@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bloomery_api::Plane;
-use bloomery_api::plane::{NAME, PlaneSpec};
+use bloomery_api::plane::{Authority, NAME, PlaneSpec, Seen};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::json;
@@ -32,48 +32,70 @@ pub struct Established {
 
 /// Finds out who this plane is, and makes or mends the Plane object as [`crate::plan`] says.
 pub async fn establish(client: &Client, directory: &Path) -> Result<(Established, Gate), Error> {
-    let record = settle(client, directory).await?;
-    let gate = Gate::new(client.clone(), record.id.clone());
+    let (record, _) = settle(client, directory, Seen::default()).await?;
+    let gate = Gate::new(client.clone(), record.id.clone(), record.seen());
     Ok((Established { directory: directory.to_owned(), record, gate: gate.clone() }, gate))
 }
 
-/// Notes down how far the state has got and takes over when a person asks for it, until `stop`.
+/// What was found about the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// It went on from where it was.
+    Continued,
+    /// It is older than it was, or new.
+    Replaced,
+}
+
+/// Notes down how far the state has got and takes over when a person asks for it, until `stop`. Ends before that when
+/// the state was replaced under our feet: what this process remembers and watches is of a state that is no more (a
+/// watch goes on silently from a revision that is yet to come), so it has to begin anew.
 pub async fn keep(client: &Client, established: Established, stop: CancellationToken) {
     let Established { directory, mut record, gate } = established;
     let mut looks = 0_u32;
     while stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
         // So that a plane that was fenced says so even when no machine asks for anything.
-        gate.current().await;
+        let current = gate.current().await;
         looks = looks.wrapping_add(1);
-        let looked = if looks.is_multiple_of(NOTE_EVERY) {
-            settle(client, &directory).await.map(|settled| record = settled)
+        // Nobody can tell, perhaps because the state was restored under our feet: then it is mended at once.
+        let looked = if looks.is_multiple_of(NOTE_EVERY) || current == Authority::Unknown {
+            settle(client, &directory, gate.seen().await).await.map(|(settled, state)| {
+                record = settled;
+                state
+            })
         } else {
-            take_over(client, &record).await
+            take_over(client, &record).await.map(|()| State::Continued)
         };
-        if let Err(error) = looked {
-            warn!(error = %chain(&error), "plane not kept");
+        match looked {
+            Ok(State::Continued) => {}
+            Ok(State::Replaced) => return,
+            Err(error) => warn!(error = %chain(&error), "plane not kept"),
         }
     }
-    if let Err(error) = settle(client, &directory).await {
+    if let Err(error) = settle(client, &directory, gate.seen().await).await {
         warn!(error = %chain(&error), "plane not noted at the end");
     }
 }
 
-async fn settle(client: &Client, directory: &Path) -> Result<Record, Error> {
+/// `seen` is what this process saw beyond what the file says.
+async fn settle(client: &Client, directory: &Path, seen: Seen) -> Result<(Record, State), Error> {
     let planes: Api<Plane> = Api::all(client.clone());
     let file = identity::load(directory).map_err(Error::Identity)?;
     let list = planes.list(&ListParams::default()).await.map_err(Error::api("list"))?;
     let revision = list.metadata.resource_version.unwrap_or_default();
     let revision = revision.parse().map_err(|_| Error::Revision { revision })?;
     let plane = list.items.into_iter().find(|plane| plane.metadata.name.as_deref() == Some(NAME));
-    let plan = plan(file.as_ref(), plane.as_ref(), revision, &identity::fresh());
+    let known = file.clone().map(|file| {
+        let Seen { epoch, revision } = file.seen().and(seen);
+        Record { epoch, revision, ..file }
+    });
+    let plan = plan(known.as_ref(), plane.as_ref(), revision, &identity::fresh());
     let store = |record: &Record| identity::store(directory, record).map_err(Error::Identity);
     match plan {
         Plan::Keep(record) => {
             if file.as_ref() != Some(&record) {
                 store(&record)?;
             }
-            Ok(record)
+            Ok((record, State::Continued))
         }
         Plan::Create(record) => {
             // The identity comes first: an object that names a plane nobody is would fence everybody.
@@ -82,7 +104,7 @@ async fn settle(client: &Client, directory: &Path) -> Result<Record, Error> {
             let made = planes.create(&PostParams::default(), &Plane::new(NAME, spec)).await;
             made.map_err(Error::api("create"))?;
             info!(epoch = record.epoch, id = record.id, "plane made");
-            Ok(record)
+            Ok((record, State::Replaced))
         }
         Plan::Raise(record) => {
             warn!(
@@ -92,7 +114,7 @@ async fn settle(client: &Client, directory: &Path) -> Result<Record, Error> {
             let version = plane.and_then(|plane| plane.metadata.resource_version);
             hold(&planes, version, &record).await?;
             store(&record)?;
-            Ok(record)
+            Ok((record, State::Replaced))
         }
     }
 }

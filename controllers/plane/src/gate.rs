@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use bloomery_api::Plane;
 use bloomery_api::decision::Lookup;
-use bloomery_api::plane::{Authority, NAME};
+use bloomery_api::plane::{Authority, NAME, Seen};
+use kube::api::ListParams;
 use kube::{Api, Client};
 use tokio::sync::Mutex;
 use tracing::{info, warn};
@@ -25,7 +26,12 @@ pub struct Gate(Arc<Source>);
 struct Source {
     client: Client,
     id: String,
-    last: Mutex<Option<Read>>,
+    state: Mutex<State>,
+}
+
+struct State {
+    seen: Seen,
+    last: Option<Read>,
 }
 
 struct Read {
@@ -34,9 +40,14 @@ struct Read {
 }
 
 impl Gate {
-    /// For the plane with this identity.
-    pub fn new(client: Client, id: String) -> Self {
-        Self(Arc::new(Source { client, id, last: Mutex::new(None) }))
+    /// For the plane with this identity, which has seen the state so far.
+    pub fn new(client: Client, id: String, seen: Seen) -> Self {
+        Self(Arc::new(Source { client, id, state: Mutex::new(State { seen, last: None }) }))
+    }
+
+    /// How far it has seen the state.
+    pub(crate) async fn seen(&self) -> Seen {
+        self.0.state.lock().await.seen
     }
 
     /// This plane's identity.
@@ -47,27 +58,33 @@ impl Gate {
     /// What this plane may do now.
     pub async fn current(&self) -> Authority {
         let arrived = Instant::now();
-        let mut last = self.0.last.lock().await;
+        let mut state = self.0.state.lock().await;
         // One that was asked for after we came is as good as our own.
         let recent = |read: &&Read| read.asked >= arrived || read.asked.elapsed() < MEMO;
-        if let Some(read) = last.as_ref().filter(recent) {
+        if let Some(read) = state.last.as_ref().filter(recent) {
             return read.authority.clone();
         }
         let asked = Instant::now();
-        let authority = self.0.read().await;
-        if last.as_ref().is_none_or(|read| read.authority != authority) {
+        let authority = self.0.read(&mut state.seen).await;
+        if state.last.as_ref().is_none_or(|read| read.authority != authority) {
             log(&authority, &self.0.id);
         }
-        *last = Some(Read { asked, authority: authority.clone() });
+        state.last = Some(Read { asked, authority: authority.clone() });
         authority
     }
 }
 
 impl Source {
-    async fn read(&self) -> Authority {
+    /// Lists in place of getting: only a list says how far the whole state is.
+    async fn read(&self, seen: &mut Seen) -> Authority {
         let planes: Api<Plane> = Api::all(self.client.clone());
-        match tokio::time::timeout(ANSWER_WITHIN, planes.get_opt(NAME)).await {
-            Ok(Ok(plane)) => Authority::of(&self.id, Lookup::from(plane.as_ref())),
+        match tokio::time::timeout(ANSWER_WITHIN, planes.list(&ListParams::default())).await {
+            Ok(Ok(list)) => {
+                let revision = list.metadata.resource_version.as_deref().unwrap_or_default().parse();
+                let plane = list.items.iter().find(|plane| plane.metadata.name.as_deref() == Some(NAME));
+                let found = Authority::of(&self.id, Lookup::from(plane));
+                revision.map_or(Authority::Unknown, |revision| seen.judge(found, revision))
+            }
             Ok(Err(error)) => {
                 warn!(%error, "plane not read");
                 Authority::Unknown

@@ -7,6 +7,11 @@ use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+<<<<<<< HEAD
+=======
+use bloomery_api::plane::Seen;
+use rand::RngCore as _;
+>>>>>>> ab39c39 (Notice a restored state at once, look again before a command, let a binding go whose Server is gone)
 use serde::{Deserialize, Serialize};
 
 /// Name of the file in the plane's directory.
@@ -23,6 +28,13 @@ pub struct Record {
     pub epoch: i64,
     /// The highest revision of etcd that this plane has seen: one that is lower later was restored.
     pub revision: u64,
+}
+
+impl Record {
+    /// How far it has seen the state.
+    pub fn seen(&self) -> Seen {
+        Seen { epoch: self.epoch, revision: self.revision }
+    }
 }
 
 /// Why the file is of no use.

@@ -12,17 +12,20 @@ use bloomery_api::plane::Authority;
 use bloomery_api::server::{POWER_CYCLE, Power};
 use bloomery_api::{Condition, Server, ServerBinding};
 use bloomery_power as bmc;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::runtime::events::EventType;
 use kube::{Resource, ResourceExt};
 use tracing::info;
 
-use super::{Shared, credentials, status};
+use super::{Shared, credentials, fetch, status};
 use crate::error_chain::ErrorChain;
 use crate::reconcile::{Error, Notice};
 
 /// Reason of this controller's events on power (spec/sidero.md §2.1).
 const MANAGEMENT: &str = "Server Management";
+
+/// When to look again because an object was not any more what was decided on.
+const AFTER_CHANGE: Duration = Duration::from_millis(50);
 
 /// What came of it.
 pub(super) struct Step {
@@ -76,9 +79,10 @@ pub(super) async fn control(
     };
     let mut requeue = requeue;
     if let (Ok(client), false) = (&client, action == PowerAction::None) {
-        // Asked again: reading the state may have taken a minute.
-        if !shared.options.gate.current().await.acts() {
-            return Ok(Step { server, outcome, action: PowerAction::None, requeue });
+        // Looked again: reading the state may have taken a minute.
+        if !still_so(shared, &server, binding).await? {
+            unclaim(&mut server, before);
+            return Ok(Step { server, outcome, action: PowerAction::None, requeue: Some(AFTER_CHANGE) });
         }
         match command(client.as_ref(), action, mode(shared, &server)).await {
             Ok(()) => {
@@ -95,6 +99,20 @@ pub(super) async fn control(
         }
     }
     Ok(Step { server, outcome, action, requeue })
+}
+
+/// Whether this plane still acts and the objects are those that were decided on: a binding that came meanwhile does
+/// not show in the version of the Server.
+async fn still_so(shared: &Shared, server: &Server, binding: Option<&ServerBinding>) -> Result<bool, Error> {
+    let _turn = shared.turn().await;
+    if !shared.options.gate.current().await.acts() {
+        return Ok(false);
+    }
+    let now = fetch::fetch(&shared.context.client, &server.name_any()).await?;
+    let version = |meta: &ObjectMeta| (meta.uid.clone(), meta.resource_version.clone());
+    let found = |meta: Option<&ObjectMeta>| meta.map(version);
+    Ok(found(now.server.as_ref().map(Resource::meta)) == found(Some(&server.metadata))
+        && found(now.binding.as_ref().map(Resource::meta)) == found(binding.map(|binding| &binding.metadata)))
 }
 
 async fn management(shared: &Shared, server: &Server) -> Result<Box<dyn bmc::Bmc>, String> {

@@ -52,6 +52,19 @@ impl Process {
         }
     }
 
+    /// Ends it with SIGTERM and waits until it is gone.
+    pub(crate) async fn stop(&mut self) {
+        let id = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGTERM).unwrap();
+        self.wait().await;
+    }
+
+    /// Kills it by its own id.
+    pub(crate) async fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.wait().await;
+    }
+
     /// Waits for the end.
     pub(crate) async fn wait(&mut self) -> ExitStatus {
         let name = format!("{} ends", self.name);

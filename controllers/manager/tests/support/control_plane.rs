@@ -25,6 +25,7 @@ pub(crate) struct ControlPlane {
     // Dropped in this order: the API server before its store, the files last.
     apiserver: Process,
     etcd: Process,
+    ports: [u16; 3],
     directory: TempDir,
 }
 
@@ -35,13 +36,13 @@ impl ControlPlane {
         let programs = programs();
         let directory = tempfile::tempdir().unwrap();
         let authority = Authority::new(directory.path());
-        let [store, peers, port] = free_ports();
-        let store = format!("http://127.0.0.1:{store}");
-        let etcd = start_etcd(&programs, directory.path(), &store, peers);
-        let apiserver = start_apiserver(&programs, directory.path(), &authority, &store, port);
+        let ports = free_ports();
+        let etcd = start_etcd(&programs, directory.path(), ports);
+        let apiserver = start_apiserver(&programs, directory.path(), &authority, ports);
+        let [_, _, port] = ports;
         let server = format!("https://127.0.0.1:{port}");
         let admin = authority.kubeconfig("admin", &["system:masters"], &server);
-        let mut plane = Self { authority, server, admin, apiserver, etcd, directory };
+        let mut plane = Self { authority, server, admin, apiserver, etcd, ports, directory };
         plane.wait_until_ready().await;
         plane
     }
@@ -49,6 +50,26 @@ impl ControlPlane {
     /// Directory for a test's own files.
     pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// Copies etcd's files while it stands still.
+    pub(crate) async fn back_up(&mut self) {
+        self.etcd.stop().await;
+        copy(&self.directory().join("etcd"), &self.directory().join("backup"));
+        self.etcd = start_etcd(&programs(), self.directory.path(), self.ports);
+        self.wait_until_ready().await;
+    }
+
+    /// Puts the copy in the place of etcd's files, and forgets what came after it.
+    pub(crate) async fn restore(&mut self) {
+        // Asked to stop it would wait a minute for open watches.
+        self.apiserver.kill().await;
+        self.etcd.stop().await;
+        std::fs::remove_dir_all(self.directory().join("etcd")).unwrap();
+        copy(&self.directory().join("backup"), &self.directory().join("etcd"));
+        self.etcd = start_etcd(&programs(), self.directory.path(), self.ports);
+        self.apiserver = start_apiserver(&programs(), self.directory.path(), &self.authority, self.ports);
+        self.wait_until_ready().await;
     }
 
     /// A client with the identity of a user.
@@ -96,7 +117,21 @@ pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
     held.map(|listener| listener.local_addr().unwrap().port())
 }
 
-fn start_etcd(programs: &Path, directory: &Path, store: &str, peers: u16) -> Process {
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+fn start_etcd(programs: &Path, directory: &Path, [store, peers, _]: [u16; 3]) -> Process {
+    let store = format!("http://127.0.0.1:{store}");
     let peers = format!("http://127.0.0.1:{peers}");
     let mut command = Command::new(programs.join("etcd"));
     command
@@ -113,9 +148,9 @@ fn start_apiserver(
     programs: &Path,
     directory: &Path,
     authority: &Authority,
-    store: &str,
-    port: u16,
+    [store, _, port]: [u16; 3],
 ) -> Process {
+    let store = format!("http://127.0.0.1:{store}");
     let serving = authority.issue("kube-apiserver", &[]);
     let (private, public) = authority.service_account_keys();
     let mut command = Command::new(programs.join("kube-apiserver"));

@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -12,10 +13,15 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
+/// Between two looks at whether an answer is held back.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
 #[derive(Default)]
 struct Machine {
     on: bool,
     broken: bool,
+    held: bool,
+    asked: usize,
     told: Vec<&'static str>,
 }
 
@@ -37,6 +43,10 @@ impl PowerApi {
             .route(
                 "/status",
                 get(async |State(machine): Shared| -> Result<Json<Value>, StatusCode> {
+                    machine.lock().unwrap().asked += 1;
+                    while machine.lock().unwrap().held {
+                        tokio::time::sleep(LOOK_AGAIN).await;
+                    }
                     let machine = machine.lock().unwrap();
                     if machine.broken {
                         return Err(StatusCode::INTERNAL_SERVER_ERROR);
@@ -68,6 +78,16 @@ impl PowerApi {
     /// Whether it is on.
     pub(crate) fn is_on(&self) -> bool {
         self.machine.lock().unwrap().on
+    }
+
+    /// Answers nothing from now on, or what was asked meanwhile.
+    pub(crate) fn hold(&self, held: bool) {
+        self.machine.lock().unwrap().held = held;
+    }
+
+    /// How often its state was asked for.
+    pub(crate) fn asked(&self) -> usize {
+        self.machine.lock().unwrap().asked
     }
 
     /// Answers errors from now on, or no more.

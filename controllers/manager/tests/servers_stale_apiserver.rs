@@ -1,0 +1,133 @@
+//! The Server controller against what is older than it looks: a restored etcd, answers of a slow management controller,
+//! a binding whose Server is gone.
+//!
+//! Needs `BLOOMERY_CONTROLPLANE`; without it every test fails and says how to make it.
+
+// The whole file is a test: a failed expectation ends it, and literals are passed as they stand.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::needless_pass_by_value)]
+
+#[path = "support/machines.rs"]
+mod machines;
+#[path = "support/power_api.rs"]
+mod power_api;
+#[path = "support/plane.rs"]
+mod support;
+
+use bloomery_api::evidence::{DiskRecord, DiskState};
+use bloomery_api::{Plane, Server, ServerBinding};
+use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use serde_json::json;
+
+use machines::{bind, canary, machine, patch_status, record, until, until_reason, until_told};
+use power_api::PowerApi;
+use support::bench::Bench;
+use support::eventually::eventually;
+
+/// Short: a machine that could be cycled again is, while the test looks.
+const TIMEOUT: &str = "--server-reboot-timeout=2s";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_etcd_voids_every_record_under_running_controllers() {
+    const DIRTY: &str = "4c4c4544-0039-3010-804d-000000000201";
+    const CLEAN: &str = "4c4c4544-0039-3010-804d-000000000202";
+    let (mut bench, mut controllers) = Bench::with_controllers_and(&[TIMEOUT]).await;
+    let (dirty, clean) = (PowerApi::start(true).await, PowerApi::start(true).await);
+    machine(&bench, DIRTY, true, &dirty).await;
+    until_told(&dirty, "it is cycled", |power| power.count("reboot") > 0).await;
+    let made = machine(&bench, CLEAN, false, &clean).await;
+    record(&bench, &made, DiskState::Clean).await;
+    patch_status(&bench, CLEAN, json!({ "isClean": true })).await;
+    bench.patch::<Server>(CLEAN, json!({ "spec": { "accepted": true } })).await;
+    until_told(&clean, "it is switched off", |power| power.count("poweroff") > 0).await;
+    bench.plane.back_up().await;
+
+    // What came after: machines that were given away, which nobody remembers.
+    for name in [DIRTY, CLEAN] {
+        bind(&bench, name).await;
+        until(&bench, name, "the claim is on record", |server| {
+            DiskRecord::of(server).is_some_and(|record| record.state == DiskState::Bound)
+        })
+        .await;
+    }
+    canary(&bench, "4c4c4544-0039-3010-804d-000000000204").await;
+    until_told(&clean, "it is switched on", |power| power.count("poweron") > 0).await;
+    let told = [&dirty, &clean].map(PowerApi::told);
+    bench.plane.restore().await;
+
+    eventually("the epoch is raised", async || {
+        let plane = bench.all::<Plane>().get("plane").await.map_err(|error| error.to_string())?;
+        if plane.spec.epoch == 2 { Ok(()) } else { Err(format!("{:?}", plane.spec)) }
+    })
+    .await;
+    // What the process remembered is of a state that is no more: its supervisor starts it anew.
+    assert!(!controllers.process.wait().await.success());
+    let _controllers = bench.setup.run_with(&bench.plane, &[TIMEOUT]).await;
+    let bindings: Api<ServerBinding> = bench.all();
+    for name in [DIRTY, CLEAN] {
+        assert!(bindings.get_opt(name).await.unwrap().is_none(), "its binding must be forgotten");
+        until_reason(&bench, name, "NotConfirmed").await;
+    }
+    canary(&bench, "4c4c4544-0039-3010-804d-000000000205").await;
+    assert_eq!([&dirty, &clean].map(PowerApi::told), told);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_was_decided_before_a_binding_came_is_not_given() {
+    const CLEAN: &str = "4c4c4544-0039-3010-804d-000000000211";
+    const DIRTY: &str = "4c4c4544-0039-3010-804d-000000000212";
+    let (bench, _controllers) = Bench::with_controllers().await;
+    let (clean, dirty) = (PowerApi::start(true).await, PowerApi::start(true).await);
+    let made = machine(&bench, CLEAN, false, &clean).await;
+    record(&bench, &made, DiskState::Clean).await;
+    patch_status(&bench, CLEAN, json!({ "isClean": true })).await;
+    machine(&bench, DIRTY, false, &dirty).await;
+    for (name, power) in [(CLEAN, &clean), (DIRTY, &dirty)] {
+        until_reason(&bench, name, "NotAccepted").await;
+        power.hold(true);
+        let asked = power.asked();
+        bench.patch::<Server>(name, json!({ "spec": { "accepted": true } })).await;
+        until_told(power, "its state is asked for", |power| power.asked() > asked).await;
+        // The answer takes its time, and meanwhile a cluster takes the machine.
+        bind(&bench, name).await;
+        power.hold(false);
+        until_reason(&bench, name, "Bound").await;
+    }
+    canary(&bench, "4c4c4544-0039-3010-804d-000000000213").await;
+    for power in [&clean, &dirty] {
+        assert_eq!(power.told(), [] as [&str; 0]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_binding_whose_server_is_gone_can_still_be_deleted() {
+    const NAME: &str = "4c4c4544-0039-3010-804d-000000000221";
+    let (bench, controllers) = Bench::with_controllers().await;
+    let power = PowerApi::start(true).await;
+    machine(&bench, NAME, true, &power).await;
+    bind(&bench, NAME).await;
+    let (servers, bindings): (Api<Server>, Api<ServerBinding>) = (bench.all(), bench.all());
+    until_reason(&bench, NAME, "Bound").await;
+    eventually("our finalizer is there", async || {
+        let binding = bindings.get(NAME).await.map_err(|error| error.to_string())?;
+        if binding.finalizers().is_empty() { Err("none".to_owned()) } else { Ok(()) }
+    })
+    .await;
+    servers.delete(NAME, &DeleteParams::default()).await.unwrap();
+    let strip = Patch::Merge(json!({ "metadata": { "finalizers": [] } }));
+    servers.patch(NAME, &PatchParams::default(), &strip).await.unwrap();
+    assert!(servers.get_opt(NAME).await.unwrap().is_none());
+
+    bindings.delete(NAME, &DeleteParams::default()).await.unwrap();
+    eventually("the binding is gone", async || match bindings.get_opt(NAME).await.unwrap() {
+        None => Ok(()),
+        Some(binding) => Err(format!("{:?}", binding.metadata)),
+    })
+    .await;
+    eventually("the Server is no longer counted", async || {
+        let (_, metrics) = controllers.get("/metrics").await?;
+        let line = metrics.lines().find(|line| line.starts_with("controllers_servers{standing=\"Bound\"}"));
+        if line.is_some_and(|line| line.ends_with(" 0")) { Ok(()) } else { Err(format!("{line:?}")) }
+    })
+    .await;
+}
