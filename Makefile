@@ -76,8 +76,8 @@ test: test-fast ## All tests that fit in CI (an hour on 2 cores, cold caches)
 
 .PHONY: bench
 bench: image ## Measure image, memory, boot time, boot services and many machines beside their peers
-	@cargo build --locked --release --quiet -p bootsvc
-	cargo run --locked --quiet --release -p bench
+	@cargo build --locked --release --quiet -p bootsvc -p bench
+	target/release/bench
 
 .PHONY: fuzz
 fuzz: ## Fuzz each parser of foreign bytes for FUZZ_SECONDS (60)
