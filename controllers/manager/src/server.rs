@@ -132,15 +132,12 @@ async fn reconcile(name: &str, shared: &Shared) -> Result<Action, Error> {
     if !authority.acts() {
         return Ok(Action::requeue(ERROR_REQUEUE));
     }
-    let fetched = fetch::fetch(&context.client, name).await?;
-    let objects = match fetched {
-        fetch::Fetched { server: Some(server), binding } => validate::validate(server, binding)?,
+    let fetch::Fetched { server: Some(server), binding } = fetch::fetch(&context.client, name).await? else {
         // Its binding, if one is left, has a controller of its own.
-        fetch::Fetched { server: None, binding: _ } => {
-            shared.forget(name);
-            return Ok(Action::await_change());
-        }
+        shared.forget(name);
+        return Ok(Action::await_change());
     };
+    let objects = validate::validate(server, binding)?;
     let now = Time(Timestamp::now());
     let binding = objects.binding.as_ref();
     let plan = plan::plan(&objects.server, binding, &authority, &now, &plan::new_record_id());

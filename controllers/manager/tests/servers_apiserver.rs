@@ -14,19 +14,15 @@ mod power_api;
 mod support;
 
 use bloomery_api::condition::{self, Condition, Severity};
-use bloomery_api::evidence::{CONFIRM_WIPE_ANNOTATION, DISKS_ANNOTATION, DiskRecord, DiskState};
+use bloomery_api::evidence::{CONFIRM_WIPE_ANNOTATION, DiskRecord, DiskState};
 use bloomery_api::server::POWER_CYCLE;
 use bloomery_api::{Plane, Server, ServerBinding};
-use k8s_openapi::api::core::v1::Event;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use k8s_openapi::jiff::Timestamp;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use machines::{
-    bind, canary, has_event, machine, now, patch_status, reason, record, until, until_reason, until_told,
-    wiped,
+    bind, canary, has_event, machine, now, patch_status, reason, until, until_reason, until_told, wiped,
 };
 use power_api::PowerApi;
 use support::bench::{Bench, registered};

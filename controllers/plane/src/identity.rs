@@ -7,11 +7,7 @@ use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-<<<<<<< HEAD
-=======
 use bloomery_api::plane::Seen;
-use rand::RngCore as _;
->>>>>>> ab39c39 (Notice a restored state at once, look again before a command, let a binding go whose Server is gone)
 use serde::{Deserialize, Serialize};
 
 /// Name of the file in the plane's directory.

@@ -1,5 +1,8 @@
 //! A real etcd and a real kube-apiserver as host processes, on free loopback ports, for one test.
 
+// Each test takes the parts it needs.
+#![allow(dead_code)]
+
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
