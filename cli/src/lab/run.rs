@@ -183,7 +183,9 @@ fn summary(args: &RunArgs, lab: &Lab, table: &str) -> String {
     let program = Path::new(&program).display();
     let mut text = format!(
         "\n{table}\nGo on with:\n  export KUBECONFIG={out}/kubeconfig\n  {kubectl} get servers\n  \
-         {kubectl} get servers -o yaml\n  {program} lab console appliance --out {out}\n\n\
+         {program} status\n  {program} trace\n  \
+         {kubectl} patch server NAME --type merge -p '{{\"spec\":{{\"accepted\":true}}}}'   # wiped, then switched off\n  \
+         {program} lab console appliance --out {out}\n\n\
          Kubernetes API   https://{}\nAppliance        https://{}\nBoot services    http://{}\n",
         lab.forwards.api.local, lab.forwards.appliance.local, lab.forwards.boot.local
     );

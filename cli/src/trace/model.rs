@@ -55,9 +55,9 @@ impl Machine {
         known.map_or("-", String::as_str)
     }
 
-    /// Whether it stopped on the way.
+    /// Whether it stopped on the way. Who has neither UUID nor MAC only fetched a file and is no machine that boots.
     pub(crate) fn failed(&self) -> bool {
-        self.verdict.state == "failed"
+        self.verdict.state == "failed" && (self.uuid.is_some() || !self.macs.is_empty())
     }
 }
 
