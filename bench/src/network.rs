@@ -3,6 +3,7 @@
 //!
 //! It must never bind a port of the machine itself, nor leave a server running.
 
+mod api;
 pub(crate) mod dhcp;
 pub(crate) mod http;
 pub(crate) mod tftp;
@@ -103,6 +104,7 @@ impl Lab {
         for folder in ["share/ipxe", "env/default"] {
             std::fs::create_dir_all(work.path().join(folder))?;
         }
+        api::start(work.path())?;
         let peers = options.out.join("tools/peers");
         Ok(Self { bootsvc: options.bootsvc.clone(), peers, work, nobody })
     }
@@ -144,7 +146,9 @@ impl Lab {
             "--env-dir".to_owned(),
             path("env"),
             "--kubeconfig".to_owned(),
-            path("no-kubeconfig"),
+            path("kubeconfig"),
+            "--plane-dir".to_owned(),
+            path("plane"),
             "--interface".to_owned(),
             "v0".to_owned(),
         ];
