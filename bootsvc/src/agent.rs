@@ -17,6 +17,7 @@ pub mod decide;
 pub mod heartbeat;
 pub mod objects;
 pub mod progress;
+mod recent;
 pub mod register;
 pub mod serve;
 pub mod wiped;

@@ -1,5 +1,7 @@
 //! `ReconcileServerAddresses`: what addresses the machine has, in its Server's status.
 
+use std::time::Instant;
+
 use bloomery_agent_api as pb;
 use serde_json::json;
 use tonic::Status;
@@ -17,18 +19,23 @@ impl Handler {
         let pb::ReconcileServerAddressesRequest { uuid, address } = request;
         let name = server_name(&uuid)?;
         let client = self.client()?;
+        let mut known = self.recent.take(&name, Instant::now());
         for _ in 0..ATTEMPTS {
-            let machine = self.machine(&client, &name).await?;
+            self.acting().await?;
+            let server = match known.take() {
+                Some(server) => server,
+                None => self.server(&client, &name).await?,
+            };
             // An address of an accepted machine is one that others rely on.
-            if machine.server.spec.accepted {
+            if server.spec.accepted {
                 self.caller(&name, token.as_deref()).await?;
             }
-            let known = machine.server.status.as_ref().map(|status| &status.addresses[..]);
+            let known = server.status.as_ref().map(|status| &status.addresses[..]);
             let changed = decide::addresses(known.unwrap_or_default(), &address)
                 .map_err(|error| Status::invalid_argument(error.to_string()))?;
             let Some(addresses) = changed else { return Ok(pb::ReconcileServerAddressesResponse {}) };
             let status = json!({ "addresses": addresses });
-            if let Written::Done(_) = merge_status(&client, &machine.server, status).await? {
+            if let Written::Done(_) = merge_status(&client, &server, status).await? {
                 tracing::info!(server = name, addresses = address.len(), "addresses recorded");
                 return Ok(pb::ReconcileServerAddressesResponse {});
             }

@@ -61,11 +61,16 @@ impl Handler {
         Ok((found(server, "Server")?, found(binding, "ServerBinding")?))
     }
 
+    /// The Server alone, which must be there.
+    pub(super) async fn server(&self, client: &Client, name: &str) -> Result<Server, Status> {
+        found(lookup::get::<Server>(client, name).await, "Server")?.ok_or_else(|| unregistered(name))
+    }
+
     /// The machine, which must be registered, on a plane that must be the one that acts.
     pub(super) async fn machine(&self, client: &Client, name: &str) -> Result<Machine, Status> {
         let authority = self.acting().await?;
         let (server, binding) = self.look(client, name).await?;
-        let server = server.ok_or_else(|| Status::not_found(format!("server {name} is not registered")))?;
+        let server = server.ok_or_else(|| unregistered(name))?;
         Ok(Machine { server, binding, authority })
     }
 }
@@ -76,6 +81,10 @@ fn found<T>(lookup: Lookup<T>, kind: &'static str) -> Result<Option<T>, Status> 
         Lookup::NotFound => Ok(None),
         Lookup::Failed => Err(away(&format!("failed to look up the machine's {kind}"))),
     }
+}
+
+fn unregistered(name: &str) -> Status {
+    Status::not_found(format!("server {name} is not registered"))
 }
 
 fn away(message: &str) -> Status {
@@ -141,12 +150,23 @@ pub(super) async fn merge_status(client: &Client, server: &Server, status: Value
     merge(client, server, json!({ "status": status }), true).await
 }
 
+/// What becomes of the API's own record of who wrote which field (`metadata.managedFields`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Writers {
+    /// It stays.
+    Keep,
+    /// It goes, and the API starts none until somebody applies (server-side apply): of a Server that we made it would
+    /// be half of the object, copied with every write and to every watcher.
+    Forget,
+}
+
 /// Puts a new record of the disks on the Server.
 pub(super) async fn record(
     client: &Client,
     server: &Server,
     state: DiskState,
     epoch: i64,
+    writers: Writers,
 ) -> Result<Written, Status> {
     let record = DiskRecord {
         state,
@@ -156,7 +176,11 @@ pub(super) async fn record(
         since: now(),
         binding: None,
     };
-    let change = json!({ "metadata": { "annotations": { DISKS_ANNOTATION: record.to_annotation() } } });
+    let mut change = json!({ "metadata": { "annotations": { DISKS_ANNOTATION: record.to_annotation() } } });
+    if writers == Writers::Forget {
+        // One empty entry is the API's word for it; an empty list would mean no change.
+        change["metadata"]["managedFields"] = json!([{}]);
+    }
     merge_object(client, server, change).await
 }
 

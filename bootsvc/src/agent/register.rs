@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bloomery_agent_api as pb;
 use bloomery_api::decision::agent::{self as orders, AgentOptions, AgentOrders, WipeOrder};
@@ -20,7 +20,9 @@ use kube::{Api, Client};
 use serde_json::json;
 use tonic::Status;
 
-use super::objects::{ATTEMPTS, FIELD_MANAGER, Machine, Written, api_failed, params, record, within};
+use super::objects::{
+    ATTEMPTS, FIELD_MANAGER, Machine, Writers, Written, api_failed, params, record, within,
+};
 use super::serve::Handler;
 use super::{decide, wire};
 use crate::boots::{Caller, Order, Problem};
@@ -93,7 +95,9 @@ impl Handler {
         let machine = Box::pin(self.register(&client, applicant, authority)).await?;
         let name = machine.server.metadata.name.as_deref().unwrap_or_default();
         let checked = self.means.tokens.check(name, token.as_deref()).await;
-        Ok(self.orders(&machine, checked))
+        let response = self.orders(&machine, checked);
+        self.recent.put(name, machine.server.clone(), Instant::now());
+        Ok(response)
     }
 
     /// The machine's Server, created or brought up to date.
@@ -197,7 +201,7 @@ impl Handler {
                 self.unrecorded.set(uid.as_deref(), false);
                 return Ok(machine);
             }
-            match record(client, &machine.server, DiskState::NeverUsed, epoch).await {
+            match record(client, &machine.server, DiskState::NeverUsed, epoch, Writers::Forget).await {
                 Ok(Written::Done(server)) => {
                     self.unrecorded.set(uid.as_deref(), false);
                     return Ok(Machine { server: *server, ..machine });

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use tonic::{Code, Status};
 
 use super::decide;
+use super::recent::Recent;
 use super::register::Unrecorded;
 use crate::authority::PlaneAuthority;
 use crate::boots::Caller;
@@ -75,6 +76,7 @@ impl Service {
             options,
             at_work: Arc::new(Semaphore::new(AT_WORK)),
             unrecorded: Arc::default(),
+            recent: Arc::default(),
         };
         let router = tonic::service::Routes::new(AgentServer::new(handler)).into_axum_router();
         Self { router: router.fallback(unknown_method) }
@@ -103,6 +105,7 @@ pub(super) struct Handler {
     pub(super) options: Options,
     at_work: Arc<Semaphore>,
     pub(super) unrecorded: Arc<Unrecorded>,
+    pub(super) recent: Arc<Recent>,
 }
 
 impl Handler {

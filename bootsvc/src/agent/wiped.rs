@@ -16,7 +16,7 @@ use kube::Client;
 use serde_json::json;
 use tonic::Status;
 
-use super::objects::{ATTEMPTS, Machine, Written, contended, merge_status, now, record};
+use super::objects::{ATTEMPTS, Machine, Writers, Written, contended, merge_status, now, record};
 use super::progress;
 use super::serve::{Handler, server_name};
 use crate::boots::{Caller, Memory};
@@ -153,7 +153,9 @@ impl Handler {
         disks: &[pb::DiskProgress],
     ) -> Result<bool, Status> {
         let Some(epoch) = machine.authority.epoch() else { return Ok(false) };
-        let Written::Done(server) = record(client, &machine.server, DiskState::Clean, epoch).await? else {
+        let Written::Done(server) =
+            record(client, &machine.server, DiskState::Clean, epoch, Writers::Keep).await?
+        else {
             return Ok(false);
         };
         let cleaned = DiskRecord::of(&server).map(|record| RecordId(record.id));

@@ -21,4 +21,5 @@ pub mod reconcile;
 pub mod run;
 pub mod server;
 pub mod server_class;
+pub mod watch;
 pub mod webhook;

@@ -13,6 +13,7 @@ use futures::{Stream, StreamExt};
 use kube::runtime::reflector::{Lookup, Store};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -24,7 +25,7 @@ use crate::keep;
 use crate::metrics::PowerCalls;
 use crate::reconcile::Context;
 use crate::webhook::{self, Webhook, tls::ReloadedCertificate};
-use crate::{environment, server, server_class};
+use crate::{environment, server, server_class, watch};
 
 /// Time for work under way when told to stop; less than what a supervisor allows before SIGKILL.
 const DRAIN_LIMIT: Duration = Duration::from_secs(8);
@@ -116,9 +117,12 @@ fn start_controllers(
     let context = || Context::new(client.clone(), health.metrics.clone());
     let (store, work) = server::orphan::controller(context(), gate.clone(), stop.clone());
     start(parts, "serverbindings", Part::ServerBindings, health, store, work);
-    let (store, work) = server::controller(context(), servers(options, gate, health), stop.clone());
-    start(parts, "servers", Part::Servers, health, store, work);
-    let (store, work) = server_class::controller(context(), stop.clone());
+    let changed = Arc::new(Notify::new());
+    let watch = watch::servers(client, changed.clone());
+    let (listed, counted) = (watch.store.clone(), watch.store.clone());
+    let work = server::controller(context(), servers(options, gate, health), watch, stop.clone());
+    start(parts, "servers", Part::Servers, health, listed, work);
+    let (store, work) = server_class::controller(context(), counted, changed, stop.clone());
     start(parts, "serverclasses", Part::ServerClasses, health, store, work);
     let assets = environment::Options {
         directory: options.env_dir.clone(),

@@ -1,9 +1,10 @@
 //! The Server controller: what is on record, power, status and the events of a machine.
 //!
-//! A reconcile is fetch → validate → plan → apply → power → status. Everything is read from the API server at that
-//! moment, whether this plane may act included; the decisions are `bloomery_api`'s.
-//! Never reads a binding from a cache, never commands a machine before its claim on the object was written, and never
-//! does anything while another plane is the one that acts.
+//! A reconcile is fetch → validate → plan → apply → power → status; the decisions are `bloomery_api`'s. The Server may
+//! come from the cache: every write carries its version, so that one made on an old Server is refused. Its binding and
+//! whether this plane may act are asked for at that moment, and both objects once more before a command.
+//! Never believes a cache that says "no binding", never commands a machine before its claim on the object was written,
+//! and never does anything while another plane is the one that acts.
 
 mod apply;
 mod credentials;
@@ -11,29 +12,30 @@ mod fetch;
 pub mod orphan;
 mod plan;
 mod power;
+mod settled;
 mod stamps;
 mod status;
 mod validate;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bloomery_api::decision::power::{ERROR_REQUEUE, PowerAction};
-use bloomery_api::{Server, ServerBinding};
+use bloomery_api::plane::Authority;
 use bloomery_plane::Gate;
 use bloomery_power::{Pool, PxeMode};
 use futures::{Stream, StreamExt};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::{Action, Config as ControllerConfig, Controller, Error as ControllerError};
-use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::watcher;
-use kube::{Api, ResourceExt};
+use kube::runtime::reflector::ObjectRef;
+use kube::{Resource, ResourceExt};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 use crate::reconcile::{Context, Error, RESYNC};
+use crate::watch::{self, Bindings, GuardedServer, Watch};
+use settled::{Known, Memory, Settled, Version};
 use stamps::Stamps;
 
 /// Kind, for metrics and logs.
@@ -47,9 +49,6 @@ const API_CALLS: usize = 12;
 const SETTLE: Duration = Duration::from_millis(500);
 /// Until it is looked whether a machine that was switched off is off: BMCs say yes and do nothing, or not yet.
 const AFTER_POWER_OFF: Duration = Duration::from_secs(10);
-
-/// An object of the kind, or what was wrong with it: one malformed object must not stop the watch.
-type Guarded = DeserializeGuard<Server>;
 
 /// What this controller is given.
 pub struct Options {
@@ -68,6 +67,8 @@ struct Shared {
     context: Context,
     options: Options,
     api_calls: Semaphore,
+    bindings: Bindings,
+    memory: Memory,
     stamps: Stamps,
 }
 
@@ -80,39 +81,38 @@ impl Shared {
 
     /// A Server that is gone counts nowhere any more.
     fn forget(&self, name: &str) {
+        self.memory.forget(name);
         self.stamps.forget(name);
         self.context.metrics().stands(name, None);
     }
 }
 
-/// The controller as a stream that ends when `stop` is cancelled, and the store that it fills.
+/// The controller as a stream that ends when `stop` is cancelled.
 pub fn controller(
     context: Context,
     options: Options,
+    servers: Watch<GuardedServer>,
     stop: CancellationToken,
-) -> (Store<Guarded>, impl Stream<Item = ()> + Send) {
-    let servers: Api<Guarded> = Api::all(context.client.clone());
-    let bindings: Api<PartialObjectMeta<ServerBinding>> = Api::all(context.client.clone());
-    let controller = Controller::new(servers, watcher::Config::default())
+) -> impl Stream<Item = ()> + Send {
+    let bindings = watch::bindings(&context.client);
+    let controller = Controller::for_stream(servers.changes, servers.store)
         .with_config(ControllerConfig::default().concurrency(CONCURRENCY).debounce(SETTLE))
         // A binding has the name of its Server.
-        .watches(bindings, watcher::Config::default(), |binding| {
-            Some(ObjectRef::<Guarded>::new(&binding.name_any()))
+        .watches_stream(bindings.changes, |binding| {
+            Some(ObjectRef::<GuardedServer>::new(&binding.name_any()))
         })
         .graceful_shutdown_on(stop.cancelled_owned());
-    let store = controller.store();
     let shared = Arc::new(Shared {
         context,
         options,
         api_calls: Semaphore::new(API_CALLS),
+        bindings: bindings.store,
+        memory: Memory::default(),
         stamps: Stamps::default(),
     });
-    let work = controller
+    controller
         .run(
-            async |server, shared| {
-                let name = server.name_any();
-                shared.context.observe(KIND, &name, Box::pin(reconcile(&name, &shared))).await
-            },
+            async |server, shared| Box::pin(called(&server, &shared)).await,
             |server, error, shared| shared.context.after_failure(KIND, &server.name_any(), error),
             Arc::clone(&shared),
         )
@@ -121,18 +121,38 @@ pub fn controller(
             if let Err(ControllerError::ObjectNotFound(gone)) = result {
                 shared.forget(&gone.name);
             }
-        });
-    (store, work)
+        })
 }
 
-async fn reconcile(name: &str, shared: &Shared) -> Result<Action, Error> {
-    let context = &shared.context;
-    let turn = shared.turn().await;
+/// Reconciles, unless all that happened since the last time are our own writes.
+async fn called(cached: &Arc<GuardedServer>, shared: &Shared) -> Result<Action, Error> {
+    let name = cached.name_any();
     let authority = shared.options.gate.current().await;
     if !authority.acts() {
         return Ok(Action::requeue(ERROR_REQUEUE));
     }
-    let fetch::Fetched { server: Some(server), binding } = fetch::fetch(&context.client, name).await? else {
+    let binding = watch::of(&shared.bindings, &name).map(|binding| Version::of(binding.meta()));
+    let server = Version::of(cached.meta());
+    let known = shared.memory.compare(&name, &server, binding.as_ref(), &authority, Instant::now());
+    let cached = match known {
+        Known::Settled(left) => return Ok(Action::requeue(left)),
+        Known::Behind => None,
+        Known::Changed => Some(cached.as_ref()),
+    };
+    shared.memory.forget(&name);
+    shared.context.observe(KIND, &name, Box::pin(reconcile(&name, cached, &authority, shared))).await
+}
+
+async fn reconcile(
+    name: &str,
+    cached: Option<&GuardedServer>,
+    authority: &Authority,
+    shared: &Shared,
+) -> Result<Action, Error> {
+    let context = &shared.context;
+    let turn = shared.turn().await;
+    let fetched = fetch::fetch(&context.client, name, cached).await?;
+    let fetch::Fetched { server: Some(server), binding } = fetched else {
         // Its binding, if one is left, has a controller of its own.
         shared.forget(name);
         return Ok(Action::await_change());
@@ -140,20 +160,31 @@ async fn reconcile(name: &str, shared: &Shared) -> Result<Action, Error> {
     let objects = validate::validate(server, binding)?;
     let now = Time(Timestamp::now());
     let binding = objects.binding.as_ref();
-    let plan = plan::plan(&objects.server, binding, &authority, &now, &plan::new_record_id());
+    let plan = plan::plan(&objects.server, binding, authority, &now, &plan::new_record_id());
     let Some(server) = apply::apply(&context.client, name, &objects.server, binding, &plan).await? else {
         shared.forget(name);
         return Ok(Action::await_change());
     };
     drop(turn);
-    let step = power::control(shared, &server, binding, &authority, &now).await?;
+    let step = power::control(shared, &server, binding, authority, &now).await?;
     let turn = shared.turn().await;
-    let standing = status::write(context, &step.server, binding, &authority, &step.outcome).await?;
+    let status::Wrote { standing, server } =
+        status::write(context, &step.server, binding, authority, &step.outcome).await?;
     drop(turn);
     context.metrics().stands(name, Some(standing.reason()));
     let requeue = match step.action {
         PowerAction::PowerOff => Some(AFTER_POWER_OFF),
         PowerAction::None | PowerAction::PowerOn | PowerAction::PxeOn | PowerAction::PxeCycle => step.requeue,
     };
-    Ok(Action::requeue(requeue.unwrap_or(RESYNC).min(RESYNC)))
+    let requeue = requeue.unwrap_or(RESYNC).min(RESYNC);
+    // Some changes take two steps, the second once the first is on record: then the echo of the first is work.
+    let next = plan::plan(&server, binding, authority, &now, &plan::new_record_id());
+    if next.is_empty() {
+        // A binding that was written above comes back with another version than the one that is noted here.
+        let binding = binding.map(|binding| Version::of(&binding.metadata));
+        let server = Version::of(&server.metadata);
+        let until = Instant::now() + requeue;
+        shared.memory.settle(name, Settled { server, binding, authority: authority.clone(), until });
+    }
+    Ok(Action::requeue(requeue))
 }

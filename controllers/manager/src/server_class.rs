@@ -13,17 +13,18 @@ mod validate;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bloomery_api::{Server, ServerClass};
+use bloomery_api::ServerClass;
 use futures::{Stream, StreamExt};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Config as ControllerConfig, Controller};
-use kube::runtime::reflector::{self, Store};
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::reflector::Store;
+use kube::runtime::watcher;
 use kube::{Api, ResourceExt};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::reconcile::{Context, Error, RESYNC};
+use crate::watch::Servers;
 
 /// Kind, for metrics and logs.
 const KIND: &str = "ServerClass";
@@ -34,8 +35,6 @@ const COLLECT: Duration = Duration::from_millis(250);
 
 /// An object of the kind, or what was wrong with it: one malformed object must not stop the watch.
 type Guarded = DeserializeGuard<ServerClass>;
-/// All Servers, malformed ones included.
-pub(crate) type Servers = Store<DeserializeGuard<Server>>;
 
 /// What this reconciler needs beyond the common context.
 struct ClassContext {
@@ -44,27 +43,19 @@ struct ClassContext {
     said: status::Said,
 }
 
-/// The controller as a stream that ends when `stop` is cancelled, and the store that it fills.
+/// The controller as a stream that ends when `stop` is cancelled, and the store that it fills. It counts the `servers`
+/// anew when `changed` says that one of them did.
 pub fn controller(
     context: Context,
+    servers: Servers,
+    changed: Arc<Notify>,
     stop: CancellationToken,
 ) -> (Store<Guarded>, impl Stream<Item = ()> + Send) {
     let classes: Api<Guarded> = Api::all(context.client.clone());
-    let (servers, writer) = reflector::store();
-    let changed = Arc::new(Notify::new());
-    let seen = changed.clone();
-    let watch =
-        watcher(Api::<DeserializeGuard<Server>>::all(context.client.clone()), watcher::Config::default())
-            .default_backoff()
-            .reflect(writer)
-            .for_each(move |_| {
-                seen.notify_one();
-                futures::future::ready(())
-            });
     let controller = Controller::new(classes, watcher::Config::default())
         .with_config(ControllerConfig::default().concurrency(CONCURRENCY))
         .reconcile_all_on(collected(changed))
-        .graceful_shutdown_on(stop.clone().cancelled_owned());
+        .graceful_shutdown_on(stop.cancelled_owned());
     let store = controller.store();
     let context = Arc::new(ClassContext { common: context, servers, said: status::Said::default() });
     let work = controller
@@ -74,9 +65,7 @@ pub fn controller(
             context,
         )
         .map(drop);
-    // The watch of the Servers has no items of its own; it lives as long as the controller.
-    let watch = futures::stream::once(watch).take_until(stop.cancelled_owned());
-    (store, futures::stream::select(work, watch))
+    (store, work)
 }
 
 /// One item for each burst of changes: at once for the first, then at most every [`COLLECT`].

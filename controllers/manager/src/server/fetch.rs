@@ -1,4 +1,4 @@
-//! Reads a Server and its binding from the API server, not from a cache.
+//! Reads a Server and its binding: the binding always from the API server, the Server unless the cache has it.
 //!
 //! Never interprets them.
 
@@ -14,13 +14,20 @@ pub(super) struct Fetched {
     pub(super) binding: Option<DeserializeGuard<ServerBinding>>,
 }
 
-/// The Server and the binding of its name, each `None` when it is gone.
-pub(super) async fn fetch(client: &Client, name: &str) -> Result<Fetched, Error> {
+/// The Server (`cached`, if given) and the binding of its name, each `None` when it is gone.
+pub(super) async fn fetch(
+    client: &Client,
+    name: &str,
+    cached: Option<&DeserializeGuard<Server>>,
+) -> Result<Fetched, Error> {
     let servers: Api<DeserializeGuard<Server>> = Api::all(client.clone());
     let bindings: Api<DeserializeGuard<ServerBinding>> = Api::all(client.clone());
-    // The binding after the Server: one that was deleted in between was released under an older Server, whose version
-    // then no longer fits what is written.
-    let server = servers.get_opt(name).await.map_err(Error::api("get", format!("Server {name}")))?;
+    // The binding after the Server, however old that is: one that was deleted in between was released under an older
+    // Server, whose version then no longer fits what is written.
+    let server = match cached {
+        Some(server) => Some(server.clone()),
+        None => servers.get_opt(name).await.map_err(Error::api("get", format!("Server {name}")))?,
+    };
     let binding = bindings.get_opt(name).await.map_err(Error::api("get", format!("ServerBinding {name}")))?;
     Ok(Fetched { server, binding })
 }

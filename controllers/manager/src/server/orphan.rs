@@ -63,7 +63,8 @@ async fn reconcile(name: &str, context: &Context, gate: &Gate) -> Result<Action,
     if !authority.acts() {
         return Ok(Action::requeue(ERROR_REQUEUE));
     }
-    let fetch::Fetched { server: None, binding: Some(binding) } = fetch::fetch(&context.client, name).await?
+    let fetch::Fetched { server: None, binding: Some(binding) } =
+        fetch::fetch(&context.client, name, None).await?
     else {
         return Ok(Action::requeue(LOOK_AGAIN));
     };

@@ -22,6 +22,13 @@ pub(super) struct Plan {
     pub(super) binding_finalizer: BindingFinalizer,
 }
 
+impl Plan {
+    /// Whether it changes nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.metadata.is_none() && !self.vanishes && self.binding_finalizer == BindingFinalizer::Keep
+    }
+}
+
 /// A name for a record: 64 random bits.
 pub(super) fn new_record_id() -> String {
     format!("{:016x}", rand::random::<u64>())

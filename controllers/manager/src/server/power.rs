@@ -108,7 +108,7 @@ async fn still_so(shared: &Shared, server: &Server, binding: Option<&ServerBindi
     if !shared.options.gate.current().await.acts() {
         return Ok(false);
     }
-    let now = fetch::fetch(&shared.context.client, &server.name_any()).await?;
+    let now = fetch::fetch(&shared.context.client, &server.name_any(), None).await?;
     let version = |meta: &ObjectMeta| (meta.uid.clone(), meta.resource_version.clone());
     let found = |meta: Option<&ObjectMeta>| meta.map(version);
     Ok(found(now.server.as_ref().map(Resource::meta)) == found(Some(&server.metadata))

@@ -17,19 +17,28 @@ use tracing::info;
 
 use crate::reconcile::{Context, Error, Notice};
 
-/// Patches the status if it changes; returns where the machine stands.
+/// What a reconcile ends with.
+pub(super) struct Wrote {
+    /// Where the machine stands.
+    pub(super) standing: Standing,
+    /// The Server with this status.
+    pub(super) server: Server,
+}
+
+/// Patches the status if it changes.
 pub(super) async fn write(
     context: &Context,
     server: &Server,
     binding: Option<&ServerBinding>,
     authority: &Authority,
     outcome: &PowerOutcome,
-) -> Result<Standing, Error> {
+) -> Result<Wrote, Error> {
     let now = Time(Timestamp::now());
     let StatusDecision { standing, status: wanted, released, finalizer: _, clear_owners: _ } =
         status(server, binding, authority, outcome, &now);
-    if server.status.as_ref() != Some(&wanted) {
-        patch(context, server, &wanted).await?;
+    let changes = server.status.as_ref() != Some(&wanted);
+    let written = if changes { patch(context, server, &wanted).await? } else { server.clone() };
+    if changes {
         info!(
             server = server.name_any(),
             standing = standing.reason(),
@@ -46,7 +55,7 @@ pub(super) async fn write(
         };
         context.notify(&server.object_ref(&()), &notice).await;
     }
-    Ok(standing)
+    Ok(Wrote { standing, server: written })
 }
 
 /// Writes one condition before a command is given; the Server as it is then.

@@ -8,8 +8,8 @@ use bloomery_api::{Server, ServerClass};
 use kube::core::DeserializeGuard;
 use kube::{Api, Client};
 
-use super::Servers;
 use crate::reconcile::Error;
+use crate::watch::Servers;
 
 /// What a reconcile works on, as it was read.
 pub(super) struct Fetched {

@@ -1,0 +1,160 @@
+//! Which objects a reconcile left nothing to do for, so that the echo of its own writes is not work again.
+//!
+//! Never keeps a reconcile from happening for longer than it asked to be called again, and never once any object,
+//! or whether this plane may act, is another than at its end.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bloomery_api::plane::Authority;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+/// One state of one object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Version {
+    uid: String,
+    resource_version: String,
+}
+
+impl Version {
+    /// Of an object as it was read or as a write returned it.
+    pub(super) fn of(meta: &ObjectMeta) -> Self {
+        Self {
+            uid: meta.uid.clone().unwrap_or_default(),
+            resource_version: meta.resource_version.clone().unwrap_or_default(),
+        }
+    }
+
+    /// Whether this is surely an earlier state of the same object. Versions are numbers that grow (KEP-5504); of one
+    /// that is none nothing is sure.
+    fn is_before(&self, other: &Self) -> bool {
+        let number = |version: &Self| version.resource_version.parse::<u64>().ok();
+        self.uid == other.uid && number(self).zip(number(other)).is_some_and(|(one, two)| one < two)
+    }
+}
+
+/// What a reconcile ended with.
+#[derive(Clone, Debug)]
+pub(super) struct Settled {
+    /// The Server, our own writes included.
+    pub(super) server: Version,
+    /// Its binding.
+    pub(super) binding: Option<Version>,
+    /// Whether this plane could act, and on which records.
+    pub(super) authority: Authority,
+    /// When it asked to be called again.
+    pub(super) until: Instant,
+}
+
+/// What is known before anything is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    /// Nothing changed: nothing to do for this long.
+    Settled(Duration),
+    /// The cache is behind our own last write.
+    Behind,
+    /// Something changed, or it is time.
+    Changed,
+}
+
+/// How each Server's last reconcile ended.
+#[derive(Debug, Default)]
+pub(super) struct Memory(Mutex<HashMap<String, Settled>>);
+
+impl Memory {
+    /// Notes that nothing is left to do.
+    pub(super) fn settle(&self, name: &str, settled: Settled) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), settled);
+    }
+
+    /// Forgets a Server that is gone, or whose reconcile begins.
+    pub(super) fn forget(&self, name: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
+    /// Compares what the caches have with how the last reconcile ended.
+    pub(super) fn compare(
+        &self,
+        name: &str,
+        server: &Version,
+        binding: Option<&Version>,
+        authority: &Authority,
+        now: Instant,
+    ) -> Known {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(settled) = all.get(name) else { return Known::Changed };
+        let is_behind = server.is_before(&settled.server);
+        let is_same = (is_behind || *server == settled.server)
+            && binding == settled.binding.as_ref()
+            && *authority == settled.authority;
+        let left = settled.until.saturating_duration_since(now);
+        match (is_same && !left.is_zero(), is_behind) {
+            (true, _) => Known::Settled(left),
+            (false, true) => Known::Behind,
+            (false, false) => Known::Changed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(uid: &str, version: &str) -> Version {
+        Version { uid: uid.to_owned(), resource_version: version.to_owned() }
+    }
+
+    const ACTS: Authority = Authority::Holds { epoch: 1 };
+    const LATER: Duration = Duration::from_secs(10);
+
+    fn memory(start: Instant) -> Memory {
+        let memory = Memory::default();
+        let settled = Settled {
+            server: version("a", "20"),
+            binding: Some(version("b", "7")),
+            authority: ACTS,
+            until: start + LATER,
+        };
+        memory.settle("m", settled);
+        memory
+    }
+
+    #[test]
+    fn only_the_same_objects_under_the_same_authority_are_settled_and_only_for_a_time() {
+        let start = Instant::now();
+        let memory = memory(start);
+        let known = |server: &Version, binding: Option<&Version>, authority: &Authority, after: u64| {
+            memory.compare("m", server, binding, authority, start + Duration::from_secs(after))
+        };
+        let (server, binding) = (version("a", "20"), version("b", "7"));
+        let settled = |seconds| Known::Settled(Duration::from_secs(seconds));
+        assert_eq!(known(&server, Some(&binding), &ACTS, 0), settled(10));
+        assert_eq!(known(&server, Some(&binding), &ACTS, 9), settled(1));
+        assert_eq!(known(&server, Some(&binding), &ACTS, 10), Known::Changed, "it is time");
+        assert_eq!(known(&server, None, &ACTS, 0), Known::Changed, "the binding went");
+        assert_eq!(known(&server, Some(&version("b", "8")), &ACTS, 0), Known::Changed);
+        assert_eq!(known(&server, Some(&version("c", "7")), &ACTS, 0), Known::Changed, "another binding");
+        assert_eq!(known(&server, Some(&binding), &Authority::Holds { epoch: 2 }, 0), Known::Changed);
+        assert_eq!(known(&server, Some(&binding), &Authority::Unknown, 0), Known::Changed);
+        assert_eq!(known(&version("a", "21"), Some(&binding), &ACTS, 0), Known::Changed);
+        assert_eq!(known(&version("z", "19"), Some(&binding), &ACTS, 0), Known::Changed, "another Server");
+        assert_eq!(memory.compare("other", &server, Some(&binding), &ACTS, start), Known::Changed);
+        memory.forget("m");
+        assert_eq!(memory.compare("m", &server, Some(&binding), &ACTS, start), Known::Changed);
+    }
+
+    #[test]
+    fn a_cache_that_is_behind_our_own_write_is_nothing_new_until_something_else_changes() {
+        let start = Instant::now();
+        let memory = memory(start);
+        let (old, binding) = (version("a", "9"), version("b", "7"));
+        let known = |server: &Version, binding: Option<&Version>, after: u64| {
+            memory.compare("m", server, binding, &ACTS, start + Duration::from_secs(after))
+        };
+        assert_eq!(known(&old, Some(&binding), 0), Known::Settled(LATER), "as numbers, not as text");
+        assert_eq!(known(&old, None, 0), Known::Behind);
+        assert_eq!(known(&old, Some(&binding), 10), Known::Behind);
+        assert_eq!(known(&version("a", "x"), Some(&binding), 0), Known::Changed, "nothing is sure");
+    }
+}

@@ -1,0 +1,72 @@
+//! The one watch of all Servers and the one of their bindings, and the caches that they fill.
+//!
+//! Several controllers want to know of the same changes: each watch of its own would have the API server decode every
+//! change once more. Never an authority: what is read here can be behind, and is only acted on by writes that carry
+//! the version that was read.
+
+use std::sync::Arc;
+
+use bloomery_api::{Server, ServerBinding};
+use futures::StreamExt;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::runtime::reflector::{self, Store};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, ResourceExt};
+use tokio::sync::Notify;
+
+/// A Server, or what was wrong with it: one malformed object must not stop the watch.
+pub type GuardedServer = DeserializeGuard<Server>;
+/// All Servers, malformed ones included.
+pub type Servers = Store<GuardedServer>;
+/// All bindings, without what they say.
+pub type Bindings = Store<PartialObjectMeta<ServerBinding>>;
+
+/// A stream of changes that feeds a controller.
+type Changes<K> = futures::stream::BoxStream<'static, Result<K, watcher::Error>>;
+
+/// A watch with its cache.
+pub struct Watch<K: reflector::Lookup<DynamicType = ()> + 'static> {
+    /// What was seen last of every object.
+    pub store: Store<K>,
+    /// Every change; the cache is filled while it is polled.
+    pub changes: Changes<K>,
+}
+
+/// The watch of all Servers; every change of one, its deletion included, wakes `changed` too.
+pub fn servers(client: &Client, changed: Arc<Notify>) -> Watch<GuardedServer> {
+    let (store, writer) = reflector::store();
+    let changes = watcher(Api::<GuardedServer>::all(client.clone()), watcher::Config::default())
+        .modify(forget_writers)
+        .default_backoff()
+        .reflect(writer)
+        .inspect(move |_| changed.notify_one())
+        .applied_objects()
+        .boxed();
+    Watch { store, changes }
+}
+
+/// The watch of all bindings, of their metadata alone.
+pub fn bindings(client: &Client) -> Watch<PartialObjectMeta<ServerBinding>> {
+    let (store, writer) = reflector::store();
+    let bindings: Api<PartialObjectMeta<ServerBinding>> = Api::all(client.clone());
+    let changes = watcher(bindings, watcher::Config::default())
+        .modify(forget_writers)
+        .default_backoff()
+        .reflect(writer)
+        .touched_objects()
+        .boxed();
+    Watch { store, changes }
+}
+
+/// Who wrote which field is most of an object, and nobody asks for it here.
+fn forget_writers<K: kube::Resource>(object: &mut K) {
+    object.managed_fields_mut().clear();
+}
+
+/// What the cache has of an object of this name.
+pub fn of<K>(store: &Store<K>, name: &str) -> Option<Arc<K>>
+where
+    K: kube::Resource<DynamicType = ()> + Clone + 'static,
+{
+    store.get(&reflector::ObjectRef::new(name))
+}
