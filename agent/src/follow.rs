@@ -18,7 +18,7 @@ use crate::inventory::Inventory;
 use crate::orders::{self, Memory, Orders, Step, WipeOrder};
 use crate::plane::{self, Plane};
 use crate::register::{Act, After};
-use crate::wipe::{self, Board, Erased, Places, disks};
+use crate::wipe::{self, Board, Erased, Places};
 
 /// How long things are waited for.
 #[derive(Debug, Clone, Copy)]
@@ -131,11 +131,6 @@ impl Follower {
         let (plane, screen) = (self.plane.clone(), self.screen.clone());
         let wiping = async {
             settle(self.devices.clone(), self.waits).await;
-            for name in disks::without_capacity(&self.places) {
-                board.say(&format!(
-                    "WARN   {name} shows no capacity and is left out: take it out if it holds data"
-                ));
-            }
             wipe::run(order, &self.places, &expected, &board, &mut self.erased).await;
         };
         tokio::select! {
