@@ -45,6 +45,8 @@ const MAX_CONNECTIONS: usize = 4096;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// An HTTP/2 peer that does not answer a ping in this time is gone.
 const PING_TIMEOUT: Duration = Duration::from_secs(30);
+/// Calls at once on one HTTP/2 connection: an agent makes one at a time, and each may hold a message in memory.
+const MAX_STREAMS: u32 = 32;
 /// Waiting connections; a rack that is switched on at once connects at once.
 const BACKLOG: i32 = 1024;
 /// After an error of accept, mostly "too many open files": time for others to close theirs.
@@ -189,6 +191,7 @@ async fn connection(mut stream: TcpStream, peer: SocketAddr, context: Context, s
     builder
         .http2()
         .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
         .keep_alive_interval(PING_TIMEOUT)
         .keep_alive_timeout(PING_TIMEOUT);
     let serving = builder.serve_connection(TokioIo::new(Rewound::new(read, stream)), service);

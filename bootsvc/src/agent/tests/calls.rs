@@ -176,6 +176,16 @@ async fn unknown_methods_are_unimplemented() {
 }
 
 #[tokio::test]
+async fn a_call_larger_than_any_machine_is_refused_before_it_is_in_memory() {
+    let lab = Lab::start(Setup::default());
+    let mut huge = request(UUID);
+    huge.hostname = "x".repeat(2 << 20);
+    let refused = client(&lab).await.create_server(huge).await.unwrap_err();
+    assert_eq!(refused.code(), Code::OutOfRange, "{refused:?}");
+    assert!(lab.api.writes().is_empty());
+}
+
+#[tokio::test]
 async fn an_api_that_is_away_is_worth_a_retry() {
     let lab = Lab::start(Setup { api_reachable: false, ..Setup::default() });
     let refused = client(&lab).await.create_server(request(UUID)).await.unwrap_err();
