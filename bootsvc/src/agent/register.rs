@@ -259,10 +259,13 @@ impl Handler {
             insecure_wipe: self.options.insecure_wipe,
         };
         let binding: Option<&ServerBinding> = machine.binding.as_ref();
-        let orders = orders::agent(&machine.server, binding, &machine.authority, options);
+        let mut orders = orders::agent(&machine.server, binding, &machine.authority, options);
         let name = machine.server.metadata.name.as_deref().unwrap_or_default();
         let problem = match checked {
-            Ok(caller) if self.remember(&caller, machine, &orders) => None,
+            Ok(caller) if self.remember(&caller, machine, &orders) => {
+                orders.setup_bmc |= self.is_half_set_up(&caller, machine);
+                None
+            }
             Ok(_) => Some(CheckError::Problem(Problem::Replaced)),
             Err(error) => Some(error),
         };
