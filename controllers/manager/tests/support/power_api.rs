@@ -21,6 +21,7 @@ struct Machine {
     on: bool,
     broken: bool,
     held: bool,
+    pxe_held: bool,
     asked: usize,
     told: Vec<&'static str>,
 }
@@ -57,7 +58,16 @@ impl PowerApi {
             .route("/poweron", post(async |machine: Shared| tell(&machine, "poweron", Some(true))))
             .route("/poweroff", post(async |machine: Shared| tell(&machine, "poweroff", Some(false))))
             .route("/reboot", post(async |machine: Shared| tell(&machine, "reboot", Some(true))))
-            .route("/pxeboot", post(async |machine: Shared| tell(&machine, "pxeboot", None)))
+            .route(
+                "/pxeboot",
+                post(async |machine: Shared| {
+                    let answer = tell(&machine, "pxeboot", None);
+                    while machine.lock().unwrap().pxe_held {
+                        tokio::time::sleep(LOOK_AGAIN).await;
+                    }
+                    answer
+                }),
+            )
             .with_state(Arc::clone(&machine));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = listener.local_addr().unwrap().to_string();
@@ -83,6 +93,11 @@ impl PowerApi {
     /// Answers nothing from now on, or what was asked meanwhile.
     pub(crate) fn hold(&self, held: bool) {
         self.machine.lock().unwrap().held = held;
+    }
+
+    /// Does not answer from now on that the next boot is set, or what was asked meanwhile.
+    pub(crate) fn hold_pxe(&self, held: bool) {
+        self.machine.lock().unwrap().pxe_held = held;
     }
 
     /// How often its state was asked for.
