@@ -238,6 +238,11 @@ impl Handler {
                 )));
             }
         }
+        let missing = server
+            .spec
+            .hardware
+            .as_ref()
+            .map_or_else(Vec::new, |known| decide::missing_disks(known, &hardware));
         let unwritten = || Status::internal("failed to write the inventory");
         let hardware = serde_json::to_value(&hardware).map_err(|_| unwritten())?;
         let patch = json!([
@@ -248,7 +253,15 @@ impl Handler {
         let servers: Api<Server> = Api::all(client.clone());
         let patched = within(servers.patch(&name, &params(), &Patch::Json::<()>(patch))).await?;
         patched
-            .inspect(|_| tracing::info!(server = name, "inventory refreshed"))
+            .inspect(|server| {
+                tracing::info!(server = name, "inventory refreshed");
+                if !missing.is_empty() {
+                    let missing = super::wire::text(&missing.join(", "));
+                    tracing::warn!(server = name, missing, "disks are gone");
+                    let text = format!("Disks are gone, and are not wiped should they come back: {missing}.");
+                    self.means.events.record(Happening::of(server, "Server Registration", text).warning());
+                }
+            })
             .map_err(|error| api_failed("update", &format!("server {name}"), &error))
     }
 
