@@ -30,8 +30,10 @@ pub(crate) struct FakePlane {
     pub(crate) answers: Arc<Mutex<VecDeque<Result<CreateServerResponse, Status>>>>,
     /// Answers to `MarkServerAsWiped`; then none is an error.
     pub(crate) marks: Arc<Mutex<VecDeque<Status>>>,
-    /// Heartbeats are refused.
+    /// Heartbeats get no answer of use.
     pub(crate) deaf: bool,
+    /// What every heartbeat is refused with.
+    pub(crate) revoked: Option<Status>,
     /// Calls of `CreateServer` are never answered; their arrival is told.
     pub(crate) hang: Option<Arc<Notify>>,
 }
@@ -120,6 +122,9 @@ impl Agent for FakePlane {
             return Err(Status::unavailable("not now"));
         }
         self.tell(&request, "heartbeat".to_owned());
+        if let Some(status) = &self.revoked {
+            return Err(status.clone());
+        }
         *self.disks.lock().unwrap() = request.into_inner().disks;
         Ok(Response::new(HeartbeatResponse {}))
     }

@@ -16,9 +16,9 @@ use crate::bmc;
 use crate::console::{self, Screen};
 use crate::inventory::Inventory;
 use crate::orders::{self, Memory, Orders, Step, WipeOrder};
-use crate::plane::Plane;
+use crate::plane::{self, Plane};
 use crate::register::{Act, After};
-use crate::wipe::{self, Board, Erased, Places, disks};
+use crate::wipe::{self, Board, Erased, Places};
 
 /// How long things are waited for.
 #[derive(Debug, Clone, Copy)]
@@ -131,16 +131,15 @@ impl Follower {
         let (plane, screen) = (self.plane.clone(), self.screen.clone());
         let wiping = async {
             settle(self.devices.clone(), self.waits).await;
-            for name in disks::without_capacity(&self.places) {
-                board.say(&format!(
-                    "WARN   {name} shows no capacity and is left out: take it out if it holds data"
-                ));
-            }
             wipe::run(order, &self.places, &expected, &board, &mut self.erased).await;
         };
         tokio::select! {
             () = wiping => {}
-            () = beat(&plane, uuid, &board, beat_every, &screen) => {}
+            // The threads stop at their next chunk, since nobody waits for them any more.
+            refusal = beat(&plane, uuid, &board, beat_every, &screen) => {
+                screen.show(&console::wipe_revoked(&refusal));
+                return After::Soon;
+            }
         }
         if board.all_wiped() {
             self.report_wiped(uuid, &board.disks()).await
@@ -187,8 +186,10 @@ async fn settle(mut devices: watch::Receiver<u64>, waits: Waits) {
     let _ = tokio::time::timeout(waits.settle, quiet).await;
 }
 
-/// Heartbeats, the first at once, until the future is dropped.
-async fn beat(plane: &Plane, uuid: &str, board: &Board, every: Duration, screen: &Screen) {
+/// Heartbeats, the first at once, until the future is dropped or the plane takes its order back: the machine is not
+/// accepted any more, or bound, or another boot is the one that counts. A plane that only cannot be reached, or does not
+/// know, stops nothing.
+async fn beat(plane: &Plane, uuid: &str, board: &Board, every: Duration, screen: &Screen) -> plane::Error {
     let mut ticks = tokio::time::interval(every);
     let mut heard = true;
     loop {
@@ -196,6 +197,7 @@ async fn beat(plane: &Plane, uuid: &str, board: &Board, every: Duration, screen:
         match plane.heartbeat(uuid, board.disks(), every).await {
             Ok(()) if heard => {}
             Ok(()) => screen.show("OK     the plane answers again"),
+            Err(error) if error.is_refusal() => return error,
             Err(error) => {
                 let text = console::error_text(&error);
                 tracing::warn!(error = %text, "heartbeat not taken");

@@ -77,6 +77,7 @@ impl Error {
             Self::Call { source, .. } => matches!(
                 source.code(),
                 Code::FailedPrecondition
+                    | Code::NotFound
                     | Code::PermissionDenied
                     | Code::Unauthenticated
                     | Code::InvalidArgument

@@ -16,6 +16,7 @@ pub mod layers;
 pub mod medium;
 pub mod method;
 pub mod ranges;
+pub mod unseen;
 
 pub use board::Board;
 use board::Line;
@@ -82,6 +83,20 @@ pub async fn run(
         let line = board.add_unseen(node);
         line.failed("it was there when the machine registered, and is gone");
     }
+    erase_until_none_is_new(first, thoroughness, places, board, erased).await;
+    // At the end: by now the drivers have said what they have to say.
+    for unseen in unseen::find(places) {
+        board.add_unseen(&unseen.name).failed(&unseen.reason);
+    }
+}
+
+async fn erase_until_none_is_new(
+    first: Vec<Disk>,
+    thoroughness: Thoroughness,
+    places: &Places,
+    board: &Arc<Board>,
+    erased: &mut Erased,
+) {
     let (mut seen, mut fresh) = (Vec::new(), first);
     for _ in 0..MOST_ROUNDS {
         seen.extend(fresh.iter().map(key));

@@ -133,6 +133,15 @@ pub fn wipe_failed(disks: &[DiskProgress], again: Duration) -> String {
     )
 }
 
+/// The plane does not want it any more.
+pub fn wipe_revoked(error: &Error) -> String {
+    format!(
+        "STOP   the plane has taken back its order to wipe: {}\n       \
+         what was erased until now is lost; asking the plane again what to do",
+        error_text(error)
+    )
+}
+
 /// All disks are wiped, and the plane does not know.
 pub fn wipe_not_reported(error: &Error) -> String {
     let what = if error.is_refusal() { "the plane does not take it" } else { "the plane does not know it" };

@@ -114,6 +114,31 @@ async fn a_plane_that_is_deaf_to_heartbeats_does_not_stop_the_wipe() {
 }
 
 #[tokio::test]
+async fn a_plane_that_takes_its_order_back_stops_the_wipe() {
+    for status in [
+        Status::failed_precondition("waiting to be accepted"),
+        Status::not_found("it is not registered"),
+        Status::unauthenticated("that of an earlier boot"),
+    ] {
+        let mut lab = Lab::new(FakePlane { revoked: Some(status.clone()), ..FakePlane::default() }).await;
+        let node = lab.machine.disk("sda", 1);
+        // Devices never settle, so that the refusal comes before the first byte is written.
+        lab.follower.waits.settle = Duration::from_hours(1);
+        lab.follower.waits.quiet = Duration::from_hours(1);
+        let (_changes, devices) = watch::channel(0);
+        lab.follower.devices = devices;
+        let after = tokio::time::timeout(crate::fake_plane::limit(), lab.order(wipe())).await;
+        assert_eq!(after.expect("the wipe goes on"), After::Soon);
+        assert!(!is_zero(&node));
+        assert_eq!(lab.fake.told(), ["heartbeat"]);
+        let shown = lab.shown();
+        assert!(shown.contains("STOP") && shown.contains(status.message()), "{shown}");
+        // Not a failure of a disk: a new order is followed at once.
+        assert_eq!(lab.follower.memory.wipe_not_before, None);
+    }
+}
+
+#[tokio::test]
 async fn a_plane_that_refuses_the_report_is_asked_for_new_orders() {
     for status in [Status::failed_precondition("it is bound"), Status::permission_denied("old boot")] {
         let fake = FakePlane::default();

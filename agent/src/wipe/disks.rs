@@ -46,8 +46,8 @@ pub fn find(places: &Places) -> Vec<Disk> {
     names(&block).into_iter().filter_map(|name| disk(places, &block.join(&name), name)).collect()
 }
 
-/// Disks whose medium cannot be taken out and that show no capacity all the same: they cannot be erased, and are none
-/// of [`find`] (spec §5.1).
+/// Disks whose medium cannot be taken out and that show no capacity all the same: they cannot be erased, are none of
+/// [`find`] (spec §5.1), and are said by [`super::unseen`].
 pub fn without_capacity(places: &Places) -> Vec<String> {
     let block = places.sysfs.join(storage::BLOCK_DEVICES);
     let mut names = names(&block);

@@ -199,6 +199,23 @@ fn disks_are_described_by_sysfs_alone() {
 }
 
 #[tokio::test]
+async fn a_machine_whose_disks_may_not_all_be_seen_is_not_clean() {
+    let machine = Machine::new();
+    let good = machine.disk("sda", 1);
+    machine.attribute("sdb", "size", "0");
+    let controller = machine.places.sysfs.join("bus/pci/devices/0000:03:00.0");
+    fs::create_dir_all(&controller).unwrap();
+    fs::write(controller.join("class"), "0x010802\n").unwrap();
+    let (board, lines) = wipe(&machine, &[], &mut Erased::default()).await;
+    assert!(is_zero(&good) && !board.all_wiped(), "{lines:?}");
+    let failed: Vec<String> = (board.disks().into_iter())
+        .filter(|disk| disk.state() == State::Failed)
+        .map(|disk| disk.device)
+        .collect();
+    assert_eq!(failed, ["sdb", "PCI 0000:03:00.0"], "{lines:?}");
+}
+
+#[tokio::test]
 async fn a_wipe_that_is_dropped_midway_is_not_taken_for_done() {
     let machine = Machine::new();
     let node = machine.disk("sda", 1);

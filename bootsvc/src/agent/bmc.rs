@@ -230,6 +230,24 @@ impl Handler {
         Ok(())
     }
 
+    /// Whether this boot named the controller and broke off before it had an account there: then it goes on with that,
+    /// or nobody could ever switch the machine.
+    pub(super) fn is_half_set_up(&self, caller: &Caller, machine: &Machine) -> bool {
+        let Some(Bmc { endpoint: _, port: _, user, user_from, pass, pass_from, interface: _ }) =
+            &machine.server.spec.bmc
+        else {
+            return false;
+        };
+        let has_account = !user.is_empty() || !pass.is_empty() || user_from.is_some() || pass_from.is_some();
+        let ours = self.means.tokens.with(caller, |memory| {
+            memory.bmc.as_ref().is_some_and(|setup| setup.wrote && setup.account.is_none())
+        });
+        self.options.auto_bmc_setup
+            && !has_account
+            && ours == Some(true)
+            && self.may_set_up(caller, machine).is_ok()
+    }
+
     fn note(&self, caller: &Caller, report: &Report) {
         self.means.tokens.with(caller, |memory| {
             if let Some(setup) = &mut memory.bmc {

@@ -76,6 +76,27 @@ pub fn are_different_machines(known: &HardwareInformation, new: &HardwareInforma
     other_serial && no_common_card
 }
 
+/// Disks on record that the machine does not show any more, in words: known by world-wide name, else by serial number.
+/// What was on them was not wiped, should they come back.
+pub fn missing_disks(known: &HardwareInformation, new: &HardwareInformation) -> Vec<String> {
+    let disks =
+        |hardware: &HardwareInformation| hardware.storage.clone().map_or_else(Vec::new, |it| it.devices);
+    let shown = disks(new);
+    let gone = disks(known).into_iter().filter(|disk| {
+        let has_name = !(disk.wwid.is_empty() && disk.serial_number.is_empty());
+        has_name
+            && !shown.iter().any(|other| {
+                if disk.wwid.is_empty() {
+                    other.serial_number == disk.serial_number
+                } else {
+                    other.wwid == disk.wwid
+                }
+            })
+    });
+    gone.map(|disk| format!("{} ({}, serial {})", disk.device_name, disk.product_name, disk.serial_number))
+        .collect()
+}
+
 /// A reported address that is none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {

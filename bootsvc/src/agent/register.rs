@@ -242,6 +242,11 @@ impl Handler {
                 )));
             }
         }
+        let missing = server
+            .spec
+            .hardware
+            .as_ref()
+            .map_or_else(Vec::new, |known| decide::missing_disks(known, &hardware));
         let unwritten = || Status::internal("failed to write the inventory");
         let hardware = serde_json::to_value(&hardware).map_err(|_| unwritten())?;
         let patch = json!([
@@ -252,7 +257,15 @@ impl Handler {
         let servers: Api<Server> = Api::all(client.clone());
         let patched = within(servers.patch(&name, &params(), &Patch::Json::<()>(patch))).await?;
         patched
-            .inspect(|_| tracing::info!(server = name, "inventory refreshed"))
+            .inspect(|server| {
+                tracing::info!(server = name, "inventory refreshed");
+                if !missing.is_empty() {
+                    let missing = super::wire::text(&missing.join(", "));
+                    tracing::warn!(server = name, missing, "disks are gone");
+                    let text = format!("Disks are gone, and are not wiped should they come back: {missing}.");
+                    self.means.events.record(Happening::of(server, "Server Registration", text).warning());
+                }
+            })
             .map_err(|error| api_failed("update", &format!("server {name}"), &error))
     }
 
@@ -263,10 +276,13 @@ impl Handler {
             insecure_wipe: self.options.insecure_wipe,
         };
         let binding: Option<&ServerBinding> = machine.binding.as_ref();
-        let orders = orders::agent(&machine.server, binding, &machine.authority, options);
+        let mut orders = orders::agent(&machine.server, binding, &machine.authority, options);
         let name = machine.server.metadata.name.as_deref().unwrap_or_default();
         let problem = match checked {
-            Ok(caller) if self.remember(&caller, machine, &orders) => None,
+            Ok(caller) if self.remember(&caller, machine, &orders) => {
+                orders.setup_bmc |= self.is_half_set_up(&caller, machine);
+                None
+            }
             Ok(_) => Some(CheckError::Problem(Problem::Replaced)),
             Err(error) => Some(error),
         };

@@ -29,6 +29,8 @@ use crate::trace::Trace;
 /// Each asks for two objects at once; together with the boot decisions and the controllers they stay below what the
 /// API server lets in (60), beyond which it refuses.
 const AT_WORK: usize = 12;
+/// Longest message taken: an inventory with every list as long as we take it has some 300 kB.
+const MAX_MESSAGE: usize = 1 << 20;
 /// Longest wait for a turn. Clients wait 30 s for an answer: one that comes later is work for nobody.
 const TURN_WITHIN: Duration = Duration::from_secs(20);
 
@@ -78,7 +80,8 @@ impl Service {
             unrecorded: Arc::default(),
             recent: Arc::default(),
         };
-        let router = tonic::service::Routes::new(AgentServer::new(handler)).into_axum_router();
+        let service = AgentServer::new(handler).max_decoding_message_size(MAX_MESSAGE);
+        let router = tonic::service::Routes::new(service).into_axum_router();
         Self { router: router.fallback(unknown_method) }
     }
 

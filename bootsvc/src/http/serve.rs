@@ -45,6 +45,10 @@ const MAX_CONNECTIONS: usize = 4096;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// An HTTP/2 peer that does not answer a ping in this time is gone.
 const PING_TIMEOUT: Duration = Duration::from_secs(30);
+/// Octets of a request's head kept in memory, for each of the connections.
+const MAX_HEAD: usize = 32 << 10;
+/// Calls at once on one HTTP/2 connection: an agent makes one at a time, and each may hold a message in memory.
+const MAX_STREAMS: u32 = 32;
 /// Waiting connections; a rack that is switched on at once connects at once.
 const BACKLOG: i32 = 1024;
 /// After an error of accept, mostly "too many open files": time for others to close theirs.
@@ -185,10 +189,11 @@ async fn connection(mut stream: TcpStream, peer: SocketAddr, context: Context, s
         async move { Ok::<_, Infallible>(handle(context, connection, request.map(Body::new)).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEAD);
     builder
         .http2()
         .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
         .keep_alive_interval(PING_TIMEOUT)
         .keep_alive_timeout(PING_TIMEOUT);
     let serving = builder.serve_connection(TokioIo::new(Rewound::new(read, stream)), service);

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use super::decide::{self, File};
 use super::link::{Link, Peer};
 use super::transfer::{End, Step, Transfer};
-use super::wire::{self, ErrorCode, Packet, ReadRequest};
+use super::wire::{self, ErrorCode, Mode, Packet, ReadRequest};
 use crate::advertise::Advertise;
 use crate::boot_script;
 use crate::loaders::LoaderStore;
@@ -28,6 +28,9 @@ use crate::trace::{Moment, Trace, Via};
 pub const TFTP_PORT: u16 = 69;
 /// Transfers at once; beyond it clients are told to come again. Each costs a few hundred bytes.
 const MAX_TRANSFERS: usize = 4096;
+/// Those of them in netascii at once. No firmware asks for it, and each costs a copy of the file: a packet must not buy
+/// a megabyte four thousand times.
+const MAX_TEXT_TRANSFERS: usize = 32;
 /// How often deadlines are looked at: a tenth of the retry time.
 const TICK: Duration = Duration::from_millis(100);
 /// What clients that want to write are told (spec/sidero.md §3.2).
@@ -179,7 +182,7 @@ impl Server {
             tracing::debug!(client = %peer.0, path = request.path, "tftp file not found");
             return self.refuse(peer, ErrorCode::FileNotFound, "file not found");
         };
-        if self.transfers.len() >= MAX_TRANSFERS && !self.transfers.contains_key(&peer) {
+        if self.is_full(peer, request.mode) {
             self.context.metrics.tftp_transfer(TftpResult::Refused);
             return self.refuse(peer, ErrorCode::Undefined, "too many transfers, try again");
         }
@@ -197,6 +200,17 @@ impl Server {
         self.trace(peer, file, Moment::Started);
         self.transfers.insert(peer, Live { transfer, request, file, mtu, started: now });
         self.take(peer, first);
+    }
+
+    fn is_full(&self, peer: Peer, mode: Mode) -> bool {
+        let others = || self.transfers.iter().filter(|(other, _)| **other != peer);
+        match mode {
+            _ if self.transfers.len() >= MAX_TRANSFERS && !self.transfers.contains_key(&peer) => true,
+            Mode::Octet => false,
+            Mode::Netascii => {
+                others().filter(|(_, live)| live.request.mode == mode).count() >= MAX_TEXT_TRANSFERS
+            }
+        }
     }
 
     fn open(&self, file: File, local: Ipv4Addr) -> Result<Bytes, crate::loaders::LoaderError> {

@@ -100,6 +100,24 @@ async fn a_command_that_was_decided_before_a_binding_came_is_not_given() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_is_taken_while_its_next_boot_is_set_is_not_cycled() {
+    const DIRTY: &str = "4c4c4544-0039-3010-804d-000000000214";
+    let (bench, _controllers) = Bench::with_controllers().await;
+    let power = PowerApi::start(true).await;
+    machine(&bench, DIRTY, false, &power).await;
+    until_reason(&bench, DIRTY, "NotAccepted").await;
+    power.hold_pxe(true);
+    bench.patch::<Server>(DIRTY, json!({ "spec": { "accepted": true } })).await;
+    until_told(&power, "its next boot is set", |power| power.count("pxeboot") == 1).await;
+    // The answer takes its time, and meanwhile a cluster takes the machine.
+    bind(&bench, DIRTY).await;
+    power.hold_pxe(false);
+    until_reason(&bench, DIRTY, "Bound").await;
+    canary(&bench, "4c4c4544-0039-3010-804d-000000000215").await;
+    assert_eq!(power.told(), ["pxeboot"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_binding_whose_server_is_gone_can_still_be_deleted() {
     const NAME: &str = "4c4c4544-0039-3010-804d-000000000221";
     let (bench, controllers) = Bench::with_controllers().await;

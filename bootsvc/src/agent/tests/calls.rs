@@ -81,6 +81,27 @@ async fn a_known_machine_keeps_its_spec_and_gets_its_inventory_refreshed() {
 }
 
 #[tokio::test]
+async fn a_disk_that_a_known_machine_does_not_show_any_more_is_said() {
+    let lab = Lab::start(Setup::default());
+    let disks = json!([
+        { "deviceName": "/dev/sdx", "productName": "Old", "serialNumber": "S1", "wwid": "naa.5" },
+        { "deviceName": "/dev/sdy" },
+    ]);
+    lab.api.put(
+        &metal("servers", UUID),
+        json!({ "spec": { "accepted": false, "hardware": { "system": { "uuid": UUID }, "storage": { "devices": disks } } } }),
+    );
+    client(&lab).await.create_server(request(UUID)).await.unwrap();
+    let events = super::events(&lab, 1).await;
+    assert_eq!(events[0]["type"], json!("Warning"));
+    let message = events[0]["message"].as_str().unwrap();
+    assert!(message.contains("/dev/sdx (Old, serial S1)") && !message.contains("sdy"), "{message}");
+    // Said once, when it is noticed.
+    client(&lab).await.create_server(request(UUID)).await.unwrap();
+    assert_eq!(super::events(&lab, 1).await.len(), 1);
+}
+
+#[tokio::test]
 async fn accepts_at_registration_only_when_told_to() {
     let lab = Lab::start(Setup { auto_accept: true, ..Setup::default() });
     let answer = client(&lab).await.create_server(request(UUID)).await.unwrap().into_inner();
@@ -173,6 +194,16 @@ async fn unknown_methods_are_unimplemented() {
             client.unary(request, http::uri::PathAndQuery::from_static(path), codec).await.unwrap_err();
         assert_eq!(refused.code(), Code::Unimplemented, "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_call_larger_than_any_machine_is_refused_before_it_is_in_memory() {
+    let lab = Lab::start(Setup::default());
+    let mut huge = request(UUID);
+    huge.hostname = "x".repeat(2 << 20);
+    let refused = client(&lab).await.create_server(huge).await.unwrap_err();
+    assert_eq!(refused.code(), Code::OutOfRange, "{refused:?}");
+    assert!(lab.api.writes().is_empty());
 }
 
 #[tokio::test]

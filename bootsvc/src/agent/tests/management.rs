@@ -71,6 +71,27 @@ async fn address_and_account_come_one_after_the_other() {
 }
 
 #[tokio::test]
+async fn a_set_up_that_broke_off_after_the_address_is_ordered_again_in_the_same_boot() {
+    let lab = Lab::start(Setup::default());
+    put(&lab, "released");
+    let token = lab.boot(UUID).await;
+    let token = token.as_deref();
+    let mut agent = client(&lab).await;
+    assert!(register(&mut agent, token).await.unwrap().setup_bmc);
+    report(&mut agent, token, ("10.77.0.11", 0, "", "")).await.unwrap();
+    // The controller did not take the password; without one nobody can switch the machine.
+    assert!(register(&mut agent, token).await.unwrap().setup_bmc);
+    report(&mut agent, token, ("10.77.0.11", 0, "", "")).await.unwrap();
+    report(&mut agent, token, ("", 0, "sidero", "s3cret")).await.unwrap();
+    assert!(!register(&mut agent, token).await.unwrap().setup_bmc);
+    // Another boot, and what a person wrote, are left alone.
+    lab.api.change(&server(), |server| server["spec"]["bmc"] = json!({ "endpoint": "10.0.0.1" }));
+    assert!(!register(&mut agent, token).await.unwrap().setup_bmc);
+    let token = lab.boot(UUID).await;
+    assert!(!register(&mut agent, token.as_deref()).await.unwrap().setup_bmc);
+}
+
+#[tokio::test]
 async fn a_stranger_an_unasked_agent_and_a_bound_machine_are_refused() {
     let lab = Lab::start(Setup::default());
     put(&lab, "released");

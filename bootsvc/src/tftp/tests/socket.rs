@@ -302,6 +302,37 @@ async fn refuses_what_does_not_exist_and_what_would_write() {
 }
 
 #[tokio::test]
+async fn a_file_is_sent_as_text_when_asked() {
+    let lab = Lab::start();
+    let client = lab.client().await;
+    client.send(b"\x00\x01autoexec.ipxe\0NetASCII\0").await;
+    let text = String::from_utf8(client.take(512).await).unwrap();
+    assert!(text.starts_with("#!ipxe\r\n") && text.ends_with("reboot\r\n"), "{text}");
+    assert_eq!(text.matches('\n').count(), text.matches("\r\n").count());
+}
+
+#[tokio::test]
+async fn requests_for_text_which_cost_a_copy_of_the_file_are_few_at_once() {
+    let lab = Lab::start();
+    let (mut clients, mut served, mut refused) = (Vec::new(), 0, 0);
+    for _ in 0..40 {
+        let client = lab.client().await;
+        client.send(b"\x00\x01snp.efi\0netascii\0").await;
+        match client.receive().await[..2] {
+            [0, 3] => served += 1,
+            [0, 5] => refused += 1,
+            ref other => panic!("{other:?}"),
+        }
+        // Kept, so that no address is used twice.
+        clients.push(client);
+    }
+    assert_eq!((served, refused), (32, 8));
+    let client = lab.client().await;
+    client.request("snp.efi", &[]).await;
+    assert_eq!(client.data(1).await.len(), 512, "files as they are go on");
+}
+
+#[tokio::test]
 async fn bad_packets_never_stop_it() {
     let lab = Lab::start();
     let client = lab.client().await;

@@ -6,8 +6,10 @@
 use std::time::{Duration, Instant};
 
 use bloomery_api::condition;
+use bloomery_api::decision::Standing;
 use bloomery_api::decision::power::{PowerAction, PowerDecision, PowerRequest, power};
 use bloomery_api::decision::status::PowerOutcome;
+use bloomery_api::evidence::Evidence;
 use bloomery_api::plane::Authority;
 use bloomery_api::server::{POWER_CYCLE, Power};
 use bloomery_api::{Condition, Server, ServerBinding};
@@ -17,7 +19,7 @@ use kube::runtime::events::EventType;
 use kube::{Resource, ResourceExt};
 use tracing::info;
 
-use super::{Shared, credentials, fetch, status};
+use super::{Shared, credentials, fetch, status, validate};
 use crate::error_chain::ErrorChain;
 use crate::reconcile::{Error, Notice};
 
@@ -79,17 +81,16 @@ pub(super) async fn control(
     };
     let mut requeue = requeue;
     if let (Ok(client), false) = (&client, action == PowerAction::None) {
-        // Looked again: reading the state may have taken a minute.
-        if !still_so(shared, &server, binding).await? {
-            unclaim(&mut server, before);
-            return Ok(Step { server, outcome, action: PowerAction::None, requeue: Some(AFTER_CHANGE) });
-        }
-        match command(client.as_ref(), action, mode(shared, &server)).await {
-            Ok(()) => {
+        match command(shared, client.as_ref(), action, &server, binding, authority).await? {
+            Given::Changed => {
+                unclaim(&mut server, before);
+                return Ok(Step { server, outcome, action: PowerAction::None, requeue: Some(AFTER_CHANGE) });
+            }
+            Given::Done => {
                 info!(server = server.name_any(), ?action, by = client.kind().as_str(), "power commanded");
                 notify(shared, &server, EventType::Normal, success.unwrap_or_default().to_owned()).await;
             }
-            Err(why) => {
+            Given::Failed(why) => {
                 notify(shared, &server, EventType::Warning, format!("{why}.")).await;
                 // The claim stood for a command that was not carried out: it must not hold up the next try.
                 unclaim(&mut server, before);
@@ -113,6 +114,29 @@ async fn still_so(shared: &Shared, server: &Server, binding: Option<&ServerBindi
     let found = |meta: Option<&ObjectMeta>| meta.map(version);
     Ok(found(now.server.as_ref().map(Resource::meta)) == found(Some(&server.metadata))
         && found(now.binding.as_ref().map(Resource::meta)) == found(binding.map(|binding| &binding.metadata)))
+}
+
+/// Whether this plane still acts and nothing that the command depends on is another: where the machine stands, its
+/// binding, and the time of its last cycle or heartbeat. The rest of a Server may be written at any time.
+async fn still_stands(
+    shared: &Shared,
+    server: &Server,
+    binding: Option<&ServerBinding>,
+    authority: &Authority,
+) -> Result<bool, Error> {
+    let _turn = shared.turn().await;
+    if shared.options.gate.current().await != *authority {
+        return Ok(false);
+    }
+    let now = fetch::fetch(&shared.context.client, &server.name_any()).await?;
+    let Some(now_server) = now.server else { return Ok(false) };
+    let now = validate::validate(now_server, now.binding)?;
+    let of = |server: &Server, binding: Option<&ServerBinding>| {
+        let standing = Standing::of(Some(server), binding, &Evidence::of(server, authority));
+        let claim = binding.map(|found| (found.uid(), found.metadata.deletion_timestamp.clone()));
+        (standing, server.uid(), server.spec.accepted, claim, power_cycle(server))
+    };
+    Ok(of(&now.server, now.binding.as_ref()) == of(server, binding))
 }
 
 async fn management(shared: &Shared, server: &Server) -> Result<Box<dyn bmc::Bmc>, String> {
@@ -148,29 +172,58 @@ fn mode(shared: &Shared, server: &Server) -> bmc::PxeMode {
     }
 }
 
-/// Gives the command; an error is upstream's text for the event, without its full stop.
-async fn command(client: &dyn bmc::Bmc, action: PowerAction, mode: bmc::PxeMode) -> Result<(), String> {
-    let failed = |what: &str, error: &bmc::Error| format!("Failed to {what}: {}", ErrorChain(error.cause()));
+/// What became of a command.
+enum Given {
+    /// The management controller took it.
+    Done,
+    /// Upstream's text for the event, without its full stop.
+    Failed(String),
+    /// The objects, or whether this plane acts, are not any more what was decided on.
+    Changed,
+}
+
+/// Gives the command. Each of its parts may have to wait a minute for the management controller, as may the reading
+/// of the state before: whether it still holds is looked at before each.
+async fn command(
+    shared: &Shared,
+    client: &dyn bmc::Bmc,
+    action: PowerAction,
+    server: &Server,
+    binding: Option<&ServerBinding>,
+    authority: &Authority,
+) -> Result<Given, Error> {
+    let failed = |what: &str, error: &bmc::Error| {
+        Ok(Given::Failed(format!("Failed to {what}: {}", ErrorChain(error.cause()))))
+    };
+    if !still_so(shared, server, binding).await? {
+        return Ok(Given::Changed);
+    }
     if matches!(action, PowerAction::PxeOn | PowerAction::PxeCycle) {
-        client.set_pxe_once(mode).await.map_err(|error| failed("set to PXE boot once", &error))?;
-    }
-    match action {
-        PowerAction::None => Ok(()),
-        PowerAction::PowerOff => client.power_off().await.map_err(|error| failed("power off", &error)),
-        PowerAction::PowerOn | PowerAction::PxeOn => {
-            client.power_on().await.map_err(|error| failed("power on", &error))
+        if let Err(error) = client.set_pxe_once(mode(shared, server)).await {
+            return failed("set to PXE boot once", &error);
         }
-        PowerAction::PxeCycle => client.power_cycle().await.map_err(|error| failed("power cycle", &error)),
+        if !still_stands(shared, server, binding, authority).await? {
+            return Ok(Given::Changed);
+        }
     }
+    let (what, given) = match action {
+        PowerAction::None => return Ok(Given::Done),
+        PowerAction::PowerOff => ("power off", client.power_off().await),
+        PowerAction::PowerOn | PowerAction::PxeOn => ("power on", client.power_on().await),
+        PowerAction::PxeCycle => ("power cycle", client.power_cycle().await),
+    };
+    given.map_or_else(|error| failed(what, &error), |()| Ok(Given::Done))
+}
+
+/// The condition that is the claim.
+fn power_cycle(server: &Server) -> Option<Condition> {
+    let status = server.status.as_ref()?;
+    condition::find(&status.conditions, POWER_CYCLE).cloned()
 }
 
 /// Puts back the `PowerCycle` of before the claim.
 fn unclaim(server: &mut Server, before: &Server) {
-    let conditions = |server: &Server| -> Option<Condition> {
-        let status = server.status.as_ref()?;
-        condition::find(&status.conditions, POWER_CYCLE).cloned()
-    };
-    let old = conditions(before);
+    let old = power_cycle(before);
     if let Some(status) = &mut server.status {
         condition::remove(&mut status.conditions, POWER_CYCLE);
         status.conditions.extend(old);

@@ -20,7 +20,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 struct Machine {
     on: bool,
     broken: bool,
-    held: bool,
+    /// The path whose answers are held back.
+    held: Option<&'static str>,
     asked: usize,
     told: Vec<&'static str>,
 }
@@ -44,7 +45,7 @@ impl PowerApi {
                 "/status",
                 get(async |State(machine): Shared| -> Result<Json<Value>, StatusCode> {
                     machine.lock().unwrap().asked += 1;
-                    while machine.lock().unwrap().held {
+                    while machine.lock().unwrap().held == Some("status") {
                         tokio::time::sleep(LOOK_AGAIN).await;
                     }
                     let machine = machine.lock().unwrap();
@@ -57,7 +58,16 @@ impl PowerApi {
             .route("/poweron", post(async |machine: Shared| tell(&machine, "poweron", Some(true))))
             .route("/poweroff", post(async |machine: Shared| tell(&machine, "poweroff", Some(false))))
             .route("/reboot", post(async |machine: Shared| tell(&machine, "reboot", Some(true))))
-            .route("/pxeboot", post(async |machine: Shared| tell(&machine, "pxeboot", None)))
+            .route(
+                "/pxeboot",
+                post(async |machine: Shared| {
+                    let answer = tell(&machine, "pxeboot", None);
+                    while machine.lock().unwrap().held == Some("pxeboot") {
+                        tokio::time::sleep(LOOK_AGAIN).await;
+                    }
+                    answer
+                }),
+            )
             .with_state(Arc::clone(&machine));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = listener.local_addr().unwrap().to_string();
@@ -82,7 +92,12 @@ impl PowerApi {
 
     /// Answers nothing from now on, or what was asked meanwhile.
     pub(crate) fn hold(&self, held: bool) {
-        self.machine.lock().unwrap().held = held;
+        self.machine.lock().unwrap().held = held.then_some("status");
+    }
+
+    /// Does not answer from now on that the next boot is set, or what was asked meanwhile.
+    pub(crate) fn hold_pxe(&self, held: bool) {
+        self.machine.lock().unwrap().held = held.then_some("pxeboot");
     }
 
     /// How often its state was asked for.

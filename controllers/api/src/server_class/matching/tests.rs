@@ -98,6 +98,11 @@ fn members_by_hardware_labels_and_selector() {
     ];
     for (spec, expected) in cases {
         assert_eq!(members(class("v1alpha2", &spec)).unwrap(), expected, "{spec}");
+        // Labels and selectors are written alike in the old version.
+        if spec.pointer("/qualifiers/hardware").is_none() {
+            let old = conversion::convert(class("v1alpha1", &spec), "metal.sidero.dev/v1alpha2").unwrap();
+            assert_eq!(members(old).unwrap(), expected, "v1alpha1 {spec}");
+        }
     }
 }
 
@@ -111,6 +116,19 @@ fn classes_written_in_the_old_version_have_the_same_members() {
         ),
         (json!({ "qualifiers": { "systemInformation": [{ "manufacturer": "QEMU" }] } }), &["ryzen"]),
         (json!({ "qualifiers": { "labelSelectors": [{ "zone": "central" }] } }), &["atom"]),
+        (
+            json!({ "selector": { "matchLabels": { "zone": "east" } }, "qualifiers": { "cpu": [{ "manufacturer": "AMD" }] } }),
+            &["ryzen"],
+        ),
+        (
+            json!({ "selector": { "matchLabels": { "zone": "east" } }, "qualifiers": { "cpu": [{ "manufacturer": "Intel" }] } }),
+            &[],
+        ),
+        // Both lists together were a conjunction in the old version; since the conversion any entry suffices (spec §1.6).
+        (
+            json!({ "qualifiers": { "cpu": [{ "manufacturer": "Intel" }], "systemInformation": [{ "manufacturer": "QEMU" }] } }),
+            &["atom", "dualXeon", "ryzen"],
+        ),
     ];
     for (spec, expected) in cases {
         let new = conversion::convert(class("v1alpha1", &spec), "metal.sidero.dev/v1alpha2").unwrap();
