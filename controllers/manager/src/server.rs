@@ -11,6 +11,7 @@ mod fetch;
 pub mod orphan;
 mod plan;
 mod power;
+mod recheck;
 mod stamps;
 mod status;
 mod validate;
@@ -146,7 +147,9 @@ async fn reconcile(name: &str, shared: &Shared) -> Result<Action, Error> {
         return Ok(Action::await_change());
     };
     drop(turn);
-    let step = power::control(shared, &server, binding, &authority, &now).await?;
+    let Some(step) = power::control(shared, &server, binding, &authority, &now).await? else {
+        return Ok(Action::requeue(power::AFTER_CHANGE));
+    };
     let turn = shared.turn().await;
     let standing = status::write(context, &step.server, binding, &authority, &step.outcome).await?;
     drop(turn);

@@ -99,6 +99,35 @@ async fn a_command_that_was_decided_before_a_binding_came_is_not_given() {
     }
 }
 
+/// Longer than any test.
+const UNHURRIED: &str = "--server-reboot-timeout=10m";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_whose_reason_goes_while_it_waits_is_not_sent_and_its_claim_is_taken_back() {
+    const BOUND: &str = "4c4c4544-0039-3010-804d-000000000231";
+    const TOUCHED: &str = "4c4c4544-0039-3010-804d-000000000232";
+    let (bench, _controllers) = Bench::with_controllers_and(&[UNHURRIED]).await;
+    let (bound, touched) = (PowerApi::start(true).await, PowerApi::start(true).await);
+    // The cycle waits in the middle. Meanwhile a cluster takes one machine, the other is to be booted another way.
+    for (name, power) in [(BOUND, &bound), (TOUCHED, &touched)] {
+        power.hold_pxe(true);
+        machine(&bench, name, true, power).await;
+        until_told(power, "the first command came", |power| power.count("pxeboot") == 1).await;
+        if name == BOUND {
+            bind(&bench, name).await;
+        } else {
+            bench.patch::<Server>(name, json!({ "spec": { "pxeMode": "bios" } })).await;
+        }
+        power.hold_pxe(false);
+    }
+    until_reason(&bench, BOUND, "Bound").await;
+    // A claim that stayed would put this off by ten minutes.
+    until_told(&touched, "it is cycled as it is wanted now", |power| power.count("reboot") == 1).await;
+    assert_eq!(touched.told(), ["pxeboot", "pxeboot", "reboot"]);
+    canary(&bench, "4c4c4544-0039-3010-804d-000000000233").await;
+    assert_eq!(bound.told(), ["pxeboot"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_binding_whose_server_is_gone_can_still_be_deleted() {
     const NAME: &str = "4c4c4544-0039-3010-804d-000000000221";

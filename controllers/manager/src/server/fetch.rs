@@ -16,11 +16,19 @@ pub(super) struct Fetched {
 
 /// The Server and the binding of its name, each `None` when it is gone.
 pub(super) async fn fetch(client: &Client, name: &str) -> Result<Fetched, Error> {
-    let servers: Api<DeserializeGuard<Server>> = Api::all(client.clone());
     let bindings: Api<DeserializeGuard<ServerBinding>> = Api::all(client.clone());
     // The binding after the Server: one that was deleted in between was released under an older Server, whose version
     // then no longer fits what is written.
-    let server = servers.get_opt(name).await.map_err(Error::api("get", format!("Server {name}")))?;
+    let server = fetch_server(client, name).await?;
     let binding = bindings.get_opt(name).await.map_err(Error::api("get", format!("ServerBinding {name}")))?;
     Ok(Fetched { server, binding })
+}
+
+/// The Server alone.
+pub(super) async fn fetch_server(
+    client: &Client,
+    name: &str,
+) -> Result<Option<DeserializeGuard<Server>>, Error> {
+    let servers: Api<DeserializeGuard<Server>> = Api::all(client.clone());
+    servers.get_opt(name).await.map_err(Error::api("get", format!("Server {name}")))
 }

@@ -12,12 +12,13 @@ use bloomery_api::plane::Authority;
 use bloomery_api::server::{POWER_CYCLE, Power};
 use bloomery_api::{Condition, Server, ServerBinding};
 use bloomery_power as bmc;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::runtime::events::EventType;
 use kube::{Resource, ResourceExt};
 use tracing::info;
 
-use super::{Shared, credentials, fetch, status};
+use super::recheck::{Decided, Recheck, withdraw};
+use super::{Shared, credentials, status};
 use crate::error_chain::ErrorChain;
 use crate::reconcile::{Error, Notice};
 
@@ -25,7 +26,7 @@ use crate::reconcile::{Error, Notice};
 const MANAGEMENT: &str = "Server Management";
 
 /// When to look again because an object was not any more what was decided on.
-const AFTER_CHANGE: Duration = Duration::from_millis(50);
+pub(super) const AFTER_CHANGE: Duration = Duration::from_millis(50);
 
 /// What came of it.
 pub(super) struct Step {
@@ -39,14 +40,14 @@ pub(super) struct Step {
     pub(super) requeue: Option<Duration>,
 }
 
-/// Reads the power state and does what is decided.
+/// Reads the power state and does what is decided. `None` when the objects changed before the command could be sent.
 pub(super) async fn control(
     shared: &Shared,
     server: &Server,
     binding: Option<&ServerBinding>,
     authority: &Authority,
     now: &Time,
-) -> Result<Step, Error> {
+) -> Result<Option<Step>, Error> {
     let client = management(shared, server).await;
     let (reading, is_fake) = match &client {
         Ok(client) if client.is_fake() => (Ok(Power::On), true),
@@ -79,17 +80,17 @@ pub(super) async fn control(
     };
     let mut requeue = requeue;
     if let (Ok(client), false) = (&client, action == PowerAction::None) {
-        // Looked again: reading the state may have taken a minute.
-        if !still_so(shared, &server, binding).await? {
-            unclaim(&mut server, before);
-            return Ok(Step { server, outcome, action: PowerAction::None, requeue: Some(AFTER_CHANGE) });
-        }
-        match command(client.as_ref(), action, mode(shared, &server)).await {
+        let recheck = Recheck { shared, decided: Decided { server: &server, binding, authority } };
+        match command(client.as_ref(), action, mode(shared, &server), &recheck).await {
             Ok(()) => {
                 info!(server = server.name_any(), ?action, by = client.kind().as_str(), "power commanded");
                 notify(shared, &server, EventType::Normal, success.unwrap_or_default().to_owned()).await;
             }
-            Err(why) => {
+            Err(Failure::Unwanted) => {
+                withdraw(shared, &server, before).await;
+                return Ok(None);
+            }
+            Err(Failure::Failed(why)) => {
                 notify(shared, &server, EventType::Warning, format!("{why}.")).await;
                 // The claim stood for a command that was not carried out: it must not hold up the next try.
                 unclaim(&mut server, before);
@@ -98,21 +99,7 @@ pub(super) async fn control(
             }
         }
     }
-    Ok(Step { server, outcome, action, requeue })
-}
-
-/// Whether this plane still acts and the objects are those that were decided on: a binding that came meanwhile does
-/// not show in the version of the Server.
-async fn still_so(shared: &Shared, server: &Server, binding: Option<&ServerBinding>) -> Result<bool, Error> {
-    let _turn = shared.turn().await;
-    if !shared.options.gate.current().await.acts() {
-        return Ok(false);
-    }
-    let now = fetch::fetch(&shared.context.client, &server.name_any()).await?;
-    let version = |meta: &ObjectMeta| (meta.uid.clone(), meta.resource_version.clone());
-    let found = |meta: Option<&ObjectMeta>| meta.map(version);
-    Ok(found(now.server.as_ref().map(Resource::meta)) == found(Some(&server.metadata))
-        && found(now.binding.as_ref().map(Resource::meta)) == found(binding.map(|binding| &binding.metadata)))
+    Ok(Some(Step { server, outcome, action, requeue }))
 }
 
 async fn management(shared: &Shared, server: &Server) -> Result<Box<dyn bmc::Bmc>, String> {
@@ -148,20 +135,36 @@ fn mode(shared: &Shared, server: &Server) -> bmc::PxeMode {
     }
 }
 
-/// Gives the command; an error is upstream's text for the event, without its full stop.
-async fn command(client: &dyn bmc::Bmc, action: PowerAction, mode: bmc::PxeMode) -> Result<(), String> {
-    let failed = |what: &str, error: &bmc::Error| format!("Failed to {what}: {}", ErrorChain(error.cause()));
-    if matches!(action, PowerAction::PxeOn | PowerAction::PxeCycle) {
-        client.set_pxe_once(mode).await.map_err(|error| failed("set to PXE boot once", &error))?;
+/// Why a command was not carried out.
+enum Failure {
+    /// Its reason went before it could be sent.
+    Unwanted,
+    /// Upstream's text for the event, without its full stop.
+    Failed(String),
+}
+
+/// Gives the command, each part of it only if it is still `wanted`.
+async fn command(
+    client: &dyn bmc::Bmc,
+    action: PowerAction,
+    mode: bmc::PxeMode,
+    wanted: &dyn bmc::Wanted,
+) -> Result<(), Failure> {
+    let (prepare, act) = match action {
+        PowerAction::None => (None, None),
+        PowerAction::PowerOff => (None, Some((bmc::Action::Off, "power off"))),
+        PowerAction::PowerOn => (None, Some((bmc::Action::On, "power on"))),
+        PowerAction::PxeOn => (Some(mode), Some((bmc::Action::On, "power on"))),
+        PowerAction::PxeCycle => (Some(mode), Some((bmc::Action::Cycle, "power cycle"))),
+    };
+    let prepare = prepare.map(|mode| (bmc::Action::PxeOnce(mode), "set to PXE boot once"));
+    for (action, what) in prepare.into_iter().chain(act) {
+        client.command(action, wanted).await.map_err(|error| match error.cause() {
+            bmc::Cause::Unwanted => Failure::Unwanted,
+            cause => Failure::Failed(format!("Failed to {what}: {}", ErrorChain(cause))),
+        })?;
     }
-    match action {
-        PowerAction::None => Ok(()),
-        PowerAction::PowerOff => client.power_off().await.map_err(|error| failed("power off", &error)),
-        PowerAction::PowerOn | PowerAction::PxeOn => {
-            client.power_on().await.map_err(|error| failed("power on", &error))
-        }
-        PowerAction::PxeCycle => client.power_cycle().await.map_err(|error| failed("power cycle", &error)),
-    }
+    Ok(())
 }
 
 /// Puts back the `PowerCycle` of before the claim.

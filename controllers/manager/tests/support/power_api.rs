@@ -3,6 +3,7 @@
 // Each test takes the parts it needs.
 #![allow(dead_code)]
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,11 +17,17 @@ use tokio::net::TcpListener;
 /// Between two looks at whether an answer is held back.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
+/// Asking for the power state.
+const STATUS: &str = "status";
+/// "Boot from the network once".
+const PXE: &str = "pxeboot";
+
 #[derive(Default)]
 struct Machine {
     on: bool,
     broken: bool,
-    held: bool,
+    /// What is not answered.
+    held: HashSet<&'static str>,
     asked: usize,
     told: Vec<&'static str>,
 }
@@ -44,7 +51,7 @@ impl PowerApi {
                 "/status",
                 get(async |State(machine): Shared| -> Result<Json<Value>, StatusCode> {
                     machine.lock().unwrap().asked += 1;
-                    while machine.lock().unwrap().held {
+                    while machine.lock().unwrap().held.contains(STATUS) {
                         tokio::time::sleep(LOOK_AGAIN).await;
                     }
                     let machine = machine.lock().unwrap();
@@ -57,7 +64,16 @@ impl PowerApi {
             .route("/poweron", post(async |machine: Shared| tell(&machine, "poweron", Some(true))))
             .route("/poweroff", post(async |machine: Shared| tell(&machine, "poweroff", Some(false))))
             .route("/reboot", post(async |machine: Shared| tell(&machine, "reboot", Some(true))))
-            .route("/pxeboot", post(async |machine: Shared| tell(&machine, "pxeboot", None)))
+            .route(
+                "/pxeboot",
+                post(async |machine: Shared| {
+                    let told = tell(&machine, PXE, None);
+                    while machine.lock().unwrap().held.contains(PXE) {
+                        tokio::time::sleep(LOOK_AGAIN).await;
+                    }
+                    told
+                }),
+            )
             .with_state(Arc::clone(&machine));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = listener.local_addr().unwrap().to_string();
@@ -82,7 +98,21 @@ impl PowerApi {
 
     /// Answers nothing from now on, or what was asked meanwhile.
     pub(crate) fn hold(&self, held: bool) {
-        self.machine.lock().unwrap().held = held;
+        self.set_held(STATUS, held);
+    }
+
+    /// Takes "boot from the network once" and answers nothing to it from now on, or what it was asked meanwhile.
+    pub(crate) fn hold_pxe(&self, held: bool) {
+        self.set_held(PXE, held);
+    }
+
+    fn set_held(&self, what: &'static str, held: bool) {
+        let all = &mut self.machine.lock().unwrap().held;
+        if held {
+            all.insert(what);
+        } else {
+            all.remove(what);
+        }
     }
 
     /// How often its state was asked for.
