@@ -37,6 +37,8 @@ pub struct Decided {
     pub environment: Option<Arc<Environment>>,
     /// The machine's Server, if it has one.
     pub server: Option<Server>,
+    /// Its binding, if it has one.
+    pub binding: Option<ServerBinding>,
 }
 
 /// Decides what the machine of `query` boots.
@@ -83,11 +85,14 @@ pub async fn decide(
             *name = found;
         }
     }
-    let server = match server {
-        Lookup::Found(server) => Some(server),
+    Decided { decision, environment, server: found(server), binding: found(binding) }
+}
+
+fn found<T>(lookup: Lookup<T>) -> Option<T> {
+    match lookup {
+        Lookup::Found(object) => Some(object),
         Lookup::NotFound | Lookup::Failed => None,
-    };
-    Decided { decision, environment, server }
+    }
 }
 
 /// Names under which the Environment `base` is looked for, for machines of `arch`; the first that exists is
