@@ -1,88 +1,40 @@
 //! Whether this plane may act on machines, read with every decision (promise S3 of the design).
 //!
-//! Duty: this plane's identity from its file, the `Plane` object straight from the API, and what follows
-//! from the two. Never keeps an answer longer than a second, and never takes what it could not read as leave.
+//! Duty: the plane's gate as the boot services ask it, and its answer for those who cannot wait for one.
+//! Never answers by itself: `bloomery_plane` does, for the controllers too.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::time::Duration;
 
-use bloomery_api::decision::Lookup;
-use bloomery_api::plane::{self, Authority, Plane, Seen};
-use kube::Api;
-use kube::api::ListParams;
-use serde::Deserialize;
-use tokio::sync::{Mutex, watch};
+use bloomery_api::plane::Authority;
+use bloomery_plane::{Gate, Look};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::health::{Part, State};
-use crate::kubernetes::{ANSWER_WITHIN, Kubernetes};
+use crate::kubernetes::Kubernetes;
 
-/// File with this plane's identity, below `--plane-dir`.
-const ID_FILE: &str = "id";
-/// How long an answer serves the decisions that follow: a rack that boots asks once a second, not a
-/// thousand times.
-const MEMO: Duration = Duration::from_secs(1);
 /// How often services that cannot wait for an answer, such as DHCP, get a new one.
 const POLL: Duration = Duration::from_secs(2);
 
-/// The file.
-#[derive(Deserialize)]
-struct Identity {
-    id: String,
-    /// How far the controllers have seen the state: before they noticed a restore, nothing that it says counts.
-    #[serde(default)]
-    epoch: i64,
-    #[serde(default)]
-    revision: u64,
-}
-
 /// Answers whether this plane may act. Clones share their memory.
 #[derive(Clone)]
-pub struct PlaneAuthority(Arc<Source>);
-
-struct Source {
-    kubernetes: Kubernetes,
-    file: PathBuf,
-    state: Mutex<Memory>,
-}
-
-/// What is known from before.
-#[derive(Default)]
-struct Memory {
-    seen: Seen,
-    last: Option<Read>,
-}
-
-/// One reading.
-struct Read {
-    asked: Instant,
-    authority: Authority,
-}
+pub struct PlaneAuthority(Gate);
 
 impl PlaneAuthority {
     /// `directory` is `--plane-dir`.
     pub fn new(kubernetes: Kubernetes, directory: &Path) -> Self {
-        Self(Arc::new(Source { kubernetes, file: directory.join(ID_FILE), state: Mutex::default() }))
+        Self(Gate::new(move || kubernetes.client(), directory))
     }
 
     /// What this plane may do now.
     pub async fn current(&self) -> Authority {
-        let arrived = Instant::now();
-        let mut memory = self.0.state.lock().await;
-        let Memory { seen, last } = &mut *memory;
-        // One that was asked for after we came is as good as our own.
-        if let Some(read) = last.as_ref().filter(|read| read.asked >= arrived || read.asked.elapsed() < MEMO)
-        {
-            return read.authority.clone();
-        }
-        let asked = Instant::now();
-        let authority = self.0.read(seen).await;
-        if last.as_ref().is_none_or(|read| read.authority != authority) {
-            log(&authority);
-        }
-        *last = Some(Read { asked, authority: authority.clone() });
-        authority
+        self.0.current().await
+    }
+
+    /// That, and whether the state was restored, both read at once.
+    pub async fn look(&self) -> Look {
+        self.0.look().await
     }
 
     /// Whether this plane is the one that acts, kept up to date until `shutdown` and reported in `part`. It begins
@@ -111,46 +63,6 @@ impl PlaneAuthority {
             }
         });
         receiver
-    }
-}
-
-impl Source {
-    /// Lists in place of getting: only a list says how far the whole state is. The file is read before, so that what
-    /// it says is not from after the list.
-    async fn read(&self, seen: &mut Seen) -> Authority {
-        let Some(client) = self.kubernetes.client() else { return Authority::Unknown };
-        let Some(Identity { id, epoch, revision }) = self.identity().await else { return Authority::Unknown };
-        *seen = seen.and(Seen { epoch, revision });
-        let planes: Api<Plane> = Api::all(client);
-        let list = match tokio::time::timeout(ANSWER_WITHIN, planes.list(&ListParams::default())).await {
-            Ok(Ok(list)) => list,
-            Ok(Err(error)) => {
-                tracing::warn!(error = crate::error::chain(&error), "plane not read");
-                return Authority::Unknown;
-            }
-            Err(_) => return Authority::Unknown,
-        };
-        let Ok(revision) = list.metadata.resource_version.unwrap_or_default().parse() else {
-            return Authority::Unknown;
-        };
-        let plane = list.items.iter().find(|found| found.metadata.name.as_deref() == Some(plane::NAME));
-        seen.judge(Authority::of(&id, Lookup::from(plane)), revision)
-    }
-
-    /// Read each time: it is a line of text, and the controllers may write it after we started.
-    async fn identity(&self) -> Option<Identity> {
-        let text = tokio::fs::read(&self.file).await.ok()?;
-        serde_json::from_slice(&text).ok().filter(|identity: &Identity| !identity.id.is_empty())
-    }
-}
-
-fn log(authority: &Authority) {
-    match authority {
-        Authority::Holds { epoch } => tracing::info!(epoch, "this plane acts on machines"),
-        Authority::Fenced { holder } => {
-            tracing::warn!(holder, "this plane is fenced: another one acts on machines");
-        }
-        Authority::Unknown => tracing::warn!("not known whether this plane may act: nothing is decided"),
     }
 }
 
@@ -207,6 +119,29 @@ mod tests {
         api.put(PLANE, raised);
         let (authority, _directory) = with_identity(&api, r#"{"id":"own","epoch":1,"revision":4000}"#);
         assert_eq!(authority.current().await, Authority::Holds { epoch: 2 });
+    }
+
+    #[tokio::test]
+    async fn a_state_that_lacks_what_was_written_last_gives_no_leave_until_its_epoch_is_raised() {
+        let file = r#"{"id":"own","epoch":1,"revision":1,"witness":"w1","nextWitness":"w2"}"#;
+        let holding = |witness: &str, epoch: i64| {
+            let mut plane = plane_held_by("own");
+            plane["spec"]["epoch"] = serde_json::json!(epoch);
+            plane["metadata"]["annotations"] = serde_json::json!({ "bloomery.dev/witness": witness });
+            plane
+        };
+        for (found, epoch, expected) in [
+            ("w1", 1, Authority::Holds { epoch: 1 }),
+            ("w2", 1, Authority::Holds { epoch: 1 }),
+            ("w0", 1, Authority::Unknown),
+            ("", 1, Authority::Unknown),
+            ("w9", 2, Authority::Holds { epoch: 2 }),
+        ] {
+            let api = FakeApi::default();
+            api.put(PLANE, holding(found, epoch));
+            let (authority, _directory) = with_identity(&api, file);
+            assert_eq!(authority.current().await, expected, "{found} {epoch}");
+        }
     }
 
     #[tokio::test]

@@ -22,7 +22,7 @@ use bloomery_agent_api as pb;
 use bloomery_agent_api::disk_progress::State;
 use bloomery_api::condition::{self, ConditionStatus};
 use bloomery_api::evidence::{DISKS_ANNOTATION, DiskRecord, DiskState};
-use bloomery_api::{Server, ServerBinding};
+use bloomery_api::{Environment, Server, ServerBinding};
 use k8s_openapi::api::core::v1::{Event, Secret};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
@@ -142,6 +142,39 @@ async fn a_machine_goes_from_unknown_to_clean_and_a_bound_one_never_gets_the_age
     let answer = machine.ask().await;
     assert!(!answer.contains("agent") && answer.starts_with("HTTP/1.1 404 "), "{answer}");
     assert!(machine.register().await.unwrap().restart);
+    check_claim(&client, &plane, &machine).await;
+}
+
+/// No controllers run here: who gives the machine its node system puts the claim on record, and a binding that is
+/// then deleted by force leaves it.
+async fn check_claim(client: &Client, plane: &ControlPlane, machine: &Machine) {
+    let servers: Api<Server> = Api::all(client.clone());
+    let environments: Api<Environment> = Api::all(client.clone());
+    assert_eq!(state(&servers, UUID).await.0, Some(DiskState::Clean), "nothing was given yet");
+    let environment = json!({
+        "apiVersion": "metal.sidero.dev/v1alpha2", "kind": "Environment", "metadata": { "name": "default" },
+        "spec": { "kernel": { "url": "http://k" }, "initrd": { "url": "http://i" } },
+    });
+    environments.patch("default", &PatchParams::apply("test"), &Patch::Apply(environment)).await.unwrap();
+    let ready = |url| json!({ "url": url, "type": "Ready", "status": "True", "sha512": "" });
+    let status = Patch::Merge(json!({ "status": { "conditions": [ready("http://k"), ready("http://i")] } }));
+    environments.patch_status("default", &PatchParams::default(), &status).await.unwrap();
+    std::fs::create_dir_all(plane.path("env/default")).unwrap();
+    for file in ["vmlinuz", "initramfs.xz"] {
+        std::fs::write(plane.path("env/default").join(file), b"x").unwrap();
+    }
+    let answer = machine.ask().await;
+    assert!(answer.contains("kernel /env/default/vmlinuz"), "{answer}");
+    let record = DiskRecord::of(&servers.get(UUID).await.unwrap()).unwrap();
+    let bindings: Api<ServerBinding> = Api::all(client.clone());
+    assert_eq!(
+        (record.state, record.binding),
+        (DiskState::Bound, bindings.get(UUID).await.unwrap().metadata.uid)
+    );
+    unbind(client, UUID).await;
+    assert!(bindings.get_opt(UUID).await.unwrap().is_none());
+    assert!(!machine.register().await.unwrap().wipe);
+    assert!(machine.ask().await.ends_with("#!ipxe\nexit\n"));
 }
 
 async fn check_registration(client: &Client, plane: &ControlPlane, machine: &Machine) {

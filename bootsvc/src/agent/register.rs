@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use bloomery_agent_api as pb;
 use bloomery_api::decision::agent::{self as orders, AgentOptions, AgentOrders, WipeOrder};
-use bloomery_api::evidence::{DISKS_ANNOTATION, DiskState};
+use bloomery_api::evidence::{DISKS_ANNOTATION, DiskState, UNKNOWN_AFTER_RESTORE_ANNOTATION};
 use bloomery_api::hardware::HardwareInformation;
-use bloomery_api::plane::Authority;
+use bloomery_api::plane::{Authority, accepts_unknown};
 use bloomery_api::server::FINALIZER;
 use bloomery_api::{Server, ServerBinding, ServerSpec};
 use kube::api::{Patch, PostParams};
@@ -118,11 +118,7 @@ impl Handler {
                 Some(server) => {
                     self.means.metrics.registrations.increment();
                     tracing::info!(server = name, client = ?peer, hostname, accepted = server.spec.accepted, "machine registered");
-                    self.means.events.record(Happening::of(
-                        &server,
-                        "Server Registration",
-                        "Server auto-registered via API.",
-                    ));
+                    self.means.events.record(registered(&server));
                     self.unrecorded.set(server.metadata.uid.as_deref(), true);
                     server
                 }
@@ -147,14 +143,21 @@ impl Handler {
         hardware: HardwareInformation,
         hostname: &str,
     ) -> Result<Option<Server>, Status> {
+        let look = self.means.authority.look().await;
+        let restored = look.restored.as_deref();
+        let accepted = accepts_unknown(self.options.auto_accept, &look.authority, restored);
         let spec = ServerSpec {
             hardware: Some(hardware),
             hostname: hostname.to_owned(),
-            accepted: self.options.auto_accept,
+            accepted,
             ..ServerSpec::default()
         };
         let mut wanted = Server::new(name, spec);
         wanted.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
+        if let Some(restored) = restored.filter(|_| self.options.auto_accept) {
+            let mark = (UNKNOWN_AFTER_RESTORE_ANNOTATION.to_owned(), restored.to_owned());
+            wanted.metadata.annotations = Some([mark].into());
+        }
         let servers: Api<Server> = Api::all(client.clone());
         let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         let mut answer_was_lost = false;
@@ -354,6 +357,21 @@ fn without_token(orders: &AgentOrders, error: &CheckError) -> pb::CreateServerRe
         message,
         ..pb::CreateServerResponse::default()
     }
+}
+
+/// The event of a new Server; a warning if it waits for a person because of a restore.
+fn registered(server: &Server) -> Happening {
+    const REASON: &str = "Server Registration";
+    let annotations = server.metadata.annotations.as_ref();
+    let Some(restored) = annotations.and_then(|all| all.get(UNKNOWN_AFTER_RESTORE_ANNOTATION)) else {
+        return Happening::of(server, REASON, "Server auto-registered via API.");
+    };
+    tracing::warn!(server = server.metadata.name, restored, "not accepted: unknown to the restored state");
+    let message = format!(
+        "Server auto-registered via API, but not accepted: it is not known to the restored state ({restored}). A \
+         cluster may use it; look at it before you set spec.accepted to true."
+    );
+    Happening::of(server, REASON, message).warning()
 }
 
 fn has_record(server: &Server) -> bool {

@@ -4,6 +4,7 @@ mod attacks;
 mod calls;
 mod management;
 mod mapping;
+mod restored;
 mod wiping;
 
 use std::time::{Duration, Instant};

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bloomery_api::boot_method::BootFromDiskMethod;
 use bloomery_api::decision::Lookup;
 use bloomery_api::decision::boot::{self, Arch, BootAnswer, BootDecision, BootRequest, Objects};
-use bloomery_api::environment::DEFAULT;
+use bloomery_api::environment::names_for;
 use bloomery_api::plane::Authority;
 use bloomery_api::{Environment, Server, ServerBinding, ServerClass};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -37,6 +37,8 @@ pub struct Decided {
     pub environment: Option<Arc<Environment>>,
     /// The machine's Server, if it has one.
     pub server: Option<Server>,
+    /// Its binding, if it has one.
+    pub binding: Option<ServerBinding>,
 }
 
 /// Decides what the machine of `query` boots.
@@ -83,24 +85,13 @@ pub async fn decide(
             *name = found;
         }
     }
-    let server = match server {
-        Lookup::Found(server) => Some(server),
-        Lookup::NotFound | Lookup::Failed => None,
-    };
-    Decided { decision, environment, server }
+    Decided { decision, environment, server: found(server), binding: found(binding) }
 }
 
-/// Names under which the Environment `base` is looked for, for machines of `arch`; the first that exists is
-/// it. Ending in the architecture stands for "made for it"; what runs on every machine of a cluster has a
-/// twin, and `default` is for x86-64 only.
-fn environment_names(arch: Arch, base: &str) -> Vec<String> {
-    /// Ending of the twins.
-    const ARM64: &str = "-arm64";
-    match arch {
-        Arch::Amd64 => vec![base.to_owned()],
-        Arch::Arm64 if base.ends_with(ARM64) => vec![base.to_owned()],
-        Arch::Arm64 if base == DEFAULT => vec![format!("{base}{ARM64}")],
-        Arch::Arm64 => vec![format!("{base}{ARM64}"), base.to_owned()],
+fn found<T>(lookup: Lookup<T>) -> Option<T> {
+    match lookup {
+        Lookup::Found(object) => Some(object),
+        Lookup::NotFound | Lookup::Failed => None,
     }
 }
 
@@ -204,13 +195,11 @@ impl Fetched {
                 self.classes.insert(name, class);
             }
             (Wanted::Environment(base), Some(client)) => {
-                let mut environment = Lookup::NotFound;
-                for name in environment_names(self.arch, &base) {
-                    environment = shared(get(client, &name).await);
-                    // Only what is known not to exist is passed over.
-                    if !matches!(environment, Lookup::NotFound) {
-                        break;
-                    }
+                let (first, other) = names_for(self.arch, &base);
+                let mut environment = shared(get(client, &first).await);
+                // Only what is known not to exist is passed over.
+                if let (Lookup::NotFound, Some(other)) = (&environment, other) {
+                    environment = shared(get(client, &other).await);
                 }
                 self.environments.insert(base, environment);
             }
@@ -259,16 +248,6 @@ impl Objects for Fetched {
 mod tests {
     use super::*;
     use kube::core::response::StatusDetails;
-
-    #[test]
-    fn arm64_machines_have_environments_of_their_own() {
-        let names = |arch, base| environment_names(arch, base).join(" ");
-        assert_eq!(names(Arch::Amd64, "default"), "default");
-        assert_eq!(names(Arch::Amd64, "e"), "e");
-        assert_eq!(names(Arch::Arm64, "default"), "default-arm64");
-        assert_eq!(names(Arch::Arm64, "e"), "e-arm64 e");
-        assert_eq!(names(Arch::Arm64, "e-arm64"), "e-arm64");
-    }
 
     #[test]
     fn only_the_api_servers_own_word_means_not_found() {

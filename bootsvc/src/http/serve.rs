@@ -27,7 +27,7 @@ use super::download::{self, Outcome};
 use super::files::{self, Directories};
 use super::query::Query;
 use super::route::{self, Route};
-use super::{hand_out, lookup};
+use super::{claim, hand_out, lookup};
 use crate::advertise::{Advertise, Endpoint};
 use crate::authority::PlaneAuthority;
 use crate::kubernetes::Kubernetes;
@@ -266,7 +266,13 @@ async fn decision(
 ) -> Response<Body> {
     let turn = context.kubernetes.turn().await;
     let authority = context.authority.current().await;
-    let decided = lookup::decide(&context.kubernetes, &authority, &query, context.boot_from_disk).await;
+    let method_from_disk = context.boot_from_disk;
+    // A HEAD request boots nothing: it puts nothing on record.
+    let decided = if method == Method::HEAD {
+        lookup::decide(&context.kubernetes, &authority, &query, method_from_disk).await
+    } else {
+        claim::decide(&context.kubernetes, &authority, &query, method_from_disk).await
+    };
     let token = hand_out(context, connection, &query, &decided, &method).await;
     drop(turn);
     let surroundings = Surroundings {

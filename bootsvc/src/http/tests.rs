@@ -1,5 +1,6 @@
 //! The HTTP service on loopback, with the Kubernetes API of `fake_api` behind it.
 
+mod claims;
 mod decisions;
 mod static_files;
 

@@ -2,13 +2,15 @@
 //!
 //! Duty: [`Standing::of`] reads a machine's standing from its objects; everything that anybody does with a
 //! machine is a function of that standing: the status the controllers write ([`status`]), the command for its power
-//! ([`power`]), what goes on record about its disks ([`records`]), what its firmware is given to boot ([`boot`]) and
+//! ([`power`]), what goes on record about its disks ([`records`]), what its firmware is given to boot ([`boot`],
+//! after [`claim`]) and
 //! what its agent is told to do ([`agent`]). So power and boot never disagree.
 //! Never takes the absence of something as leave to write to a disk: a lost binding, a lost status or an
 //! unreadable object leads to an answer that leaves the machine alone.
 
 pub mod agent;
 pub mod boot;
+pub mod claim;
 pub mod power;
 pub mod records;
 pub mod status;

@@ -17,6 +17,10 @@ pub const DISKS_ANNOTATION: &str = "bloomery.dev/disks";
 /// `metadata.uid`, so that it means nothing on a copy.
 pub const CONFIRM_WIPE_ANNOTATION: &str = "bloomery.dev/confirm-wipe";
 
+/// Annotation of a Server that would have been accepted when it registered, but was not known to a state that had been
+/// restored: the mark of the Plane object at that time. For people; nothing is decided by it.
+pub const UNKNOWN_AFTER_RESTORE_ANNOTATION: &str = "bloomery.dev/unknown-after-restore";
+
 /// What happened last to the disks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -16,6 +16,19 @@ use crate::decision::Lookup;
 /// Name of the one object.
 pub const NAME: &str = "plane";
 
+/// Annotation on the Plane object while nobody has looked at what came back from a restore or with a takeover: since
+/// when and why. The state may not know machines that a cluster uses, so none that it does not know is accepted by
+/// itself. Whoever has looked removes it. Whatever its text is, it counts.
+pub const RESTORED_ANNOTATION: &str = "bloomery.dev/restored";
+
+/// Annotation on the Plane object with what the holder wrote there last, which its file says too: a state that holds
+/// something else was put in the place of the one that the holder knew.
+pub const WITNESS_ANNOTATION: &str = "bloomery.dev/witness";
+
+/// Revisions that no etcd gets ahead by between two looks: `etcdutl snapshot restore --bump-revision` adds a billion
+/// by default, while an API server that writes 500 objects a second takes twelve days for so many.
+pub const LEAP: u64 = 500_000_000;
+
 /// The plane that acts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, CustomResource)]
 #[kube(
@@ -39,6 +52,12 @@ pub const NAME: &str = "plane";
         json_path = ".spec.epoch",
         description = "raised by every restore and takeover"
     ),
+    printcolumn(
+        name = "Restored",
+        type_ = "string",
+        json_path = ".metadata.annotations.bloomery\\.dev/restored",
+        description = "set until a person has looked at what a restore or takeover brought back"
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
@@ -58,6 +77,15 @@ pub struct Seen {
     pub revision: u64,
 }
 
+/// Why a state is not the one that was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// It is older.
+    Older,
+    /// It is further than it can have got.
+    Leapt,
+}
+
 impl Seen {
     /// Both together.
     #[must_use]
@@ -69,12 +97,23 @@ impl Seen {
         }
     }
 
-    /// What may be done after a look that found `authority` at `revision`: nothing while the state is older than what
-    /// was seen, until the holder noticed and raised the epoch.
+    /// Why a state in `epoch` at `revision` is not the one that was seen, if it is not.
+    pub const fn doubt(self, epoch: i64, revision: u64) -> Option<Doubt> {
+        if epoch < self.epoch || (epoch == self.epoch && revision < self.revision) {
+            Some(Doubt::Older)
+        } else if epoch == self.epoch && self.revision > 0 && revision - self.revision >= LEAP {
+            Some(Doubt::Leapt)
+        } else {
+            None
+        }
+    }
+
+    /// What may be done after a look that found `authority` at `revision`: nothing while the state is not the one
+    /// that was seen, until the holder noticed and raised the epoch.
     #[must_use]
     pub fn judge(&mut self, authority: Authority, revision: u64) -> Authority {
         let Some(epoch) = authority.epoch() else { return authority };
-        if epoch < self.epoch || (epoch == self.epoch && revision < self.revision) {
+        if self.doubt(epoch, revision).is_some() {
             return Authority::Unknown;
         }
         *self = Self { epoch, revision };
@@ -124,6 +163,25 @@ impl Authority {
     }
 }
 
+impl Plane {
+    /// What its holder wrote last; empty if it never did.
+    pub fn witness(&self) -> &str {
+        let annotations = self.metadata.annotations.as_ref();
+        annotations.and_then(|all| all.get(WITNESS_ANNOTATION)).map_or("", String::as_str)
+    }
+
+    /// Since when and why unknown machines are not accepted by themselves, if that is so.
+    pub fn restored(&self) -> Option<&str> {
+        self.metadata.annotations.as_ref()?.get(RESTORED_ANNOTATION).map(String::as_str)
+    }
+}
+
+/// Whether a machine that registers and is not known is accepted at once. `wanted` is the option,
+/// `restored` the mark of a restore as it was read with the authority.
+pub fn accepts_unknown(wanted: bool, authority: &Authority, restored: Option<&str>) -> bool {
+    wanted && authority.acts() && restored.is_none()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,10 +206,31 @@ mod tests {
             (holds(4), 20, holds(4)),
             (holds(4), 19, Authority::Unknown),
             (holds(4), 21, holds(4)),
+            // Restored with its revision put up: no etcd gets so far between two looks.
+            (holds(4), 21 + LEAP, Authority::Unknown),
+            (holds(4), u64::MAX, Authority::Unknown),
+            (holds(4), 20 + LEAP, holds(4)),
+            (holds(5), 7, holds(5)),
         ] {
             assert_eq!(seen.judge(found.clone(), revision), expected, "{found:?} {revision}");
         }
-        assert_eq!(seen, Seen { epoch: 4, revision: 21 });
+        assert_eq!(seen, Seen { epoch: 5, revision: 7 });
+    }
+
+    #[test]
+    fn an_unknown_machine_is_accepted_only_by_a_plane_that_acts_on_a_state_that_is_complete() {
+        let fenced = Authority::Fenced { holder: "b".to_owned() };
+        for (wanted, authority, restored, expected) in [
+            (true, &holds(1), None, true),
+            (false, &holds(1), None, false),
+            (true, &holds(2), Some("2026-01-01T00:00:00Z restored"), false),
+            (true, &holds(2), Some(""), false),
+            (true, &fenced, None, false),
+            (true, &Authority::Unknown, None, false),
+            (false, &Authority::Unknown, Some("x"), false),
+        ] {
+            assert_eq!(accepts_unknown(wanted, authority, restored), expected, "{authority:?} {restored:?}");
+        }
     }
 
     #[test]

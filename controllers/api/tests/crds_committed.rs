@@ -137,6 +137,7 @@ fn columns_are_the_same_in_both_versions_and_in_order() {
     let plane = [
         ("Holder", "string", ".spec.holder", 0),
         ("Epoch", "integer", ".spec.epoch", 0),
+        ("Restored", "string", ".metadata.annotations.bloomery\\.dev/restored", 0),
         ("Age", "date", ".metadata.creationTimestamp", 0),
     ];
     let table: [(&str, &[Column<'_>]); 5] = [

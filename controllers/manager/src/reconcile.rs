@@ -85,7 +85,8 @@ impl Error {
         }
     }
 
-    fn is_conflict(&self) -> bool {
+    /// True when somebody else wrote the object since it was read.
+    pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Api { source, .. } if matches!(source.as_ref(), kube::Error::Api(status) if status.code == 409))
     }
 }

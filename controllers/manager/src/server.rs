@@ -12,6 +12,7 @@ mod fetch;
 pub mod orphan;
 mod plan;
 mod power;
+mod recheck;
 mod settled;
 mod stamps;
 mod status;
@@ -166,7 +167,9 @@ async fn reconcile(
         return Ok(Action::await_change());
     };
     drop(turn);
-    let step = power::control(shared, &server, binding, authority, &now).await?;
+    let Some(step) = power::control(shared, &server, binding, authority, &now).await? else {
+        return Ok(Action::requeue(power::AFTER_CHANGE));
+    };
     let turn = shared.turn().await;
     let status::Wrote { standing, server } =
         status::write(context, &step.server, binding, authority, &step.outcome).await?;

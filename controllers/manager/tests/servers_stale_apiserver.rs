@@ -14,8 +14,11 @@ mod power_api;
 mod support;
 
 use bloomery_api::evidence::{DiskRecord, DiskState};
+use bloomery_api::plane::RESTORED_ANNOTATION;
 use bloomery_api::{Plane, Server, ServerBinding};
-use kube::api::{DeleteParams, Patch, PatchParams};
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
@@ -60,6 +63,7 @@ async fn a_restored_etcd_voids_every_record_under_running_controllers() {
         if plane.spec.epoch == 2 { Ok(()) } else { Err(format!("{:?}", plane.spec)) }
     })
     .await;
+    until_marked(&bench, "restored").await;
     // What the process remembered is of a state that is no more: its supervisor starts it anew.
     assert!(!controllers.process.wait().await.success());
     let _controllers = bench.setup.run_with(&bench.plane, &[TIMEOUT]).await;
@@ -70,6 +74,17 @@ async fn a_restored_etcd_voids_every_record_under_running_controllers() {
     }
     canary(&bench, "4c4c4544-0039-3010-804d-000000000205").await;
     assert_eq!([&dirty, &clean].map(PowerApi::told), told);
+}
+
+/// The Plane object says since when and why unknown machines wait, until a person removes that.
+async fn until_marked(bench: &Bench, word: &str) {
+    let planes: Api<Plane> = bench.all();
+    let plane = planes.get("plane").await.unwrap();
+    let mark = plane.restored().unwrap_or_default();
+    assert!(mark.starts_with("20") && mark.contains(word), "{mark}");
+    // `kubectl annotate plane plane bloomery.dev/restored-`
+    let removed = json!({ "metadata": { "annotations": { RESTORED_ANNOTATION: null } } });
+    assert_eq!(bench.patch::<Plane>("plane", removed).await.restored(), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,21 +115,76 @@ async fn a_command_that_was_decided_before_a_binding_came_is_not_given() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_machine_that_is_taken_while_its_next_boot_is_set_is_not_cycled() {
-    const DIRTY: &str = "4c4c4544-0039-3010-804d-000000000214";
-    let (bench, _controllers) = Bench::with_controllers().await;
+async fn a_restore_that_puts_the_revision_up_is_noticed_by_what_the_plane_wrote_last() {
+    const KNOWN: &str = "4c4c4544-0039-3010-804d-000000000241";
+    let (mut bench, mut controllers) = Bench::with_controllers().await;
     let power = PowerApi::start(true).await;
-    machine(&bench, DIRTY, false, &power).await;
-    until_reason(&bench, DIRTY, "NotAccepted").await;
-    power.hold_pxe(true);
-    bench.patch::<Server>(DIRTY, json!({ "spec": { "accepted": true } })).await;
-    until_told(&power, "its next boot is set", |power| power.count("pxeboot") == 1).await;
-    // The answer takes its time, and meanwhile a cluster takes the machine.
-    bind(&bench, DIRTY).await;
-    power.hold_pxe(false);
-    until_reason(&bench, DIRTY, "Bound").await;
-    canary(&bench, "4c4c4544-0039-3010-804d-000000000215").await;
-    assert_eq!(power.told(), ["pxeboot"]);
+    machine(&bench, KNOWN, false, &power).await;
+    until_reason(&bench, KNOWN, "NotAccepted").await;
+    bench.plane.back_up().await;
+    // Every start leaves its digits; a start without a restore is no alarm.
+    controllers.process.stop().await;
+    let mut controllers = bench.setup.run(&bench.plane).await;
+    controllers.process.stop().await;
+    let plane: Plane = bench.all().get("plane").await.unwrap();
+    assert_eq!((plane.spec.epoch, plane.restored()), (1, None));
+    let reached: u64 = plane.metadata.resource_version.unwrap().parse().unwrap();
+    bench.plane.restore().await;
+    let older: Plane = bench.all().get("plane").await.unwrap();
+    assert_ne!(older.metadata.annotations, plane.metadata.annotations);
+    get_past(&bench, reached + 100).await;
+
+    let _controllers = bench.setup.run(&bench.plane).await;
+    let found: Plane = bench.all().get("plane").await.unwrap();
+    assert_eq!(found.spec.epoch, 2);
+    until_marked(&bench, "lacks what this plane wrote last").await;
+    bench.patch::<Server>(KNOWN, json!({ "spec": { "accepted": true } })).await;
+    until_reason(&bench, KNOWN, "NotConfirmed").await;
+    assert_eq!(power.told(), [] as [&str; 0]);
+}
+
+/// Puts the revision up, as `etcdutl snapshot restore --bump-revision` does.
+async fn get_past(bench: &Bench, revision: u64) {
+    let maps: Api<ConfigMap> = Api::namespaced(bench.client.clone(), "default");
+    let metadata = ObjectMeta { name: Some("bump".to_owned()), ..ObjectMeta::default() };
+    let map = ConfigMap { metadata, ..ConfigMap::default() };
+    maps.create(&PostParams::default(), &map).await.unwrap();
+    for count in 0.. {
+        let patch = Patch::Merge(json!({ "data": { "count": count.to_string() } }));
+        let written = maps.patch("bump", &PatchParams::default(), &patch).await.unwrap();
+        if written.resource_version().unwrap().parse::<u64>().unwrap() > revision {
+            return;
+        }
+    }
+}
+
+/// Longer than any test.
+const UNHURRIED: &str = "--server-reboot-timeout=10m";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_whose_reason_goes_while_it_waits_is_not_sent_and_its_claim_is_taken_back() {
+    const BOUND: &str = "4c4c4544-0039-3010-804d-000000000231";
+    const TOUCHED: &str = "4c4c4544-0039-3010-804d-000000000232";
+    let (bench, _controllers) = Bench::with_controllers_and(&[UNHURRIED]).await;
+    let (bound, touched) = (PowerApi::start(true).await, PowerApi::start(true).await);
+    // The cycle waits in the middle. Meanwhile a cluster takes one machine, the other is to be booted another way.
+    for (name, power) in [(BOUND, &bound), (TOUCHED, &touched)] {
+        power.hold_pxe(true);
+        machine(&bench, name, true, power).await;
+        until_told(power, "the first command came", |power| power.count("pxeboot") == 1).await;
+        if name == BOUND {
+            bind(&bench, name).await;
+        } else {
+            bench.patch::<Server>(name, json!({ "spec": { "pxeMode": "bios" } })).await;
+        }
+        power.hold_pxe(false);
+    }
+    until_reason(&bench, BOUND, "Bound").await;
+    // A claim that stayed would put this off by ten minutes.
+    until_told(&touched, "it is cycled as it is wanted now", |power| power.count("reboot") == 1).await;
+    assert_eq!(touched.told(), ["pxeboot", "pxeboot", "reboot"]);
+    canary(&bench, "4c4c4544-0039-3010-804d-000000000233").await;
+    assert_eq!(bound.told(), ["pxeboot"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,26 +1,33 @@
 //! Carries out [`crate::plan`]: at start, and every minute after.
 //!
-//! The object is written before the file follows, bound to the version that was read: of two planes one wins.
+//! The object is written before or after the file as the steps say, bound to the version that was read: of two planes
+//! one wins.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bloomery_api::Plane;
-use bloomery_api::plane::{Authority, NAME, PlaneSpec, Seen};
+use bloomery_api::plane::{Authority, NAME, PlaneSpec, RESTORED_ANNOTATION, Seen, WITNESS_ANNOTATION};
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::identity::{self, Record};
-use crate::plan::{Plan, plan, takeover};
+use crate::plan::{Fresh, Plan, Step, TAKEN_OVER, plan, steps, takeover};
 use crate::{Error, Gate, TAKEOVER_ANNOTATION};
 
 /// How often a person's wish to take over is looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// Looks between two notes of how far the state has got.
+/// Looks between two notes of how far the state has got: a minute.
 const NOTE_EVERY: u32 = 12;
+/// Looks between two changes of the digits on the object: five minutes.
+const WITNESS_EVERY: u32 = 60;
+/// What a person is asked to do about a mark.
+const LOOK: &str = "machines that register and are not known wait for a person until the mark is removed: kubectl \
+                    annotate plane plane bloomery.dev/restored-";
 
 /// This plane, with its identity on file.
 #[derive(Clone)]
@@ -32,8 +39,9 @@ pub struct Established {
 
 /// Finds out who this plane is, and makes or mends the Plane object as [`crate::plan`] says.
 pub async fn establish(client: &Client, directory: &Path) -> Result<(Established, Gate), Error> {
-    let (record, _) = settle(client, directory, Seen::default()).await?;
-    let gate = Gate::new(client.clone(), record.id.clone(), record.seen());
+    let (record, _) = settle(client, directory, Seen::default(), true).await?;
+    let api = client.clone();
+    let gate = Gate::new(move || Some(api.clone()), directory);
     Ok((Established { directory: directory.to_owned(), record, gate: gate.clone() }, gate))
 }
 
@@ -58,7 +66,8 @@ pub async fn keep(client: &Client, established: Established, stop: CancellationT
         looks = looks.wrapping_add(1);
         // Nobody can tell, perhaps because the state was restored under our feet: then it is mended at once.
         let looked = if looks.is_multiple_of(NOTE_EVERY) || current == Authority::Unknown {
-            settle(client, &directory, gate.seen().await).await.map(|(settled, state)| {
+            let witness = looks.is_multiple_of(WITNESS_EVERY);
+            settle(client, &directory, gate.seen().await, witness).await.map(|(settled, state)| {
                 record = settled;
                 state
             })
@@ -71,51 +80,100 @@ pub async fn keep(client: &Client, established: Established, stop: CancellationT
             Err(error) => warn!(error = %chain(&error), "plane not kept"),
         }
     }
-    if let Err(error) = settle(client, &directory, gate.seen().await).await {
+    if let Err(error) = settle(client, &directory, gate.seen().await, false).await {
         warn!(error = %chain(&error), "plane not noted at the end");
     }
 }
 
-/// `seen` is what this process saw beyond what the file says.
-async fn settle(client: &Client, directory: &Path, seen: Seen) -> Result<(Record, State), Error> {
+/// `seen` is what this process saw beyond what the file says; with `witness` the object gets other digits.
+async fn settle(
+    client: &Client,
+    directory: &Path,
+    seen: Seen,
+    witness: bool,
+) -> Result<(Record, State), Error> {
     let planes: Api<Plane> = Api::all(client.clone());
     let file = identity::load(directory).map_err(Error::Identity)?;
     let list = planes.list(&ListParams::default()).await.map_err(Error::api("list"))?;
     let revision = list.metadata.resource_version.unwrap_or_default();
     let revision = revision.parse().map_err(|_| Error::Revision { revision })?;
     let plane = list.items.into_iter().find(|plane| plane.metadata.name.as_deref() == Some(NAME));
-    let known = file.clone().map(|file| {
-        let Seen { epoch, revision } = file.seen().and(seen);
-        Record { epoch, revision, ..file }
-    });
-    let plan = plan(known.as_ref(), plane.as_ref(), revision, &identity::fresh());
-    let store = |record: &Record| identity::store(directory, record).map_err(Error::Identity);
-    match plan {
-        Plan::Keep(record) => {
-            if file.as_ref() != Some(&record) {
-                store(&record)?;
+    let fresh = Fresh { id: identity::fresh(), witness: identity::digits() };
+    let plan = plan(file.as_ref(), seen, plane.as_ref(), revision, &fresh);
+    let state = match &plan {
+        Plan::Keep { .. } => State::Continued,
+        Plan::Create(..) | Plan::Raise(..) => State::Replaced,
+    };
+    let mut run = Run { directory, planes, plane, id: plan.record().id.clone(), file };
+    for step in steps(&plan, witness.then_some(&*fresh.witness)) {
+        let attempt = matches!(step, Step::Witness(_));
+        match run.take(step).await {
+            Ok(()) => {}
+            Err(error) if attempt => {
+                warn!(error = %chain(&error), "witness not written; it is tried again later");
+                break;
             }
-            Ok((record, State::Continued))
+            Err(error) => return Err(error),
         }
-        Plan::Create(record) => {
-            // The identity comes first: an object that names a plane nobody is would fence everybody.
-            store(&record)?;
-            let spec = PlaneSpec { holder: record.id.clone(), epoch: record.epoch };
-            let made = planes.create(&PostParams::default(), &Plane::new(NAME, spec)).await;
-            made.map_err(Error::api("create"))?;
-            info!(epoch = record.epoch, id = record.id, "plane made");
-            Ok((record, State::Replaced))
+    }
+    Ok((run.file.unwrap_or_else(|| plan.record().clone()), state))
+}
+
+/// Steps being taken.
+struct Run<'a> {
+    directory: &'a Path,
+    planes: Api<Plane>,
+    plane: Option<Plane>,
+    id: String,
+    /// What the file says.
+    file: Option<Record>,
+}
+
+impl Run<'_> {
+    async fn take(&mut self, step: Step) -> Result<(), Error> {
+        match step {
+            Step::Store(record) => {
+                if self.file.as_ref() != Some(&record) {
+                    identity::store(self.directory, &record).map_err(Error::Identity)?;
+                    self.file = Some(record);
+                }
+                Ok(())
+            }
+            Step::Create { epoch, witness, mark } => self.create(epoch, witness, mark).await,
+            Step::Raise { epoch, witness, mark } => {
+                warn!(
+                    epoch,
+                    why = mark,
+                    "no record of disks from before counts, wipes must be confirmed; {LOOK}"
+                );
+                let annotations = json!({ RESTORED_ANNOTATION: marked(mark), WITNESS_ANNOTATION: witness });
+                let version = self.version();
+                hold(&self.planes, version.as_deref(), &self.id, epoch, annotations).await
+            }
+            Step::Witness(digits) => {
+                let annotations = json!({ WITNESS_ANNOTATION: digits });
+                let metadata = json!({ "resourceVersion": self.version(), "annotations": annotations });
+                patch(&self.planes, json!({ "metadata": metadata })).await
+            }
         }
-        Plan::Raise(record) => {
-            warn!(
-                epoch = record.epoch,
-                "the state was restored: no record of disks from before counts, wipes must be confirmed"
-            );
-            let version = plane.and_then(|plane| plane.metadata.resource_version);
-            hold(&planes, version, &record).await?;
-            store(&record)?;
-            Ok((record, State::Replaced))
+    }
+
+    fn version(&self) -> Option<String> {
+        self.plane.as_ref().and_then(|plane| plane.metadata.resource_version.clone())
+    }
+
+    async fn create(&self, epoch: i64, witness: String, mark: Option<&str>) -> Result<(), Error> {
+        let mut plane = Plane::new(NAME, PlaneSpec { holder: self.id.clone(), epoch });
+        let annotations = plane.metadata.annotations.get_or_insert_default();
+        annotations.insert(WITNESS_ANNOTATION.to_owned(), witness);
+        if let Some(why) = mark {
+            warn!(why, "{LOOK}");
+            annotations.insert(RESTORED_ANNOTATION.to_owned(), marked(why));
         }
+        let made = self.planes.create(&PostParams::default(), &plane).await;
+        made.map_err(Error::api("create"))?;
+        info!(epoch, id = self.id, "plane made");
+        Ok(())
     }
 }
 
@@ -123,22 +181,37 @@ async fn take_over(client: &Client, own: &Record) -> Result<(), Error> {
     let planes: Api<Plane> = Api::all(client.clone());
     let Some(plane) = planes.get_opt(NAME).await.map_err(Error::api("get"))? else { return Ok(()) };
     let Some(epoch) = takeover(own, &plane) else { return Ok(()) };
-    warn!(from = plane.spec.holder, epoch, "taking over as the plane that acts");
-    hold(&planes, plane.metadata.resource_version, &Record { epoch, ..own.clone() }).await
+    warn!(from = plane.spec.holder, epoch, "taking over as the plane that acts; {LOOK}");
+    let version = plane.metadata.resource_version.as_deref();
+    hold(&planes, version, &own.id, epoch, json!({ RESTORED_ANNOTATION: marked(TAKEN_OVER) })).await
 }
 
-/// Makes this plane the holder with the record's epoch, if nobody wrote the object since it was read.
-async fn hold(planes: &Api<Plane>, version: Option<String>, record: &Record) -> Result<(), Error> {
-    let patch = json!({
-        "metadata": { "resourceVersion": version, "annotations": { TAKEOVER_ANNOTATION: null } },
-        "spec": { "holder": record.id, "epoch": record.epoch },
-    });
-    let patched = planes.patch(NAME, &PatchParams::default(), &Patch::Merge(patch)).await;
+/// Makes this plane the holder in `epoch` and annotates the object, all in one write, if nobody wrote it since it was
+/// read.
+async fn hold(
+    planes: &Api<Plane>,
+    version: Option<&str>,
+    id: &str,
+    epoch: i64,
+    mut annotations: Value,
+) -> Result<(), Error> {
+    annotations[TAKEOVER_ANNOTATION] = Value::Null;
+    let metadata = json!({ "resourceVersion": version, "annotations": annotations });
+    patch(planes, json!({ "metadata": metadata, "spec": { "holder": id, "epoch": epoch } })).await
+}
+
+async fn patch(planes: &Api<Plane>, change: Value) -> Result<(), Error> {
+    let patched = planes.patch(NAME, &PatchParams::default(), &Patch::Merge(change)).await;
     patched.map(drop).map_err(Error::api("patch"))
 }
 
+/// The mark's text.
+fn marked(why: &str) -> String {
+    format!("{} {why}", Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ"))
+}
+
 /// The error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     std::iter::successors(Some(error), |&error| error.source())
         .map(ToString::to_string)
         .collect::<Vec<_>>()

@@ -1,7 +1,10 @@
 //! The question before every act: is this still the plane that acts?
 //!
-//! Never answers from a watch: one that was lost would say yes for ever.
+//! Duty: this plane's identity from its file, the `Plane` object straight from the API, and what follows from the two.
+//! Never answers from a watch: one that was lost would say yes for ever. Never keeps an answer longer than a second,
+//! and never takes what it could not read as leave.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +15,9 @@ use kube::api::ListParams;
 use kube::{Api, Client};
 use tokio::sync::Mutex;
 use tracing::{info, warn};
+
+use crate::establish::chain;
+use crate::identity::{self, Known};
 
 /// How long one answer serves the decisions that follow: a rack asks once a second, not a thousand times. A plane
 /// that is fenced still acts for so long, and whoever takes over waits longer than that.
@@ -24,11 +30,13 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 pub struct Gate(Arc<Source>);
 
 struct Source {
-    client: Client,
-    id: String,
+    /// `None` while there is no way to the API yet.
+    client: Box<dyn Fn() -> Option<Client> + Send + Sync>,
+    directory: PathBuf,
     state: Mutex<State>,
 }
 
+#[derive(Default)]
 struct State {
     seen: Seen,
     last: Option<Read>,
@@ -36,13 +44,28 @@ struct State {
 
 struct Read {
     asked: Instant,
-    authority: Authority,
+    look: Look,
+}
+
+/// What was found out about this plane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// What it may do.
+    pub authority: Authority,
+    /// Since when and why unknown machines wait for a person (see [`bloomery_api::plane::RESTORED_ANNOTATION`]).
+    pub restored: Option<String>,
+}
+
+impl Look {
+    const BLIND: Self = Self { authority: Authority::Unknown, restored: None };
 }
 
 impl Gate {
-    /// For the plane with this identity, which has seen the state so far.
-    pub fn new(client: Client, id: String, seen: Seen) -> Self {
-        Self(Arc::new(Source { client, id, state: Mutex::new(State { seen, last: None }) }))
+    /// For the plane whose identity is in `directory`.
+    pub fn new(client: impl Fn() -> Option<Client> + Send + Sync + 'static, directory: &Path) -> Self {
+        let source =
+            Source { client: Box::new(client), directory: directory.to_owned(), state: Mutex::default() };
+        Self(Arc::new(source))
     }
 
     /// How far it has seen the state.
@@ -50,52 +73,77 @@ impl Gate {
         self.0.state.lock().await.seen
     }
 
-    /// This plane's identity.
-    pub fn id(&self) -> &str {
-        &self.0.id
-    }
-
     /// What this plane may do now.
     pub async fn current(&self) -> Authority {
+        self.look().await.authority
+    }
+
+    /// That, and whether the state was restored, both read at once.
+    pub async fn look(&self) -> Look {
         let arrived = Instant::now();
         let mut state = self.0.state.lock().await;
+        let State { seen, last } = &mut *state;
         // One that was asked for after we came is as good as our own.
         let recent = |read: &&Read| read.asked >= arrived || read.asked.elapsed() < MEMO;
-        if let Some(read) = state.last.as_ref().filter(recent) {
-            return read.authority.clone();
+        if let Some(read) = last.as_ref().filter(recent) {
+            return read.look.clone();
         }
         let asked = Instant::now();
-        let authority = self.0.read(&mut state.seen).await;
-        if state.last.as_ref().is_none_or(|read| read.authority != authority) {
-            log(&authority, &self.0.id);
+        let (look, id) = self.0.read(seen).await;
+        if last.as_ref().is_none_or(|read| read.look != look) {
+            log(&look, &id);
         }
-        state.last = Some(Read { asked, authority: authority.clone() });
-        authority
+        *last = Some(Read { asked, look: look.clone() });
+        look
     }
 }
 
 impl Source {
-    /// Lists in place of getting: only a list says how far the whole state is.
-    async fn read(&self, seen: &mut Seen) -> Authority {
-        let planes: Api<Plane> = Api::all(self.client.clone());
-        match tokio::time::timeout(ANSWER_WITHIN, planes.list(&ListParams::default())).await {
-            Ok(Ok(list)) => {
-                let revision = list.metadata.resource_version.as_deref().unwrap_or_default().parse();
-                let plane = list.items.iter().find(|plane| plane.metadata.name.as_deref() == Some(NAME));
-                let found = Authority::of(&self.id, Lookup::from(plane));
-                revision.map_or(Authority::Unknown, |revision| seen.judge(found, revision))
+    /// Lists in place of getting: only a list says how far the whole state is. The file is read before, so that what
+    /// it says is not from after the list. With the look comes this plane's identity.
+    async fn read(&self, seen: &mut Seen) -> (Look, String) {
+        let Some(before) = self.known().await else { return (Look::BLIND, String::new()) };
+        let look = self.judge(seen, &before).await.unwrap_or(Look::BLIND);
+        (look, before.id)
+    }
+
+    async fn judge(&self, seen: &mut Seen, before: &Known) -> Option<Look> {
+        *seen = seen.and(before.seen());
+        let planes: Api<Plane> = Api::all((self.client)()?);
+        let list = tokio::time::timeout(ANSWER_WITHIN, planes.list(&ListParams::default())).await.ok()?;
+        let list = list.inspect_err(|error| warn!(error = %chain(error), "plane not read")).ok()?;
+        let revision = list.metadata.resource_version.as_deref().unwrap_or_default().parse().ok()?;
+        let plane = list.items.iter().find(|plane| plane.metadata.name.as_deref() == Some(NAME));
+        let found = Authority::of(&before.id, Lookup::from(plane));
+        if let (Some(_), Some(plane)) = (found.epoch(), plane)
+            && !before.knows(plane)
+        {
+            // It may have been written after the file was read; then the file says so by now.
+            let after = self.known().await?;
+            if !after.knows(plane) {
+                return None;
             }
-            Ok(Err(error)) => {
-                warn!(%error, "plane not read");
-                Authority::Unknown
-            }
-            Err(_) => Authority::Unknown,
         }
+        let restored = plane.and_then(Plane::restored).map(str::to_owned);
+        Some(Look { authority: seen.judge(found, revision), restored })
+    }
+
+    /// Read each time: it is a line of text, and the controllers write it while others ask.
+    async fn known(&self) -> Option<Known> {
+        let directory = self.directory.clone();
+        let read = tokio::task::spawn_blocking(move || identity::known(&directory)).await.ok()?;
+        read.filter(|known| !known.id.is_empty())
     }
 }
 
-fn log(authority: &Authority, id: &str) {
+fn log(Look { authority, restored }: &Look, id: &str) {
     match authority {
+        Authority::Holds { epoch } if restored.is_some() => {
+            warn!(
+                epoch,
+                restored, "this plane acts on machines; those that it does not know wait for a person"
+            );
+        }
         Authority::Holds { epoch } => info!(epoch, "this plane acts on machines"),
         Authority::Fenced { holder } => warn!(
             holder,

@@ -7,8 +7,11 @@ use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use bloomery_api::Plane;
 use bloomery_api::plane::Seen;
 use serde::{Deserialize, Serialize};
+
+use crate::witness::Witness;
 
 /// Name of the file in the plane's directory.
 pub const FILE: &str = "id";
@@ -24,6 +27,34 @@ pub struct Record {
     pub epoch: i64,
     /// The highest revision of etcd that this plane has seen: one that is lower later was restored.
     pub revision: u64,
+    /// What it wrote last into the Plane object.
+    #[serde(flatten)]
+    pub witness: Witness,
+}
+
+/// What those who only read the file need of it; what an older release did not write counts as nothing.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Known {
+    pub(crate) id: String,
+    #[serde(default)]
+    epoch: i64,
+    #[serde(default)]
+    revision: u64,
+    #[serde(flatten)]
+    witness: Witness,
+}
+
+impl Known {
+    /// How far the controllers have seen the state: before they noticed a restore, nothing that it says counts.
+    pub(crate) fn seen(&self) -> Seen {
+        Seen { epoch: self.epoch, revision: self.revision }
+    }
+
+    /// False when `plane`, of which this plane is the holder, does not hold what was written last. One of a higher
+    /// epoch was written after that: the file follows.
+    pub(crate) fn knows(&self, plane: &Plane) -> bool {
+        plane.spec.epoch != self.epoch || self.witness.knows(plane.witness())
+    }
 }
 
 impl Record {
@@ -70,6 +101,16 @@ pub(crate) fn fresh() -> String {
     format!("{:032x}", rand::random::<u128>())
 }
 
+/// Digits for the object: 64 random bits in hexadecimal.
+pub(crate) fn digits() -> String {
+    format!("{:016x}", rand::random::<u64>())
+}
+
+/// What the file in `directory` says to those who only read it; `None` when it cannot be told.
+pub(crate) fn known(directory: &Path) -> Option<Known> {
+    serde_json::from_slice(&std::fs::read(directory.join(FILE)).ok()?).ok()
+}
+
 /// What the file in `directory` says; `None` when there is none.
 pub(crate) fn load(directory: &Path) -> Result<Option<Record>, IdentityError> {
     let path = directory.join(FILE);
@@ -85,7 +126,7 @@ pub(crate) fn load(directory: &Path) -> Result<Option<Record>, IdentityError> {
 pub(crate) fn store(directory: &Path, record: &Record) -> Result<(), IdentityError> {
     let path = directory.join(FILE);
     let failed = |source| IdentityError::Write { path: path.clone(), source };
-    // Two numbers and a text always have a JSON form.
+    // Numbers and texts always have a JSON form.
     let mut text = serde_json::to_vec(record).unwrap_or_default();
     text.push(b'\n');
     let mut aside = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
@@ -104,7 +145,8 @@ mod tests {
     fn what_is_stored_is_loaded_and_readable_by_others() {
         let directory = tempfile::tempdir().unwrap();
         assert_eq!(load(directory.path()).unwrap(), None);
-        let mut record = Record { id: fresh(), epoch: 3, revision: 77 };
+        let witness = Witness::of_held("a").begun("b");
+        let mut record = Record { id: fresh(), epoch: 3, revision: 77, witness };
         store(directory.path(), &record).unwrap();
         record.revision = 78;
         store(directory.path(), &record).unwrap();
@@ -122,6 +164,18 @@ mod tests {
             let error = load(directory.path()).unwrap_err();
             assert!(matches!(error, IdentityError::Parse { .. }), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn a_file_of_an_older_release_is_understood() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join(FILE), r#"{"id":"a","epoch":3,"revision":7}"#).unwrap();
+        let record = load(directory.path()).unwrap().unwrap();
+        assert_eq!(record.witness, Witness::default());
+        assert!(record.witness.knows("") && record.witness.knows("anything"));
+        store(directory.path(), &record).unwrap();
+        let text = std::fs::read_to_string(directory.path().join(FILE)).unwrap();
+        assert_eq!(text.trim_end(), r#"{"id":"a","epoch":3,"revision":7}"#);
     }
 
     #[test]

@@ -9,10 +9,12 @@ mod establish;
 mod gate;
 mod identity;
 mod plan;
+mod witness;
 
 pub use establish::{Established, establish, keep};
-pub use gate::Gate;
+pub use gate::{Gate, Look};
 pub use identity::{FILE, IdentityError, Record};
+pub use witness::Witness;
 
 use bloomery_api::plane;
 

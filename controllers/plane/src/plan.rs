@@ -1,40 +1,141 @@
 //! What becomes of this plane's identity and of the Plane object: a pure function of both and of etcd's revision.
 //!
 //! Never makes this plane the holder of objects that another plane holds: that takes a person ([`takeover`]).
+//! Never takes a state for a restored one because the power went between two steps.
 
 use bloomery_api::Plane;
+use bloomery_api::plane::{Doubt, Seen};
 
 use crate::identity::Record;
+use crate::witness::Witness;
 
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Plan {
     /// Nothing but to note down how far the state has got.
-    Keep(Record),
-    /// There is no object: make one.
-    Create(Record),
-    /// The object is ours but older than what this plane has seen: what it and all others say was restored.
-    Raise(Record),
+    Keep {
+        /// What the file is to say.
+        record: Record,
+        /// Whether this plane is the holder.
+        holds: bool,
+    },
+    /// There is no object: make one, marked with the reason if there should have been one.
+    Create(Record, Option<&'static str>),
+    /// The object is ours but not what this plane has seen: what it and all others say was restored. With the reason
+    /// for its mark.
+    Raise(Record, &'static str),
 }
 
-/// Decides from the file, the object, and etcd's revision. `fresh` is the identity of a plane that has none.
-pub(crate) fn plan(file: Option<&Record>, plane: Option<&Plane>, revision: u64, fresh: &str) -> Plan {
-    match (file, plane) {
-        (None, None) => Plan::Create(Record { id: fresh.to_owned(), epoch: 1, revision }),
+impl Plan {
+    /// What the file is to say.
+    pub(crate) const fn record(&self) -> &Record {
+        match self {
+            Self::Keep { record, .. } | Self::Create(record, _) | Self::Raise(record, _) => record,
+        }
+    }
+}
+
+/// One step; they are taken in order, and each is done for good before the next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// The file says this.
+    Store(Record),
+    /// The object is made.
+    Create { epoch: i64, witness: String, mark: Option<&'static str> },
+    /// The object gets a higher epoch and a mark.
+    Raise { epoch: i64, witness: String, mark: &'static str },
+    /// The object gets other digits. May fail: it is tried again some minutes later.
+    Witness(String),
+}
+
+/// Marks: what a person reads on the object until the machines were looked at.
+pub(crate) const LOST: &str = "the Plane object is gone: the state was lost";
+pub(crate) const OLDER: &str = "the state is older than what this plane has seen: it was restored";
+pub(crate) const LEAPT: &str = "etcd's revision leapt: it was restored";
+pub(crate) const FOREIGN: &str = "the state lacks what this plane wrote last: it was restored";
+pub(crate) const TAKEN_OVER: &str = "taken over from another plane: the state may be older than the last";
+
+/// What nobody has used before.
+#[derive(Clone, Debug)]
+pub(crate) struct Fresh {
+    /// Identity of a plane that has none.
+    pub(crate) id: String,
+    /// Digits for the object.
+    pub(crate) witness: String,
+}
+
+/// Decides from the file, what this process has `seen` beyond it, the object, and etcd's revision.
+pub(crate) fn plan(
+    file: Option<&Record>,
+    seen: Seen,
+    plane: Option<&Plane>,
+    revision: u64,
+    fresh: &Fresh,
+) -> Plan {
+    let new = |epoch, witness| Record { id: fresh.id.clone(), epoch, revision, witness };
+    let (file, plane) = match (file, plane) {
+        (None, None) => return Plan::Create(new(1, Witness::of_new(&fresh.witness)), None),
         // The objects came from another plane.
-        (None, Some(_)) => Plan::Keep(Record { id: fresh.to_owned(), epoch: 0, revision }),
+        (None, Some(_)) => return Plan::Keep { record: new(0, Witness::default()), holds: false },
         (Some(file), None) => {
-            Plan::Create(Record { epoch: file.epoch.saturating_add(1), revision, ..file.clone() })
+            let epoch = file.seen().and(seen).epoch.saturating_add(1);
+            // One that never got as far as to make its object lost nothing.
+            let mark = (!file.witness.was_never_made()).then_some(LOST);
+            let witness = file.witness.begun_anew(&fresh.witness);
+            return Plan::Create(Record { epoch, revision, witness, id: file.id.clone() }, mark);
         }
-        (Some(file), Some(plane)) if plane.spec.holder == file.id => {
-            if plane.spec.epoch < file.epoch || revision < file.revision {
-                let epoch = file.epoch.max(plane.spec.epoch).saturating_add(1);
-                Plan::Raise(Record { epoch, revision, ..file.clone() })
-            } else {
-                Plan::Keep(Record { epoch: plane.spec.epoch, revision, ..file.clone() })
+        (Some(file), Some(plane)) => (file, plane),
+    };
+    if plane.spec.holder != file.id {
+        return Plan::Keep { record: Record { revision, ..file.clone() }, holds: false };
+    }
+    let epoch = plane.spec.epoch;
+    let before = file.seen().and(seen);
+    let foreign = || (epoch == file.epoch && !file.witness.knows(plane.witness())).then_some(FOREIGN);
+    let why = match before.doubt(epoch, revision) {
+        Some(Doubt::Older) => Some(OLDER),
+        Some(Doubt::Leapt) => Some(LEAPT),
+        None => foreign(),
+    };
+    if let Some(why) = why {
+        let epoch = before.epoch.max(epoch).saturating_add(1);
+        let witness = Witness::of_held(&fresh.witness);
+        return Plan::Raise(Record { epoch, revision, witness, id: file.id.clone() }, why);
+    }
+    let witness = if epoch == file.epoch {
+        file.witness.after(plane.witness())
+    } else {
+        // Raised or taken over since: what it holds now is where it begins.
+        Witness::of_held(plane.witness())
+    };
+    Plan::Keep { record: Record { epoch, revision, witness, id: file.id.clone() }, holds: true }
+}
+
+/// The steps of a plan; with `digits` the object of a holder gets new ones.
+pub(crate) fn steps(plan: &Plan, digits: Option<&str>) -> Vec<Step> {
+    match plan {
+        Plan::Keep { record, holds } => match digits.filter(|_| *holds) {
+            None => vec![Step::Store(record.clone())],
+            Some(digits) => {
+                let begun = Record { witness: record.witness.begun(digits), ..record.clone() };
+                let next = begun.witness.next().to_owned();
+                let done = Record { witness: Witness::of_held(&next), ..record.clone() };
+                vec![Step::Store(begun), Step::Witness(next), Step::Store(done)]
             }
+        },
+        // The identity comes first: an object that names a plane nobody is would fence everybody.
+        Plan::Create(record, mark) => {
+            let witness = record.witness.next().to_owned();
+            let done = Record { witness: Witness::of_held(&witness), ..record.clone() };
+            let create = Step::Create { epoch: record.epoch, witness, mark: *mark };
+            vec![Step::Store(record.clone()), create, Step::Store(done)]
         }
-        (Some(file), Some(_)) => Plan::Keep(Record { revision, ..file.clone() }),
+        // The object comes first: its higher epoch tells that the file did not follow.
+        Plan::Raise(record, mark) => {
+            let witness = record.witness.held().to_owned();
+            let raise = Step::Raise { epoch: record.epoch, witness, mark };
+            vec![raise, Step::Store(record.clone())]
+        }
     }
 }
 
@@ -46,69 +147,4 @@ pub(crate) fn takeover(own: &Record, plane: &Plane) -> Option<i64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use bloomery_api::plane::{NAME, PlaneSpec};
-
-    use super::*;
-
-    fn plane(holder: &str, epoch: i64) -> Plane {
-        Plane::new(NAME, PlaneSpec { holder: holder.to_owned(), epoch })
-    }
-
-    fn record(id: &str, epoch: i64, revision: u64) -> Record {
-        Record { id: id.to_owned(), epoch, revision }
-    }
-
-    #[test]
-    fn only_a_plane_with_its_own_objects_holds_them() {
-        let own = record("own", 3, 100);
-        let table = [
-            ("first boot", None, None, 5, Plan::Create(record("new", 1, 5))),
-            ("objects of another", None, Some(plane("other", 7)), 5, Plan::Keep(record("new", 0, 5))),
-            ("etcd was lost", Some(&own), None, 5, Plan::Create(record("own", 4, 5))),
-            ("every day", Some(&own), Some(plane("own", 3)), 101, Plan::Keep(record("own", 3, 101))),
-            (
-                "raised by a takeover",
-                Some(&own),
-                Some(plane("own", 9)),
-                101,
-                Plan::Keep(record("own", 9, 101)),
-            ),
-            ("etcd was restored", Some(&own), Some(plane("own", 3)), 99, Plan::Raise(record("own", 4, 99))),
-            (
-                "restored from before",
-                Some(&own),
-                Some(plane("own", 2)),
-                500,
-                Plan::Raise(record("own", 4, 500)),
-            ),
-            ("taken over", Some(&own), Some(plane("other", 4)), 101, Plan::Keep(record("own", 3, 101))),
-            (
-                "a copy went on elsewhere",
-                Some(&own),
-                Some(plane("other", 1)),
-                1,
-                Plan::Keep(record("own", 3, 1)),
-            ),
-        ];
-        for (case, file, plane, revision, expected) in table {
-            assert_eq!(plan(file, plane.as_ref(), revision, "new"), expected, "{case}");
-        }
-    }
-
-    #[test]
-    fn a_takeover_needs_this_planes_own_name() {
-        let own = record("own", 3, 0);
-        let asked = |holder: &str, epoch, name: &str| {
-            let mut plane = plane(holder, epoch);
-            let annotations = [(crate::TAKEOVER_ANNOTATION.to_owned(), name.to_owned())];
-            plane.metadata.annotations = Some(annotations.into());
-            plane
-        };
-        assert_eq!(takeover(&own, &asked("other", 7, "own")), Some(8));
-        assert_eq!(takeover(&own, &asked("other", 1, "own")), Some(4));
-        assert_eq!(takeover(&own, &asked("other", 7, "third")), None);
-        assert_eq!(takeover(&own, &asked("own", 7, "own")), None);
-        assert_eq!(takeover(&own, &plane("other", 7)), None);
-    }
-}
+mod tests;

@@ -9,6 +9,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use crate::error::{Cause, Error};
+use crate::wanted::{Always, Wanted};
 
 /// Power as the BMC reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,8 +120,8 @@ impl Action {
 pub trait Driver: Debug + Send + Sync {
     /// Is the machine on?
     fn read(&self) -> BoxFuture<'_, Result<Power, Cause>>;
-    /// Does `action`.
-    fn act(&self, action: Action) -> BoxFuture<'_, Result<(), Cause>>;
+    /// Does `action` if it is still `wanted` when it could be sent.
+    fn act<'a>(&'a self, action: Action, wanted: &'a dyn Wanted) -> BoxFuture<'a, Result<(), Cause>>;
     /// Who does it.
     fn kind(&self) -> Kind;
     /// Address, for messages.
@@ -142,6 +143,8 @@ pub trait Bmc: Debug + Send + Sync {
     fn power_cycle(&self) -> BoxFuture<'_, Result<(), Error>>;
     /// Makes the next boot, and only it, one from the network.
     fn set_pxe_once(&self, mode: PxeMode) -> BoxFuture<'_, Result<(), Error>>;
+    /// Does `action` unless it is not `wanted` any more when it could be sent; then it fails with [`Cause::Unwanted`].
+    fn command<'a>(&'a self, action: Action, wanted: &'a dyn Wanted) -> BoxFuture<'a, Result<(), Error>>;
     /// Who does it.
     fn kind(&self) -> Kind;
     /// Nobody does it: such a machine gets no events and no conditions.
@@ -155,19 +158,23 @@ impl<D: Driver> Bmc for D {
     }
 
     fn power_on(&self) -> BoxFuture<'_, Result<(), Error>> {
-        act(self, Action::On)
+        act(self, Action::On, &Always)
     }
 
     fn power_off(&self) -> BoxFuture<'_, Result<(), Error>> {
-        act(self, Action::Off)
+        act(self, Action::Off, &Always)
     }
 
     fn power_cycle(&self) -> BoxFuture<'_, Result<(), Error>> {
-        act(self, Action::Cycle)
+        act(self, Action::Cycle, &Always)
     }
 
     fn set_pxe_once(&self, mode: PxeMode) -> BoxFuture<'_, Result<(), Error>> {
-        act(self, Action::PxeOnce(mode))
+        act(self, Action::PxeOnce(mode), &Always)
+    }
+
+    fn command<'a>(&'a self, action: Action, wanted: &'a dyn Wanted) -> BoxFuture<'a, Result<(), Error>> {
+        act(self, action, wanted)
     }
 
     fn kind(&self) -> Kind {
@@ -179,7 +186,11 @@ impl<D: Driver> Bmc for D {
     }
 }
 
-fn act(driver: &impl Driver, action: Action) -> BoxFuture<'_, Result<(), Error>> {
+fn act<'a>(
+    driver: &'a impl Driver,
+    action: Action,
+    wanted: &'a dyn Wanted,
+) -> BoxFuture<'a, Result<(), Error>> {
     let failed = move |cause| Error::new(action.operation(), driver.peer(), Arc::new(cause));
-    driver.act(action).map(move |result| result.map_err(failed)).boxed()
+    driver.act(action, wanted).map(move |result| result.map_err(failed)).boxed()
 }

@@ -81,7 +81,7 @@ impl Error {
         self.cause().is_retryable()
     }
 
-    /// One word: timeout, auth, protocol, refused, unreachable, simulated or unsupported.
+    /// One word: timeout, auth, protocol, refused, unreachable, simulated, unsupported or unwanted.
     pub fn category(&self) -> &'static str {
         self.cause().category()
     }
@@ -94,7 +94,8 @@ impl Error {
             | Cause::Redfish(_)
             | Cause::Http(_)
             | Cause::Both { .. }
-            | Cause::Overdue { .. } => None,
+            | Cause::Overdue { .. }
+            | Cause::Unwanted => None,
         }
     }
 }
@@ -126,6 +127,9 @@ pub enum Cause {
         /// The limit.
         limit: Duration,
     },
+    /// Not sent: when it could be, who had ordered it did not want it any more.
+    #[error("not sent because its reason has gone")]
+    Unwanted,
     /// Not tried: the last command failed a short time ago.
     #[error("not tried, next try in {} s because the last {failures} failed", retry_after.as_secs_f64().ceil())]
     Backoff {
@@ -149,6 +153,7 @@ impl Cause {
             // Redfish had answered before; IPMI may not even be there.
             Self::Both { redfish, .. } => redfish.category(),
             Self::Overdue { .. } => "timeout",
+            Self::Unwanted => "unwanted",
             Self::Backoff { last, .. } => last.category(),
         }
     }

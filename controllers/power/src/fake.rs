@@ -7,6 +7,7 @@ use futures::future::{BoxFuture, ready};
 
 use crate::bmc::{Action, Driver, Kind, Power};
 use crate::error::Cause;
+use crate::wanted::{Wanted, ask};
 
 /// Nobody controls this machine's power.
 #[derive(Debug, Clone, Copy, Default)]
@@ -17,8 +18,8 @@ impl Driver for Fake {
         ready(Ok(Power::On)).boxed()
     }
 
-    fn act(&self, _: Action) -> BoxFuture<'_, Result<(), Cause>> {
-        ready(Ok(())).boxed()
+    fn act<'a>(&'a self, _: Action, wanted: &'a dyn Wanted) -> BoxFuture<'a, Result<(), Cause>> {
+        ask(wanted).boxed()
     }
 
     fn kind(&self) -> Kind {

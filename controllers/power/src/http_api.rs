@@ -16,6 +16,7 @@ use crate::bmc::{Action, Driver, Kind, Power};
 use crate::endpoint::{Origin, Scheme, parse_endpoint};
 use crate::error::Cause;
 use crate::select::SelectError;
+use crate::wanted::{Wanted, ask};
 use crate::web::{Connection, WebError};
 
 /// As upstream's.
@@ -182,8 +183,12 @@ impl Driver for HttpApi {
         async { self.status().await.map_err(Cause::Http) }.boxed()
     }
 
-    fn act(&self, action: Action) -> BoxFuture<'_, Result<(), Cause>> {
-        async move { self.perform(action).await.map_err(Cause::Http) }.boxed()
+    fn act<'a>(&'a self, action: Action, wanted: &'a dyn Wanted) -> BoxFuture<'a, Result<(), Cause>> {
+        async move {
+            ask(wanted).await?;
+            self.perform(action).await.map_err(Cause::Http)
+        }
+        .boxed()
     }
 
     fn kind(&self) -> Kind {

@@ -17,6 +17,7 @@ mod pool;
 mod probe;
 pub mod redfish;
 mod select;
+mod wanted;
 mod web;
 
 pub use bmc::{Action, Bmc, Driver, Kind, Operation, Power, PxeMode};
@@ -24,4 +25,5 @@ pub use error::{Cause, Error};
 pub use pool::{Config, Connect, Network, Observer, Pool};
 pub use probe::probe;
 pub use select::{BmcTarget, DEFAULT_PORT, Lan, SelectError, Selection, Target, select};
+pub use wanted::{Always, Wanted};
 pub use web::WebError;

@@ -31,6 +31,8 @@ use crate::select::{BmcTarget, SelectError, Selection, Target, select};
 pub struct Config {
     /// From the end of a command to the start of the next at the same BMC.
     pub gap: Duration,
+    /// For the answer whether a command is still wanted.
+    pub ask_limit: Duration,
     /// For one whole command, probing and falling back to IPMI included.
     pub command_limit: Duration,
     /// After the first failure; doubles with each.
@@ -56,6 +58,8 @@ impl Default for Config {
         Self {
             // Enough for the slowest BMC's session to be gone.
             gap: Duration::from_millis(500),
+            // Reading two objects and the Plane; the API server's own answers take milliseconds.
+            ask_limit: Duration::from_secs(10),
             // Redfish off, wait, on: 20 s and some slow requests.
             command_limit: Duration::from_mins(1),
             first_backoff: Duration::from_secs(2),
@@ -74,7 +78,7 @@ impl Default for Config {
 
 /// Gets to know every command; for metrics.
 pub trait Observer: Send + Sync {
-    /// A command ended. `outcome` is `success`, a category of [`crate::Error`], `cancelled`, or `backoff` for one that
+    /// A command ended. `outcome` is `success`, a category of [`crate::Error`] (`unwanted` if it was not sent), `cancelled`, or `backoff` for one that
     /// was not tried.
     fn observe(&self, kind: Kind, operation: Operation, outcome: &'static str, took: Duration);
 }

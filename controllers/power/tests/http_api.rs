@@ -9,7 +9,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
 use bloomery_power::http_api::{Hooks, HttpApi};
-use bloomery_power::{Bmc as _, Config, Network, Pool, Power, PxeMode, Target};
+use bloomery_power::{Action, Always, Bmc as _, Config, Network, Pool, Power, PxeMode, Target, Wanted};
+use futures::FutureExt;
+use futures::future::{BoxFuture, ready};
 
 type Calls = Arc<Mutex<Vec<String>>>;
 
@@ -82,4 +84,23 @@ async fn hooks_fail_calls_with_their_probability() {
         let hooks = Hooks { explicit: 0.0, silent: 1.0, chance: Arc::new(|| 0.5), clock };
         assert_eq!(HttpApi::new(&address, hooks).unwrap().power_state().await.unwrap(), expected);
     }
+}
+
+#[tokio::test]
+async fn a_command_that_is_not_wanted_any_more_is_not_sent() {
+    struct Gone;
+    impl Wanted for Gone {
+        fn is_still_wanted(&self) -> BoxFuture<'_, bool> {
+            ready(false).boxed()
+        }
+    }
+    let (address, calls) = provisioner(StatusCode::OK, "").await;
+    let client = HttpApi::new(&address, Hooks::default()).unwrap();
+    for action in [Action::On, Action::Off, Action::Cycle, Action::PxeOnce(PxeMode::Bios)] {
+        let error = client.command(action, &Gone).await.unwrap_err();
+        assert_eq!((error.category(), error.is_retryable()), ("unwanted", true), "{error:?}");
+    }
+    assert_eq!(*calls.lock().unwrap(), [] as [&str; 0]);
+    client.command(Action::Cycle, &Always).await.unwrap();
+    assert_eq!(*calls.lock().unwrap(), ["POST /reboot"]);
 }

@@ -13,7 +13,9 @@ mod support {
 use std::time::{Duration, Instant};
 
 use bloomery_power::ipmi::{Ipmi, Timing};
-use bloomery_power::{Action, Bmc as _, Cause, Lan, Power, PxeMode};
+use bloomery_power::{Action, Always, Bmc as _, Cause, Lan, Power, PxeMode, Wanted};
+use futures::FutureExt;
+use futures::future::{BoxFuture, ready};
 use support::ipmi_sim::{Bmc, credentials, driver, driver_as, free_udp_port};
 use support::patience::{eventually, patience};
 use support::proxy::{Faults, Proxy};
@@ -110,7 +112,7 @@ async fn switch_many_times(faults: Faults, tries: usize) {
         for number in 0..15 {
             let action = if number % 2 == 0 { Action::On } else { Action::Off };
             let wanted = if number % 2 == 0 { Power::On } else { Power::Off };
-            until_done(tries, async || bloomery_power::Driver::act(&client, action).await).await;
+            until_done(tries, async || bloomery_power::Driver::act(&client, action, &Always).await).await;
             let found = until_done(tries, async || bloomery_power::Driver::read(&client).await).await;
             assert_eq!(found, wanted, "{lan:?}, round {number}");
         }
@@ -152,4 +154,30 @@ async fn corrupted_packets_give_no_wrong_answer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_at_once_only_takes_longer() {
     switch_many_times(Faults { lose: 8, double: 8, delay: 8, corrupt: 4 }, 10).await;
+}
+
+/// Asked when the session stands; the BMC has been told nothing yet.
+struct Gone;
+
+impl Wanted for Gone {
+    fn is_still_wanted(&self) -> BoxFuture<'_, bool> {
+        ready(false).boxed()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_whose_reason_went_while_the_session_was_opened_is_not_sent() {
+    let bmc = Bmc::start().await;
+    for lan in BOTH {
+        let client = driver(bmc.port, lan);
+        // More than any BMC has sessions: each of them is closed.
+        for _ in 0..20 {
+            for action in [Action::On, Action::Cycle, Action::PxeOnce(PxeMode::Uefi)] {
+                let error = client.command(action, &Gone).await.unwrap_err();
+                assert!(matches!(error.cause(), Cause::Unwanted), "{lan:?} {action:?}: {error:?}");
+            }
+        }
+        assert_eq!(client.power_state().await.unwrap(), Power::Off, "{lan:?}");
+    }
+    assert!(bmc.record().is_empty(), "{:?}", bmc.record());
 }

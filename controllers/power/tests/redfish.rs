@@ -13,8 +13,11 @@ use std::sync::Arc;
 
 use bloomery_power::endpoint::{Scheme, parse_endpoint};
 use bloomery_power::{
-    Bmc as _, BmcTarget, Config, DEFAULT_PORT, Kind, Network, Pool, Power, PxeMode, Target, probe,
+    Action, Bmc as _, BmcTarget, Config, DEFAULT_PORT, Kind, Network, Pool, Power, PxeMode, Target, Wanted,
+    probe,
 };
+use futures::FutureExt;
+use futures::future::{BoxFuture, ready};
 use support::patience::eventually;
 use support::sushy::{MACHINES, Sushy, credentials};
 
@@ -84,4 +87,26 @@ async fn is_found_by_asking_at_the_port_given() {
         assert_eq!(client.power_state().await.unwrap(), Power::Off);
         assert_eq!(client.kind(), Kind::Redfish);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_whose_reason_went_while_the_system_was_looked_up_is_not_sent() {
+    struct Gone;
+    impl Wanted for Gone {
+        fn is_still_wanted(&self) -> BoxFuture<'_, bool> {
+            ready(false).boxed()
+        }
+    }
+    let bmc = Sushy::start(Scheme::Http).await;
+    let client = bmc.driver(MACHINES[0], "secret");
+    for action in [Action::On, Action::Cycle, Action::PxeOnce(PxeMode::Uefi)] {
+        let error = client.command(action, &Gone).await.unwrap_err();
+        assert_eq!(error.category(), "unwanted", "{action:?}: {error:?}");
+    }
+    // One that is sent makes it on; what was sent before would show by now.
+    client.power_on().await.unwrap();
+    becomes(&client, Power::On).await;
+    let error = client.command(Action::Off, &Gone).await.unwrap_err();
+    assert_eq!(error.category(), "unwanted");
+    assert_eq!(client.power_state().await.unwrap(), Power::On);
 }

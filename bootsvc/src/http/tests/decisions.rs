@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Lab, Setup, token_of};
 use crate::fake_api::{Failure, PLANE, binding, disks, metal, plane_held_by};
 
-const UUID: &str = "4c4c4544-0042-3110-8051-b7c04f4e3332";
+pub(super) const UUID: &str = "4c4c4544-0042-3110-8051-b7c04f4e3332";
 const AGENT: &str = "kernel /env/agent-amd64/vmlinuz ";
 
 fn lab() -> Lab {
@@ -21,7 +21,7 @@ fn server(lab: &Lab, spec: Value, status: Value) {
 
 /// A Server with this record of its disks; "" for none.
 #[allow(clippy::needless_pass_by_value)]
-fn recorded(lab: &Lab, state: &str, spec: Value, status: Value) {
+pub(super) fn recorded(lab: &Lab, state: &str, spec: Value, status: Value) {
     let mut object = json!({
         "apiVersion": "metal.sidero.dev/v1alpha2", "kind": "Server", "spec": { "accepted": true }, "status": status,
     });
@@ -34,7 +34,7 @@ fn recorded(lab: &Lab, state: &str, spec: Value, status: Value) {
     lab.api.put(&metal("servers", UUID), object);
 }
 
-fn bound(lab: &Lab, class: Option<&str>) {
+pub(super) fn bound(lab: &Lab, class: Option<&str>) {
     let mut spec =
         json!({ "metalMachineRef": { "kind": "MetalMachine", "name": "m", "namespace": "default" } });
     if let Some(class) = class {
@@ -54,7 +54,7 @@ fn class(lab: &Lab, name: &str, spec: Value) {
     lab.api.put(&metal("serverclasses", name), object);
 }
 
-fn environment(lab: &Lab, name: &str, args: &[&str]) {
+pub(super) fn environment(lab: &Lab, name: &str, args: &[&str]) {
     let ready = |url| json!({ "url": url, "type": "Ready", "status": "True", "sha512": "" });
     let object = json!({
         "apiVersion": "metal.sidero.dev/v1alpha2", "kind": "Environment",
@@ -66,12 +66,12 @@ fn environment(lab: &Lab, name: &str, args: &[&str]) {
     lab.write(&format!("env/{name}/initramfs.xz"), b"initramfs");
 }
 
-async fn ask(lab: &Lab) -> (StatusCode, String) {
+pub(super) async fn ask(lab: &Lab) -> (StatusCode, String) {
     lab.get(&format!("/ipxe?uuid={UUID}&mac=52-54-00-77-00-01&domain=&hostname=&serial=SN1&arch=x86_64"))
         .await
 }
 
-fn kernel_of(script: &str) -> &str {
+pub(super) fn kernel_of(script: &str) -> &str {
     script.lines().nth(1).unwrap_or_default()
 }
 

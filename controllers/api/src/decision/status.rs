@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{Standing, talos_installed};
 use crate::condition::{self, Condition, Severity};
-use crate::evidence::{CONFIRM_WIPE_ANNOTATION, Evidence};
+use crate::evidence::{CONFIRM_WIPE_ANNOTATION, Evidence, UNKNOWN_AFTER_RESTORE_ANNOTATION};
 use crate::plane::Authority;
 use crate::server::{DISKS_WIPED, FINALIZER, POWER_REACHABLE, PXE_BOOTED, Power, Server, ServerStatus};
 use crate::server_binding::ServerBinding;
@@ -188,10 +188,23 @@ fn ready_condition(
             let why = failure.unwrap_or_default();
             fails(Severity::Warning, POWER_COMMAND_FAILED, format!("{}; {why}", standing.message()))
         }
+        Standing::Discovered if let Some(since) = unknown_after_restore(server) => fails(
+            Severity::Warning,
+            standing.reason(),
+            format!(
+                "not known to the restored state ({since}): a cluster may use this machine; look at it, then set \
+                 spec.accepted to true, which wipes its disks"
+            ),
+        ),
         Standing::Unregistered | Standing::BoundWithoutServer | Standing::Discovered | Standing::Dirty => {
             fails(Severity::Info, standing.reason(), standing.message().to_owned())
         }
     }
+}
+
+/// The mark of the restore before which the machine may have been known.
+fn unknown_after_restore(server: &Server) -> Option<&str> {
+    server.metadata.annotations.as_ref()?.get(UNKNOWN_AFTER_RESTORE_ANNOTATION).map(String::as_str)
 }
 
 /// The command by which a person allows one wipe of this very machine.

@@ -3,7 +3,7 @@
 //! Never applied to one that exists: users edit it.
 
 use bloomery_api::decision::boot::Arch;
-use bloomery_api::environment::{DEFAULT, Initrd, Kernel, name_for};
+use bloomery_api::environment::{DEFAULT, Initrd, Kernel, names_for};
 use bloomery_api::{Environment, EnvironmentSpec};
 
 /// Release of Talos that machines boot when nothing names another.
@@ -42,7 +42,7 @@ pub fn environment(arch: Arch) -> Environment {
         TALOS_ARGS.iter().chain(&METAL_ARGS).chain(&serial).map(|arg| (*arg).to_owned()).collect();
     args.sort_unstable();
     Environment::new(
-        &name_for(arch, DEFAULT, |_| true),
+        &names_for(arch, DEFAULT).0,
         EnvironmentSpec {
             kernel: Kernel { url: format!("{base}/vmlinuz-{word}"), sha512: String::new(), args },
             initrd: Initrd { url: format!("{base}/initramfs-{word}.xz"), sha512: String::new() },

@@ -20,14 +20,22 @@ pub(super) async fn fetch(
     name: &str,
     cached: Option<&DeserializeGuard<Server>>,
 ) -> Result<Fetched, Error> {
-    let servers: Api<DeserializeGuard<Server>> = Api::all(client.clone());
     let bindings: Api<DeserializeGuard<ServerBinding>> = Api::all(client.clone());
     // The binding after the Server, however old that is: one that was deleted in between was released under an older
     // Server, whose version then no longer fits what is written.
     let server = match cached {
         Some(server) => Some(server.clone()),
-        None => servers.get_opt(name).await.map_err(Error::api("get", format!("Server {name}")))?,
+        None => fetch_server(client, name).await?,
     };
     let binding = bindings.get_opt(name).await.map_err(Error::api("get", format!("ServerBinding {name}")))?;
     Ok(Fetched { server, binding })
+}
+
+/// The Server alone.
+pub(super) async fn fetch_server(
+    client: &Client,
+    name: &str,
+) -> Result<Option<DeserializeGuard<Server>>, Error> {
+    let servers: Api<DeserializeGuard<Server>> = Api::all(client.clone());
+    servers.get_opt(name).await.map_err(Error::api("get", format!("Server {name}")))
 }

@@ -6,20 +6,19 @@
 use std::time::{Duration, Instant};
 
 use bloomery_api::condition;
-use bloomery_api::decision::Standing;
 use bloomery_api::decision::power::{PowerAction, PowerDecision, PowerRequest, power};
 use bloomery_api::decision::status::PowerOutcome;
-use bloomery_api::evidence::Evidence;
 use bloomery_api::plane::Authority;
 use bloomery_api::server::{POWER_CYCLE, Power};
 use bloomery_api::{Condition, Server, ServerBinding};
 use bloomery_power as bmc;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::runtime::events::EventType;
 use kube::{Resource, ResourceExt};
 use tracing::info;
 
-use super::{Shared, credentials, fetch, status, validate};
+use super::recheck::{Decided, Recheck, withdraw};
+use super::{Shared, credentials, status};
 use crate::error_chain::ErrorChain;
 use crate::reconcile::{Error, Notice};
 
@@ -27,7 +26,7 @@ use crate::reconcile::{Error, Notice};
 const MANAGEMENT: &str = "Server Management";
 
 /// When to look again because an object was not any more what was decided on.
-const AFTER_CHANGE: Duration = Duration::from_millis(50);
+pub(super) const AFTER_CHANGE: Duration = Duration::from_millis(50);
 
 /// What came of it.
 pub(super) struct Step {
@@ -41,14 +40,14 @@ pub(super) struct Step {
     pub(super) requeue: Option<Duration>,
 }
 
-/// Reads the power state and does what is decided.
+/// Reads the power state and does what is decided. `None` when the objects changed before the command could be sent.
 pub(super) async fn control(
     shared: &Shared,
     server: &Server,
     binding: Option<&ServerBinding>,
     authority: &Authority,
     now: &Time,
-) -> Result<Step, Error> {
+) -> Result<Option<Step>, Error> {
     let client = management(shared, server).await;
     let (reading, is_fake) = match &client {
         Ok(client) if client.is_fake() => (Ok(Power::On), true),
@@ -81,16 +80,17 @@ pub(super) async fn control(
     };
     let mut requeue = requeue;
     if let (Ok(client), false) = (&client, action == PowerAction::None) {
-        match command(shared, client.as_ref(), action, &server, binding, authority).await? {
-            Given::Changed => {
-                unclaim(&mut server, before);
-                return Ok(Step { server, outcome, action: PowerAction::None, requeue: Some(AFTER_CHANGE) });
-            }
-            Given::Done => {
+        let recheck = Recheck { shared, decided: Decided { server: &server, binding, authority } };
+        match command(client.as_ref(), action, mode(shared, &server), &recheck).await {
+            Ok(()) => {
                 info!(server = server.name_any(), ?action, by = client.kind().as_str(), "power commanded");
                 notify(shared, &server, EventType::Normal, success.unwrap_or_default().to_owned()).await;
             }
-            Given::Failed(why) => {
+            Err(Failure::Unwanted) => {
+                withdraw(shared, &server, before).await;
+                return Ok(None);
+            }
+            Err(Failure::Failed(why)) => {
                 notify(shared, &server, EventType::Warning, format!("{why}.")).await;
                 // The claim stood for a command that was not carried out: it must not hold up the next try.
                 unclaim(&mut server, before);
@@ -99,44 +99,7 @@ pub(super) async fn control(
             }
         }
     }
-    Ok(Step { server, outcome, action, requeue })
-}
-
-/// Whether this plane still acts and the objects are those that were decided on: a binding that came meanwhile does
-/// not show in the version of the Server.
-async fn still_so(shared: &Shared, server: &Server, binding: Option<&ServerBinding>) -> Result<bool, Error> {
-    let _turn = shared.turn().await;
-    if !shared.options.gate.current().await.acts() {
-        return Ok(false);
-    }
-    let now = fetch::fetch(&shared.context.client, &server.name_any(), None).await?;
-    let version = |meta: &ObjectMeta| (meta.uid.clone(), meta.resource_version.clone());
-    let found = |meta: Option<&ObjectMeta>| meta.map(version);
-    Ok(found(now.server.as_ref().map(Resource::meta)) == found(Some(&server.metadata))
-        && found(now.binding.as_ref().map(Resource::meta)) == found(binding.map(|binding| &binding.metadata)))
-}
-
-/// Whether this plane still acts and nothing that the command depends on is another: where the machine stands, its
-/// binding, and the time of its last cycle or heartbeat. The rest of a Server may be written at any time.
-async fn still_stands(
-    shared: &Shared,
-    server: &Server,
-    binding: Option<&ServerBinding>,
-    authority: &Authority,
-) -> Result<bool, Error> {
-    let _turn = shared.turn().await;
-    if shared.options.gate.current().await != *authority {
-        return Ok(false);
-    }
-    let now = fetch::fetch(&shared.context.client, &server.name_any()).await?;
-    let Some(now_server) = now.server else { return Ok(false) };
-    let now = validate::validate(now_server, now.binding)?;
-    let of = |server: &Server, binding: Option<&ServerBinding>| {
-        let standing = Standing::of(Some(server), binding, &Evidence::of(server, authority));
-        let claim = binding.map(|found| (found.uid(), found.metadata.deletion_timestamp.clone()));
-        (standing, server.uid(), server.spec.accepted, claim, power_cycle(server))
-    };
-    Ok(of(&now.server, now.binding.as_ref()) == of(server, binding))
+    Ok(Some(Step { server, outcome, action, requeue }))
 }
 
 async fn management(shared: &Shared, server: &Server) -> Result<Box<dyn bmc::Bmc>, String> {
@@ -172,58 +135,45 @@ fn mode(shared: &Shared, server: &Server) -> bmc::PxeMode {
     }
 }
 
-/// What became of a command.
-enum Given {
-    /// The management controller took it.
-    Done,
+/// Why a command was not carried out.
+enum Failure {
+    /// Its reason went before it could be sent.
+    Unwanted,
     /// Upstream's text for the event, without its full stop.
     Failed(String),
-    /// The objects, or whether this plane acts, are not any more what was decided on.
-    Changed,
 }
 
-/// Gives the command. Each of its parts may have to wait a minute for the management controller, as may the reading
-/// of the state before: whether it still holds is looked at before each.
+/// Gives the command, each part of it only if it is still `wanted`.
 async fn command(
-    shared: &Shared,
     client: &dyn bmc::Bmc,
     action: PowerAction,
-    server: &Server,
-    binding: Option<&ServerBinding>,
-    authority: &Authority,
-) -> Result<Given, Error> {
-    let failed = |what: &str, error: &bmc::Error| {
-        Ok(Given::Failed(format!("Failed to {what}: {}", ErrorChain(error.cause()))))
+    mode: bmc::PxeMode,
+    wanted: &dyn bmc::Wanted,
+) -> Result<(), Failure> {
+    let (prepare, act) = match action {
+        PowerAction::None => (None, None),
+        PowerAction::PowerOff => (None, Some((bmc::Action::Off, "power off"))),
+        PowerAction::PowerOn => (None, Some((bmc::Action::On, "power on"))),
+        PowerAction::PxeOn => (Some(mode), Some((bmc::Action::On, "power on"))),
+        PowerAction::PxeCycle => (Some(mode), Some((bmc::Action::Cycle, "power cycle"))),
     };
-    if !still_so(shared, server, binding).await? {
-        return Ok(Given::Changed);
+    let prepare = prepare.map(|mode| (bmc::Action::PxeOnce(mode), "set to PXE boot once"));
+    for (action, what) in prepare.into_iter().chain(act) {
+        client.command(action, wanted).await.map_err(|error| match error.cause() {
+            bmc::Cause::Unwanted => Failure::Unwanted,
+            cause => Failure::Failed(format!("Failed to {what}: {}", ErrorChain(cause))),
+        })?;
     }
-    if matches!(action, PowerAction::PxeOn | PowerAction::PxeCycle) {
-        if let Err(error) = client.set_pxe_once(mode(shared, server)).await {
-            return failed("set to PXE boot once", &error);
-        }
-        if !still_stands(shared, server, binding, authority).await? {
-            return Ok(Given::Changed);
-        }
-    }
-    let (what, given) = match action {
-        PowerAction::None => return Ok(Given::Done),
-        PowerAction::PowerOff => ("power off", client.power_off().await),
-        PowerAction::PowerOn | PowerAction::PxeOn => ("power on", client.power_on().await),
-        PowerAction::PxeCycle => ("power cycle", client.power_cycle().await),
-    };
-    given.map_or_else(|error| failed(what, &error), |()| Ok(Given::Done))
-}
-
-/// The condition that is the claim.
-fn power_cycle(server: &Server) -> Option<Condition> {
-    let status = server.status.as_ref()?;
-    condition::find(&status.conditions, POWER_CYCLE).cloned()
+    Ok(())
 }
 
 /// Puts back the `PowerCycle` of before the claim.
 fn unclaim(server: &mut Server, before: &Server) {
-    let old = power_cycle(before);
+    let conditions = |server: &Server| -> Option<Condition> {
+        let status = server.status.as_ref()?;
+        condition::find(&status.conditions, POWER_CYCLE).cloned()
+    };
+    let old = conditions(before);
     if let Some(status) = &mut server.status {
         condition::remove(&mut status.conditions, POWER_CYCLE);
         status.conditions.extend(old);

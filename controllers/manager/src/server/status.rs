@@ -6,6 +6,7 @@ use bloomery_api::condition;
 use bloomery_api::decision::Standing;
 use bloomery_api::decision::status::{PowerOutcome, StatusDecision, status};
 use bloomery_api::plane::Authority;
+use bloomery_api::server::POWER_CYCLE;
 use bloomery_api::{Condition, Server, ServerBinding, ServerStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
@@ -65,6 +66,18 @@ pub(super) async fn claim(context: &Context, server: &Server, claim: Condition) 
     condition::remove(&mut status.conditions, &claim.type_);
     status.conditions.push(claim);
     patch(context, server, &status).await
+}
+
+/// Puts the `PowerCycle` of before a claim in its place.
+pub(super) async fn unclaim(
+    context: &Context,
+    server: &Server,
+    before: Option<&Condition>,
+) -> Result<(), Error> {
+    let mut status = server.status.clone().unwrap_or_default();
+    condition::remove(&mut status.conditions, POWER_CYCLE);
+    status.conditions.extend(before.cloned());
+    patch(context, server, &status).await.map(drop)
 }
 
 async fn patch(context: &Context, server: &Server, status: &ServerStatus) -> Result<Server, Error> {

@@ -3,6 +3,7 @@
 // Each test takes the parts it needs.
 #![allow(dead_code)]
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,12 +17,17 @@ use tokio::net::TcpListener;
 /// Between two looks at whether an answer is held back.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
+/// Asking for the power state.
+const STATUS: &str = "status";
+/// "Boot from the network once".
+const PXE: &str = "pxeboot";
+
 #[derive(Default)]
 struct Machine {
     on: bool,
     broken: bool,
-    /// The path whose answers are held back.
-    held: Option<&'static str>,
+    /// What is not answered.
+    held: HashSet<&'static str>,
     asked: usize,
     told: Vec<&'static str>,
 }
@@ -45,7 +51,7 @@ impl PowerApi {
                 "/status",
                 get(async |State(machine): Shared| -> Result<Json<Value>, StatusCode> {
                     machine.lock().unwrap().asked += 1;
-                    while machine.lock().unwrap().held == Some("status") {
+                    while machine.lock().unwrap().held.contains(STATUS) {
                         tokio::time::sleep(LOOK_AGAIN).await;
                     }
                     let machine = machine.lock().unwrap();
@@ -61,11 +67,11 @@ impl PowerApi {
             .route(
                 "/pxeboot",
                 post(async |machine: Shared| {
-                    let answer = tell(&machine, "pxeboot", None);
-                    while machine.lock().unwrap().held == Some("pxeboot") {
+                    let told = tell(&machine, PXE, None);
+                    while machine.lock().unwrap().held.contains(PXE) {
                         tokio::time::sleep(LOOK_AGAIN).await;
                     }
-                    answer
+                    told
                 }),
             )
             .with_state(Arc::clone(&machine));
@@ -92,12 +98,21 @@ impl PowerApi {
 
     /// Answers nothing from now on, or what was asked meanwhile.
     pub(crate) fn hold(&self, held: bool) {
-        self.machine.lock().unwrap().held = held.then_some("status");
+        self.set_held(STATUS, held);
     }
 
-    /// Does not answer from now on that the next boot is set, or what was asked meanwhile.
+    /// Takes "boot from the network once" and answers nothing to it from now on, or what it was asked meanwhile.
     pub(crate) fn hold_pxe(&self, held: bool) {
-        self.machine.lock().unwrap().held = held.then_some("pxeboot");
+        self.set_held(PXE, held);
+    }
+
+    fn set_held(&self, what: &'static str, held: bool) {
+        let all = &mut self.machine.lock().unwrap().held;
+        if held {
+            all.insert(what);
+        } else {
+            all.remove(what);
+        }
     }
 
     /// How often its state was asked for.

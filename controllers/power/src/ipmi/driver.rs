@@ -16,6 +16,7 @@ use crate::bmc::{Action, Driver, Kind, Power};
 use crate::endpoint::authority;
 use crate::error::Cause;
 use crate::select::Lan;
+use crate::wanted::{Wanted, ask};
 
 /// User name and password.
 #[derive(Debug, Clone)]
@@ -86,13 +87,14 @@ impl Ipmi {
         parse_chassis_status(&data).map_err(|source| Error::Answer { step: STATUS.step, source })
     }
 
-    async fn perform(&self, action: Action) -> Result<(), Error> {
-        let mut session = self.session().await?;
+    async fn perform(&self, action: Action, wanted: &dyn Wanted) -> Result<(), Cause> {
+        let mut session = self.session().await.map_err(Cause::Ipmi)?;
+        ask(wanted).await?;
         for step in steps(action) {
             match session.command(step.request).await {
                 Ok(_) => {}
                 Err(Error::Refused { .. }) if step.optional => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(Cause::Ipmi(error)),
             }
         }
         Ok(())
@@ -104,8 +106,8 @@ impl Driver for Ipmi {
         async { self.status().await.map_err(Cause::Ipmi) }.boxed()
     }
 
-    fn act(&self, action: Action) -> BoxFuture<'_, Result<(), Cause>> {
-        async move { self.perform(action).await.map_err(Cause::Ipmi) }.boxed()
+    fn act<'a>(&'a self, action: Action, wanted: &'a dyn Wanted) -> BoxFuture<'a, Result<(), Cause>> {
+        self.perform(action, wanted).boxed()
     }
 
     fn kind(&self) -> Kind {

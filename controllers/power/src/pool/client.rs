@@ -1,6 +1,6 @@
 //! One machine's power control out of the pool.
 //!
-//! Never starts a command before its turn, and leaves no trace but the gap when it is dropped half way.
+//! Never starts a command before its turn, never sends one that is not wanted any more, and leaves no trace but the gap when it is dropped half way.
 
 use std::fmt::{Debug, Formatter};
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use crate::bmc::{Action, Driver, Kind, Operation, Power};
 use crate::endpoint::{Endpoint, Origin};
 use crate::error::Cause;
 use crate::select::{BmcTarget, Lan};
+use crate::wanted::{Wanted, Within};
 
 /// How the machine is reached.
 pub(super) enum Way {
@@ -60,15 +61,20 @@ impl Call for Read {
     }
 }
 
-impl Call for Action {
+struct Command<'w> {
+    action: Action,
+    wanted: Within<'w>,
+}
+
+impl Call for Command<'_> {
     type Output = ();
 
     fn operation(&self) -> Operation {
-        (*self).operation()
+        self.action.operation()
     }
 
     fn on<'a>(&'a self, driver: &'a dyn Driver) -> BoxFuture<'a, Result<(), Cause>> {
-        driver.act(*self)
+        driver.act(self.action, &self.wanted)
     }
 }
 
@@ -135,6 +141,7 @@ impl Client {
                 }
                 state.health.succeeded();
             }
+            Err(Cause::Unwanted) => {}
             Err(cause) if cause.category() == "simulated" => {}
             Err(cause) => state.health.failed(Instant::now(), cause.clone(), &self.shared.config),
         }
@@ -159,7 +166,7 @@ impl Client {
                         self.remember(protocol);
                         return Ok(output);
                     }
-                    Err(cause) if !ipmi => return Err(cause),
+                    Err(cause) if !ipmi || matches!(cause, Cause::Unwanted) => return Err(cause),
                     Err(cause) => Some(cause),
                 }
             }
@@ -171,7 +178,8 @@ impl Client {
                 self.remember(Protocol::Ipmi);
                 Ok(output)
             }
-            (Err(ipmi), None) => Err(ipmi),
+            // Redfish's failure is no reason any more either.
+            (Err(ipmi), None) | (Err(ipmi @ Cause::Unwanted), Some(_)) => Err(ipmi),
             (Err(ipmi), Some(redfish)) => {
                 Err(Cause::Both { redfish: Arc::new(redfish), ipmi: Arc::new(ipmi) })
             }
@@ -208,8 +216,9 @@ impl Driver for Client {
         self.run(Read).boxed()
     }
 
-    fn act(&self, action: Action) -> BoxFuture<'_, Result<(), Cause>> {
-        self.run(action).boxed()
+    fn act<'a>(&'a self, action: Action, wanted: &'a dyn Wanted) -> BoxFuture<'a, Result<(), Cause>> {
+        let wanted = Within { wanted, limit: self.shared.config.ask_limit };
+        self.run(Command { action, wanted }).boxed()
     }
 
     fn kind(&self) -> Kind {

@@ -3,3 +3,4 @@
 mod fallback;
 mod pace;
 mod support;
+mod wanted;

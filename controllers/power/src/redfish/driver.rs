@@ -17,6 +17,7 @@ use crate::bmc::{Action, Driver, Kind, Power, PxeMode};
 use crate::endpoint::Origin;
 use crate::error::Cause;
 use crate::ipmi::Credentials;
+use crate::wanted::{Wanted, ask};
 
 /// Until a machine is off after ForceOff; it takes BMCs up to some ten seconds.
 const OFF_LIMIT: Duration = Duration::from_secs(20);
@@ -58,25 +59,36 @@ impl Redfish {
         result
     }
 
-    async fn perform(&self, action: Action) -> Result<(), Error> {
+    async fn perform(&self, action: Action, wanted: &dyn Wanted) -> Result<(), Cause> {
         let mut service = Service::new(self.origin.clone(), &self.credentials);
         let result = async {
-            let root = service.root().await?;
-            let mut found = self.find(&mut service, &root).await?;
-            match action {
+            let (root, found) = self.prepare(&mut service, action).await.map_err(Cause::Redfish)?;
+            ask(wanted).await?;
+            let done = match action {
                 Action::PxeOnce(mode) => override_boot(&mut service, &root, &found, mode).await,
-                Action::On | Action::Off | Action::Cycle => {
-                    learn_allowed(&mut service, &root, &mut found).await?;
-                    match action {
-                        Action::Cycle => cycle(&mut service, &root, &found).await,
-                        _ => reset(&mut service, &root, &found, action).await,
-                    }
-                }
-            }
+                Action::Cycle => cycle(&mut service, &root, &found).await,
+                Action::On | Action::Off => reset(&mut service, &root, &found, action).await,
+            };
+            done.map_err(Cause::Redfish)
         };
         let result = result.await;
         service.log_out().await;
         result
+    }
+
+    /// Reads all that the command needs.
+    async fn prepare(
+        &self,
+        service: &mut Service<'_>,
+        action: Action,
+    ) -> Result<(ServiceRoot, Found), Error> {
+        let root = service.root().await?;
+        let mut found = self.find(service, &root).await?;
+        match action {
+            Action::PxeOnce(_) => {}
+            Action::On | Action::Off | Action::Cycle => learn_allowed(service, &root, &mut found).await?,
+        }
+        Ok((root, found))
     }
 
     /// The System with the machine's UUID, else the only one.
@@ -220,8 +232,8 @@ impl Driver for Redfish {
         async { self.status().await.map_err(Cause::Redfish) }.boxed()
     }
 
-    fn act(&self, action: Action) -> BoxFuture<'_, Result<(), Cause>> {
-        async move { self.perform(action).await.map_err(Cause::Redfish) }.boxed()
+    fn act<'a>(&'a self, action: Action, wanted: &'a dyn Wanted) -> BoxFuture<'a, Result<(), Cause>> {
+        self.perform(action, wanted).boxed()
     }
 
     fn kind(&self) -> Kind {

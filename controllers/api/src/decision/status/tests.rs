@@ -190,3 +190,20 @@ fn every_standing_has_its_own_reason() {
     reasons.dedup();
     assert_eq!(reasons.len(), Standing::ALL.len());
 }
+
+#[test]
+fn a_machine_that_a_restored_state_did_not_know_says_so_until_it_is_accepted() {
+    let mark = "2026-01-01T00:00:00Z etcd was restored";
+    let mut unknown = with_state(server(false, false, false), NeverUsed);
+    unknown
+        .metadata
+        .annotations
+        .get_or_insert_default()
+        .insert(UNKNOWN_AFTER_RESTORE_ANNOTATION.to_owned(), mark.to_owned());
+    let decision = decide(&unknown, None);
+    let condition = ready(&decision);
+    assert_eq!((condition.reason.as_str(), condition.severity.as_str()), ("NotAccepted", "Warning"));
+    assert!(condition.message.contains(mark) && condition.message.contains("spec.accepted"), "{condition:?}");
+    unknown.spec.accepted = true;
+    assert_eq!(ready(&decide(&unknown, None)).reason, "NotClean", "the mark decides nothing");
+}

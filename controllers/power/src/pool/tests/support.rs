@@ -13,6 +13,7 @@ use crate::endpoint::{Endpoint, Origin, Scheme};
 use crate::error::Cause;
 use crate::pool::{Config, Connect, Observer, Pool};
 use crate::select::{BmcTarget, Lan, SelectError, Target};
+use crate::wanted::{Wanted, ask};
 use crate::{ipmi, redfish};
 
 /// How a BMC behaves.
@@ -40,6 +41,8 @@ pub(super) struct World {
     /// Probes so far.
     probes: Mutex<usize>,
     seen: Mutex<Vec<(Kind, Operation, &'static str)>>,
+    /// Commands that were sent: what a BMC cannot take back.
+    sent: Mutex<Vec<(String, Kind, Operation)>>,
 }
 
 impl World {
@@ -65,6 +68,15 @@ impl World {
     pub(super) fn times(&self, host: &str) -> Vec<(Instant, bool)> {
         let log = self.log.lock().unwrap();
         log.iter().filter(|(name, ..)| name == host).map(|(_, _, at, end)| (*at, *end)).collect()
+    }
+
+    /// Commands that were sent to this host, in order.
+    pub(super) fn sent(&self, host: &str) -> Vec<(Kind, Operation)> {
+        let sent = self.sent.lock().unwrap();
+        sent.iter()
+            .filter(|(name, ..)| name == host)
+            .map(|(_, kind, operation)| (*kind, *operation))
+            .collect()
     }
 
     pub(super) fn probes(&self) -> usize {
@@ -118,8 +130,16 @@ impl Driver for Scripted {
         self.go(Power::On).boxed()
     }
 
-    fn act(&self, _: Action) -> BoxFuture<'_, Result<(), Cause>> {
-        self.go(()).boxed()
+    /// What takes its time is the opening of a session; the command follows at once.
+    fn act<'a>(&'a self, action: Action, wanted: &'a dyn Wanted) -> BoxFuture<'a, Result<(), Cause>> {
+        async move {
+            self.go(()).await?;
+            ask(wanted).await?;
+            let sent = (self.host.clone(), self.kind, action.operation());
+            self.world.sent.lock().unwrap().push(sent);
+            Ok(())
+        }
+        .boxed()
     }
 
     fn kind(&self) -> Kind {

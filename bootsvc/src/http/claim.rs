@@ -1,0 +1,115 @@
+//! Before a bound machine is given its node system, the claim on its disks is on record.
+//!
+//! What is given here is what makes a machine used. The controllers record a binding when they see it; here it is
+//! made sure of, so that a binding that comes and goes while they are down leaves its trace all the same.
+//! Never gives the node system on a claim that could not be written.
+
+use bloomery_api::Server;
+use bloomery_api::boot_method::BootFromDiskMethod;
+use bloomery_api::decision::boot::{BootAnswer, BootDecision};
+use bloomery_api::decision::claim::{BootClaim, claim};
+use bloomery_api::evidence::{CONFIRM_WIPE_ANNOTATION, DISKS_ANNOTATION, DiskRecord};
+use bloomery_api::plane::Authority;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+
+use super::lookup::{self, Decided};
+use super::query::Query;
+use crate::kubernetes::{ANSWER_WITHIN, Kubernetes};
+
+/// Times it is decided anew because the Server changed before the claim was written.
+const ATTEMPTS: u32 = 4;
+/// Field manager of the claim.
+const FIELD_MANAGER: &str = "bootsvc";
+
+/// What became of the claim.
+enum Written {
+    /// It is on record.
+    OnRecord,
+    /// The Server is not any more what was decided on.
+    Changed,
+    /// It is not on record, and why.
+    Refused(&'static str),
+}
+
+/// Decides what the machine of `query` boots, and sees to what must be on record before it does.
+pub async fn decide(
+    kubernetes: &Kubernetes,
+    authority: &Authority,
+    query: &Query,
+    default_method: BootFromDiskMethod,
+) -> Decided {
+    for _ in 0..ATTEMPTS {
+        let decided = lookup::decide(kubernetes, authority, query, default_method).await;
+        let BootAnswer::Environment { .. } = decided.decision.answer else { return decided };
+        match ensure(kubernetes, authority, &decided).await {
+            Written::OnRecord => return decided,
+            Written::Changed => {}
+            Written::Refused(why) => return refused(why),
+        }
+    }
+    refused("the Server keeps changing: the claim on its disks is not on record")
+}
+
+fn refused(why: &str) -> Decided {
+    let decision = BootDecision { answer: BootAnswer::Unavailable, reason: why.to_owned() };
+    Decided { decision, environment: None, server: None, binding: None }
+}
+
+async fn ensure(kubernetes: &Kubernetes, authority: &Authority, decided: &Decided) -> Written {
+    // Who is given an Environment has both.
+    let (Some(server), Some(binding), Some(client)) =
+        (&decided.server, &decided.binding, kubernetes.client())
+    else {
+        return Written::Refused("bound, but an object is missing");
+    };
+    let id = format!("{:016x}", rand::random::<u64>());
+    match claim(server, binding, authority, &Time(Timestamp::now()), &id) {
+        BootClaim::OnRecord => Written::OnRecord,
+        BootClaim::Refuse(why) => Written::Refused(why),
+        BootClaim::Write { record, remove_confirmation } => {
+            write(&client, server, &record, remove_confirmation).await
+        }
+    }
+}
+
+/// The patch holds for the version that was read only.
+fn patch(server: &Server, record: &DiskRecord, remove_confirmation: bool) -> Value {
+    let mut annotations = json!({ DISKS_ANNOTATION: record.to_annotation() });
+    if remove_confirmation {
+        annotations[CONFIRM_WIPE_ANNOTATION] = Value::Null;
+    }
+    json!({ "metadata": {
+        "uid": server.metadata.uid,
+        "resourceVersion": server.metadata.resource_version,
+        "annotations": annotations,
+    } })
+}
+
+async fn write(client: &Client, server: &Server, record: &DiskRecord, remove_confirmation: bool) -> Written {
+    let name = server.metadata.name.as_deref().unwrap_or_default();
+    let servers: Api<Server> = Api::all(client.clone());
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    let patch = Patch::Merge(patch(server, record, remove_confirmation));
+    match tokio::time::timeout(ANSWER_WITHIN, servers.patch(name, &params, &patch)).await {
+        Ok(Ok(_)) => {
+            tracing::info!(
+                server = name,
+                binding = record.binding,
+                "claim on the disks recorded before boot"
+            );
+            Written::OnRecord
+        }
+        Ok(Err(kube::Error::Api(status))) if status.is_conflict() || status.is_not_found() => {
+            Written::Changed
+        }
+        Ok(Err(error)) => {
+            tracing::warn!(server = name, error = crate::error::chain(&error), "claim not recorded");
+            Written::Refused("failed to record the claim on the disks")
+        }
+        Err(_) => Written::Refused("failed to record the claim on the disks in time"),
+    }
+}

@@ -1,0 +1,68 @@
+//! What must be on record before a bound machine is given the node system that will write to its disks.
+//!
+//! The Server controller puts every binding on record as soon as it sees it. While it does not run, a binding may
+//! come, be used and be deleted by force, and the record would go on saying that the disks may be wiped: whoever
+//! boots the machine makes sure of it first.
+//! Never weakens a record: all it can do is to add a claim.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::evidence::{DiskRecord, DiskState, Evidence, wipe_confirmed};
+use crate::plane::Authority;
+use crate::server::Server;
+use crate::server_binding::{RELEASE_FINALIZER, ServerBinding};
+
+/// What to do before the node system is given.
+#[derive(Clone, Debug, PartialEq)]
+pub enum BootClaim {
+    /// Nothing: the claim is on record.
+    OnRecord,
+    /// Write this to the version of the Server that was read, and give nothing unless that succeeded.
+    Write {
+        /// The record.
+        record: DiskRecord,
+        /// Whether a person's confirmation of a wipe is void: it was given for the time before this binding.
+        remove_confirmation: bool,
+    },
+    /// Give nothing, and why.
+    Refuse(&'static str),
+}
+
+/// Decides from objects that were read just now. `id` names a record that is written, `now` dates it.
+pub fn claim(
+    server: &Server,
+    binding: &ServerBinding,
+    authority: &Authority,
+    now: &Time,
+    id: &str,
+) -> BootClaim {
+    let Some(epoch) = authority.epoch() else {
+        return BootClaim::Refuse("this plane is not the one that may act on machines");
+    };
+    let evidence = Evidence::of(server, authority);
+    let confirmed = wipe_confirmed(server);
+    let leaving = binding.metadata.deletion_timestamp.is_some();
+    let ours = binding.metadata.finalizers.iter().flatten().any(|name| name == RELEASE_FINALIZER);
+    match evidence {
+        // Its end is on record already, and the next thing is that the binding goes.
+        Evidence::Released(_) if leaving && ours => {
+            BootClaim::Refuse("its ServerBinding is released and about to go")
+        }
+        Evidence::Bound if !confirmed => BootClaim::OnRecord,
+        Evidence::Bound
+        | Evidence::None
+        | Evidence::Void(_)
+        | Evidence::NeverUsed(_)
+        | Evidence::Released(_)
+        | Evidence::Clean(_) => BootClaim::Write {
+            record: DiskRecord {
+                binding: binding.metadata.uid.clone().filter(|uid| !uid.is_empty()),
+                ..DiskRecord::new(server, DiskState::Bound, epoch, id, now)
+            },
+            remove_confirmation: confirmed,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,140 @@
+//! The last look before a command is sent, and what becomes of its claim when it is not.
+//!
+//! Between a decision and its command lie the reading of the power state, a queue and a slow management controller: a
+//! cluster may have taken the machine by then, its agent may have begun to report, or another plane may act.
+//! Never says yes to what it could not read, and never takes back a claim that is not the one it was given.
+
+use bloomery_api::condition;
+use bloomery_api::decision::Standing;
+use bloomery_api::evidence::Evidence;
+use bloomery_api::plane::Authority;
+use bloomery_api::server::POWER_CYCLE;
+use bloomery_api::{Condition, Server, ServerBinding};
+use bloomery_power::Wanted;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use kube::ResourceExt;
+use tracing::{info, warn};
+
+use super::{Shared, fetch, status, validate};
+use crate::error_chain::ErrorChain;
+use crate::reconcile::Error;
+
+/// Times a claim is taken back from an object that others write.
+const ATTEMPTS: u32 = 4;
+
+/// What a command was decided on.
+#[derive(Clone, Copy)]
+pub(super) struct Decided<'a> {
+    /// The Server, with the claim for this command if it needs one.
+    pub(super) server: &'a Server,
+    /// Its binding.
+    pub(super) binding: Option<&'a ServerBinding>,
+    /// Whether this plane acts.
+    pub(super) authority: &'a Authority,
+}
+
+/// Asks whether what was decided on is still so.
+pub(super) struct Recheck<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) decided: Decided<'a>,
+}
+
+impl Wanted for Recheck<'_> {
+    fn is_still_wanted(&self) -> BoxFuture<'_, bool> {
+        async {
+            let server = self.decided.server.name_any();
+            match self.look().await {
+                Ok(true) => true,
+                Ok(false) => {
+                    info!(server, "command not sent: what it was decided on has changed");
+                    false
+                }
+                Err(error) => {
+                    warn!(server, error = %ErrorChain(&error), "command not sent: not known whether it is still wanted");
+                    false
+                }
+            }
+        }
+        .boxed()
+    }
+}
+
+impl Recheck<'_> {
+    async fn look(&self) -> Result<bool, Error> {
+        let _turn = self.shared.turn().await;
+        let authority = self.shared.options.gate.current().await;
+        let name = self.decided.server.name_any();
+        let fetched = fetch::fetch(&self.shared.context.client, &name, None).await?;
+        let fetch::Fetched { server: Some(server), binding } = fetched else { return Ok(false) };
+        let validate::Objects { server, binding } = validate::validate(server, binding)?;
+        Ok(still_so(
+            &self.decided,
+            &Decided { server: &server, binding: binding.as_ref(), authority: &authority },
+        ))
+    }
+}
+
+/// Whether a decision on `now` would be the one on `then`: all that power is decided by is the same, the claim
+/// included, which a heartbeat or another controller would have replaced.
+fn still_so(then: &Decided<'_>, now: &Decided<'_>) -> bool {
+    let server = |decided: &Decided<'_>| {
+        let meta = &decided.server.metadata;
+        (meta.uid.clone(), meta.deletion_timestamp.clone(), cycle(decided.server).cloned())
+    };
+    let binding = |decided: &Decided<'_>| {
+        decided
+            .binding
+            .map(|binding| (binding.metadata.uid.clone(), binding.metadata.deletion_timestamp.clone()))
+    };
+    let standing = |decided: &Decided<'_>| {
+        let evidence = Evidence::of(decided.server, decided.authority);
+        Standing::of(Some(decided.server), decided.binding, &evidence)
+    };
+    now.authority.acts()
+        && now.authority == then.authority
+        && server(now) == server(then)
+        && now.server.spec == then.server.spec
+        && binding(now) == binding(then)
+        && standing(now) == standing(then)
+}
+
+/// Takes the claim of `claimed` back to what it was `before`, wherever the object has got since: it stood for a
+/// command that was not sent, and would hold up the next one for a reboot timeout.
+pub(super) async fn withdraw(shared: &Shared, claimed: &Server, before: &Server) {
+    let name = claimed.name_any();
+    if cycle(claimed) == cycle(before) {
+        return;
+    }
+    let _turn = shared.turn().await;
+    for _ in 0..ATTEMPTS {
+        // A plane that does not act writes nothing.
+        if !shared.options.gate.current().await.acts() {
+            return;
+        }
+        let written = async {
+            let fetched = fetch::fetch_server(&shared.context.client, &name).await?;
+            let Some(found) = fetched else { return Ok(()) };
+            let server = validate::readable("Server", found)?;
+            if server.metadata.uid != claimed.metadata.uid || cycle(&server) != cycle(claimed) {
+                return Ok(());
+            }
+            status::unclaim(&shared.context, &server, cycle(before)).await
+        };
+        match written.await {
+            Ok(()) => return,
+            Err(error) if error.is_conflict() => {}
+            Err(error) => {
+                warn!(server = name, error = %ErrorChain(&error), "claim of a command that was not sent stays");
+                return;
+            }
+        }
+    }
+}
+
+fn cycle(server: &Server) -> Option<&Condition> {
+    condition::find(&server.status.as_ref()?.conditions, POWER_CYCLE)
+}
+
+#[cfg(test)]
+mod tests;

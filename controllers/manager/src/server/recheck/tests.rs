@@ -1,0 +1,127 @@
+//! Everything that may change between a decision and its command.
+
+use bloomery_api::ServerSpec;
+use bloomery_api::condition::Severity;
+use bloomery_api::evidence::{DISKS_ANNOTATION, DiskRecord, DiskState};
+use bloomery_api::server::ManagementApi;
+use k8s_openapi::api::core::v1::NodeAddress;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use serde_json::json;
+
+use super::*;
+
+const HOLDS: Authority = Authority::Holds { epoch: 3 };
+
+fn at(second: i64) -> Time {
+    Time(Timestamp::from_second(second).unwrap())
+}
+
+fn claim(second: i64) -> Condition {
+    Condition::fails(POWER_CYCLE, Severity::Info, "InProgress", format!("cycled at {second}"), at(second))
+}
+
+/// An accepted machine that was never used, with the claim of a cycle.
+fn server() -> Server {
+    let mut server = Server::new("a", ServerSpec { accepted: true, ..ServerSpec::default() });
+    server.metadata.uid = Some("uid-a".to_owned());
+    put(&mut server, DiskState::NeverUsed, 3);
+    set_cycle(&mut server, Some(claim(10)));
+    server
+}
+
+fn put(server: &mut Server, state: DiskState, epoch: i64) {
+    let record = DiskRecord::new(server, state, epoch, "0123456789abcdef", &at(1));
+    server.metadata.annotations = Some([(DISKS_ANNOTATION.to_owned(), record.to_annotation())].into());
+}
+
+fn set_cycle(server: &mut Server, cycle: Option<Condition>) {
+    server.status.get_or_insert_default().conditions = cycle.into_iter().collect();
+}
+
+fn binding(uid: &str) -> ServerBinding {
+    serde_json::from_value(json!({
+        "apiVersion": "infrastructure.cluster.x-k8s.io/v1alpha3", "kind": "ServerBinding",
+        "metadata": { "name": "a", "uid": uid }, "spec": { "metalMachineRef": { "name": "m" } },
+    }))
+    .unwrap()
+}
+
+type Change = fn(&mut Server);
+
+#[test]
+fn what_does_not_matter_for_power_stops_no_command() {
+    let then = server();
+    let decided = Decided { server: &then, binding: None, authority: &HOLDS };
+    let harmless: [(&str, Change); 4] = [
+        ("nothing", |_| {}),
+        ("another version", |server| server.metadata.resource_version = Some("99".to_owned())),
+        ("a label", |server| server.metadata.labels = Some([("a".to_owned(), "b".to_owned())].into())),
+        ("an address", |server| {
+            server.status.get_or_insert_default().addresses = vec![NodeAddress::default()];
+        }),
+    ];
+    for (case, change) in harmless {
+        let mut now = then.clone();
+        change(&mut now);
+        assert!(still_so(&decided, &Decided { server: &now, ..decided }), "{case}");
+    }
+}
+
+#[test]
+fn whatever_power_is_decided_by_stops_a_command_when_it_changes() {
+    let then = server();
+    let decided = Decided { server: &then, binding: None, authority: &HOLDS };
+    let changes: [(&str, Change); 11] = [
+        ("made anew", |server| server.metadata.uid = Some("uid-b".to_owned())),
+        ("on its way out", |server| server.metadata.deletion_timestamp = Some(at(20))),
+        ("no longer accepted", |server| server.spec.accepted = false),
+        ("another management controller", |server| {
+            server.spec.management_api = Some(ManagementApi::default());
+        }),
+        ("another boot mode", |server| server.spec.pxe_mode = "bios".to_owned()),
+        ("a heartbeat", |server| set_cycle(server, Some(claim(11)))),
+        ("wiped", |server| set_cycle(server, Some(Condition::holds(POWER_CYCLE, at(10))))),
+        ("the claim is gone", |server| set_cycle(server, None)),
+        ("a claim of a cluster", |server| put(server, DiskState::Bound, 3)),
+        ("no record", |server| server.metadata.annotations = None),
+        ("a record of another time", |server| put(server, DiskState::NeverUsed, 2)),
+    ];
+    for (case, change) in changes {
+        let mut now = then.clone();
+        change(&mut now);
+        assert!(!still_so(&decided, &Decided { server: &now, ..decided }), "{case}");
+    }
+}
+
+#[test]
+fn a_binding_that_comes_goes_or_is_replaced_stops_a_command() {
+    let server = server();
+    let (one, other) = (binding("1"), binding("2"));
+    let mut leaving = one.clone();
+    leaving.metadata.deletion_timestamp = Some(at(20));
+    let with = |binding| Decided { server: &server, binding, authority: &HOLDS };
+    assert!(still_so(&with(Some(&one)), &with(Some(&one))));
+    for (then, now) in
+        [(None, Some(&one)), (Some(&one), None), (Some(&one), Some(&other)), (Some(&one), Some(&leaving))]
+    {
+        assert!(!still_so(&with(then), &with(now)));
+    }
+    let mut installed = one.clone();
+    installed.status =
+        serde_json::from_value(json!({ "conditions": [Condition::holds("TalosInstalled", at(5))] })).unwrap();
+    assert!(!still_so(&with(Some(&one)), &with(Some(&installed))), "installed meanwhile: it boots its disk");
+}
+
+#[test]
+fn a_plane_that_does_not_act_any_more_or_acts_anew_sends_nothing() {
+    fn with<'a>(server: &'a Server, authority: &'a Authority) -> Decided<'a> {
+        Decided { server, binding: None, authority }
+    }
+    let server = server();
+    let fenced = Authority::Fenced { holder: "b".to_owned() };
+    for now in [Authority::Unknown, fenced.clone(), Authority::Holds { epoch: 4 }] {
+        assert!(!still_so(&with(&server, &HOLDS), &with(&server, &now)), "{now:?}");
+    }
+    assert!(!still_so(&with(&server, &fenced), &with(&server, &fenced)), "the same is not enough");
+}
