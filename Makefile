@@ -53,12 +53,7 @@ test-namespaces: image
 
 .PHONY: test-qemu
 test-qemu: image
-	@$(LAB_TESTS) --test machines --test bmcs --test power_cut --test boot_paths --test faults -- --nocapture --test-threads=1
-
-# Not part of `make test`: since the DHCP servers share one unpacked folder it has not been seen to end.
-.PHONY: test-site-dhcp
-test-site-dhcp: image
-	@$(LAB_TESTS) --test site_dhcp -- --nocapture --test-threads=1
+	@$(LAB_TESTS) --test machines --test bmcs --test power_cut --test boot_paths --test faults --test site_dhcp -- --nocapture --test-threads=1
 
 .PHONY: test-fast
 test-fast: ## All tests but those in QEMU
