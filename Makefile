@@ -36,6 +36,7 @@ check: setup ## Formatting, lints, documentation
 	@RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --locked --workspace --no-deps --document-private-items --quiet
 
 # Always the whole workspace, so that one build of the dependencies serves every stage.
+# What this machine cannot run fails and says so; BLOOMERY_INCOMPLETE_TESTS=1 leaves it out (no root, a BMC).
 TESTS := cargo test --locked --workspace --quiet
 LAB_TESTS := $(TESTS) --features bloomery-lab/lab
 
@@ -50,6 +51,7 @@ test-bootsvc-apiserver: setup out/controlplane
 .PHONY: test-namespaces
 test-namespaces: image
 	@$(LAB_TESTS) --test namespaces --test plane_in_namespaces --test simulated_machines -- --nocapture --test-threads=1
+	@$(TESTS) --lib -- --ignored reads_the_index_of_a_debian_kernel
 
 .PHONY: test-qemu
 test-qemu: image
