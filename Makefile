@@ -46,7 +46,7 @@ test-unit: setup out/controlplane.d
 
 .PHONY: test-bootsvc-apiserver
 test-bootsvc-apiserver: setup out/controlplane
-	@CONTROLPLANE=$(CURDIR)/out/controlplane $(TESTS) --test real_apiserver -- --ignored
+	@CONTROLPLANE=$(CURDIR)/out/controlplane $(TESTS) --test real_apiserver --test real_network -- --ignored
 
 .PHONY: test-namespaces
 test-namespaces: image
