@@ -36,6 +36,7 @@ check: setup ## Formatting, lints, documentation
 	@RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --locked --workspace --no-deps --document-private-items --quiet
 
 # Always the whole workspace, so that one build of the dependencies serves every stage.
+# What this machine cannot run fails and says so; BLOOMERY_INCOMPLETE_TESTS=1 leaves it out (no root, a BMC).
 TESTS := cargo test --locked --workspace --quiet
 LAB_TESTS := $(TESTS) --features bloomery-lab/lab
 
@@ -45,20 +46,16 @@ test-unit: setup out/controlplane.d
 
 .PHONY: test-bootsvc-apiserver
 test-bootsvc-apiserver: setup out/controlplane
-	@CONTROLPLANE=$(CURDIR)/out/controlplane $(TESTS) --test real_apiserver -- --ignored
+	@CONTROLPLANE=$(CURDIR)/out/controlplane $(TESTS) --test real_apiserver --test real_network -- --ignored
 
 .PHONY: test-namespaces
 test-namespaces: image
 	@$(LAB_TESTS) --test namespaces --test plane_in_namespaces --test simulated_machines -- --nocapture --test-threads=1
+	@$(TESTS) --lib -- --ignored reads_the_index_of_a_debian_kernel
 
 .PHONY: test-qemu
 test-qemu: image
-	@$(LAB_TESTS) --test machines --test bmcs --test power_cut --test boot_paths --test faults -- --nocapture --test-threads=1
-
-# Not part of `make test`: since the DHCP servers share one unpacked folder it has not been seen to end.
-.PHONY: test-site-dhcp
-test-site-dhcp: image
-	@$(LAB_TESTS) --test site_dhcp -- --nocapture --test-threads=1
+	@$(LAB_TESTS) --test machines --test bmcs --test power_cut --test boot_paths --test faults --test site_dhcp -- --nocapture --test-threads=1
 
 .PHONY: test-fast
 test-fast: ## All tests but those in QEMU

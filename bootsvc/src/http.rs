@@ -3,6 +3,7 @@
 //!
 //! Files are served whether or not the Kubernetes API answers; decisions are not.
 
+pub mod architecture;
 pub mod claim;
 pub mod decide;
 pub mod download;

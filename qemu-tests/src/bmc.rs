@@ -3,7 +3,7 @@
 //! Each has an address of its own on the lab's bridge. What a Server has to say of it is [`Bmc::registration`].
 
 mod http;
-mod ipmi;
+pub mod ipmi;
 mod redfish;
 
 use crate::{

@@ -11,6 +11,7 @@ use crate::{
     machine::Machine,
     plane,
     servers::{self, Server},
+    serving,
     vm::Vm,
 };
 use anyhow::{Context, Result};
@@ -87,17 +88,25 @@ pub async fn servers_are_served(access: &Access, appliance: &Vm) -> Result<()> {
     Ok(())
 }
 
-/// Waits until the boot services answer machines.
+/// Waits until the boot services answer machines, and this plane is the one that does.
 ///
 /// # Errors
 /// They do not in time.
-pub async fn boot_services(lab: &Lab, appliance: &Vm) -> Result<()> {
-    let answered = async {
-        eventually!("GET /boot.ipxe on port 8081 answers", SERVICES_LIMIT, Some(&appliance.console), async {
-            lab.boot_services_answer().await.map(|answers| answers.then_some(()))
+pub async fn boot_services(lab: &Lab, access: &Access, appliance: &Vm) -> Result<()> {
+    let console = Some(&appliance.console);
+    let served = async {
+        eventually!("GET /boot.ipxe on port 8081 answers", SERVICES_LIMIT, console, async {
+            serving::boot_script(&lab.dir, &lab.net).await.map(|served| served.then_some(()))
         })
     };
-    Ok(appliance.while_running("an answer of the boot services", answered).await??)
+    appliance.while_running("an answer of the boot services", served).await??;
+    let client = plane::appliance(&access.kubeconfig, &lab.forwards).await?;
+    let answered = async {
+        eventually!("machines are answered", SERVICES_LIMIT, console, async {
+            serving::machines(&client).await.map(Some)
+        })
+    };
+    Ok(appliance.while_running("boot services that answer machines", answered).await??)
 }
 
 /// Waits until `machine` is listed as a server, with hardware, under its SMBIOS UUID.

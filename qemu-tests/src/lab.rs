@@ -4,7 +4,7 @@
 
 use crate::{
     accel::Accel,
-    contract::{APPLIANCE_MAC, BOOT_PORT},
+    contract::APPLIANCE_MAC,
     dhcpd::{self, Dhcp, Dhcpd},
     disk,
     forward::Forwards,
@@ -18,7 +18,7 @@ use crate::{
 };
 use anyhow::{Context, Result, bail};
 use std::{
-    net::{Ipv4Addr, SocketAddrV4},
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -105,24 +105,6 @@ impl Lab {
     /// The appliance's address, once it has a lease.
     pub fn appliance_address(&self) -> Option<Ipv4Addr> {
         dhcpd::address_of(&self.dir, APPLIANCE_MAC)
-    }
-
-    /// Whether the appliance's boot services answer: blank machines that start earlier fall through to their disks.
-    ///
-    /// # Errors
-    /// The lab's network is gone.
-    pub async fn boot_services_answer(&self) -> Result<bool> {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let Some(address) = self.appliance_address() else { return Ok(false) };
-        let mut stream = self.net.connect(SocketAddrV4::new(address, BOOT_PORT).into()).await?;
-        let request = format!("GET /boot.ipxe HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-        let mut answer = [0; 12];
-        let talk = async {
-            stream.write_all(request.as_bytes()).await?;
-            stream.read_exact(&mut answer).await
-        };
-        // A refused or cut connection only means "not yet".
-        Ok(talk.await.is_ok() && answer == *b"HTTP/1.1 200")
     }
 
     /// Takes everything down: the appliance in order when it is given, all others at once.

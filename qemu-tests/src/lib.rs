@@ -24,6 +24,7 @@ pub mod plane;
 pub mod qmp;
 pub mod role;
 pub mod servers;
+pub mod serving;
 pub mod simulate;
 pub mod state;
 pub mod supervise;

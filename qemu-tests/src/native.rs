@@ -6,13 +6,13 @@ use crate::{
     accel::Accel,
     console::Console,
     container::{Container, ContainerSpec},
-    contract::{APPLIANCE_MAC, BOOT_PORT, PAIRING_LINE},
-    dhcpd::{self, Dhcp, Dhcpd},
+    contract::PAIRING_LINE,
+    dhcpd::{Dhcp, Dhcpd},
     eventually,
     forward::Forwards,
     machine::Site,
     net::{Helper, Net},
-    plane,
+    plane, serving,
     state::LabDir,
 };
 use anyhow::{Context, Result, bail};
@@ -81,7 +81,7 @@ pub struct Native {
 }
 
 impl Native {
-    /// Starts everything up to boot services that answer.
+    /// Starts everything up to boot services that answer machines.
     ///
     /// # Errors
     /// The root tree is missing, or something does not start.
@@ -109,24 +109,14 @@ impl Native {
         let client = plane::client(&kubeconfig).await?;
         let site = Site::open(Arc::clone(&dir), Arc::clone(&net), Accel::detect().await)?;
         let native = Self { site, dhcpd, forwards, appliance, console, client };
-        eventually!("the boot services answer", SERVICES_LIMIT, Some(&native.console), async {
-            native.boot_services_answer().await.map(|answer| answer.then_some(()))
+        eventually!("the boot script is served", SERVICES_LIMIT, Some(&native.console), async {
+            serving::boot_script(&native.site.dir, &native.site.net).await.map(|served| served.then_some(()))
+        })?;
+        let appliance = plane::appliance(&kubeconfig, &native.forwards).await?;
+        eventually!("machines are answered", SERVICES_LIMIT, Some(&native.console), async {
+            serving::machines(&appliance).await.map(Some)
         })?;
         Ok(native)
-    }
-
-    async fn boot_services_answer(&self) -> Result<bool> {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let Some(address) = dhcpd::address_of(&self.site.dir, APPLIANCE_MAC) else { return Ok(false) };
-        let mut stream = self.site.net.connect((address, BOOT_PORT).into()).await?;
-        let request = format!("GET /boot.ipxe HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-        let mut answer = [0; 12];
-        let talk = async {
-            stream.write_all(request.as_bytes()).await?;
-            stream.read_exact(&mut answer).await
-        };
-        // A refused or cut connection only means "not yet".
-        Ok(talk.await.is_ok() && answer == *b"HTTP/1.1 200")
     }
 
     /// Ends everything at once.

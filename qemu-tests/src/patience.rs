@@ -6,6 +6,8 @@ use std::{fmt, time::Duration};
 
 /// Pause between two looks at a condition: short beside anything a virtual machine does.
 pub const POLL: Duration = Duration::from_millis(200);
+/// What the last look at a condition may take at least: a request or two.
+pub const LAST_LOOK: Duration = Duration::from_secs(5);
 
 /// The factor by which every limit is stretched: `PATIENCE`, a number above zero, 1 when unset or unreadable.
 pub fn patience() -> f64 {
@@ -58,13 +60,16 @@ impl fmt::Display for Impatient {
 #[macro_export]
 macro_rules! eventually {
     ($condition:expr, $limit:expr, $console:expr, $look:expr) => {{
-        let started = ::std::time::Instant::now();
+        let started = ::tokio::time::Instant::now();
         let limit = $crate::patience::scaled($limit);
         loop {
-            let last = match $look.await {
-                Ok(Some(value)) => break Ok(value),
-                Ok(None) => ::std::string::String::from("not yet"),
-                Err(error) => format!("{error:#}"),
+            // A look that hangs ends with the wait; one that began late still gets its time.
+            let rest = limit.saturating_sub(started.elapsed()).max($crate::patience::LAST_LOOK);
+            let last = match ::tokio::time::timeout(rest, $look).await {
+                Ok(Ok(Some(value))) => break Ok(value),
+                Ok(Ok(None)) => ::std::string::String::from("not yet"),
+                Ok(Err(error)) => format!("{error:#}"),
+                Err(_) => format!("no answer for {:.1} s", rest.as_secs_f64()),
             };
             if started.elapsed() >= limit {
                 let console: Option<&$crate::console::Console> = $console;
@@ -97,6 +102,16 @@ mod tests {
         ] {
             assert!((parse_patience(given) - want).abs() < f64::EPSILON, "{given:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn look_that_hangs_ends_with_the_wait() {
+        let result: Result<(), _> = eventually!("the oracle speaks", Duration::from_mins(1), None, async {
+            std::future::pending::<()>().await;
+            Ok::<_, std::convert::Infallible>(None)
+        });
+        let text = result.expect_err("the look never ends").to_string();
+        assert!(text.contains("last seen: no answer for"), "{text}");
     }
 
     #[tokio::test]

@@ -59,13 +59,28 @@ pub fn save(kubeconfig: &str, path: &Path) -> Result<()> {
 /// # Errors
 /// The text is no kubeconfig, or its certificates are unreadable.
 pub async fn client(kubeconfig: &str) -> Result<Client> {
+    Client::try_from(config(kubeconfig).await?).context("failed to make a Kubernetes client")
+}
+
+/// A client for the appliance's own port (metrics, traces), as the same administrator.
+///
+/// # Errors
+/// The text is no kubeconfig, or its certificates are unreadable.
+pub async fn appliance(kubeconfig: &str, forwards: &Forwards) -> Result<Client> {
+    let mut config = config(kubeconfig).await?;
+    let url = format!("https://{}", forwards.appliance.local);
+    config.cluster_url = url.parse().context("failed to name the appliance's port")?;
+    Client::try_from(config).context("failed to make a client for the appliance")
+}
+
+async fn config(kubeconfig: &str) -> Result<Config> {
     let parsed = kube::config::Kubeconfig::from_yaml(kubeconfig).context("failed to parse the kubeconfig")?;
     let mut config = Config::from_custom_kubeconfig(parsed, &KubeConfigOptions::default())
         .await
         .context("failed to use the kubeconfig")?;
     config.connect_timeout = Some(REQUEST_LIMIT);
     config.read_timeout = Some(REQUEST_LIMIT);
-    Client::try_from(config).context("failed to make a Kubernetes client")
+    Ok(config)
 }
 
 #[cfg(test)]

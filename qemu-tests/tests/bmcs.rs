@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, ensure};
 use bloomery_lab::{
     accel::Accel,
-    bmc::BmcKind,
+    bmc::{BmcKind, ipmi as ipmi_sim},
     control::{self, Request},
     eventually,
     machine::{Machine, MachineSpec, Site, faults::Fault},
@@ -44,7 +44,8 @@ async fn turns(machine: &Machine, on: bool) -> Result<()> {
 /// ipmitool, as an administrator would call it.
 async fn ipmitool(site: &Site, machine: &Machine, words: &[&str]) -> Result<String> {
     let address = machine.bmc.address.to_string();
-    let login = ["ipmitool", "-I", "lanplus", "-C", "3", "-H", &address, "-U", "admin", "-P", "secret"];
+    let program = ipmi_sim::client(site.dir.root())?;
+    let login = [&program, "-I", "lanplus", "-C", "3", "-H", &address, "-U", "admin", "-P", "secret"];
     site.net.run(&[&login[..], words].concat(), "").await
 }
 

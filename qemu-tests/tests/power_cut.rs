@@ -52,7 +52,7 @@ async fn boot(lab: &Lab, since: std::time::Instant) -> anyhow::Result<(Vm, Strin
     step("paired", since);
     journey::servers_are_served(&access, &appliance).await?;
     step("servers can be listed", since);
-    journey::boot_services(lab, &appliance).await?;
+    journey::boot_services(lab, &access, &appliance).await?;
     step("boot services answer", since);
     let (_, code) = line.split_once(PAIRING_LINE).expect("the line was found by this text");
     Ok((appliance, code.trim().to_owned(), access))
@@ -95,7 +95,7 @@ async fn survives_bad_input(lab: &Lab, appliance: &Vm, access: &Access) -> anyho
         let _ = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut answer)).await;
         assert!(!String::from_utf8_lossy(&answer).contains("root:"), "port {port} gave a file away");
     }
-    journey::boot_services(lab, appliance).await?;
+    journey::boot_services(lab, access, appliance).await?;
     eventually!("the API still lists servers", RECOVERY_LIMIT, Some(&appliance.console), async {
         servers::list(&access.client).await.map(Some)
     })?;

@@ -85,7 +85,11 @@ mod tests {
         let trigger = std::path::Path::new("/sys/class/mem/null/uevent");
         let events = Uevents::listen();
         if events.fd().is_none() || std::fs::write(trigger, "add").is_err() {
-            eprintln!("skipped: no device events here");
+            assert!(
+                std::env::var_os("BLOOMERY_INCOMPLETE_TESTS").is_some(),
+                "no device events here: run this test as root of its host, or leave out what cannot run here with \
+                 BLOOMERY_INCOMPLETE_TESTS=1"
+            );
             return;
         }
         assert!(events.wait(Duration::from_secs(5)));

@@ -198,7 +198,12 @@ async fn an_agent_that_dies_midway_has_reported_nothing() {
 async fn no_bmc_is_a_quiet_line_and_asked_for_once() {
     let mut lab = Lab::new(FakePlane::default()).await;
     if std::path::Path::new(bloomery_sys::ipmi::DEVICE).exists() {
-        eprintln!("skipped: this machine has a BMC");
+        // The test would set up access to it.
+        assert!(
+            std::env::var_os("BLOOMERY_INCOMPLETE_TESTS").is_some(),
+            "this machine has a BMC: run this test on one without, or leave out what cannot run here with \
+             BLOOMERY_INCOMPLETE_TESTS=1"
+        );
         return;
     }
     let order = CreateServerResponse { setup_bmc: true, ..CreateServerResponse::default() };

@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bloomery_lab::container::{Container, ContainerSpec};
-use bloomery_lab::contract::{APPLIANCE_MAC, PAIRING_LINE};
-use bloomery_lab::dhcpd::{self, Dhcpd};
+use bloomery_lab::contract::PAIRING_LINE;
+use bloomery_lab::dhcpd::Dhcpd;
 use bloomery_lab::eventually;
 use bloomery_lab::forward::Forwards;
 use bloomery_lab::net::Net;
 use bloomery_lab::plane;
+use bloomery_lab::serving;
 use bloomery_lab::simulate::join::Running;
 use bloomery_lab::state::LabDir;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::requests;
 use super::usage::Usage;
@@ -72,8 +72,12 @@ impl Plane {
         for service in ["controllers", "bootsvc"] {
             console.wait_for(&format!("{service}: ready after"), SERVICES_LIMIT).await?;
         }
-        eventually!("machines are answered", SERVICES_LIMIT, Some(&console), async {
-            boots(&dir, &net).await.map(|answers| answers.then_some(()))
+        eventually!("the boot script is served", SERVICES_LIMIT, Some(&console), async {
+            serving::boot_script(&dir, &net).await.map(|served| served.then_some(()))
+        })?;
+        let appliance = plane::appliance(&kubeconfig, &forwards).await?;
+        eventually!("the plane acts on machines", SERVICES_LIMIT, Some(&console), async {
+            serving::machines(&appliance).await.map(Some)
         })?;
         tokio::time::sleep(QUIET).await;
         Ok(Self { dir, net, container, forwards, kubeconfig, _dhcpd: dhcpd, _state: state })
@@ -130,17 +134,4 @@ impl Plane {
         self.container.cut_power(&self.net).await?;
         self.net.stop().await
     }
-}
-
-/// Whether the boot services answer.
-async fn boots(dir: &LabDir, net: &Net) -> anyhow::Result<bool> {
-    let Some(address) = dhcpd::address_of(dir, APPLIANCE_MAC) else { return Ok(false) };
-    let mut stream = net.connect((address, bloomery_lab::contract::BOOT_PORT).into()).await?;
-    let mut answer = [0; 12];
-    let talk = async {
-        stream.write_all(b"GET /boot.ipxe HTTP/1.1\r\nHost: plane\r\nConnection: close\r\n\r\n").await?;
-        stream.read_exact(&mut answer).await
-    };
-    // A refused or cut connection only means "not yet".
-    Ok(talk.await.is_ok() && answer == *b"HTTP/1.1 200")
 }

@@ -165,14 +165,15 @@ pub fn decide<'a>(
     Ok(Offer { reply, boot_file, architecture })
 }
 
-/// Where the answer goes: back to a sender that has an address (a relay, or a client on port
-/// 4011), to the relay named in the packet, or else to everybody on the wire.
-pub fn destination(request: &Request<'_>, source: SocketAddrV4) -> SocketAddrV4 {
+/// Where the answer goes: to the server port of the relay named in the packet, wherever it came from
+/// (RFC 2131 section 4.1: a relay asks from another of its addresses than the one it is named by), back to a
+/// sender that has an address, or else to everybody on the wire. Clients ask port 4011 without a relay.
+pub fn destination(request: &Request<'_>, source: SocketAddrV4, listener: Listener) -> SocketAddrV4 {
+    if listener == Listener::Dhcp && !request.giaddr.is_unspecified() {
+        return SocketAddrV4::new(request.giaddr, super::serve::DHCP_PORT);
+    }
     if !source.ip().is_unspecified() {
         return source;
-    }
-    if !request.giaddr.is_unspecified() {
-        return SocketAddrV4::new(request.giaddr, super::serve::DHCP_PORT);
     }
     SocketAddrV4::new(Ipv4Addr::BROADCAST, source.port())
 }

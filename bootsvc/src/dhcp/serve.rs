@@ -238,7 +238,7 @@ pub fn respond(
     match decide::decide(&request, server, listener, means) {
         Ok(offer) => {
             offer.reply.encode(&request, reply);
-            let destination = decide::destination(&request, source);
+            let destination = decide::destination(&request, source, listener);
             note_offer(&request, &offer, listener, destination, context);
             Some(destination)
         }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use bloomery_api::Server;
 use bloomery_api::boot_method::BootFromDiskMethod;
-use bloomery_api::decision::boot::BootAnswer;
+use bloomery_api::decision::boot::{Arch, BootAnswer};
 use http::header::{CONTENT_TYPE, HOST};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
@@ -27,7 +28,7 @@ use super::download::{self, Outcome};
 use super::files::{self, Directories};
 use super::query::Query;
 use super::route::{self, Route};
-use super::{claim, hand_out, lookup};
+use super::{architecture, claim, hand_out, lookup};
 use crate::advertise::{Advertise, Endpoint};
 use crate::authority::PlaneAuthority;
 use crate::kubernetes::Kubernetes;
@@ -274,6 +275,12 @@ async fn decision(
         claim::decide(&context.kubernetes, &authority, &query, method_from_disk).await
     };
     let token = hand_out(context, connection, &query, &decided, &method).await;
+    if query.arch == Arch::Arm64
+        && let Some(server) = &decided.server
+        && is_that_machine(context, connection, &query, server)
+    {
+        architecture::note(&context.kubernetes, query.arch, &decided.decision.answer, server).await;
+    }
     drop(turn);
     let surroundings = Surroundings {
         endpoint: &endpoint,
@@ -304,6 +311,12 @@ async fn decision(
         "machine told what to boot"
     );
     text(answer.status, answer.body, &method)
+}
+
+/// Whether nothing speaks against it that the machine itself asks.
+fn is_that_machine(context: &Context, connection: Connection, query: &Query, server: &Server) -> bool {
+    let neighbour = context.neighbours.hardware_address(connection.peer.ip());
+    hand_out::judge(query.mac.as_deref(), neighbour.as_deref(), Some(server)).is_ok()
 }
 
 /// The token for a machine that is given the agent; a machine that boots something else has no agent from now

@@ -76,6 +76,9 @@ impl ControlPlane {
                 &format!("--etcd-servers={etcd}"),
                 &format!("--secure-port={port}"),
                 "--bind-address=127.0.0.1",
+                // Also in a network without a default route.
+                "--advertise-address=127.0.0.1",
+                "--endpoint-reconciler-type=none",
                 "--cert-dir=certs",
                 "--service-account-key-file=sa.pub",
                 "--service-account-signing-key-file=sa.key",

@@ -107,7 +107,7 @@ async fn appliance_up(args: &RunArgs, steps: &Steps, lab: &Lab, appliance: &Vm) 
     steps
         .run("appliance: API lists servers", served, |()| format!("https://{}", lab.forwards.api.local))
         .await?;
-    let serving = journey::boot_services(lab, appliance);
+    let serving = journey::boot_services(lab, &access, appliance);
     let address = |(): &()| format!("http://{}", lab.forwards.boot.local);
     steps.run("appliance: boot services answer", serving, address).await?;
     Ok(access)

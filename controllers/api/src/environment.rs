@@ -16,6 +16,10 @@ use crate::zero::is_zero;
 pub const DEFAULT: &str = "default";
 /// What [`DEFAULT`] is for 64-bit ARM machines; it always exists too.
 pub const DEFAULT_ARM64: &str = "default-arm64";
+/// Annotation that says when the files are fetched; without it, at once.
+pub const FETCH_ANNOTATION: &str = "bloomery.dev/fetch";
+/// Its value for an Environment whose files are fetched when the first 64-bit ARM machine waits for them.
+pub const ON_DEMAND: &str = "on-demand";
 /// Ending of the name of an Environment that stands in for another on 64-bit ARM machines.
 const ARM64_SUFFIX: &str = "-arm64";
 /// File name of the kernel in an Environment's directory.
@@ -134,6 +138,12 @@ pub fn names_for(arch: Arch, base: &str) -> (String, Option<String>) {
 }
 
 impl Environment {
+    /// Whether the files are fetched only when a machine waits for them.
+    pub fn is_fetched_on_demand(&self) -> bool {
+        let annotations = self.metadata.annotations.as_ref();
+        annotations.and_then(|all| all.get(FETCH_ANNOTATION)).is_some_and(|when| when == ON_DEMAND)
+    }
+
     /// True when each asset that has a URL has a `Ready` condition that is True for that same URL.
     pub fn is_ready(&self) -> bool {
         let conditions = self.status.as_ref().map_or(&[][..], |status| &status.conditions);

@@ -16,6 +16,8 @@ use crate::{schema, zero::is_zero};
 
 /// Keeps an allocated Server from disappearing.
 pub const FINALIZER: &str = "storage.finalizers.server.k8s.io";
+/// Label of ours: `arm64` on a machine that waited for an Environment as one.
+pub const ARCH_LABEL: &str = "bloomery.dev/arch";
 /// Condition: False while a power cycle into a wipe is under way, True once wiped.
 pub const POWER_CYCLE: &str = "PowerCycle";
 /// Condition of ours: how far the wipe is, or which disk could not be wiped and why.

@@ -7,6 +7,7 @@
 
 mod apply;
 mod assets;
+mod demand;
 mod downloads;
 mod fetch;
 mod plan;
@@ -31,6 +32,7 @@ use crate::download::{Fetcher, Limits, Trust};
 use crate::keyed_lock::KeyedLock;
 use crate::reconcile::{Context, Error};
 use assets::Digests;
+use demand::Demand;
 use downloads::Downloads;
 use status::Said;
 
@@ -63,6 +65,7 @@ struct EnvironmentContext {
     options: Options,
     digests: Digests,
     downloads: Downloads,
+    demand: Demand,
     said: Said,
     /// Reconcile and removal of one name take turns.
     turns: KeyedLock,
@@ -96,6 +99,7 @@ pub fn controller(
         options,
         digests: Digests::default(),
         downloads,
+        demand: Demand::default(),
         said: Said::default(),
         turns: KeyedLock::default(),
     });
@@ -107,8 +111,9 @@ pub fn controller(
         )
         .map(drop);
     // The removal of files has no items of its own; it lives as long as the controller.
-    let sweep = futures::stream::once(sweep::run(context)).take_until(stop.cancelled_owned());
-    (store, futures::stream::select(work, sweep))
+    let sweep = futures::stream::once(sweep::run(context.clone())).take_until(stop.clone().cancelled_owned());
+    let demand = futures::stream::once(demand::watch(context)).take_until(stop.cancelled_owned());
+    (store, futures::stream::select(work, futures::stream::select(sweep, demand)))
 }
 
 async fn reconcile(name: &str, context: &EnvironmentContext) -> Result<Action, Error> {

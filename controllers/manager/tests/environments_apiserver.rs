@@ -10,8 +10,8 @@ mod site;
 #[path = "support/plane.rs"]
 mod support;
 
-use bloomery_api::Environment;
 use bloomery_api::condition::ConditionStatus;
+use bloomery_api::{Environment, Server};
 use k8s_openapi::api::core::v1::Event;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, PostParams};
@@ -187,6 +187,42 @@ async fn files_follow_changes_of_the_spec_of_the_files_and_of_the_assets() {
         bench.until_event("Warning", &[&outside]).await;
         assert_eq!(std::fs::read(&kernel).unwrap(), b"/three");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_for_arm64_are_fetched_when_the_first_such_machine_waits_for_them() {
+    let (bench, controllers) = Bench::with_controllers().await;
+    let site = Site::start(|asked| Reply::file(asked, TAG, asked.path.as_bytes())).await;
+    let (kernel, initrd) = (site.url("/k"), site.url("/i"));
+    let mut lazy = environment("lazy", &kernel, "", &initrd);
+    lazy.metadata.annotations = Some([("bloomery.dev/fetch".to_owned(), "on-demand".to_owned())].into());
+    bench.create(&lazy).await;
+    bench.until_conditions("lazy", &[(&kernel, "", false), (&initrd, "", false)]).await;
+
+    // A machine of another architecture, or of none that was noted, changes nothing; what is asked for comes.
+    let server = |name: &str, labels: Value| -> Server {
+        let object = json!({
+            "apiVersion": "metal.sidero.dev/v1alpha2", "kind": "Server",
+            "metadata": { "name": name, "labels": labels }, "spec": { "accepted": false },
+        });
+        serde_json::from_value(object).unwrap()
+    };
+    let servers: Api<Server> = bench.all();
+    let amd64 = server("4c4c4544-0042-3110-8051-b7c04f4e3331", json!({ "bloomery.dev/arch": "amd64" }));
+    servers.create(&PostParams::default(), &amd64).await.unwrap();
+    let own = site.url("/own");
+    bench.create(&environment("eager", &own, "", &own)).await;
+    bench.until_conditions("eager", &[(&own, "", true), (&own, "", true)]).await;
+    bench.patch::<Environment>("lazy", json!({ "metadata": { "labels": { "look": "again" } } })).await;
+    bench.until_conditions("lazy", &[(&kernel, "", false), (&initrd, "", false)]).await;
+    assert!(site.asked().iter().all(|asked| asked.path == "/own"), "{:?}", site.asked());
+    let file = |file: &str| std::fs::read(controllers.environments.join("lazy").join(file)).ok();
+    assert_eq!((file("vmlinuz"), file("initramfs.xz")), (None, None));
+
+    let arm64 = server("4c4c4544-0042-3110-8051-b7c04f4e3332", json!({ "bloomery.dev/arch": "arm64" }));
+    servers.create(&PostParams::default(), &arm64).await.unwrap();
+    bench.until_conditions("lazy", &[(&kernel, "", true), (&initrd, "", true)]).await;
+    assert_eq!(file("vmlinuz").unwrap(), b"/k");
 }
 
 #[tokio::test(flavor = "multi_thread")]

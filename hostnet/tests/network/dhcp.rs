@@ -67,7 +67,10 @@ fn takes_a_lease_and_puts_it_on_the_link() {
 #[test]
 fn takes_a_lease_as_root_without_a_user_namespace() {
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("not root: only the user namespace can be tested");
+        assert!(
+            std::env::var_os("BLOOMERY_INCOMPLETE_TESTS").is_some(),
+            "not root: run this test as root, or leave out what cannot run here with BLOOMERY_INCOMPLETE_TESTS=1"
+        );
         return;
     }
     inside(Mode::Root, "network::dhcp::takes_a_lease_as_root_without_a_user_namespace", takes_a_lease);

@@ -151,7 +151,11 @@ async fn daemonises() {
     let group = format!("bloomery-test-{}", std::process::id());
     let cgroups = Cgroups::named(&group);
     if !cgroups.are_there() {
-        println!("(without control groups here: what leaves its process group is ended with PID 1 only)");
+        assert!(
+            std::env::var_os("BLOOMERY_INCOMPLETE_TESTS").is_some(),
+            "no control groups can be made here: run this test as root, or leave out what cannot run here with \
+             BLOOMERY_INCOMPLETE_TESTS=1"
+        );
         return;
     }
     let bench = Bench::start_with(dir, vec![service], cgroups);

@@ -9,10 +9,14 @@ use crate::{
     eventually,
     net::Process,
     role::{CHASSIS, RELAY, relay::Line},
+    tool,
 };
 use anyhow::{Context, Result, bail};
-use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
+/// Where `make setup` unpacks it, and a client.
+const SIMULATOR: &str = "ipmi/usr/bin/ipmi_sim";
+const CLIENT: &str = "ipmi/usr/bin/ipmitool";
 /// IPMI over LAN.
 const PORT: u16 = 623;
 /// It answers some hundred milliseconds after its start.
@@ -39,13 +43,15 @@ pub(super) async fn start(bmc: &Start<'_>) -> Result<Vec<Process>> {
         .context("failed to write the BMC's configuration")?;
     fs::write(bmc.dir.path(&emulation), EMULATION).context("failed to write the BMC's emulation")?;
     fs::create_dir_all(bmc.dir.path(&state)).context("failed to make the BMC's state folder")?;
-    let argv = ["ipmi_sim", "-n", "-c", &config, "-f", &emulation, "-s", &state].map(str::to_owned);
+    let program = tool::find(bmc.dir.root(), SIMULATOR, "/usr/bin/ipmi_sim", "openipmi")?;
+    let argv =
+        [&program.to_string_lossy(), "-n", "-c", &config, "-f", &emulation, "-s", &state].map(str::to_owned);
     let name = bmc.name("ipmi");
     let mut simulator = bmc
         .net
         .spawn(&name, argv.to_vec(), &format!("{name}.log"))
         .await
-        .context("failed to start ipmi_sim (Debian package openipmi)")?;
+        .context("failed to start ipmi_sim")?;
     let mut processes = vec![simulator.clone()];
     if relayed {
         processes.push(relay(bmc).await?);
@@ -97,6 +103,15 @@ async fn relay(bmc: &Start<'_>) -> Result<Process> {
     bmc.net.spawn(&name, bmc.net.helper(&words), &format!("{name}.log")).await
 }
 
+/// The program `ipmitool`.
+///
+/// # Errors
+/// It is not there.
+pub fn client(lab: &Path) -> Result<String> {
+    let found = tool::find(lab, CLIENT, "/usr/bin/ipmitool", "ipmitool")?;
+    Ok(found.to_string_lossy().into_owned())
+}
+
 /// Waits until it answers, and tells it the address that the machine can read through its KCS interface.
 async fn answers(bmc: &Start<'_>, simulator: &mut Process, relayed: bool) -> Result<()> {
     let (address, port) = if relayed {
@@ -111,7 +126,9 @@ async fn answers(bmc: &Start<'_>, simulator: &mut Process, relayed: bool) -> Res
     ];
     for setting in settings {
         let port = port.to_string();
-        let mut command = vec!["ipmitool", "-I", "lanplus", "-C", "3", "-N", "1", "-R", "2", "-H", &address];
+        let client = client(bmc.dir.root())?;
+        let mut command =
+            vec![client.as_str(), "-I", "lanplus", "-C", "3", "-N", "1", "-R", "2", "-H", &address];
         command.extend(["-p", &port, "-U", USER, "-P", PASSWORD, "lan", "set", "1"]);
         command.extend(setting.iter().map(String::as_str));
         eventually!("ipmi_sim answers", START_LIMIT, None, async {

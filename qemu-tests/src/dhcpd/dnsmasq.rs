@@ -15,15 +15,13 @@ pub(super) const LEASES: &str = "dnsmasq.leases";
 const UNPACKED: &str = "dnsmasq/usr/sbin/dnsmasq";
 const INSTALLED: &str = "/usr/sbin/dnsmasq";
 
-/// The command line: no DNS, no TFTP, no boot file. It stays root of its namespace, where there may be no other user.
+/// The command line: no DNS, no TFTP, no boot file.
 pub(super) fn prepare(dir: &LabDir) -> Result<Vec<String>> {
     let program = tool::find(dir.root(), UNPACKED, INSTALLED, "dnsmasq-base")?;
     let options = [
-        "--keep-in-foreground".to_owned(),
+        // Debug mode: in the foreground, and it changes to no other user, of whom there may be none here.
+        "--no-daemon".to_owned(),
         "--conf-file=/dev/null".to_owned(),
-        "--user=root".to_owned(),
-        "--group=root".to_owned(),
-        "--pid-file=".to_owned(),
         "--port=0".to_owned(),
         format!("--interface={BRIDGE}"),
         "--bind-interfaces".to_owned(),

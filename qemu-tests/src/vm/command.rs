@@ -91,10 +91,16 @@ fn network(spec: &VmSpec, add: &mut impl FnMut(&str, String)) {
 
 fn disks(spec: &VmSpec, add: &mut impl FnMut(&str, String)) {
     // Zeros that are written make no block, so that wiped disks stay small.
-    let format = if spec.netboot.is_some() { "raw,detect-zeroes=unmap" } else { "qcow2" };
+    let format = match (spec.netboot.is_some(), spec.disk_writes) {
+        (true, None) => "raw,detect-zeroes=unmap,discard=unmap".to_owned(),
+        (false, None) => "qcow2,discard=unmap".to_owned(),
+        // A discard would take no time at all.
+        (true, Some(limit)) => format!("raw,discard=ignore,throttling.bps-write={limit}"),
+        (false, Some(limit)) => format!("qcow2,discard=ignore,throttling.bps-write={limit}"),
+    };
     for (index, bus) in spec.disks.iter().enumerate() {
         let file = spec.disk_file(index);
-        add("-drive", format!("if=none,id=disk{index},format={format},discard=unmap,file={file}"));
+        add("-drive", format!("if=none,id=disk{index},format={format},file={file}"));
         let device = match bus {
             DiskBus::Virtio => "virtio-blk-pci".to_owned(),
             DiskBus::Nvme => "nvme".to_owned(),
@@ -153,6 +159,14 @@ mod tests {
         let order = BootOrder::NetworkFirst;
         let spec = VmSpec { order, ..VmSpec::blank(BootPath::BiosUndionly, 3, 512) };
         insta::assert_snapshot!(shown(&spec, Accel::Tcg));
+    }
+
+    #[test]
+    fn slow_disk_takes_only_so_many_bytes_a_second() {
+        let spec = VmSpec { disk_writes: Some(1024), ..VmSpec::blank(BootPath::Bios, 1, 512) };
+        let shown = arguments(&spec, Accel::Tcg).join(" ");
+        let drive = "id=disk0,format=raw,discard=ignore,throttling.bps-write=1024,file=bios-1.disk0.raw";
+        assert!(shown.contains(drive), "{shown}");
     }
 
     #[test]

@@ -140,6 +140,8 @@ pub struct VmSpec {
     pub cpus: u8,
     /// How its disks are attached, the first one first.
     pub disks: Vec<DiskBus>,
+    /// How many bytes a second each of its disks takes, and then without discards; `None` for as many as it can.
+    pub disk_writes: Option<u32>,
     /// Port on the lab's loopback where the BMC waits for the machine's KCS interface.
     pub kcs: Option<u16>,
     /// What the machine says of itself.
@@ -160,6 +162,7 @@ impl VmSpec {
             memory,
             cpus: CPUS,
             disks: vec![DiskBus::Virtio],
+            disk_writes: None,
             kcs: None,
             smbios: Smbios {
                 manufacturer: "Bloomery Lab".to_owned(),
@@ -187,6 +190,7 @@ impl VmSpec {
             memory,
             cpus: CPUS,
             disks: vec![bus],
+            disk_writes: None,
             kcs: None,
             smbios: Smbios {
                 manufacturer: "Bloomery Lab".to_owned(),

@@ -163,19 +163,23 @@ fn a_relay_gets_a_unicast_answer_with_its_information() {
     let mut datagram =
         request(DISCOVER, &[(option::ARCHITECTURE, &arch(7)), (option::RELAY_INFO, &relay_information)]);
     datagram[24..28].copy_from_slice(&[10, 0, 0, 9]);
-    let source = "10.0.0.9:67".parse().unwrap();
-    let (answer, destination) = answer(&datagram, source, Listener::Dhcp).unwrap();
-    assert_eq!(destination, source);
-    assert_eq!(answer.0.giaddr(), Ipv4Addr::new(10, 0, 0, 9));
-    assert_eq!(answer.option(option::RELAY_INFO), Some(relay_information.to_vec()));
+    // It asks from that address, from another of its own, from another port, or (wrongly) from none.
+    for source in ["10.0.0.9:67", "10.9.9.9:67", "10.0.0.9:1067", "0.0.0.0:67"] {
+        let (answer, destination) = answer(&datagram, source.parse().unwrap(), Listener::Dhcp).unwrap();
+        assert_eq!(destination.to_string(), "10.0.0.9:67", "{source}");
+        assert_eq!(answer.0.giaddr(), Ipv4Addr::new(10, 0, 0, 9));
+        assert_eq!(answer.option(option::RELAY_INFO), Some(relay_information.to_vec()));
+    }
 }
 
 #[test]
-fn a_relay_that_sends_from_an_address_of_none_is_found_by_giaddr() {
-    let mut datagram = request(DISCOVER, &[(option::ARCHITECTURE, &arch(7))]);
+fn on_the_boot_server_port_the_asker_itself_is_answered() {
+    let mut datagram = request(REQUEST, &[(option::ARCHITECTURE, &arch(7))]);
+    // Some firmware leaves there what an earlier answer had.
     datagram[24..28].copy_from_slice(&[10, 0, 0, 9]);
-    let (_, destination) = answer(&datagram, NOBODY, Listener::Dhcp).unwrap();
-    assert_eq!(destination.to_string(), "10.0.0.9:67");
+    let source = "10.77.0.50:4011".parse().unwrap();
+    let (_, destination) = answer(&datagram, source, Listener::Pxe).unwrap();
+    assert_eq!(destination, source);
 }
 
 #[test]

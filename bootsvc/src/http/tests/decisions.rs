@@ -180,6 +180,33 @@ async fn a_known_firmware_is_never_left_in_its_menu() {
     }
 }
 
+/// The controllers fetch the files of `default-arm64` when they see the label.
+#[tokio::test]
+async fn an_arm64_machine_that_waits_for_its_files_is_noted_as_one() {
+    let lab = lab();
+    bound(&lab, None);
+    server(&lab, json!({}), json!({}));
+    lab.api
+        .put(&metal("environments", "default-arm64"), json!({ "spec": { "kernel": { "url": "http://k" } } }));
+    let label = || {
+        lab.api.object(&metal("servers", UUID)).unwrap()["metadata"]["labels"]["bloomery.dev/arch"].clone()
+    };
+    let path = format!("/ipxe?uuid={UUID}&arch=arm64");
+    let answer = (StatusCode::PRECONDITION_FAILED, "environment \"default-arm64\" is not ready".to_owned());
+    // Not for an amd64 machine.
+    assert_eq!(ask(&lab).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(label(), Value::Null);
+    assert_eq!(lab.get(&path).await, answer);
+    assert_eq!(label(), "arm64");
+    // Once is enough, and what fails is no reason not to answer.
+    let writes = lab.api.writes().len();
+    assert_eq!(lab.get(&path).await, answer);
+    assert_eq!(lab.api.writes().len(), writes);
+    server(&lab, json!({}), json!({}));
+    lab.api.fail_writes(&metal("servers", UUID), Failure::Status(500));
+    assert_eq!(lab.get(&path).await, answer);
+}
+
 #[tokio::test]
 async fn arm64_machines_boot_environments_made_for_them() {
     let lab = lab();

@@ -72,6 +72,9 @@ async fn settle(context: &EnvironmentContext, environment: &Environment, wanted:
         },
         Err(error) => return failed(&error),
     };
+    if !context.demand.is_for(environment) {
+        return standing.unwrap_or(Standing::NotAskedFor);
+    }
     job.elsewhere = assets::elsewhere(root, &job.place);
     let state = downloads.want(job);
     standing.unwrap_or(Standing::Coming(state))

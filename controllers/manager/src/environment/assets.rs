@@ -54,6 +54,8 @@ pub(super) enum Standing {
         /// The one it had.
         actual: String,
     },
+    /// It is fetched when a machine waits for it, and none does.
+    NotAskedFor,
     /// It can never be here before the Environment is changed.
     Unusable {
         /// Why.

@@ -3,7 +3,7 @@
 //! Never applied to one that exists: users edit it.
 
 use bloomery_api::decision::boot::Arch;
-use bloomery_api::environment::{DEFAULT, Initrd, Kernel, names_for};
+use bloomery_api::environment::{DEFAULT, FETCH_ANNOTATION, Initrd, Kernel, ON_DEMAND, names_for};
 use bloomery_api::{Environment, EnvironmentSpec};
 
 /// Release of Talos that machines boot when nothing names another.
@@ -41,13 +41,21 @@ pub fn environment(arch: Arch) -> Environment {
     let mut args: Vec<String> =
         TALOS_ARGS.iter().chain(&METAL_ARGS).chain(&serial).map(|arg| (*arg).to_owned()).collect();
     args.sort_unstable();
-    Environment::new(
+    let mut made = Environment::new(
         &names_for(arch, DEFAULT).0,
         EnvironmentSpec {
             kernel: Kernel { url: format!("{base}/vmlinuz-{word}"), sha512: String::new(), args },
             initrd: Initrd { url: format!("{base}/initramfs-{word}.xz"), sha512: String::new() },
         },
-    )
+    );
+    match arch {
+        Arch::Amd64 => {}
+        // A hundred megabytes, which most sites have no machine for.
+        Arch::Arm64 => {
+            made.metadata.annotations = Some([(FETCH_ANNOTATION.to_owned(), ON_DEMAND.to_owned())].into());
+        }
+    }
+    made
 }
 
 #[cfg(test)]
@@ -95,5 +103,6 @@ mod tests {
         assert_eq!(only(&amd64, &arm64), ["console=ttyS0", "earlyprintk=ttyS0"]);
         assert_eq!(only(&arm64, &amd64), ["console=ttyAMA0", "earlycon"]);
         assert!(arm64.spec.kernel.args.is_sorted());
+        assert!(arm64.is_fetched_on_demand() && !amd64.is_fetched_on_demand());
     }
 }

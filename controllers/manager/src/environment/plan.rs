@@ -45,7 +45,10 @@ fn condition(asset: &Asset) -> AssetCondition {
     let Asset { wanted: Wanted { file: _, url, sha512 }, standing } = asset;
     let status = match standing {
         Standing::Here { .. } => ConditionStatus::True,
-        Standing::Coming(_) | Standing::Removed { .. } | Standing::Unusable { .. } => ConditionStatus::False,
+        Standing::Coming(_)
+        | Standing::Removed { .. }
+        | Standing::NotAskedFor
+        | Standing::Unusable { .. } => ConditionStatus::False,
     };
     AssetCondition { url: url.clone(), sha512: sha512.clone(), status, type_: READY.to_owned() }
 }
@@ -57,7 +60,9 @@ fn news(asset: &Asset) -> News {
         Standing::Here { brought: Some((size, sha512)) } => {
             (EventType::Normal, format!("Asset {file} of {url} is here: {size} bytes, SHA-512 {sha512}."))
         }
-        Standing::Here { brought: None } | Standing::Coming(State::Queued | State::Placed(_)) => {
+        Standing::Here { brought: None }
+        | Standing::NotAskedFor
+        | Standing::Coming(State::Queued | State::Placed(_)) => {
             return News { file, notice: None, is_start: false };
         }
         Standing::Coming(State::Receiving { .. }) => {
@@ -113,6 +118,7 @@ mod tests {
             (HERE, failed("away"), [true, false]),
             (unusable, HERE, [false, true]),
             (HERE, removed, [true, false]),
+            (Standing::NotAskedFor, Standing::NotAskedFor, [false, false]),
             (HERE, Standing::Here { brought: Some((5, "0".to_owned())) }, [true, true]),
         ] {
             let mut environment = environment();
@@ -151,6 +157,7 @@ mod tests {
         let table = [
             (HERE, None),
             (Standing::Coming(State::Queued), None),
+            (Standing::NotAskedFor, None),
             (failed("away"), Some("Asset vmlinuz of k is not here yet: away.")),
             (
                 Standing::Removed { wanted: "1".to_owned(), actual: "0".to_owned() },

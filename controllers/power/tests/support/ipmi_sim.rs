@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -94,7 +95,10 @@ impl Bmc {
         std::fs::write(&chassis, CHASSIS).unwrap();
         std::fs::set_permissions(&chassis, std::fs::Permissions::from_mode(0o755)).unwrap();
         std::fs::create_dir(path.join("state")).unwrap();
-        let mut command = Command::new("ipmi_sim");
+        // Unpacked by `make setup`; else as installed.
+        let unpacked = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../out/tools/ipmi/usr/bin/ipmi_sim");
+        let program = if unpacked.exists() { unpacked } else { "ipmi_sim".into() };
+        let mut command = Command::new(program);
         command.args(["-n", "-c", "lan.conf", "-f", "sim.emu", "-s", "state"]);
         Process::start("ipmi_sim", path, &mut command)
     }

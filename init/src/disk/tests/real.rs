@@ -5,31 +5,32 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 
-use super::super::decide::{Damage, Decision, MIN_STATE_BYTES, STATE, STATE_NEW};
+use super::super::decide::{Decision, MIN_STATE_BYTES, STATE, STATE_NEW};
 use super::super::gpt::{Copies, Entry, Geometry};
 use super::super::steps::Steps;
 use super::super::{Failure, How, heal_table};
 use super::{DISK_BYTES, SECTOR, decision, flashed, open};
 
-/// Runs a tool of Debian; `None` where it is not installed.
-fn tool(program: &str, args: &[&str]) -> Option<(bool, String)> {
-    let output = Command::new(program).args(args).output().ok()?;
+/// Runs a tool of Debian.
+fn tool(program: &str, args: &[&str]) -> (bool, String) {
+    let output = Command::new(program).args(args).output();
+    let output =
+        output.unwrap_or_else(|error| panic!("failed to start {program}, see `make setup`: {error}"));
     let text = [output.stdout, output.stderr].concat();
-    Some((output.status.success(), String::from_utf8_lossy(&text).into_owned()))
+    (output.status.success(), String::from_utf8_lossy(&text).into_owned())
 }
 
 /// Formats a partition of the file with the real mkfs: on a file of its own, copied in.
-fn mkfs(disk: &File, entry: &Entry, directory: &Path) -> bool {
+fn mkfs(disk: &File, entry: &Entry, directory: &Path) {
     let path = directory.join("partition.img");
     File::create(&path).unwrap().set_len(entry.sectors() * SECTOR).unwrap();
     let name = path.to_str().unwrap();
     let args = ["-q", "-F", "-L", STATE, "-E", "lazy_itable_init=1,nodiscard", name];
-    let Some((made, output)) = tool("/usr/sbin/mkfs.ext4", &args) else { return false };
+    let (made, output) = tool("/usr/sbin/mkfs.ext4", &args);
     assert!(made, "{output}");
     let mut start = vec![0; 1 << 20];
     File::open(&path).unwrap().read_exact_at(&mut start, 0).unwrap();
     disk.write_all_at(&start, entry.first * SECTOR).unwrap();
-    true
 }
 
 fn carry_out(file: &File, geometry: Geometry, directory: &Path) -> Result<(Entry, How), Failure> {
@@ -57,14 +58,11 @@ fn other_tools_accept_the_table() {
     assert_eq!(state.part_type_guid, gpt::partition_types::LINUX_FS);
     assert_eq!(state.part_guid.get_version_num(), 4);
 
-    let Some((valid, output)) = tool("/usr/sbin/sfdisk", &["--verify", path.to_str().unwrap()]) else {
-        eprintln!("skipped: sfdisk is not installed");
-        return;
-    };
+    let (valid, output) = tool("/usr/sbin/sfdisk", &["--verify", path.to_str().unwrap()]);
     assert!(valid, "{output}");
     // The protective record still has the image's size, which sfdisk mentions and nobody minds.
     assert!(!output.to_lowercase().contains("corrupt"), "{output}");
-    let (dumped, dump) = tool("/usr/sbin/sfdisk", &["--dump", path.to_str().unwrap()]).unwrap();
+    let (dumped, dump) = tool("/usr/sbin/sfdisk", &["--dump", path.to_str().unwrap()]);
     assert!(dumped && dump.contains("name=\"state\""), "{dump}");
     assert!(dump.contains(&format!("last-lba: {}", DISK_BYTES / SECTOR - 34)), "{dump}");
 }
@@ -76,9 +74,6 @@ fn the_real_file_system_is_found_again_and_checked() {
     let (entry, _) = carry_out(&file, geometry, directory.path()).unwrap();
     match decision(&file, geometry) {
         Decision::Use(found) => assert_eq!(found, entry),
-        Decision::Damaged(Damage::NotExt4(5)) if !Path::new("/usr/sbin/mkfs.ext4").exists() => {
-            eprintln!("skipped: mkfs.ext4 is not installed");
-        }
         other => panic!("{other:?}"),
     }
 }
@@ -89,10 +84,6 @@ fn an_image_flashed_again_finds_its_old_state() {
     let path = flashed(directory.path(), DISK_BYTES);
     let (file, geometry) = open(&path);
     let (entry, _) = carry_out(&file, geometry, directory.path()).unwrap();
-    if !Path::new("/usr/sbin/mkfs.ext4").exists() {
-        eprintln!("skipped: mkfs.ext4 is not installed");
-        return;
-    }
     // The image anew: its table, and zeros where its own backup was; the rest of the disk stays.
     let fresh = tempfile::tempdir().unwrap();
     let image = std::fs::read(flashed(fresh.path(), super::IMAGE_BYTES)).unwrap();

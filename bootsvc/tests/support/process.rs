@@ -1,0 +1,102 @@
+//! The boot services' program, in charge of a plane of its own.
+//!
+//! Never outlives its test.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::json;
+
+use super::namespace::until;
+use super::support::{ControlPlane, connect, hand_over, install_kinds};
+use super::wire::get;
+
+/// What each loader holds.
+pub(crate) const LOADER: &[u8] = &[0x5a; 3000];
+/// What the agent's kernel and initramfs hold.
+pub(crate) const AGENT_FILE: &str = "a kernel, or what comes with it";
+/// Where health, metrics and traces are.
+pub(crate) const HEALTH_PORT: u16 = 9442;
+const LOADERS: [&str; 5] = ["undionly.kpxe", "snp.efi", "ipxe.efi", "snp-arm64.efi", "ipxe-arm64.efi"];
+
+pub(crate) struct Process {
+    child: Child,
+    control: ControlPlane,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Process {
+    /// Starts it beside an etcd and a kube-apiserver, and waits until it acts on machines.
+    pub(crate) fn start(options: &[&str]) -> Self {
+        let control = ControlPlane::start();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (_, admin) = connect(&control).await;
+            install_kinds(&admin, &control).await;
+            hand_over(&admin, None).await;
+        });
+        let share = control.path("share");
+        for folder in ["ipxe", "agent/amd64", "env"] {
+            std::fs::create_dir_all(share.join(folder)).unwrap();
+        }
+        for loader in LOADERS {
+            std::fs::write(share.join("ipxe").join(loader), LOADER).unwrap();
+        }
+        for file in ["vmlinuz", "initramfs.xz"] {
+            std::fs::write(share.join("agent/amd64").join(file), AGENT_FILE).unwrap();
+        }
+        std::fs::write(control.path("id"), json!({ "id": "own" }).to_string()).unwrap();
+        let process = Self { child: spawn(&control, options), control };
+        process.acts();
+        process
+    }
+
+    /// Ends it and starts it anew beside the same control plane.
+    pub(crate) fn restart(&mut self, options: &[&str]) {
+        self.end();
+        self.child = spawn(&self.control, options);
+        self.acts();
+    }
+
+    fn end(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Waits until all parts are up: also the one that says that this plane is in charge.
+    fn acts(&self) {
+        until("the boot services act on machines", 30, || {
+            let health = SocketAddrV4::new(Ipv4Addr::LOCALHOST, HEALTH_PORT);
+            let report = get(health, "/readyz");
+            let is_up = report.contains("[+] plane") && !report.contains("[-] ");
+            is_up.then_some(()).ok_or_else(|| format!("{report}\n{}", self.log()))
+        });
+    }
+
+    /// What it said so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.control.path("bootsvc.log")).unwrap_or_default()
+    }
+}
+
+fn spawn(control: &ControlPlane, options: &[&str]) -> Child {
+    let log = File::options().create(true).append(true).open(control.path("bootsvc.log")).unwrap();
+    let share = control.path("share");
+    Command::new(env!("CARGO_BIN_EXE_bootsvc"))
+        .arg(format!("--kubeconfig={}", control.path("bootsvc").display()))
+        .arg(format!("--share-dir={}", share.display()))
+        .arg(format!("--env-dir={}", share.join("env").display()))
+        .arg(format!("--plane-dir={}", control.path("id").parent().unwrap().display()))
+        .args(options)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap()
+}
