@@ -207,7 +207,7 @@ fn number(value: f64, unit: Unit) -> String {
 }
 
 /// The middle value; the mean of the two middle ones when there is no single one.
-fn median(values: &[f64]) -> f64 {
+pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     match sorted.len() {
