@@ -58,6 +58,9 @@ pub(crate) enum Unit {
     /// Time, of CPUs or on the clock.
     #[serde(rename = "ms")]
     Milliseconds,
+    /// CPU time.
+    #[serde(rename = "µs")]
+    Microseconds,
     /// Requests answered.
     #[serde(rename = "requests")]
     Requests,
@@ -72,6 +75,7 @@ impl fmt::Display for Unit {
             Self::PerSecond => "/s",
             Self::MegabytesPerSecond => "MB/s",
             Self::Milliseconds => "ms",
+            Self::Microseconds => "µs",
             Self::Requests => "requests",
         })
     }
@@ -207,7 +211,7 @@ fn number(value: f64, unit: Unit) -> String {
 }
 
 /// The middle value; the mean of the two middle ones when there is no single one.
-pub(crate) fn median(values: &[f64]) -> f64 {
+fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     match sorted.len() {
