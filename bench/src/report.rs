@@ -58,6 +58,9 @@ pub(crate) enum Unit {
     /// Time, of CPUs or on the clock.
     #[serde(rename = "ms")]
     Milliseconds,
+    /// CPU time.
+    #[serde(rename = "µs")]
+    Microseconds,
     /// Requests answered.
     #[serde(rename = "requests")]
     Requests,
@@ -72,6 +75,7 @@ impl fmt::Display for Unit {
             Self::PerSecond => "/s",
             Self::MegabytesPerSecond => "MB/s",
             Self::Milliseconds => "ms",
+            Self::Microseconds => "µs",
             Self::Requests => "requests",
         })
     }
