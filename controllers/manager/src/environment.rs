@@ -7,7 +7,7 @@
 
 mod apply;
 mod assets;
-mod demand;
+pub mod demand;
 mod downloads;
 mod fetch;
 mod plan;
@@ -75,6 +75,7 @@ struct EnvironmentContext {
 pub fn controller(
     context: Context,
     options: Options,
+    demand: Demand,
     stop: CancellationToken,
 ) -> (Store<Guarded>, impl Stream<Item = ()> + Send) {
     let environments: Api<Guarded> = Api::all(context.client.clone());
@@ -84,7 +85,7 @@ pub fn controller(
         assets: options.assets.clone(),
     };
     let downloads = Downloads::new(fetcher, context.metrics());
-    let changed = downloads.changed.clone();
+    let (changed, demanded) = (downloads.changed.clone(), (downloads.changed.clone(), demand.clone()));
     let finished = futures::stream::unfold(changed, |changed| async move {
         changed.notified().await;
         Some(((), changed))
@@ -99,7 +100,7 @@ pub fn controller(
         options,
         digests: Digests::default(),
         downloads,
-        demand: Demand::default(),
+        demand,
         said: Said::default(),
         turns: KeyedLock::default(),
     });
@@ -111,8 +112,13 @@ pub fn controller(
         )
         .map(drop);
     // The removal of files has no items of its own; it lives as long as the controller.
-    let sweep = futures::stream::once(sweep::run(context.clone())).take_until(stop.clone().cancelled_owned());
-    let demand = futures::stream::once(demand::watch(context)).take_until(stop.cancelled_owned());
+    let sweep = futures::stream::once(sweep::run(context)).take_until(stop.clone().cancelled_owned());
+    let demand = futures::stream::once(async move {
+        let (changed, demand) = demanded;
+        demand.wait().await;
+        changed.notify_one();
+    });
+    let demand = demand.take_until(stop.cancelled_owned());
     (store, futures::stream::select(work, futures::stream::select(sweep, demand)))
 }
 

@@ -20,6 +20,7 @@ use tracing::{error, info, warn};
 
 use crate::api_client;
 use crate::cli::{IpmiPxeMethod, RunOptions, ServerOptions};
+use crate::environment::demand::Demand;
 use crate::health::{self, Health, Part};
 use crate::keep;
 use crate::metrics::PowerCalls;
@@ -117,8 +118,8 @@ fn start_controllers(
     let context = || Context::new(client.clone(), health.metrics.clone());
     let (store, work) = server::orphan::controller(context(), gate.clone(), stop.clone());
     start(parts, "serverbindings", Part::ServerBindings, health, store, work);
-    let changed = Arc::new(Notify::new());
-    let watch = watch::servers(client, changed.clone());
+    let (changed, demand) = (Arc::new(Notify::new()), Demand::default());
+    let watch = watch::servers(client, changed.clone(), demand.clone());
     let (listed, counted) = (watch.store.clone(), watch.store.clone());
     let work = server::controller(context(), servers(options, gate, health), watch, stop.clone());
     start(parts, "servers", Part::Servers, health, listed, work);
@@ -129,7 +130,7 @@ fn start_controllers(
         assets: options.assets_dir.clone(),
         extra_ca: options.extra_ca_file.clone(),
     };
-    let (store, work) = environment::controller(context(), assets, stop.clone());
+    let (store, work) = environment::controller(context(), assets, demand, stop.clone());
     start(parts, "environments", Part::Environments, health, store, work);
     let (client, token, readiness) = (client.clone(), stop.clone(), health.readiness.clone());
     parts.spawn(async move {

@@ -10,9 +10,12 @@ use bloomery_api::{Server, ServerBinding};
 use futures::StreamExt;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::reflector::{self, Store};
+use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::Notify;
+
+use crate::environment::demand::Demand;
 
 /// A Server, or what was wrong with it: one malformed object must not stop the watch.
 pub type GuardedServer = DeserializeGuard<Server>;
@@ -32,14 +35,19 @@ pub struct Watch<K: reflector::Lookup<DynamicType = ()> + 'static> {
     pub changes: Changes<K>,
 }
 
-/// The watch of all Servers; every change of one, its deletion included, wakes `changed` too.
-pub fn servers(client: &Client, changed: Arc<Notify>) -> Watch<GuardedServer> {
+/// The watch of all Servers; every change of one, its deletion included, wakes `touched` too, and `demand` sees it.
+pub fn servers(client: &Client, touched: Arc<Notify>, demand: Demand) -> Watch<GuardedServer> {
     let (store, writer) = reflector::store();
     let changes = watcher(Api::<GuardedServer>::all(client.clone()), watcher::Config::default())
         .modify(forget_writers)
         .default_backoff()
         .reflect(writer)
-        .inspect(move |_| changed.notify_one())
+        .inspect(move |event| {
+            if let Ok(Event::Apply(server) | Event::InitApply(server)) = event {
+                demand.see(server);
+            }
+            touched.notify_one();
+        })
         .applied_objects()
         .boxed();
     Watch { store, changes }
