@@ -2,10 +2,10 @@
 //!
 //! Never sends anything secret.
 
-use super::error::{Error, ParseError};
+use super::error::Error;
 use super::lan15::{AuthType, packet, parse_session_packet};
 use super::link::{Constant, Link};
-use super::message::{Request, Response, parse_response};
+use super::message::Request;
 use super::rmcp;
 
 const NO_PASSWORD: [u8; 16] = [0; 16];
@@ -17,14 +17,9 @@ pub(super) async fn ask(link: &Link, number: u8, request: Request<'_>) -> Result
         .exchange(
             request.step,
             Constant::new(packet(AuthType::None, &NO_PASSWORD, 0, 0, &message), |bytes| {
-                let response = parse(bytes)?;
-                Ok(request.is_answered_by(&response, number).then(|| (response.code, response.data.to_vec())))
+                request.answer(number, parse_session_packet(rmcp::parse_ipmi(bytes)?)?.payload)
             }),
         )
         .await?;
     if code == 0 { Ok(data) } else { Err(Error::Refused { step: request.step, code }) }
-}
-
-fn parse(bytes: &[u8]) -> Result<Response<'_>, ParseError> {
-    parse_response(parse_session_packet(rmcp::parse_ipmi(bytes)?)?.payload)
 }
