@@ -2,11 +2,12 @@
 //!
 //! Never sends anything secret.
 
-use super::error::Error;
+use super::error::{Error, ParseError};
 use super::lan15::{AuthType, packet, parse_session_packet};
 use super::link::{Constant, Link};
 use super::message::Request;
 use super::rmcp;
+use super::rmcp_plus::{PayloadType, open_plain};
 
 const NO_PASSWORD: [u8; 16] = [0; 16];
 
@@ -17,9 +18,15 @@ pub(super) async fn ask(link: &Link, number: u8, request: Request<'_>) -> Result
         .exchange(
             request.step,
             Constant::new(packet(AuthType::None, &NO_PASSWORD, 0, 0, &message), |bytes| {
-                request.answer(number, parse_session_packet(rmcp::parse_ipmi(bytes)?)?.payload)
+                request.answer(number, payload(bytes)?)
             }),
         )
         .await?;
     if code == 0 { Ok(data) } else { Err(Error::Refused { step: request.step, code }) }
+}
+
+/// The message in an answer. BMCs made with pyghmi (`VirtualBMC`) list their cipher suites in a packet of RMCP+.
+fn payload(bytes: &[u8]) -> Result<&[u8], ParseError> {
+    open_plain(bytes, PayloadType::Ipmi)
+        .or_else(|_| Ok(parse_session_packet(rmcp::parse_ipmi(bytes)?)?.payload))
 }
