@@ -29,7 +29,7 @@ const SUPERVISE: &str = "__supervise";
 
 const EXAMPLES: &str = "\
 Examples:
-  # Boot the image with one UEFI and one BIOS machine beside it; Ctrl-C stops everything
+  # Boot the image, a UEFI and a BIOS machine; Ctrl-C stops everything
   bloomery lab run --image out/bloomery-amd64.img
 
   # In another terminal: what runs, and what does the first machine say?

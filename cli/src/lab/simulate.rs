@@ -34,7 +34,7 @@ Examples:
   # A thousand UEFI and Arm machines, accepted, until all of them are clean
   bloomery lab simulate 1000 --mix uefi=3,arm64=1 --accept --until clean
 
-  # When those have ended: fifty others, numbered from 50 on, and the result as JSON
+  # When those have ended: fifty others, with the result as JSON
   bloomery lab simulate 50 --first 50 --until registered -o json";
 
 /// Simulate machines that netboot, register and are wiped, at protocol level
