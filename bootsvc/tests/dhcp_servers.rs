@@ -2,6 +2,7 @@
 //!
 //! Runs in a network namespace of the test's thread; needs root and the servers that scripts/setup unpacks.
 
+// The whole file is a test: a failed expectation ends it.
 #![allow(clippy::unwrap_used)]
 
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
