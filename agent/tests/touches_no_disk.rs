@@ -1,5 +1,7 @@
 //! S1 for the agent: reading the hardware opens no disk, nothing in its source can write but the wipe, and nothing
 //! starts a wipe but an order.
+
+// The whole file is a test: a failed expectation ends it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs::{self, File};

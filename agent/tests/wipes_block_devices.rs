@@ -1,5 +1,7 @@
 //! S4 on real block devices: loop devices with the marks of partition tables, arrays and volume managers, read-only ones,
 //! held ones, and a file system without room. Needs root; without loop devices it says so and ends.
+
+// The whole file is a test: a failed expectation ends it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs::{self, File};

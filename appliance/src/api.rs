@@ -1,5 +1,6 @@
 //! The paths of both listeners; one file per path.
 
+mod admin;
 mod assets;
 mod metrics;
 mod pair;

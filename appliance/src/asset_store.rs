@@ -8,13 +8,11 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bloomery_pairing::wire::Asset;
+use bloomery_pairing::wire::{Asset, LARGEST_ASSET_BYTES};
 use sha2::{Digest, Sha512};
 
 /// Longest name: room for a release and an architecture.
 const LONGEST_NAME: usize = 128;
-/// Largest asset, as large as Environments take.
-const LARGEST: u64 = 4 << 30;
 /// Bytes that stay free for etcd and the logs, which share the disk.
 const RESERVE: u64 = 256 << 20;
 /// Bytes read at a time.
@@ -25,7 +23,7 @@ const CHUNK: usize = 1 << 20;
 pub(crate) enum StoreError {
     /// The name could lead elsewhere, or is too long.
     #[error(
-        "failed to use the name {0:?}: want letters, digits, dots, dashes and underscores, a letter or digit first"
+        "failed to use the name {0:?}: want at most {LONGEST_NAME} letters, digits, dots, dashes and underscores, a letter or digit first"
     )]
     Name(String),
     /// There is no such asset.
@@ -40,10 +38,13 @@ pub(crate) enum StoreError {
         received: u64,
     },
     /// More than an asset may have.
-    #[error("failed to take more than {LARGEST} bytes")]
+    #[error("failed to take more than {LARGEST_ASSET_BYTES} bytes, the most that Environments take")]
     TooLarge,
     /// The disk is full.
-    #[error("failed to find room: {free} bytes are free, of which {RESERVE} are kept for the plane itself")]
+    #[error(
+        "failed to find room: {free} bytes are free, of which {RESERVE} are kept for the plane itself; delete assets \
+         that no Environment names any more"
+    )]
     NoSpace {
         /// Bytes free.
         free: u64,
@@ -123,7 +124,7 @@ impl AssetStore {
         let (_, part) = self.paths(name)?;
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let end = offset.saturating_add(piece.len() as u64);
-        if end > LARGEST {
+        if end > LARGEST_ASSET_BYTES {
             return Err(StoreError::TooLarge);
         }
         let space = rustix::fs::statvfs(&self.directory).map_err(io::Error::from);

@@ -22,15 +22,21 @@ const PROMPT_MS: u32 = 2000;
 
 /// The script that chains to `/ipxe` at `endpoint`.
 pub fn render(endpoint: &Endpoint) -> String {
-    let ask = |interface: &str| {
-        format!(
-            "chain --replace http://{endpoint}/ipxe?uuid=${{uuid}}&mac=${{{interface}/mac:hexhyp}}\
-             &domain=${{domain:uristring}}&hostname=${{hostname:uristring}}\
-             &serial=${{serial:uristring}}&arch=${{buildarch}}&platform=${{platform}}"
-        )
-    };
-    let ask_boot_nic = ask("netX");
-    let ask_this = ask("net${i}");
+    [with_a_held_lease(endpoint), over_every_card(endpoint), without_an_answer()].concat()
+}
+
+/// The command that asks, over this card.
+fn ask(endpoint: &Endpoint, interface: &str) -> String {
+    format!(
+        "chain --replace http://{endpoint}/ipxe?uuid=${{uuid}}&mac=${{{interface}/mac:hexhyp}}\
+         &domain=${{domain:uristring}}&hostname=${{hostname:uristring}}\
+         &serial=${{serial:uristring}}&arch=${{buildarch}}&platform=${{platform}}"
+    )
+}
+
+/// The beginning: asks over the card that has a lease already.
+fn with_a_held_lease(endpoint: &Endpoint) -> String {
+    let (ask_boot_nic, ask_this) = (ask(endpoint, "netX"), ask(endpoint, "net${i}"));
     format!(
         "#!ipxe
 
@@ -58,7 +64,15 @@ iflinkwait --timeout {LEASED_LINK_TIMEOUT_MS} net${{i}} && set has_linkwait yes 
 echo Asking ${{plane}} what to boot, over net${{i}}
 {ask_this} || goto all_nics
 
-:all_nics
+"
+    )
+}
+
+/// A pass over all cards.
+fn over_every_card(endpoint: &Endpoint) -> String {
+    let ask_this = ask(endpoint, "net${i}");
+    format!(
+        ":all_nics
 ifstat ||
 set i:int32 0
 :nic
@@ -79,7 +93,14 @@ echo Asking ${{plane}} what to boot, over net${{i}}
 inc i
 goto nic
 
-:pass_done
+"
+    )
+}
+
+/// The end of a pass, and of the last one.
+fn without_an_answer() -> String {
+    format!(
+        ":pass_done
 iseq ${{pass}} {RETRIES} && goto give_up ||
 inc pass
 echo No answer from ${{plane}}, retry ${{pass}} of {RETRIES}

@@ -2,6 +2,7 @@
 //!
 //! Runs in namespaces of its own; needs the servers that `make setup` unpacks.
 
+// The whole file is a test: a failed expectation ends it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "support/namespace.rs"]

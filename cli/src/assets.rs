@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use bloomery_pairing::client::{AdminClient, ClientError};
-use bloomery_pairing::wire::{ASSET_PIECE_BYTES, Asset};
+use bloomery_pairing::wire::{ASSET_PIECE_BYTES, Asset, LARGEST_ASSET_BYTES};
 use indicatif::HumanBytes;
 use serde::Serialize;
 use sha2::{Digest, Sha512};
@@ -94,13 +94,14 @@ pub(crate) async fn run(args: Args) -> Result<(), AssetsError> {
         Command::List(ListArgs { common }) => {
             let client = client(common.connection)?;
             let list = progress::during("asking for the assets", client.assets()).await;
-            print(common.output, &list.map_err(AssetsError::ask)?.assets)
+            let list = list.map_err(|source| AssetsError::List { source: Box::new(source) })?;
+            print(common.output, &list.assets)
         }
         Command::Delete(DeleteArgs { name, common }) => {
             let client = client(common.connection)?;
-            let name = escaped(&name);
-            let list = progress::during("removing the asset", client.delete_asset(&name)).await;
-            print(common.output, &list.map_err(AssetsError::ask)?.assets)
+            let list = progress::during("removing the asset", client.delete_asset(&escaped(&name)?)).await;
+            let list = list.map_err(|source| AssetsError::Delete { name, source: Box::new(source) })?;
+            print(common.output, &list.assets)
         }
     }
 }
@@ -112,7 +113,7 @@ async fn upload(args: UploadArgs) -> Result<(), AssetsError> {
         .ok_or_else(|| AssetsError::NoName { file: file.clone() })?;
     let client = client(common.connection)?;
     let doing = format!("uploading {}", file.display());
-    let uploaded = progress::during(&doing, send(&client, &file, &escaped(&name))).await?;
+    let uploaded = progress::during(&doing, send(&client, &file, &escaped(&name)?)).await?;
     match common.output {
         Format::Json => output::json(&uploaded),
         Format::Text => {
@@ -126,7 +127,13 @@ async fn upload(args: UploadArgs) -> Result<(), AssetsError> {
 /// Sends the file a piece at a time; what it is as a whole is told in the end.
 async fn send(client: &AdminClient, file: &Path, name: &str) -> Result<Uploaded, AssetsError> {
     let failed = |source| AssetsError::Read { file: file.to_owned(), source };
+    let asking = |source| AssetsError::Upload { file: file.to_owned(), source: Box::new(source) };
     let mut source = File::open(file).map_err(failed)?;
+    // What is no plain file is refused by the appliance when it becomes too much.
+    let size = source.metadata().map_err(failed)?.len();
+    if size > LARGEST_ASSET_BYTES {
+        return Err(AssetsError::TooLarge { file: file.to_owned(), size });
+    }
     let (mut hasher, mut offset) = (Sha512::new(), 0);
     loop {
         let mut piece = Vec::with_capacity(ASSET_PIECE_BYTES);
@@ -136,22 +143,24 @@ async fn send(client: &AdminClient, file: &Path, name: &str) -> Result<Uploaded,
             break;
         }
         hasher.update(&piece);
-        offset = client.put_asset_piece(name, offset, piece).await.map_err(AssetsError::ask)?.received;
+        offset = client.put_asset_piece(name, offset, piece).await.map_err(asking)?.received;
     }
     if offset == 0 {
         return Err(AssetsError::Empty { file: file.to_owned() });
     }
     let sha512 = format!("{:x}", hasher.finalize());
-    let asset = client.complete_asset(name, &sha512).await.map_err(AssetsError::ask)?;
+    let asset = client.complete_asset(name, &sha512).await.map_err(asking)?;
     Ok(Uploaded { asset, sha512 })
 }
 
-/// The name as a part of a path: the appliance says which it takes.
-fn escaped(name: &str) -> String {
+/// The name as a part of a path: the appliance says which it takes, but none is none.
+fn escaped(name: &str) -> Result<String, AssetsError> {
+    if name.is_empty() {
+        return Err(AssetsError::EmptyName);
+    }
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    name.bytes()
-        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect()
+    let escape = |byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    Ok(name.bytes().map(escape).collect())
 }
 
 fn client(connection: ConnectionArgs) -> Result<AdminClient, AssetsError> {
@@ -186,14 +195,46 @@ pub enum AssetsError {
         /// Why.
         source: ConnectionError,
     },
-    /// The appliance did not do it.
-    #[error("failed to do it on the appliance")]
-    Ask {
+    /// The appliance did not list them.
+    #[error("failed to list the assets")]
+    List {
         /// Why.
         source: Box<ClientError>,
     },
+    /// The appliance did not remove it.
+    #[error("failed to delete the asset {name:?} (`bloomery assets list` shows what is there)")]
+    Delete {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: Box<ClientError>,
+    },
+    /// The appliance did not take it.
+    #[error("failed to upload {}", file.display())]
+    Upload {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: Box<ClientError>,
+    },
+    /// More than an appliance takes.
+    #[error(
+        "failed to upload {}: it has {size} bytes, more than the {LARGEST_ASSET_BYTES} that Environments take",
+        file.display()
+    )]
+    TooLarge {
+        /// The file.
+        file: PathBuf,
+        /// What it has.
+        size: u64,
+    },
+    /// `""`.
+    #[error(
+        "failed to use an empty name: give the asset one with letters, digits, dots, dashes or underscores"
+    )]
+    EmptyName,
     /// The file cannot be read.
-    #[error("failed to read {}", file.display())]
+    #[error("failed to read {} for the upload", file.display())]
     Read {
         /// The file.
         file: PathBuf,
@@ -207,7 +248,7 @@ pub enum AssetsError {
         file: PathBuf,
     },
     /// The path has no name of its own.
-    #[error("failed to name {}: say --name", file.display())]
+    #[error("failed to name the asset after {}; say what it is called with --name", file.display())]
     NoName {
         /// The file.
         file: PathBuf,
@@ -220,19 +261,14 @@ pub enum AssetsError {
     },
 }
 
-impl AssetsError {
-    fn ask(source: ClientError) -> Self {
-        Self::Ask { source: Box::new(source) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn names_cannot_leave_their_place_in_the_path() {
-        assert_eq!(escaped("talos-1.13.0_k"), "talos-1.13.0_k");
-        assert_eq!(escaped("a/b c?d"), "a%2Fb%20c%3Fd");
+        assert_eq!(escaped("talos-1.13.0_k").unwrap(), "talos-1.13.0_k");
+        assert_eq!(escaped("a/b c?d").unwrap(), "a%2Fb%20c%3Fd");
+        assert!(escaped("").is_err());
     }
 }

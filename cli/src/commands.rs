@@ -9,7 +9,8 @@ use crate::{assets, completion, config, kubeconfig, lab, pairing, status, trace,
 const EXAMPLES: &str = "\
 Examples:
   # Become the administrator of the appliance whose console shows the code
-  bloomery kubeconfig --endpoint 192.0.2.7 --code XXXXX-XXXXX-XXXXX-XXXXX-XXXXX-XXXXX --output kubeconfig
+  bloomery kubeconfig --endpoint 192.0.2.7 --output kubeconfig \\
+    --code XXXXX-XXXXX-XXXXX-XXXXX-XXXXX-XXXXX
 
   # How is it?
   bloomery status --kubeconfig kubeconfig
@@ -68,14 +69,43 @@ mod tests {
 
     use super::*;
 
+    /// Columns of the narrowest terminal that is in use.
+    const TERMINAL: usize = 80;
+
     #[test]
-    fn the_tree_is_consistent_and_every_command_has_examples() {
+    fn the_tree_is_consistent() {
         let mut tree = Cli::command();
         tree.build();
-        tree.clone().debug_assert();
-        for command in tree.get_subcommands() {
+        tree.debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_examples_that_no_terminal_wraps() {
+        fn check(command: &clap::Command) {
+            let name = command.get_name();
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            assert!(help.contains("bloomery "), "{} has no example", command.get_name());
+            assert!(help.contains("bloomery "), "{name} has no example");
+            for line in help.lines() {
+                assert!(line.chars().count() < TERMINAL, "{name}: too long to be copied: {line}");
+            }
+            command.get_subcommands().filter(|inner| !inner.is_hide_set()).for_each(check);
         }
+        let mut tree = Cli::command();
+        tree.build();
+        check(&tree);
+    }
+
+    #[test]
+    fn every_argument_is_explained() {
+        fn check(command: &clap::Command) {
+            for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
+                let (name, id) = (command.get_name(), argument.get_id());
+                assert!(argument.get_help().is_some(), "{name}: {id} has no help");
+            }
+            command.get_subcommands().filter(|inner| !inner.is_hide_set()).for_each(check);
+        }
+        let mut tree = Cli::command();
+        tree.build();
+        check(&tree);
     }
 }

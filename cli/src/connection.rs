@@ -1,7 +1,7 @@
 //! From a kubeconfig to the two interfaces of an appliance: its own HTTPS and the Kubernetes API.
 
-use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
 
 use bloomery_pairing::client::{
     APPLIANCE_EXTENSION, AdminClient, AdminCredentials, ApplianceExtension, ClientError, Endpoint,
@@ -28,6 +28,8 @@ pub struct ConnectionArgs {
 
 /// A context of a kubeconfig, resolved.
 pub(crate) struct Connection {
+    /// Where the kubeconfig is, for people.
+    place: String,
     kubeconfig: Kubeconfig,
     context: String,
     endpoint: Endpoint,
@@ -37,18 +39,19 @@ pub(crate) struct Connection {
 impl ConnectionArgs {
     pub(crate) fn resolve(self) -> Result<Connection, ConnectionError> {
         let Self { kubeconfig, context, endpoint } = self;
+        let place = place(kubeconfig.as_deref());
         let kubeconfig = match kubeconfig {
             Some(file) => Kubeconfig::read_from(file),
             None => Kubeconfig::read(),
         }
-        .map_err(|source| ConnectionError::Kubeconfig { source: Box::new(source) })?;
+        .map_err(|error| ConnectionError::kubeconfig(&place, error))?;
         let context = context
             .or_else(|| kubeconfig.current_context.clone())
-            .ok_or(ConnectionError::Missing { what: "current context" })?;
-        let (cluster, user) = find(&kubeconfig, &context)?;
-        let endpoint = endpoint.map_or_else(|| appliance_endpoint(cluster), Ok)?;
-        let credentials = credentials(cluster, user)?;
-        Ok(Connection { kubeconfig, context, endpoint, credentials })
+            .ok_or_else(|| no_context("a current context".to_owned(), &place, &kubeconfig))?;
+        let (cluster, user) = find(&place, &kubeconfig, &context)?;
+        let endpoint = endpoint.map_or_else(|| appliance_endpoint(&place, cluster), Ok)?;
+        let credentials = credentials(&place, cluster, user)?;
+        Ok(Connection { place, kubeconfig, context, endpoint, credentials })
     }
 }
 
@@ -66,46 +69,65 @@ impl Connection {
         let options = KubeConfigOptions { context: Some(self.context), ..KubeConfigOptions::default() };
         let config = kube::Config::from_custom_kubeconfig(self.kubeconfig, &options)
             .await
-            .map_err(|source| ConnectionError::Kubeconfig { source: Box::new(source) })?;
+            .map_err(|error| ConnectionError::kubeconfig(&self.place, error))?;
         kube::Client::try_from(config)
             .map_err(|source| ConnectionError::Kubernetes { source: Box::new(source) })
     }
 }
 
+/// Where the kubeconfig is looked for, as kubectl does.
+fn place(given: Option<&Path>) -> String {
+    let named = || env::var("KUBECONFIG").ok().filter(|files| !files.is_empty());
+    match given {
+        Some(file) => file.display().to_string(),
+        None => named().unwrap_or_else(|| "~/.kube/config".to_owned()),
+    }
+}
+
+fn no_context(what: String, place: &str, kubeconfig: &Kubeconfig) -> ConnectionError {
+    let names: Vec<&str> = kubeconfig.contexts.iter().map(|entry| entry.name.as_str()).collect();
+    let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    ConnectionError::Context { what, place: place.to_owned(), known }
+}
+
 fn find<'a>(
+    place: &str,
     kubeconfig: &'a Kubeconfig,
     context: &str,
 ) -> Result<(&'a Cluster, &'a AuthInfo), ConnectionError> {
-    let missing = |what| ConnectionError::Missing { what };
+    let missing = |what| ConnectionError::Missing { what, place: place.to_owned() };
     let found = kubeconfig.contexts.iter().find(|entry| entry.name == context);
-    let context = found.and_then(|entry| entry.context.as_ref()).ok_or(missing("context"))?;
+    let context = found
+        .and_then(|entry| entry.context.as_ref())
+        .ok_or_else(|| no_context(format!("the context {context:?}"), place, kubeconfig))?;
     let cluster = kubeconfig.clusters.iter().find(|entry| entry.name == context.cluster);
     let user = kubeconfig.auth_infos.iter().find(|entry| Some(&entry.name) == context.user.as_ref());
     Ok((
-        cluster.and_then(|entry| entry.cluster.as_ref()).ok_or(missing("cluster of the context"))?,
-        user.and_then(|entry| entry.auth_info.as_ref()).ok_or(missing("user of the context"))?,
+        cluster.and_then(|entry| entry.cluster.as_ref()).ok_or_else(|| missing("cluster of the context"))?,
+        user.and_then(|entry| entry.auth_info.as_ref()).ok_or_else(|| missing("user of the context"))?,
     ))
 }
 
 /// As pairing noted it down; in kubeconfigs that were made otherwise, the API server's host.
-fn appliance_endpoint(cluster: &Cluster) -> Result<Endpoint, ConnectionError> {
+fn appliance_endpoint(place: &str, cluster: &Cluster) -> Result<Endpoint, ConnectionError> {
     let extension = cluster
         .extensions
         .iter()
         .flatten()
         .find(|entry| entry.name == APPLIANCE_EXTENSION)
         .and_then(|entry| serde_json::from_value::<ApplianceExtension>(entry.extension.clone()).ok());
-    let endpoint = |source| ConnectionError::Endpoint { source };
+    let endpoint = |source| ConnectionError::Endpoint { place: place.to_owned(), source };
     if let Some(ApplianceExtension { endpoint: text }) = extension {
         return text.parse().map_err(endpoint);
     }
-    let server =
-        cluster.server.as_deref().ok_or(ConnectionError::Missing { what: "server of the cluster" })?;
+    let missing = || ConnectionError::Missing { what: "server of the cluster", place: place.to_owned() };
+    let server = cluster.server.as_deref().ok_or_else(missing)?;
     let server: Endpoint = server.parse().map_err(endpoint)?;
     Endpoint::new(server.host(), APPLIANCE_PORT).map_err(endpoint)
 }
 
-fn credentials(cluster: &Cluster, user: &AuthInfo) -> Result<AdminCredentials, ConnectionError> {
+fn credentials(place: &str, cluster: &Cluster, user: &AuthInfo) -> Result<AdminCredentials, ConnectionError> {
+    let pem = |what, data, file| pem(place, what, data, file);
     Ok(AdminCredentials {
         certificate_authority: pem(
             "certificate authority",
@@ -127,14 +149,20 @@ fn credentials(cluster: &Cluster, user: &AuthInfo) -> Result<AdminCredentials, C
 }
 
 /// PEM that a kubeconfig carries either itself, in base64, or by the name of a file.
-fn pem(what: &'static str, data: Option<&str>, file: Option<&str>) -> Result<String, ConnectionError> {
+fn pem(
+    place: &str,
+    what: &'static str,
+    data: Option<&str>,
+    file: Option<&str>,
+) -> Result<String, ConnectionError> {
+    let place = || place.to_owned();
     if let Some(data) = data {
         let decoded = BASE64.decode(data.as_bytes()).ok();
         return decoded
             .and_then(|bytes| String::from_utf8(bytes).ok())
-            .ok_or(ConnectionError::Garbled { what });
+            .ok_or_else(|| ConnectionError::Garbled { what, place: place() });
     }
-    let file = file.ok_or(ConnectionError::Missing { what })?;
+    let file = file.ok_or_else(|| ConnectionError::Missing { what, place: place() })?;
     fs::read_to_string(file).map_err(|source| ConnectionError::Read { what, file: file.into(), source })
 }
 
@@ -142,22 +170,54 @@ fn pem(what: &'static str, data: Option<&str>, file: Option<&str>) -> Result<Str
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionError {
     /// It cannot be read.
-    #[error("failed to use the kubeconfig (make one with `bloomery kubeconfig`, name it with --kubeconfig)")]
-    Kubeconfig {
+    #[error(
+        "failed to read the kubeconfig {} (make one with `bloomery kubeconfig`, or name another with --kubeconfig)",
+        file.display()
+    )]
+    ReadKubeconfig {
+        /// The file.
+        file: PathBuf,
         /// Why.
-        source: Box<KubeconfigError>,
+        source: io::Error,
+    },
+    /// It is none, or none that can be used.
+    #[error(
+        "failed to use the kubeconfig {place}: {reason} (make one with `bloomery kubeconfig`, or name another with \
+         --kubeconfig)"
+    )]
+    Kubeconfig {
+        /// Where it is.
+        place: String,
+        /// kube's words, which hold their causes' and may be many lines: the first.
+        reason: String,
+    },
+    /// It has no such context.
+    #[error("failed to find {what} in the kubeconfig {place}; name one with --context; there: {known}")]
+    Context {
+        /// Which.
+        what: String,
+        /// Where it is.
+        place: String,
+        /// Those that it has.
+        known: String,
     },
     /// Something is not in it.
-    #[error("failed to find the {what} in the kubeconfig")]
+    #[error(
+        "failed to find the {what} in the kubeconfig {place}; one made with `bloomery kubeconfig` has it"
+    )]
     Missing {
         /// What.
         what: &'static str,
+        /// Where it is.
+        place: String,
     },
     /// Something in it is neither base64 nor PEM.
-    #[error("failed to decode the {what} in the kubeconfig")]
+    #[error("failed to decode the {what} in the kubeconfig {place}; make it anew with `bloomery kubeconfig`")]
     Garbled {
         /// What.
         what: &'static str,
+        /// Where it is.
+        place: String,
     },
     /// A file that it names cannot be read.
     #[error("failed to read the {what} from {}", file.display())]
@@ -167,11 +227,13 @@ pub enum ConnectionError {
         /// The file.
         file: PathBuf,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The server in it is not a host.
-    #[error("failed to find the appliance's host in the kubeconfig")]
+    #[error("failed to find the appliance's host in the kubeconfig {place} (--endpoint says it instead)")]
     Endpoint {
+        /// Where it is.
+        place: String,
         /// Why.
         source: EndpointError,
     },
@@ -187,4 +249,16 @@ pub enum ConnectionError {
         /// Why.
         source: Box<kube::Error>,
     },
+}
+
+impl ConnectionError {
+    fn kubeconfig(place: &str, error: KubeconfigError) -> Self {
+        match error {
+            KubeconfigError::ReadConfig(source, file) => Self::ReadKubeconfig { file, source },
+            other => {
+                let reason = other.to_string().lines().next().unwrap_or_default().to_owned();
+                Self::Kubeconfig { place: place.to_owned(), reason }
+            }
+        }
+    }
 }

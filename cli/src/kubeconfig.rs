@@ -21,10 +21,12 @@ pub use merge::MergeError;
 const EXAMPLES: &str = "\
 Examples:
   # The appliance's console shows address and code
-  bloomery kubeconfig --endpoint 192.0.2.7 --code XXXXX-XXXXX-XXXXX-XXXXX-XXXXX-XXXXX > kubeconfig
+  bloomery kubeconfig --endpoint 192.0.2.7 --output kubeconfig \\
+    --code XXXXX-XXXXX-XXXXX-XXXXX-XXXXX-XXXXX
 
   # Add it to the contexts that kubectl knows
-  bloomery kubeconfig --endpoint 192.0.2.7 --code XXXXX-… --name forge --output ~/.kube/config
+  bloomery kubeconfig --endpoint 192.0.2.7 --name forge \\
+    --output ~/.kube/config --code XXXXX-XXXXX-XXXXX-XXXXX-XXXXX-XXXXX
 
   # Keep the code out of the process list and the shell's history
   bloomery kubeconfig --endpoint 192.0.2.7 --code -";

@@ -3,6 +3,7 @@
 //! The work is done by the crate `bloomery-lab`; here is what a person sees and asks for.
 
 mod console;
+mod folder;
 mod machines;
 mod power;
 mod run;
@@ -28,25 +29,48 @@ const SUPERVISE: &str = "__supervise";
 
 const EXAMPLES: &str = "\
 Examples:
-  # Boot the image with one UEFI and one BIOS machine beside it; Ctrl-C stops everything
+  # Boot the image, a UEFI and a BIOS machine; Ctrl-C stops everything
   bloomery lab run --image out/bloomery-amd64.img
 
-  # Three UEFI machines, and stop with success once they have registered
-  bloomery lab run --image out/bloomery-amd64.img --machine uefi --machine uefi --machine uefi --until-registered
-
-  # Machines with a BMC, accepted, until they are wiped and powered off; then one is switched on by hand
-  bloomery lab run --image out/bloomery-amd64.img --machine uefi-http,bmc=redfish --machine bios,bmc=http --accept
-  bloomery lab power uefi-http-1 on
-  # A hundred simulated machines beside them
-  bloomery lab simulate 100
-
-  # What does the first machine say?
+  # In another terminal: what runs, and what does the first machine say?
+  bloomery lab status
   bloomery lab console uefi-1
 
-  # What runs?
-  bloomery lab status";
+  # A hundred simulated machines beside them
+  bloomery lab simulate 100";
 
-/// Runs the appliance and blank machines in QEMU, in a network of their own
+const RUN_EXAMPLES: &str = "\
+Examples:
+  # One UEFI and one BIOS machine
+  bloomery lab run --image out/bloomery-amd64.img
+
+  # Two UEFI machines, and stop with success once they have registered
+  bloomery lab run --image out/bloomery-amd64.img --until-registered \\
+    --machine uefi --machine uefi
+
+  # Machines with a BMC, accepted, until they are wiped and powered off
+  bloomery lab run --image out/bloomery-amd64.img --accept \\
+    --machine uefi-http,bmc=redfish --machine bios,bmc=ipmi";
+
+const CONSOLE_EXAMPLES: &str = "\
+Examples:
+  # Follow it until the lab stops
+  bloomery lab console appliance
+
+  # What it has said so far
+  bloomery lab console uefi-1 --no-follow | tail";
+
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  bloomery lab status
+  bloomery lab status --out out/my-lab";
+
+const POWER_EXAMPLES: &str = "\
+Examples:
+  bloomery lab power uefi-1 on
+  bloomery lab power uefi-1 status";
+
+/// Run the appliance and blank machines in QEMU, in a network of their own
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct LabArgs {
@@ -76,10 +100,11 @@ struct SuperviseArgs {
     role: Vec<OsString>,
 }
 
-/// Boots the image and blank machines, and waits until they have registered
+/// Boot the image and blank machines, and wait until they have registered
 ///
 /// Needs no root where unprivileged user namespaces are allowed, and touches nothing of this computer's network.
 #[derive(Debug, Args)]
+#[command(after_help = RUN_EXAMPLES)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 struct RunArgs {
     /// The appliance's disk image; it is only read
@@ -118,10 +143,11 @@ struct RunArgs {
     keep_state: bool,
 }
 
-/// Shows a machine's console, from its beginning and as it goes on
+/// Show a machine's console, from its beginning and as it goes on
 #[derive(Debug, Args)]
+#[command(after_help = CONSOLE_EXAMPLES)]
 struct ConsoleArgs {
-    /// The machine: appliance, uefi-1, bios-2, …
+    /// The machine, as `bloomery lab status` lists it: appliance, uefi-1, bios-2, …
     name: String,
     /// Folder of the lab
     #[arg(long, value_name = "DIR", default_value = DEFAULT_OUT)]
@@ -131,18 +157,22 @@ struct ConsoleArgs {
     no_follow: bool,
 }
 
-/// Shows whether a lab runs, its machines and their last console lines
+/// Show whether a lab runs, its machines, their BMCs and last console lines
 #[derive(Debug, Args)]
+#[command(after_help = STATUS_EXAMPLES)]
 struct StatusArgs {
     /// Folder of the lab
     #[arg(long, value_name = "DIR", default_value = DEFAULT_OUT)]
     out: PathBuf,
 }
 
-/// Switches a machine of a running lab by hand, as at its front panel
+/// Switch a machine of a running lab by hand, as at its front panel
+///
+/// Its BMC and the plane are not asked; the plane finds out, and may switch it again.
 #[derive(Debug, Args)]
+#[command(after_help = POWER_EXAMPLES)]
 struct PowerArgs {
-    /// The machine: uefi-1, bios-2, …
+    /// The machine, as `bloomery lab status` lists it: uefi-1, bios-2, …
     name: String,
     /// What to do
     #[arg(value_enum)]
@@ -158,9 +188,9 @@ enum PowerAction {
     On,
     #[value(help = "Pull its plug")]
     Off,
-    #[value(help = "Off and on again")]
+    #[value(help = "Pull its plug and switch it on again")]
     Cycle,
-    #[value(help = "Say whether it is on")]
+    #[value(help = "Print on or off")]
     Status,
 }
 
@@ -216,7 +246,7 @@ pub async fn run(args: LabArgs) -> anyhow::Result<ExitCode> {
         LabCommand::Simulate(args) => Box::pin(simulate::run(&args)).await,
         LabCommand::Inside(args) => Box::pin(simulate::run_inside(&args)).await,
         LabCommand::Console(args) => console::run(&args).await.map(|()| ExitCode::SUCCESS),
-        LabCommand::Status(args) => status::run(&args).map(|()| ExitCode::SUCCESS),
+        LabCommand::Status(args) => status::run(&args).await.map(|()| ExitCode::SUCCESS),
         LabCommand::Power(args) => power::run(&args).await.map(|()| ExitCode::SUCCESS),
         LabCommand::Supervise(args) => bloomery_lab::role::run(&args.role).await.map(|()| ExitCode::SUCCESS),
     }

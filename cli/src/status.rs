@@ -21,7 +21,10 @@ use crate::progress;
 const EXAMPLES: &str = "\
 Examples:
   bloomery status --kubeconfig kubeconfig
-  bloomery status -o json | jq '.appliance.services[] | select(.state != \"running\")'";
+
+  # Services that do not run
+  bloomery status -o json |
+    jq '.appliance.services[] | select(.state != \"running\")'";
 
 /// Objects asked for at once; a list of thousands comes in pieces.
 const PAGE: u32 = 500;

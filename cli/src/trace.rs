@@ -23,7 +23,8 @@ Examples:
   bloomery trace 0ef1
 
   # Those that stopped on the way
-  bloomery trace -o json | jq '.machines[] | select(.verdict.state == \"failed\")'";
+  bloomery trace -o json |
+    jq '.machines[] | select(.verdict.state == \"failed\")'";
 
 /// Show how far machines got when they booted over the network, and what to do about those that stopped
 #[derive(Debug, clap::Args)]

@@ -38,6 +38,8 @@ pub const TRACES_PATH: &str = "/v1/traces";
 pub const ASSETS_PATH: &str = "/v1/assets";
 /// Largest piece of an asset: it has to arrive within a request's time on a slow line.
 pub const ASSET_PIECE_BYTES: usize = 4 << 20;
+/// Bytes of the largest asset, as large as Environments take.
+pub const LARGEST_ASSET_BYTES: u64 = 4 << 30;
 /// `GET`: Prometheus metrics of all services.
 pub const METRICS_PATH: &str = "/metrics";
 /// `GET`: the process is alive.

@@ -8,6 +8,7 @@ mod redfish;
 
 use crate::{
     contract::{BMC_FIRST, LAB_ADDRESS},
+    control::BmcState,
     machine::switch::Switch,
     net::{BRIDGE, Net, Process},
     role::{JOIN, relay::Line},
@@ -102,6 +103,25 @@ impl Drop for Bmc {
     }
 }
 
+/// A BMC as the lab's status shows it.
+#[derive(Debug, Clone)]
+pub(crate) struct Contact {
+    kind: BmcKind,
+    endpoint: String,
+    processes: Vec<Process>,
+}
+
+impl Contact {
+    /// How it is now.
+    pub(crate) fn state(&self) -> BmcState {
+        BmcState {
+            kind: self.kind.name().to_owned(),
+            endpoint: self.endpoint.clone(),
+            ended: self.processes.iter().find_map(Process::exit),
+        }
+    }
+}
+
 /// What a BMC is started with.
 struct Start<'a> {
     dir: &'a Arc<LabDir>,
@@ -189,6 +209,11 @@ impl Bmc {
             BmcKind::Http => format!("{}:{}", self.address, API_PORTS + u16::from(self.number)),
             BmcKind::None => String::new(),
         }
+    }
+
+    /// What the lab's status needs to know of it.
+    pub(crate) fn contact(&self) -> Contact {
+        Contact { kind: self.kind, endpoint: self.endpoint(), processes: self.processes.clone() }
     }
 
     /// Kills its programs: from now on it is dead, and the machine stays as it is.

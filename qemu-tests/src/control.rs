@@ -3,6 +3,7 @@
 //! It decides nothing; a machine's switch does.
 
 use crate::{
+    bmc::Contact,
     machine::switch::{Command, Switch},
     patience::POLL,
 };
@@ -50,6 +51,30 @@ pub enum Request {
     HandOff,
     /// Off and on again.
     HandCycle,
+    /// How is it? Answered with a [`Machine`] in JSON.
+    Describe,
+}
+
+/// How a machine and its BMC are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Its power.
+    pub on: bool,
+    /// It boots from the network at its next start, because its BMC was told so.
+    pub network_next: bool,
+    /// What controls its power.
+    pub bmc: BmcState,
+}
+
+/// How a BMC is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BmcState {
+    /// What it is, as users write it.
+    pub kind: String,
+    /// Where it answers; empty without a BMC.
+    pub endpoint: String,
+    /// How it ended; `None` while it answers.
+    pub ended: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -58,21 +83,36 @@ struct Question {
     request: Request,
 }
 
+/// A machine that can be asked for.
+#[derive(Debug, Clone)]
+struct Entry {
+    switch: Arc<Switch>,
+    /// None until it has started.
+    bmc: Option<Contact>,
+}
+
 /// The machines that can be asked for.
 #[derive(Debug, Clone, Default)]
-pub struct Switchboard(Arc<Mutex<HashMap<String, Arc<Switch>>>>);
+pub struct Switchboard(Arc<Mutex<HashMap<String, Entry>>>);
 
 impl Switchboard {
-    /// Adds a machine.
+    /// Adds a machine, whose BMC asks here too and may start after it.
     pub fn add(&self, switch: Arc<Switch>) {
-        self.machines().insert(switch.spec.name.clone(), switch);
+        self.machines().insert(switch.spec.name.clone(), Entry { switch, bmc: None });
     }
 
-    fn machines(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Switch>>> {
+    /// Notes a machine's BMC.
+    pub(crate) fn add_bmc(&self, machine: &str, contact: Contact) {
+        if let Some(entry) = self.machines().get_mut(machine) {
+            entry.bmc = Some(contact);
+        }
+    }
+
+    fn machines(&self) -> std::sync::MutexGuard<'_, HashMap<String, Entry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn find(&self, name: &str) -> Result<Arc<Switch>> {
+    fn find(&self, name: &str) -> Result<Entry> {
         let machines = self.machines();
         machines.get(name).cloned().with_context(|| {
             let mut known: Vec<&str> = machines.keys().map(String::as_str).collect();
@@ -115,7 +155,7 @@ impl Switchboard {
     }
 
     async fn decide(&self, question: Question) -> Result<String> {
-        let switch = self.find(&question.machine)?;
+        let Entry { switch, bmc } = self.find(&question.machine)?;
         let done = |()| String::new();
         match question.request {
             Request::Power => Ok(if switch.is_on().await { "1" } else { "0" }.to_owned()),
@@ -129,8 +169,23 @@ impl Switchboard {
             Request::HandOn => switch.obey(Command::On).await.map(done),
             Request::HandOff => switch.obey(Command::Off).await.map(done),
             Request::HandCycle => switch.obey(Command::Cycle).await.map(done),
+            Request::Describe => {
+                let bmc = bmc.context("failed to describe the machine: its BMC is being started")?.state();
+                let (on, network_next) = (switch.is_on().await, switch.netboots_next().await);
+                serde_json::to_string(&Machine { on, network_next, bmc })
+                    .context("failed to write the description")
+            }
         }
     }
+}
+
+/// Asks the lab behind `socket` how a machine is.
+///
+/// # Errors
+/// No lab answers, or it has no such machine.
+pub async fn describe(socket: &Path, machine: &str) -> Result<Machine> {
+    let answer = ask(socket, machine, Request::Describe).await?;
+    serde_json::from_str(&answer).context("failed to parse the description")
 }
 
 /// Asks the lab behind `socket`.

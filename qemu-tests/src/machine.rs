@@ -110,6 +110,7 @@ impl Site {
         let bmc = Bmc::start(&self.dir, &self.net, spec.bmc, spec.number, &switch, spec.bmc_line)
             .await
             .with_context(|| format!("failed to start the BMC of {name}"))?;
+        self.switchboard.add_bmc(&name, bmc.contact());
         Ok(Machine { switch, bmc, disks })
     }
 }

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use bloomery_lab::{
     accel::Accel,
     bmc::{BmcKind, ipmi as ipmi_sim},
-    control::{self, Request},
+    control::{self, BmcState, Request},
     eventually,
     machine::{Machine, MachineSpec, Site, faults::Fault},
     net::{Helper, Net},
@@ -53,8 +53,11 @@ async fn ipmitool(site: &Site, machine: &Machine, words: &[&str]) -> Result<Stri
 async fn ipmi_simulator_switches_its_machine_and_netboots_it_once() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let site = site(folder.path()).await;
-    let machine = site.build(spec(BmcKind::Ipmi)).await.expect("a machine");
-    let outcome = ipmi(&site, &machine).await;
+    let mut machine = site.build(spec(BmcKind::Ipmi)).await.expect("a machine");
+    let outcome = match ipmi(&site, &machine).await {
+        Ok(()) => dies(&site, &mut machine).await,
+        failed => failed,
+    };
     site.net.stop().await.expect("an orderly end");
     outcome.expect("a BMC that works");
 }
@@ -88,6 +91,19 @@ async fn ipmi(site: &Site, machine: &Machine) -> Result<()> {
     ipmitool(site, machine, &["power", "off"]).await?;
     ensure!(machine.switch.is_on().await, "a late command was obeyed at once");
     turns(machine, false).await
+}
+
+/// A BMC whose program ends is shown so; the machine's switch is not its business.
+async fn dies(site: &Site, machine: &mut Machine) -> Result<()> {
+    let socket = site.dir.socket(control::SOCKET);
+    let before = control::describe(&socket, machine.name()).await?.bmc;
+    ensure!((before.kind.as_str(), &before.ended) == ("ipmi", &None), "{before:?}");
+    machine.bmc.kill(&site.net).await?;
+    eventually!("the BMC is shown as ended", LIMIT, None, async {
+        let described = control::describe(&socket, machine.name()).await?;
+        Ok::<_, anyhow::Error>(described.bmc.ended)
+    })?;
+    Ok(())
 }
 
 #[tokio::test]
@@ -149,6 +165,10 @@ async fn http(site: &Site, machine: &Machine) -> Result<()> {
     let socket = site.dir.socket(control::SOCKET);
     control::ask(&socket, machine.name(), Request::HandOn).await?;
     ensure!(control::ask(&socket, machine.name(), Request::Power).await? == "1");
+    let described = control::describe(&socket, machine.name()).await?;
+    ensure!(described.on && !described.network_next, "{described:?}");
+    let BmcState { kind, endpoint: shown, ended } = described.bmc;
+    ensure!((kind.as_str(), &shown, ended) == ("http", &endpoint, None), "http, {shown}");
     let error = control::ask(&socket, "nobody", Request::HandOn).await.err().context("no such machine")?;
     ensure!(error.to_string().contains(machine.name()), "{error}");
     Ok(())

@@ -8,7 +8,7 @@ use bloomery_lab::{
     eventually,
     journey::{self, Access, REGISTRATION_LIMIT},
     lab::{Lab, LabConfig},
-    machine::{MachineSpec, switch::Command},
+    machine::{Machine, MachineSpec, switch::Command},
     net::Helper,
     servers,
     vm::{
@@ -102,6 +102,21 @@ async fn survives_bad_input(lab: &Lab, appliance: &Vm, access: &Access) -> anyho
     Ok(())
 }
 
+/// The Server holds what the machine is made of, and is not accepted.
+fn is_described(server: &servers::Server, machine: &Machine) {
+    let (smbios, mac) = (&machine.switch.spec.smbios, &machine.switch.spec.mac);
+    assert_eq!(server.name, machine.uuid());
+    assert_eq!(server.hardware("/system/uuid"), machine.uuid());
+    assert_eq!(server.hardware("/system/manufacturer"), smbios.manufacturer);
+    assert_eq!(server.hardware("/system/productName"), smbios.product);
+    assert_eq!(server.hardware("/system/serialNumber"), smbios.serial);
+    assert_eq!(server.hardware("/memory/modules/0/size"), MACHINE_MEMORY.to_string());
+    assert_eq!(server.hardware("/storage/deviceCount"), "1");
+    assert_eq!(server.hardware("/storage/devices/0/size"), (8_u64 << 30).to_string());
+    assert!(server.spec.to_string().contains(mac), "no card {mac}: {}", server.spec);
+    assert_eq!(server.spec["accepted"], false, "nobody has accepted the machine");
+}
+
 #[tokio::test]
 async fn registered_machine_survives_a_power_cut_of_the_appliance() -> anyhow::Result<()> {
     let since = std::time::Instant::now();
@@ -124,22 +139,7 @@ async fn registered_machine_survives_a_power_cut_of_the_appliance() -> anyhow::R
     machine.switch.obey(Command::On).await?;
     let before = journey::registered(&access.client, &machine).await?;
     step("machine registered", since);
-    let smbios = &machine.switch.spec.smbios;
-    assert_eq!(before.name, machine.uuid());
-    assert_eq!(before.hardware("/system/uuid"), machine.uuid());
-    assert_eq!(before.hardware("/system/manufacturer"), smbios.manufacturer);
-    assert_eq!(before.hardware("/system/productName"), smbios.product);
-    assert_eq!(before.hardware("/system/serialNumber"), smbios.serial);
-    assert_eq!(before.hardware("/memory/modules/0/size"), MACHINE_MEMORY.to_string());
-    assert_eq!(before.hardware("/storage/deviceCount"), "1");
-    assert_eq!(before.hardware("/storage/devices/0/size"), (8_u64 << 30).to_string());
-    assert!(
-        before.spec.to_string().contains(&machine.switch.spec.mac),
-        "no card {}: {}",
-        machine.switch.spec.mac,
-        before.spec
-    );
-    assert_eq!(before.spec["accepted"], false, "nobody has accepted the machine");
+    is_described(&before, &machine);
 
     let mut console = appliance.console.follow();
     console.lines();

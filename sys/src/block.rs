@@ -19,7 +19,7 @@ use crate::uevent::Uevents;
 
 mod ioctl {
     //! The requests of linux/fs.h and linux/blkpg.h.
-    #![allow(unsafe_code)]
+    #![allow(unsafe_code, reason = "system calls are made in this crate alone")]
 
     use std::os::fd::{AsRawFd, BorrowedFd};
 

@@ -1,7 +1,7 @@
 //! Mapped devices (device-mapper): removing one, so that what lies below is free.
 //!
 //! Must never force: a device that somebody holds stays, and the caller is told.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "system calls are made in this crate alone")]
 
 use std::fs::OpenOptions;
 use std::io;

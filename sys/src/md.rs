@@ -1,7 +1,7 @@
 //! Software arrays: stopping one, so that its members are free.
 //!
 //! Must never touch a member: what lies on it is the caller's business.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "system calls are made in this crate alone")]
 
 use std::fs::OpenOptions;
 use std::io;

@@ -2,7 +2,7 @@
 //!
 //! Must never send a command that destroys data to a namespace that was not opened exclusively for that: the caller
 //! gives the file of such a disk. Data of the controller is noise until [`identify`] has checked its length.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "system calls are made in this crate alone")]
 
 mod identify;
 

@@ -1,5 +1,5 @@
 //! Randomness from the kernel. Must never give out bytes before the kernel's generator is ready.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "system calls are made in this crate alone")]
 
 use std::io;
 

@@ -2,7 +2,7 @@
 //!
 //! Generated from `proto/agent.proto`. Fields of ours are numbered from 100 on; it must never change or reuse one of
 //! upstream's.
-#![allow(missing_docs, unreachable_pub, clippy::pedantic)]
+#![allow(missing_docs, unreachable_pub, clippy::pedantic, reason = "most of it is generated")]
 
 /// Kernel argument that ties an agent to the boot it was given: `bloomery.token=TOKEN`.
 pub const TOKEN_ARGUMENT: &str = "bloomery.token";

@@ -4,17 +4,17 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, header};
-use axum::{Extension, Json};
 use bloomery_pairing::wire::{self, Asset, AssetComplete, AssetList, AssetPiece};
 use serde::Deserialize;
 
 use super::App;
+use super::admin::Admin;
 use super::refusal::Refusal;
 use crate::asset_store::{AssetStore, StoreError};
-use crate::identity::Caller;
 
 /// A digest and its name fit many times.
 const MAX_COMPLETE_BYTES: usize = 4096;
@@ -27,23 +27,18 @@ pub(super) struct Place {
     offset: u64,
 }
 
-pub(super) async fn list(
-    State(app): State<Arc<App>>,
-    Extension(caller): Extension<Caller>,
-) -> Result<Json<AssetList>, Refusal> {
-    admitted(caller)?;
+pub(super) async fn list(State(app): State<Arc<App>>, _: Admin) -> Result<Json<AssetList>, Refusal> {
     let assets = run(&app, AssetStore::list).await?;
     Ok(Json(AssetList { assets }))
 }
 
 pub(super) async fn piece(
     State(app): State<Arc<App>>,
-    Extension(caller): Extension<Caller>,
+    _: Admin,
     Path(name): Path<String>,
     Query(place): Query<Place>,
     body: Body,
 ) -> Result<Json<AssetPiece>, Refusal> {
-    admitted(caller)?;
     let limit = wire::ASSET_PIECE_BYTES;
     let piece = axum::body::to_bytes(body, limit).await.map_err(|_| Refusal::too_large(limit))?;
     let received = run(&app, move |store| store.add(&name, place.offset, &piece)).await?;
@@ -52,12 +47,11 @@ pub(super) async fn piece(
 
 pub(super) async fn complete(
     State(app): State<Arc<App>>,
-    Extension(caller): Extension<Caller>,
+    Admin(caller): Admin,
     Path(name): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Asset>, Refusal> {
-    admitted(caller)?;
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if content_type != Some(JSON) {
         return Err(Refusal::bad_request(format!("the request needs the header content-type: {JSON}")));
@@ -73,18 +67,13 @@ pub(super) async fn complete(
 
 pub(super) async fn delete(
     State(app): State<Arc<App>>,
-    Extension(caller): Extension<Caller>,
+    Admin(caller): Admin,
     Path(name): Path<String>,
 ) -> Result<Json<AssetList>, Refusal> {
-    admitted(caller)?;
     let removed = name.clone();
     let assets = run(&app, move |store| store.delete(&name).and_then(|()| store.list())).await?;
     tracing::info!(address = %caller.address, asset = removed, "removed an asset");
     Ok(Json(AssetList { assets }))
-}
-
-fn admitted(caller: Caller) -> Result<(), Refusal> {
-    if caller.admin { Ok(()) } else { Err(Refusal::admin_certificate_required()) }
 }
 
 /// Works on the store on a thread that may wait for the disk.

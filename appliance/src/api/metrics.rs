@@ -3,25 +3,18 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use axum::Extension;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 
 use super::App;
+use super::admin::Admin;
 use super::refusal::Refusal;
-use crate::identity::Caller;
 
 /// The Prometheus text exposition format.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4";
 
-pub(super) async fn for_admin(
-    State(app): State<Arc<App>>,
-    Extension(caller): Extension<Caller>,
-) -> Result<impl IntoResponse, Refusal> {
-    if !caller.admin {
-        return Err(Refusal::admin_certificate_required());
-    }
+pub(super) async fn for_admin(State(app): State<Arc<App>>, _: Admin) -> Result<impl IntoResponse, Refusal> {
     let mut text = own(&app);
     text.push_str("# HELP appliance_service_up Whether the service gave its metrics.\n");
     text.push_str("# TYPE appliance_service_up gauge\n");

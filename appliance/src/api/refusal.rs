@@ -80,7 +80,7 @@ impl Refusal {
         Self::new(
             StatusCode::FORBIDDEN,
             Reason::AdminCertificateRequired,
-            "this path needs the client certificate that pairing hands out",
+            "this needs the admin's client certificate; `bloomery kubeconfig` gets it for the pairing code",
         )
     }
 

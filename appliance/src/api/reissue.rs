@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
-use axum::{Extension, Json};
 use bloomery_pairing::wire::ReissueResponse;
 use bloomery_pairing::{Code, Secret};
 
 use super::App;
+use super::admin::Admin;
 use super::refusal::Refusal;
-use crate::identity::Caller;
 
 /// Asked for although there is no body: browsers do not send it to other sites unasked, so a page somewhere
 /// cannot use the certificate of a browser that is here.
@@ -18,12 +18,9 @@ const JSON: &str = "application/json";
 
 pub(super) async fn handle(
     State(app): State<Arc<App>>,
-    Extension(caller): Extension<Caller>,
+    Admin(caller): Admin,
     headers: HeaderMap,
 ) -> Result<Json<ReissueResponse>, Refusal> {
-    if !caller.admin {
-        return Err(Refusal::admin_certificate_required());
-    }
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if content_type != Some(JSON) {
         return Err(Refusal::bad_request(format!("the request needs the header content-type: {JSON}")));

@@ -3,26 +3,19 @@
 use std::io;
 use std::sync::Arc;
 
-use axum::Extension;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use tokio::io::AsyncReadExt as _;
 
 use super::App;
+use super::admin::Admin;
 use super::refusal::Refusal;
-use crate::identity::Caller;
 
 /// PID 1 bounds what it writes far below this.
 const MAX_STATUS_BYTES: u64 = 1 << 20;
 
-pub(super) async fn handle(
-    State(app): State<Arc<App>>,
-    Extension(caller): Extension<Caller>,
-) -> Result<impl IntoResponse, Refusal> {
-    if !caller.admin {
-        return Err(Refusal::admin_certificate_required());
-    }
+pub(super) async fn handle(State(app): State<Arc<App>>, _: Admin) -> Result<impl IntoResponse, Refusal> {
     let status = read(&app).await.map_err(|error| Refusal::not_ready("status", &error))?;
     Ok(([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], status))
 }

@@ -2,25 +2,18 @@
 
 use std::sync::Arc;
 
-use axum::Extension;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 
 use super::App;
+use super::admin::Admin;
 use super::refusal::Refusal;
-use crate::identity::Caller;
 
 /// The service that has them.
 const BOOT_SERVICES: &str = "bootsvc";
 
-pub(super) async fn handle(
-    State(app): State<Arc<App>>,
-    Extension(caller): Extension<Caller>,
-) -> Result<impl IntoResponse, Refusal> {
-    if !caller.admin {
-        return Err(Refusal::admin_certificate_required());
-    }
+pub(super) async fn handle(State(app): State<Arc<App>>, _: Admin) -> Result<impl IntoResponse, Refusal> {
     let neighbour = app.neighbours.iter().find(|neighbour| neighbour.name == BOOT_SERVICES);
     let neighbour = neighbour.ok_or_else(Refusal::not_found)?;
     let traces = neighbour.get("/traces").await.map_err(|error| Refusal::not_ready("boot traces", &error))?;

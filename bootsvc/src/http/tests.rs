@@ -80,7 +80,7 @@ impl Drop for Lab {
 }
 
 impl Lab {
-    #[allow(clippy::needless_pass_by_value)]
+    #[allow(clippy::needless_pass_by_value, reason = "tests hand over what they made for it")]
     pub(crate) fn start(setup: Setup) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (share, environments) = (directory.path().join("share"), directory.path().join("env"));

@@ -34,10 +34,10 @@ Examples:
   # A thousand UEFI and Arm machines, accepted, until all of them are clean
   bloomery lab simulate 1000 --mix uefi=3,arm64=1 --accept --until clean
 
-  # When those have ended: fifty others, numbered from 50 on, and the result as JSON
+  # When those have ended: fifty others, with the result as JSON
   bloomery lab simulate 50 --first 50 --until registered -o json";
 
-/// Simulates machines that netboot, register and are wiped, at protocol level
+/// Simulate machines that netboot, register and are wiped, at protocol level
 ///
 /// They speak DHCP, TFTP, HTTP and gRPC to the lab's plane like real ones, each with its own UUID, address and hardware,
 /// and are switched by a power API that the plane is told of. They run until Ctrl-C, or until what --until names.
@@ -86,6 +86,7 @@ pub(super) struct SimulateArgs {
     /// Stop after this time, with failure if --until has not happened
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..))]
     seconds: Option<u64>,
+    /// How to print the result
     #[arg(short = 'o', long, value_enum, default_value_t)]
     output: Format,
 }

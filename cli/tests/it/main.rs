@@ -5,6 +5,7 @@
 
 mod assets;
 mod config;
+mod errors;
 mod kubeconfig;
 mod run;
 // The appliance's own tests start it in the same way.

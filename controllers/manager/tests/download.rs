@@ -223,15 +223,20 @@ async fn redirects_are_followed_to_a_limit() {
     }
 }
 
-#[tokio::test]
-async fn silence_ends_a_try_and_keeps_what_came() {
-    let whole = content(5000);
-    let served = whole.clone();
-    let site = Site::start(move |asked| {
+/// A site that falls silent 1,000 bytes before the end of its first answer.
+async fn silent_once(whole: &[u8]) -> Site {
+    let served = whole.to_vec();
+    Site::start(move |asked| {
         let reply = Reply::file(asked, TAG, &served);
         if asked.before == 0 { reply.broken(1000).silent() } else { reply }
     })
-    .await;
+    .await
+}
+
+#[tokio::test]
+async fn silence_ends_a_try_and_keeps_what_came() {
+    let whole = content(5000);
+    let site = silent_once(&whole).await;
     let mut bench = Bench::new();
     bench.limits.idle = Duration::from_millis(300);
     let job = bench.job(&site.url("/k"), "");
@@ -245,12 +250,7 @@ async fn silence_ends_a_try_and_keeps_what_came() {
 #[tokio::test]
 async fn a_try_that_nobody_wants_ends_at_once_and_leaves_a_whole_part() {
     let whole = content(5000);
-    let served = whole.clone();
-    let site = Site::start(move |asked| {
-        let reply = Reply::file(asked, TAG, &served);
-        if asked.before == 0 { reply.broken(1000).silent() } else { reply }
-    })
-    .await;
+    let site = silent_once(&whole).await;
     let bench = Bench::new();
     let job = bench.job(&site.url("/k"), "");
     let (stop, progress) = (CancellationToken::new(), Progress::default());
@@ -270,12 +270,7 @@ async fn a_try_that_nobody_wants_ends_at_once_and_leaves_a_whole_part() {
 #[tokio::test]
 async fn a_try_that_takes_too_long_is_ended_and_continued() {
     let whole = content(5000);
-    let served = whole.clone();
-    let site = Site::start(move |asked| {
-        let reply = Reply::file(asked, TAG, &served);
-        if asked.before == 0 { reply.broken(1000).silent() } else { reply }
-    })
-    .await;
+    let site = silent_once(&whole).await;
     let mut bench = Bench::new();
     bench.limits.whole = Duration::from_millis(300);
     let job = bench.job(&site.url("/k"), "");

@@ -130,41 +130,8 @@ async fn what_is_restored_moved_or_lost_is_left_alone_until_a_person_confirms() 
     let (restored, lost, made) =
         (PowerApi::start(true).await, PowerApi::start(true).await, PowerApi::start(true).await);
 
-    // Restored without its status: the record of the former object comes along and counts for nothing.
-    let original = machine(&bench, RESTORED, false, &restored).await;
-    until_reason(&bench, RESTORED, "NotAccepted").await;
-    servers.delete(RESTORED, &DeleteParams::default()).await.unwrap();
-    eventually("it is gone", async || match servers.get_opt(RESTORED).await.unwrap() {
-        None => Ok(()),
-        Some(_) => Err("still there".to_owned()),
-    })
-    .await;
-    let mut backup = original.clone();
-    backup.metadata.resource_version = None;
-    backup.metadata.uid = None;
-    backup.status = None;
-    backup.spec.accepted = true;
-    servers.create(&PostParams::default(), &backup).await.unwrap();
-    until_reason(&bench, RESTORED, "NotConfirmed").await;
-
-    // A binding that somebody strips of its finalizer and deletes, and a status that goes with it.
-    machine(&bench, LOST, false, &lost).await;
-    bind(&bench, LOST).await;
-    bench.patch::<Server>(LOST, json!({ "spec": { "accepted": true } })).await;
-    until(&bench, LOST, "the claim is on record", |server| {
-        DiskRecord::of(server).is_some_and(|record| record.state == DiskState::Bound)
-    })
-    .await;
-    let bindings: Api<ServerBinding> = bench.all();
-    eventually("our finalizer is there", async || {
-        let binding = bindings.get(LOST).await.map_err(|error| error.to_string())?;
-        if binding.finalizers().is_empty() { Err("none".to_owned()) } else { Ok(()) }
-    })
-    .await;
-    strip_and_delete(&bindings, LOST).await;
-    until_reason(&bench, LOST, "BindingLost").await;
-    patch_status(&bench, LOST, json!({ "inUse": false, "isClean": false, "conditions": [] })).await;
-    until_reason(&bench, LOST, "BindingLost").await;
+    is_restored(&bench, RESTORED, &restored).await;
+    loses_its_binding(&bench, LOST, &lost).await;
 
     // Made by hand, as in a restore of objects that never had a record.
     let mut by_hand = registered(MADE);
@@ -193,6 +160,47 @@ async fn what_is_restored_moved_or_lost_is_left_alone_until_a_person_confirms() 
     until_told(&made, "it is cycled", |power| power.count("reboot") == 1).await;
     let confirmed = until_reason(&bench, MADE, "NotClean").await;
     assert!(!confirmed.annotations().contains_key(CONFIRM_WIPE_ANNOTATION));
+}
+
+/// Restored without its status: the record of the former object comes along and counts for nothing.
+async fn is_restored(bench: &Bench, name: &str, power: &PowerApi) {
+    let servers: Api<Server> = bench.all();
+    let original = machine(bench, name, false, power).await;
+    until_reason(bench, name, "NotAccepted").await;
+    servers.delete(name, &DeleteParams::default()).await.unwrap();
+    eventually("it is gone", async || match servers.get_opt(name).await.unwrap() {
+        None => Ok(()),
+        Some(_) => Err("still there".to_owned()),
+    })
+    .await;
+    let mut backup = original.clone();
+    backup.metadata.resource_version = None;
+    backup.metadata.uid = None;
+    backup.status = None;
+    backup.spec.accepted = true;
+    servers.create(&PostParams::default(), &backup).await.unwrap();
+    until_reason(bench, name, "NotConfirmed").await;
+}
+
+/// A binding that somebody strips of its finalizer and deletes, and a status that goes with it.
+async fn loses_its_binding(bench: &Bench, name: &str, power: &PowerApi) {
+    machine(bench, name, false, power).await;
+    bind(bench, name).await;
+    bench.patch::<Server>(name, json!({ "spec": { "accepted": true } })).await;
+    until(bench, name, "the claim is on record", |server| {
+        DiskRecord::of(server).is_some_and(|record| record.state == DiskState::Bound)
+    })
+    .await;
+    let bindings: Api<ServerBinding> = bench.all();
+    eventually("our finalizer is there", async || {
+        let binding = bindings.get(name).await.map_err(|error| error.to_string())?;
+        if binding.finalizers().is_empty() { Err("none".to_owned()) } else { Ok(()) }
+    })
+    .await;
+    strip_and_delete(&bindings, name).await;
+    until_reason(bench, name, "BindingLost").await;
+    patch_status(bench, name, json!({ "inUse": false, "isClean": false, "conditions": [] })).await;
+    until_reason(bench, name, "BindingLost").await;
 }
 
 /// What `clusterctl move` and a careless person do: finalizers off, then delete.

@@ -13,6 +13,7 @@ mod message;
 mod rakp;
 mod rmcp;
 mod rmcp_plus;
+mod session;
 mod session15;
 mod session20;
 mod sessionless;

@@ -10,7 +10,10 @@ use crate::{CertificateError, Fingerprint};
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// No connection: unknown name, no route, nothing listening.
-    #[error("failed to connect to the appliance at {endpoint}")]
+    #[error(
+        "failed to connect to the appliance at {endpoint} (check the address, which its console shows, that it is up, \
+         and that no firewall is in between)"
+    )]
     Connect {
         /// The appliance.
         endpoint: Endpoint,
@@ -18,7 +21,11 @@ pub enum ClientError {
         source: io::Error,
     },
     /// No answer in time.
-    #[error("failed to get an answer from {endpoint} within {} s", limit.as_secs())]
+    #[error(
+        "failed to get an answer from {endpoint} within {} s; check the address, which the appliance's console shows, \
+         and that no firewall is in between",
+        limit.as_secs()
+    )]
     Timeout {
         /// The appliance.
         endpoint: Endpoint,
@@ -40,7 +47,10 @@ pub enum ClientError {
         found: Fingerprint,
     },
     /// The TLS handshake failed for another reason.
-    #[error("failed to set up TLS with {endpoint}")]
+    #[error(
+        "failed to set up TLS with {endpoint} (is it an appliance, and the one that the kubeconfig was made for? One \
+         whose keys were made anew needs a new kubeconfig)"
+    )]
     Tls {
         /// The appliance.
         endpoint: Endpoint,
@@ -84,7 +94,7 @@ pub enum ClientError {
         retry_after: Option<Duration>,
     },
     /// Any other refusal.
-    #[error("failed to get what was asked from {endpoint}: refused with status {status}: {message}")]
+    #[error("failed to get what was asked: {endpoint} refused with status {status}: {message}")]
     Refused {
         /// The appliance.
         endpoint: Endpoint,

@@ -2,7 +2,7 @@
 //!
 //! Must never allocate, lock or call into libc there: another thread may have held any lock at the fork. All that
 //! needs memory is made in [`Plan::new`], before.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "system calls are made in this crate alone")]
 
 use std::fmt;
 use std::fs::{File, OpenOptions};

@@ -13,10 +13,8 @@ fn device(root: &Path, name: &str, attributes: &[(&str, &[u8])]) {
     }
 }
 
-#[test]
-fn describes_each_kind_of_disk() {
-    let root = tempfile::tempdir().unwrap();
-    let root = root.path();
+/// One disk of each kind.
+fn each_kind(root: &Path) {
     device(
         root,
         "sda",
@@ -53,6 +51,13 @@ fn describes_each_kind_of_disk() {
     );
     device(root, "vda", &[("size", b"2097152\n"), ("queue/rotational", b"1\n"), ("serial", b"disk-1")]);
     device(root, "cciss!c0d0", &[("size", b"1\n")]);
+}
+
+#[test]
+fn describes_each_kind_of_disk() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    each_kind(root);
     let storage = read(root);
     let summary: Vec<(&str, i32, u64)> =
         (storage.devices.iter()).map(|disk| (disk.device_name.as_str(), disk.r#type, disk.size)).collect();

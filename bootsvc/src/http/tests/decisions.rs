@@ -14,13 +14,13 @@ fn lab() -> Lab {
     Lab::start(Setup::default())
 }
 
-#[allow(clippy::needless_pass_by_value)]
+#[allow(clippy::needless_pass_by_value, reason = "tests hand over what they made for it")]
 fn server(lab: &Lab, spec: Value, status: Value) {
     recorded(lab, "released", spec, status);
 }
 
 /// A Server with this record of its disks; "" for none.
-#[allow(clippy::needless_pass_by_value)]
+#[allow(clippy::needless_pass_by_value, reason = "tests hand over what they made for it")]
 pub(super) fn recorded(lab: &Lab, state: &str, spec: Value, status: Value) {
     let mut object = json!({
         "apiVersion": "metal.sidero.dev/v1alpha2", "kind": "Server", "spec": { "accepted": true }, "status": status,
@@ -46,7 +46,7 @@ pub(super) fn bound(lab: &Lab, class: Option<&str>) {
     lab.api.put(&binding(UUID), object);
 }
 
-#[allow(clippy::needless_pass_by_value)]
+#[allow(clippy::needless_pass_by_value, reason = "tests hand over what they made for it")]
 fn class(lab: &Lab, name: &str, spec: Value) {
     let object = json!({
         "apiVersion": "metal.sidero.dev/v1alpha2", "kind": "ServerClass", "spec": spec,

@@ -9,9 +9,8 @@ use secrecy::{ExposeSecret, SecretString};
 use super::commands::{STATUS, parse_chassis_status, steps};
 use super::error::Error;
 use super::link::{Link, Timing};
-use super::message::Request;
-use super::session15::Session15;
-use super::session20::Session20;
+use super::session::Session;
+use super::{session15, session20};
 use crate::bmc::{Action, Driver, Kind, Power};
 use crate::endpoint::authority;
 use crate::error::Cause;
@@ -52,22 +51,6 @@ pub struct Ipmi {
     timing: Timing,
 }
 
-/// A session of either version.
-#[derive(Debug)]
-enum Session {
-    V15(Session15),
-    V20(Session20),
-}
-
-impl Session {
-    async fn command(&mut self, request: Request<'_>) -> Result<Vec<u8>, Error> {
-        match self {
-            Self::V15(session) => session.command(request).await,
-            Self::V20(session) => session.command(request).await,
-        }
-    }
-}
-
 impl Ipmi {
     /// Power control of the BMC at `host`; connects to nothing yet.
     pub fn new(host: &str, port: u16, lan: Lan, credentials: Credentials, timing: Timing) -> Self {
@@ -76,10 +59,10 @@ impl Ipmi {
 
     async fn session(&self) -> Result<Session, Error> {
         let link = Link::open(&self.host, self.port, self.timing).await?;
-        Ok(match self.lan {
-            Lan::V15 => Session::V15(Session15::open(link, &self.credentials).await?),
-            Lan::RmcpPlus => Session::V20(Session20::open(link, &self.credentials).await?),
-        })
+        match self.lan {
+            Lan::V15 => session15::open(link, &self.credentials).await,
+            Lan::RmcpPlus => session20::open(link, &self.credentials).await,
+        }
     }
 
     async fn status(&self) -> Result<Power, Error> {

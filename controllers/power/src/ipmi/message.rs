@@ -12,6 +12,11 @@ const CONSOLE: u8 = 0x81;
 const MIN_RESPONSE: usize = 8;
 const WHAT: &str = "an IPMI message";
 
+/// The number of the message after this one.
+pub(super) const fn next_number(number: u8) -> u8 {
+    (number + 1) & 0x3f
+}
+
 /// A command to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request<'a> {
@@ -38,9 +43,12 @@ impl Request<'_> {
         bytes
     }
 
-    /// Whether `response` answers this request sent with `number`.
-    pub(super) fn is_answered_by(&self, response: &Response<'_>, number: u8) -> bool {
-        response.netfn == self.netfn | 1 && response.command == self.command && response.number == number
+    /// Completion code and data of `message`, if it answers this request sent with `number`.
+    pub(super) fn answer(&self, number: u8, message: &[u8]) -> Result<Option<(u8, Vec<u8>)>, ParseError> {
+        let response = parse_response(message)?;
+        let fits =
+            response.netfn == self.netfn | 1 && response.command == self.command && response.number == number;
+        Ok(fits.then(|| (response.code, response.data.to_vec())))
     }
 }
 
@@ -104,8 +112,8 @@ mod tests {
         let expected = Response { netfn: 1, number: 5, command: 1, code: 0, data: &[0x21, 0x10, 0x40] };
         assert_eq!(response, expected);
         let request = Request { step: "status", netfn: 0, command: 1, data: &[] };
-        assert!(request.is_answered_by(&response, 5));
-        assert!(!request.is_answered_by(&response, 4));
+        assert_eq!(request.answer(5, &bytes), Ok(Some((0, vec![0x21, 0x10, 0x40]))));
+        assert_eq!(request.answer(4, &bytes), Ok(None));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Session packets of RMCP+ (IPMI 2.0, 13.6): header, sealing and opening, and the window of sequence numbers.
+//! Session packets of RMCP+ (IPMI 2.0, 13.6): header, sealing and opening.
 //!
 //! Never opens a packet before its authentication code was checked.
 
@@ -179,32 +179,6 @@ fn check_trailer(length: usize, code: usize, signed: &[u8]) -> Result<(), ParseE
     Ok(())
 }
 
-/// Which sequence numbers came already: each is accepted once, and late by at most 31 (IPMI 2.0, 6.12.13).
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Window {
-    highest: u32,
-    /// Bit n: `highest - n` was seen.
-    seen: u32,
-}
-
-impl Window {
-    /// Whether this number is new; remembers it.
-    pub(super) fn accept(&mut self, sequence: u32) -> bool {
-        if sequence == 0 {
-            return false;
-        }
-        if sequence > self.highest {
-            self.seen = self.seen.checked_shl(sequence - self.highest).unwrap_or(0) | 1;
-            self.highest = sequence;
-            return true;
-        }
-        let Some(bit) = 1_u32.checked_shl(self.highest - sequence) else { return false };
-        let new = self.seen & bit == 0;
-        self.seen |= bit;
-        new
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::suite::Suite;
@@ -281,30 +255,6 @@ mod tests {
             let mut bad = good.clone();
             bad[at] = value;
             assert!(open_plain(&bad, PayloadType::Rakp2).is_err(), "byte {at} = {value}");
-        }
-    }
-
-    #[test]
-    fn accepts_each_sequence_number_once_and_late_ones_within_the_window() {
-        let mut window = Window::default();
-        for (sequence, expected) in [
-            (0, false),
-            (1, true),
-            (1, false),
-            (5, true),
-            (3, true),
-            (3, false),
-            (4, true),
-            (40, true),
-            (9, true),
-            (8, false),
-            (40, false),
-            (u32::MAX, true),
-            (40, false),
-            (u32::MAX - 31, true),
-            (u32::MAX - 31, false),
-        ] {
-            assert_eq!(window.accept(sequence), expected, "{sequence}");
         }
     }
 }

@@ -1,18 +1,18 @@
-//! A session of RMCP+: opened, used for a few commands, closed.
+//! The log-in to a session of RMCP+, and its packets.
 //!
 //! Never accepts a packet of the session that is not encrypted and authenticated, and never a weaker cipher suite
 //! than it asked for.
 
 use super::commands::{
-    SET_ADMINISTRATOR, auth_capabilities, cipher_suites, cipher_suites_data, close, parse_auth_capabilities,
+    SET_ADMINISTRATOR, auth_capabilities, cipher_suites, cipher_suites_data, parse_auth_capabilities,
     parse_cipher_suites,
 };
 use super::driver::Credentials;
 use super::error::{Error, ParseError};
-use super::link::{Constant, Link, Question};
-use super::message::{Request, parse_response};
+use super::link::{Constant, Link};
 use super::rakp::{Exchange, open_session_request, parse_open_session_response, parse_rakp2, parse_rakp4};
-use super::rmcp_plus::{PayloadType, Window, open_packet, open_plain, plain_packet, seal};
+use super::rmcp_plus::{PayloadType, open_packet, open_plain, plain_packet, seal};
+use super::session::{Session, Wire};
 use super::sessionless;
 use super::suite::{Keys, Suite};
 
@@ -25,100 +25,43 @@ const MAX_PARTS: u8 = 64;
 /// Without a list: suite 3 is the one all BMCs have to have.
 const GUESSED: [Suite; 2] = [Suite::Three, Suite::Seventeen];
 
-/// An open session.
+/// How packets of the session are sealed.
 #[derive(Debug)]
-pub(super) struct Session20 {
-    link: Link,
-    state: State,
-}
-
-/// What the packets of a session need.
-#[derive(Debug)]
-struct State {
+struct RmcpPlus {
     keys: Keys,
     console: u32,
     bmc: u32,
-    /// Of the next packet.
-    sequence: u32,
-    number: u8,
-    window: Window,
 }
 
-impl State {
-    fn packet(&mut self, message: &[u8]) -> Vec<u8> {
-        let bytes = seal(&self.keys, self.bmc, self.sequence, message, rand::random());
-        // 0 is for packets outside a session.
-        self.sequence = self.sequence.checked_add(1).unwrap_or(1);
-        bytes
+impl Wire for RmcpPlus {
+    fn id(&self) -> u32 {
+        self.bmc
     }
 
-    /// The response to `request`: completion code and data.
-    fn answer(&mut self, request: &Request<'_>, bytes: &[u8]) -> Result<Option<(u8, Vec<u8>)>, ParseError> {
-        let (sequence, message) = open_packet(&self.keys, self.console, bytes)?;
-        if !self.window.accept(sequence) {
-            return Ok(None);
-        }
-        let response = parse_response(&message)?;
-        Ok(request.is_answered_by(&response, self.number).then(|| (response.code, response.data.to_vec())))
+    fn seal(&self, sequence: u32, message: &[u8]) -> Vec<u8> {
+        seal(&self.keys, self.bmc, sequence, message, rand::random())
+    }
+
+    fn open(&self, packet: &[u8]) -> Result<Option<(u32, Vec<u8>)>, ParseError> {
+        open_packet(&self.keys, self.console, packet).map(Some)
     }
 }
 
-/// A command of an open session.
-struct InSession<'a> {
-    state: &'a mut State,
-    request: Request<'a>,
-    message: Vec<u8>,
-}
-
-impl Question for InSession<'_> {
-    type Answer = (u8, Vec<u8>);
-
-    fn packet(&mut self) -> Vec<u8> {
-        // With a new sequence number each time: a BMC ignores one that it has seen.
-        self.state.packet(&self.message)
-    }
-
-    fn accept(&mut self, bytes: &[u8]) -> Result<Option<Self::Answer>, ParseError> {
-        self.state.answer(&self.request, bytes)
-    }
-}
-
-impl Session20 {
-    /// Logs in as administrator.
-    pub(super) async fn open(link: Link, credentials: &Credentials) -> Result<Self, Error> {
-        credentials.within(MAX_NAME, MAX_PASSWORD)?;
-        for suite in offered_suites(&link).await? {
-            match log_in(&link, suite, credentials).await {
-                Ok(state) => {
-                    let mut session = Self { link, state };
-                    session.command(SET_ADMINISTRATOR).await?;
-                    return Ok(session);
-                }
-                Err(error) if refuses_suite(&error) => {}
-                Err(error) => return Err(error),
+/// Logs in as administrator.
+pub(super) async fn open(link: Link, credentials: &Credentials) -> Result<Session, Error> {
+    credentials.within(MAX_NAME, MAX_PASSWORD)?;
+    for suite in offered_suites(&link).await? {
+        match log_in(&link, suite, credentials).await {
+            Ok(wire) => {
+                let mut session = Session::new(link, wire, 1);
+                session.command(SET_ADMINISTRATOR).await?;
+                return Ok(session);
             }
+            Err(error) if refuses_suite(&error) => {}
+            Err(error) => return Err(error),
         }
-        Err(Error::NoSuite)
     }
-
-    /// Sends a command and gives its data.
-    pub(super) async fn command(&mut self, request: Request<'_>) -> Result<Vec<u8>, Error> {
-        self.state.number = (self.state.number + 1) & 0x3f;
-        let message = request.encode(self.state.number);
-        let question = InSession { state: &mut self.state, request, message };
-        let (code, data) = self.link.exchange(request.step, question).await?;
-        if code == 0 { Ok(data) } else { Err(Error::Refused { step: request.step, code }) }
-    }
-}
-
-impl Drop for Session20 {
-    /// Closes the session: a BMC has few, and keeps one that is not closed for a minute.
-    fn drop(&mut self) {
-        let id = self.state.bmc.to_le_bytes();
-        let message = close(&id).encode((self.state.number + 1) & 0x3f);
-        let packet = self.state.packet(&message);
-        self.link.send_and_forget(&packet);
-    }
+    Err(Error::NoSuite)
 }
 
 /// The cipher suites to try, the best first.
@@ -171,7 +114,7 @@ const WRONG_LOG_INS: u32 = 2;
 const RAKP3_TRIES: u32 = 2;
 
 /// Logs in; starts again when it failed half way.
-async fn log_in(link: &Link, suite: Suite, credentials: &Credentials) -> Result<State, Error> {
+async fn log_in(link: &Link, suite: Suite, credentials: &Credentials) -> Result<RmcpPlus, Error> {
     let mut wrong = 0;
     for _ in 1..LOG_INS {
         match try_log_in(link, suite, credentials).await {
@@ -188,13 +131,13 @@ async fn log_in(link: &Link, suite: Suite, credentials: &Credentials) -> Result<
     try_log_in(link, suite, credentials).await
 }
 
-async fn try_log_in(link: &Link, suite: Suite, credentials: &Credentials) -> Result<State, Error> {
+async fn try_log_in(link: &Link, suite: Suite, credentials: &Credentials) -> Result<RmcpPlus, Error> {
     let (user, password) = credentials.within(MAX_NAME, MAX_PASSWORD)?;
     let console = rand::random::<u32>() | 1;
     let bmc = open_session(link, suite, console).await?;
     let exchange = Exchange { suite, console, bmc, random: rand::random(), user, password };
     let keys = exchange_keys(link, &exchange).await?;
-    Ok(State { keys, console, bmc, sequence: 1, number: 0, window: Window::default() })
+    Ok(RmcpPlus { keys, console, bmc })
 }
 
 /// Whether an answer is to us: by our session id, or by the tag alone when it refuses without one.

@@ -5,8 +5,9 @@
 use super::error::{Error, ParseError};
 use super::lan15::{AuthType, packet, parse_session_packet};
 use super::link::{Constant, Link};
-use super::message::{Request, Response, parse_response};
+use super::message::Request;
 use super::rmcp;
+use super::rmcp_plus::{PayloadType, open_plain};
 
 const NO_PASSWORD: [u8; 16] = [0; 16];
 
@@ -17,14 +18,15 @@ pub(super) async fn ask(link: &Link, number: u8, request: Request<'_>) -> Result
         .exchange(
             request.step,
             Constant::new(packet(AuthType::None, &NO_PASSWORD, 0, 0, &message), |bytes| {
-                let response = parse(bytes)?;
-                Ok(request.is_answered_by(&response, number).then(|| (response.code, response.data.to_vec())))
+                request.answer(number, payload(bytes)?)
             }),
         )
         .await?;
     if code == 0 { Ok(data) } else { Err(Error::Refused { step: request.step, code }) }
 }
 
-fn parse(bytes: &[u8]) -> Result<Response<'_>, ParseError> {
-    parse_response(parse_session_packet(rmcp::parse_ipmi(bytes)?)?.payload)
+/// The message in an answer. BMCs made with pyghmi (`VirtualBMC`) list their cipher suites in a packet of RMCP+.
+fn payload(bytes: &[u8]) -> Result<&[u8], ParseError> {
+    open_plain(bytes, PayloadType::Ipmi)
+        .or_else(|_| Ok(parse_session_packet(rmcp::parse_ipmi(bytes)?)?.payload))
 }

@@ -1,5 +1,5 @@
 //! The requests of linux/fs.h that erase. Must never be reachable but through an exclusively opened disk.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "system calls are made in this crate alone")]
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 

@@ -1,0 +1,56 @@
+//! IPMI 2.0 against a BMC of other people's making, with cipher suites 3 and 17.
+//!
+//! `ipmi_sim` ends at suite 3. This BMC is pyghmi's; for suite 17 its server computes with SHA-256 what it has only
+//! with SHA-1. That it does so rightly is ipmitool's to say, which logs in to it first: of the three only the driver
+//! is ours.
+
+// The whole file is a test: a failed expectation ends it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support {
+    #[allow(dead_code, reason = "its BMC is for other tests")]
+    pub(crate) mod ipmi_sim;
+    pub(crate) mod patience;
+    pub(crate) mod process;
+    pub(crate) mod pyghmi;
+}
+
+use bloomery_power::{Bmc as _, Power, PxeMode};
+use support::pyghmi::Pyghmi;
+
+async fn controls_the_power(suite: &'static str) {
+    let bmc = Pyghmi::start(suite).await;
+    let client = bmc.driver("secret");
+    assert_eq!(client.power_state().await.unwrap(), Power::Off);
+    client.set_pxe_once(PxeMode::Uefi).await.unwrap();
+    client.power_on().await.unwrap();
+    assert_eq!(client.power_state().await.unwrap(), Power::On);
+    assert_eq!(bmc.seen_by_ipmitool("secret").unwrap(), "Chassis Power is on");
+    client.power_off().await.unwrap();
+    assert_eq!(client.power_state().await.unwrap(), Power::Off);
+    assert_eq!(bmc.record(), ["boot network", "on", "off"]);
+}
+
+async fn refuses_a_wrong_password(suite: &'static str) {
+    let bmc = Pyghmi::start(suite).await;
+    let error = bmc.driver("hunter2").power_on().await.unwrap_err();
+    assert_eq!((error.category(), error.is_retryable()), ("auth", false), "{error:?}");
+    assert!(bmc.seen_by_ipmitool("hunter2").is_err());
+    assert!(bmc.record().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bmc_of_cipher_suite_17_is_understood() {
+    controls_the_power("17").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bmc_of_cipher_suite_17_refuses_a_wrong_password() {
+    refuses_a_wrong_password("17").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bmc_that_answers_in_another_format_than_it_was_asked_in_is_understood() {
+    controls_the_power("3").await;
+    refuses_a_wrong_password("3").await;
+}
