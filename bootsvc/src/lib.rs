@@ -25,6 +25,7 @@ pub mod neighbours;
 pub mod service;
 pub mod supervise;
 pub mod tftp;
+pub mod thrift;
 pub mod token;
 pub mod tokens;
 pub mod trace;

@@ -11,10 +11,6 @@ use tracing_subscriber::EnvFilter;
 /// What is logged without `RUST_LOG`. The client's own lines repeat each failure that we report.
 const DEFAULT_LOG: &str = "info,kube_client=off";
 
-/// A thousand machines that boot at once need some 60 MiB of buffers for a minute, and glibc's keeps them for ever.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let args = Args::parse();
     init_log(args.log_json);

@@ -14,6 +14,7 @@ pub mod host;
 pub mod ipmi;
 pub mod kmsg;
 pub mod md;
+pub mod memory;
 pub mod modules;
 pub mod mount;
 pub mod nvme;

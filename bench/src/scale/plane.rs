@@ -113,6 +113,22 @@ impl Plane {
         Ok(processes.parts())
     }
 
+    /// Most that each of the programs had resident at once, in MiB.
+    pub(super) async fn peaks(&self, programs: &[&str]) -> anyhow::Result<BTreeMap<String, f64>> {
+        let mut peaks = BTreeMap::new();
+        for process in self.container.processes(&self.net).await? {
+            if !programs.contains(&process.program.as_str()) {
+                continue;
+            }
+            let status = self.net.run(&["cat", &format!("/proc/{}/status", process.pid)], "").await?;
+            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let kibibytes = line.and_then(|rest| rest.split_ascii_whitespace().next()?.parse::<f64>().ok());
+            let peak = kibibytes.context("failed to read a process's peak")? / 1024.0;
+            peaks.insert(format!("{}, RSS at its peak", process.program), peak);
+        }
+        Ok(peaks)
+    }
+
     /// Requests that the API server has answered so far.
     pub(super) async fn requests(&self) -> anyhow::Result<BTreeMap<String, f64>> {
         let client = plane::client(&self.kubeconfig).await?;

@@ -17,7 +17,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
@@ -37,7 +37,7 @@ use crate::metrics::Metrics;
 use crate::neighbours::Neighbours;
 use crate::tokens::Tokens;
 use crate::trace::{Decided, Trace};
-use crate::{agent, boot_script};
+use crate::{agent, boot_script, thrift};
 
 /// Connections at once; each booting machine has one or two, so this is a thousand machines and
 /// their retries. Beyond it new ones are closed at once, which iPXE takes as a reason to retry.
@@ -140,6 +140,8 @@ pub async fn run(
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let connections = TaskTracker::new();
     let drained = CancellationToken::new();
+    let ended = Arc::new(Notify::new());
+    tokio::spawn(thrift::after_bursts(ended.clone(), shutdown.clone()));
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
@@ -158,12 +160,14 @@ pub async fn run(
             continue;
         };
         let (context, shutdown, drained) = (context.clone(), shutdown.clone(), drained.clone());
+        let ended = ended.clone();
         connections.spawn(async move {
             tokio::select! {
                 () = connection(stream, peer, context, shutdown) => {}
                 () = drained.cancelled() => {}
             }
             drop(slot);
+            ended.notify_one();
         });
     }
     connections.close();
