@@ -263,8 +263,9 @@ impl Store {
         let mut machines = Vec::with_capacity(ids.len());
         for id in ids {
             let Some(machine) = self.machines.get_mut(&id) else { continue };
+            let named = machine.uuid.is_some() || !machine.macs.is_empty();
             let steps = machine.steps.make_contiguous();
-            let found = verdict(steps, now);
+            let found = verdict(steps, named, now);
             let state = match found.state {
                 State::Booting => "booting",
                 State::Done => "done",

@@ -89,6 +89,20 @@ fn an_address_that_moved_to_another_machine_joins_nothing() {
 }
 
 #[test]
+fn who_only_looks_at_the_boot_script_is_no_machine_that_failed() {
+    let script = || Recorded {
+        first: Instant::now(),
+        last: Instant::now(),
+        step: Step::Script,
+        detail: Cow::Borrowed(""),
+        count: 1,
+    };
+    let later = Instant::now() + Duration::from_mins(30);
+    assert_eq!(verdict(&[script()], false, later).state, State::Done);
+    assert_eq!(verdict(&[script()], true, later).state, State::Failed);
+}
+
+#[test]
 fn boards_without_a_uuid_are_not_joined_by_it() {
     for text in
         ["00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff", "x", "", "4c4c"]
@@ -140,7 +154,7 @@ fn judged(steps: &[Step], waited: Duration) -> (State, &'static str, &'static st
         at += Duration::from_secs(1);
         recorded.push(Recorded { first: at, last: at, step, detail: Cow::Borrowed(""), count: 1 });
     }
-    let found = verdict(&recorded, at + waited);
+    let found = verdict(&recorded, true, at + waited);
     (found.state, found.what, found.advice)
 }
 

@@ -55,11 +55,17 @@ enum Rule {
     Within(Duration, &'static str, &'static str, &'static str),
 }
 
-/// The verdict on a machine's steps, oldest first.
-pub fn verdict(steps: &[Recorded], now: Instant) -> Verdict {
+/// The verdict on a machine's steps, oldest first; `named` when more is known of it than an address.
+pub fn verdict(steps: &[Recorded], named: bool, now: Instant) -> Verdict {
     let Some(last) = steps.last() else {
         return Verdict { state: State::Booting, what: "seen", advice: "" };
     };
+    // No name, no loader, nothing after it: mostly somebody who looks whether the plane serves.
+    if !named && steps.iter().all(|recorded| recorded.step == Step::Script) {
+        const WHAT: &str =
+            "fetched the boot script and no more: a check, or a machine with iPXE in its ROM that stopped";
+        return Verdict { state: State::Done, what: WHAT, advice: "" };
+    }
     let told = steps.iter().rev().find_map(|recorded| match recorded.step {
         Step::Decision(decided) => Some(decided),
         _ => None,
