@@ -17,6 +17,8 @@ pub const PAIRING_LINE: &str = "Pairing code: ";
 pub const LOADER_STARTED: &str = "iPXE";
 /// In the first line of our agent on a blank machine: kernel and initramfs arrived, it looks at the hardware.
 pub const AGENT_STARTED: &str = "Bloomery agent ";
+/// Begins our agent's line once the plane has answered it; from then on it asks once a minute.
+pub const AGENT_REGISTERED: &str = "OK     registered ";
 
 /// Kubernetes API of the appliance.
 pub const API_PORT: u16 = 6443;

@@ -3,7 +3,7 @@
 //! For tests: each step prints a line with the time.
 
 use crate::{
-    journey,
+    contract, journey,
     known_data::{self, Known},
     machine::{Machine, MachineSpec, switch::Command},
     native::Native,
@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 const KNOWN: [Known; 3] = [Known::Partitioned, Known::MdMember, Known::LvmVolume];
 /// Small: wiping is the agent's business, and its speed is measured elsewhere.
 pub const DISK: u64 = 256 << 20;
+/// From a Server to the answer that its agent shows; most of it is the agent's turn at a busy plane.
+const ANSWER_LIMIT: Duration = Duration::from_mins(1);
 
 /// A machine with known data on its disks, and the time since its test began.
 #[derive(Debug)]
@@ -52,6 +54,8 @@ impl Patient {
         self.machine.switch.obey(Command::BootNetwork).await?;
         self.machine.switch.obey(Command::On).await?;
         let server = journey::registered(&plane.client, &self.machine).await?;
+        // Its answer too: accepted before that, it would be wiped in this very boot and never be told to boot again.
+        self.machine.switch.whole_console().wait_for(contract::AGENT_REGISTERED, ANSWER_LIMIT).await?;
         self.step("registered");
         ensure!(server.spec["accepted"] != true, "it was accepted by nobody");
         self.is_untouched()
