@@ -119,11 +119,11 @@ fn start_controllers(
     let (store, work) = server::orphan::controller(context(), gate.clone(), stop.clone());
     start(parts, "serverbindings", Part::ServerBindings, health, store, work);
     let (changed, demand) = (Arc::new(Notify::new()), Demand::default());
-    let watch = watch::servers(client, changed.clone(), demand.clone());
-    let (listed, counted) = (watch.store.clone(), watch.store.clone());
+    let (watch, all) = watch::servers(client, changed.clone(), demand.clone());
+    let listed = watch.store.clone();
     let work = server::controller(context(), servers(options, gate, health), watch, stop.clone());
     start(parts, "servers", Part::Servers, health, listed, work);
-    let (store, work) = server_class::controller(context(), counted, changed, stop.clone());
+    let (store, work) = server_class::controller(context(), all, changed, stop.clone());
     start(parts, "serverclasses", Part::ServerClasses, health, store, work);
     let assets = environment::Options {
         directory: options.env_dir.clone(),

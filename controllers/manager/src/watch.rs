@@ -14,13 +14,29 @@ use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::Notify;
+use tokio::sync::watch::Receiver;
 
 use crate::environment::demand::Demand;
 
 /// A Server, or what was wrong with it: one malformed object must not stop the watch.
 pub type GuardedServer = DeserializeGuard<Server>;
-/// All Servers, malformed ones included.
-pub type Servers = Store<GuardedServer>;
+/// All Servers, malformed ones included, for those who count them.
+#[derive(Clone)]
+pub struct Servers {
+    store: Store<GuardedServer>,
+    /// Whether the first list is complete. The store's own word for it wakes only the task that asked last.
+    listed: Receiver<bool>,
+}
+
+impl Servers {
+    /// All of them. Waits for the first list, before which there would seem to be none.
+    pub async fn all(&self) -> Vec<Arc<GuardedServer>> {
+        // An error means that the watch has ended, and then this process is about to.
+        let _ = self.listed.clone().wait_for(|listed| *listed).await;
+        self.store.state()
+    }
+}
+
 /// All bindings, without what they say.
 pub type Bindings = Store<PartialObjectMeta<ServerBinding>>;
 
@@ -36,21 +52,27 @@ pub struct Watch<K: reflector::Lookup<DynamicType = ()> + 'static> {
 }
 
 /// The watch of all Servers; every change of one, its deletion included, wakes `touched` too, and `demand` sees it.
-pub fn servers(client: &Client, touched: Arc<Notify>, demand: Demand) -> Watch<GuardedServer> {
+pub fn servers(client: &Client, touched: Arc<Notify>, demand: Demand) -> (Watch<GuardedServer>, Servers) {
     let (store, writer) = reflector::store();
+    let (complete, listed) = tokio::sync::watch::channel(false);
     let changes = watcher(Api::<GuardedServer>::all(client.clone()), watcher::Config::default())
         .modify(forget_writers)
         .default_backoff()
         .reflect(writer)
         .inspect(move |event| {
-            if let Ok(Event::Apply(server) | Event::InitApply(server)) = event {
-                demand.see(server);
+            match event {
+                Ok(Event::Apply(server) | Event::InitApply(server)) => demand.see(server),
+                Ok(Event::InitDone) => {
+                    complete.send_replace(true);
+                }
+                Ok(Event::Init | Event::Delete(_)) | Err(_) => {}
             }
             touched.notify_one();
         })
         .applied_objects()
         .boxed();
-    Watch { store, changes }
+    let servers = Servers { store: store.clone(), listed };
+    (Watch { store, changes }, servers)
 }
 
 /// The watch of all bindings, of their metadata alone.
@@ -77,4 +99,37 @@ where
     K: kube::Resource<DynamicType = ()> + Clone + 'static,
 {
     store.get(&reflector::ObjectRef::new(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bloomery_api::ServerSpec;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn everybody_who_waits_for_the_first_list_gets_it() {
+        let (store, mut writer) = reflector::store();
+        let (complete, listed) = tokio::sync::watch::channel(false);
+        let servers = Servers { store, listed };
+        let waiting: Vec<_> = (0..3)
+            .map(|_| {
+                let servers = servers.clone();
+                tokio::spawn(async move { servers.all().await.len() })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        assert!(waiting.iter().all(|waiter| !waiter.is_finished()));
+        let server = DeserializeGuard(Ok(Server::new("m", ServerSpec::default())));
+        for event in [Event::Init, Event::InitApply(server), Event::InitDone] {
+            writer.apply_watcher_event(&event);
+        }
+        complete.send_replace(true);
+        for waiter in waiting {
+            let counted = tokio::time::timeout(Duration::from_secs(10), waiter).await;
+            assert_eq!(counted.expect("it was woken").unwrap(), 1);
+        }
+    }
 }

@@ -19,10 +19,8 @@ pub(super) struct Fetched {
 
 /// `None` when the class is gone.
 pub(super) async fn fetch(client: &Client, servers: &Servers, name: &str) -> Result<Option<Fetched>, Error> {
-    // Before the first list is complete every class would seem empty. An error means that the watch has
-    // ended, and then this process is about to.
-    let _ = servers.wait_until_ready().await;
+    let servers = servers.all().await;
     let classes: Api<DeserializeGuard<ServerClass>> = Api::all(client.clone());
     let class = classes.get_opt(name).await.map_err(Error::api("get", format!("ServerClass {name}")))?;
-    Ok(class.map(|class| Fetched { class, servers: servers.state() }))
+    Ok(class.map(|class| Fetched { class, servers }))
 }
