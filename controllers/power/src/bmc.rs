@@ -9,7 +9,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use crate::error::{Cause, Error};
-use crate::wanted::{Always, Wanted};
+use crate::wanted::Wanted;
 
 /// Power as the BMC reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,11 +94,11 @@ impl Display for Operation {
 /// A command that changes something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Power on.
+    /// Power on; a machine that is on stays on.
     On,
     /// Power off at once, without asking the operating system.
     Off,
-    /// Off and on again.
+    /// Off and on again. Ask for it only when the machine is on: most BMCs refuse it otherwise.
     Cycle,
     /// The next boot, and only it, is from the network.
     PxeOnce(PxeMode),
@@ -131,18 +131,10 @@ pub trait Driver: Debug + Send + Sync {
 /// Power control of one machine.
 ///
 /// Success of a command means that the BMC accepted it, not that it has happened: a machine may be reported "on" for
-/// minutes after `power_off`, so look again later. All futures may be dropped at any time.
+/// minutes after [`Action::Off`], so look again later. All futures may be dropped at any time.
 pub trait Bmc: Debug + Send + Sync {
     /// Is the machine on?
     fn power_state(&self) -> BoxFuture<'_, Result<Power, Error>>;
-    /// Powers on; a machine that is on stays on.
-    fn power_on(&self) -> BoxFuture<'_, Result<(), Error>>;
-    /// Powers off at once.
-    fn power_off(&self) -> BoxFuture<'_, Result<(), Error>>;
-    /// Powers off and on again. Ask for it only when the machine is on: most BMCs refuse it otherwise.
-    fn power_cycle(&self) -> BoxFuture<'_, Result<(), Error>>;
-    /// Makes the next boot, and only it, one from the network.
-    fn set_pxe_once(&self, mode: PxeMode) -> BoxFuture<'_, Result<(), Error>>;
     /// Does `action` unless it is not `wanted` any more when it could be sent; then it fails with [`Cause::Unwanted`].
     fn command<'a>(&'a self, action: Action, wanted: &'a dyn Wanted) -> BoxFuture<'a, Result<(), Error>>;
     /// Who does it.
@@ -157,24 +149,9 @@ impl<D: Driver> Bmc for D {
         self.read().map(move |result| result.map_err(failed)).boxed()
     }
 
-    fn power_on(&self) -> BoxFuture<'_, Result<(), Error>> {
-        act(self, Action::On, &Always)
-    }
-
-    fn power_off(&self) -> BoxFuture<'_, Result<(), Error>> {
-        act(self, Action::Off, &Always)
-    }
-
-    fn power_cycle(&self) -> BoxFuture<'_, Result<(), Error>> {
-        act(self, Action::Cycle, &Always)
-    }
-
-    fn set_pxe_once(&self, mode: PxeMode) -> BoxFuture<'_, Result<(), Error>> {
-        act(self, Action::PxeOnce(mode), &Always)
-    }
-
     fn command<'a>(&'a self, action: Action, wanted: &'a dyn Wanted) -> BoxFuture<'a, Result<(), Error>> {
-        act(self, action, wanted)
+        let failed = move |cause| Error::new(action.operation(), self.peer(), Arc::new(cause));
+        self.act(action, wanted).map(move |result| result.map_err(failed)).boxed()
     }
 
     fn kind(&self) -> Kind {
@@ -184,13 +161,4 @@ impl<D: Driver> Bmc for D {
     fn is_fake(&self) -> bool {
         Driver::kind(self) == Kind::Fake
     }
-}
-
-fn act<'a>(
-    driver: &'a impl Driver,
-    action: Action,
-    wanted: &'a dyn Wanted,
-) -> BoxFuture<'a, Result<(), Error>> {
-    let failed = move |cause| Error::new(action.operation(), driver.peer(), Arc::new(cause));
-    driver.act(action, wanted).map(move |result| result.map_err(failed)).boxed()
 }

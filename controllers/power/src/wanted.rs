@@ -18,7 +18,7 @@ pub trait Wanted: Send + Sync {
     fn is_still_wanted(&self) -> BoxFuture<'_, bool>;
 }
 
-/// A command that stands whatever happens meanwhile.
+/// A command that stands whatever happens meanwhile: for tests and tools, not for a plane.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Always;
 

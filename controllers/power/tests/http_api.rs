@@ -37,10 +37,10 @@ async fn calls_what_the_provisioner_knows() {
     let target = Target { server: "s".to_owned(), bmc: None, management_api: Some(address) };
     let client = pool.client(&target).unwrap();
     assert_eq!(client.power_state().await.unwrap(), Power::On);
-    client.power_on().await.unwrap();
-    client.power_off().await.unwrap();
-    client.power_cycle().await.unwrap();
-    client.set_pxe_once(PxeMode::Uefi).await.unwrap();
+    client.command(Action::On, &Always).await.unwrap();
+    client.command(Action::Off, &Always).await.unwrap();
+    client.command(Action::Cycle, &Always).await.unwrap();
+    client.command(Action::PxeOnce(PxeMode::Uefi), &Always).await.unwrap();
     let expected = ["GET /status", "POST /poweron", "POST /poweroff", "POST /reboot", "POST /pxeboot"];
     assert_eq!(*calls.lock().unwrap(), expected);
 }
@@ -49,7 +49,7 @@ async fn calls_what_the_provisioner_knows() {
 async fn names_a_refusal_as_upstream_does_and_reads_a_status_whatever_its_code() {
     let (address, _) = provisioner(StatusCode::INTERNAL_SERVER_ERROR, r#"{"PoweredOn": false}"#).await;
     let client = HttpApi::new(&address, Hooks::default()).unwrap();
-    let error = client.power_on().await.unwrap_err();
+    let error = client.command(Action::On, &Always).await.unwrap_err();
     assert_eq!(error.cause().to_string(), "API error: 500 Internal Server Error");
     assert_eq!((error.category(), error.is_retryable()), ("refused", true));
     assert_eq!(client.power_state().await.unwrap(), Power::Off);
@@ -71,7 +71,7 @@ async fn hooks_fail_calls_with_their_probability() {
         let clock = Arc::new(|| UNIX_EPOCH + Duration::from_secs(7));
         let hooks = Hooks { explicit, silent, chance: Arc::new(move || chance), clock };
         let client = HttpApi::new(&address, hooks).unwrap();
-        let result = client.power_off().await;
+        let result = client.command(Action::Off, &Always).await;
         assert_eq!(result.is_err(), simulated);
         if let Err(error) = result {
             assert_eq!(error.cause().to_string(), "simulated failure from the power management");

@@ -29,14 +29,14 @@ async fn controls_the_power_of_a_machine() {
         let client = driver(bmc.port, lan);
         let from = bmc.record().len();
         assert_eq!(client.power_state().await.unwrap(), Power::Off, "{lan:?}");
-        client.power_on().await.unwrap();
+        client.command(Action::On, &Always).await.unwrap();
         assert_eq!(client.power_state().await.unwrap(), Power::On, "{lan:?}");
-        client.set_pxe_once(PxeMode::Uefi).await.unwrap();
-        client.set_pxe_once(PxeMode::Bios).await.unwrap();
-        client.power_cycle().await.unwrap();
+        client.command(Action::PxeOnce(PxeMode::Uefi), &Always).await.unwrap();
+        client.command(Action::PxeOnce(PxeMode::Bios), &Always).await.unwrap();
+        client.command(Action::Cycle, &Always).await.unwrap();
         let so_far = ["set power 1", "set boot pxe", "set boot pxe", "set power 0", "set power 1"];
         bmc.recorded(from, &so_far).await;
-        client.power_off().await.unwrap();
+        client.command(Action::Off, &Always).await.unwrap();
         bmc.recorded(from + so_far.len(), &["set power 0"]).await;
         eventually("the machine is off", async || match client.power_state().await.unwrap() {
             Power::Off => Ok(()),
@@ -64,7 +64,7 @@ async fn a_wrong_password_or_user_is_an_error_of_its_own_and_changes_nothing() {
     for lan in BOTH {
         for (user, pass) in [("admin", "hunter2"), ("nobody", "secret"), ("admin", "secret12")] {
             let started = Instant::now();
-            let error = driver_as(bmc.port, lan, user, pass).power_on().await.unwrap_err();
+            let error = driver_as(bmc.port, lan, user, pass).command(Action::On, &Always).await.unwrap_err();
             assert_eq!(
                 (error.category(), error.is_retryable()),
                 ("auth", false),
@@ -74,7 +74,8 @@ async fn a_wrong_password_or_user_is_an_error_of_its_own_and_changes_nothing() {
             let shown = format!("{error:?} {error} {}", error.cause());
             assert!(!shown.contains(pass), "{shown}");
         }
-        let error = driver_as(bmc.port, lan, &"u".repeat(17), "p").power_on().await.unwrap_err();
+        let error =
+            driver_as(bmc.port, lan, &"u".repeat(17), "p").command(Action::On, &Always).await.unwrap_err();
         assert!(error.cause().to_string().contains("longer than the 16 bytes"), "{error:?}");
     }
     assert!(bmc.record().is_empty());

@@ -15,25 +15,25 @@ mod support {
     pub(crate) mod pyghmi;
 }
 
-use bloomery_power::{Bmc as _, Power, PxeMode};
+use bloomery_power::{Action, Always, Bmc as _, Power, PxeMode};
 use support::pyghmi::Pyghmi;
 
 async fn controls_the_power(suite: &'static str) {
     let bmc = Pyghmi::start(suite).await;
     let client = bmc.driver("secret");
     assert_eq!(client.power_state().await.unwrap(), Power::Off);
-    client.set_pxe_once(PxeMode::Uefi).await.unwrap();
-    client.power_on().await.unwrap();
+    client.command(Action::PxeOnce(PxeMode::Uefi), &Always).await.unwrap();
+    client.command(Action::On, &Always).await.unwrap();
     assert_eq!(client.power_state().await.unwrap(), Power::On);
     assert_eq!(bmc.seen_by_ipmitool("secret").unwrap(), "Chassis Power is on");
-    client.power_off().await.unwrap();
+    client.command(Action::Off, &Always).await.unwrap();
     assert_eq!(client.power_state().await.unwrap(), Power::Off);
     assert_eq!(bmc.record(), ["boot network", "on", "off"]);
 }
 
 async fn refuses_a_wrong_password(suite: &'static str) {
     let bmc = Pyghmi::start(suite).await;
-    let error = bmc.driver("hunter2").power_on().await.unwrap_err();
+    let error = bmc.driver("hunter2").command(Action::On, &Always).await.unwrap_err();
     assert_eq!((error.category(), error.is_retryable()), ("auth", false), "{error:?}");
     assert!(bmc.seen_by_ipmitool("hunter2").is_err());
     assert!(bmc.record().is_empty());

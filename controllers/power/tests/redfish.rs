@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use bloomery_power::endpoint::{Scheme, parse_endpoint};
 use bloomery_power::{
-    Action, Bmc as _, BmcTarget, Config, DEFAULT_PORT, Kind, Network, Pool, Power, PxeMode, Target, Wanted,
-    probe,
+    Action, Always, Bmc as _, BmcTarget, Config, DEFAULT_PORT, Kind, Network, Pool, Power, PxeMode, Target,
+    Wanted, probe,
 };
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
@@ -36,14 +36,14 @@ async fn controls_the_power_of_the_right_machine() {
     // The Server's name is lower case, the BMC's UUID need not be.
     let (one, two) = (bmc.driver(MACHINES[0], "secret"), bmc.driver(MACHINES[1], "secret"));
     assert_eq!(one.power_state().await.unwrap(), Power::Off);
-    one.set_pxe_once(PxeMode::Bios).await.unwrap();
-    one.set_pxe_once(PxeMode::Uefi).await.unwrap();
-    one.power_on().await.unwrap();
+    one.command(Action::PxeOnce(PxeMode::Bios), &Always).await.unwrap();
+    one.command(Action::PxeOnce(PxeMode::Uefi), &Always).await.unwrap();
+    one.command(Action::On, &Always).await.unwrap();
     becomes(&one, Power::On).await;
-    one.power_on().await.unwrap();
-    one.power_cycle().await.unwrap();
+    one.command(Action::On, &Always).await.unwrap();
+    one.command(Action::Cycle, &Always).await.unwrap();
     becomes(&one, Power::On).await;
-    one.power_off().await.unwrap();
+    one.command(Action::Off, &Always).await.unwrap();
     becomes(&one, Power::Off).await;
     assert_eq!(two.power_state().await.unwrap(), Power::Off);
 }
@@ -51,11 +51,11 @@ async fn controls_the_power_of_the_right_machine() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_password_and_an_unknown_machine_are_errors_of_their_own() {
     let bmc = Sushy::start(Scheme::Http).await;
-    let error = bmc.driver(MACHINES[0], "hunter2").power_on().await.unwrap_err();
+    let error = bmc.driver(MACHINES[0], "hunter2").command(Action::On, &Always).await.unwrap_err();
     assert_eq!((error.category(), error.is_retryable()), ("auth", false), "{error:?}");
     assert!(!format!("{error:?} {}", error.cause()).contains("hunter2"));
     let unknown = "99999999-9999-9999-9999-999999999999";
-    let error = bmc.driver(unknown, "secret").power_on().await.unwrap_err();
+    let error = bmc.driver(unknown, "secret").command(Action::On, &Always).await.unwrap_err();
     assert_eq!(error.category(), "unsupported", "{error:?}");
     assert!(error.cause().to_string().contains("none of the BMC's 2 Systems has the UUID 9999"), "{error:?}");
 }
@@ -104,7 +104,7 @@ async fn a_command_whose_reason_went_while_the_system_was_looked_up_is_not_sent(
         assert_eq!(error.category(), "unwanted", "{action:?}: {error:?}");
     }
     // One that is sent makes it on; what was sent before would show by now.
-    client.power_on().await.unwrap();
+    client.command(Action::On, &Always).await.unwrap();
     becomes(&client, Power::On).await;
     let error = client.command(Action::Off, &Gone).await.unwrap_err();
     assert_eq!(error.category(), "unwanted");

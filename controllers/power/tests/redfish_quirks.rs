@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use bloomery_power::endpoint::{Origin, Scheme};
 use bloomery_power::ipmi::Credentials;
 use bloomery_power::redfish::Redfish;
-use bloomery_power::{Bmc as _, Power, PxeMode};
+use bloomery_power::{Action, Always, Bmc as _, Power, PxeMode};
 
 /// What this BMC is like, and what it was asked.
 #[derive(Debug, Default)]
@@ -121,7 +121,7 @@ async fn a_cycle_that_is_refused_becomes_off_and_on() {
     ];
     for (allowed, refuses, expected) in table {
         let (client, habits) = bmc(Habits { allowed, refuses: refuses.to_vec(), ..Habits::default() }).await;
-        client.power_cycle().await.unwrap();
+        client.command(Action::Cycle, &Always).await.unwrap();
         let expected: Vec<String> = expected.iter().map(|kind| reset(kind)).collect();
         assert_eq!(seen(&habits), expected);
     }
@@ -131,12 +131,12 @@ async fn a_cycle_that_is_refused_becomes_off_and_on() {
 async fn a_refusal_to_switch_on_what_is_on_is_no_failure() {
     let refuses = vec![("On", 409), ("ForceOff", 409)];
     let (client, _) = bmc(Habits { allowed: r#"["On","ForceOff"]"#, refuses, ..Habits::default() }).await;
-    client.power_on().await.unwrap();
-    let error = client.power_off().await.unwrap_err();
+    client.command(Action::On, &Always).await.unwrap();
+    let error = client.command(Action::Off, &Always).await.unwrap_err();
     assert_eq!((error.category(), error.is_retryable()), ("refused", true));
     assert!(error.cause().to_string().contains("HTTP status 409"), "{}", error.cause());
     let (client, _) = bmc(Habits { allowed: r#"["GracefulShutdown"]"#, ..Habits::default() }).await;
-    let error = client.power_off().await.unwrap_err();
+    let error = client.command(Action::Off, &Always).await.unwrap_err();
     assert_eq!(error.category(), "unsupported");
     assert!(error.cause().to_string().contains("only the resets GracefulShutdown"), "{}", error.cause());
 }
@@ -151,16 +151,16 @@ async fn the_boot_override_goes_without_a_mode_and_with_a_version_where_the_bmc_
     let (uefi, legacy) =
         (patch(",\"BootSourceOverrideMode\":\"UEFI\""), patch(",\"BootSourceOverrideMode\":\"Legacy\""));
     let (client, habits) = bmc(Habits { allowed: "[]", ..Habits::default() }).await;
-    client.set_pxe_once(PxeMode::Uefi).await.unwrap();
-    client.set_pxe_once(PxeMode::Bios).await.unwrap();
+    client.command(Action::PxeOnce(PxeMode::Uefi), &Always).await.unwrap();
+    client.command(Action::PxeOnce(PxeMode::Bios), &Always).await.unwrap();
     assert_eq!(seen(&habits), [uefi.clone(), legacy.clone()]);
 
     let (client, habits) = bmc(Habits { allowed: "[]", no_mode: true, ..Habits::default() }).await;
-    client.set_pxe_once(PxeMode::Bios).await.unwrap();
+    client.command(Action::PxeOnce(PxeMode::Bios), &Always).await.unwrap();
     assert_eq!(seen(&habits), [legacy, patch("")]);
 
     let (client, habits) = bmc(Habits { allowed: "[]", etag: Some("\"v7\""), ..Habits::default() }).await;
-    client.set_pxe_once(PxeMode::Uefi).await.unwrap();
+    client.command(Action::PxeOnce(PxeMode::Uefi), &Always).await.unwrap();
     assert_eq!(seen(&habits), [uefi.clone(), uefi]);
 }
 

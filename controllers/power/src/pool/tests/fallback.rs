@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::support::{Manner, pool, target};
-use crate::bmc::Kind;
+use crate::bmc::{Action, Kind};
 use crate::error::Cause;
 use crate::pool::Config;
+use crate::wanted::Always;
 
 #[tokio::test(start_paused = true)]
 async fn redfish_is_preferred_and_remembered_for_a_while() {
@@ -28,12 +29,12 @@ async fn redfish_is_preferred_and_remembered_for_a_while() {
 async fn a_bmc_without_redfish_is_asked_for_it_again_after_a_while() {
     let (pool, world) = pool(Config::default());
     let client = pool.client(&target("a", "", "p")).unwrap();
-    client.power_on().await.unwrap();
-    client.power_on().await.unwrap();
+    client.command(Action::On, &Always).await.unwrap();
+    client.command(Action::On, &Always).await.unwrap();
     assert_eq!((client.kind(), world.probes()), (Kind::Ipmi, 1));
     world.give_redfish("a");
     tokio::time::advance(Config::default().ipmi_memory).await;
-    client.power_on().await.unwrap();
+    client.command(Action::On, &Always).await.unwrap();
     assert_eq!(world.used("a"), [Kind::Ipmi, Kind::Ipmi, Kind::Redfish]);
 }
 
@@ -43,8 +44,8 @@ async fn ipmi_does_what_redfish_could_not() {
     world.give_redfish("a");
     world.behave("a", Kind::Redfish, Manner::Refuses(Duration::ZERO));
     let client = pool.client(&target("a", "", "p")).unwrap();
-    client.power_on().await.unwrap();
-    client.power_on().await.unwrap();
+    client.command(Action::On, &Always).await.unwrap();
+    client.command(Action::On, &Always).await.unwrap();
     assert_eq!(world.used("a"), [Kind::Redfish, Kind::Ipmi, Kind::Ipmi]);
     assert!(world.outcomes().iter().all(|(kind, _, outcome)| (*kind, *outcome) == (Kind::Ipmi, "success")));
 }
@@ -55,7 +56,7 @@ async fn when_both_fail_the_error_names_both() {
     world.give_redfish("a");
     world.behave("a", Kind::Redfish, Manner::Refuses(Duration::ZERO));
     world.behave("a", Kind::Ipmi, Manner::Refuses(Duration::ZERO));
-    let error = pool.client(&target("a", "", "p")).unwrap().power_on().await.unwrap_err();
+    let error = pool.client(&target("a", "", "p")).unwrap().command(Action::On, &Always).await.unwrap_err();
     assert!(matches!(error.cause(), Cause::Both { .. }));
     assert_eq!(error.category(), "auth");
     let text = error.cause().to_string();

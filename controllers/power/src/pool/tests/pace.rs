@@ -6,9 +6,10 @@ use futures::future::{join_all, poll_immediate};
 use tokio::time::Instant;
 
 use super::support::{Manner, ipmi_client, pool, target};
-use crate::bmc::{Kind, Operation, PxeMode};
+use crate::bmc::{Action, Kind, Operation, PxeMode};
 use crate::error::Cause;
 use crate::pool::Config;
+use crate::wanted::Always;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -17,7 +18,7 @@ async fn a_bmc_gets_one_command_at_a_time_with_a_gap_between_them() {
     let (pool, world) = pool(Config::default());
     world.behave("a", Kind::Ipmi, Manner::Answers(SECOND));
     let clients: Vec<_> = (0..5).map(|_| ipmi_client(&pool, "a")).collect();
-    let results = join_all(clients.iter().map(|client| client.power_on())).await;
+    let results = join_all(clients.iter().map(|client| client.command(Action::On, &Always))).await;
     assert!(results.iter().all(Result::is_ok));
     let times = world.times("a");
     assert_eq!(times.len(), 10);
@@ -78,10 +79,10 @@ async fn after_failures_calls_fail_at_once_until_a_growing_delay_is_over() {
     world.behave("a", Kind::Ipmi, Manner::Refuses(SECOND));
     let client = ipmi_client(&pool, "a");
     for (failures, delay) in [2, 4, 8, 16, 32, 64, 128, 256, 300, 300].into_iter().enumerate() {
-        let error = client.power_off().await.unwrap_err();
+        let error = client.command(Action::Off, &Always).await.unwrap_err();
         assert!(matches!(error.cause(), Cause::Ipmi(_)), "{error:?}");
         let before = Instant::now();
-        let refused = client.power_off().await.unwrap_err();
+        let refused = client.command(Action::Off, &Always).await.unwrap_err();
         assert_eq!(before.elapsed(), Duration::ZERO);
         assert_eq!(
             refused.retry_after(),
@@ -96,8 +97,8 @@ async fn after_failures_calls_fail_at_once_until_a_growing_delay_is_over() {
         tokio::time::advance(Duration::from_secs(delay)).await;
     }
     world.behave("a", Kind::Ipmi, Manner::Answers(SECOND));
-    client.power_off().await.unwrap();
-    client.power_off().await.unwrap();
+    client.command(Action::Off, &Always).await.unwrap();
+    client.command(Action::Off, &Always).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -118,11 +119,11 @@ async fn who_waited_for_a_command_that_failed_is_not_tried_either() {
 async fn other_credentials_are_tried_at_once() {
     let (pool, world) = pool(Config::default());
     world.behave("a", Kind::Ipmi, Manner::WrongPassword);
-    let error = ipmi_client(&pool, "a").power_on().await.unwrap_err();
+    let error = ipmi_client(&pool, "a").command(Action::On, &Always).await.unwrap_err();
     assert_eq!((error.category(), error.is_retryable()), ("auth", false));
     world.behave("a", Kind::Ipmi, Manner::Answers(Duration::ZERO));
-    assert!(ipmi_client(&pool, "a").power_on().await.unwrap_err().retry_after().is_some());
-    pool.client(&target("a", "lanplus", "right")).unwrap().power_on().await.unwrap();
+    assert!(ipmi_client(&pool, "a").command(Action::On, &Always).await.unwrap_err().retry_after().is_some());
+    pool.client(&target("a", "lanplus", "right")).unwrap().command(Action::On, &Always).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -130,15 +131,15 @@ async fn a_dropped_command_frees_its_turn_and_its_place_and_leaves_the_gap() {
     let (pool, world) = pool(Config { sessions: 1, ..Config::default() });
     world.behave("a", Kind::Ipmi, Manner::Hangs);
     let client = ipmi_client(&pool, "a");
-    let mut running = client.power_cycle();
+    let mut running = client.command(Action::Cycle, &Always);
     assert!(poll_immediate(&mut running).await.is_none());
-    let mut waiting = client.power_on();
+    let mut waiting = client.command(Action::On, &Always);
     assert!(poll_immediate(&mut waiting).await.is_none());
     drop(waiting);
     drop(running);
     world.behave("a", Kind::Ipmi, Manner::Answers(Duration::ZERO));
     let dropped = Instant::now();
-    client.set_pxe_once(PxeMode::Bios).await.unwrap();
+    client.command(Action::PxeOnce(PxeMode::Bios), &Always).await.unwrap();
     assert_eq!(dropped.elapsed(), Config::default().gap);
     let expected =
         [(Kind::Ipmi, Operation::PowerCycle, "cancelled"), (Kind::Ipmi, Operation::SetPxeOnce, "success")];
@@ -169,8 +170,8 @@ async fn a_fake_is_on_and_does_everything_without_the_pool() {
     let fake = pool.client(&target("a", "lanplus", "")).unwrap();
     assert!(fake.is_fake());
     assert_eq!(fake.power_state().await.unwrap(), crate::Power::On);
-    fake.power_off().await.unwrap();
-    fake.set_pxe_once(PxeMode::Uefi).await.unwrap();
+    fake.command(Action::Off, &Always).await.unwrap();
+    fake.command(Action::PxeOnce(PxeMode::Uefi), &Always).await.unwrap();
     assert_eq!((world.used("a").len(), pool.remembered()), (0, 0));
     assert!(!ipmi_client(&pool, "a").is_fake());
 }

@@ -11,7 +11,7 @@ use super::support::{Manner, World, ipmi_client, pool, target};
 use crate::bmc::{Action, Kind, Operation, PxeMode};
 use crate::error::{Cause, Error};
 use crate::pool::Config;
-use crate::wanted::Wanted;
+use crate::wanted::{Always, Wanted};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
@@ -134,16 +134,16 @@ async fn what_was_not_wanted_says_nothing_about_the_bmc() {
         let gone = Until::after(Duration::ZERO);
         assert!(is_unwanted(&client.command(Action::Cycle, &gone).await));
     }
-    client.power_on().await.unwrap();
+    client.command(Action::On, &Always).await.unwrap();
     // Nor does it heal one: the delay goes on growing where it was.
     world.behave("a", Kind::Ipmi, Manner::Refuses(Duration::ZERO));
-    client.power_on().await.unwrap_err();
+    client.command(Action::On, &Always).await.unwrap_err();
     sleep(Config::default().first_backoff).await;
     world.behave("a", Kind::Ipmi, Manner::Answers(Duration::ZERO));
     assert!(is_unwanted(&client.command(Action::Off, &Until::after(Duration::ZERO)).await));
     world.behave("a", Kind::Ipmi, Manner::Refuses(Duration::ZERO));
-    client.power_on().await.unwrap_err();
-    let refused = client.power_on().await.unwrap_err();
+    client.command(Action::On, &Always).await.unwrap_err();
+    let refused = client.command(Action::On, &Always).await.unwrap_err();
     assert_eq!(refused.retry_after(), Some(2 * Config::default().first_backoff));
 }
 
@@ -158,7 +158,8 @@ async fn an_answer_that_does_not_come_is_a_no_and_holds_up_nobody_for_long() {
     let (pool, world) = pool(Config { sessions: 1, ..Config::default() });
     let (silent, other) = (ipmi_client(&pool, "a"), ipmi_client(&pool, "b"));
     let started = Instant::now();
-    let results = join_all([silent.command(Action::Cycle, &Silent), other.power_on()]).await;
+    let results =
+        join_all([silent.command(Action::Cycle, &Silent), other.command(Action::On, &Always)]).await;
     assert!(is_unwanted(&results[0]) && results[1].is_ok(), "{results:?}");
     assert_eq!(started.elapsed(), Config::default().ask_limit);
     assert_eq!(world.sent("a"), []);
@@ -181,5 +182,5 @@ async fn a_command_dropped_while_it_is_asked_for_is_not_sent() {
     drop(asking);
     sleep(2 * SECOND).await;
     assert_eq!(world.sent("a"), []);
-    client.power_on().await.unwrap();
+    client.command(Action::On, &Always).await.unwrap();
 }
