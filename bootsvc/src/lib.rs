@@ -29,6 +29,7 @@ pub mod thrift;
 pub mod token;
 pub mod tokens;
 pub mod trace;
+pub mod writes;
 
 #[cfg(test)]
 mod fake_api;

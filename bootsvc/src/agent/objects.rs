@@ -9,17 +9,16 @@ use bloomery_api::plane::Authority;
 use bloomery_api::{Server, ServerBinding};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Patch, PatchParams};
-use kube::{Api, Client};
+use kube::Client;
 use serde_json::{Value, json};
 use tonic::Status;
 
 use super::serve::Handler;
 use crate::http::lookup;
 use crate::kubernetes::ANSWER_WITHIN;
+use crate::writes::{self, Part, WriteError};
+pub(super) use crate::writes::{FIELD_MANAGER, Written, params};
 
-/// Field manager of our writes.
-pub(super) const FIELD_MANAGER: &str = "bootsvc";
 /// Times a write is decided anew when its object changed: the controllers write a machine a few times in a row.
 pub(super) const ATTEMPTS: u32 = 8;
 
@@ -39,14 +38,6 @@ impl Machine {
     pub(super) fn standing(&self) -> Standing {
         Standing::of(Some(&self.server), self.binding.as_ref(), &self.evidence())
     }
-}
-
-/// What became of a write.
-pub(super) enum Written {
-    /// The object as it is now.
-    Done(Box<Server>),
-    /// The object changed since it was read: look again.
-    Changed,
 }
 
 impl Handler {
@@ -98,9 +89,11 @@ pub(super) fn contended(name: &str) -> Status {
 
 /// Waits for the API no longer than agents wait for us.
 pub(super) async fn within<T>(call: impl Future<Output = T>) -> Result<T, Status> {
-    tokio::time::timeout(ANSWER_WITHIN, call)
-        .await
-        .map_err(|_| away("the Kubernetes API did not answer in time"))
+    tokio::time::timeout(ANSWER_WITHIN, call).await.map_err(|_| late())
+}
+
+fn late() -> Status {
+    away("the Kubernetes API did not answer in time")
 }
 
 /// A write that failed. Refusals by the API's rules are the caller's to see; the rest is worth a retry.
@@ -115,39 +108,23 @@ pub(super) fn api_failed(verb: &'static str, what: &str, error: &kube::Error) ->
     }
 }
 
-/// Parameters of our patches.
-pub(super) fn params() -> PatchParams {
-    PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
-}
-
-/// Merges `change` into the Server, or into its status, if it is still the one that was read.
-async fn merge(client: &Client, server: &Server, mut change: Value, status: bool) -> Result<Written, Status> {
+/// Merges `change` into that part of the Server, if it is still the one that was read.
+async fn merge(client: &Client, server: &Server, change: Value, part: Part) -> Result<Written, Status> {
     let name = server.metadata.name.as_deref().unwrap_or_default();
-    change["metadata"]["uid"] = json!(server.metadata.uid);
-    change["metadata"]["resourceVersion"] = json!(server.metadata.resource_version);
-    let servers: Api<Server> = Api::all(client.clone());
-    let patch = Patch::Merge(change);
-    let written = if status {
-        within(servers.patch_status(name, &params(), &patch)).await?
-    } else {
-        within(servers.patch(name, &params(), &patch)).await?
-    };
-    match written {
-        Ok(server) => Ok(Written::Done(Box::new(server))),
-        Err(kube::Error::Api(status)) if status.is_conflict() => Ok(Written::Changed),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(Written::Changed),
-        Err(error) => Err(api_failed("update", &format!("server {name}"), &error)),
-    }
+    writes::merge(client, server, change, part).await.map_err(|error| match error {
+        WriteError::Timeout => late(),
+        WriteError::Api(error) => api_failed("update", &format!("server {name}"), &error),
+    })
 }
 
 /// Merges into the object itself.
 pub(super) async fn merge_object(client: &Client, server: &Server, change: Value) -> Result<Written, Status> {
-    merge(client, server, change, false).await
+    merge(client, server, change, Part::Object).await
 }
 
 /// Merges into the status.
 pub(super) async fn merge_status(client: &Client, server: &Server, status: Value) -> Result<Written, Status> {
-    merge(client, server, json!({ "status": status }), true).await
+    merge(client, server, json!({ "status": status }), Part::Status).await
 }
 
 /// What becomes of the API's own record of who wrote which field (`metadata.managedFields`).
@@ -172,7 +149,7 @@ pub(super) async fn record(
         state,
         server_uid: server.metadata.uid.clone().unwrap_or_default(),
         epoch,
-        id: format!("{:016x}", rand::random::<u64>()),
+        id: bloomery_plane::digits(),
         since: now(),
         binding: None,
     };

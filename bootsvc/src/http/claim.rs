@@ -12,21 +12,19 @@ use bloomery_api::evidence::{CONFIRM_WIPE_ANNOTATION, DISKS_ANNOTATION, DiskReco
 use bloomery_api::plane::Authority;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Patch, PatchParams};
-use kube::{Api, Client};
+use kube::Client;
 use serde_json::{Value, json};
 
 use super::lookup::{self, Decided};
 use super::query::Query;
-use crate::kubernetes::{ANSWER_WITHIN, Kubernetes};
+use crate::kubernetes::Kubernetes;
+use crate::writes::{self, Part, WriteError, Written};
 
 /// Times it is decided anew because the Server changed before the claim was written.
 const ATTEMPTS: u32 = 4;
-/// Field manager of the claim.
-const FIELD_MANAGER: &str = "bootsvc";
 
 /// What became of the claim.
-enum Written {
+enum Claimed {
     /// It is on record.
     OnRecord,
     /// The Server is not any more what was decided on.
@@ -46,9 +44,9 @@ pub async fn decide(
         let decided = lookup::decide(kubernetes, authority, query, default_method).await;
         let BootAnswer::Environment { .. } = decided.decision.answer else { return decided };
         match ensure(kubernetes, authority, &decided).await {
-            Written::OnRecord => return decided,
-            Written::Changed => {}
-            Written::Refused(why) => return refused(why),
+            Claimed::OnRecord => return decided,
+            Claimed::Changed => {}
+            Claimed::Refused(why) => return refused(why),
         }
     }
     refused("the Server keeps changing: the claim on its disks is not on record")
@@ -59,57 +57,43 @@ fn refused(why: &str) -> Decided {
     Decided { decision, environment: None, server: None, binding: None }
 }
 
-async fn ensure(kubernetes: &Kubernetes, authority: &Authority, decided: &Decided) -> Written {
+async fn ensure(kubernetes: &Kubernetes, authority: &Authority, decided: &Decided) -> Claimed {
     // Who is given an Environment has both.
     let (Some(server), Some(binding), Some(client)) =
         (&decided.server, &decided.binding, kubernetes.client())
     else {
-        return Written::Refused("bound, but an object is missing");
+        return Claimed::Refused("bound, but an object is missing");
     };
-    let id = format!("{:016x}", rand::random::<u64>());
-    match claim(server, binding, authority, &Time(Timestamp::now()), &id) {
-        BootClaim::OnRecord => Written::OnRecord,
-        BootClaim::Refuse(why) => Written::Refused(why),
+    match claim(server, binding, authority, &Time(Timestamp::now()), &bloomery_plane::digits()) {
+        BootClaim::OnRecord => Claimed::OnRecord,
+        BootClaim::Refuse(why) => Claimed::Refused(why),
         BootClaim::Write { record, remove_confirmation } => {
             write(&client, server, &record, remove_confirmation).await
         }
     }
 }
 
-/// The patch holds for the version that was read only.
-fn patch(server: &Server, record: &DiskRecord, remove_confirmation: bool) -> Value {
+async fn write(client: &Client, server: &Server, record: &DiskRecord, remove_confirmation: bool) -> Claimed {
+    let name = server.metadata.name.as_deref().unwrap_or_default();
     let mut annotations = json!({ DISKS_ANNOTATION: record.to_annotation() });
     if remove_confirmation {
         annotations[CONFIRM_WIPE_ANNOTATION] = Value::Null;
     }
-    json!({ "metadata": {
-        "uid": server.metadata.uid,
-        "resourceVersion": server.metadata.resource_version,
-        "annotations": annotations,
-    } })
-}
-
-async fn write(client: &Client, server: &Server, record: &DiskRecord, remove_confirmation: bool) -> Written {
-    let name = server.metadata.name.as_deref().unwrap_or_default();
-    let servers: Api<Server> = Api::all(client.clone());
-    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    let patch = Patch::Merge(patch(server, record, remove_confirmation));
-    match tokio::time::timeout(ANSWER_WITHIN, servers.patch(name, &params, &patch)).await {
-        Ok(Ok(_)) => {
+    let change = json!({ "metadata": { "annotations": annotations } });
+    match writes::merge(client, server, change, Part::Object).await {
+        Ok(Written::Done(_)) => {
             tracing::info!(
                 server = name,
                 binding = record.binding,
                 "claim on the disks recorded before boot"
             );
-            Written::OnRecord
+            Claimed::OnRecord
         }
-        Ok(Err(kube::Error::Api(status))) if status.is_conflict() || status.is_not_found() => {
-            Written::Changed
-        }
-        Ok(Err(error)) => {
+        Ok(Written::Changed) => Claimed::Changed,
+        Err(WriteError::Api(error)) => {
             tracing::warn!(server = name, error = crate::error::chain(&error), "claim not recorded");
-            Written::Refused("failed to record the claim on the disks")
+            Claimed::Refused("failed to record the claim on the disks")
         }
-        Err(_) => Written::Refused("failed to record the claim on the disks in time"),
+        Err(WriteError::Timeout) => Claimed::Refused("failed to record the claim on the disks in time"),
     }
 }

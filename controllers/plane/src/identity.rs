@@ -101,8 +101,8 @@ pub(crate) fn fresh() -> String {
     format!("{:032x}", rand::random::<u128>())
 }
 
-/// Digits for the object: 64 random bits in hexadecimal.
-pub(crate) fn digits() -> String {
+/// Digits that nobody has used before, for the object and as names of records: 64 random bits in hexadecimal.
+pub fn digits() -> String {
     format!("{:016x}", rand::random::<u64>())
 }
 

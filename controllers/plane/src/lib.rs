@@ -13,7 +13,7 @@ mod witness;
 
 pub use establish::{Established, establish, keep};
 pub use gate::{Gate, Look};
-pub use identity::{FILE, IdentityError, Record};
+pub use identity::{FILE, IdentityError, Record, digits};
 pub use witness::Witness;
 
 use bloomery_api::plane;

@@ -31,14 +31,20 @@ fn bmc(lab: &Lab) -> Value {
     lab.api.object(&server()).unwrap()["spec"]["bmc"].clone()
 }
 
+/// The agent of a machine that waits for its controller to be set up, and its boot's token.
+async fn told_to_set_up(lab: &Lab) -> (AgentClient<Channel>, Option<String>) {
+    put(lab, "released");
+    let token = lab.boot(UUID).await;
+    let mut agent = client(lab).await;
+    assert!(register(&mut agent, token.as_deref()).await.unwrap().setup_bmc);
+    (agent, token)
+}
+
 #[tokio::test]
 async fn address_and_account_come_one_after_the_other() {
     let lab = Lab::start(Setup::default());
-    put(&lab, "released");
-    let token = lab.boot(UUID).await;
+    let (mut agent, token) = told_to_set_up(&lab).await;
     let token = token.as_deref();
-    let mut agent = client(&lab).await;
-    assert!(register(&mut agent, token).await.unwrap().setup_bmc);
     report(&mut agent, token, ("10.77.0.11", 6230, "", "")).await.unwrap();
     assert_eq!(bmc(&lab), json!({ "endpoint": "10.77.0.11", "port": 6230 }));
     report(&mut agent, token, ("", 0, "sidero", "s3cret")).await.unwrap();
@@ -73,11 +79,8 @@ async fn address_and_account_come_one_after_the_other() {
 #[tokio::test]
 async fn a_set_up_that_broke_off_after_the_address_is_ordered_again_in_the_same_boot() {
     let lab = Lab::start(Setup::default());
-    put(&lab, "released");
-    let token = lab.boot(UUID).await;
+    let (mut agent, token) = told_to_set_up(&lab).await;
     let token = token.as_deref();
-    let mut agent = client(&lab).await;
-    assert!(register(&mut agent, token).await.unwrap().setup_bmc);
     report(&mut agent, token, ("10.77.0.11", 0, "", "")).await.unwrap();
     // The controller did not take the password; without one nobody can switch the machine.
     assert!(register(&mut agent, token).await.unwrap().setup_bmc);

@@ -29,10 +29,8 @@ impl Plan {
     }
 }
 
-/// A name for a record: 64 random bits.
-pub(super) fn new_record_id() -> String {
-    format!("{:016x}", rand::random::<u64>())
-}
+/// A name for a record.
+pub(super) use bloomery_plane::digits as new_record_id;
 
 /// Plans one reconcile.
 pub(super) fn plan(
