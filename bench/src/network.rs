@@ -30,8 +30,6 @@ const SERVER_CORE: &str = "0";
 const CLIENT_CORE: usize = 1;
 /// Until a server answers for the first time.
 const START_LIMIT: Duration = Duration::from_secs(20);
-/// The kernel's unit of CPU time towards programs (`USER_HZ`).
-const TICK: Duration = Duration::from_millis(10);
 /// Real-time priority of servers and client: what else the machine does must wait. The kernel leaves it 5 %.
 const PRIORITY: &str = "10";
 /// Each figure is measured so often, ours and the peers in turn.
@@ -69,10 +67,7 @@ impl Server {
     fn cpu_time(&self) -> anyhow::Result<Duration> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id()))
             .context("failed to read the server's CPU time")?;
-        // The name in parentheses may hold anything; utime and stime are fields 14 and 15.
-        let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields).split(' ');
-        let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
-        Ok(TICK * u32::try_from(ticks).context("failed to count the server's CPU time")?)
+        crate::scale::cpu_seconds(&stat).map(Duration::from_secs_f64)
     }
 }
 

@@ -9,6 +9,7 @@ mod requests;
 mod usage;
 
 pub(crate) use create::run_inside as create_inside;
+pub(crate) use usage::seconds as cpu_seconds;
 
 use std::collections::BTreeMap;
 use std::process::{ExitCode, Stdio};

@@ -16,12 +16,7 @@ pub(super) struct Usage(BTreeMap<String, f64>);
 impl Usage {
     /// Adds a process: the text of its `/proc/PID/stat`.
     pub(super) fn add(&mut self, program: &str, stat: &str) -> anyhow::Result<()> {
-        let after_name =
-            stat.rsplit_once(')').map(|(_, rest)| rest).context("failed to read a process's times")?;
-        let mut fields = after_name.split_ascii_whitespace().skip(USER_TIME);
-        let mut ticks = || fields.next()?.parse::<f64>().ok();
-        let (user, system) = ticks().zip(ticks()).context("failed to read a process's times")?;
-        *self.0.entry(program.to_owned()).or_default() += (user + system) / TICKS;
+        *self.0.entry(program.to_owned()).or_default() += seconds(stat)?;
         Ok(())
     }
 
@@ -46,6 +41,16 @@ impl Usage {
             .map(|(name, s)| (name.clone(), s / parts))
             .collect()
     }
+}
+
+/// CPU time of a process without its children, seconds: of the text of its `/proc/PID/stat`.
+pub(crate) fn seconds(stat: &str) -> anyhow::Result<f64> {
+    let after_name =
+        stat.rsplit_once(')').map(|(_, rest)| rest).context("failed to read a process's times")?;
+    let mut fields = after_name.split_ascii_whitespace().skip(USER_TIME);
+    let mut ticks = || fields.next()?.parse::<f64>().ok();
+    let (user, system) = ticks().zip(ticks()).context("failed to read a process's times")?;
+    Ok((user + system) / TICKS)
 }
 
 #[cfg(test)]
