@@ -85,7 +85,7 @@ pub fn controller(
         assets: options.assets.clone(),
     };
     let downloads = Downloads::new(fetcher, context.metrics());
-    let (changed, demanded) = (downloads.changed.clone(), (downloads.changed.clone(), demand.clone()));
+    let changed = downloads.changed.clone();
     let finished = futures::stream::unfold(changed, |changed| async move {
         changed.notified().await;
         Some(((), changed))
@@ -111,15 +111,17 @@ pub fn controller(
             context.clone(),
         )
         .map(drop);
-    // The removal of files has no items of its own; it lives as long as the controller.
-    let sweep = futures::stream::once(sweep::run(context)).take_until(stop.clone().cancelled_owned());
-    let demand = futures::stream::once(async move {
-        let (changed, demand) = demanded;
-        demand.wait().await;
-        changed.notify_one();
-    });
-    let demand = demand.take_until(stop.cancelled_owned());
-    (store, futures::stream::select(work, futures::stream::select(sweep, demand)))
+    // Neither the removal of files nor the wait for a machine that needs some has items of its own; they live as long
+    // as the controller.
+    let beside = async move {
+        let demanded = async {
+            context.demand.wait().await;
+            context.downloads.changed.notify_one();
+        };
+        futures::join!(sweep::run(context.clone()), demanded);
+    };
+    let beside = futures::stream::once(beside).take_until(stop.cancelled_owned());
+    (store, futures::stream::select(work, beside))
 }
 
 async fn reconcile(name: &str, context: &EnvironmentContext) -> Result<Action, Error> {

@@ -5,12 +5,11 @@
 
 use std::time::{Duration, Instant};
 
-use bloomery_api::condition;
 use bloomery_api::decision::power::{PowerAction, PowerDecision, PowerRequest, power};
 use bloomery_api::decision::status::PowerOutcome;
 use bloomery_api::plane::Authority;
-use bloomery_api::server::{POWER_CYCLE, Power};
-use bloomery_api::{Condition, Server, ServerBinding};
+use bloomery_api::server::Power;
+use bloomery_api::{Server, ServerBinding};
 use bloomery_power as bmc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::runtime::events::EventType;
@@ -93,7 +92,7 @@ pub(super) async fn control(
             Err(Failure::Failed(why)) => {
                 notify(shared, &server, EventType::Warning, format!("{why}.")).await;
                 // The claim stood for a command that was not carried out: it must not hold up the next try.
-                unclaim(&mut server, before);
+                server.status = Some(status::unclaimed(&server, before));
                 outcome = PowerOutcome::Failed { power: outcome.power(), why };
                 requeue = Some(bloomery_api::decision::power::ERROR_REQUEUE);
             }
@@ -165,19 +164,6 @@ async fn command(
         })?;
     }
     Ok(())
-}
-
-/// Puts back the `PowerCycle` of before the claim.
-fn unclaim(server: &mut Server, before: &Server) {
-    let conditions = |server: &Server| -> Option<Condition> {
-        let status = server.status.as_ref()?;
-        condition::find(&status.conditions, POWER_CYCLE).cloned()
-    };
-    let old = conditions(before);
-    if let Some(status) = &mut server.status {
-        condition::remove(&mut status.conditions, POWER_CYCLE);
-        status.conditions.extend(old);
-    }
 }
 
 async fn notify(shared: &Shared, server: &Server, type_: EventType, message: String) {

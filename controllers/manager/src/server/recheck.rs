@@ -4,19 +4,18 @@
 //! cluster may have taken the machine by then, its agent may have begun to report, or another plane may act.
 //! Never says yes to what it could not read, and never takes back a claim that is not the one it was given.
 
-use bloomery_api::condition;
 use bloomery_api::decision::Standing;
 use bloomery_api::evidence::Evidence;
 use bloomery_api::plane::Authority;
-use bloomery_api::server::POWER_CYCLE;
-use bloomery_api::{Condition, Server, ServerBinding};
+use bloomery_api::{Server, ServerBinding};
 use bloomery_power::Wanted;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use kube::ResourceExt;
 use tracing::{info, warn};
 
-use super::{Shared, fetch, status, validate};
+use super::status::{self, cycle};
+use super::{Shared, fetch, validate};
 use crate::error_chain::ErrorChain;
 use crate::reconcile::Error;
 
@@ -119,7 +118,7 @@ pub(super) async fn withdraw(shared: &Shared, claimed: &Server, before: &Server)
             if server.metadata.uid != claimed.metadata.uid || cycle(&server) != cycle(claimed) {
                 return Ok(());
             }
-            status::unclaim(&shared.context, &server, cycle(before)).await
+            status::unclaim(&shared.context, &server, before).await
         };
         match written.await {
             Ok(()) => return,
@@ -130,10 +129,6 @@ pub(super) async fn withdraw(shared: &Shared, claimed: &Server, before: &Server)
             }
         }
     }
-}
-
-fn cycle(server: &Server) -> Option<&Condition> {
-    condition::find(&server.status.as_ref()?.conditions, POWER_CYCLE)
 }
 
 #[cfg(test)]

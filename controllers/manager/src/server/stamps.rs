@@ -5,10 +5,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bloomery_api::Server;
-use bloomery_api::condition;
-use bloomery_api::server::POWER_CYCLE;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
+
+use super::status::cycle;
 
 /// When each stamp was first seen.
 #[derive(Debug, Default)]
@@ -17,11 +17,9 @@ pub(super) struct Stamps(Mutex<HashMap<String, (Timestamp, Instant)>>);
 impl Stamps {
     /// How long the present stamp of `server` has been seen; zero for one that is new or absent.
     pub(super) fn seen_for(&self, server: &Server, now: Instant) -> Duration {
-        let conditions = server.status.as_ref().map_or(&[][..], |status| &status.conditions);
         let name = server.name_any();
         let mut stamps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(stamp) = condition::find(conditions, POWER_CYCLE).map(|found| found.last_transition_time.0)
-        else {
+        let Some(stamp) = cycle(server).map(|found| found.last_transition_time.0) else {
             stamps.remove(&name);
             return Duration::ZERO;
         };
@@ -42,6 +40,7 @@ impl Stamps {
 mod tests {
     use super::*;
     use bloomery_api::condition::{Condition, Severity};
+    use bloomery_api::server::POWER_CYCLE;
     use bloomery_api::{ServerSpec, ServerStatus};
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 

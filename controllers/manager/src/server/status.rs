@@ -68,16 +68,22 @@ pub(super) async fn claim(context: &Context, server: &Server, claim: Condition) 
     patch(context, server, &status).await
 }
 
-/// Puts the `PowerCycle` of before a claim in its place.
-pub(super) async fn unclaim(
-    context: &Context,
-    server: &Server,
-    before: Option<&Condition>,
-) -> Result<(), Error> {
+/// The condition that is the claim.
+pub(super) fn cycle(server: &Server) -> Option<&Condition> {
+    condition::find(&server.status.as_ref()?.conditions, POWER_CYCLE)
+}
+
+/// The status with the `PowerCycle` of `before` a claim in its place.
+pub(super) fn unclaimed(server: &Server, before: &Server) -> ServerStatus {
     let mut status = server.status.clone().unwrap_or_default();
     condition::remove(&mut status.conditions, POWER_CYCLE);
-    status.conditions.extend(before.cloned());
-    patch(context, server, &status).await.map(drop)
+    status.conditions.extend(cycle(before).cloned());
+    status
+}
+
+/// Writes that status.
+pub(super) async fn unclaim(context: &Context, server: &Server, before: &Server) -> Result<(), Error> {
+    patch(context, server, &unclaimed(server, before)).await.map(drop)
 }
 
 async fn patch(context: &Context, server: &Server, status: &ServerStatus) -> Result<Server, Error> {

@@ -10,6 +10,8 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 
 use super::*;
+use bloomery_api::Condition;
+use bloomery_api::server::POWER_CYCLE;
 
 const HOLDS: Authority = Authority::Holds { epoch: 3 };
 
