@@ -124,7 +124,7 @@ impl FakeApi {
         state.write_failures.remove(path);
     }
 
-    /// How often a path was read.
+    /// How often a path was asked for, answered or not.
     pub(crate) fn reads(&self, path: &str) -> usize {
         self.0.lock().unwrap().reads.get(path).copied().unwrap_or_default()
     }
@@ -162,7 +162,10 @@ impl FakeApi {
         let lists_planes = head.method == Method::GET && PLANE.strip_suffix("/plane") == Some(&path);
         let path = if lists_planes { PLANE.to_owned() } else { path };
         let failure = {
-            let state = self.0.lock().unwrap();
+            let mut state = self.0.lock().unwrap();
+            if head.method == Method::GET {
+                *state.reads.entry(path.clone()).or_default() += 1;
+            }
             let writing = (head.method == Method::PATCH).then(|| state.write_failures.get(&path)).flatten();
             state.failures.get(&path).or(writing).copied()
         };
@@ -177,9 +180,7 @@ impl FakeApi {
         }
         let body = to_bytes(body, usize::MAX).await.unwrap();
         let mut state = self.0.lock().unwrap();
-        if head.method == Method::GET {
-            *state.reads.entry(path.clone()).or_default() += 1;
-        } else {
+        if head.method != Method::GET {
             state.writes.push((head.method.clone(), path.clone()));
         }
         state.revision += 1;

@@ -24,11 +24,14 @@ use crate::metrics::Metrics;
 use crate::tokens::{CheckError, Tokens};
 use crate::trace::Trace;
 
-/// Calls that use the API at once: enough to keep it busy, few enough that it is not asked over a thousand
-/// connections, and no single answer takes seconds, when a whole hall is switched on.
+/// Calls that use the API at once, here of machines that register: enough to keep it busy, few enough that it is not
+/// asked over a thousand connections, and no single answer takes seconds, when a whole hall is switched on.
 /// Each asks for two objects at once; together with the boot decisions and the controllers they stay below what the
 /// API server lets in (60), beyond which it refuses.
-const AT_WORK: usize = 12;
+const REGISTERING: usize = 4;
+/// The same of machines that are registered. They do not stand in line behind a hall of new ones: those that are in the
+/// middle of something finish first, and need no more heartbeats meanwhile.
+const REGISTERED: usize = 8;
 /// Longest message taken: an inventory with every list as long as we take it has some 300 kB.
 const MAX_MESSAGE: usize = 1 << 20;
 /// Longest wait for a turn. Clients wait 30 s for an answer: one that comes later is work for nobody.
@@ -76,7 +79,8 @@ impl Service {
         let handler = Handler {
             means,
             options,
-            at_work: Arc::new(Semaphore::new(AT_WORK)),
+            registering: Arc::new(Semaphore::new(REGISTERING)),
+            registered: Arc::new(Semaphore::new(REGISTERED)),
             unrecorded: Arc::default(),
             recent: Arc::default(),
         };
@@ -106,7 +110,8 @@ async fn unknown_method() -> Response<Body> {
 pub(super) struct Handler {
     pub(super) means: Means,
     pub(super) options: Options,
-    at_work: Arc<Semaphore>,
+    registering: Arc<Semaphore>,
+    registered: Arc<Semaphore>,
     pub(super) unrecorded: Arc<Unrecorded>,
     pub(super) recent: Arc<Recent>,
 }
@@ -145,14 +150,14 @@ impl Handler {
     }
 
     /// Runs a call in a task of its own, so that nothing is left half-written when its client hangs up.
-    async fn run<T, F, R>(&self, call: F) -> Result<tonic::Response<T>, Status>
+    async fn run<T, F, R>(&self, line: &Arc<Semaphore>, call: F) -> Result<tonic::Response<T>, Status>
     where
         T: Send + 'static,
         F: FnOnce(Self) -> R + Send + 'static,
         R: Future<Output = Result<T, Status>> + Send + 'static,
     {
         // Waited for here, so that a client that hangs up leaves the queue; what has begun goes on without it.
-        let slot = tokio::time::timeout(TURN_WITHIN, self.at_work.clone().acquire_owned()).await;
+        let slot = tokio::time::timeout(TURN_WITHIN, line.clone().acquire_owned()).await;
         let Ok(slot) = slot else {
             return self.count(Err(Status::unavailable("too many machines call at once; call again")));
         };
@@ -197,7 +202,8 @@ impl Agent for Handler {
         let token = token_of(&request);
         let peer =
             request.extensions().get::<crate::http::serve::Connection>().map(|connection| connection.peer);
-        self.run(move |handler| handler.create_server(request.into_inner(), token, peer)).await
+        self.run(&self.registering, move |handler| handler.create_server(request.into_inner(), token, peer))
+            .await
     }
 
     async fn reconcile_server_addresses(
@@ -205,7 +211,8 @@ impl Agent for Handler {
         request: tonic::Request<pb::ReconcileServerAddressesRequest>,
     ) -> Result<tonic::Response<pb::ReconcileServerAddressesResponse>, Status> {
         let token = token_of(&request);
-        self.run(move |handler| handler.reconcile_addresses(request.into_inner(), token)).await
+        self.run(&self.registered, move |handler| handler.reconcile_addresses(request.into_inner(), token))
+            .await
     }
 
     async fn mark_server_as_wiped(
@@ -213,7 +220,7 @@ impl Agent for Handler {
         request: tonic::Request<pb::MarkServerAsWipedRequest>,
     ) -> Result<tonic::Response<pb::MarkServerAsWipedResponse>, Status> {
         let token = token_of(&request);
-        self.run(move |handler| handler.mark_wiped(request.into_inner(), token)).await
+        self.run(&self.registered, move |handler| handler.mark_wiped(request.into_inner(), token)).await
     }
 
     async fn heartbeat(
@@ -221,7 +228,7 @@ impl Agent for Handler {
         request: tonic::Request<pb::HeartbeatRequest>,
     ) -> Result<tonic::Response<pb::HeartbeatResponse>, Status> {
         let token = token_of(&request);
-        self.run(move |handler| handler.heartbeat(request.into_inner(), token)).await
+        self.run(&self.registered, move |handler| handler.heartbeat(request.into_inner(), token)).await
     }
 
     async fn update_bmc_info(
@@ -229,6 +236,6 @@ impl Agent for Handler {
         request: tonic::Request<pb::UpdateBmcInfoRequest>,
     ) -> Result<tonic::Response<pb::UpdateBmcInfoResponse>, Status> {
         let token = token_of(&request);
-        self.run(move |handler| handler.update_bmc(request.into_inner(), token)).await
+        self.run(&self.registered, move |handler| handler.update_bmc(request.into_inner(), token)).await
     }
 }

@@ -35,6 +35,11 @@ impl Servers {
         let _ = self.listed.clone().wait_for(|listed| *listed).await;
         self.store.state()
     }
+
+    /// How many are known so far.
+    pub fn count(&self) -> usize {
+        self.store.len()
+    }
 }
 
 /// All bindings, without what they say.

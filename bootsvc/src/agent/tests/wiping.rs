@@ -136,6 +136,42 @@ async fn heartbeats_are_written_when_something_changed_or_time_passed() {
 }
 
 #[tokio::test]
+async fn a_machine_that_is_wiped_does_not_stand_in_line_behind_a_hall_of_new_ones() {
+    /// Calls of one connection; far more than are worked on at once.
+    const NEW: usize = 30;
+    let lab = Lab::start(Setup::default());
+    put(&lab, "released");
+    let token = lab.boot(UUID).await;
+    let token = token.as_deref();
+    let mut agent = client(&lab).await;
+    assert!(register(&mut agent, token).await.unwrap().wipe);
+    let mut hall = tokio::task::JoinSet::new();
+    let uuids: Vec<String> = (0..4 * NEW)
+        .map(|machine| {
+            let uuid = format!("0ca11000-0000-4000-8000-{machine:012}");
+            lab.api.fail(&metal("servers", &uuid), Failure::Hang);
+            uuid
+        })
+        .collect();
+    for some in uuids.chunks(NEW) {
+        let agent = client(&lab).await;
+        for uuid in some {
+            let (mut agent, uuid) = (agent.clone(), uuid.clone());
+            hall.spawn(async move { agent.create_server(request(&uuid)).await });
+        }
+    }
+    let asked = || uuids.iter().filter(|uuid| lab.api.reads(&metal("servers", uuid)) > 0).count();
+    while asked() == 0 {
+        tokio::task::yield_now().await;
+    }
+    // Without a line of their own these would be told to call again.
+    beat(&mut agent, token, vec![disk("sda", State::Wiping, 1)]).await.unwrap();
+    wiped(&mut agent, token, vec![disk("sda", State::Wiped, 1000)]).await.unwrap();
+    assert!(is_clean(&lab));
+    hall.abort_all();
+}
+
+#[tokio::test]
 async fn a_disk_that_fails_is_named_and_the_machine_stays_unclean() {
     let lab = Lab::start(Setup::default());
     put(&lab, "neverUsed");
