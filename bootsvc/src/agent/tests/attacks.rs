@@ -6,7 +6,7 @@ use tonic::Code;
 
 use super::calls::{client, request};
 use super::mapping::UUID;
-use super::wiping::{beat, put, register, server, state, wiped};
+use super::wiping::{beat, put, register, server, state, told_to_wipe, wiped};
 use super::with;
 use crate::fake_api::{Failure, binding, metal};
 use crate::http::tests::{Lab, Setup};
@@ -56,12 +56,8 @@ async fn forged_foreign_and_outdated_tokens_are_refused_everywhere() {
 
 #[tokio::test]
 async fn a_machine_that_was_bound_and_released_since_the_order_is_not_clean() {
-    let lab = Lab::start(Setup::default());
-    put(&lab, "neverUsed");
-    let token = lab.boot(UUID).await;
+    let (lab, mut agent, token) = told_to_wipe("neverUsed").await;
     let token = token.as_deref();
-    let mut agent = client(&lab).await;
-    assert!(register(&mut agent, token).await.unwrap().wipe);
     // Bound.
     lab.api.put(&binding(UUID), json!({ "spec": { "metalMachineRef": { "name": "m" } } }));
     for refused in [wiped(&mut agent, token, Vec::new()).await, beat(&mut agent, token, Vec::new()).await] {
@@ -102,12 +98,8 @@ async fn a_claim_that_comes_between_record_and_status_wins() {
 
 #[tokio::test]
 async fn a_restored_or_replaced_server_is_neither_wiped_nor_clean() {
-    let lab = Lab::start(Setup::default());
-    put(&lab, "released");
-    let token = lab.boot(UUID).await;
+    let (lab, mut agent, token) = told_to_wipe("released").await;
     let token = token.as_deref();
-    let mut agent = client(&lab).await;
-    assert!(register(&mut agent, token).await.unwrap().wipe);
     // The same object under another uid.
     lab.api.change(&server(), |server| server["metadata"]["uid"] = json!("restored"));
     assert_eq!(wiped(&mut agent, token, Vec::new()).await.unwrap_err().code(), Code::FailedPrecondition);

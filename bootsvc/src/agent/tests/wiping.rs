@@ -75,6 +75,16 @@ pub(super) fn state(lab: &Lab) -> String {
     serde_json::from_str::<Value>(&record).unwrap()["state"].as_str().unwrap_or_default().to_owned()
 }
 
+/// A machine with this record that has called and was told to wipe: the agent of it, and its token.
+pub(super) async fn told_to_wipe(state: &str) -> (Lab, AgentClient<Channel>, Option<String>) {
+    let lab = Lab::start(Setup::default());
+    put(&lab, state);
+    let token = lab.boot(UUID).await;
+    let mut agent = client(&lab).await;
+    assert!(register(&mut agent, token.as_deref()).await.unwrap().wipe);
+    (lab, agent, token)
+}
+
 fn is_clean(lab: &Lab) -> bool {
     lab.api.object(&server()).unwrap()["status"]["isClean"] == json!(true)
 }
@@ -139,12 +149,8 @@ async fn heartbeats_are_written_when_something_changed_or_time_passed() {
 async fn a_machine_that_is_wiped_does_not_stand_in_line_behind_a_hall_of_new_ones() {
     /// Calls of one connection; far more than are worked on at once.
     const NEW: usize = 30;
-    let lab = Lab::start(Setup::default());
-    put(&lab, "released");
-    let token = lab.boot(UUID).await;
+    let (lab, mut agent, token) = told_to_wipe("released").await;
     let token = token.as_deref();
-    let mut agent = client(&lab).await;
-    assert!(register(&mut agent, token).await.unwrap().wipe);
     let mut hall = tokio::task::JoinSet::new();
     let uuids: Vec<String> = (0..4 * NEW)
         .map(|machine| {
@@ -160,8 +166,7 @@ async fn a_machine_that_is_wiped_does_not_stand_in_line_behind_a_hall_of_new_one
             hall.spawn(async move { agent.create_server(request(&uuid)).await });
         }
     }
-    let asked = || uuids.iter().filter(|uuid| lab.api.reads(&metal("servers", uuid)) > 0).count();
-    while asked() == 0 {
+    while uuids.iter().all(|uuid| lab.api.reads(&metal("servers", uuid)) == 0) {
         tokio::task::yield_now().await;
     }
     // Without a line of their own these would be told to call again.
