@@ -241,7 +241,7 @@ impl Plane {
 mod tests {
     use super::*;
 
-    const fn holds(epoch: i64) -> Authority {
+    fn holds(epoch: i64) -> Authority {
         Authority::Holds { epoch, trust: Trust::default() }
     }
 
