@@ -200,6 +200,8 @@ fn entry(line: &[u8]) -> Option<Tombstone> {
 pub(crate) struct Reader {
     path: PathBuf,
     seen: Option<Seen>,
+    /// Held open, so that no other file gets its inode.
+    held: Option<File>,
     entries: Arc<Tombstones>,
 }
 
@@ -213,7 +215,7 @@ struct Seen {
 
 impl Reader {
     pub(crate) fn new(directory: &Path) -> Self {
-        Self { path: directory.join(FILE), seen: None, entries: Arc::default() }
+        Self { path: directory.join(FILE), seen: None, held: None, entries: Arc::default() }
     }
 
     /// What the file says now. Without a file nothing was ever claimed, unless there was one before.
@@ -241,6 +243,7 @@ impl Reader {
         let Parsed { whole, lines } =
             parse(&text, from.lines, &mut entries).map_err(|line| damaged(&self.path, line))?;
         self.entries = Arc::new(entries);
+        self.held = Some(file);
         self.seen = Some(Seen { read: from.read + whole as u64, lines: from.lines + lines, ..from });
         Ok(Arc::clone(&self.entries))
     }
