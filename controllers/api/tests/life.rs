@@ -7,14 +7,14 @@ mod world;
 use proptest::prelude::*;
 
 /// Sequences in one run of the tests.
-const SEQUENCES: u32 = 4000;
+const SEQUENCES: u32 = 2000;
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: sequences(), max_shrink_iters: 20_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: sequences(), max_shrink_iters: 3000, ..ProptestConfig::default() })]
 
     #[test]
     fn no_sequence_writes_to_disks_whose_last_owner_did_not_let_go(
-        life in proptest::collection::vec(any::<u8>(), 0..240),
+        life in proptest::collection::vec(any::<u8>(), 0..160),
     ) {
         let ended = world::live(&life);
         prop_assert!(ended.is_ok(), "{}", ended.err().unwrap_or_default());
@@ -31,8 +31,8 @@ fn sequences() -> u32 {
 fn lives_are_long_enough_to_reach_wipes_installations_and_conflicts() {
     let mut reached = std::collections::BTreeMap::new();
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    for _ in 0..1500 {
-        let life: Vec<u8> = (0..200)
+    for _ in 0..400 {
+        let life: Vec<u8> = (0..160)
             .map(|_| {
                 state ^= state << 13;
                 state ^= state >> 7;

@@ -18,7 +18,7 @@ use bloomery_api::evidence::{
     CONFIRM_WIPE_ANNOTATION, DISKS_ANNOTATION, DiskRecord, Entry, FORGET_ANNOTATION, RecordId,
 };
 use bloomery_api::hardware::HardwareInformation;
-use bloomery_api::ledger::{Fate, Tombstones, entry};
+use bloomery_api::ledger::{Fate, Tombstone, Tombstones, entry};
 use bloomery_api::plane::fence::{DELETE_FOR_MOVE_ANNOTATION, Observed, fence};
 use bloomery_api::plane::{Authority, PLANE_LABEL};
 use bloomery_api::server::{FINALIZER, Power};
@@ -50,7 +50,7 @@ pub(super) struct Plane {
     /// The mark on the Plane object; the file says so too, whatever is restored.
     stopped: bool,
     has_moved: bool,
-    ledger: Tombstones,
+    ledger: Arc<Tombstones>,
     /// Bindings and records changed since the controllers looked last.
     is_unseen: bool,
     kept: Option<Snapshot>,
@@ -80,7 +80,7 @@ impl Plane {
             restored: false,
             stopped: false,
             has_moved: false,
-            ledger: Tombstones::default(),
+            ledger: Arc::default(),
             is_unseen: false,
             kept: None,
         }
@@ -90,7 +90,7 @@ impl Plane {
         if self.stopped {
             return Authority::Stopped { why: "moved".to_owned() };
         }
-        let trust = Trust::new(self.key, &self.id).with_ledger(Arc::new(self.ledger.clone()));
+        let trust = Trust::new(self.key, &self.id).with_ledger(Arc::clone(&self.ledger));
         Authority::Holds { epoch: self.epoch, trust }
     }
 
@@ -153,6 +153,10 @@ impl Plane {
         self.touch(name);
     }
 
+    fn note(&mut self, entry: Tombstone) {
+        Arc::make_mut(&mut self.ledger).note(entry);
+    }
+
     /// A write: etcd gets on.
     fn touch(&mut self, name: &str) {
         self.revision += 1;
@@ -190,9 +194,9 @@ impl Plane {
         let mut seen = Seen::default();
         let names: Vec<String> = self.servers.keys().cloned().collect();
         for round in 0..2 {
-            for (index, name) in names.iter().enumerate() {
-                let index = u32::try_from(index).unwrap_or(0);
-                self.reconcile_one(name, &format!("r{base}-{round}-{index}"), &mut seen);
+            let index = self.index();
+            for (number, name) in names.iter().enumerate() {
+                self.reconcile_one(name, &format!("r{base}-{round}-{number}"), &index, &mut seen);
             }
         }
         let authority = self.authority();
@@ -210,14 +214,14 @@ impl Plane {
             self.stopped = true;
             for name in fenced.vanished {
                 let noted = self.ledger.with_fate(&name, Fate::Vanished, &now());
-                noted.into_iter().for_each(|entry| self.ledger.note(entry));
+                noted.into_iter().for_each(|entry| self.note(entry));
             }
         }
         self.is_unseen = false;
         seen
     }
 
-    fn reconcile_one(&mut self, name: &str, id: &str, seen: &mut Seen) {
+    fn reconcile_one(&mut self, name: &str, id: &str, index: &View, seen: &mut Seen) {
         let authority = self.authority();
         if !authority.acts() {
             return;
@@ -228,10 +232,10 @@ impl Plane {
             if noted.fate == Fate::Forgotten {
                 seen.reached.insert("forgotten");
             }
-            self.ledger.note(noted);
+            self.note(noted);
         }
         let authority = self.authority();
-        let conflict = self.index().conflict(&server);
+        let conflict = index.conflict(&server);
         let machine =
             Machine { server: &server, binding: bound.as_ref(), authority: &authority, conflict: conflict.as_ref() };
         match machine.standing() {
@@ -265,7 +269,7 @@ impl Plane {
         self.apply(name, decided.label, decided.finalizer);
         // What was written is noted at once, as the controllers do before anything else happens.
         if let Some(noted) = self.servers.get(name).and_then(|server| entry(server, bound.as_ref(), &authority, &now())) {
-            self.ledger.note(noted);
+            self.note(noted);
         }
         let is_installed = self.servers.get(name).and_then(DiskRecord::of).is_some_and(|record| {
             record.state == bloomery_api::evidence::DiskState::Installed
