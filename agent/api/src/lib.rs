@@ -8,5 +8,7 @@
 pub const TOKEN_ARGUMENT: &str = "bloomery.token";
 /// gRPC metadata key under which the agent shows that token with every call.
 pub const TOKEN_METADATA: &str = "bloomery-boot-token";
+/// Kernel argument with the SHA-256 of the plane's sealing key, in base64url without padding: `bloomery.plane=HASH`.
+pub const PLANE_ARGUMENT: &str = "bloomery.plane";
 
 tonic::include_proto!("api");
