@@ -125,7 +125,8 @@ fn a_full_wipe_leaves_nothing() {
     let mut opened = Device::open(&disk).unwrap();
     assert_eq!((opened.size(), opened.sector()), (SIZE, 4096));
     let before = device.contents();
-    assert!(before.read && before.found.contains(&"md".to_owned()), "{before:?}");
+    // Its tables are half of what they should be.
+    assert!(!before.read && before.found.contains(&"md".to_owned()), "{before:?}");
     erase::full(&mut opened, &Quiet).unwrap();
     assert_eq!(device.contents(), DiskContents { read: true, ..DiskContents::default() });
     assert!(device.content().iter().all(|byte| *byte == 0));
