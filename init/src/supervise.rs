@@ -6,6 +6,7 @@
 pub mod backoff;
 pub mod cgroup;
 pub mod graph;
+pub mod limits;
 pub mod log_file;
 pub mod probe;
 mod process;

@@ -5,6 +5,7 @@
 
 use super::{Inputs, users};
 use crate::layout::{ETCD_CLIENT_PORT, KUBERNETES_API_PORT};
+use crate::supervise::limits::{Limits, MemoryLimit};
 use crate::supervise::probe::Probe;
 use crate::supervise::service::Service;
 
@@ -48,11 +49,15 @@ const DISABLED_ADMISSION: [&str; 11] = [
     "ValidatingAdmissionPolicy",
 ];
 
+/// Only etcd is spared longer.
+const LIMITS: Limits = Limits::new(MemoryLimit { percent: 60, floor_mib: 512 }, -500);
+
 pub(super) fn service(inputs: &Inputs) -> Service {
     let file = |name: &str| inputs.file("kube-apiserver", name);
     let probe = Probe::Https { port: KUBERNETES_API_PORT, path: "/readyz", ca: file("ca.crt").into() };
     let mut service = Service::daemon("kube-apiserver", inputs.layout.program("kube-apiserver"), probe);
     service.user = inputs.accounts.user(users::APISERVER);
+    service.limits = LIMITS;
     service.generation = inputs.generation;
     service.after = &["etcd"];
     // It reads itself in for seconds before it needs etcd, and asks again until etcd answers.
