@@ -13,6 +13,7 @@ pub mod disk;
 pub mod disk_state;
 pub mod early;
 pub mod errors;
+pub mod etcd;
 pub mod files;
 pub mod layout;
 pub mod log;

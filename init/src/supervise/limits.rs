@@ -61,7 +61,7 @@ impl MemoryLimit {
 /// The machine's memory, in octets.
 pub fn total_memory() -> u64 {
     let info = rustix::system::sysinfo();
-    u64::from(info.totalram).saturating_mul(u64::from(info.mem_unit.max(1)))
+    info.totalram.saturating_mul(u64::from(info.mem_unit.max(1)))
 }
 
 #[cfg(test)]
