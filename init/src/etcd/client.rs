@@ -83,6 +83,11 @@ impl Client {
         Ok(Self { channel })
     }
 
+    /// The connection itself, for calls that PID 1 never makes.
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
     /// Sizes, alarms and the newest revision.
     ///
     /// # Errors

@@ -21,5 +21,7 @@ pub(super) fn service(inputs: &Inputs) -> Service {
         "--ca".to_owned(),
         inputs.file("apply", "ca.crt"),
     ];
+    // Secrets that were stored before there was a key are written again, once.
+    service.args.extend(inputs.encryption_key.as_ref().map(|key| format!("--encryption-key={key}")));
     service
 }

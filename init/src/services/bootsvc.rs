@@ -15,12 +15,13 @@ pub(super) fn service(inputs: &Inputs) -> Service {
     let mut service = Service::daemon("bootsvc", inputs.layout.program("bootsvc"), probe);
     service.user = inputs.accounts.user(users::BOOTSVC);
     service.limits = LIMITS;
-    // Ports 67 and 69; answers to machines that have no address yet.
-    service.capabilities = Capabilities::NET_BIND_SERVICE | Capabilities::NET_RAW;
+    // Ports 67 and 69. Binding a socket to a card needs no right of its own since Linux 5.7.
+    service.capabilities = Capabilities::NET_BIND_SERVICE;
     service.generation = inputs.generation;
     service.after = &["apply"];
     let sidero = &inputs.config.sidero;
     service.args = vec![
+        "--confine".to_owned(),
         format!("--kubeconfig={}", inputs.file("bootsvc", "kubeconfig")),
         format!("--share-dir={}", inputs.layout.share.display()),
         format!("--env-dir={}", inputs.layout.env().display()),

@@ -22,6 +22,7 @@ pub(super) fn service(inputs: &Inputs) -> Service {
     let sidero = &inputs.config.sidero;
     service.args = vec![
         "run".to_owned(),
+        "--confine".to_owned(),
         format!("--kubeconfig={}", inputs.file("controllers", "kubeconfig")),
         format!("--webhook-port={CONTROLLERS_WEBHOOK_PORT}"),
         format!("--webhook-cert-dir={}", inputs.layout.service("controllers").display()),

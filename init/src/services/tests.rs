@@ -6,7 +6,8 @@ use crate::supervise::limits::{Limits, MemoryLimit};
 use std::fmt::Write as _;
 
 fn inputs<'a>(layout: &'a Layout, config: &'a Config, address: Option<IpAddr>) -> Inputs<'a> {
-    Inputs { layout, accounts: Accounts::Separate, config, address, generation: 0 }
+    let encryption_key = Some("key-0123456789abcdef".to_owned());
+    Inputs { layout, accounts: Accounts::Separate, config, address, encryption_key, generation: 0 }
 }
 
 /// One service as a person would read it.
