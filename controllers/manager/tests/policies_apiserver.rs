@@ -120,6 +120,9 @@ async fn the_record_is_the_planes_own() {
         assert!(message.contains(&way_out), "{message}");
         person.may_not("take the record away", annotated("bloomery.dev/disks", Value::Null)).await;
         person.may_not("name a rival", annotated("bloomery.dev/rival", "{}")).await;
+        controllers.may("note a rival", annotated("bloomery.dev/rival", "[]")).await;
+        person.may_not("change a rival", annotated("bloomery.dev/rival", "{}")).await;
+        person.may("decide about a rival", annotated("bloomery.dev/rival", Value::Null)).await;
         let label = json!({ "metadata": { "labels": { "bloomery.dev/plane": "another" } } });
         person.may_not("give the machine to another plane", label).await;
         // What is theirs stays theirs, with the record as it is.
