@@ -124,7 +124,9 @@ async fn credential(
 fn unreadable(name: &str, namespace: &str, error: &kube::Error) -> CredentialError {
     let (name, namespace) = (name.to_owned(), namespace.to_owned());
     match error {
-        kube::Error::Api(status) if status.code == FORBIDDEN => CredentialError::NotAllowed { name, namespace },
+        kube::Error::Api(status) if status.code == FORBIDDEN => {
+            CredentialError::NotAllowed { name, namespace }
+        }
         kube::Error::Api(status) => CredentialError::Secret { name, why: status.message.clone() },
         kube::Error::HyperError(_) | kube::Error::Service(_) => {
             CredentialError::Secret { name, why: "the API server does not answer".to_owned() }
