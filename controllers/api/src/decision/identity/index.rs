@@ -65,7 +65,11 @@ impl Index {
             marks: Marks::of_server(server),
             claimed: bound || may_be_claimed(server, authority),
             is_tombstone: false,
-            distinct: distinct.iter().flat_map(|text| text.split(',')).map(|one| one.trim().to_owned()).collect(),
+            distinct: distinct
+                .iter()
+                .flat_map(|text| text.split(','))
+                .map(|one| one.trim().to_owned())
+                .collect(),
             uid: server.metadata.uid.clone().unwrap_or_default(),
         };
         self.put(name, known);
@@ -77,9 +81,13 @@ impl Index {
         let Marks { uuids, serial, cards } = known.marks;
         let maps = [(&mut self.uuids, uuids), (&mut self.cards, cards)];
         for (map, marks) in maps {
-            marks.iter().for_each(|mark| take(map, mark, name));
+            for mark in &marks {
+                take(map, mark, name);
+            }
         }
-        serial.iter().for_each(|serial| take(&mut self.serials, serial, name));
+        if let Some(serial) = serial {
+            take(&mut self.serials, &serial, name);
+        }
     }
 
     /// Adds the machines of the ledger whose Servers are gone.
