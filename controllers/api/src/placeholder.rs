@@ -85,7 +85,8 @@ pub fn serial(text: &str) -> Option<String> {
         mark.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase()).collect();
     let fits = mark.len() <= LONGEST && !mark.chars().any(char::is_control);
     // Two characters name nothing, whatever they are.
-    let names = bare.len() > 2 && !SERIALS.contains(&bare.as_str()) && !is_one_letter(&bare) && !counts(&bare);
+    let names =
+        bare.len() > 2 && !SERIALS.contains(&bare.as_str()) && !is_one_letter(&bare) && !counts(&bare);
     (fits && names).then_some(mark)
 }
 
@@ -106,14 +107,15 @@ pub fn uuid(text: &str) -> Option<String> {
 pub fn card(text: &str) -> Option<String> {
     let mark = text.trim().to_ascii_lowercase().replace('-', ":");
     let octets: Vec<u8> =
-        mark.split(':').map(|part| octet(part)).collect::<Option<_>>().filter(|all: &Vec<u8>| all.len() == 6)?;
+        mark.split(':').map(octet).collect::<Option<_>>().filter(|all: &Vec<u8>| all.len() == 6)?;
     let of_one_card = octets.first().is_some_and(|first| first & 1 == 0);
     let is_same = octets.windows(2).all(|pair| pair.first() == pair.last());
     (of_one_card && !is_same && !CARDS.contains(&mark.as_str())).then_some(mark)
 }
 
 fn octet(part: &str) -> Option<u8> {
-    (part.len() == 2).then(|| u8::from_str_radix(part, 16).ok()).flatten()
+    let is_hex = part.len() == 2 && part.bytes().all(|digit| digit.is_ascii_hexdigit());
+    is_hex.then(|| u8::from_str_radix(part, 16).ok()).flatten()
 }
 
 /// `0000000`, `FFFFFFFF`, `xxxxxxxx`.
@@ -172,7 +174,9 @@ mod tests {
         }
         assert_eq!(serial(&"9".repeat(300)), None);
         assert_eq!(serial(&"A1B2".repeat(300)), None);
-        for (text, mark) in [(" sn1 ", "SN1"), ("CZ3042ABCD", "CZ3042ABCD"), ("S-100", "S-100"), ("2M2344", "2M2344")] {
+        for (text, mark) in
+            [(" sn1 ", "SN1"), ("CZ3042ABCD", "CZ3042ABCD"), ("S-100", "S-100"), ("2M2344", "2M2344")]
+        {
             assert_eq!(serial(text).as_deref(), Some(mark));
         }
     }

@@ -10,7 +10,7 @@ use crate::ledger::revision_of;
 use crate::plane::Authority;
 use crate::server::Server;
 use crate::server_binding::ServerBinding;
-use crate::trust::Trust;
+use crate::trust::{RecordKey, Trust};
 use crate::zero::is_zero;
 
 /// What a signature is of, so that it never fits anything else.
@@ -150,8 +150,15 @@ impl DiskRecord {
             revision: revision_of(server),
             mac: String::new(),
         };
-        record.mac = trust.key.map(|key| record.signed(|parts| key.sign(parts))).unwrap_or_default();
+        if let Some(key) = &trust.key {
+            record.sign(key);
+        }
         Some(record)
+    }
+
+    /// Signs it as it is.
+    pub(crate) fn sign(&mut self, key: &RecordKey) {
+        self.mac = self.signed(|parts| key.sign(parts));
     }
 
     /// True when it was written for this very object in this epoch, by whomever.
@@ -224,7 +231,8 @@ fn next_number(server: &Server, trust: &Trust) -> u64 {
     let signed = DiskRecord::of(server).filter(|record| record.is_signed_by(trust));
     let name = server.metadata.name.as_deref().unwrap_or_default();
     let noted = trust.ledger.as_deref().and_then(|ledger| ledger.of(name));
-    let noted = noted.filter(|noted| server.meta().uid.as_ref() == Some(&noted.uid)).map_or(0, |noted| noted.seq);
+    let noted =
+        noted.filter(|noted| server.meta().uid.as_ref() == Some(&noted.uid)).map_or(0, |noted| noted.seq);
     signed.map_or(0, |record| record.seq).max(noted).saturating_add(1)
 }
 
