@@ -34,6 +34,8 @@ fn claim(second: i64) -> Condition {
 /// An accepted machine that was never used, with the claim of a cycle.
 fn server() -> Server {
     let mut server = Server::new("a", ServerSpec { accepted: true, ..ServerSpec::default() });
+    let blank = json!({ "storage": { "devices": [{ "contents": { "found": [] } }] } });
+    server.spec.hardware = serde_json::from_value(blank).unwrap();
     server.metadata.uid = Some("uid-a".to_owned());
     put(&mut server, Entry::NeverUsed(ContentsClass::Blank), 3);
     set_cycle(&mut server, Some(claim(10)));
