@@ -56,6 +56,9 @@ pub struct ApplyOptions {
     /// PEM file of the CA; its base64 takes the place of ${CA_BUNDLE} in the manifests.
     #[arg(long, value_name = "FILE")]
     pub ca: PathBuf,
+    /// Name of the key that the API server encrypts Secrets with: those stored before it are written again, once.
+    #[arg(long, value_name = "NAME")]
+    pub encryption_key: Option<String>,
     /// Seconds after which to give up.
     #[arg(long, value_name = "SECONDS", default_value = APPLY_TIMEOUT_SECONDS, value_parser = seconds)]
     pub timeout: Duration,
@@ -91,6 +94,9 @@ pub struct RunOptions {
     /// Directory of the plane's own identity.
     #[arg(long, value_name = "DIR", default_value = PLANE_DIR)]
     pub plane_dir: PathBuf,
+    /// Give up all files and system calls that the controllers do not need.
+    #[arg(long)]
+    pub confine: bool,
     /// What the Server controller goes by.
     #[command(flatten)]
     pub servers: ServerOptions,
