@@ -34,7 +34,8 @@ const API_GROUPS: [&str; 14] = [
     "rbac.authorization.k8s.io/v1=true",
 ];
 /// They watch kinds that are switched off, or guard nodes, pods and storage, which a plane has not.
-const DISABLED_ADMISSION: [&str; 11] = [
+/// `ValidatingAdmissionPolicy` stays on: manifests/25-admission.yaml says what each identity may write.
+const DISABLED_ADMISSION: [&str; 10] = [
     "DefaultIngressClass",
     "DefaultStorageClass",
     "DefaultTolerationSeconds",
@@ -45,7 +46,6 @@ const DISABLED_ADMISSION: [&str; 11] = [
     "Priority",
     "ResourceQuota",
     "RuntimeClass",
-    "ValidatingAdmissionPolicy",
 ];
 
 pub(super) fn service(inputs: &Inputs) -> Service {

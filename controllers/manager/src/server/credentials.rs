@@ -1,6 +1,8 @@
 //! What the pool needs to reach a machine's management controller, its credentials read from Secrets now.
 //!
-//! Never logs or keeps one.
+//! A person who may edit Servers may name any Secret and any address: what a Secret holds would be sent there. So only
+//! Secrets count that can be accounts, of namespaces that the role of the controllers is bound in.
+//! Never logs or keeps a credential, and never puts any part of a Secret into an error.
 
 use bloomery_api::Server;
 use bloomery_api::server::{Bmc, CredentialSource};
@@ -15,12 +17,33 @@ pub(super) enum CredentialError {
     #[error("missing secretKeyRef")]
     MissingReference,
     /// The Secret cannot be read.
-    #[error("error getting secret \"{name}\": {source}")]
+    #[error("error getting secret \"{name}\": {why}")]
     Secret {
         /// Its name.
         name: String,
-        /// The cause.
-        source: Box<kube::Error>,
+        /// Why, without anything of its content.
+        why: String,
+    },
+    /// The role of the controllers is not bound there.
+    #[error(
+        "error getting secret \"{name}\": accounts are not read in namespace {namespace}; to allow it: kubectl create \
+         rolebinding {ROLE} --namespace {namespace} --clusterrole {ROLE} --user {USER}"
+    )]
+    NotAllowed {
+        /// Its name.
+        name: String,
+        /// Its namespace.
+        namespace: String,
+    },
+    /// The Secret is something else's.
+    #[error(
+        "secret \"{name}\" is no account of a management controller: {problem}; put the account into a Secret of its own"
+    )]
+    NotAnAccount {
+        /// Its name.
+        name: String,
+        /// What it is.
+        problem: &'static str,
     },
     /// The Secret has no such key.
     #[error("secret key \"{key}\" is missing in secret \"{name}\"")]
@@ -39,6 +62,19 @@ pub(super) enum CredentialError {
         name: String,
     },
 }
+
+/// HTTP's word for what a role does not allow.
+const FORBIDDEN: u16 = 403;
+/// Role that reads accounts, and the user that it is bound to: manifests/20-rbac.yaml.
+const ROLE: &str = "bloomery:credentials";
+/// See [`ROLE`].
+const USER: &str = "bloomery:controllers";
+/// Types of Secrets that people put accounts into; the control plane and Cluster API mark their own by others.
+const ACCOUNT_TYPES: [&str; 2] = ["Opaque", "kubernetes.io/basic-auth"];
+/// Label of a cluster's keys and configurations.
+const CLUSTER_LABEL: &str = "cluster.x-k8s.io/cluster-name";
+/// The boot services' own key.
+const BOOT_TOKEN_KEY: &str = "bloomery-agent-token";
 
 /// Resolves what `server` says of its power control.
 pub(super) async fn target(client: &Client, server: &Server) -> Result<Target, CredentialError> {
@@ -76,12 +112,89 @@ async fn credential(
     let reference = from.secret_key_ref.as_ref().ok_or(CredentialError::MissingReference)?;
     let (name, key) = (reference.name.clone(), reference.key.clone());
     let secrets: Api<Secret> = Api::namespaced(client.clone(), &reference.namespace);
-    let secret = secrets
-        .get(&name)
-        .await
-        .map_err(|source| CredentialError::Secret { name: name.clone(), source: Box::new(source) })?;
+    let secret = secrets.get(&name).await.map_err(|error| unreadable(&name, &reference.namespace, &error))?;
+    is_account(&name, &secret)?;
     match secret.data.unwrap_or_default().remove(&key) {
         None => Err(CredentialError::MissingKey { key, name }),
         Some(value) => String::from_utf8(value.0).map_err(|_| CredentialError::NotText { key, name }),
+    }
+}
+
+/// What is said of a Secret that was not given.
+fn unreadable(name: &str, namespace: &str, error: &kube::Error) -> CredentialError {
+    let (name, namespace) = (name.to_owned(), namespace.to_owned());
+    match error {
+        kube::Error::Api(status) if status.code == FORBIDDEN => {
+            CredentialError::NotAllowed { name, namespace }
+        }
+        kube::Error::Api(status) => CredentialError::Secret { name, why: status.message.clone() },
+        kube::Error::HyperError(_) | kube::Error::Service(_) => {
+            CredentialError::Secret { name, why: "the API server does not answer".to_owned() }
+        }
+        // The text of others may quote what could not be understood.
+        _ => CredentialError::Secret { name, why: "its answer cannot be understood".to_owned() },
+    }
+}
+
+/// Fails on a Secret that is surely no account of a management controller.
+fn is_account(name: &str, secret: &Secret) -> Result<(), CredentialError> {
+    let refused = |problem| Err(CredentialError::NotAnAccount { name: name.to_owned(), problem });
+    let type_ = secret.type_.as_deref().unwrap_or("Opaque");
+    if !ACCOUNT_TYPES.contains(&type_) {
+        return refused("its type is neither Opaque nor kubernetes.io/basic-auth");
+    }
+    if secret.metadata.labels.iter().flatten().any(|(label, _)| label == CLUSTER_LABEL) {
+        return refused("it belongs to a cluster");
+    }
+    if name == BOOT_TOKEN_KEY {
+        return refused("it is the key of boot tokens");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+    use kube::core::Status;
+
+    use super::*;
+
+    fn secret(type_: Option<&str>, label: Option<&str>) -> Secret {
+        let labels = label.map(|label| [(label.to_owned(), "c".to_owned())].into());
+        let metadata = ObjectMeta { labels, ..ObjectMeta::default() };
+        Secret { type_: type_.map(str::to_owned), metadata, ..Secret::default() }
+    }
+
+    #[test]
+    fn only_secrets_that_can_be_accounts_are_used() {
+        for (name, secret, is_used) in [
+            ("bmc", secret(Some("Opaque"), None), true),
+            ("bmc", secret(None, None), true),
+            ("bmc", secret(Some("kubernetes.io/basic-auth"), Some("clusterctl.cluster.x-k8s.io/move")), true),
+            ("c-ca", secret(Some("cluster.x-k8s.io/secret"), None), false),
+            ("c-talos", secret(Some("Opaque"), Some(CLUSTER_LABEL)), false),
+            ("sa", secret(Some("kubernetes.io/service-account-token"), None), false),
+            ("tls", secret(Some("kubernetes.io/tls"), None), false),
+            (BOOT_TOKEN_KEY, secret(Some("Opaque"), None), false),
+        ] {
+            assert_eq!(is_account(name, &secret).is_ok(), is_used, "{name} {secret:?}");
+        }
+    }
+
+    #[test]
+    fn errors_say_what_to_do_and_nothing_of_a_secret() {
+        let status = |code, message: &str| {
+            let status = Status { code, message: message.to_owned(), ..Status::default() };
+            kube::Error::Api(Box::new(status))
+        };
+        let told = |error| unreadable("bmc", "rack", &error).to_string();
+        let forbidden = told(status(403, "secrets is forbidden"));
+        assert!(forbidden.contains("--namespace rack --clusterrole bloomery:credentials"), "{forbidden}");
+        let absent = told(status(404, "secrets \"bmc\" not found"));
+        assert_eq!(absent, "error getting secret \"bmc\": secrets \"bmc\" not found");
+        let quoted = serde_json::from_str::<u8>("\"hunter2\"").unwrap_err();
+        assert!(quoted.to_string().contains("hunter2"), "{quoted}");
+        let told = told(kube::Error::SerdeError(quoted));
+        assert!(!told.contains("hunter2"), "{told}");
     }
 }
