@@ -9,6 +9,7 @@
 mod apply;
 mod credentials;
 mod fetch;
+mod identity;
 pub mod orphan;
 mod plan;
 mod power;
@@ -29,7 +30,7 @@ use futures::{Stream, StreamExt};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::controller::{Action, Config as ControllerConfig, Controller, Error as ControllerError};
-use kube::runtime::reflector::ObjectRef;
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Resource, ResourceExt};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
@@ -69,6 +70,7 @@ struct Shared {
     options: Options,
     api_calls: Semaphore,
     bindings: Bindings,
+    servers: Store<GuardedServer>,
     memory: Memory,
     stamps: Stamps,
 }
@@ -96,6 +98,7 @@ pub fn controller(
     stop: CancellationToken,
 ) -> impl Stream<Item = ()> + Send {
     let bindings = watch::bindings(&context.client);
+    let known = servers.store.clone();
     let controller = Controller::for_stream(servers.changes, servers.store)
         .with_config(ControllerConfig::default().concurrency(CONCURRENCY).debounce(SETTLE))
         // A binding has the name of its Server.
@@ -108,6 +111,7 @@ pub fn controller(
         options,
         api_calls: Semaphore::new(API_CALLS),
         bindings: bindings.store,
+        servers: known,
         memory: Memory::default(),
         stamps: Stamps::default(),
     });

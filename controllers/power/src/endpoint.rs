@@ -160,12 +160,7 @@ mod tests {
     fn finds_redfish_candidates_and_the_ipmi_port() {
         let table: [(&str, u16, &[&str], u16); 10] = [
             ("192.0.2.1", 623, &["https://192.0.2.1:443"], 623),
-            (
-                "bmc-1.example",
-                8000,
-                &["https://bmc-1.example:443", "https://bmc-1.example:8000"],
-                8000,
-            ),
+            ("bmc-1.example", 8000, &["https://bmc-1.example:443", "https://bmc-1.example:8000"], 8000),
             ("192.0.2.1", 443, &["https://192.0.2.1:443"], 443),
             ("192.0.2.1:8443", 623, &["https://192.0.2.1:8443"], 8443),
             ("192.0.2.1:443", 623, &["https://192.0.2.1:443"], 443),

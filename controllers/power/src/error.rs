@@ -179,9 +179,11 @@ impl Cause {
             Self::Redfish(error) => {
                 error.is_unsure() || error.is_about_identity() || error.changed_certificate().is_some()
             }
-            Self::Ipmi(_) | Self::Http(_) | Self::Both { .. } | Self::Overdue { .. } | Self::Backoff { .. } => {
-                false
-            }
+            Self::Ipmi(_)
+            | Self::Http(_)
+            | Self::Both { .. }
+            | Self::Overdue { .. }
+            | Self::Backoff { .. } => false,
         }
     }
 
@@ -197,7 +199,9 @@ impl Cause {
             Self::Redfish(error) => error.changed_certificate(),
             Self::Both { redfish, .. } => redfish.changed_certificate(),
             Self::Backoff { last, .. } => last.changed_certificate(),
-            Self::Ipmi(_) | Self::Http(_) | Self::OtherMachine(_) | Self::Overdue { .. } | Self::Unwanted => None,
+            Self::Ipmi(_) | Self::Http(_) | Self::OtherMachine(_) | Self::Overdue { .. } | Self::Unwanted => {
+                None
+            }
         }
     }
 

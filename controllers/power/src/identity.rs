@@ -192,12 +192,14 @@ impl NotOurs {
         let Self { server, told, owner } = self;
         match (told, owner) {
             (Some(told), Some(owner)) => {
-                format!("the BMC says that it belongs to machine {told}, which is Server {owner} and not {server}")
+                format!(
+                    "the BMC says that it belongs to machine {told}, which is Server {owner} and not {server}"
+                )
             }
             (Some(told), None) => format!("the BMC says that it belongs to machine {told}, not to {server}"),
-            (None, _) => format!(
-                "several Servers name this BMC, and it does not say which machine is {server}"
-            ),
+            (None, _) => {
+                format!("several Servers name this BMC, and it does not say which machine is {server}")
+            }
         }
     }
 }

@@ -218,15 +218,17 @@ impl Connection {
         headers: &HeaderMap,
         body: &Bytes,
     ) -> Result<Request<Full<Bytes>>, WebError> {
-        let mut request =
-            Request::builder().method(method).uri(path).header(HOST, self.origin.authority());
+        let mut request = Request::builder().method(method).uri(path).header(HOST, self.origin.authority());
         if !body.is_empty() {
             request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         let mut request = request
             .header(ACCEPT, HeaderValue::from_static("application/json"))
             .body(Full::new(body.clone()))
-            .map_err(|error| WebError::Request { origin: self.origin.to_string(), source: Arc::new(error) })?;
+            .map_err(|error| WebError::Request {
+                origin: self.origin.to_string(),
+                source: Arc::new(error),
+            })?;
         request.headers_mut().extend(headers.clone());
         Ok(request)
     }

@@ -31,8 +31,14 @@ fn reads_guids_as_people_and_bmcs_write_them() {
     ] {
         assert_eq!(guid(text).to_string(), OWN, "{text}");
     }
-    for text in ["", "-", "a-uuid", "38947555-7742-3448-3784-82334782383", "38947555-7742-3448-3784-8233478238345", "ｆ"]
-    {
+    for text in [
+        "",
+        "-",
+        "a-uuid",
+        "38947555-7742-3448-3784-82334782383",
+        "38947555-7742-3448-3784-8233478238345",
+        "ｆ",
+    ] {
         assert_eq!(Guid::parse(text), None, "{text}");
     }
 }

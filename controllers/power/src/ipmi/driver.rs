@@ -88,8 +88,7 @@ impl Ipmi {
 
     async fn status(&self) -> Result<Power, Cause> {
         let data = self.own_session().await?.command(STATUS).await.map_err(Cause::Ipmi)?;
-        parse_chassis_status(&data)
-            .map_err(|source| Cause::Ipmi(Error::Answer { step: STATUS.step, source }))
+        parse_chassis_status(&data).map_err(|source| Cause::Ipmi(Error::Answer { step: STATUS.step, source }))
     }
 
     async fn perform(&self, action: Action, wanted: &dyn Wanted) -> Result<(), Cause> {

@@ -61,7 +61,14 @@ impl State {
 
 impl Entry {
     pub(super) fn new(now: Instant, fingerprint: u64) -> Self {
-        let state = State { health: Health::new(now), protocol: None, used: now, fingerprint, learnt: None, kept: false };
+        let state = State {
+            health: Health::new(now),
+            protocol: None,
+            used: now,
+            fingerprint,
+            learnt: None,
+            kept: false,
+        };
         Self { turn: tokio::sync::Mutex::new(()), state: Mutex::new(state) }
     }
 

@@ -51,11 +51,7 @@ fn link(value: Option<&Value>, origin: &Origin, property: &'static str) -> Resul
 /// A resource: JSON that is an object.
 fn object(bytes: &[u8]) -> Result<Value, ParseError> {
     let value = lenient::parse(bytes)?;
-    if value.is_object() {
-        Ok(value)
-    } else {
-        Err(ParseError::Json { reason: "it is no object".to_owned() })
-    }
+    if value.is_object() { Ok(value) } else { Err(ParseError::Json { reason: "it is no object".to_owned() }) }
 }
 
 /// `/redfish/v1/`.

@@ -141,7 +141,11 @@ async fn list(service: &mut Service<'_>, root: &ServiceRoot) -> Result<Listed, E
 }
 
 /// Reads a System.
-pub(super) async fn read(service: &mut Service<'_>, root: &ServiceRoot, path: String) -> Result<Found, Error> {
+pub(super) async fn read(
+    service: &mut Service<'_>,
+    root: &ServiceRoot,
+    path: String,
+) -> Result<Found, Error> {
     let answer = service.get(&path, root).await?;
     match parse_system(service.origin(), &path, &answer.body) {
         Ok(system) => Ok(Found { path, system, etag: answer.etag }),

@@ -88,7 +88,9 @@ mod tests {
         assert_eq!(CertificatePin::parse(&pin.to_string()), Some(pin));
         assert_eq!(CertificatePin::parse(&format!(" {}\n", pin.to_string().replace("2", "2"))), Some(pin));
         let digits = "a".repeat(64);
-        for text in ["", "sha256:", "sha256:00", &digits, &format!("sha1:{digits}"), &format!("sha256:{digits}0")] {
+        for text in
+            ["", "sha256:", "sha256:00", &digits, &format!("sha1:{digits}"), &format!("sha256:{digits}0")]
+        {
             assert_eq!(CertificatePin::parse(text), None, "{text}");
         }
         assert_eq!(CertificatePin::parse(&format!("sha256:{}", "ä".repeat(32))), None);

@@ -7,9 +7,7 @@ use std::sync::{Arc, OnceLock};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{
-    AlertDescription, ClientConfig, DigitallySignedStruct, Error, PeerMisbehaved, SignatureScheme,
-};
+use rustls::{AlertDescription, ClientConfig, DigitallySignedStruct, Error, PeerMisbehaved, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -92,7 +90,8 @@ impl Pinned {
     ) -> Result<HandshakeSignatureValid, Error> {
         let certificate = parsed(certificate)?;
         let key = certificate.public_key();
-        let algorithm = identifier(key.raw).ok_or(Error::General("the certificate's key is unreadable".into()))?;
+        let algorithm =
+            identifier(key.raw).ok_or(Error::General("the certificate's key is unreadable".into()))?;
         let algorithms = self.provider.signature_verification_algorithms;
         let candidates = algorithms.mapping.iter().filter(|(scheme, _)| *scheme == signed.scheme);
         let mut candidates = candidates

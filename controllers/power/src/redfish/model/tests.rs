@@ -28,7 +28,8 @@ fn understands_a_system() {
 #[test]
 fn a_system_that_says_little_is_reset_at_the_usual_place() {
     let system =
-        parse_system(&at(), "/redfish/v1/Systems/1/", br#"{"PowerState":"PoweringOff","UUID":"ABC"}"#).unwrap();
+        parse_system(&at(), "/redfish/v1/Systems/1/", br#"{"PowerState":"PoweringOff","UUID":"ABC"}"#)
+            .unwrap();
     assert_eq!(system.reset.target, "/redfish/v1/Systems/1/Actions/ComputerSystem.Reset");
     assert_eq!(system.reset.choices(Action::Cycle), [ResetType::ForceRestart, ResetType::PowerCycle]);
     assert_eq!((system.power, system.uuid.as_deref()), (Ok(Power::On), Some("ABC")));
