@@ -14,7 +14,7 @@ use bloomery_power::endpoint::{Origin, Scheme};
 use bloomery_power::identity::Identity;
 use bloomery_power::ipmi::Credentials;
 use bloomery_power::redfish::Redfish;
-use bloomery_power::{Action, Always, Bmc as _, Power, PxeMode};
+use bloomery_power::{Action, Always, Bmc as _, PxeMode};
 
 /// What this BMC is like, and what it was asked.
 #[derive(Debug, Default)]

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support {
+    #[allow(dead_code, reason = "its certificates are for other tests")]
     pub(crate) mod mock;
 }
 

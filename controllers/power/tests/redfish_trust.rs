@@ -16,7 +16,7 @@ use bloomery_power::identity::{Guid, Identity};
 use bloomery_power::ipmi::Credentials;
 use bloomery_power::redfish::Redfish;
 use bloomery_power::{
-    Action, Always, Bmc as _, BmcTarget, CertificatePin, Config, DEFAULT_PORT, Driver as _, Network, Pool,
+    Action, Always, Bmc as _, BmcTarget, CertificatePin, Config, DEFAULT_PORT, Network, Pool,
     Power, PxeMode, Target, probe,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};

@@ -1,7 +1,6 @@
 //! A Redfish BMC of which a test decides every octet: over TCP or TLS, with connections that end as they please.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -122,7 +121,6 @@ impl Certificate {
 pub(crate) struct Mock {
     pub(crate) origin: Origin,
     seen: Arc<Mutex<Vec<Request>>>,
-    connections: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
@@ -147,13 +145,12 @@ impl Mock {
         let port = listener.local_addr().unwrap().port();
         let scheme = if certificates.is_empty() { Scheme::Http } else { Scheme::Https };
         let origin = Origin { scheme, host: "127.0.0.1".to_owned(), port };
-        let (seen, connections) = (Arc::<Mutex<Vec<Request>>>::default(), Arc::<AtomicUsize>::default());
+        let seen = Arc::<Mutex<Vec<Request>>>::default();
         let handler: Handler = Arc::new(handler);
-        let (notes, count) = (Arc::clone(&seen), Arc::clone(&connections));
+        let notes = Arc::clone(&seen);
         let task = tokio::spawn(async move {
-            loop {
+            for number in 0.. {
                 let Ok((tcp, _)) = listener.accept().await else { continue };
-                let number = count.fetch_add(1, Ordering::SeqCst);
                 let certificate = certificates.get(number).or_else(|| certificates.last());
                 let acceptor = certificate.map(|certificate| certificate.acceptor.clone());
                 let (handler, notes) = (Arc::clone(&handler), Arc::clone(&notes));
@@ -169,7 +166,7 @@ impl Mock {
                 });
             }
         });
-        Self { origin, seen, connections, task }
+        Self { origin, seen, task }
     }
 
     /// A driver for the machine [`UUID`].
@@ -196,9 +193,6 @@ impl Mock {
         all.iter().filter(|one| changing(one)).map(words).collect()
     }
 
-    pub(crate) fn connections(&self) -> usize {
-        self.connections.load(Ordering::SeqCst)
-    }
 }
 
 async fn serve(
