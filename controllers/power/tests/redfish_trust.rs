@@ -16,8 +16,8 @@ use bloomery_power::identity::{Guid, Identity};
 use bloomery_power::ipmi::Credentials;
 use bloomery_power::redfish::Redfish;
 use bloomery_power::{
-    Action, Always, Bmc as _, BmcTarget, CertificatePin, Config, DEFAULT_PORT, Network, Pool,
-    Power, PxeMode, Target, probe,
+    Action, Always, Bmc as _, BmcTarget, CertificatePin, Config, DEFAULT_PORT, Network, Pool, Power, PxeMode,
+    Target, probe,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use support::mock::{Certificate, Mock, ONE, OTHER, Reply, Then, UUID, ordinary, system};

@@ -9,7 +9,7 @@ use bloomery_api::server::{Bmc, CredentialSource};
 use bloomery_power::identity::Identity;
 use bloomery_power::{BmcTarget, DEFAULT_PORT, Target};
 use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client};
 use secrecy::ExposeSecret;
 
 use super::identity::{BadAnnotation, is_agents_account, pinned};

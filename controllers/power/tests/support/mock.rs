@@ -192,7 +192,6 @@ impl Mock {
         let words = |one: &Request| format!("{} {} {}", one.method, one.path, one.body);
         all.iter().filter(|one| changing(one)).map(words).collect()
     }
-
 }
 
 async fn serve(
