@@ -90,10 +90,8 @@ impl Endpoint {
         if self.port.is_none() {
             origins.push(origin(Scheme::Https, Scheme::Https.port()));
         }
-        if given != DEFAULT_PORT {
-            if given != Scheme::Https.port() || self.port.is_some() {
-                origins.push(origin(Scheme::Https, given));
-            }
+        if given != DEFAULT_PORT && (given != Scheme::Https.port() || self.port.is_some()) {
+            origins.push(origin(Scheme::Https, given));
         }
         origins
     }

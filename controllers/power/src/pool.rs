@@ -159,7 +159,7 @@ impl Pool {
         let identity = &target.identity;
         let probe = |ipmi| {
             let (endpoint, identity, bmc) = (endpoint.clone(), identity.clone(), bmc.clone());
-            Way::Probe(Probed { endpoint, identity, bmc, ipmi })
+            Way::Probe(Box::new(Probed { endpoint, identity, bmc, ipmi }))
         };
         let way = match select(target)? {
             Selection::Ipmi(lan) => Way::Fixed(connect.ipmi(&endpoint, bmc, lan, identity)),

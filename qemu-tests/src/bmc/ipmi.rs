@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn configuration_names_addresses_and_script() {
-        insta::assert_snapshot!(configuration("10.77.0.11 623", 9001, "run/uefi-1.chassis"), @r#"
+        insta::assert_snapshot!(configuration("10.77.0.11 623", 9001, "run/uefi-1.chassis", "0ef10000000040008000000000000001"), @r#"
         name "lab"
         set_working_mc 0x20
           startlan 1
@@ -159,7 +159,7 @@ mod tests {
             allowed_auths_user none md2 md5 straight
             allowed_auths_operator none md2 md5 straight
             allowed_auths_admin none md2 md5 straight
-            guid {guid}
+            guid 0ef10000000040008000000000000001
           endlan
           serial 15 127.0.0.1 9001 codec VM
           chassis_control "./run/uefi-1.chassis"

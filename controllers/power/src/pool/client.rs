@@ -25,7 +25,7 @@ pub(super) enum Way {
     /// By one protocol.
     Fixed(Box<dyn Driver>),
     /// By what answers.
-    Probe(Probed),
+    Probe(Box<Probed>),
 }
 
 /// A BMC reached by Redfish, wherever it is found; where it is not, or fails, by IPMI if that is allowed.
@@ -267,7 +267,7 @@ impl Driver for Client {
     fn kind(&self) -> Kind {
         match &self.way {
             Way::Fixed(driver) => driver.kind(),
-            Way::Probe(Probed { ipmi: false, .. }) => Kind::Redfish,
+            Way::Probe(probed) if !probed.ipmi => Kind::Redfish,
             Way::Probe(_) => match self.entry.state().protocol(Instant::now()) {
                 Some(Protocol::Redfish(_)) => Kind::Redfish,
                 Some(Protocol::Ipmi) => Kind::Ipmi,

@@ -29,8 +29,11 @@ pub(super) async fn connect(
     };
     let server = ServerName::try_from(origin.host.clone()).map_err(|error| other(Arc::new(error)))?;
     let provider = Arc::new(ring::default_provider());
-    let verifier =
-        Arc::new(Pinned { provider: Arc::clone(&provider), pinned: trust.pinned(), shown: OnceLock::new() });
+    let verifier = Arc::new(Pinned {
+        provider: Arc::clone(&provider),
+        expected: trust.pinned(),
+        shown: OnceLock::new(),
+    });
     let presented: Arc<dyn ServerCertVerifier> = Arc::<Pinned>::clone(&verifier);
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -39,7 +42,7 @@ pub(super) async fn connect(
         .with_custom_certificate_verifier(presented)
         .with_no_client_auth();
     let result = TlsConnector::from(Arc::new(config)).connect(server, tcp).await;
-    match (result, verifier.pinned, verifier.shown.get().copied()) {
+    match (result, verifier.expected, verifier.shown.get().copied()) {
         (Ok(stream), _, Some(shown)) => {
             trust.learn(shown);
             Ok(stream)
@@ -69,7 +72,7 @@ fn failed(origin: String, error: std::io::Error) -> WebError {
 #[derive(Debug)]
 struct Pinned {
     provider: Arc<CryptoProvider>,
-    pinned: Option<CertificatePin>,
+    expected: Option<CertificatePin>,
     shown: OnceLock<CertificatePin>,
 }
 
@@ -154,7 +157,7 @@ impl ServerCertVerifier for Pinned {
     ) -> Result<ServerCertVerified, Error> {
         let shown = CertificatePin::of(parsed(certificate)?.public_key().raw);
         let _ = self.shown.set(shown);
-        if self.pinned.is_none_or(|pinned| pinned == shown) {
+        if self.expected.is_none_or(|pinned| pinned == shown) {
             Ok(ServerCertVerified::assertion())
         } else {
             Err(Error::InvalidCertificate(rustls::CertificateError::ApplicationVerificationFailure))

@@ -208,7 +208,9 @@ async fn serve(
             break;
         }
         let mut bytes = format!("HTTP/1.1 {status} x\r\nContent-Length: {}\r\n", body.len()).into_bytes();
-        headers.iter().for_each(|line| bytes.extend(format!("{line}\r\n").into_bytes()));
+        for line in &headers {
+            bytes.extend(format!("{line}\r\n").into_bytes());
+        }
         bytes.extend(b"\r\n");
         bytes.extend(body);
         if stream.write_all(&bytes).await.is_err() || stream.flush().await.is_err() {
