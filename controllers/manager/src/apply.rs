@@ -7,6 +7,7 @@
 
 pub mod manifests;
 mod removable;
+pub mod secrets;
 mod server_side;
 mod unchanged;
 
@@ -77,7 +78,7 @@ pub async fn run(options: &ApplyOptions) -> Result<(), Error> {
     tokio::time::timeout_at(deadline, api_client::wait_for_api(&client))
         .await
         .map_err(|_| Error::Unreachable { limit: options.timeout })?;
-    let applier = Applier::new(client, deadline);
+    let applier = Applier::new(client.clone(), deadline);
     let total = manifests.len();
     let mut failures = Vec::new();
     for phase in Phase::ORDER {
@@ -93,6 +94,14 @@ pub async fn run(options: &ApplyOptions) -> Result<(), Error> {
             "phase applied"
         );
         failures.extend(failed);
+    }
+    if let Some(key) = &options.encryption_key {
+        match secrets::encrypt(&client, key).await {
+            Ok(0) => {}
+            Ok(count) => info!(count, key, "secrets written again, encrypted"),
+            // The plane works without; the next boot tries again.
+            Err(failure) => error!(error = %ErrorChain(&failure), "not all Secrets are encrypted"),
+        }
     }
     conclude(failures, total, started)
 }

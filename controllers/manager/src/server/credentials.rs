@@ -5,6 +5,7 @@
 //! Never logs or keeps a credential, and never puts any part of a Secret into an error.
 
 use bloomery_api::Server;
+use bloomery_api::plane::{Authority, label};
 use bloomery_api::server::{Bmc, CredentialSource};
 use bloomery_power::identity::Identity;
 use bloomery_power::{BmcTarget, DEFAULT_PORT, Target};
@@ -20,6 +21,9 @@ pub(super) enum CredentialError {
     /// An annotation about the BMC makes no sense.
     #[error(transparent)]
     Annotation(#[from] BadAnnotation),
+    /// Its Secrets are none of this plane's business.
+    #[error("another plane looks after this Server; its account is not read")]
+    OtherPlane,
     /// A source without a reference.
     #[error("missing secretKeyRef")]
     MissingReference,
@@ -87,8 +91,10 @@ const BOOT_TOKEN_KEY: &str = "bloomery-agent-token";
 pub(super) async fn target(
     client: &Client,
     server: &Server,
+    authority: &Authority,
     mut identity: Identity,
 ) -> Result<Target, CredentialError> {
+    is_ours(server, authority)?;
     let bmc = match &server.spec.bmc {
         Some(bmc) => Some(bmc_target(client, bmc).await?),
         None => None,
@@ -139,6 +145,13 @@ async fn credential(
     }
 }
 
+/// Fails on a Server that this plane does not look after.
+fn is_ours(server: &Server, authority: &Authority) -> Result<(), CredentialError> {
+    let is_ours =
+        authority.trust().is_some_and(|trust| label(server).is_some_and(|plane| trust.is_own(plane)));
+    if is_ours { Ok(()) } else { Err(CredentialError::OtherPlane) }
+}
+
 /// What is said of a Secret that was not given.
 fn unreadable(name: &str, namespace: &str, error: &kube::Error) -> CredentialError {
     let (name, namespace) = (name.to_owned(), namespace.to_owned());
@@ -173,6 +186,8 @@ fn is_account(name: &str, secret: &Secret) -> Result<(), CredentialError> {
 
 #[cfg(test)]
 mod tests {
+    use bloomery_api::plane::PLANE_LABEL;
+    use bloomery_api::trust::{RecordKey, Trust};
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
     use kube::core::Status;
 
@@ -197,6 +212,25 @@ mod tests {
             (BOOT_TOKEN_KEY, secret(Some("Opaque"), None), false),
         ] {
             assert_eq!(is_account(name, &secret).is_ok(), is_used, "{name} {secret:?}");
+        }
+    }
+
+    #[test]
+    fn only_of_servers_in_our_charge() {
+        let trust = Trust::new(RecordKey::new([7; 32]), "own");
+        let holds = Authority::Holds { epoch: 1, trust };
+        let fenced = Authority::Fenced { holder: "other".to_owned() };
+        for (plane, authority, is_read) in [
+            (Some("own"), &holds, true),
+            (Some("other"), &holds, false),
+            (None, &holds, false),
+            (Some("own"), &fenced, false),
+            (Some("own"), &Authority::Unknown, false),
+        ] {
+            let mut server = Server::new("a", bloomery_api::ServerSpec::default());
+            let label = plane.map(|plane| (PLANE_LABEL.to_owned(), plane.to_owned()));
+            server.metadata.labels = Some(label.into_iter().collect());
+            assert_eq!(is_ours(&server, authority).is_ok(), is_read, "{plane:?} {authority:?}");
         }
     }
 
