@@ -24,10 +24,10 @@ mod validate;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bloomery_api::ServerBinding;
 use bloomery_api::decision::Machine;
 use bloomery_api::decision::power::{ERROR_REQUEUE, PowerAction};
 use bloomery_api::plane::Authority;
-use bloomery_api::{Server, ServerBinding};
 use bloomery_plane::{Gate, Ledger};
 use bloomery_power::{Pool, PxeMode};
 use futures::{Stream, StreamExt};

@@ -78,7 +78,7 @@ mod tests {
     fn server(name: &str, bmc: &str) -> Server {
         serde_json::from_value(json!({
             "apiVersion": "metal.sidero.dev/v1alpha2", "kind": "Server", "metadata": { "name": name },
-            "spec": { "bmc": { "endpoint": bmc } },
+            "spec": { "accepted": true, "bmc": { "endpoint": bmc } },
         }))
         .unwrap()
     }

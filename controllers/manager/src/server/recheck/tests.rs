@@ -148,10 +148,9 @@ fn what_a_machine_shares_meanwhile_stops_a_command() {
     let conflict = Some(Conflict { peers: vec![peer], rivals: Vec::new() });
     let controller = SharedController { endpoint: "10.0.0.5".to_owned(), others: vec!["b".to_owned()] };
     let with = |judged| Decided { server: &server, binding: None, authority: &authority, judged };
-    for judged in
-        [Judgement { conflict, shared: None }, Judgement { conflict: None, shared: Some(controller) }]
-    {
-        assert!(!still_so(&with(ALONE), &with(&judged)), "{judged:?}");
-        assert!(!still_so(&with(&judged), &with(ALONE)), "a person decided: decided anew");
+    let all = [Judgement { conflict, shared: None }, Judgement { conflict: None, shared: Some(controller) }];
+    for judged in &all {
+        assert!(!still_so(&with(ALONE), &with(judged)), "{judged:?}");
+        assert!(!still_so(&with(judged), &with(ALONE)), "a person decided: decided anew");
     }
 }
