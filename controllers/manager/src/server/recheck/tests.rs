@@ -149,14 +149,10 @@ fn what_a_machine_shares_meanwhile_stops_a_command() {
     let peer = Peer { server: "b".to_owned(), mark, claimed: true, is_tombstone: false };
     let conflict = Some(Conflict { peers: vec![peer], rivals: Vec::new() });
     let controller = SharedController { endpoint: "10.0.0.5".to_owned(), others: vec!["b".to_owned()] };
-    fn with<'a>(then: &Decided<'a>, judged: &'a Judgement) -> Decided<'a> {
-        Decided { judged, ..*then }
-    }
-    let alone = Decided { server: &server, binding: None, authority: &authority, judged: ALONE };
-    for judged in
-        [Judgement { conflict, shared: None }, Judgement { conflict: None, shared: Some(controller) }]
-    {
-        assert!(!still_so(&alone, &with(&alone, &judged)), "{judged:?}");
-        assert!(!still_so(&with(&alone, &judged), &alone), "a person decided: decided anew");
+    let with = |judged| Decided { server: &server, binding: None, authority: &authority, judged };
+    let all = [Judgement { conflict, shared: None }, Judgement { conflict: None, shared: Some(controller) }];
+    for judged in &all {
+        assert!(!still_so(&with(ALONE), &with(judged)), "{judged:?}");
+        assert!(!still_so(&with(judged), &with(ALONE)), "a person decided: decided anew");
     }
 }
