@@ -1,10 +1,11 @@
 //! `controllers apply`: brings a directory of manifests into the API server, once.
 //!
-//! Phases: CRDs (and wait until they are established), namespaces, everything else; inside a phase objects
-//! go concurrently. Server-side apply leaves other managers' fields alone; what is in place already is only read.
+//! Phases: what is made once, CRDs (and wait until they are established), namespaces, everything else; inside a phase
+//! objects go concurrently. Server-side apply leaves other managers' fields alone; what is in place already is only read.
 //! Never skips an object silently: each that fails is named with its file and document.
 
 pub mod manifests;
+mod once;
 mod server_side;
 mod unchanged;
 

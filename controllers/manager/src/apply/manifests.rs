@@ -60,9 +60,17 @@ pub enum Error {
     },
 }
 
+/// Annotation that says how an object is applied.
+const APPLY: &str = "bloomery.dev/apply";
+/// It is made when there was never one; who changes or removes it is not overruled.
+const ONCE: &str = "once";
+
 /// When an object's turn comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
+    /// What is made once and then belongs to the administrators: their own rights. Before all else, since pairing waits
+    /// for it.
+    Once,
     /// Kinds.
     Definitions,
     /// Namespaces.
@@ -73,11 +81,12 @@ pub enum Phase {
 
 impl Phase {
     /// The phases in their order.
-    pub const ORDER: [Self; 3] = [Self::Definitions, Self::Namespaces, Self::Objects];
+    pub const ORDER: [Self; 4] = [Self::Once, Self::Definitions, Self::Namespaces, Self::Objects];
 
     /// The word used in the log.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Once => "once",
             Self::Definitions => "definitions",
             Self::Namespaces => "namespaces",
             Self::Objects => "objects",
@@ -105,6 +114,10 @@ pub struct Manifest {
 impl Manifest {
     /// When its turn comes.
     pub fn phase(&self) -> Phase {
+        let annotations = self.object.pointer("/metadata/annotations");
+        if annotations.and_then(|all| all.get(APPLY)).is_some_and(|value| value == ONCE) {
+            return Phase::Once;
+        }
         match (self.gvk.group.as_str(), self.gvk.kind.as_str()) {
             ("apiextensions.k8s.io", "CustomResourceDefinition") => Phase::Definitions,
             ("", "Namespace") => Phase::Namespaces,

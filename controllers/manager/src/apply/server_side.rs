@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::manifests::{Manifest, Phase};
+use super::once::Record;
 use super::unchanged;
 use crate::api_client;
 use crate::error_chain::ErrorChain;
@@ -51,6 +52,9 @@ pub enum Error {
     /// The API server did not take the object.
     #[error("failed to apply")]
     Patch(#[source] Box<kube::Error>),
+    /// The record of what is made once cannot be read or written.
+    #[error("failed to keep the record of what is made once")]
+    Record(#[source] Box<kube::Error>),
     /// The watch for a definition's condition ended.
     #[error("failed to watch the definition")]
     Watch(#[source] Box<wait::Error>),
@@ -65,6 +69,8 @@ impl Error {
         match self {
             Self::Discover { source, .. } => is_transient(source) || self.is_unknown_kind(),
             Self::Get(source) | Self::Patch(source) => is_transient(source),
+            // The API server makes its own namespace in its first moments.
+            Self::Record(source) => is_transient(source) || status_code(source) == Some(404),
             Self::Watch(_) => true,
             Self::Unreadable(_) | Self::NotEstablished => false,
         }
@@ -76,9 +82,12 @@ impl Error {
             Self::Discover { source, .. } => {
                 status_code(source) == Some(404) || matches!(source.as_ref(), kube::Error::Discovery(_))
             }
-            Self::Get(_) | Self::Unreadable(_) | Self::Patch(_) | Self::Watch(_) | Self::NotEstablished => {
-                false
-            }
+            Self::Get(_)
+            | Self::Unreadable(_)
+            | Self::Patch(_)
+            | Self::Record(_)
+            | Self::Watch(_)
+            | Self::NotEstablished => false,
         }
     }
 }
@@ -115,11 +124,13 @@ pub(super) struct Applier {
     client: Client,
     deadline: Instant,
     kinds: Mutex<HashMap<GroupVersionKind, (ApiResource, ApiCapabilities)>>,
+    record: Record,
 }
 
 impl Applier {
     pub(super) fn new(client: Client, deadline: Instant) -> Self {
-        Self { client, deadline, kinds: Mutex::default() }
+        let record = Record::new(client.clone());
+        Self { client, deadline, kinds: Mutex::default(), record }
     }
 
     /// Applies until it works, the error is final or the time is over.
@@ -146,6 +157,32 @@ impl Applier {
     }
 
     async fn attempt(&self, manifest: &Manifest, wanted: &Value) -> Result<Outcome, Error> {
+        match manifest.phase() {
+            Phase::Once => self.make_once(manifest, wanted).await,
+            Phase::Definitions | Phase::Namespaces | Phase::Objects => self.keep(manifest, wanted).await,
+        }
+    }
+
+    /// Makes the object if it was never made.
+    async fn make_once(&self, manifest: &Manifest, wanted: &Value) -> Result<Outcome, Error> {
+        let record = |source| Error::Record(Box::new(source));
+        if self.record.holds(manifest).await.map_err(record)? {
+            return Ok(Outcome::Unchanged);
+        }
+        let api = self.api(manifest).await?;
+        let live = api.get_opt(&manifest.name).await.map_err(|source| Error::Get(Box::new(source)))?;
+        let outcome = if live.is_some() {
+            Outcome::Unchanged
+        } else {
+            let patched = api.patch(&manifest.name, &parameters(), &Patch::Apply(wanted)).await;
+            patched.map_err(|source| Error::Patch(Box::new(source)))?;
+            Outcome::Applied
+        };
+        self.record.add(manifest).await.map_err(record)?;
+        Ok(outcome)
+    }
+
+    async fn keep(&self, manifest: &Manifest, wanted: &Value) -> Result<Outcome, Error> {
         let api = self.api(manifest).await?;
         let live = api.get_opt(&manifest.name).await.map_err(|source| Error::Get(Box::new(source)))?;
         let same = live.as_ref().is_some_and(|live| is_same(live, wanted));
@@ -158,7 +195,7 @@ impl Applier {
         };
         match manifest.phase() {
             Phase::Definitions => self.wait_until_established(&object).await?,
-            Phase::Namespaces | Phase::Objects => {}
+            Phase::Once | Phase::Namespaces | Phase::Objects => {}
         }
         Ok(outcome)
     }

@@ -6,9 +6,9 @@ use crate::certificates;
 use crate::context::{Context, State};
 use crate::files;
 use crate::pki::Pki;
+use crate::pki::people::{self, Servers};
 use crate::sequence::Work;
 use crate::services::users;
-use bloomery_pairing::Owner;
 use std::sync::Arc;
 use time::OffsetDateTime;
 
@@ -30,16 +30,18 @@ pub fn run(context: Context) -> Work {
             (layout.env(), files::PUBLIC_DIR, Some(users::CONTROLLERS)),
             (layout.assets(), files::PUBLIC_DIR, Some(users::APPLIANCE)),
             (layout.plane(), files::PUBLIC_DIR, Some(users::CONTROLLERS)),
-            (layout.appliance_state(), files::PRIVATE_DIR, Some(users::APPLIANCE)),
         ] {
             files::directory(&path, mode, user.and_then(|user| context.accounts().owner(user)))?;
         }
         let built = OffsetDateTime::from(context.release.built);
         let pki = Arc::new(Pki::open(&layout.pki(), built)?);
         certificates::make_all(&context, &pki)?;
-        context.facts().pki = Some(pki);
-        let owner = context.accounts().owner(users::APPLIANCE).map(|id| Owner { uid: id, gid: id });
-        bloomery_pairing::load_or_create(&layout.pairing_secret(), owner)?;
+        let servers = Servers::new(layout, context.accounts(), context.logs.clone(), &pki);
+        let people = people::open(servers, built).await?;
+        people::listen(&people, layout, context.accounts())?;
+        let mut facts = context.facts();
+        facts.pki = Some(pki);
+        facts.people = Some(people);
         Ok(())
     })
 }
