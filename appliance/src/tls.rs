@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bloomery_pairing::Fingerprint;
-use rustls::crypto::ring;
 use rustls::ServerConfig;
+use rustls::crypto::ring;
 use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::sync::watch;

@@ -114,8 +114,10 @@ async fn who_pairs_has_rights_at_once_and_who_is_revoked_has_none_on_either_port
     })
     .await;
     let code = machine.code();
-    eventually("8443 has noticed", async || alices.status::<serde_json::Value>().await.is_err().then_some(()))
-        .await;
+    eventually("8443 has noticed", async || {
+        alices.status::<serde_json::Value>().await.is_err().then_some(())
+    })
+    .await;
     assert!(is_refused_at_8443(&alices).await);
     assert_eq!(machine.code(), code);
     assert!(machine.layout.service_file("kube-apiserver", people::API_CLIENTS).exists());

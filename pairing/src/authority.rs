@@ -25,7 +25,8 @@ use tokio::time::Instant;
 
 pub use audit::{Entry, WrongCodes};
 pub use registry::{
-    AuthorityPem, LIFETIME_SECONDS, MAX_LIVE, NewPairing, Record, Registry, RegistryError, SHARED_SECONDS, Shared,
+    AuthorityPem, LIFETIME_SECONDS, MAX_LIVE, NewPairing, Record, Registry, RegistryError, SHARED_SECONDS,
+    Shared,
 };
 pub use serve::serve;
 pub use sign::{Identity, SignError};
@@ -239,8 +240,9 @@ impl<P: Plane> Authority<P> {
         let id = self.administrator(caller).await?;
         let request = Request::read(csr)?;
         let mut registry = self.registry.lock().await;
-        let record = self
-            .change(&mut registry, |registry, now| registry.renew(&id, &request.public_key(), now).cloned())?;
+        let record = self.change(&mut registry, |registry, now| {
+            registry.renew(&id, &request.public_key(), now).cloned()
+        })?;
         self.issue(&record, &request)
     }
 
@@ -249,7 +251,13 @@ impl<P: Plane> Authority<P> {
         Answer::Pairings { pairings: shown(&registry, now().unix_timestamp()) }
     }
 
-    async fn revoke(&self, caller: &str, id: &str, keep_code: bool, address: &str) -> Result<Answer, Refusal> {
+    async fn revoke(
+        &self,
+        caller: &str,
+        id: &str,
+        keep_code: bool,
+        address: &str,
+    ) -> Result<Answer, Refusal> {
         let user = self.user_of(caller).await;
         let outcome = self.revoked(caller, id, keep_code).await;
         let action = format!("revoke {id}");

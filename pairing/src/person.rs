@@ -47,8 +47,12 @@ impl Person {
 /// Keeps what may stand in a name.
 fn part(text: &str, limit: usize) -> String {
     let plain = |character: char| character.is_ascii_alphanumeric() || matches!(character, '.' | '_' | '-');
-    let kept: String =
-        text.trim().chars().take(limit).map(|character| if plain(character) { character } else { '-' }).collect();
+    let kept: String = text
+        .trim()
+        .chars()
+        .take(limit)
+        .map(|character| if plain(character) { character } else { '-' })
+        .collect();
     if kept.is_empty() { UNKNOWN.to_owned() } else { kept }
 }
 

@@ -27,7 +27,12 @@ pub(super) struct Refusal {
 
 impl Refusal {
     fn new(status: StatusCode, reason: Reason, message: impl Into<String>) -> Self {
-        Self { status, body: ErrorResponse { reason, message: message.into() }, retry_after: None, closes: false }
+        Self {
+            status,
+            body: ErrorResponse { reason, message: message.into() },
+            retry_after: None,
+            closes: false,
+        }
     }
 
     /// For people.
@@ -128,7 +133,8 @@ impl Refusal {
     }
 
     pub(super) fn rights_unknown() -> Self {
-        let message = "the Kubernetes API does not answer, so that it is not known whether you may do this; try again";
+        let message =
+            "the Kubernetes API does not answer, so that it is not known whether you may do this; try again";
         let refusal = Self::new(StatusCode::SERVICE_UNAVAILABLE, Reason::NotReady, message);
         Self { retry_after: Some(TRY_AGAIN), ..refusal }
     }
@@ -137,7 +143,11 @@ impl Refusal {
     pub(super) fn from_authority(answer: Answer) -> Self {
         let Answer::Refused { why, message } = answer else {
             tracing::error!("an answer of another kind than the question");
-            return Self::new(StatusCode::INTERNAL_SERVER_ERROR, Reason::Internal, "failed to understand PID 1");
+            return Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                Reason::Internal,
+                "failed to understand PID 1",
+            );
         };
         match why {
             Refused::WrongSecret => Self::wrong_code(),

@@ -39,7 +39,7 @@ async fn the_admin_gets_the_traces_and_nobody_else_does() {
 async fn boot_services_that_are_away_are_said_to_be() {
     let site = Site::start_among(vec![format!("bootsvc={}", dead().await).parse().unwrap()]).await;
     let error = site.pair().await.1.traces::<serde_json::Value>().await.unwrap_err();
-    assert!(matches!(error, ClientError::Refused { status: 503, .. }), "{error:?}");
+    assert!(matches!(error, ClientError::NotReady { .. }), "{error:?}");
     let alone = Site::start().await;
     let error = alone.pair().await.1.traces::<serde_json::Value>().await.unwrap_err();
     assert!(matches!(error, ClientError::Refused { status: 404, .. }), "{error:?}");

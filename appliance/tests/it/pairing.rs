@@ -66,7 +66,10 @@ async fn wrong_codes_are_slowed_down_and_right_ones_never_are() {
     for _ in 0..10 {
         pair(&site.endpoint(), &site.code()).await.unwrap();
         let error = pair(&site.endpoint(), &site.wrong_code()).await.unwrap_err();
-        assert!(matches!(error, ClientError::RateLimited { .. } | ClientError::WrongCode { .. }), "{error:?}");
+        assert!(
+            matches!(error, ClientError::RateLimited { .. } | ClientError::WrongCode { .. }),
+            "{error:?}"
+        );
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use bloomery_pairing::client::pair;
+use bloomery_pairing::client::{AdminClient, AdminCredentials, pair};
 use rcgen::KeyPair;
 
 use crate::site::{Site, eventually};
@@ -13,8 +13,15 @@ async fn takes_a_new_certificate_and_keeps_the_code_as_long_as_the_key_stays() {
     let key = KeyPair::from_pem(&site.server_key).unwrap();
     let server = site.authority.server(&["moved.test"], key);
     fs::write(site.path("tls.crt"), server.certificate).unwrap();
-    let taken = "appliance_certificate_reloads_total ";
-    eventually("the new certificate is taken", async || (figure(&site, taken).await > 0).then_some(())).await;
+    let paired = pair(&site.endpoint(), &site.code()).await.unwrap();
+    let credentials = AdminCredentials {
+        certificate_authority: site.authority.pem(),
+        client_certificate: paired.response.client_certificate,
+        client_key: paired.client_key,
+        tls_server_name: Some("moved.test".to_owned()),
+    };
+    let client = AdminClient::new(site.endpoint(), &credentials).unwrap();
+    eventually("the new name is served", async || client.status::<serde_json::Value>().await.ok()).await;
     let paired = pair(&site.endpoint(), &site.code()).await.unwrap();
     assert_eq!(paired.response.server_names, ["moved.test"]);
 }

@@ -14,8 +14,8 @@ use bloomery_pairing::client::{AdminClient, AdminCredentials, Endpoint, Paired, 
 use bloomery_pairing::local::Rights;
 use bloomery_pairing::{Code, Fingerprint, Secret};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose, PublicKeyData as _,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    IsCa, KeyPair, KeyUsagePurpose, PublicKeyData as _,
 };
 use tempfile::TempDir;
 use time::OffsetDateTime;

@@ -51,10 +51,9 @@ pub(super) fn change(
     change: impl FnOnce(&str) -> Result<String, MergeError>,
 ) -> Result<(), FileError> {
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let existing = fs::read_to_string(&target)
-        .map_err(|source| FileError::Read { path: path.to_owned(), source })?;
-    let changed =
-        change(&existing).map_err(|source| FileError::Merge { path: path.to_owned(), source })?;
+    let existing =
+        fs::read_to_string(&target).map_err(|source| FileError::Read { path: path.to_owned(), source })?;
+    let changed = change(&existing).map_err(|source| FileError::Merge { path: path.to_owned(), source })?;
     replace(&target, &changed)
 }
 

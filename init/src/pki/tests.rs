@@ -31,8 +31,16 @@ fn what_is_made_once_is_kept() {
     assert_ne!(first.ca.certificate(), first.etcd_ca.certificate());
     assert_eq!(first.appliance_fingerprint().to_string(), second.appliance_fingerprint().to_string());
     for file in [
-        "ca.crt", "ca.key", "client-ca.crt", "client-ca.key", "etcd-ca.crt", "etcd-ca.key", "sa.key", "sa.pub",
-        "appliance.key", "pairings.json",
+        "ca.crt",
+        "ca.key",
+        "client-ca.crt",
+        "client-ca.key",
+        "etcd-ca.crt",
+        "etcd-ca.key",
+        "sa.key",
+        "sa.pub",
+        "appliance.key",
+        "pairings.json",
     ] {
         let mode = fs::metadata(dir.path().join(file)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{file}");
@@ -195,7 +203,11 @@ async fn a_plane_of_an_earlier_version_keeps_its_code_and_for_a_while_its_admini
         assert_eq!(bloomery_pairing::load(&layout.pairing_secret()).unwrap(), code, "boot {boot}");
         assert!(!layout.former_pairing_secret().exists());
         let clients = fs::read_to_string(layout.service_file("kube-apiserver", people::API_CLIENTS)).unwrap();
-        assert_eq!(clients, format!("{}{}", pki.client_ca.certificate(), pki.ca.certificate()), "boot {boot}");
+        assert_eq!(
+            clients,
+            format!("{}{}", pki.client_ca.certificate(), pki.ca.certificate()),
+            "boot {boot}"
+        );
         let question = bloomery_pairing::local::Question::List;
         let bloomery_pairing::local::Answer::Pairings { pairings } = people.answer(question).await else {
             panic!("no list")

@@ -163,10 +163,11 @@ impl Machine {
     fn tls(&self, identity: Option<&Issued>) -> rustls::ClientConfig {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.pki.ca.certificate().as_bytes()).unwrap()).unwrap();
-        let config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots);
+        let config =
+            rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_root_certificates(roots);
         match identity {
             None => config.with_no_client_auth(),
             Some(Issued { certificate, key }) => {
@@ -214,7 +215,9 @@ async fn boot(layout: &Layout, [_, _, api_port, appliance_port]: [u16; 4]) -> (P
 fn program(name: &str) -> PathBuf {
     let directory = std::env::var_os(VARIABLE).map(PathBuf::from);
     let Some(directory) = directory else {
-        panic!("{VARIABLE} is not set: it names a directory with links `etcd` and `kube-apiserver`; `make test` sets it")
+        panic!(
+            "{VARIABLE} is not set: it names a directory with links `etcd` and `kube-apiserver`; `make test` sets it"
+        )
     };
     directory.join(name)
 }
@@ -224,7 +227,10 @@ fn start_etcd(directory: &Path, [store, peers, ..]: [u16; 4]) -> Process {
     let mut command = Command::new(program("etcd"));
     command
         .arg(format!("--data-dir={}", directory.join("etcd").display()))
-        .args([format!("--listen-client-urls={}", url(store)), format!("--advertise-client-urls={}", url(store))])
+        .args([
+            format!("--listen-client-urls={}", url(store)),
+            format!("--advertise-client-urls={}", url(store)),
+        ])
         .args([
             format!("--listen-peer-urls={}", url(peers)),
             format!("--initial-advertise-peer-urls={}", url(peers)),

@@ -57,7 +57,11 @@ impl WrongCodes {
         }
         let count = std::mem::take(&mut counted.since);
         counted.written = Some(now);
-        Some(if count == 1 { "wrong code".to_owned() } else { format!("wrong code; {count} since the last line") })
+        Some(if count == 1 {
+            "wrong code".to_owned()
+        } else {
+            format!("wrong code; {count} since the last line")
+        })
     }
 }
 

@@ -82,8 +82,9 @@ pub(super) fn without_rights(rights: Rights) -> Refusal {
             Refused::NotReady,
             "the Kubernetes API does not know the new certificate yet; try again in some seconds",
         ),
-        Rights::Unreachable => {
-            Refusal::new(Refused::NotReady, "the Kubernetes API does not answer yet; try again in some seconds")
-        }
+        Rights::Unreachable => Refusal::new(
+            Refused::NotReady,
+            "the Kubernetes API does not answer yet; try again in some seconds",
+        ),
     }
 }

@@ -102,13 +102,17 @@ pub enum RegistryError {
         id: String,
     },
     /// It was revoked or has expired.
-    #[error("failed to renew: the pairing {id} was revoked or has expired; pair anew with the console's code")]
+    #[error(
+        "failed to renew: the pairing {id} was revoked or has expired; pair anew with the console's code"
+    )]
     Ended {
         /// Which.
         id: String,
     },
     /// The request is for another key.
-    #[error("failed to renew: the request is for another key than the one that was paired; pair anew instead")]
+    #[error(
+        "failed to renew: the request is for another key than the one that was paired; pair anew instead"
+    )]
     OtherKey,
 }
 
@@ -225,7 +229,8 @@ impl Registry {
     /// When this plane never had an earlier version.
     pub fn revoke_shared(&mut self, now: i64) -> Result<(), RegistryError> {
         let shared = self.shared.as_mut();
-        let shared = shared.ok_or_else(|| RegistryError::Unknown { id: crate::wire::SHARED_ID.to_owned() })?;
+        let shared =
+            shared.ok_or_else(|| RegistryError::Unknown { id: crate::wire::SHARED_ID.to_owned() })?;
         shared.revoked.get_or_insert(now);
         Ok(())
     }

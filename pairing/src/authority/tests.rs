@@ -40,7 +40,11 @@ impl Plane for Notebook {
     async fn rights(&self, identity: &Identity) -> Rights {
         let mut noted = self.noted();
         noted.asked_as.push(identity.certificate.clone());
-        if noted.rights.len() > 1 { noted.rights.pop().unwrap() } else { noted.rights.first().copied().unwrap() }
+        if noted.rights.len() > 1 {
+            noted.rights.pop().unwrap()
+        } else {
+            noted.rights.first().copied().unwrap()
+        }
     }
 
     async fn audit(&self, entry: Entry) {
@@ -142,7 +146,10 @@ async fn a_certificate_names_the_person_holds_ninety_days_and_belongs_to_the_sen
     let issued = site.paired(&key).await;
     let der = x509_parser::pem::parse_x509_pem(issued.certificate.as_bytes()).unwrap().1.contents;
     let (_, certificate) = X509Certificate::from_der(&der).unwrap();
-    assert_eq!(certificate.subject().to_string(), format!("O=bloomery:admins, CN=admin:alice@laptop#{}", issued.id));
+    assert_eq!(
+        certificate.subject().to_string(),
+        format!("O=bloomery:admins, CN=admin:alice@laptop#{}", issued.id)
+    );
     assert_eq!(certificate.issuer().to_string(), format!("CN=bloomery:pairing:{}", issued.id));
     assert_eq!(certificate.public_key().raw, key.subject_public_key_info());
     assert!(!certificate.is_ca(), "whatever the request wished for");
@@ -151,10 +158,13 @@ async fn a_certificate_names_the_person_holds_ninety_days_and_belongs_to_the_sen
     assert!(certificate.validity().not_before.timestamp() < BUILT.unix_timestamp(), "a clock that is behind");
     assert_eq!(site.bundle().pairings.len(), 1);
     let lines = site.authority.plane.noted().lines.clone();
-    assert_eq!(lines, [format!(
-        "action=\"pair\" user=\"admin:alice@laptop#{}\" address=\"192.0.2.9\" result=\"ok\"",
-        issued.id
-    )]);
+    assert_eq!(
+        lines,
+        [format!(
+            "action=\"pair\" user=\"admin:alice@laptop#{}\" address=\"192.0.2.9\" result=\"ok\"",
+            issued.id
+        )]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -182,7 +192,8 @@ async fn nothing_is_signed_without_the_secret_or_for_a_key_that_the_sender_does_
     let mut forged = x509_parser::pem::parse_x509_pem(request(&key).as_bytes()).unwrap().1.contents;
     *forged.last_mut().unwrap() ^= 1;
     let forged = data_encoding::BASE64.encode(&forged);
-    let forged = format!("-----BEGIN CERTIFICATE REQUEST-----\n{forged}\n-----END CERTIFICATE REQUEST-----\n");
+    let forged =
+        format!("-----BEGIN CERTIFICATE REQUEST-----\n{forged}\n-----END CERTIFICATE REQUEST-----\n");
     for csr in ["", "rubbish", &forged, &key.serialize_pem()] {
         assert_eq!(why(&site.pair_with(site.secret(), csr).await), Refused::BadRequest, "{csr}");
     }
