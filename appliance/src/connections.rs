@@ -50,8 +50,8 @@ impl Connections {
         if open.of_address(address) >= MAX_CONNECTIONS_PER_ADDRESS {
             return None;
         }
-        let displaces = open.all.len() >= MAX_CONNECTIONS;
-        if displaces {
+        let full = open.all.len() >= MAX_CONNECTIONS;
+        if full {
             let victim = open.victim_for(address)?;
             if let Some(entry) = open.all.remove(&victim) {
                 entry.displaced.cancel();
@@ -61,7 +61,7 @@ impl Connections {
         open.next += 1;
         let displaced = CancellationToken::new();
         open.all.insert(number, Entry { address, displaced: displaced.clone() });
-        Some(Slot { connections: self.clone(), number, displaced, displaces })
+        Some(Slot { connections: self.clone(), number, displaced, displaces: full })
     }
 
     /// Connections open now.

@@ -87,7 +87,7 @@ pub struct Authority<P> {
     plane: P,
     files: Files,
     /// PEM: signs the servers' certificates.
-    server_authority: String,
+    server_ca: String,
     /// When the image was built; no certificate begins later than that, however wrong the clock is.
     built: OffsetDateTime,
     registry: Mutex<Registry>,
@@ -113,14 +113,14 @@ impl<P: Plane> Authority<P> {
     pub fn open(
         plane: P,
         files: Files,
-        server_authority: String,
+        server_ca: String,
         built: OffsetDateTime,
     ) -> Result<Self, StoreError> {
         let registry = store::open(&files.pairings, None)?;
         Ok(Self {
             plane,
             files,
-            server_authority,
+            server_ca,
             built,
             registry: Mutex::new(registry),
             secret: Mutex::default(),
@@ -365,7 +365,7 @@ impl<P: Plane> Authority<P> {
         let until = moment(record.expires);
         let validity = Validity { from: self.begin(), until };
         Ok(Issued {
-            certificate_authority: self.server_authority.clone(),
+            certificate_authority: self.server_ca.clone(),
             certificate: sign::sign_request(authority, &user(record), request, validity)?,
             id: record.id.to_string(),
             user: user(record),

@@ -57,7 +57,7 @@ pub const SHARED_USER: &str = "bloomery:admin";
 /// Stands for that certificate where an ID of a pairing is asked for.
 pub const SHARED_ID: &str = "shared";
 /// Organization (Kubernetes group) of everybody who paired. The rights that it has on the Kubernetes API are those of
-/// the ClusterRoleBinding of the same name.
+/// the `ClusterRoleBinding` of the same name.
 pub const ADMIN_GROUP: &str = "bloomery:admins";
 
 /// Body of `POST /v1/pair`.

@@ -34,7 +34,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 /// Names the directory with the programs.
 const VARIABLE: &str = "BLOOMERY_CONTROLPLANE";
 /// How long a condition may take: the API server looks for new authorities once a minute at the latest.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_mins(2);
 /// How often a condition is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -55,7 +55,7 @@ pub(crate) struct Machine {
     ports: [u16; 4],
     api_server: Option<Process>,
     _etcd: Process,
-    _stop: DropGuard,
+    stop: DropGuard,
     directory: TempDir,
 }
 
@@ -67,17 +67,17 @@ impl Machine {
         let ports = free_ports();
         let etcd = start_etcd(directory.path(), ports);
         let (pki, stop) = boot(&layout, ports).await;
-        Self { pki, layout, ports, api_server: None, _etcd: etcd, _stop: stop.drop_guard(), directory }
+        Self { pki, layout, ports, api_server: None, _etcd: etcd, stop: stop.drop_guard(), directory }
     }
 
     /// Ends everything but etcd, and boots anew from the state.
     pub(crate) async fn restart(&mut self) {
         self.api_server = None;
         // Stops the former appliance server; its port is closed when the new one has it.
-        self._stop = CancellationToken::new().drop_guard();
+        self.stop = CancellationToken::new().drop_guard();
         fs::remove_dir_all(&self.layout.run).unwrap();
         let (pki, stop) = boot(&self.layout, self.ports).await;
-        (self.pki, self._stop) = (pki, stop.drop_guard());
+        (self.pki, self.stop) = (pki, stop.drop_guard());
         self.start_api_server().await;
     }
 
