@@ -44,6 +44,8 @@ pub struct Facts {
     pub pki: Option<Arc<Pki>>,
     /// Those who paired, and what signs for them.
     pub people: Option<Arc<People>>,
+    /// The name of the key that Secrets are encrypted with.
+    pub encryption_key: Option<String>,
     /// The running services.
     pub supervisor: Option<Arc<Supervisor>>,
 }

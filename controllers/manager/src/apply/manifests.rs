@@ -10,6 +10,8 @@ use kube::core::GroupVersionKind;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::removable;
+
 /// Why the manifests cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -60,17 +62,12 @@ pub enum Error {
     },
 }
 
-/// Annotation that says how an object is applied.
-const APPLY: &str = "bloomery.dev/apply";
-/// It is made when there was never one; who changes or removes it is not overruled.
-const ONCE: &str = "once";
-
 /// When an object's turn comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// What is made once and then belongs to the administrators: their own rights. Before all else, since pairing waits
-    /// for it.
-    Once,
+    /// What belongs to the administrators once it is made: their own rights. Before all else, since pairing waits for
+    /// them.
+    Rights,
     /// Kinds.
     Definitions,
     /// Namespaces.
@@ -81,12 +78,12 @@ pub enum Phase {
 
 impl Phase {
     /// The phases in their order.
-    pub const ORDER: [Self; 4] = [Self::Once, Self::Definitions, Self::Namespaces, Self::Objects];
+    pub const ORDER: [Self; 4] = [Self::Rights, Self::Definitions, Self::Namespaces, Self::Objects];
 
     /// The word used in the log.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Once => "once",
+            Self::Rights => "rights",
             Self::Definitions => "definitions",
             Self::Namespaces => "namespaces",
             Self::Objects => "objects",
@@ -114,9 +111,8 @@ pub struct Manifest {
 impl Manifest {
     /// When its turn comes.
     pub fn phase(&self) -> Phase {
-        let annotations = self.object.pointer("/metadata/annotations");
-        if annotations.and_then(|all| all.get(APPLY)).is_some_and(|value| value == ONCE) {
-            return Phase::Once;
+        if removable::is_removable(self) {
+            return Phase::Rights;
         }
         match (self.gvk.group.as_str(), self.gvk.kind.as_str()) {
             ("apiextensions.k8s.io", "CustomResourceDefinition") => Phase::Definitions,

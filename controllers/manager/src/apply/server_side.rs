@@ -14,11 +14,10 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::manifests::{Manifest, Phase};
-use super::once::Record;
-use super::unchanged;
+use super::{removable, unchanged};
 use crate::api_client;
 use crate::error_chain::ErrorChain;
 
@@ -49,12 +48,12 @@ pub enum Error {
     /// A definition that came back is no definition.
     #[error("failed to understand the definition")]
     Unreadable(#[source] kube::core::dynamic::ParseDynamicObjectError),
+    /// Whether it was there before cannot be read or written.
+    #[error("failed to use the record of what was applied")]
+    Record(#[source] Box<kube::Error>),
     /// The API server did not take the object.
     #[error("failed to apply")]
     Patch(#[source] Box<kube::Error>),
-    /// The record of what is made once cannot be read or written.
-    #[error("failed to keep the record of what is made once")]
-    Record(#[source] Box<kube::Error>),
     /// The watch for a definition's condition ended.
     #[error("failed to watch the definition")]
     Watch(#[source] Box<wait::Error>),
@@ -83,9 +82,9 @@ impl Error {
                 status_code(source) == Some(404) || matches!(source.as_ref(), kube::Error::Discovery(_))
             }
             Self::Get(_)
+            | Self::Record(_)
             | Self::Unreadable(_)
             | Self::Patch(_)
-            | Self::Record(_)
             | Self::Watch(_)
             | Self::NotEstablished => false,
         }
@@ -117,6 +116,8 @@ pub(super) enum Outcome {
     Applied,
     /// It was what its manifest says already.
     Unchanged,
+    /// A person took it away, and may.
+    Removed,
 }
 
 /// Applies objects through one client, and remembers what it learned of their kinds.
@@ -124,13 +125,11 @@ pub(super) struct Applier {
     client: Client,
     deadline: Instant,
     kinds: Mutex<HashMap<GroupVersionKind, (ApiResource, ApiCapabilities)>>,
-    record: Record,
 }
 
 impl Applier {
     pub(super) fn new(client: Client, deadline: Instant) -> Self {
-        let record = Record::new(client.clone());
-        Self { client, deadline, kinds: Mutex::default(), record }
+        Self { client, deadline, kinds: Mutex::default() }
     }
 
     /// Applies until it works, the error is final or the time is over.
@@ -157,34 +156,16 @@ impl Applier {
     }
 
     async fn attempt(&self, manifest: &Manifest, wanted: &Value) -> Result<Outcome, Error> {
-        match manifest.phase() {
-            Phase::Once => self.make_once(manifest, wanted).await,
-            Phase::Definitions | Phase::Namespaces | Phase::Objects => self.keep(manifest, wanted).await,
-        }
-    }
-
-    /// Makes the object if it was never made.
-    async fn make_once(&self, manifest: &Manifest, wanted: &Value) -> Result<Outcome, Error> {
-        let record = |source| Error::Record(Box::new(source));
-        if self.record.holds(manifest).await.map_err(record)? {
-            return Ok(Outcome::Unchanged);
-        }
         let api = self.api(manifest).await?;
         let live = api.get_opt(&manifest.name).await.map_err(|source| Error::Get(Box::new(source)))?;
-        let outcome = if live.is_some() {
-            Outcome::Unchanged
-        } else {
-            let patched = api.patch(&manifest.name, &parameters(), &Patch::Apply(wanted)).await;
-            patched.map_err(|source| Error::Patch(Box::new(source)))?;
-            Outcome::Applied
-        };
-        self.record.add(manifest).await.map_err(record)?;
-        Ok(outcome)
-    }
-
-    async fn keep(&self, manifest: &Manifest, wanted: &Value) -> Result<Outcome, Error> {
-        let api = self.api(manifest).await?;
-        let live = api.get_opt(&manifest.name).await.map_err(|source| Error::Get(Box::new(source)))?;
+        let is_removable = removable::is_removable(manifest);
+        if is_removable && self.was_there(manifest).await? {
+            if live.is_some() {
+                return Ok(Outcome::Unchanged);
+            }
+            info!(object = %manifest, "not applied: a person took it away");
+            return Ok(Outcome::Removed);
+        }
         let same = live.as_ref().is_some_and(|live| is_same(live, wanted));
         let (object, outcome) = match live {
             Some(live) if same => (live, Outcome::Unchanged),
@@ -193,11 +174,21 @@ impl Applier {
                 (patched.map_err(|source| Error::Patch(Box::new(source)))?, Outcome::Applied)
             }
         };
+        if is_removable {
+            removable::note(&self.client, manifest)
+                .await
+                .map_err(|source| Error::Record(Box::new(source)))?;
+        }
         match manifest.phase() {
             Phase::Definitions => self.wait_until_established(&object).await?,
-            Phase::Once | Phase::Namespaces | Phase::Objects => {}
+            Phase::Rights | Phase::Namespaces | Phase::Objects => {}
         }
         Ok(outcome)
+    }
+
+    async fn was_there(&self, manifest: &Manifest) -> Result<bool, Error> {
+        let found = removable::was_there(&self.client, manifest).await;
+        found.map_err(|source| Error::Record(Box::new(source)))
     }
 
     async fn wait_until_established(&self, definition: &DynamicObject) -> Result<(), Error> {
