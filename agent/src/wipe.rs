@@ -168,10 +168,8 @@ impl Wipe<'_> {
             }
             let (own, worker, reported) = (line.clone(), disk.clone(), self.is_reported(&disk));
             let thread = tokio::task::spawn_blocking(move || {
-                let outcome = match reported {
-                    true => erase_one(&worker, thoroughness, &own),
-                    false => erase_newcomer(&worker, thoroughness, &own),
-                };
+                let erase = if reported { erase_one } else { erase_newcomer };
+                let outcome = erase(&worker, thoroughness, &own);
                 match &outcome {
                     Ok(()) => own.wiped(),
                     Err(reason) => own.failed(reason),

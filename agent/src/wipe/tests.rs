@@ -230,7 +230,8 @@ async fn a_wipe_that_is_dropped_midway_is_not_taken_for_done() {
     let (board, _) = board();
     let mut erased = Erased::default();
     {
-        let wiping = run(order(false), &machine.places, &[], &board, &mut erased);
+        let reported = reported(&machine);
+        let wiping = run(order(false), &machine.places, &reported, &board, &mut erased);
         tokio::pin!(wiping);
         // One poll starts the thread; then the agent dies.
         assert!(futures_poll_once(wiping.as_mut()).await);
