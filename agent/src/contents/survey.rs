@@ -98,6 +98,8 @@ impl Survey {
         storage.devices.extend(unseen::find(&self.places).into_iter().map(|unseen| StorageDevice {
             device_name: unseen.name.clone(),
             name: unseen.name,
+            model: unseen.model,
+            serial: unseen.serial,
             contents: Some(unread(&unseen.reason)),
             ..StorageDevice::default()
         }));
