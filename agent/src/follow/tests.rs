@@ -257,4 +257,5 @@ async fn a_machine_that_is_to_go_back_to_its_disk_restarts_once_it_is_told_and_n
     assert_eq!(lab.order(waits).await, After::Rest);
     let leave = CreateServerResponse { message, restart: true, ..CreateServerResponse::default() };
     assert_eq!(lab.order(leave).await, After::End(Action::Restart));
+    assert!(lab.shown().contains("from its disk from the next boot on: restarting in 1 s"));
 }
