@@ -18,7 +18,7 @@ pub use survey::{Survey, read};
 pub use volume::ReadAt;
 use volume::{Ends, Part, WINDOW};
 
-use crate::wipe::ranges;
+use crate::disks::ranges;
 
 /// Disks, their partitions, and tables within these (images of virtual machines).
 const DEEPEST: u32 = 2;

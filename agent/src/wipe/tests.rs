@@ -1,6 +1,7 @@
 //! Whole wipes of files that stand for disks, in a sysfs made by hand.
 
 use std::fs;
+use std::path::PathBuf;
 use std::sync::Mutex;
 
 use bloomery_agent_api::disk_progress::State;

@@ -4,7 +4,7 @@ use bloomery_agent_api::contents::WORDS;
 
 use super::*;
 use crate::contents::volume::WINDOW;
-use crate::wipe::ranges;
+use crate::disks::ranges;
 
 const SIZES: [u64; 4] = [3 * MIB + 512, 40 * MIB, 999 * MIB + 4096, 2000 * GIB];
 
