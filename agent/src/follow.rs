@@ -155,7 +155,7 @@ impl Follower {
 
     async fn report_wiped(&mut self, uuid: &str, disks: &[DiskProgress]) -> After {
         self.memory.wipe_not_before = None;
-        self.screen.show(&format!("OK     all disks are wiped: {}", console::count(disks.len())));
+        self.screen.show(&console::wipe_done(disks));
         match self.plane.mark_as_wiped(uuid, disks).await {
             Ok(()) => {
                 // Whatever is ordered from now on is a new wipe.
