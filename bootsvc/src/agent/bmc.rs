@@ -318,7 +318,8 @@ mod tests {
     use super::*;
 
     fn info(ip: &str, port: u32, user: &str, pass: &str) -> pb::BmcInfo {
-        pb::BmcInfo { ip: ip.to_owned(), port, user: user.to_owned(), pass: pass.to_owned() }
+        let (ip, user, pass) = (ip.to_owned(), user.to_owned(), pass.to_owned());
+        pb::BmcInfo { ip, port, user, pass, ..pb::BmcInfo::default() }
     }
 
     #[test]

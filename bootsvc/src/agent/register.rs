@@ -330,6 +330,7 @@ impl Handler {
             reboot_timeout: if wipe { self.options.reboot_timeout.as_secs_f64() } else { 0.0 },
             restart: orders.restart,
             message: reason.to_owned(),
+            ..pb::CreateServerResponse::default()
         }
     }
 }

@@ -1,10 +1,12 @@
 //! `controllers apply`: brings a directory of manifests into the API server, once.
 //!
 //! Phases: CRDs (and wait until they are established), namespaces, everything else; inside a phase objects
-//! go concurrently. Server-side apply leaves other managers' fields alone; what is in place already is only read.
+//! go concurrently. Server-side apply leaves other managers' fields alone; what is in place already is only read, and
+//! what a person may take away and did is not brought back.
 //! Never skips an object silently: each that fails is named with its file and document.
 
 pub mod manifests;
+mod removable;
 pub mod secrets;
 mod server_side;
 mod unchanged;
@@ -117,7 +119,7 @@ async fn apply_batch<'m>(
     while let Some((manifest, result)) = results.next().await {
         match result {
             Ok(Outcome::Applied) => {}
-            Ok(Outcome::Unchanged) => unchanged += 1,
+            Ok(Outcome::Unchanged | Outcome::Removed) => unchanged += 1,
             Err(error) => failed.push((manifest, error)),
         }
     }

@@ -40,7 +40,8 @@ const API_GROUPS: [&str; 14] = [
     "rbac.authorization.k8s.io/v1=true",
 ];
 /// They watch kinds that are switched off, or guard nodes, pods and storage, which a plane has not.
-const DISABLED_ADMISSION: [&str; 11] = [
+/// `ValidatingAdmissionPolicy` stays on: manifests/25-admission.yaml says what each identity may write.
+const DISABLED_ADMISSION: [&str; 10] = [
     "DefaultIngressClass",
     "DefaultStorageClass",
     "DefaultTolerationSeconds",
@@ -51,7 +52,6 @@ const DISABLED_ADMISSION: [&str; 11] = [
     "Priority",
     "ResourceQuota",
     "RuntimeClass",
-    "ValidatingAdmissionPolicy",
 ];
 
 /// Only etcd is spared longer.
