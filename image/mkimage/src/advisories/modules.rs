@@ -80,7 +80,8 @@ pub(super) fn check(used: &BTreeMap<String, String>, list: &List) -> Result<Vec<
                 package: module.clone(),
                 version: version.clone(),
                 title: title.clone(),
-                informational: false,
+                // Go is the building machine's: said loudly, and not this repository's to change.
+                informational: GO.contains(&module.as_str()),
             });
         }
     }
