@@ -154,7 +154,7 @@ pub(crate) fn start(plane: &ControlPlane, kubernetes: &Kubernetes) -> SocketAddr
         kubernetes: kubernetes.clone(),
         authority,
         tokens,
-        neighbours: Neighbours::at(plane.path("net")),
+        neighbours: Neighbours::default(),
         boot_from_disk: "ipxe-exit".parse().unwrap(),
         extra_agent_args: "".into(),
         metrics,
