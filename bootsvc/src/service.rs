@@ -43,7 +43,7 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), ConfigEr
     let loaders = Arc::new(LoaderStore::new(args.share_dir.join(LOADER_DIRECTORY)));
     let _loaders_part = report_loaders(&loaders, &health);
     if !args.disable_dhcp_proxy {
-        let interfaces = interfaces::watch(Selection(args.interface.clone()), shutdown.clone());
+        let interfaces = interfaces::watch(Selection(args.provisioning_interfaces.clone()), shutdown.clone());
         let context = dhcp::serve::Context {
             advertise: advertise.clone(),
             loaders: loaders.clone(),

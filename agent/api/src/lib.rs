@@ -4,6 +4,9 @@
 //! upstream's.
 #![allow(missing_docs, unreachable_pub, clippy::pedantic, reason = "most of it is generated")]
 
+pub mod contents;
+pub mod seal;
+
 /// Kernel argument that ties an agent to the boot it was given: `bloomery.token=TOKEN`.
 pub const TOKEN_ARGUMENT: &str = "bloomery.token";
 /// gRPC metadata key under which the agent shows that token with every call.

@@ -4,6 +4,7 @@ use super::{Inputs, users};
 use crate::layout::BOOTSVC_HEALTH_PORT;
 use crate::supervise::probe::Probe;
 use crate::supervise::service::Service;
+use bloomery_config::Role;
 use bloomery_sys::process::Capabilities;
 
 pub(super) fn service(inputs: &Inputs) -> Service {
@@ -15,6 +16,7 @@ pub(super) fn service(inputs: &Inputs) -> Service {
     service.generation = inputs.generation;
     service.after = &["apply"];
     let sidero = &inputs.config.sidero;
+    let interfaces = |role| inputs.config.network.with_role(role).collect::<Vec<_>>().join(",");
     service.args = vec![
         format!("--kubeconfig={}", inputs.file("bootsvc", "kubeconfig")),
         format!("--share-dir={}", inputs.layout.share.display()),
@@ -31,6 +33,12 @@ pub(super) fn service(inputs: &Inputs) -> Service {
         format!("--server-reboot-timeout={}", sidero.server_reboot_timeout),
         format!("--disable-dhcp-proxy={}", sidero.disable_dhcp_proxy),
         format!("--require-agent-token={}", sidero.require_agent_token),
+        format!("--auto-accept-non-empty={}", sidero.auto_accept_non_empty),
+        format!("--unknown-machines={}", inputs.config.unknown_machines.as_str()),
+        format!("--machines-allow={}", inputs.config.machines.allow.join(",")),
+        format!("--machines-deny={}", inputs.config.machines.deny.join(",")),
+        format!("--provisioning-interfaces={}", interfaces(Role::Provisioning)),
+        format!("--management-interfaces={}", interfaces(Role::Management)),
     ];
     service
 }
