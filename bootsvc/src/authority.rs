@@ -22,9 +22,9 @@ const POLL: Duration = Duration::from_secs(2);
 pub struct PlaneAuthority(Gate);
 
 impl PlaneAuthority {
-    /// `directory` is `--plane-dir`.
-    pub fn new(kubernetes: Kubernetes, directory: &Path) -> Self {
-        Self(Gate::new(move || kubernetes.client(), directory))
+    /// `directory` is `--plane-dir`, `any_contents` is `--auto-accept-non-empty`.
+    pub fn new(kubernetes: Kubernetes, directory: &Path, any_contents: bool) -> Self {
+        Self(Gate::new(move || kubernetes.client(), directory).accepting_any_contents(any_contents))
     }
 
     /// What this plane may do now.
@@ -47,13 +47,14 @@ impl PlaneAuthority {
                 let current = authority.current().await;
                 let now = match current {
                     Authority::Holds { .. } => Some(true),
-                    Authority::Fenced { .. } => Some(false),
+                    Authority::Fenced { .. } | Authority::Stopped { .. } => Some(false),
                     Authority::Unknown => None,
                 };
                 sender.send_if_modified(|acts| now.is_some_and(|now| std::mem::replace(acts, now) != now));
                 part.set(match current {
                     Authority::Holds { .. } => State::Up,
                     Authority::Fenced { holder } => State::Down(format!("fenced: {holder} acts")),
+                    Authority::Stopped { why } => State::Down(format!("stopped: {why}")),
                     Authority::Unknown => State::Down("not known whether this plane may act".to_owned()),
                 });
                 tokio::select! {
