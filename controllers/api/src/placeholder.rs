@@ -106,14 +106,15 @@ pub fn uuid(text: &str) -> Option<String> {
 pub fn card(text: &str) -> Option<String> {
     let mark = text.trim().to_ascii_lowercase().replace('-', ":");
     let octets: Vec<u8> =
-        mark.split(':').map(|part| octet(part)).collect::<Option<_>>().filter(|all: &Vec<u8>| all.len() == 6)?;
+        mark.split(':').map(octet).collect::<Option<_>>().filter(|all: &Vec<u8>| all.len() == 6)?;
     let of_one_card = octets.first().is_some_and(|first| first & 1 == 0);
     let is_same = octets.windows(2).all(|pair| pair.first() == pair.last());
     (of_one_card && !is_same && !CARDS.contains(&mark.as_str())).then_some(mark)
 }
 
 fn octet(part: &str) -> Option<u8> {
-    (part.len() == 2).then(|| u8::from_str_radix(part, 16).ok()).flatten()
+    let is_hex = part.len() == 2 && part.bytes().all(|digit| digit.is_ascii_hexdigit());
+    is_hex.then(|| u8::from_str_radix(part, 16).ok()).flatten()
 }
 
 /// `0000000`, `FFFFFFFF`, `xxxxxxxx`.

@@ -107,6 +107,12 @@ pub enum Doubt {
     Leapt,
 }
 
+impl From<(i64, u64)> for Seen {
+    fn from((epoch, revision): (i64, u64)) -> Self {
+        Self { epoch, revision }
+    }
+}
+
 impl Seen {
     /// Both together.
     #[must_use]
@@ -241,7 +247,7 @@ impl Plane {
 mod tests {
     use super::*;
 
-    const fn holds(epoch: i64) -> Authority {
+    fn holds(epoch: i64) -> Authority {
         Authority::Holds { epoch, trust: Trust::default() }
     }
 

@@ -10,7 +10,7 @@ use crate::ledger::revision_of;
 use crate::plane::Authority;
 use crate::server::Server;
 use crate::server_binding::ServerBinding;
-use crate::trust::Trust;
+use crate::trust::{RecordKey, Trust};
 use crate::zero::is_zero;
 
 /// What a signature is of, so that it never fits anything else.
@@ -150,8 +150,15 @@ impl DiskRecord {
             revision: revision_of(server),
             mac: String::new(),
         };
-        record.mac = trust.key.map(|key| record.signed(|parts| key.sign(parts))).unwrap_or_default();
+        if let Some(key) = &trust.key {
+            record.sign(key);
+        }
         Some(record)
+    }
+
+    /// Signs it as it is.
+    pub(crate) fn sign(&mut self, key: &RecordKey) {
+        self.mac = self.signed(|parts| key.sign(parts));
     }
 
     /// True when it was written for this very object in this epoch, by whomever.
