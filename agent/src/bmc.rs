@@ -86,7 +86,7 @@ pub async fn set_up_with(
     .await?;
     // With the port, since upstream's plane forgets it otherwise (spec §5.3).
     let user = setup::USER.to_owned();
-    let access = BmcInfo { ip: String::new(), port, user, pass: password.secret().to_owned() };
+    let access = BmcInfo { port, user, pass: password.secret().to_owned(), ..BmcInfo::default() };
     plane.update_bmc_info(uuid, &access).await.map_err(Error::Report)?;
     Ok(lan)
 }

@@ -68,8 +68,16 @@ impl Orders {
     /// Reads an answer.
     pub fn read(response: CreateServerResponse) -> Self {
         // Exhaustive, so that a new wish of the plane cannot go unnoticed.
-        let CreateServerResponse { wipe, insecure_wipe, setup_bmc, reboot_timeout, restart, message } =
-            response;
+        let CreateServerResponse {
+            wipe,
+            insecure_wipe,
+            setup_bmc,
+            reboot_timeout,
+            restart,
+            message,
+            sealing_key: _,
+            exempt_disks: _,
+        } = response;
         let thoroughness = if insecure_wipe { Thoroughness::Fast } else { Thoroughness::Full };
         Self {
             answer: Answer { wipe: wipe.then_some(thoroughness), setup_bmc, restart, message },
@@ -185,7 +193,7 @@ mod tests {
             insecure_wipe: bool, setup_bmc: bool, restart: bool, wipe: bool, reboot_timeout: f64,
         ) {
             let response = CreateServerResponse {
-                wipe, insecure_wipe, setup_bmc, reboot_timeout, restart, message: String::new(),
+                wipe, insecure_wipe, setup_bmc, reboot_timeout, restart, ..CreateServerResponse::default()
             };
             let step = next(Orders::read(response), Memory::default(), Instant::now());
             prop_assert_eq!(matches!(step, Step::Wipe(_)), wipe && !restart);

@@ -9,6 +9,7 @@ pub mod decide;
 pub mod download;
 pub mod files;
 pub mod hand_out;
+pub mod ipxe;
 pub mod lookup;
 pub mod query;
 pub mod route;

@@ -3,6 +3,7 @@
 //! Duty: the key in its Secret, and [`Boots`], the memory of who was given what. It must never log a token
 //! or the key, and never replace a key that is there.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -90,6 +91,21 @@ impl Tokens {
         let token = key.sign(uuid, nonce, now_ms());
         self.boots(|boots| boots.give(uuid, token));
         Ok(token.text())
+    }
+
+    /// The machine has a Server: what is remembered of its boots is kept apart from strangers'.
+    pub fn keep(&self, uuid: &str) {
+        self.boots(|boots| boots.keep(uuid));
+    }
+
+    /// The machine's agent called from `address`.
+    pub fn called(&self, caller: &Caller, address: IpAddr) {
+        self.boots(|boots| boots.called(caller, address, Instant::now()));
+    }
+
+    /// Whether the machine's present agent called a moment ago, from another address than this one.
+    pub fn is_alive_elsewhere(&self, uuid: &str, address: IpAddr) -> bool {
+        self.boots(|boots| boots.is_alive_elsewhere(uuid, address, Instant::now()))
     }
 
     /// The machine was told to boot something else.

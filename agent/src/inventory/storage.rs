@@ -60,6 +60,7 @@ pub fn disk(device: &Path, name: &str) -> Option<StorageDevice> {
         device_name: format!("/dev/{}", name.replace('!', "/")),
         uuid: either(device, "uuid"),
         wwid: either(device, "wwid"),
+        contents: None,
     })
 }
 

@@ -22,7 +22,7 @@ use tonic::Status;
 use super::objects::{
     ATTEMPTS, FIELD_MANAGER, Machine, Written, api_failed, contended, merge_object, params, within,
 };
-use super::serve::{Handler, server_name};
+use super::serve::{Handler, Shown, server_name};
 use crate::boots::{BmcSetup, Caller};
 use crate::events::Happening;
 
@@ -160,13 +160,13 @@ impl Handler {
     pub(super) async fn update_bmc(
         self,
         request: pb::UpdateBmcInfoRequest,
-        token: Option<String>,
+        shown: Shown,
     ) -> Result<pb::UpdateBmcInfoResponse, Status> {
         let pb::UpdateBmcInfoRequest { uuid, bmc_info } = request;
         let name = server_name(&uuid)?;
         let client = self.client()?;
         self.acting().await?;
-        let caller = self.caller(&name, token.as_deref()).await?;
+        let caller = self.caller(&name, &shown).await?;
         let report = Report::read(&bmc_info.unwrap_or_default())
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         if let Turn::Repeated = self.take_turn(&caller, &report)? {
@@ -318,7 +318,8 @@ mod tests {
     use super::*;
 
     fn info(ip: &str, port: u32, user: &str, pass: &str) -> pb::BmcInfo {
-        pb::BmcInfo { ip: ip.to_owned(), port, user: user.to_owned(), pass: pass.to_owned() }
+        let (ip, user, pass) = (ip.to_owned(), user.to_owned(), pass.to_owned());
+        pb::BmcInfo { ip, port, user, pass, ..pb::BmcInfo::default() }
     }
 
     #[test]

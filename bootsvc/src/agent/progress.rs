@@ -89,6 +89,7 @@ fn one(disk: &DiskProgress) -> String {
         }
         State::Wiped => format!("{name} done"),
         State::Failed => format!("{name} failed"),
+        State::Exempt => format!("{name} exempt"),
     }
 }
 

@@ -23,7 +23,7 @@ use tonic::Status;
 use super::objects::{
     ATTEMPTS, FIELD_MANAGER, Machine, Writers, Written, api_failed, params, record, within,
 };
-use super::serve::Handler;
+use super::serve::{Handler, Shown};
 use super::{decide, wire};
 use crate::boots::{Caller, Order, Problem};
 use crate::events::Happening;
@@ -73,10 +73,10 @@ impl Handler {
     pub(super) async fn create_server(
         self,
         request: pb::CreateServerRequest,
-        token: Option<String>,
-        peer: Option<SocketAddr>,
+        shown: Shown,
     ) -> Result<pb::CreateServerResponse, Status> {
         let pb::CreateServerRequest { hardware, hostname } = request;
+        let peer = shown.peer;
         let hardware = hardware.ok_or_else(|| Status::invalid_argument("hardware is missing"))?;
         let uuid = hardware.system.as_ref().map_or("", |system| system.uuid.as_str());
         let name = decide::server_name(uuid).map_err(|error| {
@@ -94,7 +94,7 @@ impl Handler {
         let applicant = Applicant { name, hardware, hostname, peer };
         let machine = Box::pin(self.register(&client, applicant, authority)).await?;
         let name = machine.server.metadata.name.as_deref().unwrap_or_default();
-        let checked = self.means.tokens.check(name, token.as_deref()).await;
+        let checked = self.identify(name, &shown).await;
         let response = self.orders(&machine, checked);
         self.recent.put(name, machine.server.clone(), Instant::now());
         Ok(response)
@@ -330,6 +330,7 @@ impl Handler {
             reboot_timeout: if wipe { self.options.reboot_timeout.as_secs_f64() } else { 0.0 },
             restart: orders.restart,
             message: reason.to_owned(),
+            ..pb::CreateServerResponse::default()
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The gRPC service: each call runs to its end, also when its client goes away half-way.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -138,8 +139,17 @@ impl Handler {
     }
 
     /// The caller, if it is the present agent of the machine `name`.
-    pub(super) async fn caller(&self, name: &str, token: Option<&str>) -> Result<Caller, Status> {
-        self.means.tokens.check(name, token).await.map_err(|error| refused(name, &error))
+    pub(super) async fn caller(&self, name: &str, shown: &Shown) -> Result<Caller, Status> {
+        self.identify(name, shown).await.map_err(|error| refused(name, &error))
+    }
+
+    /// The same, with the reason why it is not. A call of the present agent shows that it is alive.
+    pub(super) async fn identify(&self, name: &str, shown: &Shown) -> Result<Caller, CheckError> {
+        let caller = self.means.tokens.check(name, shown.token.as_deref()).await?;
+        if let Some(peer) = shown.peer {
+            self.means.tokens.called(&caller, peer.ip());
+        }
+        Ok(caller)
     }
 
     fn count<T>(&self, result: Result<T, Status>) -> Result<tonic::Response<T>, Status> {
@@ -187,10 +197,23 @@ pub(super) fn server_name(uuid: &str) -> Result<String, Status> {
     decide::server_name(uuid).map_err(|error| Status::invalid_argument(error.to_string()))
 }
 
-/// The boot token that came with a request.
-fn token_of<T>(request: &tonic::Request<T>) -> Option<String> {
-    // What is no text is no token of ours either, but it was shown.
-    request.metadata().get(TOKEN_METADATA).map(|value| value.to_str().unwrap_or_default().to_owned())
+/// What a call shows besides its message.
+#[derive(Debug, Clone)]
+pub(super) struct Shown {
+    /// The boot token.
+    pub(super) token: Option<String>,
+    /// Where it comes from.
+    pub(super) peer: Option<SocketAddr>,
+}
+
+impl Shown {
+    fn of<T>(request: &tonic::Request<T>) -> Self {
+        // What is no text is no token of ours either, but it was shown.
+        let token = request.metadata().get(TOKEN_METADATA);
+        let token = token.map(|value| value.to_str().unwrap_or_default().to_owned());
+        let connection = request.extensions().get::<crate::http::serve::Connection>();
+        Self { token, peer: connection.map(|connection| connection.peer) }
+    }
 }
 
 #[tonic::async_trait]
@@ -199,19 +222,16 @@ impl Agent for Handler {
         &self,
         request: tonic::Request<pb::CreateServerRequest>,
     ) -> Result<tonic::Response<pb::CreateServerResponse>, Status> {
-        let token = token_of(&request);
-        let peer =
-            request.extensions().get::<crate::http::serve::Connection>().map(|connection| connection.peer);
-        self.run(&self.registering, move |handler| handler.create_server(request.into_inner(), token, peer))
-            .await
+        let shown = Shown::of(&request);
+        self.run(&self.registering, move |handler| handler.create_server(request.into_inner(), shown)).await
     }
 
     async fn reconcile_server_addresses(
         &self,
         request: tonic::Request<pb::ReconcileServerAddressesRequest>,
     ) -> Result<tonic::Response<pb::ReconcileServerAddressesResponse>, Status> {
-        let token = token_of(&request);
-        self.run(&self.registered, move |handler| handler.reconcile_addresses(request.into_inner(), token))
+        let shown = Shown::of(&request);
+        self.run(&self.registered, move |handler| handler.reconcile_addresses(request.into_inner(), shown))
             .await
     }
 
@@ -219,23 +239,23 @@ impl Agent for Handler {
         &self,
         request: tonic::Request<pb::MarkServerAsWipedRequest>,
     ) -> Result<tonic::Response<pb::MarkServerAsWipedResponse>, Status> {
-        let token = token_of(&request);
-        self.run(&self.registered, move |handler| handler.mark_wiped(request.into_inner(), token)).await
+        let shown = Shown::of(&request);
+        self.run(&self.registered, move |handler| handler.mark_wiped(request.into_inner(), shown)).await
     }
 
     async fn heartbeat(
         &self,
         request: tonic::Request<pb::HeartbeatRequest>,
     ) -> Result<tonic::Response<pb::HeartbeatResponse>, Status> {
-        let token = token_of(&request);
-        self.run(&self.registered, move |handler| handler.heartbeat(request.into_inner(), token)).await
+        let shown = Shown::of(&request);
+        self.run(&self.registered, move |handler| handler.heartbeat(request.into_inner(), shown)).await
     }
 
     async fn update_bmc_info(
         &self,
         request: tonic::Request<pb::UpdateBmcInfoRequest>,
     ) -> Result<tonic::Response<pb::UpdateBmcInfoResponse>, Status> {
-        let token = token_of(&request);
-        self.run(&self.registered, move |handler| handler.update_bmc(request.into_inner(), token)).await
+        let shown = Shown::of(&request);
+        self.run(&self.registered, move |handler| handler.update_bmc(request.into_inner(), shown)).await
     }
 }

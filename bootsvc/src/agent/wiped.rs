@@ -18,7 +18,7 @@ use tonic::Status;
 
 use super::objects::{ATTEMPTS, Machine, Writers, Written, contended, merge_status, now, record};
 use super::progress;
-use super::serve::{Handler, server_name};
+use super::serve::{Handler, Shown, server_name};
 use crate::boots::{Caller, Memory};
 use crate::events::Happening;
 
@@ -93,13 +93,13 @@ impl Handler {
     pub(super) async fn mark_wiped(
         self,
         request: pb::MarkServerAsWipedRequest,
-        token: Option<String>,
+        shown: Shown,
     ) -> Result<pb::MarkServerAsWipedResponse, Status> {
         let pb::MarkServerAsWipedRequest { uuid, disks } = request;
         let name = server_name(&uuid)?;
         let client = self.client()?;
         self.acting().await?;
-        let caller = self.caller(&name, token.as_deref()).await?;
+        let caller = self.caller(&name, &shown).await?;
         for _ in 0..ATTEMPTS {
             let machine = self.machine(&client, &name).await?;
             let known = self.known(&caller)?;

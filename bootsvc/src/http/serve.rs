@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use bloomery_api::Server;
 use bloomery_api::boot_method::BootFromDiskMethod;
-use bloomery_api::decision::boot::{Arch, BootAnswer};
 use http::header::{CONTENT_TYPE, HOST};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
@@ -22,13 +20,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use super::decide::{self, Surroundings};
 use super::download::stream::Rewound;
 use super::download::{self, Outcome};
 use super::files::{self, Directories};
 use super::query::Query;
 use super::route::{self, Route};
-use super::{architecture, claim, hand_out, lookup};
+use super::ipxe;
 use crate::advertise::{Advertise, Endpoint};
 use crate::authority::PlaneAuthority;
 use crate::kubernetes::Kubernetes;
@@ -36,7 +33,7 @@ use crate::loaders::{Loader, LoaderStore};
 use crate::metrics::Metrics;
 use crate::neighbours::Neighbours;
 use crate::tokens::Tokens;
-use crate::trace::{Decided, Trace};
+use crate::trace::Trace;
 use crate::{agent, boot_script, thrift};
 
 /// Connections at once; each booting machine has one or two, so this is a thousand machines and
@@ -182,7 +179,11 @@ async fn connection(mut stream: TcpStream, peer: SocketAddr, context: Context, s
     // Scripts are small: waiting to fill a packet would delay each by a round trip.
     let _ = stream.set_nodelay(true);
     // Clients of IPv4 appear in the IPv6 form on a socket that serves both.
-    let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+    let canonical = |address: SocketAddr| match address.ip().to_canonical() {
+        v4 @ IpAddr::V4(_) => SocketAddr::new(v4, address.port()),
+        // With its scope: an address of a link says nothing without the link.
+        IpAddr::V6(_) => address,
+    };
     let connection = Connection { peer: canonical(peer), local: canonical(local) };
     let read = match download::serve(&mut stream, connection, &context, &shutdown).await {
         Ok(Outcome::Handover(read)) => read,
@@ -234,7 +235,7 @@ pub async fn handle(context: Context, connection: Connection, mut request: Reque
         Route::Decision => {
             let query = Query::parse(request.uri().query().unwrap_or_default());
             let endpoint = endpoint(&context, connection, &request);
-            decision(&context, connection, query, endpoint, request.method().clone()).await
+            ipxe::answer(&context, connection, query, endpoint, request.method().clone()).await
         }
         Route::Loader(loader) => loader_file(&context, connection, loader, request).await,
         Route::LoaderList => files::loader_listing(&context.loaders, &request),
@@ -260,108 +261,6 @@ fn endpoint(context: &Context, connection: Connection, request: &Request<Body>) 
     let authority = request.uri().authority().map(http::uri::Authority::as_str);
     let host = authority.or_else(|| request.headers().get(HOST).and_then(|host| host.to_str().ok()));
     context.advertise.endpoint_for(host, connection.local)
-}
-
-async fn decision(
-    context: &Context,
-    connection: Connection,
-    query: Query,
-    endpoint: Endpoint,
-    method: Method,
-) -> Response<Body> {
-    let turn = context.kubernetes.turn().await;
-    let authority = context.authority.current().await;
-    let method_from_disk = context.boot_from_disk;
-    // A HEAD request boots nothing: it puts nothing on record.
-    let decided = if method == Method::HEAD {
-        lookup::decide(&context.kubernetes, &authority, &query, method_from_disk).await
-    } else {
-        claim::decide(&context.kubernetes, &authority, &query, method_from_disk).await
-    };
-    let token = hand_out(context, connection, &query, &decided, &method).await;
-    if query.arch == Arch::Arm64
-        && let Some(server) = &decided.server
-        && is_that_machine(context, connection, &query, server)
-    {
-        architecture::note(&context.kubernetes, query.arch, &decided.decision.answer, server).await;
-    }
-    drop(turn);
-    let surroundings = Surroundings {
-        endpoint: &endpoint,
-        mac: query.mac.as_deref(),
-        platform: query.platform,
-        token: token.as_deref(),
-        extra_agent_args: &context.extra_agent_args,
-        directories: &context.directories,
-    };
-    let answer = decide::answer(&decided.decision.answer, decided.environment.as_deref(), &surroundings);
-    context.metrics.http_scripts.increment();
-    let (told, reason) = (Decided::from(&decided.decision.answer), &decided.decision.reason);
-    context.trace.decision(query.uuid.as_deref(), query.mac.as_deref(), connection.peer.ip(), told, reason);
-    context.metrics.decided(told);
-    if answer.status.is_server_error() {
-        context.metrics.http_undecided.increment();
-    }
-    tracing::info!(
-        client = %connection.peer,
-        uuid = query.uuid,
-        mac = query.mac,
-        arch = query.arch.as_str(),
-        serial = query.serial,
-        %endpoint,
-        status = answer.status.as_u16(),
-        decision = ?decided.decision.answer,
-        reason = decided.decision.reason,
-        "machine told what to boot"
-    );
-    text(answer.status, answer.body, &method)
-}
-
-/// Whether nothing speaks against it that the machine itself asks.
-fn is_that_machine(context: &Context, connection: Connection, query: &Query, server: &Server) -> bool {
-    let neighbour = context.neighbours.hardware_address(connection.peer.ip());
-    hand_out::judge(query.mac.as_deref(), neighbour.as_deref(), Some(server)).is_ok()
-}
-
-/// The token for a machine that is given the agent; a machine that boots something else has no agent from now
-/// on. A HEAD request boots nothing.
-async fn hand_out(
-    context: &Context,
-    connection: Connection,
-    query: &Query,
-    decided: &lookup::Decided,
-    method: &Method,
-) -> Option<String> {
-    if method == Method::HEAD {
-        return None;
-    }
-    let uuid = query.uuid.as_deref()?;
-    let arch = match &decided.decision.answer {
-        BootAnswer::Agent { arch } => *arch,
-        BootAnswer::Environment { .. } | BootAnswer::BootFromDisk { .. } => {
-            context.tokens.end(uuid);
-            return None;
-        }
-        BootAnswer::NotFound | BootAnswer::NotReady { .. } | BootAnswer::Unavailable => return None,
-    };
-    if !context.directories.has_agent(arch) {
-        return None;
-    }
-    let neighbour = context.neighbours.hardware_address(connection.peer.ip());
-    let judged = agent::decide::server_name(uuid)
-        .map_err(|_| hand_out::Withheld::NoIdentity)
-        .and_then(|_| hand_out::judge(query.mac.as_deref(), neighbour.as_deref(), decided.server.as_ref()));
-    if let Err(why) = judged {
-        tracing::warn!(client = %connection.peer, uuid, mac = query.mac, neighbour, %why, "agent given without boot token");
-        return None;
-    }
-    match context.tokens.give(uuid).await {
-        Ok(token) => Some(token),
-        Err(error) => {
-            tracing::warn!(client = %connection.peer, uuid, error = crate::error::chain(&error), "agent given without boot token");
-            None
-        }
-    }
 }
 
 async fn loader_file(
@@ -406,7 +305,7 @@ fn log_download(context: &Context, connection: Connection, file: &str, request: 
     }
 }
 
-fn text(status: StatusCode, body: String, method: &Method) -> Response<Body> {
+pub(super) fn text(status: StatusCode, body: String, method: &Method) -> Response<Body> {
     let length = body.len();
     let body = if method == Method::HEAD { Body::empty() } else { Body::from(body) };
     let mut response = Response::new(body);

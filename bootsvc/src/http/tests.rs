@@ -38,6 +38,7 @@ pub(crate) struct Lab {
     pub(crate) api: FakeApi,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) directory: tempfile::TempDir,
+    pub(crate) neighbours: Neighbours,
     stop: CancellationToken,
 }
 
@@ -113,6 +114,7 @@ impl Lab {
             metrics: metrics.clone(),
             trace: crate::trace::Trace::default(),
         };
+        let neighbours = Neighbours::default();
         let context = Context {
             advertise: Advertise::new(endpoint, 8081).0,
             loaders: Arc::new(LoaderStore::new(share.join("ipxe"))),
@@ -121,7 +123,7 @@ impl Lab {
             kubernetes,
             authority,
             tokens,
-            neighbours: Neighbours::at(directory.path().to_owned()),
+            neighbours: neighbours.clone(),
             boot_from_disk: setup.method,
             extra_agent_args: setup.extra_args.into(),
             metrics: metrics.clone(),
@@ -131,7 +133,7 @@ impl Lab {
         let port = listener.local_addr().unwrap().port();
         let stop = CancellationToken::new();
         tokio::spawn(serve::run(listener, context, stop.clone()));
-        let lab = Self { address: ([127, 0, 0, 1], port).into(), api, metrics, directory, stop };
+        let lab = Self { address: ([127, 0, 0, 1], port).into(), api, metrics, directory, neighbours, stop };
         lab.write("share/agent/amd64/vmlinuz", b"agent kernel");
         lab.write("share/agent/amd64/initramfs.xz", b"agent initramfs");
         lab.write("share/ipxe/snp.efi", b"loader");

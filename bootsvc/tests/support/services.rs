@@ -154,7 +154,7 @@ pub(crate) fn start(plane: &ControlPlane, kubernetes: &Kubernetes) -> SocketAddr
         kubernetes: kubernetes.clone(),
         authority,
         tokens,
-        neighbours: Neighbours::at(plane.path("net")),
+        neighbours: Neighbours::default(),
         boot_from_disk: "ipxe-exit".parse().unwrap(),
         extra_agent_args: "".into(),
         metrics,
@@ -256,7 +256,8 @@ impl Machine {
     }
 
     pub(crate) async fn report_bmc(&self, ip: &str, user: &str, pass: &str) -> Result<(), tonic::Status> {
-        let info = pb::BmcInfo { ip: ip.to_owned(), port: 0, user: user.to_owned(), pass: pass.to_owned() };
+        let (ip, user, pass) = (ip.to_owned(), user.to_owned(), pass.to_owned());
+        let info = pb::BmcInfo { ip, user, pass, ..pb::BmcInfo::default() };
         let message = pb::UpdateBmcInfoRequest { uuid: self.uuid.clone(), bmc_info: Some(info) };
         self.agent.clone().update_bmc_info(self.request(message)).await.map(|_| ())
     }

@@ -18,7 +18,8 @@ async fn report(
     token: Option<&str>,
     (ip, port, user, pass): (&str, u32, &str, &str),
 ) -> Result<(), Status> {
-    let info = pb::BmcInfo { ip: ip.to_owned(), port, user: user.to_owned(), pass: pass.to_owned() };
+    let (ip, user, pass) = (ip.to_owned(), user.to_owned(), pass.to_owned());
+    let info = pb::BmcInfo { ip, port, user, pass, ..pb::BmcInfo::default() };
     let message = pb::UpdateBmcInfoRequest { uuid: UUID.to_owned(), bmc_info: Some(info) };
     agent.update_bmc_info(with(message, token)).await.map(|_| ())
 }

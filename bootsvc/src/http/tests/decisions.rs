@@ -4,6 +4,7 @@ use bloomery_api::boot_method::BootFromDiskMethod;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::neighbours::Seen;
 use super::{Lab, Setup, token_of};
 use crate::fake_api::{Failure, PLANE, binding, disks, metal, plane_held_by};
 
@@ -237,10 +238,10 @@ async fn the_token_is_only_for_who_may_be_the_machine() {
     let path = |mac: &str| format!("/ipxe?uuid={UUID}&mac={mac}");
     let given = async |mac: &str| token_of(&lab.get(&path(mac)).await.1).is_some();
     assert!(given("52-54-00-77-00-01").await && given("").await);
-    lab.write(
-        "arp",
-        b"IP address HW type Flags HW address Mask Device\n127.0.0.1 0x1 0x2 52:54:00:77:00:01 * eth0\n",
-    );
+    let see = |seen| lab.neighbours.fix([127, 0, 0, 1].into(), seen);
+    see(Seen::Unknown);
+    assert!(!given("52-54-00-77-00-01").await && !given("").await);
+    see(Seen::Card("52:54:00:77:00:01".to_owned()));
     assert!(given("52-54-00-77-00-01").await);
     assert!(!given("52-54-00-77-00-02").await && !given("").await);
     let cards = json!({ "hardware": { "network": { "interfaces": [{ "mac": "52:54:00:77:00:09" }] } } });
