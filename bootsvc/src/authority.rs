@@ -37,10 +37,11 @@ impl PlaneAuthority {
         self.0.look().await
     }
 
-    /// Whether this plane is the one that acts, kept up to date until `shutdown` and reported in `part`. It begins
-    /// with no; while nobody can tell, the last answer stands: what is asked later is refused then.
+    /// Whether this plane answers machines, kept up to date until `shutdown` and reported in `part`. It begins with yes:
+    /// machines that are switched on together with the plane find it, and wait for it. While nobody can tell, the last
+    /// answer stands: what is asked later is refused then.
     pub fn watch(&self, part: Part, shutdown: CancellationToken) -> watch::Receiver<bool> {
-        let (sender, receiver) = watch::channel(false);
+        let (sender, receiver) = watch::channel(true);
         let authority = self.clone();
         tokio::spawn(async move {
             loop {
@@ -180,11 +181,17 @@ mod tests {
         let (authority, directory) = with_identity(&api, "");
         let stop = CancellationToken::new();
         let mut acts = authority.watch(Health::default().register("plane", Weight::Shown), stop.clone());
-        assert!(!*acts.borrow());
+        assert!(*acts.borrow(), "nobody knows yet: machines are answered, and told to wait");
         std::fs::write(directory.path().join("id"), r#"{"id":"own"}"#).unwrap();
         acts.wait_for(|acts| *acts).await.unwrap();
         api.put(PLANE, plane_held_by("other"));
         acts.wait_for(|acts| !*acts).await.unwrap();
+        // It stays silent while nobody can tell.
+        api.fail(PLANE, Failure::Status(500));
+        while authority.current().await != Authority::Unknown {
+            tokio::task::yield_now().await;
+        }
+        assert!(!*acts.borrow());
         stop.cancel();
     }
 }

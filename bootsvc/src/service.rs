@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -11,14 +12,16 @@ use crate::authority::PlaneAuthority;
 use crate::config::{Args, ConfigError};
 use crate::conflicts::Conflicts;
 use crate::health::{self, Health, State, Weight};
+use crate::http::edge::Edge;
 use crate::http::files::Directories;
-use crate::interfaces::{self, Selection};
+use crate::interfaces::{self, Interface, Selection};
 use crate::kubernetes::Kubernetes;
 use crate::loaders::{Loader, LoaderStore};
 use crate::metrics::Metrics;
 use crate::machines::Machines;
 use crate::neighbours::Neighbours;
 use crate::servers::Servers;
+use crate::sources::Sources;
 use crate::tokens::Tokens;
 use crate::trace::Trace;
 use crate::turns::Turns;
@@ -46,8 +49,11 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), ConfigEr
     spawn_health(&args, &health, (&metrics, &trace), &tasks, &shutdown);
     let loaders = Arc::new(LoaderStore::new(args.share_dir.join(LOADER_DIRECTORY)));
     let _loaders_part = report_loaders(&loaders, &health);
+    let interfaces = interfaces::watch(selection(&args), shutdown.clone());
+    let sources = if args.disable_dhcp_proxy { Sources::without_dhcp() } else { Sources::default() };
+    tasks.spawn(follow(interfaces.clone(), sources.clone(), shutdown.clone()));
+    let edge = Edge { sources: sources.clone(), ..Edge::default() };
     if !args.disable_dhcp_proxy {
-        let interfaces = interfaces::watch(Selection(args.provisioning_interfaces.clone()), shutdown.clone());
         let context = dhcp::serve::Context {
             advertise: advertise.clone(),
             loaders: loaders.clone(),
@@ -55,6 +61,7 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), ConfigEr
             trace: trace.clone(),
             log: Arc::default(),
             acts,
+            sources: sources.clone(),
         };
         tasks.spawn(dhcp::serve::run(context, interfaces, health.clone(), shutdown.clone()));
     }
@@ -63,6 +70,8 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), ConfigEr
         advertise: advertise.clone(),
         metrics: metrics.clone(),
         trace: trace.clone(),
+        sources,
+        paths: edge.paths.clone(),
     };
     tasks.spawn(serve_tftp(context, health.clone(), shutdown.clone()));
     let servers = Servers::default();
@@ -70,7 +79,7 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), ConfigEr
     tasks.spawn(servers.clone().follow(kubernetes.clone(), part, shutdown.clone()));
     let machines = Machines::new(args.unknown_machines.into(), args.machines()?);
     let context =
-        http_context(&args, (kubernetes, authority), advertise, loaders, (metrics, trace), (servers, machines));
+        http_context(&args, (kubernetes, authority), advertise, loaders, (metrics, trace), (servers, machines, edge));
     tasks.spawn(serve_http(args.http_port, context, health.clone(), shutdown.clone()));
     tracing::info!("boot services started");
     shutdown.cancelled().await;
@@ -127,7 +136,7 @@ fn http_context(
     advertise: Advertise,
     loaders: Arc<LoaderStore>,
     (metrics, trace): (Arc<Metrics>, Trace),
-    (servers, machines): (Servers, Machines),
+    (servers, machines, edge): (Servers, Machines, Edge),
 ) -> http::serve::Context {
     let options = agent::serve::Options {
         auto_accept: args.auto_accept_servers,
@@ -170,6 +179,31 @@ fn http_context(
         extra_agent_args: args.extra_agent_args().into(),
         metrics,
         trace,
+        edge,
+    }
+}
+
+/// Interfaces by the roles that they were given.
+fn selection(args: &Args) -> Selection {
+    let names = |list: &[String]| Args::entries(list).map(str::to_owned).collect();
+    Selection {
+        provisioning: names(&args.provisioning_interfaces),
+        management: names(&args.management_interfaces),
+    }
+}
+
+/// Tells the services which networks are for provisioning, until `shutdown`.
+async fn follow(
+    mut interfaces: watch::Receiver<Vec<Interface>>,
+    sources: Sources,
+    shutdown: CancellationToken,
+) {
+    loop {
+        sources.set_interfaces(&interfaces.borrow_and_update());
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            changed = interfaces.changed() => if changed.is_err() { return },
+        }
     }
 }
 

@@ -4,10 +4,14 @@ use crate::decode::Decoder;
 use crate::node::Node;
 use crate::values;
 use ipnet::IpNet;
-use std::net::IpAddr;
+use std::net::Ipv4Addr;
 
 /// Entries of one list: more is an inventory, which belongs into the ConfigMap.
 const MAX_ENTRIES: usize = 1024;
+
+/// Octets of a hardware address, and of the part that its maker has.
+const CARD: usize = 6;
+const MAKER: usize = 3;
 
 /// `unknownMachines`: what a machine without an accepted Server boots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -67,22 +71,35 @@ pub(crate) fn decode(node: &Node, decoder: &mut Decoder) -> Machines {
     Machines { allow: list("allow", "`machines.allow`"), deny: list("deny", "`machines.deny`") }
 }
 
-/// One entry in its normal form: a card, the first half of one (its maker), a network, a relay or an interface.
+/// One entry in its normal form, `kind:value`. Without a kind it is a card, the first half of one, or a network.
 fn machine(text: &str) -> Result<String, String> {
-    const ALLOWED: &str = "a MAC address (52:54:00:12:34:56), a maker's prefix (52:54:00), a network (10.20.0.0/16), \
-                           relay=10.20.0.1 or interface=eth1";
-    let refused = || ALLOWED.to_owned();
-    if let Some(relay) = text.strip_prefix("relay=") {
-        return relay.parse::<IpAddr>().map(|relay| format!("relay={relay}")).map_err(|_| refused());
-    }
-    if let Some(name) = text.strip_prefix("interface=") {
-        return values::listed_interface(name).map(|name| format!("interface={name}")).map_err(|_| refused());
-    }
-    if text.contains('/') {
-        return text.parse::<IpNet>().map(|network| network.trunc().to_string()).map_err(|_| refused());
-    }
-    let octets: Vec<String> = text.split([':', '-']).map(|octet| octet.to_ascii_lowercase()).collect();
-    let is_octet = |octet: &String| octet.len() == 2 && octet.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let is_card = matches!(octets.len(), 3 | 6) && octets.iter().all(is_octet);
-    if is_card { Ok(octets.join(":")) } else { Err(refused()) }
+    let normal = match text.split_once(':') {
+        Some(("mac", value)) => card(value, CARD).map(|card| format!("mac:{card}")),
+        Some(("oui", value)) => card(value, MAKER).map(|maker| format!("oui:{maker}")),
+        Some(("subnet", value)) => network(value),
+        Some(("relay", value)) => value.parse::<Ipv4Addr>().ok().map(|relay| format!("relay:{relay}")),
+        // A comma would end the entry on a command line.
+        Some(("interface", value)) => {
+            values::listed_interface(value).ok().map(|name| format!("interface:{name}"))
+        }
+        _ => card(text, CARD)
+            .map(|card| format!("mac:{card}"))
+            .or_else(|| card(text, MAKER).map(|maker| format!("oui:{maker}")))
+            .or_else(|| network(text)),
+    };
+    normal.ok_or_else(|| {
+        "mac:52:54:00:12:34:56, oui:52:54:00, subnet:10.20.0.0/16, relay:10.20.0.1 or interface:eth1"
+            .to_owned()
+    })
+}
+
+/// So many octets of a hardware address, in lower case with colons.
+fn card(text: &str, octets: usize) -> Option<String> {
+    let found: Vec<&str> = text.split([':', '-']).collect();
+    let is_octet = |octet: &&str| octet.len() == 2 && octet.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (found.len() == octets && found.iter().all(is_octet)).then(|| found.join(":").to_ascii_lowercase())
+}
+
+fn network(text: &str) -> Option<String> {
+    text.parse::<IpNet>().ok().map(|network| format!("subnet:{}", network.trunc()))
 }

@@ -95,15 +95,18 @@ fn reads_what_differs_from_the_defaults() {
 fn reads_roles_of_interfaces_and_which_machines_are_served() {
     let config = Config::parse(
         "network:\n  interfaces:\n  - {name: eth0, role: management}\n  - {name: eth1, role: provisioning}\n\
-         unknownMachines: boot-disk\nmachines:\n  allow: [\"52-54-00\", 10.20.3.4/16, relay=10.20.0.1, interface=eth1]\n  \
-         deny: [\"52:54:00:AB:cd:ef\", \"fd00::/8\"]\nsidero: {autoAcceptNonEmpty: true}\n",
+         unknownMachines: boot-disk\nmachines:\n  allow: [\"52-54-00\", 10.20.3.4/16, relay:10.20.0.1, interface:eth1]\n  \
+         deny: [\"52:54:00:AB:cd:ef\", \"subnet:fd00::/8\"]\nsidero: {autoAcceptNonEmpty: true}\n",
     )
     .expect("valid");
     assert_eq!(config.network.with_role(Role::Management).collect::<Vec<_>>(), ["eth0"]);
     assert_eq!(config.network.with_role(Role::Provisioning).collect::<Vec<_>>(), ["eth1"]);
     assert_eq!(config.unknown_machines, UnknownMachines::BootDisk);
-    assert_eq!(config.machines.allow, ["52:54:00", "10.20.0.0/16", "relay=10.20.0.1", "interface=eth1"]);
-    assert_eq!(config.machines.deny, ["52:54:00:ab:cd:ef", "fd00::/8"]);
+    assert_eq!(
+        config.machines.allow,
+        ["oui:52:54:00", "subnet:10.20.0.0/16", "relay:10.20.0.1", "interface:eth1"]
+    );
+    assert_eq!(config.machines.deny, ["mac:52:54:00:ab:cd:ef", "subnet:fd00::/8"]);
     assert!(config.sidero.auto_accept_non_empty && !Config::default().sidero.auto_accept_non_empty);
     let many = vec!["52:54:00"; 1025].join(", ");
     assert!(problems(&format!("machines: {{allow: [{many}]}}\n"))[0].contains("at most 1024"));
@@ -208,8 +211,8 @@ fn each_mistake_is_named_with_its_place_and_what_is_allowed() {
         ),
         (
             "machines:\n  deny: [10.0.0.0/8, 52:54]\n",
-            "bloomery.yaml:2:22: `52:54` is not allowed; allowed: a MAC address (52:54:00:12:34:56), a maker's prefix \
-             (52:54:00), a network (10.20.0.0/16), relay=10.20.0.1 or interface=eth1",
+            "bloomery.yaml:2:22: `52:54` is not allowed; allowed: mac:52:54:00:12:34:56, oui:52:54:00, \
+             subnet:10.20.0.0/16, relay:10.20.0.1 or interface:eth1",
         ),
         ("hostname: a\n---\nhostname: b\n", "bloomery.yaml:3:1: a second YAML document; give one only"),
     ];

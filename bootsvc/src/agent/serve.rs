@@ -39,6 +39,8 @@ const REGISTERING: usize = 4;
 /// The same of machines that are registered. They do not stand in line behind a hall of new ones: those that are in the
 /// middle of something finish first, and need no more heartbeats meanwhile.
 const REGISTERED: usize = 8;
+/// Longest message taken on a connection that has not shown a boot token yet: a machine with a hundred disks says less.
+const MAX_FIRST_MESSAGE: usize = 64 << 10;
 /// Longest message taken: an inventory with every list as long as we take it has some 300 kB.
 const MAX_MESSAGE: usize = 1 << 20;
 
@@ -81,7 +83,10 @@ pub struct Means {
 /// `api.Agent`, ready to be called from the HTTP service.
 #[derive(Clone)]
 pub struct Service {
-    router: axum::Router,
+    /// For connections that have shown a boot token.
+    known: axum::Router,
+    /// For all others.
+    strangers: axum::Router,
 }
 
 impl Service {
@@ -102,14 +107,16 @@ impl Service {
             recent: Arc::default(),
             strangers: Arc::default(),
         };
-        let service = AgentServer::new(handler).max_decoding_message_size(MAX_MESSAGE);
-        let router = tonic::service::Routes::new(service).into_axum_router();
-        Self { router: router.fallback(unknown_method) }
+        let router = |longest| {
+            let service = AgentServer::new(handler.clone()).max_decoding_message_size(longest);
+            tonic::service::Routes::new(service).into_axum_router().fallback(unknown_method)
+        };
+        Self { known: router(MAX_MESSAGE), strangers: router(MAX_FIRST_MESSAGE) }
     }
 
-    /// Answers one gRPC request.
-    pub async fn call(self, request: Request<Body>) -> Response<Body> {
-        crate::http::serve::route_to(self.router, request).await
+    /// Answers one gRPC request; `is_known` says whether its connection has shown a boot token.
+    pub async fn call(self, request: Request<Body>, is_known: bool) -> Response<Body> {
+        crate::http::serve::route_to(if is_known { self.known } else { self.strangers }, request).await
     }
 }
 

@@ -128,6 +128,7 @@ impl Lab {
             extra_agent_args: setup.extra_args.into(),
             metrics: metrics.clone(),
             trace: crate::trace::Trace::default(),
+            edge: super::edge::Edge::default(),
         };
         let listener = serve::bind(0).unwrap();
         let port = listener.local_addr().unwrap().port();

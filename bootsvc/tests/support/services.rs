@@ -159,6 +159,7 @@ pub(crate) fn start(plane: &ControlPlane, kubernetes: &Kubernetes) -> SocketAddr
         extra_agent_args: "".into(),
         metrics,
         trace,
+        edge: bootsvc::http::edge::Edge::default(),
     };
     let listener = serve::bind(0).unwrap();
     let port = listener.local_addr().unwrap().port();

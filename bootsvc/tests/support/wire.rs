@@ -74,7 +74,9 @@ impl Answer {
 
     /// Option 67.
     pub(crate) fn file(&self) -> Option<String> {
-        String::from_utf8(self.option(67)?).ok()
+        let mut name = self.option(67)?;
+        assert_eq!(name.pop(), Some(0), "the name does not end");
+        String::from_utf8(name).ok()
     }
 
     pub(crate) fn option(&self, code: u8) -> Option<Vec<u8>> {

@@ -14,7 +14,6 @@ pub(super) fn service(inputs: &Inputs) -> Service {
     // Ports 67 and 69; answers to machines that have no address yet.
     service.capabilities = Capabilities::NET_BIND_SERVICE | Capabilities::NET_RAW;
     service.generation = inputs.generation;
-    service.after = &["apply"];
     let sidero = &inputs.config.sidero;
     let interfaces = |role| inputs.config.network.with_role(role).collect::<Vec<_>>().join(",");
     service.args = vec![
