@@ -71,7 +71,9 @@ impl PlaneAuthority {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake_api::{Failure, FakeApi, PLANE, plane_held_by};
+    use bloomery_api::trust::{RecordKey, Trust};
+
+    use crate::fake_api::{Failure, FakeApi, PLANE, PLANE_KEY, plane_held_by};
     use crate::health::{Health, Weight};
 
     fn with_identity(api: &FakeApi, id: &str) -> (PlaneAuthority, tempfile::TempDir) {
@@ -79,14 +81,19 @@ mod tests {
         if !id.is_empty() {
             std::fs::write(directory.path().join("id"), id).unwrap();
         }
-        (PlaneAuthority::new(Kubernetes::with_client(api.client()), directory.path()), directory)
+        std::fs::write(directory.path().join("key"), PLANE_KEY).unwrap();
+        (PlaneAuthority::new(Kubernetes::with_client(api.client()), directory.path(), false), directory)
+    }
+
+    fn holds(epoch: i64) -> Authority {
+        Authority::Holds { epoch, trust: Trust::new(RecordKey::new(PLANE_KEY), "own") }
     }
 
     #[tokio::test]
     async fn only_the_holder_acts() {
         let cases = [
-            (r#"{"id":"own"}"#, Some("own"), Authority::Holds { epoch: 1 }),
-            (r#"{"id":"own","since":"x"}"#, Some("own"), Authority::Holds { epoch: 1 }),
+            (r#"{"id":"own"}"#, Some("own"), holds(1)),
+            (r#"{"id":"own","since":"x"}"#, Some("own"), holds(1)),
             (r#"{"id":"own"}"#, Some("other"), Authority::Fenced { holder: "other".to_owned() }),
             (r#"{"id":"own"}"#, None, Authority::Unknown),
             (r#"{"id":""}"#, Some(""), Authority::Unknown),
@@ -109,7 +116,7 @@ mod tests {
         api.put(PLANE, plane_held_by("own"));
         // The file says that the state had got further.
         for (file, expected) in [
-            (r#"{"id":"own","epoch":1,"revision":1}"#, Authority::Holds { epoch: 1 }),
+            (r#"{"id":"own","epoch":1,"revision":1}"#, holds(1)),
             (r#"{"id":"own","epoch":1,"revision":4000}"#, Authority::Unknown),
             (r#"{"id":"own","epoch":2,"revision":1}"#, Authority::Unknown),
         ] {
@@ -120,7 +127,7 @@ mod tests {
         raised["spec"]["epoch"] = serde_json::json!(2);
         api.put(PLANE, raised);
         let (authority, _directory) = with_identity(&api, r#"{"id":"own","epoch":1,"revision":4000}"#);
-        assert_eq!(authority.current().await, Authority::Holds { epoch: 2 });
+        assert_eq!(authority.current().await, holds(2));
     }
 
     #[tokio::test]
@@ -133,11 +140,11 @@ mod tests {
             plane
         };
         for (found, epoch, expected) in [
-            ("w1", 1, Authority::Holds { epoch: 1 }),
-            ("w2", 1, Authority::Holds { epoch: 1 }),
+            ("w1", 1, holds(1)),
+            ("w2", 1, holds(1)),
             ("w0", 1, Authority::Unknown),
             ("", 1, Authority::Unknown),
-            ("w9", 2, Authority::Holds { epoch: 2 }),
+            ("w9", 2, holds(2)),
         ] {
             let api = FakeApi::default();
             api.put(PLANE, holding(found, epoch));

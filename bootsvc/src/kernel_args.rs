@@ -100,7 +100,7 @@ mod tests {
     }
 
     fn agent_args(extra: &str) -> String {
-        agent(Arch::Amd64, Some("52:54:00:77:00:01"), &endpoint(), None, extra).join(" ")
+        agent(Arch::Amd64, Some("52:54:00:77:00:01"), &endpoint(), (None, None), extra).join(" ")
     }
 
     #[test]
@@ -122,15 +122,15 @@ mod tests {
 
     #[test]
     fn a_machine_without_known_address_gets_no_empty_argument() {
-        let args = agent(Arch::Arm64, None, &endpoint(), None, "");
+        let args = agent(Arch::Arm64, None, &endpoint(), (None, None), "");
         assert!(args.iter().all(|arg| !arg.starts_with("sidero.mac")), "{args:?}");
     }
 
     #[test]
     fn the_token_stands_before_what_was_added_unless_that_names_it() {
-        let with = |extra| agent(Arch::Amd64, None, &endpoint(), Some("TOKEN"), extra).join(" ");
-        assert!(with("quiet").ends_with(" sidero.endpoint=10.77.0.3:8081 bloomery.token=TOKEN quiet"));
-        assert!(with("bloomery.token=x").ends_with(" sidero.endpoint=10.77.0.3:8081 bloomery.token=x"));
+        let with = |extra| agent(Arch::Amd64, None, &endpoint(), (Some("TOKEN"), Some("PLANE")), extra).join(" ");
+        assert!(with("quiet").ends_with(" sidero.endpoint=10.77.0.3:8081 bloomery.token=TOKEN bloomery.plane=PLANE quiet"));
+        assert!(with("bloomery.token=x").ends_with(" sidero.endpoint=10.77.0.3:8081 bloomery.token=x bloomery.plane=PLANE"));
     }
 
     #[test]

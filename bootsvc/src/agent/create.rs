@@ -73,9 +73,7 @@ impl Handler {
         identity: &Identity,
     ) -> Result<Option<Server>, Status> {
         self.admit(applicant)?;
-        let Some(_reserved) = self.strangers.reserve(&applicant.marks) else {
-            return Err(Status::unavailable("another registration with one of its marks is under way: call again"));
-        };
+        let _reserved = self.strangers.reserve(&applicant.marks).await;
         // What was noted before the place was taken counts.
         if self.means.servers.identify(&applicant.marks, &applicant.authority).map_err(unlisted)? != *identity {
             return Ok(None);

@@ -76,9 +76,8 @@ pub fn may_change_inventory(calling: Calling) -> bool {
         return false;
     }
     match token {
-        Some(true) => shares_card || no_cards,
-        // Upstream's agents, where they are allowed: the card is all that they can show.
-        None => shares_card || (no_cards && !accepted),
+        // Of upstream's agents, where they are allowed, the card is all that they can show.
+        Some(true) | None => shares_card || no_cards,
         Some(false) => !accepted && same_cards,
     }
 }
@@ -176,8 +175,8 @@ mod tests {
             (Some(false), false, true, "same", false),
             (None, true, false, "same", true),
             (None, true, false, "other", false),
-            (None, true, false, "none known", false),
-            (None, false, false, "none known", true),
+            (None, true, false, "none known", true),
+            (None, false, false, "other", false),
             (None, true, true, "same", false),
         ] {
             let calling = call(token, accepted, claimed, cards);

@@ -40,7 +40,7 @@ impl Handler {
         let mut orders = orders::agent(&machine.view(), options);
         let name = machine.server.metadata.name.as_deref().unwrap_or_default();
         let problem = match checked {
-            Ok(caller) if !is_proven(machine, marks, &caller) => {
+            Ok(_) if !is_proven(machine, marks) => {
                 tracing::warn!(server = name, "agent shows no network card of its Server");
                 Some(CheckError::Problem(Problem::Card))
             }
@@ -144,10 +144,10 @@ impl Handler {
     }
 }
 
-/// Whether the caller showed a card that its Server has on record. A Server without any is its machine's by the token.
-fn is_proven(machine: &Machine, marks: &Marks, caller: &Caller) -> bool {
+/// Whether the caller showed a card that its Server has on record; one without any is its machine's by the token alone.
+fn is_proven(machine: &Machine, marks: &Marks) -> bool {
     let known = Marks::of_server(&machine.server);
-    !known.cards.is_disjoint(&marks.cards) || (known.cards.is_empty() && caller.token.is_some())
+    known.cards.is_empty() || !known.cards.is_disjoint(&marks.cards)
 }
 
 fn reason(orders: &AgentOrders) -> (bool, &'static str) {

@@ -116,8 +116,9 @@ impl Handler {
                     match self.enlist(client, applicant, &identity).await? {
                         Some(server) => {
                             self.conflicts.note(&identity, marks, authority).await;
-                            let name = server.metadata.name.clone().unwrap_or_default();
-                            let machine = self.compared(server, None, authority.clone())?;
+                            let name = server.metadata.name.unwrap_or_default();
+                            // With its binding: a bound machine's Server may have been lost.
+                            let machine = self.machine(client, &name).await?;
                             let checked = self.identify(&name, shown).await;
                             Some(Called { machine, checked })
                         }
@@ -194,14 +195,11 @@ impl Handler {
         let missing = known.map_or_else(Vec::new, |known| decide::missing_disks(known, hardware));
         let unwritten = || Status::internal("failed to write the inventory");
         let hardware = serde_json::to_value(hardware).map_err(|_| unwritten())?;
-        // The inventory that was judged is the one that is replaced.
-        let before = server.spec.hardware.as_ref().map(serde_json::to_value).transpose().map_err(|_| unwritten())?;
-        let mut steps = vec![json!({ "op": "test", "path": "/metadata/uid", "value": server.metadata.uid })];
-        if let Some(before) = before {
-            steps.push(json!({ "op": "test", "path": "/spec/hardware", "value": before }));
-        }
-        steps.push(json!({ "op": "add", "path": "/spec/hardware", "value": hardware }));
-        let patch = serde_json::from_value(steps.into()).map_err(|_| unwritten())?;
+        let patch = json!([
+            { "op": "test", "path": "/metadata/uid", "value": server.metadata.uid },
+            { "op": "add", "path": "/spec/hardware", "value": hardware },
+        ]);
+        let patch = serde_json::from_value(patch).map_err(|_| unwritten())?;
         let servers: Api<Server> = Api::all(client.clone());
         let patched = within(servers.patch(&name, &params(), &Patch::Json::<()>(patch))).await?;
         patched

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bloomery_api::decision::identity::Marks;
+use tokio::sync::Notify;
 
 /// Servers that wait for a person at once: more than anybody accepts one by one.
 pub(super) const MAX_UNACCEPTED: usize = 2000;
@@ -56,12 +57,16 @@ struct State {
 
 /// The bounds.
 #[derive(Debug, Default)]
-pub(super) struct Strangers(Mutex<State>);
+pub(super) struct Strangers {
+    state: Mutex<State>,
+    /// A registration is over.
+    ended: Notify,
+}
 
 impl Strangers {
     /// Whether one more write may be made for a stranger at this address.
     pub(super) fn admit(&self, address: IpAddr, now: Instant) -> bool {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let State { all, of_address, .. } = &mut *state;
         // This host's own addresses: tests, and machines that are simulated.
         if !address.is_loopback() {
@@ -85,7 +90,7 @@ impl Strangers {
 
     /// An agent at this address showed a good token.
     pub(super) fn vouch(&self, address: IpAddr, now: Instant) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let vouched = &mut state.vouched;
         if vouched.len() >= MAX_ADDRESSES {
             vouched.retain(|_, when| now.saturating_duration_since(*when) < VOUCHED_FOR);
@@ -97,17 +102,29 @@ impl Strangers {
 
     /// Whether one did so lately.
     pub(super) fn is_vouched_for(&self, address: IpAddr, now: Instant) -> bool {
-        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let when = state.vouched.get(&address);
         when.is_some_and(|when| now.saturating_duration_since(*when) < VOUCHED_FOR)
     }
 
-    /// Keeps other registrations with one of these marks away until the value is dropped; none if one is under way.
-    pub(super) fn reserve(self: &Arc<Self>, marks: &Marks) -> Option<Reserved> {
+    /// Keeps other registrations with one of these marks away until the value is dropped; waits for one that is under
+    /// way.
+    pub(super) async fn reserve(self: &Arc<Self>, marks: &Marks) -> Reserved {
+        loop {
+            let mut ended = std::pin::pin!(self.ended.notified());
+            ended.as_mut().enable();
+            if let Some(reserved) = self.try_reserve(marks) {
+                return reserved;
+            }
+            ended.await;
+        }
+    }
+
+    fn try_reserve(self: &Arc<Self>, marks: &Marks) -> Option<Reserved> {
         let Marks { uuids, serial, cards } = marks;
         let texts = uuids.iter().chain(serial).chain(cards).cloned();
         let marks: Vec<String> = texts.collect();
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if marks.iter().any(|mark| state.under_way.contains(mark)) {
             return None;
         }
@@ -125,10 +142,12 @@ pub(super) struct Reserved {
 
 impl Drop for Reserved {
     fn drop(&mut self) {
-        let mut state = self.strangers.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.strangers.state.lock().unwrap_or_else(PoisonError::into_inner);
         for mark in &self.marks {
             state.under_way.remove(mark);
         }
+        drop(state);
+        self.strangers.ended.notify_waiters();
     }
 }
 
@@ -166,7 +185,7 @@ mod tests {
         assert!((1800..2000).contains(&many), "{many}");
         let later = start + Duration::from_secs(5);
         assert!((90..=110).contains(&(6000..9000).filter(|number| strangers.admit(host(*number), later)).count()));
-        assert!(strangers.0.lock().unwrap().of_address.len() <= MAX_ADDRESSES);
+        assert!(strangers.state.lock().unwrap().of_address.len() <= MAX_ADDRESSES);
     }
 
     #[test]
@@ -176,9 +195,9 @@ mod tests {
         let one = of("4c4c4544-0042-3110-8051-b7c04f4e3332", "52:54:00:77:00:01", "SN00001");
         let clone = of("4c4c4544-0042-3110-8051-b7c04f4e3333", "52:54:00:77:00:01", "SN00002");
         let other = of("4c4c4544-0042-3110-8051-b7c04f4e3334", "52:54:00:77:00:03", "SN00003");
-        let held = strangers.reserve(&one);
-        assert!(held.is_some() && strangers.reserve(&clone).is_none() && strangers.reserve(&other).is_some());
+        let held = strangers.try_reserve(&one);
+        assert!(held.is_some() && strangers.try_reserve(&clone).is_none() && strangers.try_reserve(&other).is_some());
         drop(held);
-        assert!(strangers.reserve(&clone).is_some());
+        assert!(strangers.try_reserve(&clone).is_some());
     }
 }
