@@ -195,7 +195,8 @@ impl DiskRecord {
     fn signed<T>(&self, with: impl FnOnce(&[&[u8]]) -> T) -> T {
         let Self { state, server_uid, epoch, id, since, binding, claimant, contents, seq, revision, mac: _ } =
             self;
-        let since = since.0.to_string();
+        // The annotation has whole seconds.
+        let since = since.0.as_second().to_be_bytes();
         let text = |text: &Option<String>| text.as_ref().map_or_else(String::new, |text| format!("+{text}"));
         let (binding, claimant) = (text(binding), text(claimant));
         with(&[
@@ -204,7 +205,7 @@ impl DiskRecord {
             server_uid.as_bytes(),
             &epoch.to_be_bytes(),
             id.as_bytes(),
-            since.as_bytes(),
+            &since,
             binding.as_bytes(),
             claimant.as_bytes(),
             contents.map_or("", ContentsClass::as_str).as_bytes(),
