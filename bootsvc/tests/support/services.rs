@@ -188,6 +188,15 @@ pub(crate) fn start(plane: &ControlPlane, kubernetes: &Kubernetes) -> SocketAddr
     ([127, 0, 0, 1], port).into()
 }
 
+fn blank_disk() -> pb::StorageDevice {
+    let contents = pb::DiskContents { read: true, ..pb::DiskContents::default() };
+    pb::StorageDevice {
+        device_name: "/dev/sda".to_owned(),
+        contents: Some(contents),
+        ..pb::StorageDevice::default()
+    }
+}
+
 /// A machine on the network.
 #[derive(Clone)]
 pub(crate) struct Machine {
@@ -217,8 +226,11 @@ impl Machine {
     pub(crate) async fn ask(&self) -> String {
         let mut stream = tokio::net::TcpStream::connect(self.address).await.unwrap();
         let request = format!(
-            "GET /ipxe?uuid={}&mac={} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n",
-            self.uuid, self.mac, self.address
+            "GET /ipxe?uuid={}&mac={}&serial={} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n",
+            self.uuid,
+            self.mac,
+            self.serial.replace(' ', "%20"),
+            self.address
         );
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
@@ -255,6 +267,7 @@ impl Machine {
         let hardware = pb::HardwareInformation {
             system: Some(system),
             network: Some(pb::NetworkInformation { interface_count: 1, interfaces }),
+            storage: Some(pb::StorageInformation { devices: vec![blank_disk()], ..Default::default() }),
             ..Default::default()
         };
         let message = pb::CreateServerRequest { hardware: Some(hardware), hostname: "node1".to_owned() };
@@ -280,6 +293,12 @@ impl Machine {
     pub(crate) async fn report_bmc(&self, ip: &str, user: &str, pass: &str) -> Result<(), tonic::Status> {
         let (ip, user, pass) = (ip.to_owned(), user.to_owned(), pass.to_owned());
         let info = pb::BmcInfo { ip, user, pass, ..pb::BmcInfo::default() };
+        // Sealed to the key that the plane shows to the machine's own agent only.
+        let shown = self.register().await?.sealing_key;
+        let info = match pb::seal::PlaneKey::verified(&shown, &pb::seal::fingerprint(&shown)) {
+            Ok(key) => key.seal(&self.uuid, &info).unwrap(),
+            Err(_) => info,
+        };
         let message = pb::UpdateBmcInfoRequest { uuid: self.uuid.clone(), bmc_info: Some(info) };
         self.agent.clone().update_bmc_info(self.request(message)).await.map(|_| ())
     }
