@@ -72,7 +72,8 @@ fn the_class_names_the_architecture_where_option_93_does_not() {
 fn no_booting_machine_is_dropped_without_a_trace() {
     let mut typed = GUID;
     typed[0] = 1;
-    let cases: [(&[(u8, &[u8])], &str); 5] = [
+    type Options<'a> = &'a [(u8, &'a [u8])];
+    let cases: [(Options<'_>, &str); 5] = [
         (&[(option::VENDOR_CLASS, b"PXEClient")], "architecture"),
         (&[(option::VENDOR_CLASS, b"HTTPClient:Arch:x")], "architecture"),
         (&[(option::ARCHITECTURE, &[0, 6])], "architecture"),
