@@ -113,6 +113,10 @@ pub struct Args {
     #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
     pub require_agent_token: bool,
 
+    /// Give up all files and system calls that the boot services do not need.
+    #[arg(long)]
+    pub confine: bool,
+
     /// Log lines as JSON.
     #[arg(long)]
     pub log_json: bool,

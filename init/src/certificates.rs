@@ -50,7 +50,9 @@ pub fn make_all(context: &Context, pki: &Pki) -> Result<(), pki::Error> {
 /// What the services' declarations depend on, now.
 pub fn inputs<'a>(context: &'a Context, config: &'a Config, generation: u64) -> Inputs<'a> {
     let address = addresses(context).first().copied();
-    Inputs { layout: &context.layout, accounts: context.accounts(), config, address, generation }
+    let encryption_key = context.facts().encryption_key.clone();
+    let (layout, accounts) = (&context.layout, context.accounts());
+    Inputs { layout, accounts, config, address, encryption_key, generation }
 }
 
 /// Makes everything anew and restarts what does not notice by itself.

@@ -41,6 +41,8 @@ pub struct Facts {
     pub network: Option<Network>,
     /// Authorities and keys.
     pub pki: Option<Arc<Pki>>,
+    /// The name of the key that Secrets are encrypted with.
+    pub encryption_key: Option<String>,
     /// The running services.
     pub supervisor: Option<Arc<Supervisor>>,
 }

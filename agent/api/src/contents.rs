@@ -21,7 +21,7 @@ pub const DATA: &str = "data";
 pub const SYSTEM: [&str; 5] = [TALOS_META, TALOS_STATE, TALOS_EPHEMERAL, ETCD, KUBERNETES];
 
 /// All words, sorted.
-pub const WORDS: [&str; 42] = [
+pub const WORDS: [&str; 41] = [
     "apfs",
     "bcache",
     "bcachefs",
@@ -48,7 +48,6 @@ pub const WORDS: [&str; 42] = [
     "lvm",
     MBR,
     "md",
-    "nilfs2",
     "ntfs",
     "ocfs2",
     "refs",

@@ -71,12 +71,33 @@ fn the_block_says_what_this_machine_is_and_how_to_accept_it() {
 }
 
 #[test]
+fn the_block_says_what_is_on_the_disks_and_that_a_held_machine_waits() {
+    let mut machine_with = inventory();
+    let contents = |read, found: &[&str], error: &str| {
+        let found = found.iter().map(|word| text(word)).collect();
+        Some(DiskContents { read, found, error: text(error) })
+    };
+    let devices = &mut machine_with.hardware.storage.as_mut().unwrap().devices;
+    devices[0].contents = contents(true, &["gpt", "talos-state"], "");
+    devices[1].contents = contents(true, &[], "");
+    let unseen = contents(false, &[], "the storage controller 1000:005f has no driver here");
+    devices.push(StorageDevice { device_name: text("PCI 03:00.0"), contents: unseen, ..Default::default() });
+    let message = text(
+        "it has the system UUID of server 4c4c4544-0042-3110-8051-b4c04f313299, and another card: see `kubectl describe \
+         server`, then `bloomery servers split` or `merge`",
+    );
+    let answer = Answer { held: true, message, ..Answer::default() };
+    insta::assert_snapshot!(machine("10.77.0.3:8081", &machine_with, &answer));
+}
+
+#[test]
 fn the_block_says_loudly_what_is_ordered() {
     let answer = Answer {
         wipe: Some(Thoroughness::Full),
         setup_bmc: true,
         message: text("released from cluster blue"),
         restart: false,
+        held: false,
     };
     insta::assert_snapshot!(machine("10.77.0.3:8081", &inventory(), &answer));
 }

@@ -8,6 +8,7 @@ use tonic::Status;
 
 use super::*;
 use crate::fake_plane::{FakePlane, UUID, any_port, inventory};
+use crate::inventory::storage;
 use crate::wipe::tests::{Machine, is_zero};
 
 const WAITS: Waits =
@@ -27,12 +28,15 @@ impl Lab {
         let (sender, lines) = mpsc::channel();
         let (_, devices) = watch::channel(0);
         let screen = Screen::to_channel(sender);
-        let follower = Follower::new(plane, screen, devices, machine.places.clone(), WAITS);
+        let follower = Follower::new(plane, screen, devices, Survey::new(machine.places.clone()), WAITS);
         Self { fake, machine, follower, lines }
     }
 
     async fn order(&mut self, response: CreateServerResponse) -> After {
-        self.follower.act(inventory(UUID), Orders::read(response)).await
+        let block = self.machine.places.sysfs.join(storage::BLOCK_DEVICES);
+        let mut seen = inventory(UUID);
+        seen.hardware.storage = Some(storage::read(&block));
+        self.follower.act(seen, Orders::read(response)).await
     }
 
     fn shown(&self) -> String {
@@ -206,6 +210,7 @@ async fn no_bmc_is_a_quiet_line_and_asked_for_once() {
         );
         return;
     }
+    // With no key at all: a machine without a BMC has nothing to seal.
     let order = CreateServerResponse { setup_bmc: true, ..CreateServerResponse::default() };
     assert_eq!(lab.order(order.clone()).await, After::Rest);
     let shown = lab.shown();

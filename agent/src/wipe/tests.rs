@@ -62,10 +62,18 @@ fn board() -> (Arc<Board>, Arc<Mutex<Vec<String>>>) {
     (Arc::new(Board::new(move |line| sink.lock().unwrap().push(line.to_owned()))), lines)
 }
 
+/// What the plane is told of the machine's disks.
+fn reported(machine: &Machine) -> Vec<StorageDevice> {
+    crate::inventory::storage::read(&machine.places.sysfs.join("block")).devices
+}
+
 async fn wipe(machine: &Machine, expected: &[&str], erased: &mut Erased) -> (Arc<Board>, Vec<String>) {
     let (board, lines) = board();
-    let expected: Vec<String> = expected.iter().map(|node| (*node).to_owned()).collect();
-    run(order(false), &machine.places, &expected, &board, erased).await;
+    let mut reported = reported(machine);
+    let gone = expected.iter().filter(|node| !reported.iter().any(|disk| disk.device_name == **node));
+    let gone = gone.map(|node| StorageDevice { device_name: (*node).to_owned(), ..StorageDevice::default() });
+    reported.extend(gone.collect::<Vec<_>>());
+    run(order(false), &machine.places, &reported, &board, erased).await;
     let lines = lines.lock().unwrap().clone();
     (board, lines)
 }

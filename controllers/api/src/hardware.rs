@@ -179,6 +179,21 @@ pub struct StorageDevice {
     /// World wide identifier.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub wwid: String,
+    /// What it holds, as far as the agent read it; absent when the agent does not look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contents: Option<DiskContents>,
+}
+
+/// What a disk holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DiskContents {
+    /// What was found, such as `gpt` or `talos-state`; empty for a disk that is blank.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub found: Vec<String>,
+    /// Why it could not be read, if that is so.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub error: String,
 }
 
 /// All network interfaces.

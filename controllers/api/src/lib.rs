@@ -12,18 +12,23 @@
 
 pub mod boot_method;
 pub mod condition;
+pub mod contents;
 pub mod conversion;
 pub mod crds;
 pub mod decision;
 pub mod environment;
 pub mod evidence;
+pub mod exempt;
 pub mod go_duration;
 pub mod hardware;
+pub mod ledger;
 pub mod patch;
+pub mod placeholder;
 pub mod plane;
 pub mod server;
 pub mod server_binding;
 pub mod server_class;
+pub mod trust;
 
 mod schema;
 mod zero;

@@ -5,6 +5,8 @@
 //! [`crate::evidence::DiskRecord`] written before.
 //! Never says that a plane may act because something could not be read.
 
+pub mod fence;
+
 use std::cmp::Ordering;
 
 use kube::CustomResource;
@@ -12,6 +14,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::decision::Lookup;
+use crate::server::Server;
+use crate::trust::Trust;
 
 /// Name of the one object.
 pub const NAME: &str = "plane";
@@ -24,6 +28,17 @@ pub const RESTORED_ANNOTATION: &str = "bloomery.dev/restored";
 /// Annotation on the Plane object with what the holder wrote there last, which its file says too: a state that holds
 /// something else was put in the place of the one that the holder knew.
 pub const WITNESS_ANNOTATION: &str = "bloomery.dev/witness";
+
+/// Annotation on the Plane object while the plane has stopped itself: since when and why (see [`fence`]). Whoever has
+/// looked removes it. Whatever its text is, it counts.
+pub const FENCED_ANNOTATION: &str = "bloomery.dev/fenced";
+
+/// Annotation on the Plane object with the identities of other planes whose Servers this one looks after, separated by
+/// commas. A takeover adds the plane that it takes over from; after a move a person adds the source.
+pub const ADOPTS_ANNOTATION: &str = "bloomery.dev/adopts";
+
+/// Label of each Server: identity of the plane that looks after it.
+pub const PLANE_LABEL: &str = "bloomery.dev/plane";
 
 /// Revisions that no etcd gets ahead by between two looks: `etcdutl snapshot restore --bump-revision` adds a billion
 /// by default, while an API server that writes 500 objects a second takes twelve days for so many.
@@ -58,6 +73,12 @@ pub const LEAP: u64 = 500_000_000;
         json_path = ".metadata.annotations.bloomery\\.dev/restored",
         description = "set until a person has looked at what a restore or takeover brought back"
     ),
+    printcolumn(
+        name = "Fenced",
+        type_ = "string",
+        json_path = ".metadata.annotations.bloomery\\.dev/fenced",
+        description = "set while the plane has stopped itself until a person looks"
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
@@ -86,6 +107,12 @@ pub enum Doubt {
     Leapt,
 }
 
+impl From<(i64, u64)> for Seen {
+    fn from((epoch, revision): (i64, u64)) -> Self {
+        Self { epoch, revision }
+    }
+}
+
 impl Seen {
     /// Both together.
     #[must_use]
@@ -112,6 +139,7 @@ impl Seen {
     /// that was seen, until the holder noticed and raised the epoch.
     #[must_use]
     pub fn judge(&mut self, authority: Authority, revision: u64) -> Authority {
+        // One that stopped itself is not judged: it does nothing, and its epoch is not told.
         let Some(epoch) = authority.epoch() else { return authority };
         if self.doubt(epoch, revision).is_some() {
             return Authority::Unknown;
@@ -128,22 +156,36 @@ pub enum Authority {
     Holds {
         /// The current epoch.
         epoch: i64,
+        /// What records are judged by.
+        trust: Trust,
     },
     /// Another plane is.
     Fenced {
         /// Who.
         holder: String,
     },
+    /// It is the holder, but stopped itself until a person looks.
+    Stopped {
+        /// Since when and why.
+        why: String,
+    },
     /// Nobody could tell.
     Unknown,
 }
 
 impl Authority {
-    /// What the plane with this identity may do.
-    pub fn of(own: &str, plane: Lookup<&Plane>) -> Self {
+    /// What the plane with this identity may do. `trust` is what it judges records by; the identities that it took over
+    /// from are added here.
+    pub fn of(own: &str, plane: Lookup<&Plane>, trust: Trust) -> Self {
         match plane {
             Lookup::Found(plane) if own.is_empty() || plane.spec.holder.is_empty() => Self::Unknown,
-            Lookup::Found(plane) if plane.spec.holder == own => Self::Holds { epoch: plane.spec.epoch },
+            Lookup::Found(plane) if plane.spec.holder == own => match plane.fenced() {
+                Some(why) => Self::Stopped { why: why.to_owned() },
+                None => {
+                    let planes = [own].into_iter().chain(plane.adopts()).map(str::to_owned).collect();
+                    Self::Holds { epoch: plane.spec.epoch, trust: Trust { planes, ..trust } }
+                }
+            },
             Lookup::Found(plane) => Self::Fenced { holder: plane.spec.holder.clone() },
             Lookup::NotFound | Lookup::Failed => Self::Unknown,
         }
@@ -152,8 +194,16 @@ impl Authority {
     /// The epoch, if this plane may act.
     pub const fn epoch(&self) -> Option<i64> {
         match self {
-            Self::Holds { epoch } => Some(*epoch),
-            Self::Fenced { .. } | Self::Unknown => None,
+            Self::Holds { epoch, trust: _ } => Some(*epoch),
+            Self::Fenced { .. } | Self::Stopped { .. } | Self::Unknown => None,
+        }
+    }
+
+    /// What records are judged by, if this plane may act.
+    pub const fn trust(&self) -> Option<&Trust> {
+        match self {
+            Self::Holds { epoch: _, trust } => Some(trust),
+            Self::Fenced { .. } | Self::Stopped { .. } | Self::Unknown => None,
         }
     }
 
@@ -163,11 +213,28 @@ impl Authority {
     }
 }
 
+/// The plane that looks after a Server, by its label.
+pub fn label(server: &Server) -> Option<&str> {
+    server.metadata.labels.as_ref()?.get(PLANE_LABEL).map(String::as_str).filter(|plane| !plane.is_empty())
+}
+
 impl Plane {
     /// What its holder wrote last; empty if it never did.
     pub fn witness(&self) -> &str {
         let annotations = self.metadata.annotations.as_ref();
         annotations.and_then(|all| all.get(WITNESS_ANNOTATION)).map_or("", String::as_str)
+    }
+
+    /// Since when and why it stopped itself, if it did.
+    pub fn fenced(&self) -> Option<&str> {
+        self.metadata.annotations.as_ref()?.get(FENCED_ANNOTATION).map(String::as_str)
+    }
+
+    /// The identities of planes whose Servers it looks after.
+    pub fn adopts(&self) -> impl Iterator<Item = &str> {
+        let annotations = self.metadata.annotations.as_ref();
+        let text = annotations.and_then(|all| all.get(ADOPTS_ANNOTATION)).map_or("", String::as_str);
+        text.split(',').map(str::trim).filter(|plane| !plane.is_empty())
     }
 
     /// Since when and why unknown machines are not accepted by themselves, if that is so.
@@ -176,18 +243,12 @@ impl Plane {
     }
 }
 
-/// Whether a machine that registers and is not known is accepted at once. `wanted` is the option,
-/// `restored` the mark of a restore as it was read with the authority.
-pub fn accepts_unknown(wanted: bool, authority: &Authority, restored: Option<&str>) -> bool {
-    wanted && authority.acts() && restored.is_none()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const fn holds(epoch: i64) -> Authority {
-        Authority::Holds { epoch }
+    fn holds(epoch: i64) -> Authority {
+        Authority::Holds { epoch, trust: Trust::default() }
     }
 
     #[test]
@@ -215,22 +276,6 @@ mod tests {
             assert_eq!(seen.judge(found.clone(), revision), expected, "{found:?} {revision}");
         }
         assert_eq!(seen, Seen { epoch: 5, revision: 7 });
-    }
-
-    #[test]
-    fn an_unknown_machine_is_accepted_only_by_a_plane_that_acts_on_a_state_that_is_complete() {
-        let fenced = Authority::Fenced { holder: "b".to_owned() };
-        for (wanted, authority, restored, expected) in [
-            (true, &holds(1), None, true),
-            (false, &holds(1), None, false),
-            (true, &holds(2), Some("2026-01-01T00:00:00Z restored"), false),
-            (true, &holds(2), Some(""), false),
-            (true, &fenced, None, false),
-            (true, &Authority::Unknown, None, false),
-            (false, &Authority::Unknown, Some("x"), false),
-        ] {
-            assert_eq!(accepts_unknown(wanted, authority, restored), expected, "{authority:?} {restored:?}");
-        }
     }
 
     #[test]

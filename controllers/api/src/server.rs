@@ -79,6 +79,18 @@ pub const PXE_BOOTED: &str = "PXEBooted";
         description = "whether the disks are known to be wiped"
     ),
     printcolumn(
+        name = "Disks",
+        type_ = "string",
+        json_path = ".status.contents",
+        description = "what the disks held when the machine reported last"
+    ),
+    printcolumn(
+        name = "Conflict",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"IdentityConflict\")].reason",
+        description = "set while another Server or machine shares an identity with this one"
+    ),
+    printcolumn(
         name = "Power",
         type_ = "string",
         json_path = ".status.power",
@@ -226,4 +238,7 @@ pub struct ServerStatus {
     /// Power state: on, off or unknown.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub power: String,
+    /// What the disks held when the machine reported last: blank, data, system or unknown, and what was found.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub contents: String,
 }

@@ -7,17 +7,21 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bloomery_api::Plane;
-use bloomery_api::plane::{Authority, NAME, PlaneSpec, RESTORED_ANNOTATION, Seen, WITNESS_ANNOTATION};
+use bloomery_api::plane::{
+    ADOPTS_ANNOTATION, Authority, FENCED_ANNOTATION, NAME, PlaneSpec, RESTORED_ANNOTATION, Seen,
+    WITNESS_ANNOTATION,
+};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
+use crate::gate::QUIET;
 use crate::identity::{self, Record};
-use crate::plan::{Fresh, Plan, Step, TAKEN_OVER, plan, steps, takeover};
-use crate::{Error, Gate, TAKEOVER_ANNOTATION};
+use crate::plan::{Fresh, Plan, Step, TAKEN_OVER, adopted, is_taken_over, plan, steps, takeover};
+use crate::{Error, Fencer, Gate, Ledger, TAKEOVER_ANNOTATION, key};
 
 /// How often a person's wish to take over is looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -32,17 +36,37 @@ const LOOK: &str = "machines that register and are not known wait for a person u
 /// This plane, with its identity on file.
 #[derive(Clone)]
 pub struct Established {
+    client: Client,
     directory: PathBuf,
     record: Record,
     gate: Gate,
+    ledger: Option<Ledger>,
+}
+
+impl Established {
+    /// The ledger, to be appended to; none while its file is damaged: then nothing is wiped.
+    pub fn ledger(&self) -> Option<Ledger> {
+        self.ledger.clone()
+    }
+
+    /// Stops this plane when its machines seem to be another's.
+    pub fn fencer(&self) -> Fencer {
+        Fencer::new(&self.client, self.ledger.clone())
+    }
 }
 
 /// Finds out who this plane is, and makes or mends the Plane object as [`crate::plan`] says.
 pub async fn establish(client: &Client, directory: &Path) -> Result<(Established, Gate), Error> {
-    let (record, _) = settle(client, directory, Seen::default(), true).await?;
+    key::establish(directory).map_err(Error::Identity)?;
+    let ledger = Ledger::open(directory)
+        .inspect_err(|error| error!(error = %chain(error), "ledger of no use: nothing is wiped"))
+        .ok();
+    let seen = ledger.as_ref().map(|ledger| Seen::from(ledger.tombstones().seen())).unwrap_or_default();
+    let (record, _) = settle(client, directory, seen, true, &CancellationToken::new()).await?;
     let api = client.clone();
     let gate = Gate::new(move || Some(api.clone()), directory);
-    Ok((Established { directory: directory.to_owned(), record, gate: gate.clone() }, gate))
+    let directory = directory.to_owned();
+    Ok((Established { client: client.clone(), directory, record, gate: gate.clone(), ledger }, gate))
 }
 
 /// What was found about the state.
@@ -58,16 +82,18 @@ enum State {
 /// the state was replaced under our feet: what this process remembers and watches is of a state that is no more (a
 /// watch goes on silently from a revision that is yet to come), so it has to begin anew.
 pub async fn keep(client: &Client, established: Established, stop: CancellationToken) {
-    let Established { directory, mut record, gate } = established;
+    let Established { client: _, directory, mut record, gate, ledger: _ } = established;
     let mut looks = 0_u32;
     while stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
         // So that a plane that was fenced says so even when no machine asks for anything.
         let current = gate.current().await;
         looks = looks.wrapping_add(1);
-        // Nobody can tell, perhaps because the state was restored under our feet: then it is mended at once.
-        let looked = if looks.is_multiple_of(NOTE_EVERY) || current == Authority::Unknown {
+        // Nobody can tell, perhaps because the state was restored under our feet: then it is mended at once. That a
+        // person let a stopped plane go on is noted at once too.
+        let is_doubtful = matches!(current, Authority::Unknown | Authority::Stopped { .. });
+        let looked = if looks.is_multiple_of(NOTE_EVERY) || is_doubtful {
             let witness = looks.is_multiple_of(WITNESS_EVERY);
-            settle(client, &directory, gate.seen().await, witness).await.map(|(settled, state)| {
+            settle(client, &directory, gate.seen().await, witness, &stop).await.map(|(settled, state)| {
                 record = settled;
                 state
             })
@@ -80,7 +106,7 @@ pub async fn keep(client: &Client, established: Established, stop: CancellationT
             Err(error) => warn!(error = %chain(&error), "plane not kept"),
         }
     }
-    if let Err(error) = settle(client, &directory, gate.seen().await, false).await {
+    if let Err(error) = settle(client, &directory, gate.seen().await, false, &stop).await {
         warn!(error = %chain(&error), "plane not noted at the end");
     }
 }
@@ -91,6 +117,7 @@ async fn settle(
     directory: &Path,
     seen: Seen,
     witness: bool,
+    stop: &CancellationToken,
 ) -> Result<(Record, State), Error> {
     let planes: Api<Plane> = Api::all(client.clone());
     let file = identity::load(directory).map_err(Error::Identity)?;
@@ -104,6 +131,13 @@ async fn settle(
         Plan::Keep { .. } => State::Continued,
         Plan::Create(..) | Plan::Raise(..) => State::Replaced,
     };
+    if is_taken_over(file.as_ref(), &plan) {
+        info!(seconds = QUIET.as_secs(), "waiting until the plane that acted before has noticed");
+        if stop.run_until_cancelled(tokio::time::sleep(QUIET)).await.is_none() {
+            // The next start waits again.
+            return Ok((file.unwrap_or_else(|| plan.record().clone()), State::Continued));
+        }
+    }
     let mut run = Run { directory, planes, plane, id: plan.record().id.clone(), file };
     for step in steps(&plan, witness.then_some(&*fresh.witness)) {
         let attempt = matches!(step, Step::Witness(_));
@@ -139,14 +173,17 @@ impl Run<'_> {
                 }
                 Ok(())
             }
-            Step::Create { epoch, witness, mark } => self.create(epoch, witness, mark).await,
-            Step::Raise { epoch, witness, mark } => {
+            Step::Create { epoch, witness, mark, fenced } => self.create(epoch, witness, mark, fenced).await,
+            Step::Raise { epoch, witness, mark, fenced } => {
                 warn!(
                     epoch,
                     why = mark,
                     "no record of disks from before counts, wipes must be confirmed; {LOOK}"
                 );
-                let annotations = json!({ RESTORED_ANNOTATION: marked(mark), WITNESS_ANNOTATION: witness });
+                let mut annotations = json!({ RESTORED_ANNOTATION: marked(mark), WITNESS_ANNOTATION: witness });
+                if let Some(why) = fenced {
+                    annotations[FENCED_ANNOTATION] = json!(why);
+                }
                 let version = self.version();
                 hold(&self.planes, version.as_deref(), &self.id, epoch, annotations).await
             }
@@ -162,10 +199,19 @@ impl Run<'_> {
         self.plane.as_ref().and_then(|plane| plane.metadata.resource_version.clone())
     }
 
-    async fn create(&self, epoch: i64, witness: String, mark: Option<&str>) -> Result<(), Error> {
+    async fn create(
+        &self,
+        epoch: i64,
+        witness: String,
+        mark: Option<&str>,
+        fenced: Option<String>,
+    ) -> Result<(), Error> {
         let mut plane = Plane::new(NAME, PlaneSpec { holder: self.id.clone(), epoch });
         let annotations = plane.metadata.annotations.get_or_insert_default();
         annotations.insert(WITNESS_ANNOTATION.to_owned(), witness);
+        if let Some(why) = fenced {
+            annotations.insert(FENCED_ANNOTATION.to_owned(), why);
+        }
         if let Some(why) = mark {
             warn!(why, "{LOOK}");
             annotations.insert(RESTORED_ANNOTATION.to_owned(), marked(why));
@@ -183,7 +229,9 @@ async fn take_over(client: &Client, own: &Record) -> Result<(), Error> {
     let Some(epoch) = takeover(own, &plane) else { return Ok(()) };
     warn!(from = plane.spec.holder, epoch, "taking over as the plane that acts; {LOOK}");
     let version = plane.metadata.resource_version.as_deref();
-    hold(&planes, version, &own.id, epoch, json!({ RESTORED_ANNOTATION: marked(TAKEN_OVER) })).await
+    let adopted = adopted(&plane, &own.id);
+    let annotations = json!({ RESTORED_ANNOTATION: marked(TAKEN_OVER), ADOPTS_ANNOTATION: adopted });
+    hold(&planes, version, &own.id, epoch, annotations).await
 }
 
 /// Makes this plane the holder in `epoch` and annotates the object, all in one write, if nobody wrote it since it was
@@ -206,7 +254,7 @@ async fn patch(planes: &Api<Plane>, change: Value) -> Result<(), Error> {
 }
 
 /// The mark's text.
-fn marked(why: &str) -> String {
+pub(crate) fn marked(why: &str) -> String {
     format!("{} {why}", Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ"))
 }
 

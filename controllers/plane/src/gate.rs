@@ -5,12 +5,14 @@
 //! and never takes what it could not read as leave.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use bloomery_api::Plane;
 use bloomery_api::decision::Lookup;
-use bloomery_api::plane::{Authority, NAME, Seen};
+use bloomery_api::plane::{Authority, FENCED_ANNOTATION, NAME, Seen};
+use bloomery_api::trust::Trust;
 use kube::api::ListParams;
 use kube::{Api, Client};
 use tokio::sync::Mutex;
@@ -18,12 +20,19 @@ use tracing::{info, warn};
 
 use crate::establish::chain;
 use crate::identity::{self, Known};
+use crate::key;
+use crate::ledger::Reader;
 
 /// How long one answer serves the decisions that follow: a rack asks once a second, not a thousand times. A plane
-/// that is fenced still acts for so long, and whoever takes over waits longer than that.
-const MEMO: Duration = Duration::from_secs(1);
+/// that is fenced still acts for so long after it asked.
+pub(crate) const MEMO: Duration = Duration::from_secs(1);
 /// An API server that takes longer has not said yes.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// How long the plane that takes over waits before it acts. An answer that the other plane asked for just before may
+/// arrive after [`ANSWER_WITHIN`] and serve for [`MEMO`] after it was asked for; the rest is for the command that was
+/// decided on by then. The gates of this plane say no for so long, because the controllers do not let its file follow
+/// the raised epoch before.
+pub(crate) const QUIET: Duration = Duration::from_secs(8);
 
 /// Answers whether this plane may act. Clones share their memory.
 #[derive(Clone)]
@@ -33,6 +42,9 @@ struct Source {
     /// `None` while there is no way to the API yet.
     client: Box<dyn Fn() -> Option<Client> + Send + Sync>,
     directory: PathBuf,
+    /// The option `autoAcceptNonEmpty`.
+    any_contents: AtomicBool,
+    ledger: Arc<std::sync::Mutex<Reader>>,
     state: Mutex<State>,
 }
 
@@ -63,9 +75,21 @@ impl Look {
 impl Gate {
     /// For the plane whose identity is in `directory`.
     pub fn new(client: impl Fn() -> Option<Client> + Send + Sync + 'static, directory: &Path) -> Self {
-        let source =
-            Source { client: Box::new(client), directory: directory.to_owned(), state: Mutex::default() };
+        let source = Source {
+            client: Box::new(client),
+            directory: directory.to_owned(),
+            any_contents: AtomicBool::new(false),
+            ledger: Arc::new(std::sync::Mutex::new(Reader::new(directory))),
+            state: Mutex::default(),
+        };
         Self(Arc::new(source))
+    }
+
+    /// The same, told by the option `autoAcceptNonEmpty` whether contents that nobody read need a second consent.
+    #[must_use]
+    pub fn accepting_any_contents(self, any: bool) -> Self {
+        self.0.any_contents.store(any, Ordering::Relaxed);
+        self
     }
 
     /// How far it has seen the state.
@@ -102,49 +126,80 @@ impl Source {
     /// Lists in place of getting: only a list says how far the whole state is. The file is read before, so that what
     /// it says is not from after the list. With the look comes this plane's identity.
     async fn read(&self, seen: &mut Seen) -> (Look, String) {
-        let Some(before) = self.known().await else { return (Look::BLIND, String::new()) };
-        let look = self.judge(seen, &before).await.unwrap_or(Look::BLIND);
+        let Some((before, trust)) = self.known().await else { return (Look::BLIND, String::new()) };
+        let look = self.judge(seen, &before, trust).await.unwrap_or(Look::BLIND);
         (look, before.id)
     }
 
-    async fn judge(&self, seen: &mut Seen, before: &Known) -> Option<Look> {
-        *seen = seen.and(before.seen());
+    async fn judge(&self, seen: &mut Seen, before: &Known, trust: Trust) -> Option<Look> {
+        *seen = seen.and(before.seen()).and(seen_by(&trust));
         let planes: Api<Plane> = Api::all((self.client)()?);
         let list = tokio::time::timeout(ANSWER_WITHIN, planes.list(&ListParams::default())).await.ok()?;
         let list = list.inspect_err(|error| warn!(error = %chain(error), "plane not read")).ok()?;
         let revision = list.metadata.resource_version.as_deref().unwrap_or_default().parse().ok()?;
         let plane = list.items.iter().find(|plane| plane.metadata.name.as_deref() == Some(NAME));
-        let found = Authority::of(&before.id, Lookup::from(plane));
+        let restored = plane.and_then(Plane::restored).map(str::to_owned);
+        let found = Authority::of(&before.id, Lookup::from(plane), trust);
+        // What a restore took off the object is still in the file.
+        if let (Authority::Holds { .. }, Some(why)) = (&found, &before.fenced) {
+            return Some(Look { authority: Authority::Stopped { why: why.clone() }, restored });
+        }
         if let (Some(_), Some(plane)) = (found.epoch(), plane)
             && !before.knows(plane)
         {
             // It may have been written after the file was read; then the file says so by now.
-            let after = self.known().await?;
+            let (after, _) = self.known().await?;
             if !after.knows(plane) {
                 return None;
             }
         }
-        let restored = plane.and_then(Plane::restored).map(str::to_owned);
         Some(Look { authority: seen.judge(found, revision), restored })
     }
 
-    /// Read each time: it is a line of text, and the controllers write it while others ask.
-    async fn known(&self) -> Option<Known> {
-        let directory = self.directory.clone();
-        let read = tokio::task::spawn_blocking(move || identity::known(&directory)).await.ok()?;
-        read.filter(|known| !known.id.is_empty())
+    /// Read each time: it is a line of text, and the controllers write it while others ask. With it come the key and the
+    /// ledger; without one of them no record but a claim counts.
+    async fn known(&self) -> Option<(Known, Trust)> {
+        let (directory, ledger) = (self.directory.clone(), Arc::clone(&self.ledger));
+        let any_contents = self.any_contents.load(Ordering::Relaxed);
+        let read = move || {
+            let known = identity::known(&directory).filter(|known| !known.id.is_empty())?;
+            let noted = ledger.lock().unwrap_or_else(PoisonError::into_inner).current();
+            let noted = noted.inspect_err(|error| warn!(error = %chain(error), "ledger not read: nothing is wiped"));
+            let trust = Trust {
+                key: key::known(&directory),
+                planes: Arc::from([known.id.clone()]),
+                ledger: noted.ok(),
+                any_contents,
+            };
+            Some((known, trust))
+        };
+        tokio::task::spawn_blocking(read).await.ok().flatten()
     }
+}
+
+/// How far the state had got when something was noted in the ledger.
+pub(crate) fn seen_by(trust: &Trust) -> Seen {
+    trust.ledger.as_deref().map(|ledger| Seen::from(ledger.seen())).unwrap_or_default()
 }
 
 fn log(Look { authority, restored }: &Look, id: &str) {
     match authority {
-        Authority::Holds { epoch } if restored.is_some() => {
+        Authority::Holds { epoch, .. } if restored.is_some() => {
             warn!(
                 epoch,
                 restored, "this plane acts on machines; those that it does not know wait for a person"
             );
         }
-        Authority::Holds { epoch } => info!(epoch, "this plane acts on machines"),
+        Authority::Holds { epoch, trust } => {
+            info!(epoch, "this plane acts on machines");
+            if trust.key.is_none() {
+                warn!("the plane's key cannot be read: no record of disks counts, nothing is wiped");
+            }
+        }
+        Authority::Stopped { why } => warn!(
+            why,
+            "this plane stopped acting; look at its machines, then: kubectl annotate plane plane {FENCED_ANNOTATION}-"
+        ),
         Authority::Fenced { holder } => warn!(
             holder,
             id,

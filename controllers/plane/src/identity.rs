@@ -27,6 +27,9 @@ pub struct Record {
     pub epoch: i64,
     /// The highest revision of etcd that this plane has seen: one that is lower later was restored.
     pub revision: u64,
+    /// Since when and why this plane has stopped itself: a restore of the Plane object must not end it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fenced: Option<String>,
     /// What it wrote last into the Plane object.
     #[serde(flatten)]
     pub witness: Witness,
@@ -40,6 +43,8 @@ pub(crate) struct Known {
     epoch: i64,
     #[serde(default)]
     revision: u64,
+    #[serde(default)]
+    pub(crate) fenced: Option<String>,
     #[serde(flatten)]
     witness: Witness,
 }
@@ -50,10 +55,10 @@ impl Known {
         Seen { epoch: self.epoch, revision: self.revision }
     }
 
-    /// False when `plane`, of which this plane is the holder, does not hold what was written last. One of a higher
-    /// epoch was written after that: the file follows.
+    /// False when `plane`, of which this plane is the holder, does not hold what was written last, or was raised since:
+    /// the controllers let the file follow when the plane that acted before is known to have stopped.
     pub(crate) fn knows(&self, plane: &Plane) -> bool {
-        plane.spec.epoch != self.epoch || self.witness.knows(plane.witness())
+        plane.spec.epoch == self.epoch && self.witness.knows(plane.witness())
     }
 }
 
@@ -84,6 +89,17 @@ pub enum IdentityError {
         /// The cause.
         #[source]
         source: serde_json::Error,
+    },
+    /// The plane's key is not one.
+    #[error(
+        "failed to use {}: it has {found} octets and not 32; put it back, or remove it: then every wipe must be confirmed",
+        path.display()
+    )]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// Its octets.
+        found: usize,
     },
     /// It cannot be written.
     #[error("failed to write {}", path.display())]
@@ -146,7 +162,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         assert_eq!(load(directory.path()).unwrap(), None);
         let witness = Witness::of_held("a").begun("b");
-        let mut record = Record { id: fresh(), epoch: 3, revision: 77, witness };
+        let mut record = Record { id: fresh(), epoch: 3, revision: 77, fenced: Some("moved".to_owned()), witness };
         store(directory.path(), &record).unwrap();
         record.revision = 78;
         store(directory.path(), &record).unwrap();

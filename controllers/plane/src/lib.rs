@@ -6,14 +6,20 @@
 //! Never answers from a cache older than a second, and never takes what it could not read as leave to act.
 
 mod establish;
+mod fencer;
 mod gate;
 mod identity;
+mod key;
+mod ledger;
 mod plan;
 mod witness;
 
 pub use establish::{Established, establish, keep};
+pub use fencer::Fencer;
 pub use gate::{Gate, Look};
 pub use identity::{FILE, IdentityError, Record, digits};
+pub use key::FILE as KEY_FILE;
+pub use ledger::{FILE as LEDGER_FILE, Ledger, LedgerError};
 pub use witness::Witness;
 
 use bloomery_api::plane;
@@ -27,6 +33,9 @@ pub enum Error {
     /// Its file.
     #[error("failed to keep this plane's identity")]
     Identity(#[source] IdentityError),
+    /// Its ledger.
+    #[error("failed to keep this plane's ledger")]
+    Ledger(#[source] LedgerError),
     /// The Plane object.
     #[error("failed to {verb} Plane {}", plane::NAME)]
     Api {

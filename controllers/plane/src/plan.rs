@@ -41,9 +41,9 @@ pub(crate) enum Step {
     /// The file says this.
     Store(Record),
     /// The object is made.
-    Create { epoch: i64, witness: String, mark: Option<&'static str> },
+    Create { epoch: i64, witness: String, mark: Option<&'static str>, fenced: Option<String> },
     /// The object gets a higher epoch and a mark.
-    Raise { epoch: i64, witness: String, mark: &'static str },
+    Raise { epoch: i64, witness: String, mark: &'static str, fenced: Option<String> },
     /// The object gets other digits. May fail: it is tried again some minutes later.
     Witness(String),
 }
@@ -72,7 +72,7 @@ pub(crate) fn plan(
     revision: u64,
     fresh: &Fresh,
 ) -> Plan {
-    let new = |epoch, witness| Record { id: fresh.id.clone(), epoch, revision, witness };
+    let new = |epoch, witness| Record { id: fresh.id.clone(), epoch, revision, fenced: None, witness };
     let (file, plane) = match (file, plane) {
         (None, None) => return Plan::Create(new(1, Witness::of_new(&fresh.witness)), None),
         // The objects came from another plane.
@@ -82,7 +82,7 @@ pub(crate) fn plan(
             // One that never got as far as to make its object lost nothing.
             let mark = (!file.witness.was_never_made()).then_some(LOST);
             let witness = file.witness.begun_anew(&fresh.witness);
-            return Plan::Create(Record { epoch, revision, witness, id: file.id.clone() }, mark);
+            return Plan::Create(Record { epoch, revision, witness, ..file.clone() }, mark);
         }
         (Some(file), Some(plane)) => (file, plane),
     };
@@ -100,7 +100,9 @@ pub(crate) fn plan(
     if let Some(why) = why {
         let epoch = before.epoch.max(epoch).saturating_add(1);
         let witness = Witness::of_held(&fresh.witness);
-        return Plan::Raise(Record { epoch, revision, witness, id: file.id.clone() }, why);
+        // A restore brings back an object from before the plane stopped itself: it stays stopped.
+        let fenced = file.fenced.clone().or_else(|| plane.fenced().map(str::to_owned));
+        return Plan::Raise(Record { epoch, revision, fenced, witness, id: file.id.clone() }, why);
     }
     let witness = if epoch == file.epoch {
         file.witness.after(plane.witness())
@@ -108,7 +110,9 @@ pub(crate) fn plan(
         // Raised or taken over since: what it holds now is where it begins.
         Witness::of_held(plane.witness())
     };
-    Plan::Keep { record: Record { epoch, revision, witness, id: file.id.clone() }, holds: true }
+    // The object went on from where it was: a mark that is gone was removed by a person.
+    let fenced = plane.fenced().map(str::to_owned);
+    Plan::Keep { record: Record { epoch, revision, fenced, witness, id: file.id.clone() }, holds: true }
 }
 
 /// The steps of a plan; with `digits` the object of a holder gets new ones.
@@ -127,16 +131,35 @@ pub(crate) fn steps(plan: &Plan, digits: Option<&str>) -> Vec<Step> {
         Plan::Create(record, mark) => {
             let witness = record.witness.next().to_owned();
             let done = Record { witness: Witness::of_held(&witness), ..record.clone() };
-            let create = Step::Create { epoch: record.epoch, witness, mark: *mark };
+            let fenced = record.fenced.clone();
+            let create = Step::Create { epoch: record.epoch, witness, mark: *mark, fenced };
             vec![Step::Store(record.clone()), create, Step::Store(done)]
         }
         // The object comes first: its higher epoch tells that the file did not follow.
         Plan::Raise(record, mark) => {
             let witness = record.witness.held().to_owned();
-            let raise = Step::Raise { epoch: record.epoch, witness, mark };
+            let raise = Step::Raise { epoch: record.epoch, witness, mark, fenced: record.fenced.clone() };
             vec![raise, Step::Store(record.clone())]
         }
     }
+}
+
+/// True when the file is to follow an epoch that somebody else's object was raised to: this plane took over, and waits
+/// until the one that acted before is known to have stopped ([`crate::gate::QUIET`]).
+pub(crate) fn is_taken_over(file: Option<&Record>, plan: &Plan) -> bool {
+    match plan {
+        Plan::Keep { record, holds: true } => file.is_none_or(|file| file.epoch < record.epoch),
+        Plan::Keep { holds: false, .. } | Plan::Create(..) | Plan::Raise(..) => false,
+    }
+}
+
+/// The identities whose Servers this plane looks after once it has taken over: the former holder's, and those that the
+/// former holder had adopted.
+pub(crate) fn adopted(plane: &Plane, own: &str) -> String {
+    let mut all: Vec<&str> = plane.adopts().chain([plane.spec.holder.as_str()]).filter(|id| *id != own).collect();
+    all.sort_unstable();
+    all.dedup();
+    all.join(",")
 }
 
 /// The epoch that this plane takes over with, when a person asked for it on the object.

@@ -2,13 +2,18 @@
 
 use super::{Inputs, users};
 use crate::layout::{APPLIANCE_HEALTH_PORT, APPLIANCE_PORT, BOOTSVC_HEALTH_PORT, CONTROLLERS_HEALTH_PORT};
+use crate::supervise::limits::{Limits, MemoryLimit};
 use crate::supervise::probe::Probe;
 use crate::supervise::service::Service;
+
+/// Small, and a person's way in when the rest is in trouble.
+const LIMITS: Limits = Limits::new(MemoryLimit { percent: 10, floor_mib: 96 }, 200);
 
 pub(super) fn service(inputs: &Inputs) -> Service {
     let probe = Probe::Http { port: APPLIANCE_HEALTH_PORT, path: "/readyz" };
     let mut service = Service::daemon("appliance", inputs.layout.program("appliance"), probe);
     service.user = inputs.accounts.user(users::APPLIANCE);
+    service.limits = LIMITS;
     service.args = vec![
         format!("--listen=0.0.0.0:{APPLIANCE_PORT}"),
         format!("--tls-cert={}", inputs.file("appliance", "tls.crt")),

@@ -3,11 +3,9 @@
 //! Never tells it to wipe a machine that is not accepted, that is or may be bound, or about which nobody
 //! recorded that its disks may go.
 
-use super::Standing;
+use super::{Machine, Standing};
+use crate::contents::ContentsClass;
 use crate::evidence::{Evidence, RecordId};
-use crate::plane::Authority;
-use crate::server::Server;
-use crate::server_binding::ServerBinding;
 
 /// Whether to wipe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +27,10 @@ pub enum WipeRefusal {
     AlreadyClean,
     /// Nothing on record allows it.
     NoEvidence,
+    /// What the disks hold needs a person's word on top of acceptance.
+    Contents(ContentsClass),
+    /// Another Server may be the same machine.
+    Conflict,
     /// This plane may not act.
     NoAuthority,
 }
@@ -41,6 +43,11 @@ impl WipeRefusal {
             Self::Claimed => "bound to a cluster, or not known to be released: nothing is written",
             Self::AlreadyClean => "the disks are clean",
             Self::NoEvidence => "nothing on record says that the disks may be wiped",
+            Self::Contents(ContentsClass::System) => {
+                "the disks hold a Talos installation or state of Kubernetes: a person must confirm the wipe"
+            }
+            Self::Contents(_) => "nobody can tell what the disks hold: a person must confirm the wipe",
+            Self::Conflict => "another Server may be this machine: a person must decide",
             Self::NoAuthority => "this plane is not the one that may act on machines",
         }
     }
@@ -71,40 +78,43 @@ pub struct AgentOrders {
 }
 
 /// Decides what the agent of a registered machine does.
-pub fn agent(
-    server: &Server,
-    binding: Option<&ServerBinding>,
-    authority: &Authority,
-    options: AgentOptions,
-) -> AgentOrders {
-    let standing = Standing::of(Some(server), binding, &Evidence::of(server, authority));
-    let wipe = wipe(standing, server, authority);
+pub fn agent(machine: &Machine<'_>, options: AgentOptions) -> AgentOrders {
+    let Machine { server, binding: _, authority, conflict } = *machine;
+    let standing = machine.standing();
+    let wipe = wipe(standing, machine);
     AgentOrders {
         standing,
         insecure_wipe: matches!(wipe, WipeOrder::Wipe(_)) && options.insecure_wipe,
         wipe,
-        // A claimed machine's controller was set up before, or is the user's.
+        // A claimed machine's controller was set up before, or is the user's. Of one in a conflict nobody knows whose
+        // controller it is.
         setup_bmc: authority.acts()
             && server.spec.accepted
             && !standing.is_claimed()
+            && conflict.is_none_or(|conflict| !conflict.holds())
             && server.spec.bmc.is_none()
             && options.auto_bmc_setup,
         restart: authority.acts() && matches!(standing, Standing::Bound | Standing::Installed),
     }
 }
 
-fn wipe(standing: Standing, server: &Server, authority: &Authority) -> WipeOrder {
+fn wipe(standing: Standing, machine: &Machine<'_>) -> WipeOrder {
+    let evidence = machine.evidence();
     let refusal = match standing {
-        _ if !authority.acts() => WipeRefusal::NoAuthority,
+        _ if !machine.authority.acts() => WipeRefusal::NoAuthority,
         Standing::BoundWithoutServer | Standing::Bound | Standing::Installed | Standing::Lost => {
             WipeRefusal::Claimed
         }
-        Standing::Unconfirmed => WipeRefusal::NoEvidence,
+        Standing::Unconfirmed => match evidence {
+            Evidence::Unconsented(class) => WipeRefusal::Contents(class),
+            _ => WipeRefusal::NoEvidence,
+        },
         Standing::Unregistered | Standing::Discovered => WipeRefusal::NotAccepted,
+        Standing::Conflicted => WipeRefusal::Conflict,
         Standing::Clean => WipeRefusal::AlreadyClean,
         // Asked again on purpose: what allows a wipe is read from the object, not from its standing.
-        Standing::Dirty => match Evidence::of(server, authority).allows_wipe() {
-            Some(record) if server.spec.accepted => return WipeOrder::Wipe(record.clone()),
+        Standing::Dirty => match evidence.allows_wipe() {
+            Some(record) if machine.server.spec.accepted => return WipeOrder::Wipe(record.clone()),
             _ => WipeRefusal::NoEvidence,
         },
     };

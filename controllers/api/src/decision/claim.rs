@@ -7,7 +7,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::evidence::{DiskRecord, DiskState, Evidence, wipe_confirmed};
+use crate::evidence::{DiskRecord, Entry, Evidence, VoidReason, wipe_confirmed};
 use crate::plane::Authority;
 use crate::server::Server;
 use crate::server_binding::{RELEASE_FINALIZER, ServerBinding};
@@ -36,31 +36,37 @@ pub fn claim(
     now: &Time,
     id: &str,
 ) -> BootClaim {
-    let Some(epoch) = authority.epoch() else {
+    if !authority.acts() {
         return BootClaim::Refuse("this plane is not the one that may act on machines");
-    };
+    }
     let evidence = Evidence::of(server, authority);
     let confirmed = wipe_confirmed(server);
     let leaving = binding.metadata.deletion_timestamp.is_some();
     let ours = binding.metadata.finalizers.iter().flatten().any(|name| name == RELEASE_FINALIZER);
+    let is_its = DiskRecord::of(server).is_some_and(|record| record.is_claim_for(binding));
+    let write = |entry| {
+        DiskRecord::new(server, entry, authority, id, now).map_or(
+            BootClaim::Refuse("the claim cannot be recorded"),
+            |record| BootClaim::Write { record, remove_confirmation: confirmed },
+        )
+    };
     match evidence {
         // Its end is on record already, and the next thing is that the binding goes.
         Evidence::Released(_) if leaving && ours => {
             BootClaim::Refuse("its ServerBinding is released and about to go")
         }
-        Evidence::Bound if !confirmed => BootClaim::OnRecord,
+        Evidence::Void(VoidReason::OtherPlane) => BootClaim::Refuse("another plane looks after this machine"),
+        // One of another machine than the binding's says nothing of this one's node.
+        Evidence::Installed if !is_its => write(Entry::Bound(binding)),
+        Evidence::Bound | Evidence::Installed if !confirmed => BootClaim::OnRecord,
+        Evidence::Installed => write(Entry::Installed(binding)),
         Evidence::Bound
         | Evidence::None
         | Evidence::Void(_)
         | Evidence::NeverUsed(_)
+        | Evidence::Unconsented(_)
         | Evidence::Released(_)
-        | Evidence::Clean(_) => BootClaim::Write {
-            record: DiskRecord {
-                binding: binding.metadata.uid.clone().filter(|uid| !uid.is_empty()),
-                ..DiskRecord::new(server, DiskState::Bound, epoch, id, now)
-            },
-            remove_confirmation: confirmed,
-        },
+        | Evidence::Clean(_) => write(Entry::Bound(binding)),
     }
 }
 

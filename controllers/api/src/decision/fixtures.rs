@@ -2,17 +2,23 @@
 //!
 //! Never a default that hides what a test is about: who needs a record, a binding or a status says so.
 
+use std::sync::LazyLock;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use proptest::prelude::*;
 use serde_json::json;
 
+use super::Machine;
 use crate::condition::Condition;
+use crate::contents::ContentsClass;
 use crate::evidence::{CONFIRM_WIPE_ANNOTATION, DISKS_ANNOTATION, DiskRecord, DiskState};
+use crate::hardware::{DiskContents, HardwareInformation, StorageDevice, StorageInformation};
 use crate::plane::Authority;
 use crate::server::{POWER_CYCLE, PXE_BOOTED, Server, ServerSpec, ServerStatus};
 use crate::server_binding::{
     RELEASE_FINALIZER, ServerBinding, ServerBindingSpec, ServerBindingStatus, TALOS_INSTALLED,
 };
+use crate::trust::{KEY_LEN, RecordKey, Trust};
 
 /// `metadata.uid` of every Server here.
 pub(super) const UID: &str = "server-uid";
@@ -20,28 +26,74 @@ pub(super) const UID: &str = "server-uid";
 pub(super) const BINDING_UID: &str = "binding-uid";
 /// The current epoch.
 pub(super) const EPOCH: i64 = 7;
+/// The plane's key.
+const KEY: RecordKey = RecordKey::new([7; KEY_LEN]);
 /// This plane acts.
-pub(super) const HOLDS: Authority = Authority::Holds { epoch: EPOCH };
+pub(super) static HOLDS: LazyLock<Authority> = LazyLock::new(holds);
+
+/// The same, to be changed.
+pub(super) fn holds() -> Authority {
+    Authority::Holds { epoch: EPOCH, trust: Trust::new(KEY, "own") }
+}
+
+/// This plane in another epoch.
+fn holds_in(epoch: i64) -> Authority {
+    Authority::Holds { epoch, trust: Trust::new(KEY, "own") }
+}
 
 pub(super) fn at(second: u8) -> Time {
     serde_json::from_value(json!(format!("2026-01-01T00:00:{second:02}Z"))).unwrap()
 }
 
 /// Every authority under which nothing may be done.
-pub(super) fn powerless() -> [Authority; 2] {
-    [Authority::Fenced { holder: "other".to_owned() }, Authority::Unknown]
+pub(super) fn powerless() -> [Authority; 3] {
+    [
+        Authority::Fenced { holder: "other".to_owned() },
+        Authority::Stopped { why: "moved".to_owned() },
+        Authority::Unknown,
+    ]
 }
 
 pub(super) fn server(accepted: bool, in_use: bool, is_clean: bool) -> Server {
     let mut server = Server::new("a", ServerSpec { accepted, ..ServerSpec::default() });
     server.metadata.uid = Some(UID.to_owned());
+    server.spec.hardware = Some(disks(&[Some(&[])]));
     server.status = Some(ServerStatus { in_use, is_clean, ..ServerStatus::default() });
     server
 }
 
+/// An inventory with disks that hold this; none for one that was not looked at.
+pub(super) fn disks(found: &[Option<&[&str]>]) -> HardwareInformation {
+    let disk = |found: &Option<&[&str]>| StorageDevice {
+        contents: found.map(|found| DiskContents {
+            found: found.iter().map(|word| (*word).to_owned()).collect(),
+            error: String::new(),
+        }),
+        ..StorageDevice::default()
+    };
+    let storage =
+        StorageInformation { devices: found.iter().map(disk).collect(), ..StorageInformation::default() };
+    HardwareInformation { storage: Some(storage), ..HardwareInformation::default() }
+}
+
+/// What `decision::Machine` needs besides.
+pub(super) fn machine<'a>(
+    server: &'a Server,
+    binding: Option<&'a ServerBinding>,
+    authority: &'a Authority,
+) -> Machine<'a> {
+    Machine { server, binding, authority, conflict: None }
+}
+
+/// A record without what differs with each write.
+pub(super) fn plain(record: DiskRecord) -> DiskRecord {
+    DiskRecord { seq: 0, mac: String::new(), ..record }
+}
+
 /// A record that is valid for [`server`] in [`EPOCH`].
 pub(super) fn record(state: DiskState) -> DiskRecord {
-    let binding = (state == DiskState::Bound).then(|| BINDING_UID.to_owned());
+    let binding = state.is_claim().then(|| BINDING_UID.to_owned());
+    let contents = (state == DiskState::NeverUsed).then_some(ContentsClass::Blank);
     DiskRecord {
         state,
         server_uid: UID.to_owned(),
@@ -49,12 +101,23 @@ pub(super) fn record(state: DiskState) -> DiskRecord {
         id: "0123456789abcdef".to_owned(),
         since: at(0),
         binding,
+        claimant: None,
+        contents,
+        seq: 1,
+        revision: 0,
+        mac: String::new(),
     }
 }
 
+/// The Server with this record, signed.
 pub(super) fn with(mut server: Server, record: &DiskRecord) -> Server {
-    annotate(&mut server, DISKS_ANNOTATION, &record.to_annotation());
+    annotate(&mut server, DISKS_ANNOTATION, &signed(record.clone()).to_annotation());
     server
+}
+
+pub(super) fn signed(mut record: DiskRecord) -> DiskRecord {
+    record.sign(&KEY);
+    record
 }
 
 pub(super) fn with_state(server: Server, state: DiskState) -> Server {
@@ -88,8 +151,9 @@ pub(super) fn leaving(mut binding: ServerBinding) -> ServerBinding {
 
 pub(super) fn any_authority() -> impl Strategy<Value = Authority> {
     prop_oneof![
-        4 => Just(HOLDS),
-        1 => Just(Authority::Holds { epoch: EPOCH + 1 }),
+        4 => Just(holds()),
+        1 => Just(holds_in(EPOCH + 1)),
+        1 => Just(Authority::Stopped { why: "moved".to_owned() }),
         1 => Just(Authority::Fenced { holder: "other".to_owned() }),
         1 => Just(Authority::Unknown),
     ]
@@ -99,14 +163,15 @@ pub(super) fn any_state() -> impl Strategy<Value = DiskState> {
     prop_oneof![
         Just(DiskState::NeverUsed),
         Just(DiskState::Bound),
+        Just(DiskState::Installed),
         Just(DiskState::Released),
         Just(DiskState::Clean)
     ]
 }
 
 fn any_annotation() -> impl Strategy<Value = Option<String>> {
-    let written = (any_state(), any::<bool>(), -1..2_i64, any::<bool>()).prop_map(
-        |(state, own, epochs, own_binding)| {
+    let written = (any_state(), any::<bool>(), -1..2_i64, any::<bool>(), any::<bool>()).prop_map(
+        |(state, own, epochs, own_binding, is_signed)| {
             let mut record = record(state);
             record.epoch += epochs;
             if !own {
@@ -115,7 +180,7 @@ fn any_annotation() -> impl Strategy<Value = Option<String>> {
             if !own_binding {
                 record.binding = Some("another-binding".to_owned());
             }
-            Some(record.to_annotation())
+            Some(if is_signed { signed(record) } else { record }.to_annotation())
         },
     );
     prop_oneof![6 => written, 1 => Just(None), 1 => "(|null|\\{\\}|rubbish)".prop_map(Some)]

@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::Standing;
+use super::controllers::SharedController;
+use super::identity::Conflict;
+use super::{Machine, Standing};
 use crate::condition::{self, Condition, ConditionStatus, Severity};
-use crate::evidence::Evidence;
 use crate::plane::Authority;
 use crate::server::{POWER_CYCLE, Power, Server};
 use crate::server_binding::ServerBinding;
@@ -52,6 +53,10 @@ pub struct PowerRequest<'a> {
     pub binding: Option<&'a ServerBinding>,
     /// Whether this plane may act.
     pub authority: &'a Authority,
+    /// Whether another Server may be the same machine.
+    pub conflict: Option<&'a Conflict>,
+    /// Whether another Server names the same management controller.
+    pub shared: Option<&'a SharedController>,
     /// The power state as just read, or why it could not be.
     pub reading: Result<Power, &'a str>,
     /// True when nobody controls this machine's power.
@@ -97,7 +102,11 @@ pub fn power(request: &PowerRequest<'_>) -> PowerDecision {
     if !authority.acts() {
         return PowerDecision::none(Some(ERROR_REQUEUE));
     }
-    let standing = Standing::of(Some(server), binding, &Evidence::of(server, authority));
+    // Nobody knows which machine would obey.
+    if request.shared.is_some() || request.conflict.is_some_and(Conflict::holds) {
+        return PowerDecision::none(None);
+    }
+    let standing = Machine { server, binding, authority, conflict: request.conflict }.standing();
     // A machine on its way out is left as it is until it is known what becomes of it.
     let leaving = binding.is_some_and(|binding| binding.metadata.deletion_timestamp.is_some());
     match standing {
@@ -105,6 +114,7 @@ pub fn power(request: &PowerRequest<'_>) -> PowerDecision {
         | Standing::BoundWithoutServer
         | Standing::Lost
         | Standing::Unconfirmed
+        | Standing::Conflicted
         | Standing::Discovered => PowerDecision::none(None),
         _ if !server.spec.accepted => PowerDecision::none(None),
         Standing::Bound | Standing::Installed if leaving => PowerDecision::none(None),

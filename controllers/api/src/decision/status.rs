@@ -4,17 +4,24 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Standing, talos_installed};
+use super::controllers::SharedController;
+use super::identity::{Conflict, IDENTITY_CONFLICT};
+use super::{Machine, Standing, talos_installed};
 use crate::condition::{self, Condition, Severity};
-use crate::evidence::{CONFIRM_WIPE_ANNOTATION, Evidence, UNKNOWN_AFTER_RESTORE_ANNOTATION};
-use crate::plane::Authority;
+use crate::contents::{Contents, ContentsClass};
+use crate::evidence::{
+    CONFIRM_WIPE_ANNOTATION, Evidence, FORGET_ANNOTATION, UNKNOWN_AFTER_RESTORE_ANNOTATION, is_forgotten,
+};
+use crate::exempt::ExemptDisks;
 use crate::server::{DISKS_WIPED, FINALIZER, POWER_REACHABLE, PXE_BOOTED, Power, Server, ServerStatus};
-use crate::server_binding::ServerBinding;
 
 /// Condition with the standing of the machine in words.
 pub const READY: &str = "Ready";
 /// Reason of [`POWER_REACHABLE`] when it does not hold.
 const POWER_COMMAND_FAILED: &str = "PowerCommandFailed";
+
+/// Condition: which disks the owner exempts from wiping, or why the annotation that names them is of no use.
+pub const EXEMPT_DISKS: &str = "ExemptDisks";
 
 /// What the finalizer needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,16 +75,17 @@ pub struct StatusDecision {
     pub released: bool,
 }
 
-/// Decides the status. `now` is the time of a condition that changes.
+/// Decides the status. `shared` tells whether other Servers name the same management controller; `now` is the time of a
+/// condition that changes.
 pub fn status(
-    server: &Server,
-    binding: Option<&ServerBinding>,
-    authority: &Authority,
+    machine: &Machine<'_>,
+    shared: Option<&SharedController>,
     power: &PowerOutcome,
     now: &Time,
 ) -> StatusDecision {
+    let Machine { server, binding, authority: _, conflict } = *machine;
     let mut status = server.status.clone().unwrap_or_default();
-    let evidence = Evidence::of(server, authority);
+    let evidence = machine.evidence();
     // Only a recorded release ends a use: a binding that vanished does not.
     let released = binding.is_none() && status.in_use && matches!(evidence, Evidence::Released(_));
     status.in_use = binding.is_some() || (status.in_use && !released);
@@ -98,17 +106,21 @@ pub fn status(
     if binding.is_some() {
         condition::remove(&mut status.conditions, DISKS_WIPED);
     }
+    show_disks(&mut status, server, now);
+    show_conflict(&mut status, server, conflict, now);
     let mut seen = server.clone();
     seen.status = Some(status.clone());
-    let standing = Standing::of(Some(&seen), binding, &evidence);
-    let failure = set_power_reachable(&mut status, power, now);
+    let standing = Machine { server: &seen, ..*machine }.standing();
+    let failure = set_power_reachable(&mut status, power, shared, now);
     // A machine that does not obey cannot be used either.
     status.ready = server.spec.accepted && is_usable(standing) && failure.is_none();
-    let ready = ready_condition(server, standing, status.ready, failure, now);
+    let ready = ready_condition(server, standing, &evidence, status.ready, failure.as_deref(), now);
     condition::set(&mut status.conditions, ready);
+    // A person may let go of a Server, but not of one that a binding claims now.
+    let is_let_go = is_forgotten(server) && binding.is_none();
     StatusDecision {
         standing,
-        finalizer: finalizer(server, binding.is_some() || standing == Standing::Lost),
+        finalizer: finalizer(server, standing.is_claimed() && !is_let_go),
         clear_owners: binding.is_some()
             && server.metadata.owner_references.as_ref().is_some_and(|o| !o.is_empty()),
         released,
@@ -116,33 +128,64 @@ pub fn status(
     }
 }
 
-/// Writes whether the management controller obeys; returns why not.
-fn set_power_reachable<'a>(
-    status: &mut ServerStatus,
-    power: &'a PowerOutcome,
-    now: &Time,
-) -> Option<&'a str> {
-    match power {
-        PowerOutcome::Fake => {
-            condition::remove(&mut status.conditions, POWER_REACHABLE);
-            None
-        }
-        PowerOutcome::Known(_) => {
-            condition::set(&mut status.conditions, Condition::holds(POWER_REACHABLE, now.clone()));
-            None
-        }
-        PowerOutcome::Failed { power: _, why } => {
-            let condition = Condition::fails(
-                POWER_REACHABLE,
-                Severity::Warning,
-                POWER_COMMAND_FAILED,
-                why.clone(),
-                now.clone(),
-            );
+/// What the disks held, and which of them the owner exempts.
+fn show_disks(status: &mut ServerStatus, server: &Server, now: &Time) {
+    let read = ExemptDisks::of(server);
+    match &read {
+        Ok(exempt) if exempt.disks().is_empty() => condition::remove(&mut status.conditions, EXEMPT_DISKS),
+        Ok(exempt) => {
+            let named = exempt.disks().iter().map(|disk| format!("{} (serial {})", disk.model, disk.serial));
+            let mut condition = Condition::holds(EXEMPT_DISKS, now.clone());
+            "OwnersWord".clone_into(&mut condition.reason);
+            condition.message =
+                format!("never wiped, on the owner's responsibility: {}", named.collect::<Vec<_>>().join(", "));
             condition::set(&mut status.conditions, condition);
-            Some(why)
+        }
+        Err(error) => {
+            let source = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            let message = format!("{error}{source}");
+            let condition =
+                Condition::fails(EXEMPT_DISKS, Severity::Warning, "Unreadable", message, now.clone());
+            condition::set(&mut status.conditions, condition);
         }
     }
+    let contents = Contents::of(server.spec.hardware.as_ref(), &read.unwrap_or_default());
+    status.contents = if server.spec.hardware.is_some() { contents.summary() } else { String::new() };
+}
+
+fn show_conflict(status: &mut ServerStatus, server: &Server, conflict: Option<&Conflict>, now: &Time) {
+    match conflict {
+        Some(conflict) => {
+            let name = server.metadata.name.as_deref().unwrap_or_default();
+            condition::set(&mut status.conditions, conflict.condition(name, now));
+        }
+        None => condition::remove(&mut status.conditions, IDENTITY_CONFLICT),
+    }
+}
+
+/// Writes whether the management controller obeys; returns why not.
+fn set_power_reachable(
+    status: &mut ServerStatus,
+    power: &PowerOutcome,
+    shared: Option<&SharedController>,
+    now: &Time,
+) -> Option<String> {
+    let (reason, why) = match (shared, power) {
+        (Some(shared), _) => (SharedController::REASON, shared.message()),
+        (None, PowerOutcome::Fake) => {
+            condition::remove(&mut status.conditions, POWER_REACHABLE);
+            return None;
+        }
+        (None, PowerOutcome::Known(_)) => {
+            condition::set(&mut status.conditions, Condition::holds(POWER_REACHABLE, now.clone()));
+            return None;
+        }
+        (None, PowerOutcome::Failed { power: _, why }) => (POWER_COMMAND_FAILED, why.clone()),
+    };
+    let condition =
+        Condition::fails(POWER_REACHABLE, Severity::Warning, reason, why.clone(), now.clone());
+    condition::set(&mut status.conditions, condition);
+    Some(why)
 }
 
 /// True when a cluster uses the machine or could.
@@ -154,6 +197,7 @@ const fn is_usable(standing: Standing) -> bool {
         | Standing::Lost
         | Standing::Unconfirmed
         | Standing::Discovered
+        | Standing::Conflicted
         | Standing::Dirty => false,
     }
 }
@@ -161,6 +205,7 @@ const fn is_usable(standing: Standing) -> bool {
 fn ready_condition(
     server: &Server,
     standing: Standing,
+    evidence: &Evidence,
     ready: bool,
     failure: Option<&str>,
     now: &Time,
@@ -176,9 +221,11 @@ fn ready_condition(
     };
     match standing {
         Standing::Lost | Standing::Unconfirmed => {
-            let message = format!("{}: {}", standing.message(), how_to_confirm(server));
+            let message =
+                format!("{}{}: {}", standing.message(), why_unconfirmed(evidence), how_to_go_on(server));
             fails(Severity::Warning, standing.reason(), message)
         }
+        Standing::Conflicted => fails(Severity::Warning, standing.reason(), standing.message().to_owned()),
         Standing::Bound | Standing::Installed if !server.spec.accepted => fails(
             Severity::Warning,
             "BoundButNotAccepted",
@@ -207,11 +254,31 @@ fn unknown_after_restore(server: &Server) -> Option<&str> {
     server.metadata.annotations.as_ref()?.get(UNKNOWN_AFTER_RESTORE_ANNOTATION).map(String::as_str)
 }
 
-/// The command by which a person allows one wipe of this very machine.
-fn how_to_confirm(server: &Server) -> String {
+/// Why nothing on record counts, in brackets.
+fn why_unconfirmed(evidence: &Evidence) -> String {
+    match evidence {
+        Evidence::Void(why) => format!(" ({})", why.message()),
+        Evidence::Unconsented(ContentsClass::System) => {
+            " (its disks hold a Talos installation or state of Kubernetes)".to_owned()
+        }
+        Evidence::Unconsented(ContentsClass::Unknown) => " (nobody can tell what its disks hold)".to_owned(),
+        Evidence::Unconsented(_) => " (its disks hold more than when it registered)".to_owned(),
+        Evidence::None
+        | Evidence::NeverUsed(_)
+        | Evidence::Released(_)
+        | Evidence::Clean(_)
+        | Evidence::Bound
+        | Evidence::Installed => String::new(),
+    }
+}
+
+/// The command by which a person allows one wipe of this very machine, or its deletion where that is wanted.
+fn how_to_go_on(server: &Server) -> String {
     let name = server.metadata.name.as_deref().unwrap_or_default();
     let uid = server.metadata.uid.as_deref().unwrap_or_default();
-    format!("kubectl annotate server {name} {CONFIRM_WIPE_ANNOTATION}={uid}")
+    let annotation =
+        if server.metadata.deletion_timestamp.is_some() { FORGET_ANNOTATION } else { CONFIRM_WIPE_ANNOTATION };
+    format!("kubectl annotate server {name} {annotation}={uid}")
 }
 
 fn finalizer(server: &Server, claimed: bool) -> FinalizerChange {

@@ -10,7 +10,7 @@ use kube::core::{ParseExpressionError, Selector, SelectorExt};
 
 use super::{Qualifiers, ServerClass, ServerClassSpec, ServerClassStatus};
 use crate::hardware::{
-    ComputeInformation, HardwareInformation, MemoryInformation, MemoryModule, NetworkInformation,
+    ComputeInformation, DiskContents, HardwareInformation, MemoryInformation, MemoryModule, NetworkInformation,
     NetworkInterface, Processor, StorageDevice, StorageInformation, SystemInformation,
 };
 use crate::server::Server;
@@ -198,7 +198,8 @@ admits_by_field! {
     MemoryInformation { total_size, module_count, modules }
     MemoryModule { manufacturer, product_name, serial_number, type_, size, speed }
     StorageInformation { total_size, device_count, devices }
-    StorageDevice { type_, size, product_name, serial_number, name, device_name, uuid, wwid }
+    StorageDevice { type_, size, product_name, serial_number, name, device_name, uuid, wwid, contents }
+    DiskContents { found, error }
     NetworkInformation { interface_count, interfaces }
     NetworkInterface { index, name, flags, mtu, mac, addresses }
 }

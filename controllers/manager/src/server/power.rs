@@ -19,6 +19,7 @@ use tracing::info;
 use super::recheck::{Decided, Recheck, withdraw};
 use super::{Shared, credentials, status};
 use crate::error_chain::ErrorChain;
+use crate::fleet::Judgement;
 use crate::reconcile::{Error, Notice};
 
 /// Reason of this controller's events on power (spec/sidero.md §2.1).
@@ -45,9 +46,10 @@ pub(super) async fn control(
     server: &Server,
     binding: Option<&ServerBinding>,
     authority: &Authority,
+    judged: &Judgement,
     now: &Time,
 ) -> Result<Option<Step>, Error> {
-    let client = management(shared, server).await;
+    let client = management(shared, server, authority).await;
     let (reading, is_fake) = match &client {
         Ok(client) if client.is_fake() => (Ok(Power::On), true),
         Ok(client) => (read(client.as_ref()).await, false),
@@ -61,6 +63,8 @@ pub(super) async fn control(
         is_fake,
         reboot_timeout: shared.options.reboot_timeout,
         stamp_seen_for: shared.stamps.seen_for(server, Instant::now()),
+        conflict: judged.conflict.as_ref(),
+        shared: judged.shared.as_ref(),
         now,
     });
     let PowerDecision { action, claim, success, warning, requeue } = decision;
@@ -79,7 +83,7 @@ pub(super) async fn control(
     };
     let mut requeue = requeue;
     if let (Ok(client), false) = (&client, action == PowerAction::None) {
-        let recheck = Recheck { shared, decided: Decided { server: &server, binding, authority } };
+        let recheck = Recheck { shared, decided: Decided { server: &server, binding, authority, judged } };
         match command(client.as_ref(), action, mode(shared, &server), &recheck).await {
             Ok(()) => {
                 info!(server = server.name_any(), ?action, by = client.kind().as_str(), "power commanded");
@@ -101,10 +105,14 @@ pub(super) async fn control(
     Ok(Some(Step { server, outcome, action, requeue }))
 }
 
-async fn management(shared: &Shared, server: &Server) -> Result<Box<dyn bmc::Bmc>, String> {
+async fn management(
+    shared: &Shared,
+    server: &Server,
+    authority: &Authority,
+) -> Result<Box<dyn bmc::Bmc>, String> {
     let target = {
         let _turn = shared.turn().await;
-        credentials::target(&shared.context.client, server).await.map_err(|error| error.to_string())?
+        credentials::target(&shared.context.client, server, authority).await.map_err(|error| error.to_string())?
     };
     shared.options.pool.client(&target).map_err(|error| error.to_string())
 }

@@ -2,7 +2,7 @@
 
 mod crashes;
 
-use bloomery_api::plane::{LEAP, NAME, PlaneSpec, WITNESS_ANNOTATION};
+use bloomery_api::plane::{ADOPTS_ANNOTATION, FENCED_ANNOTATION, LEAP, NAME, PlaneSpec, WITNESS_ANNOTATION};
 
 use super::*;
 
@@ -15,7 +15,7 @@ pub(super) fn plane(holder: &str, epoch: i64, witness: &str) -> Plane {
 }
 
 fn record(id: &str, epoch: i64, revision: u64, witness: Witness) -> Record {
-    Record { id: id.to_owned(), epoch, revision, witness }
+    Record { id: id.to_owned(), epoch, revision, fenced: None, witness }
 }
 
 pub(super) fn fresh(witness: &str) -> Fresh {
@@ -120,6 +120,60 @@ fn only_a_holder_writes_digits() {
             Step::Store(record("own", 3, 101, held("w9"))),
         ]
     );
+}
+
+#[test]
+fn a_plane_that_stopped_itself_stays_stopped_through_a_restore_until_a_person_looked() {
+    let stopped = Record { fenced: Some("moved".to_owned()), ..record("own", 3, 100, held("w1")) };
+    let with_mark = |mut plane: Plane| {
+        let annotations = plane.metadata.annotations.get_or_insert_default();
+        annotations.insert(FENCED_ANNOTATION.to_owned(), "moved".to_owned());
+        plane
+    };
+    let fenced_of = |plan: &Plan| plan.record().fenced.clone();
+    // Restored to before: the object has no mark.
+    let raised = decide(Some(&stopped), Some(&plane("own", 3, "w0")), 99);
+    assert!(matches!(raised, Plan::Raise(..)));
+    assert_eq!(fenced_of(&raised).as_deref(), Some("moved"));
+    let Some(Step::Raise { fenced, .. }) = steps(&raised, None).into_iter().next() else { panic!("{raised:?}") };
+    assert_eq!(fenced.as_deref(), Some("moved"));
+    let lost = decide(Some(&stopped), None, 5);
+    assert!(matches!(lost, Plan::Create(..)) && fenced_of(&lost).is_some());
+    // The mark came while the file was not written.
+    let kept = decide(Some(&record("own", 3, 100, held("w1"))), Some(&with_mark(plane("own", 3, "w1"))), 101);
+    assert_eq!(fenced_of(&kept).as_deref(), Some("moved"));
+    // A person removed it from the object that went on.
+    let kept = decide(Some(&stopped), Some(&plane("own", 3, "w1")), 101);
+    assert!(matches!(kept, Plan::Keep { holds: true, .. }));
+    assert_eq!(fenced_of(&kept), None);
+    // Another plane holds the object: what this one knew of itself stays.
+    assert!(fenced_of(&decide(Some(&stopped), Some(&plane("other", 4, "w8")), 101)).is_some());
+}
+
+#[test]
+fn only_a_takeover_makes_this_plane_wait() {
+    let own = record("own", 3, 100, held("w1"));
+    for (found, waits) in [
+        (Some(plane("own", 3, "w1")), false),
+        (Some(plane("own", 4, "w8")), true),
+        (Some(plane("other", 4, "w8")), false),
+        (Some(plane("own", 2, "w1")), false),
+        (None, false),
+    ] {
+        let plan = decide(Some(&own), found.as_ref(), 101);
+        assert_eq!(is_taken_over(Some(&own), &plan), waits, "{plan:?}");
+    }
+    // Longer than an answer of the other plane may be on its way and serve.
+    let other_acts_for = crate::gate::MEMO + crate::gate::ANSWER_WITHIN;
+    assert!(crate::gate::QUIET > other_acts_for);
+}
+
+#[test]
+fn a_takeover_adopts_the_servers_of_the_former_holder() {
+    let mut found = plane("other", 4, "");
+    let annotations = found.metadata.annotations.get_or_insert_default();
+    annotations.insert(ADOPTS_ANNOTATION.to_owned(), "older, own".to_owned());
+    assert_eq!(adopted(&found, "own"), "older,other");
 }
 
 #[test]

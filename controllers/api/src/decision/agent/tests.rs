@@ -3,18 +3,20 @@
 use proptest::prelude::*;
 
 use super::super::fixtures::{
-    EPOCH, HOLDS, any_authority, any_binding, any_server, binding, confirmed, powerless, record, server,
+    EPOCH, HOLDS, any_authority, any_binding, any_server, binding, confirmed, machine, powerless, record, server,
     with, with_state,
 };
 use super::*;
 use crate::evidence::DiskState::{Bound, Clean, NeverUsed, Released};
 use crate::evidence::{DISKS_ANNOTATION, DiskRecord};
-use crate::server::Bmc;
+use crate::plane::Authority;
+use crate::server::{Bmc, Server};
+use crate::server_binding::ServerBinding;
 
 const OPTIONS: AgentOptions = AgentOptions { auto_bmc_setup: true, insecure_wipe: true };
 
 fn ask(server: &Server, binding: Option<&ServerBinding>) -> AgentOrders {
-    agent(server, binding, &HOLDS, OPTIONS)
+    agent(&machine(server, binding, &HOLDS), OPTIONS)
 }
 
 fn wipes(orders: &AgentOrders) -> bool {
@@ -83,7 +85,7 @@ fn a_record_of_another_object_or_time_or_without_sense_wipes_nothing() {
 fn a_plane_that_may_not_act_orders_nothing() {
     for authority in powerless() {
         for bound in [None, Some(&binding(true))] {
-            let orders = agent(&with_state(server(true, false, false), Released), bound, &authority, OPTIONS);
+            let orders = agent(&machine(&with_state(server(true, false, false), Released), bound, &authority), OPTIONS);
             assert_eq!(orders.wipe, WipeOrder::Refuse(WipeRefusal::NoAuthority));
             assert!(!orders.setup_bmc && !orders.restart && !orders.insecure_wipe);
         }
@@ -98,7 +100,7 @@ fn a_confirmation_alone_wipes_nothing_before_it_is_on_record() {
 #[test]
 fn management_is_set_up_once_and_only_on_accepted_free_machines() {
     let setup = |server: &Server, binding: Option<&ServerBinding>, auto_bmc_setup| {
-        agent(server, binding, &HOLDS, AgentOptions { auto_bmc_setup, ..OPTIONS }).setup_bmc
+        agent(&machine(server, binding, &HOLDS), AgentOptions { auto_bmc_setup, ..OPTIONS }).setup_bmc
     };
     let mut free = with_state(server(true, false, false), NeverUsed);
     assert!(setup(&free, None, true));
@@ -116,7 +118,7 @@ proptest! {
     fn wiping_needs_acceptance_freedom_evidence_and_authority(
         server in any_server(), bound in proptest::option::of(any_binding()), authority in any_authority(),
     ) {
-        let orders = agent(&server, bound.as_ref(), &authority, OPTIONS);
+        let orders = agent(&machine(&server, bound.as_ref(), &authority), OPTIONS);
         if wipes(&orders) {
             prop_assert!(server.spec.accepted && bound.is_none());
             let record = DiskRecord::of(&server).unwrap();

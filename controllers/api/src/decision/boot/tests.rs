@@ -4,11 +4,13 @@
 #![allow(clippy::needless_pass_by_value)]
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::super::fixtures::{self, HOLDS, any_authority, powerless, with_state};
+use super::super::identity::{OtherWhy, Peer, Proof, SharedMark};
 use super::*;
 use crate::environment::{AssetCondition, EnvironmentStatus, READY};
 use crate::evidence::DiskState;
@@ -89,6 +91,8 @@ fn cache() -> Cache {
 }
 
 fn server(spec: Value, status: Value) -> Server {
+    let mut spec = spec;
+    spec["hardware"] = serde_json::to_value(fixtures::disks(&[Some(&[])])).unwrap();
     let object = json!({ "apiVersion": "metal.sidero.dev/v1alpha2", "kind": "Server", "metadata": { "name": "a", "uid": fixtures::UID },
         "spec": spec, "status": status });
     serde_json::from_value(object).unwrap()
@@ -119,15 +123,25 @@ fn ask(server: Option<&Server>, binding: Option<&ServerBinding>) -> BootAnswer {
 }
 
 fn request<'a>(server: Lookup<&'a Server>, binding: Lookup<&'a ServerBinding>) -> BootRequest<'a> {
+    let known: &'static Identity = match server {
+        Lookup::Found(_) => &SAME,
+        Lookup::NotFound | Lookup::Failed => &Identity::New,
+    };
     BootRequest {
+        identity: Lookup::Found(known),
         server,
         binding,
+        conflict: None,
+        unknown: UnknownMachines::Agent,
+        admitted: true,
         authority: &HOLDS,
         arch: Arch::Amd64,
         default_method: BootFromDiskMethod::IpxeSanboot,
     }
 }
 
+static SAME: LazyLock<Identity> =
+    LazyLock::new(|| Identity::Same { server: "a".to_owned(), by: Proof::Card });
 const AGENT: BootAnswer = BootAnswer::Agent { arch: Arch::Amd64 };
 
 fn env(name: &str) -> BootAnswer {
@@ -264,10 +278,14 @@ fn a_plane_that_may_not_act_answers_nobody() {
             (Lookup::Found(&free), Lookup::NotFound),
             (Lookup::Found(&in_use), Lookup::Found(&bound)),
         ] {
+            if matches!(authority, Authority::Stopped { .. }) && matches!(server, Lookup::Found(_)) {
+                continue;
+            }
             let asked = BootRequest { authority: &authority, ..request(server, binding) };
             let decision = boot(&asked, &cache());
             assert_eq!(decision.answer, BootAnswer::Unavailable);
-            assert!(decision.reason.contains("may act") || decision.reason.contains("other does"));
+            let says = ["may act", "other does", "stopped acting"];
+            assert!(says.iter().any(|text| decision.reason.contains(text)), "{}", decision.reason);
         }
     }
 }
@@ -307,9 +325,13 @@ proptest! {
         let asked = BootRequest { authority: &authority, ..request(server.as_ref().into(), bound.as_ref().into()) };
         let answer = boot(&asked, &cache()).answer;
         let evidence = server.as_ref().map_or(Evidence::None, |server| Evidence::of(server, &authority));
-        match Standing::of(server.as_ref(), bound.as_ref(), &evidence) {
+        match Standing::of(server.as_ref(), bound.as_ref(), &evidence, None) {
+            _ if matches!(authority, Authority::Stopped { .. }) => {
+                let harmless = matches!(answer, BootAnswer::Unavailable | BootAnswer::BootFromDisk { .. });
+                prop_assert!(harmless);
+            }
             _ if !authority.acts() => prop_assert_eq!(answer, BootAnswer::Unavailable),
-            Standing::Lost | Standing::Unconfirmed | Standing::BoundWithoutServer => {
+            Standing::Lost | Standing::Unconfirmed | Standing::Conflicted | Standing::BoundWithoutServer => {
                 let disk = matches!(answer, BootAnswer::BootFromDisk { .. });
                 prop_assert!(disk);
             }

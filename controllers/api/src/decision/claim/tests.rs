@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::super::agent::{AgentOptions, WipeOrder, agent};
 use super::super::fixtures::{
-    EPOCH, HOLDS, any_authority, any_binding, any_server, at, binding, confirmed, leaving, powerless, record,
-    server, with, with_state,
+    EPOCH, HOLDS, any_authority, any_binding, any_server, at, binding, confirmed, leaving, machine, plain,
+    powerless, record, server, signed, with, with_state,
 };
 use super::super::records::{RecordChange, records};
 use super::*;
@@ -16,11 +16,17 @@ use crate::evidence::DiskState::{Bound, Clean, NeverUsed, Released};
 const ID: &str = "fedcba9876543210";
 
 fn decide(server: &Server, binding: &ServerBinding) -> BootClaim {
-    claim(server, binding, &HOLDS, &at(9), ID)
+    match claim(server, binding, &HOLDS, &at(9), ID) {
+        BootClaim::Write { record, remove_confirmation } => {
+            assert!(signed(record.clone()) == record && record.seq > 0);
+            BootClaim::Write { record: plain(record), remove_confirmation }
+        }
+        other => other,
+    }
 }
 
 fn written(remove_confirmation: bool) -> BootClaim {
-    let record = DiskRecord { id: ID.to_owned(), since: at(9), ..record(Bound) };
+    let record = plain(DiskRecord { id: ID.to_owned(), since: at(9), ..record(Bound) });
     BootClaim::Write { record, remove_confirmation }
 }
 
@@ -97,10 +103,10 @@ proptest! {
         }
         let options = AgentOptions { auto_bmc_setup: true, insecure_wipe: true };
         for _ in 0..3 {
-            let orders = agent(&after, None, &authority, options);
+            let orders = agent(&machine(&after, None, &authority), options);
             prop_assert!(matches!(orders.wipe, WipeOrder::Refuse(_)), "{orders:?}");
             prop_assert!(!orders.setup_bmc);
-            let RecordChange::Write(record) = records(&after, None, &authority, &at(10), ID).record else {
+            let RecordChange::Write(record) = records(&machine(&after, None, &authority), &at(10), ID).record else {
                 break;
             };
             after.metadata.annotations.get_or_insert_default()

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::super::fixtures::{
-    HOLDS, any_authority, any_binding, any_server, at, binding, leaving, powerless, server, with_state,
+    HOLDS, any_authority, any_binding, any_server, at, binding, leaving, machine, powerless, server, with_state,
 };
 use super::*;
 use crate::evidence::DiskState::{Bound, Clean, NeverUsed, Released};
@@ -21,6 +21,8 @@ fn request<'a>(
         server,
         binding,
         authority: &HOLDS,
+        conflict: None,
+        shared: None,
         reading,
         is_fake: false,
         reboot_timeout: TIMEOUT,
@@ -225,7 +227,7 @@ proptest! {
             authority: &authority, is_fake, stamp_seen_for: Duration::from_secs(seen),
             ..request(&server, bound.as_ref(), reading, &now)
         });
-        let standing = Standing::of(Some(&server), bound.as_ref(), &Evidence::of(&server, &authority));
+        let standing = machine(&server, bound.as_ref(), &authority).standing();
         if decided.action != PowerAction::None {
             prop_assert!(authority.acts() && server.spec.accepted);
             prop_assert!(!is_fake || reading == Ok(Power::Off));

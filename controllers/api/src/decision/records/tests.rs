@@ -5,20 +5,39 @@ use proptest::prelude::*;
 use super::super::Standing;
 use super::super::fixtures::{
     BINDING_UID, EPOCH, HOLDS, UID, annotate, any_authority, any_binding, any_server, at, binding, confirmed,
-    leaving, powerless, record, server, with, with_state,
+    leaving, machine, plain, powerless, record, server, signed, with, with_state,
 };
 use super::*;
+use crate::plane::PLANE_LABEL;
 use crate::evidence::CONFIRM_WIPE_ANNOTATION;
-use crate::evidence::DiskState::{Bound, Clean, NeverUsed, Released};
+use crate::evidence::DiskState::{Bound, Clean, Installed, NeverUsed, Released};
 
 const ID: &str = "fedcba9876543210";
 
 fn decide(server: &Server, binding: Option<&ServerBinding>) -> Records {
-    records(server, binding, &HOLDS, &at(9), ID)
+    plainly(records(&machine(&labelled(server.clone()), binding, &HOLDS), &at(9), ID))
+}
+
+/// With the label of this plane.
+fn labelled(mut server: Server) -> Server {
+    server.metadata.labels = Some([(PLANE_LABEL.to_owned(), "own".to_owned())].into());
+    server
+}
+
+/// Without what differs with each write, after a look at it.
+fn plainly(decided: Records) -> Records {
+    let record = match decided.record {
+        RecordChange::Write(new) => {
+            assert!(new.seq > 0 && signed(new.clone()) == new, "{new:?}");
+            RecordChange::Write(plain(new))
+        }
+        RecordChange::Keep => RecordChange::Keep,
+    };
+    Records { record, ..decided }
 }
 
 fn written(state: DiskState) -> RecordChange {
-    RecordChange::Write(DiskRecord { id: ID.to_owned(), since: at(9), ..record(state) })
+    RecordChange::Write(plain(DiskRecord { id: ID.to_owned(), since: at(9), ..record(state) }))
 }
 
 fn without_finalizer() -> ServerBinding {
@@ -74,7 +93,7 @@ fn a_restored_or_contradictory_deletion_lets_the_binding_go_without_a_release() 
         with(server(true, true, false), &DiskRecord { binding: Some("before".to_owned()), ..record(Bound) }),
     ] {
         assert_eq!(decide(&seen, Some(&gone)), lost, "{seen:?}");
-        let after = Standing::of(Some(&seen), None, &Evidence::of(&seen, &HOLDS));
+        let after = machine(&seen, None, &HOLDS).standing();
         assert!(matches!(after, Standing::Lost | Standing::Unconfirmed), "{after:?}");
     }
 }
@@ -88,7 +107,7 @@ fn a_binding_whose_finalizer_somebody_took_is_never_released() {
     // And then it is gone.
     let vanished = with_state(server(true, true, false), Bound);
     assert_eq!(decide(&vanished, None), Records::NONE);
-    assert_eq!(Standing::of(Some(&vanished), None, &Evidence::of(&vanished, &HOLDS)), Standing::Lost);
+    assert_eq!(machine(&vanished, None, &HOLDS).standing(), Standing::Lost);
 }
 
 #[test]
@@ -117,7 +136,7 @@ fn a_confirmation_of_another_object_means_nothing() {
 #[test]
 fn a_binding_voids_a_confirmation() {
     let seen = confirmed(with_state(server(true, true, false), Bound));
-    let decided = decide(&seen, Some(&binding(true)));
+    let decided = decide(&seen, Some(&binding(false)));
     assert_eq!(decided, Records { remove_confirmation: true, ..Records::NONE });
 }
 
@@ -144,7 +163,7 @@ proptest! {
     fn a_release_needs_a_deletion_seen_a_confirmation_or_a_clean_machine_given_up(
         server in any_server(), bound in proptest::option::of(any_binding()), authority in any_authority(),
     ) {
-        let decided = records(&server, bound.as_ref(), &authority, &at(9), ID);
+        let decided = records(&machine(&server, bound.as_ref(), &authority), &at(9), ID);
         if !authority.acts() {
             prop_assert_eq!(&decided, &Records::NONE);
         }
@@ -152,7 +171,7 @@ proptest! {
             prop_assert_eq!(Some(new.epoch), authority.epoch());
             prop_assert_eq!(new.server_uid.as_str(), UID);
             match (&bound, new.state) {
-                (Some(bound), Bound) => {
+                (Some(bound), Bound | Installed) => {
                     prop_assert!(bound.metadata.deletion_timestamp.is_none());
                     prop_assert_eq!(new.binding.as_deref(), Some(BINDING_UID));
                 }

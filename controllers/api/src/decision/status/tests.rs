@@ -4,17 +4,18 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::super::fixtures::{
-    HOLDS, any_authority, any_binding, any_server, at, binding, record, server, with, with_state,
+    HOLDS, annotate, any_authority, any_binding, any_server, at, binding, machine, record, server, with, with_state,
 };
 use super::*;
 use crate::condition::ConditionStatus;
 use crate::evidence::DiskRecord;
-use crate::evidence::DiskState::{Bound, Clean, NeverUsed, Released};
+use crate::server_binding::ServerBinding;
+use crate::evidence::DiskState::{Bound, Clean, Installed, NeverUsed, Released};
 
 const ON: PowerOutcome = PowerOutcome::Known(Power::On);
 
 fn decide(server: &Server, binding: Option<&ServerBinding>) -> StatusDecision {
-    status(server, binding, &HOLDS, &ON, &at(1))
+    status(&machine(server, binding, &HOLDS), None, &ON, &at(1))
 }
 
 fn ready(decision: &StatusDecision) -> &Condition {
@@ -91,20 +92,20 @@ fn a_controller_that_does_not_obey_makes_a_machine_unusable_and_says_why() {
     let why = "Failed to power off: timed out.";
     let failed = PowerOutcome::Failed { power: Power::On, why: why.to_owned() };
     let mut seen = with_state(server(true, false, true), Clean);
-    let decision = status(&seen, None, &HOLDS, &failed, &at(1));
+    let decision = status(&machine(&seen, None, &HOLDS), None, &failed, &at(1));
     assert!(!decision.status.ready && decision.status.is_clean);
     assert_eq!(decision.status.power, "on");
     assert_eq!(ready(&decision).reason, "PowerCommandFailed");
     let reachable = condition::find(&decision.status.conditions, POWER_REACHABLE).unwrap();
     assert_eq!((reachable.severity.as_str(), reachable.message.as_str()), ("Warning", why));
     seen.status = Some(decision.status);
-    let again = status(&seen, None, &HOLDS, &PowerOutcome::Known(Power::Off), &at(2));
+    let again = status(&machine(&seen, None, &HOLDS), None, &PowerOutcome::Known(Power::Off), &at(2));
     assert!(again.status.ready);
     assert_eq!(
         condition::find(&again.status.conditions, POWER_REACHABLE).unwrap().status,
         ConditionStatus::True
     );
-    let fake = status(&seen, None, &HOLDS, &PowerOutcome::Fake, &at(3));
+    let fake = status(&machine(&seen, None, &HOLDS), None, &PowerOutcome::Fake, &at(3));
     assert!(condition::find(&fake.status.conditions, POWER_REACHABLE).is_none());
     assert_eq!(fake.status.power, "on");
 }
@@ -143,7 +144,7 @@ fn addresses_and_foreign_conditions_stay_and_a_binding_ends_the_news_of_a_wipe()
 #[test]
 fn a_deletion_waits_while_a_cluster_has_a_claim() {
     let deleted = |in_use, state| {
-        let mut seen = with_state(server(true, in_use, false), state);
+        let mut seen = with_state(server(true, in_use, state == Clean), state);
         seen.metadata.deletion_timestamp = Some(at(0));
         seen.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
         seen
@@ -161,13 +162,42 @@ fn a_deletion_waits_while_a_cluster_has_a_claim() {
     }
 }
 
+#[test]
+fn a_server_that_may_be_in_use_goes_only_by_a_persons_word() {
+    let deleted = |record: Option<&DiskRecord>| {
+        let plain = server(true, false, false);
+        let mut seen = record.map_or(plain.clone(), |record| with(plain, record));
+        seen.metadata.deletion_timestamp = Some(at(0));
+        seen.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
+        seen
+    };
+    let old = DiskRecord { epoch: 1, ..record(NeverUsed) };
+    let moved = DiskRecord { server_uid: "moved".to_owned(), ..record(Released) };
+    for record in [None, Some(&old), Some(&moved), Some(&record(Bound)), Some(&record(Installed))] {
+        let mut seen = deleted(record);
+        let decision = decide(&seen, None);
+        assert!(decision.standing.is_claimed());
+        assert_eq!(decision.finalizer, FinalizerChange::Keep, "{record:?}");
+        assert!(ready(&decision).message.ends_with("kubectl annotate server a bloomery.dev/forget=server-uid"));
+        for (uid, change) in [
+            ("", FinalizerChange::Keep),
+            ("another-uid", FinalizerChange::Keep),
+            ("server-uid", FinalizerChange::Remove),
+        ] {
+            annotate(&mut seen, FORGET_ANNOTATION, uid);
+            assert_eq!(decide(&seen, None).finalizer, change, "{uid}");
+            assert_eq!(decide(&seen, Some(&binding(true))).finalizer, FinalizerChange::Keep);
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn bound_or_unaccepted_machines_are_never_clean_and_decisions_settle(
         server in any_server(), bound in proptest::option::of(any_binding()), authority in any_authority(),
     ) {
         let mut seen = server;
-        let first = status(&seen, bound.as_ref(), &authority, &ON, &at(1));
+        let first = status(&machine(&seen, bound.as_ref(), &authority), None, &ON, &at(1));
         prop_assert!(!first.status.is_clean || (seen.spec.accepted && bound.is_none()));
         prop_assert!(bound.is_none() || first.status.in_use);
         prop_assert!(seen.spec.accepted || !first.status.ready);
@@ -176,7 +206,7 @@ proptest! {
             prop_assert!(matches!(evidence, Evidence::Released(_)) && bound.is_none());
         }
         seen.status = Some(first.status.clone());
-        let second = status(&seen, bound.as_ref(), &authority, &ON, &at(2));
+        let second = status(&machine(&seen, bound.as_ref(), &authority), None, &ON, &at(2));
         prop_assert_eq!(second.status, first.status);
         prop_assert_eq!(second.standing, first.standing);
         prop_assert!(!second.released);

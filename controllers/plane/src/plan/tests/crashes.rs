@@ -55,11 +55,11 @@ impl World {
     fn take(&mut self, step: &Step) {
         match step.clone() {
             Step::Store(record) => self.file = Some(record),
-            Step::Create { epoch, witness, mark } => {
+            Step::Create { epoch, witness, mark, fenced: _ } => {
                 assert!(self.object.is_none());
                 self.object = Some(Object { epoch, witness, marked: mark.is_some() });
             }
-            Step::Raise { epoch, witness, mark: _ } => {
+            Step::Raise { epoch, witness, mark: _, fenced: _ } => {
                 self.object = Some(Object { epoch, witness, marked: true });
             }
             Step::Witness(witness) => {
@@ -103,7 +103,7 @@ fn whole(world: &World) -> World {
 }
 
 fn old_release() -> World {
-    let file = Record { id: "new".to_owned(), epoch: 1, revision: 50, witness: Witness::default() };
+    let file = Record { id: "new".to_owned(), epoch: 1, revision: 50, fenced: None, witness: Witness::default() };
     let object = Object { epoch: 1, witness: String::new(), marked: false };
     World { file: Some(file), object: Some(object), starts: 0 }
 }

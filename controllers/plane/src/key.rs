@@ -1,0 +1,82 @@
+//! The plane's key, in a file beside its identity: whoever can read it can write records that the plane believes.
+//!
+//! Never makes another key where one is that cannot be read: all records would be void, and nobody would know why.
+
+use std::fs::{File, Permissions};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use bloomery_api::trust::{KEY_LEN, RecordKey};
+
+use crate::identity::IdentityError;
+
+/// Name of the file in the plane's directory.
+pub const FILE: &str = "key";
+/// The boot services, which are of the directory's group, read it too; nobody else.
+const MODE: u32 = 0o640;
+
+/// The key of the plane in `directory`; `None` when there is none that can be used.
+pub(crate) fn known(directory: &Path) -> Option<RecordKey> {
+    let octets: [u8; KEY_LEN] = std::fs::read(directory.join(FILE)).ok()?.try_into().ok()?;
+    Some(RecordKey::new(octets))
+}
+
+/// The same, made when there is no file yet.
+pub(crate) fn establish(directory: &Path) -> Result<RecordKey, IdentityError> {
+    let path = directory.join(FILE);
+    match std::fs::read(&path) {
+        Ok(octets) => match octets.try_into() {
+            Ok(octets) => Ok(RecordKey::new(octets)),
+            Err(octets) => Err(IdentityError::Key { path, found: octets.len() }),
+        },
+        Err(error) if error.kind() == ErrorKind::NotFound => make(directory),
+        Err(source) => Err(IdentityError::Read { path, source }),
+    }
+}
+
+fn make(directory: &Path) -> Result<RecordKey, IdentityError> {
+    let path = directory.join(FILE);
+    let octets: [u8; KEY_LEN] = rand::random();
+    let failed = |source| IdentityError::Write { path: path.clone(), source };
+    let mut aside = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
+    aside.write_all(&octets).map_err(failed)?;
+    // Of the group of the directory: the process's own where nobody gave it another.
+    let group = std::os::unix::fs::MetadataExt::gid(&std::fs::metadata(directory).map_err(failed)?);
+    let given = std::os::unix::fs::fchown(aside.as_file(), None, Some(group));
+    if let Err(error) = given {
+        tracing::warn!(%error, group, "the plane's key keeps the group of this process");
+    }
+    aside.as_file().set_permissions(Permissions::from_mode(MODE)).map_err(failed)?;
+    aside.as_file().sync_all().map_err(failed)?;
+    aside.persist(&path).map_err(|error| failed(error.error))?;
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)?;
+    Ok(RecordKey::new(octets))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_made_once_and_not_for_everybody() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(known(directory.path()), None);
+        let made = establish(directory.path()).unwrap();
+        assert_eq!(establish(directory.path()).unwrap(), made);
+        assert_eq!(known(directory.path()), Some(made));
+        let mode = std::fs::metadata(directory.path().join(FILE)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, MODE);
+        assert_ne!(establish(tempfile::tempdir().unwrap().path()).unwrap(), made);
+    }
+
+    #[test]
+    fn a_damaged_key_is_an_error_and_not_another_key() {
+        let directory = tempfile::tempdir().unwrap();
+        for octets in [&b""[..], b"short", &[7; 33]] {
+            std::fs::write(directory.path().join(FILE), octets).unwrap();
+            assert!(matches!(establish(directory.path()), Err(IdentityError::Key { .. })));
+            assert_eq!(known(directory.path()), None);
+        }
+    }
+}
