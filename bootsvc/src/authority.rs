@@ -22,9 +22,9 @@ const POLL: Duration = Duration::from_secs(2);
 pub struct PlaneAuthority(Gate);
 
 impl PlaneAuthority {
-    /// `directory` is `--plane-dir`.
-    pub fn new(kubernetes: Kubernetes, directory: &Path) -> Self {
-        Self(Gate::new(move || kubernetes.client(), directory))
+    /// `directory` is `--plane-dir`, `any_contents` is `--auto-accept-non-empty`.
+    pub fn new(kubernetes: Kubernetes, directory: &Path, any_contents: bool) -> Self {
+        Self(Gate::new(move || kubernetes.client(), directory).accepting_any_contents(any_contents))
     }
 
     /// What this plane may do now.
@@ -48,13 +48,14 @@ impl PlaneAuthority {
                 let current = authority.current().await;
                 let now = match current {
                     Authority::Holds { .. } => Some(true),
-                    Authority::Fenced { .. } => Some(false),
+                    Authority::Fenced { .. } | Authority::Stopped { .. } => Some(false),
                     Authority::Unknown => None,
                 };
                 sender.send_if_modified(|acts| now.is_some_and(|now| std::mem::replace(acts, now) != now));
                 part.set(match current {
                     Authority::Holds { .. } => State::Up,
                     Authority::Fenced { holder } => State::Down(format!("fenced: {holder} acts")),
+                    Authority::Stopped { why } => State::Down(format!("stopped: {why}")),
                     Authority::Unknown => State::Down("not known whether this plane may act".to_owned()),
                 });
                 tokio::select! {
@@ -70,7 +71,9 @@ impl PlaneAuthority {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake_api::{Failure, FakeApi, PLANE, plane_held_by};
+    use bloomery_api::trust::{RecordKey, Trust};
+
+    use crate::fake_api::{Failure, FakeApi, PLANE, PLANE_KEY, plane_held_by};
     use crate::health::{Health, Weight};
 
     fn with_identity(api: &FakeApi, id: &str) -> (PlaneAuthority, tempfile::TempDir) {
@@ -78,14 +81,19 @@ mod tests {
         if !id.is_empty() {
             std::fs::write(directory.path().join("id"), id).unwrap();
         }
-        (PlaneAuthority::new(Kubernetes::with_client(api.client()), directory.path()), directory)
+        std::fs::write(directory.path().join("key"), PLANE_KEY).unwrap();
+        (PlaneAuthority::new(Kubernetes::with_client(api.client()), directory.path(), false), directory)
+    }
+
+    fn holds(epoch: i64) -> Authority {
+        Authority::Holds { epoch, trust: Trust::new(RecordKey::new(PLANE_KEY), "own") }
     }
 
     #[tokio::test]
     async fn only_the_holder_acts() {
         let cases = [
-            (r#"{"id":"own"}"#, Some("own"), Authority::Holds { epoch: 1 }),
-            (r#"{"id":"own","since":"x"}"#, Some("own"), Authority::Holds { epoch: 1 }),
+            (r#"{"id":"own"}"#, Some("own"), holds(1)),
+            (r#"{"id":"own","since":"x"}"#, Some("own"), holds(1)),
             (r#"{"id":"own"}"#, Some("other"), Authority::Fenced { holder: "other".to_owned() }),
             (r#"{"id":"own"}"#, None, Authority::Unknown),
             (r#"{"id":""}"#, Some(""), Authority::Unknown),
@@ -108,7 +116,7 @@ mod tests {
         api.put(PLANE, plane_held_by("own"));
         // The file says that the state had got further.
         for (file, expected) in [
-            (r#"{"id":"own","epoch":1,"revision":1}"#, Authority::Holds { epoch: 1 }),
+            (r#"{"id":"own","epoch":1,"revision":1}"#, holds(1)),
             (r#"{"id":"own","epoch":1,"revision":4000}"#, Authority::Unknown),
             (r#"{"id":"own","epoch":2,"revision":1}"#, Authority::Unknown),
         ] {
@@ -119,7 +127,7 @@ mod tests {
         raised["spec"]["epoch"] = serde_json::json!(2);
         api.put(PLANE, raised);
         let (authority, _directory) = with_identity(&api, r#"{"id":"own","epoch":1,"revision":4000}"#);
-        assert_eq!(authority.current().await, Authority::Holds { epoch: 2 });
+        assert_eq!(authority.current().await, holds(2));
     }
 
     #[tokio::test]
@@ -132,11 +140,11 @@ mod tests {
             plane
         };
         for (found, epoch, expected) in [
-            ("w1", 1, Authority::Holds { epoch: 1 }),
-            ("w2", 1, Authority::Holds { epoch: 1 }),
+            ("w1", 1, holds(1)),
+            ("w2", 1, holds(1)),
             ("w0", 1, Authority::Unknown),
             ("", 1, Authority::Unknown),
-            ("w9", 2, Authority::Holds { epoch: 2 }),
+            ("w9", 2, holds(2)),
         ] {
             let api = FakeApi::default();
             api.put(PLANE, holding(found, epoch));

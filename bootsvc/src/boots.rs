@@ -16,6 +16,7 @@ use std::hash::Hash;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+pub use bloomery_api::decision::wiped::Order;
 use bloomery_api::evidence::RecordId;
 
 use crate::token::Token;
@@ -39,6 +40,9 @@ pub enum Problem {
     /// The machine was given another boot since.
     #[error("the boot token is that of an earlier boot")]
     Replaced,
+    /// The agent shows no card of its machine.
+    #[error("the agent shows no network card that its Server has on record")]
+    Card,
     /// Nobody remembers it, and it is too old (or too new) to be believed.
     #[error("the boot token is older than a day and not remembered")]
     Expired,
@@ -49,7 +53,7 @@ impl Problem {
     pub const fn is_cured_by_a_restart(self) -> bool {
         match self {
             Self::Replaced | Self::Expired => true,
-            Self::Missing | Self::Forged => false,
+            Self::Missing | Self::Forged | Self::Card => false,
         }
     }
 }
@@ -61,15 +65,6 @@ pub struct Caller {
     pub uuid: String,
     /// Its boot; none for an agent of upstream's, where those are allowed.
     pub token: Option<Token>,
-}
-
-/// The order to wipe.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Order {
-    /// The record that allowed it.
-    pub record: RecordId,
-    /// `metadata.uid` of the Server it was given for.
-    pub server_uid: Option<String>,
 }
 
 /// Set-up of the management controller in one boot.

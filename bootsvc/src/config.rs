@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bloomery_api::boot_method::BootFromDiskMethod;
+use bloomery_api::decision::unknown::{FilterError, MachineLists, UnknownMachines};
 use bloomery_api::go_duration;
 use clap::{ArgAction, Parser};
 
@@ -145,12 +146,25 @@ pub enum UnknownMachinesArg {
     Ignore,
 }
 
+impl From<UnknownMachinesArg> for UnknownMachines {
+    fn from(argument: UnknownMachinesArg) -> Self {
+        match argument {
+            UnknownMachinesArg::Agent => Self::Agent,
+            UnknownMachinesArg::BootDisk => Self::BootDisk,
+            UnknownMachinesArg::Ignore => Self::Ignore,
+        }
+    }
+}
+
 /// Flags that cannot be used together or at all.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// Not a host or address.
     #[error("failed to read --api-endpoint {0:?}: must be a host name or an address")]
     Endpoint(String),
+    /// Not a list of machines.
+    #[error("failed to read --machines-allow or --machines-deny")]
+    Machines(#[source] FilterError),
 }
 
 impl Args {
@@ -167,6 +181,19 @@ impl Args {
     /// The entries of a list flag: the empty flag that PID 1 gives for an empty list has none.
     pub fn entries(list: &[String]) -> impl Iterator<Item = &str> {
         list.iter().map(|entry| entry.trim()).filter(|entry| !matches!(*entry, "" | UNSET))
+    }
+
+    /// `--machines-allow` and `--machines-deny`. `relay=` and `interface=` are written as in `bloomery.yaml`.
+    pub fn machines(&self) -> Result<MachineLists, ConfigError> {
+        let list = |entries: &[String]| {
+            let entries = Self::entries(entries).map(|entry| entry.replacen('=', ":", 1));
+            entries.map(|entry| entry.parse()).collect::<Result<Vec<_>, _>>()
+        };
+        let (allow, deny) = (list(&self.machines_allow), list(&self.machines_deny));
+        Ok(MachineLists {
+            allow: allow.map_err(ConfigError::Machines)?,
+            deny: deny.map_err(ConfigError::Machines)?,
+        })
     }
 
     /// `--extra-agent-kernel-args`; upstream's manifests write `-` for none.

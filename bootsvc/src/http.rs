@@ -3,6 +3,7 @@
 //!
 //! Files are served whether or not the Kubernetes API answers; decisions are not.
 
+pub(crate) mod admitted;
 pub mod admission;
 pub mod architecture;
 pub mod claim;

@@ -10,6 +10,7 @@ pub mod authority;
 pub mod boot_script;
 pub mod boots;
 pub mod config;
+pub mod conflicts;
 pub mod dhcp;
 pub mod error;
 pub mod events;
@@ -19,9 +20,11 @@ pub mod interfaces;
 pub mod kernel_args;
 pub mod kubernetes;
 pub mod loaders;
+pub mod machines;
 pub mod mac;
 pub mod metrics;
 pub mod neighbours;
+pub mod servers;
 pub mod return_path;
 pub mod service;
 pub mod sources;
@@ -31,6 +34,7 @@ pub mod thrift;
 pub mod token;
 pub mod tokens;
 pub mod trace;
+pub mod turns;
 pub mod writes;
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 use crate::advertise::Advertise;
 use crate::authority::PlaneAuthority;
 use crate::config::{Args, ConfigError};
+use crate::conflicts::Conflicts;
 use crate::health::{self, Health, State, Weight};
 use crate::http::edge::Edge;
 use crate::http::files::Directories;
@@ -17,10 +18,13 @@ use crate::interfaces::{self, Interface, Selection};
 use crate::kubernetes::Kubernetes;
 use crate::loaders::{Loader, LoaderStore};
 use crate::metrics::Metrics;
+use crate::machines::Machines;
 use crate::neighbours::Neighbours;
+use crate::servers::Servers;
 use crate::sources::Sources;
 use crate::tokens::Tokens;
 use crate::trace::Trace;
+use crate::turns::Turns;
 use crate::{agent, dhcp, events, http, kubernetes, supervise, tftp};
 
 /// Directory of the iPXE binaries below `--share-dir`.
@@ -36,7 +40,7 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), ConfigEr
     let metrics = Arc::new(Metrics::default());
     let part = health.register("kubernetes", Weight::Shown);
     let kubernetes = kubernetes::connect(args.kubeconfig.clone(), part, shutdown.clone());
-    let authority = PlaneAuthority::new(kubernetes.clone(), &args.plane_dir);
+    let authority = PlaneAuthority::new(kubernetes.clone(), &args.plane_dir, args.auto_accept_non_empty);
     let acts = authority.watch(health.register("plane", Weight::Shown), shutdown.clone());
     let trace = Trace::default();
     let tasks = TaskTracker::new();
@@ -70,7 +74,12 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), ConfigEr
         paths: edge.paths.clone(),
     };
     tasks.spawn(serve_tftp(context, health.clone(), shutdown.clone()));
-    let context = http_context(&args, (kubernetes, authority), advertise, loaders, (metrics, trace), edge);
+    let servers = Servers::default();
+    let part = health.register("servers", Weight::Shown);
+    tasks.spawn(servers.clone().follow(kubernetes.clone(), part, shutdown.clone()));
+    let machines = Machines::new(args.unknown_machines.into(), args.machines()?);
+    let context =
+        http_context(&args, (kubernetes, authority), advertise, loaders, (metrics, trace), (servers, machines, edge));
     tasks.spawn(serve_http(args.http_port, context, health.clone(), shutdown.clone()));
     tracing::info!("boot services started");
     shutdown.cancelled().await;
@@ -127,7 +136,7 @@ fn http_context(
     advertise: Advertise,
     loaders: Arc<LoaderStore>,
     (metrics, trace): (Arc<Metrics>, Trace),
-    edge: Edge,
+    (servers, machines, edge): (Servers, Machines, Edge),
 ) -> http::serve::Context {
     let options = agent::serve::Options {
         auto_accept: args.auto_accept_servers,
@@ -136,14 +145,20 @@ fn http_context(
         reboot_timeout: args.server_reboot_timeout,
     };
     let tokens = Tokens::new(kubernetes.clone(), args.require_agent_token);
+    let (events, neighbours) = (events::Events::start(kubernetes.clone()), Neighbours::default());
     let means = agent::serve::Means {
         kubernetes: kubernetes.clone(),
         authority: authority.clone(),
         tokens: tokens.clone(),
-        events: events::Events::start(kubernetes.clone()),
+        events: events.clone(),
         metrics: metrics.clone(),
         trace: trace.clone(),
+        servers: servers.clone(),
+        machines: machines.clone(),
+        neighbours: neighbours.clone(),
     };
+    let conflicts =
+        Conflicts { kubernetes: kubernetes.clone(), servers: servers.clone(), events, metrics: metrics.clone() };
     http::serve::Context {
         advertise,
         loaders,
@@ -155,7 +170,11 @@ fn http_context(
         kubernetes,
         authority,
         tokens,
-        neighbours: Neighbours::default(),
+        neighbours,
+        servers,
+        machines,
+        conflicts,
+        turns: Turns::new(http::ipxe::DECISIONS),
         boot_from_disk: args.boot_from_disk_method.0,
         extra_agent_args: args.extra_agent_args().into(),
         metrics,

@@ -15,6 +15,9 @@ pub enum Withheld {
     /// It has no UUID that is its own.
     #[error("the machine has no UUID of its own")]
     NoIdentity,
+    /// Another Server may be its own, or it shows another machine's name.
+    #[error("which machine it is, is for a person to decide")]
+    Held,
     /// It does not say which card it boots from.
     #[error("the request names no hardware address, but comes from a network of ours")]
     NoAddress,

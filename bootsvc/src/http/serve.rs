@@ -32,12 +32,16 @@ use super::query::Query;
 use super::route::{self, Route};
 use crate::advertise::{Advertise, Endpoint};
 use crate::authority::PlaneAuthority;
+use crate::conflicts::Conflicts;
 use crate::kubernetes::Kubernetes;
 use crate::loaders::{Loader, LoaderStore};
 use crate::metrics::Metrics;
+use crate::machines::Machines;
 use crate::neighbours::Neighbours;
+use crate::servers::Servers;
 use crate::tokens::Tokens;
 use crate::trace::Trace;
+use crate::turns::Turns;
 use crate::{agent, boot_script, thrift};
 
 /// A client that does not finish its request head in this time is gone.
@@ -95,6 +99,14 @@ pub struct Context {
     pub tokens: Tokens,
     /// Who is on our networks.
     pub neighbours: Neighbours,
+    /// All Servers.
+    pub servers: Servers,
+    /// Who is served while nobody accepted it.
+    pub machines: Machines,
+    /// Where conflicts of identity are noted.
+    pub conflicts: Conflicts,
+    /// Turns of boot decisions.
+    pub turns: Turns,
     /// The agent's gRPC service.
     pub agent: agent::serve::Service,
     /// `--boot-from-disk-method`.

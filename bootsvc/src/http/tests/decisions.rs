@@ -4,9 +4,9 @@ use bloomery_api::boot_method::BootFromDiskMethod;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::neighbours::Seen;
 use super::{Lab, Setup, token_of};
 use crate::fake_api::{Failure, PLANE, binding, disks, metal, plane_held_by};
+use crate::neighbours::Seen;
 
 pub(super) const UUID: &str = "4c4c4544-0042-3110-8051-b7c04f4e3332";
 const AGENT: &str = "kernel /env/agent-amd64/vmlinuz ";
@@ -24,7 +24,9 @@ fn server(lab: &Lab, spec: Value, status: Value) {
 #[allow(clippy::needless_pass_by_value, reason = "tests hand over what they made for it")]
 pub(super) fn recorded(lab: &Lab, state: &str, spec: Value, status: Value) {
     let mut object = json!({
-        "apiVersion": "metal.sidero.dev/v1alpha2", "kind": "Server", "spec": { "accepted": true }, "status": status,
+        "apiVersion": "metal.sidero.dev/v1alpha2", "kind": "Server", "status": status,
+        // A blank disk.
+        "spec": { "accepted": true, "hardware": { "storage": { "devices": [{ "deviceName": "/dev/sda", "contents": {} }] } } },
     });
     if !state.is_empty() {
         object["metadata"]["annotations"] = disks(state, UUID);
@@ -247,7 +249,9 @@ async fn the_token_is_only_for_who_may_be_the_machine() {
     let cards = json!({ "hardware": { "network": { "interfaces": [{ "mac": "52:54:00:77:00:09" }] } } });
     server(&lab, cards, json!({}));
     assert!(!given("52-54-00-77-00-01").await);
-    // The agent itself is given to everybody who would get it.
+    // Whoever shows a card that the Server does not have is another machine: it goes on with its disk.
+    assert_eq!(lab.get(&path("52-54-00-77-00-01")).await.1, "#!ipxe\nexit\n");
+    // The agent itself is given to everybody else who would get it.
     assert!(kernel_of(&lab.get(&path("")).await.1).starts_with(AGENT));
     // A machine without an identity of its own has none to prove.
     let zero = lab.get("/ipxe?uuid=00000000-0000-0000-0000-000000000000&mac=52-54-00-77-00-01").await.1;
