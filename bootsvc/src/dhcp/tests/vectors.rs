@@ -150,6 +150,19 @@ fn a_boot_server_repeats_the_boot_item() {
 }
 
 #[test]
+fn machines_that_the_lists_deny_get_no_answer_and_a_trace() {
+    use bloomery_api::decision::unknown::{MachineLists, UnknownMachines};
+    let mut context = super::context(super::COMPLETE.0.path());
+    let lists = MachineLists::parse("", "oui:52:54:00").unwrap();
+    context.machines = crate::machines::Machines::new(UnknownMachines::Agent, lists);
+    let datagram = request(DISCOVER, &[(option::ARCHITECTURE, &arch(7))]);
+    let mut reply = Vec::new();
+    let answered = super::respond(&datagram, NOBODY, Listener::Dhcp, super::SERVER, &context, &mut reply);
+    assert_eq!(answered, None);
+    assert!(context.trace.report().to_string().contains("denied"));
+}
+
+#[test]
 fn silent_to_clients_that_do_not_netboot() {
     assert!(offer(&[]).is_none());
     assert!(offer(&[(option::VENDOR_CLASS, b"PXEClient")]).is_none());
