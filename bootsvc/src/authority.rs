@@ -92,8 +92,10 @@ mod tests {
     #[tokio::test]
     async fn only_the_holder_acts() {
         let cases = [
-            (r#"{"id":"own"}"#, Some("own"), holds(1)),
-            (r#"{"id":"own","since":"x"}"#, Some("own"), holds(1)),
+            (r#"{"id":"own","epoch":1}"#, Some("own"), holds(1)),
+            (r#"{"id":"own","epoch":1,"since":"x"}"#, Some("own"), holds(1)),
+            // The file follows when the plane that acted before has noticed.
+            (r#"{"id":"own"}"#, Some("own"), Authority::Unknown),
             (r#"{"id":"own"}"#, Some("other"), Authority::Fenced { holder: "other".to_owned() }),
             (r#"{"id":"own"}"#, None, Authority::Unknown),
             (r#"{"id":""}"#, Some(""), Authority::Unknown),
@@ -127,6 +129,8 @@ mod tests {
         raised["spec"]["epoch"] = serde_json::json!(2);
         api.put(PLANE, raised);
         let (authority, _directory) = with_identity(&api, r#"{"id":"own","epoch":1,"revision":4000}"#);
+        assert_eq!(authority.current().await, Authority::Unknown);
+        let (authority, _directory) = with_identity(&api, r#"{"id":"own","epoch":2,"revision":1}"#);
         assert_eq!(authority.current().await, holds(2));
     }
 
@@ -144,7 +148,7 @@ mod tests {
             ("w2", 1, holds(1)),
             ("w0", 1, Authority::Unknown),
             ("", 1, Authority::Unknown),
-            ("w9", 2, holds(2)),
+            ("w9", 2, Authority::Unknown),
         ] {
             let api = FakeApi::default();
             api.put(PLANE, holding(found, epoch));
@@ -159,7 +163,7 @@ mod tests {
             let api = FakeApi::default();
             api.put(PLANE, plane_held_by("own"));
             api.fail(PLANE, failure);
-            let (authority, _directory) = with_identity(&api, r#"{"id":"own"}"#);
+            let (authority, _directory) = with_identity(&api, r#"{"id":"own","epoch":1}"#);
             assert_eq!(authority.current().await, Authority::Unknown, "{failure:?}");
         }
     }
@@ -168,7 +172,7 @@ mod tests {
     async fn a_thousand_decisions_ask_about_once() {
         let api = FakeApi::default();
         api.put(PLANE, plane_held_by("own"));
-        let (authority, _directory) = with_identity(&api, r#"{"id":"own"}"#);
+        let (authority, _directory) = with_identity(&api, r#"{"id":"own","epoch":1}"#);
         let asking: Vec<_> = (0..1000)
             .map(|_| {
                 let authority = authority.clone();
@@ -189,7 +193,7 @@ mod tests {
         let stop = CancellationToken::new();
         let mut acts = authority.watch(Health::default().register("plane", Weight::Shown), stop.clone());
         assert!(*acts.borrow(), "nobody knows yet: machines are answered, and told to wait");
-        std::fs::write(directory.path().join("id"), r#"{"id":"own"}"#).unwrap();
+        std::fs::write(directory.path().join("id"), r#"{"id":"own","epoch":1}"#).unwrap();
         acts.wait_for(|acts| *acts).await.unwrap();
         api.put(PLANE, plane_held_by("other"));
         acts.wait_for(|acts| !*acts).await.unwrap();

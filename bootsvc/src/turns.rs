@@ -40,7 +40,10 @@ pub enum NoTurn {
 
 /// The turns. Clones share them.
 #[derive(Debug, Clone)]
-pub struct Turns(Arc<Mutex<State>>);
+pub struct Turns {
+    state: Arc<Mutex<State>>,
+    within: Duration,
+}
 
 #[derive(Debug)]
 struct State {
@@ -136,14 +139,18 @@ impl State {
 impl Turns {
     /// So many at once.
     pub fn new(at_once: usize) -> Self {
+        Self::within(at_once, WITHIN)
+    }
+
+    fn within(at_once: usize, within: Duration) -> Self {
         let (known, strangers) = (Waiting::default(), Waiting::default());
-        Self(Arc::new(Mutex::new(State { free: at_once, known, strangers, passed: 0 })))
+        Self { state: Arc::new(Mutex::new(State { free: at_once, known, strangers, passed: 0 })), within }
     }
 
     /// Waits for a turn; it lasts as long as what is returned.
     pub async fn turn(&self, address: IpAddr, line: Line) -> Result<Turn, NoTurn> {
         let waiting = {
-            let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             if state.free > 0 {
                 state.free -= 1;
                 return Ok(Turn(Some(self.clone())));
@@ -156,7 +163,7 @@ impl Turns {
             waiting.push(network_of(address), sender)?;
             receiver
         };
-        match tokio::time::timeout(WITHIN, waiting).await {
+        match tokio::time::timeout(self.within, waiting).await {
             Ok(Ok(turn)) => Ok(turn),
             Ok(Err(_)) | Err(_) => Err(NoTurn::Late),
         }
@@ -166,7 +173,7 @@ impl Turns {
     fn end(&self) {
         loop {
             let next = {
-                let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
                 match state.next() {
                     Some(next) => next,
                     None => {
@@ -263,9 +270,9 @@ mod tests {
         assert_eq!(before, STRANGERS_EVERY);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn who_waits_too_long_or_goes_away_costs_no_turn() {
-        let turns = Turns::new(1);
+        let turns = Turns::within(1, Duration::from_millis(50));
         let held = turns.turn(host(1), Line::Known).await.unwrap();
         assert_eq!(turns.turn(host(2), Line::Known).await.err(), Some(NoTurn::Late));
         let gone = tokio::spawn({

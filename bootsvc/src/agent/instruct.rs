@@ -5,7 +5,7 @@
 use bloomery_agent_api as pb;
 use bloomery_api::Server;
 use bloomery_api::condition::{self, Condition, Severity};
-use bloomery_api::decision::agent::{self as orders, AgentOptions, AgentOrders, WipeOrder};
+use bloomery_api::decision::agent::{self as orders, AgentOptions, AgentOrders, WipeOrder, WipeRefusal};
 use bloomery_api::decision::identity::Marks;
 use bloomery_api::exempt::ExemptDisks;
 use kube::Client;
@@ -95,6 +95,7 @@ impl Handler {
             setup_bmc: orders.setup_bmc,
             reboot_timeout: if wipe { self.options.reboot_timeout.as_secs_f64() } else { 0.0 },
             restart: orders.restart,
+            held: is_held(orders),
             message: reason.to_owned(),
             sealing_key: sealing_key.map(Vec::from).unwrap_or_default(),
             exempt_disks: exempt
@@ -157,6 +158,11 @@ fn reason(orders: &AgentOrders) -> (bool, &'static str) {
     }
 }
 
+/// Whether the machine waits for a person to decide which machine it is.
+fn is_held(orders: &AgentOrders) -> bool {
+    matches!(orders.wipe, WipeOrder::Refuse(WipeRefusal::Conflict))
+}
+
 /// The answer to an agent that is not known to be the machine's: it is registered, and told to do nothing but
 /// to start over where that helps.
 fn without_token(orders: &AgentOrders, error: &CheckError) -> pb::CreateServerResponse {
@@ -170,6 +176,7 @@ fn without_token(orders: &AgentOrders, error: &CheckError) -> pb::CreateServerRe
     };
     pb::CreateServerResponse {
         restart: orders.restart || (ordered && curable),
+        held: is_held(orders),
         message,
         ..pb::CreateServerResponse::default()
     }

@@ -100,7 +100,7 @@ impl Lab {
             api.put(PLANE, plane_held_by(OWN));
             api
         });
-        std::fs::write(directory.path().join("id"), format!("{{\"id\":\"{OWN}\"}}")).unwrap();
+        std::fs::write(directory.path().join("id"), format!("{{\"id\":\"{OWN}\",\"epoch\":1}}")).unwrap();
         let kubernetes = if setup.api_reachable {
             Kubernetes::with_client(api.client())
         } else {

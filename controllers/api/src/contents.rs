@@ -54,9 +54,7 @@ const DATA: [&str; 30] = [
 ];
 
 /// What a disk, or all disks of a machine, hold. The later in this order, the more a wipe may destroy.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum ContentsClass {
     /// Everything was read, and nothing was found.
@@ -219,10 +217,16 @@ mod tests {
     fn the_worst_disk_counts_and_a_machine_without_disks_tells_nothing() {
         let blank = || disk(Some((&[], "")));
         let none = ExemptDisks::default();
-        assert_eq!(Contents::of(Some(&machine(vec![blank(), disk(None)])), &none).class, ContentsClass::Unknown);
+        assert_eq!(
+            Contents::of(Some(&machine(vec![blank(), disk(None)])), &none).class,
+            ContentsClass::Unknown
+        );
         let talos = machine(vec![blank(), disk(Some((&["talos-meta", "gpt"], ""))), disk(None)]);
         let found = Contents::of(Some(&talos), &none);
-        assert_eq!((found.class, found.summary().as_str()), (ContentsClass::System, "system: gpt, talos-meta"));
+        assert_eq!(
+            (found.class, found.summary().as_str()),
+            (ContentsClass::System, "system: gpt, talos-meta")
+        );
         assert_eq!(Contents::of(None, &none).class, ContentsClass::Unknown);
         assert_eq!(Contents::of(Some(&machine(vec![])), &none).class, ContentsClass::Unknown);
         assert_eq!(Contents::of(Some(&machine(vec![blank()])), &none).summary(), "blank");

@@ -91,7 +91,9 @@ impl ExemptDisks {
 
     /// The same for a disk by its two names.
     pub fn covers_named(&self, model: &str, serial: &str) -> bool {
-        self.0.iter().any(|exempt| exempt.model.trim() == model.trim() && exempt.serial.trim() == serial.trim())
+        self.0
+            .iter()
+            .any(|exempt| exempt.model.trim() == model.trim() && exempt.serial.trim() == serial.trim())
     }
 
     /// The disks.
@@ -107,7 +109,8 @@ mod tests {
 
     #[test]
     fn a_list_exempts_exactly_its_disks() {
-        let exempt = ExemptDisks::parse(r#"[{"model":"LUN 00 Media 0","serial":"S1"},{"model":"iLO"}]"#).unwrap();
+        let exempt =
+            ExemptDisks::parse(r#"[{"model":"LUN 00 Media 0","serial":"S1"},{"model":"iLO"}]"#).unwrap();
         for (model, serial, covered) in [
             ("LUN 00 Media 0", "S1", true),
             (" LUN 00 Media 0 ", "S1 ", true),
@@ -134,7 +137,8 @@ mod tests {
             let error = ExemptDisks::parse(text).unwrap_err().to_string();
             assert!(error.contains(says), "{text}: {error}");
             let mut server = Server::new("a", ServerSpec::default());
-            server.metadata.annotations = Some([(EXEMPT_DISKS_ANNOTATION.to_owned(), text.to_owned())].into());
+            server.metadata.annotations =
+                Some([(EXEMPT_DISKS_ANNOTATION.to_owned(), text.to_owned())].into());
             assert_eq!(ExemptDisks::of_or_none(&server), ExemptDisks::default());
         }
         let many = format!("[{}]", vec![r#"{"model":"a"}"#; MOST + 1].join(","));

@@ -85,7 +85,8 @@ pub fn serial(text: &str) -> Option<String> {
         mark.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase()).collect();
     let fits = mark.len() <= LONGEST && !mark.chars().any(char::is_control);
     // Two characters name nothing, whatever they are.
-    let names = bare.len() > 2 && !SERIALS.contains(&bare.as_str()) && !is_one_letter(&bare) && !counts(&bare);
+    let names =
+        bare.len() > 2 && !SERIALS.contains(&bare.as_str()) && !is_one_letter(&bare) && !counts(&bare);
     (fits && names).then_some(mark)
 }
 
@@ -173,7 +174,9 @@ mod tests {
         }
         assert_eq!(serial(&"9".repeat(300)), None);
         assert_eq!(serial(&"A1B2".repeat(300)), None);
-        for (text, mark) in [(" sn1 ", "SN1"), ("CZ3042ABCD", "CZ3042ABCD"), ("S-100", "S-100"), ("2M2344", "2M2344")] {
+        for (text, mark) in
+            [(" sn1 ", "SN1"), ("CZ3042ABCD", "CZ3042ABCD"), ("S-100", "S-100"), ("2M2344", "2M2344")]
+        {
             assert_eq!(serial(text).as_deref(), Some(mark));
         }
     }

@@ -180,7 +180,8 @@ impl Run<'_> {
                     why = mark,
                     "no record of disks from before counts, wipes must be confirmed; {LOOK}"
                 );
-                let mut annotations = json!({ RESTORED_ANNOTATION: marked(mark), WITNESS_ANNOTATION: witness });
+                let mut annotations =
+                    json!({ RESTORED_ANNOTATION: marked(mark), WITNESS_ANNOTATION: witness });
                 if let Some(why) = fenced {
                     annotations[FENCED_ANNOTATION] = json!(why);
                 }

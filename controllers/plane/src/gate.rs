@@ -164,7 +164,8 @@ impl Source {
         let read = move || {
             let known = identity::known(&directory).filter(|known| !known.id.is_empty())?;
             let noted = ledger.lock().unwrap_or_else(PoisonError::into_inner).current();
-            let noted = noted.inspect_err(|error| warn!(error = %chain(error), "ledger not read: nothing is wiped"));
+            let noted =
+                noted.inspect_err(|error| warn!(error = %chain(error), "ledger not read: nothing is wiped"));
             let trust = Trust {
                 key: key::known(&directory),
                 planes: Arc::from([known.id.clone()]),

@@ -162,7 +162,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         assert_eq!(load(directory.path()).unwrap(), None);
         let witness = Witness::of_held("a").begun("b");
-        let mut record = Record { id: fresh(), epoch: 3, revision: 77, fenced: Some("moved".to_owned()), witness };
+        let mut record =
+            Record { id: fresh(), epoch: 3, revision: 77, fenced: Some("moved".to_owned()), witness };
         store(directory.path(), &record).unwrap();
         record.revision = 78;
         store(directory.path(), &record).unwrap();

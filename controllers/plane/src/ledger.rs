@@ -239,7 +239,8 @@ impl Reader {
             .and_then(|_| file.read_to_end(&mut text))
             .map_err(|source| failed(&self.path, source))?;
         // A file that was written anew holds all that the one before said.
-        let mut entries = if goes_on.is_some() { Tombstones::clone(&self.entries) } else { Tombstones::default() };
+        let mut entries =
+            if goes_on.is_some() { Tombstones::clone(&self.entries) } else { Tombstones::default() };
         let Parsed { whole, lines } =
             parse(&text, from.lines, &mut entries).map_err(|line| damaged(&self.path, line))?;
         self.entries = Arc::new(entries);

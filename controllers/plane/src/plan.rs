@@ -156,7 +156,8 @@ pub(crate) fn is_taken_over(file: Option<&Record>, plan: &Plan) -> bool {
 /// The identities whose Servers this plane looks after once it has taken over: the former holder's, and those that the
 /// former holder had adopted.
 pub(crate) fn adopted(plane: &Plane, own: &str) -> String {
-    let mut all: Vec<&str> = plane.adopts().chain([plane.spec.holder.as_str()]).filter(|id| *id != own).collect();
+    let mut all: Vec<&str> =
+        plane.adopts().chain([plane.spec.holder.as_str()]).filter(|id| *id != own).collect();
     all.sort_unstable();
     all.dedup();
     all.join(",")

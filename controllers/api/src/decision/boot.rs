@@ -129,7 +129,8 @@ impl BootDecision {
 
 /// Decides what the machine boots.
 pub fn boot(request: &BootRequest<'_>, objects: &dyn Objects) -> BootDecision {
-    let unavailable = |what: &str| BootDecision::new(BootAnswer::Unavailable, format!("failed to look up {what}"));
+    let unavailable =
+        |what: &str| BootDecision::new(BootAnswer::Unavailable, format!("failed to look up {what}"));
     let server = match request.server {
         Lookup::Found(server) => Some(server),
         Lookup::NotFound => None,
@@ -223,7 +224,9 @@ fn stranger(standing: Standing, server: Option<&Server>, request: &BootRequest<'
 /// A machine that may be a claimed one under another name, or that shows another's name: its disk, and nothing else.
 fn held(identity: &Identity, request: &BootRequest<'_>) -> BootDecision {
     let reason = match identity {
-        Identity::Other { server, why } => format!("shows the UUID of Server {server} with {}", why.message()),
+        Identity::Other { server, why } => {
+            format!("shows the UUID of Server {server} with {}", why.message())
+        }
         Identity::Suspect { peers } => {
             let claimed = peers.iter().find(|peer| peer.claimed).map_or("", |peer| peer.server.as_str());
             format!("may be the machine of Server {claimed}, which is claimed")

@@ -110,7 +110,8 @@ pub fn endpoint(server: &Server) -> Option<String> {
 }
 
 fn host(text: &str) -> Option<String> {
-    let text = text.trim().trim_start_matches('[').trim_end_matches(']').trim_end_matches('.').to_ascii_lowercase();
+    let text =
+        text.trim().trim_start_matches('[').trim_end_matches(']').trim_end_matches('.').to_ascii_lowercase();
     let address = text.parse::<IpAddr>().map(|address| address.to_canonical().to_string());
     let host = address.unwrap_or(text);
     (!host.is_empty()).then_some(host)

@@ -49,8 +49,12 @@ pub struct Records {
 
 impl Records {
     /// Nothing to change.
-    pub const NONE: Self =
-        Self { record: RecordChange::Keep, remove_confirmation: false, finalizer: BindingFinalizer::Keep, label: None };
+    pub const NONE: Self = Self {
+        record: RecordChange::Keep,
+        remove_confirmation: false,
+        finalizer: BindingFinalizer::Keep,
+        label: None,
+    };
 }
 
 /// Decides from objects that were read just now. `id` names a record that is written, `now` dates it.

@@ -73,7 +73,11 @@ mod tests {
         for (contents, by_default, with_any) in
             [(Blank, true, true), (Data, false, true), (Unknown, false, true), (System, false, false)]
         {
-            assert_eq!(accepts_unknown(true, &plain, None, contents, &Identity::New), by_default, "{contents}");
+            assert_eq!(
+                accepts_unknown(true, &plain, None, contents, &Identity::New),
+                by_default,
+                "{contents}"
+            );
             assert_eq!(accepts_unknown(true, &any, None, contents, &Identity::New), with_any, "{contents}");
             assert!(!accepts_unknown(false, &any, None, contents, &Identity::New));
             assert!(!accepts_unknown(true, &any, Some(""), contents, &Identity::New));

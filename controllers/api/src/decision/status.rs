@@ -137,12 +137,15 @@ fn show_disks(status: &mut ServerStatus, server: &Server, now: &Time) {
             let named = exempt.disks().iter().map(|disk| format!("{} (serial {})", disk.model, disk.serial));
             let mut condition = Condition::holds(EXEMPT_DISKS, now.clone());
             "OwnersWord".clone_into(&mut condition.reason);
-            condition.message =
-                format!("never wiped, on the owner's responsibility: {}", named.collect::<Vec<_>>().join(", "));
+            condition.message = format!(
+                "never wiped, on the owner's responsibility: {}",
+                named.collect::<Vec<_>>().join(", ")
+            );
             condition::set(&mut status.conditions, condition);
         }
         Err(error) => {
-            let source = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            let source =
+                std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
             let message = format!("{error}{source}");
             let condition =
                 Condition::fails(EXEMPT_DISKS, Severity::Warning, "Unreadable", message, now.clone());
@@ -182,8 +185,7 @@ fn set_power_reachable(
         }
         (None, PowerOutcome::Failed { power: _, why }) => (POWER_COMMAND_FAILED, why.clone()),
     };
-    let condition =
-        Condition::fails(POWER_REACHABLE, Severity::Warning, reason, why.clone(), now.clone());
+    let condition = Condition::fails(POWER_REACHABLE, Severity::Warning, reason, why.clone(), now.clone());
     condition::set(&mut status.conditions, condition);
     Some(why)
 }
@@ -276,8 +278,11 @@ fn why_unconfirmed(evidence: &Evidence) -> String {
 fn how_to_go_on(server: &Server) -> String {
     let name = server.metadata.name.as_deref().unwrap_or_default();
     let uid = server.metadata.uid.as_deref().unwrap_or_default();
-    let annotation =
-        if server.metadata.deletion_timestamp.is_some() { FORGET_ANNOTATION } else { CONFIRM_WIPE_ANNOTATION };
+    let annotation = if server.metadata.deletion_timestamp.is_some() {
+        FORGET_ANNOTATION
+    } else {
+        CONFIRM_WIPE_ANNOTATION
+    };
     format!("kubectl annotate server {name} {annotation}={uid}")
 }
 

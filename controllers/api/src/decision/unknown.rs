@@ -80,7 +80,9 @@ pub fn unknown(
     match policy {
         _ if !admitted => Strangers::Nothing,
         UnknownMachines::Agent => match registered {
-            Some(ContentsClass::Data | ContentsClass::Unknown | ContentsClass::System) if !any => Strangers::Disk,
+            Some(ContentsClass::Data | ContentsClass::Unknown | ContentsClass::System) if !any => {
+                Strangers::Disk
+            }
             Some(_) | None => Strangers::Agent,
         },
         UnknownMachines::BootDisk => Strangers::Disk,
@@ -216,7 +218,8 @@ fn is_within(address: IpAddr, network: IpAddr, prefix: u8) -> bool {
         IpAddr::V4(v4) => (u128::from(v4.to_bits()) << 96, true),
         IpAddr::V6(v6) => (v6.to_bits(), false),
     };
-    let ((address, is_v4), (network, is_v4_too)) = (bits(address.to_canonical()), bits(network.to_canonical()));
+    let ((address, is_v4), (network, is_v4_too)) =
+        (bits(address.to_canonical()), bits(network.to_canonical()));
     let mask = u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
     is_v4 == is_v4_too && address & mask == network & mask
 }
@@ -297,8 +300,17 @@ mod tests {
             assert_eq!(text.parse::<MachineFilter>().unwrap().to_string(), shown);
         }
         for text in [
-            "", "eth1", "mac:", "mac:52:54:00", "oui:52", "subnet:1.2.3.4", "10.0.0.0/33", "relay:fd00::1",
-            "interface:", "interface:a-name-that-is-too-long", "vendor:x",
+            "",
+            "eth1",
+            "mac:",
+            "mac:52:54:00",
+            "oui:52",
+            "subnet:1.2.3.4",
+            "10.0.0.0/33",
+            "relay:fd00::1",
+            "interface:",
+            "interface:a-name-that-is-too-long",
+            "vendor:x",
         ] {
             let error = text.parse::<MachineFilter>().unwrap_err();
             assert!(error.to_string().contains("write mac:"), "{text}: {error}");
@@ -310,7 +322,10 @@ mod tests {
 
     #[test]
     fn denied_wins_and_what_is_not_told_matches_nothing() {
-        let lists = MachineLists::parse("10.0.0.0/8 oui:52:54:00 relay:10.9.9.9 interface:eth1", "mac:52:54:00:00:00:01");
+        let lists = MachineLists::parse(
+            "10.0.0.0/8 oui:52:54:00 relay:10.9.9.9 interface:eth1",
+            "mac:52:54:00:00:00:01",
+        );
         let lists = lists.unwrap();
         let from = |mac, address: Option<&str>| Origin {
             mac,

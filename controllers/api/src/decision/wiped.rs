@@ -80,7 +80,9 @@ pub fn wiped(machine: &Machine<'_>, caller: &CallerMemory<'_>) -> Verdict {
     // Without a memory, the times must tell: did the boot begin before or after the record was written?
     let begun = if caller.given { None } else { compare(caller.booted_ms, machine.server) };
     match (machine.standing(), machine.evidence()) {
-        _ if !machine.authority.acts() => Verdict::Refuse("this plane is not the one that may act on machines"),
+        _ if !machine.authority.acts() => {
+            Verdict::Refuse("this plane is not the one that may act on machines")
+        }
         (Standing::Dirty, evidence) => {
             let Some(record) = evidence.allows_wipe() else {
                 return Verdict::Refuse("nothing on record says that the disks may be wiped");
@@ -129,7 +131,8 @@ pub fn left(server: &Server, reported: &[WipedDisk], reporter: Reporter) -> Vec<
     let mut free: Vec<&WipedDisk> =
         reported.iter().filter(|disk| !exempt.covers_named(&disk.model, &disk.serial)).collect();
     // What was reported and is not wiped is left, on record or not.
-    let mut left: Vec<String> = free.iter().filter(|disk| !disk.is_wiped).map(|disk| in_words(disk)).collect();
+    let mut left: Vec<String> =
+        free.iter().filter(|disk| !disk.is_wiped).map(|disk| in_words(disk)).collect();
     free.retain(|disk| disk.is_wiped);
     for disk in known.iter().filter(|disk| !exempt.covers(disk)) {
         // One entry speaks for one disk.
@@ -138,7 +141,8 @@ pub fn left(server: &Server, reported: &[WipedDisk], reporter: Reporter) -> Vec<
                 free.remove(index);
             }
             None if reported.iter().any(|other| !other.is_wiped && is_of(other, disk)) => {}
-            None => left.push(format!("{} ({}, serial {})", disk.device_name, disk.product_name, disk.serial_number)),
+            None => left
+                .push(format!("{} ({}, serial {})", disk.device_name, disk.product_name, disk.serial_number)),
         }
     }
     left

@@ -231,7 +231,8 @@ fn next_number(server: &Server, trust: &Trust) -> u64 {
     let signed = DiskRecord::of(server).filter(|record| record.is_signed_by(trust));
     let name = server.metadata.name.as_deref().unwrap_or_default();
     let noted = trust.ledger.as_deref().and_then(|ledger| ledger.of(name));
-    let noted = noted.filter(|noted| server.meta().uid.as_ref() == Some(&noted.uid)).map_or(0, |noted| noted.seq);
+    let noted =
+        noted.filter(|noted| server.meta().uid.as_ref() == Some(&noted.uid)).map_or(0, |noted| noted.seq);
     signed.map_or(0, |record| record.seq).max(noted).saturating_add(1)
 }
 

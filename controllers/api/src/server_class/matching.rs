@@ -10,8 +10,8 @@ use kube::core::{ParseExpressionError, Selector, SelectorExt};
 
 use super::{Qualifiers, ServerClass, ServerClassSpec, ServerClassStatus};
 use crate::hardware::{
-    ComputeInformation, DiskContents, HardwareInformation, MemoryInformation, MemoryModule, NetworkInformation,
-    NetworkInterface, Processor, StorageDevice, StorageInformation, SystemInformation,
+    ComputeInformation, DiskContents, HardwareInformation, MemoryInformation, MemoryModule,
+    NetworkInformation, NetworkInterface, Processor, StorageDevice, StorageInformation, SystemInformation,
 };
 use crate::server::Server;
 

@@ -135,7 +135,9 @@ fn a_plane_that_stopped_itself_stays_stopped_through_a_restore_until_a_person_lo
     let raised = decide(Some(&stopped), Some(&plane("own", 3, "w0")), 99);
     assert!(matches!(raised, Plan::Raise(..)));
     assert_eq!(fenced_of(&raised).as_deref(), Some("moved"));
-    let Some(Step::Raise { fenced, .. }) = steps(&raised, None).into_iter().next() else { panic!("{raised:?}") };
+    let Some(Step::Raise { fenced, .. }) = steps(&raised, None).into_iter().next() else {
+        panic!("{raised:?}")
+    };
     assert_eq!(fenced.as_deref(), Some("moved"));
     let lost = decide(Some(&stopped), None, 5);
     assert!(matches!(lost, Plan::Create(..)) && fenced_of(&lost).is_some());

@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::super::fixtures::{
-    EPOCH, HOLDS, any_authority, any_binding, any_server, binding, confirmed, machine, powerless, record, server,
-    with, with_state,
+    EPOCH, HOLDS, any_authority, any_binding, any_server, binding, confirmed, machine, powerless, record,
+    server, with, with_state,
 };
 use super::*;
 use crate::evidence::DiskState::{Bound, Clean, NeverUsed, Released};
@@ -85,7 +85,10 @@ fn a_record_of_another_object_or_time_or_without_sense_wipes_nothing() {
 fn a_plane_that_may_not_act_orders_nothing() {
     for authority in powerless() {
         for bound in [None, Some(&binding(true))] {
-            let orders = agent(&machine(&with_state(server(true, false, false), Released), bound, &authority), OPTIONS);
+            let orders = agent(
+                &machine(&with_state(server(true, false, false), Released), bound, &authority),
+                OPTIONS,
+            );
             assert_eq!(orders.wipe, WipeOrder::Refuse(WipeRefusal::NoAuthority));
             assert!(!orders.setup_bmc && !orders.restart && !orders.insecure_wipe);
         }

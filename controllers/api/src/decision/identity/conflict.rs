@@ -87,9 +87,11 @@ impl Conflict {
             format!("another machine shows its marks (cards {}, serial number {serial})", cards.join(" "))
         });
         let all: Vec<String> = named.chain(shown).collect();
-        let other = self.peers.first().map(|peer| peer.server.as_str()).or_else(|| {
-            self.rivals.first().and_then(|rival| rival.cards.first()).map(String::as_str)
-        });
+        let other = self
+            .peers
+            .first()
+            .map(|peer| peer.server.as_str())
+            .or_else(|| self.rivals.first().and_then(|rival| rival.cards.first()).map(String::as_str));
         let other = other.unwrap_or("OTHER");
         format!(
             "{}; if both are one machine: bloomery servers merge {other} --into {server}; if they are two: bloomery \

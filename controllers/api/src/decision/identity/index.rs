@@ -65,7 +65,11 @@ impl Index {
             marks: Marks::of_server(server),
             claimed: bound || may_be_claimed(server, authority),
             is_tombstone: false,
-            distinct: distinct.iter().flat_map(|text| text.split(',')).map(|one| one.trim().to_owned()).collect(),
+            distinct: distinct
+                .iter()
+                .flat_map(|text| text.split(','))
+                .map(|one| one.trim().to_owned())
+                .collect(),
             uid: server.metadata.uid.clone().unwrap_or_default(),
         };
         self.put(name, known);

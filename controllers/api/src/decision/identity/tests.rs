@@ -149,7 +149,8 @@ fn an_unclaimed_server_that_shares_a_card_is_held_until_a_person_decides() {
     let mut both = [server(A, "SN1", &[CARD_1]), server(B, "SN2", &[CARD_1])];
     both[1] = with_state(both[1].clone(), DiskState::Released);
     // The record is of another object; a valid one is made as the plane makes it.
-    let record = crate::evidence::DiskRecord::new(&both[1], crate::evidence::Entry::Released, &HOLDS, "r", &at(1));
+    let record =
+        crate::evidence::DiskRecord::new(&both[1], crate::evidence::Entry::Released, &HOLDS, "r", &at(1));
     fixtures::annotate(&mut both[1], crate::evidence::DISKS_ANNOTATION, &record.unwrap().to_annotation());
     let standing = |server: &Server, known: &Index| {
         let conflict = Conflict::of(server, known);
@@ -236,7 +237,10 @@ fn a_claimed_machine_whose_server_is_gone_boots_its_disk_and_is_nothing_new() {
                 assert!(matches!(identity, Identity::New | Identity::Unnamed), "{marks:?}");
                 continue;
             }
-            assert!(matches!(&identity, Identity::Suspect { peers } if peers[0].is_tombstone), "{identity:?}");
+            assert!(
+                matches!(&identity, Identity::Suspect { peers } if peers[0].is_tombstone),
+                "{identity:?}"
+            );
             assert!(!identity.is_new());
             // Of a forgotten one a person said that it may come back.
             assert_eq!(identity.may_be_claimed(), fate != Fate::Forgotten, "{fate:?} {marks:?}");

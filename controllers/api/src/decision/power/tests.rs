@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::super::fixtures::{
-    HOLDS, any_authority, any_binding, any_server, at, binding, leaving, machine, powerless, server, with_state,
+    HOLDS, any_authority, any_binding, any_server, at, binding, leaving, machine, powerless, server,
+    with_state,
 };
 use super::*;
 use crate::evidence::DiskState::{Bound, Clean, NeverUsed, Released};

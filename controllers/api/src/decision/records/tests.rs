@@ -8,9 +8,9 @@ use super::super::fixtures::{
     leaving, machine, plain, powerless, record, server, signed, with, with_state,
 };
 use super::*;
-use crate::plane::PLANE_LABEL;
 use crate::evidence::CONFIRM_WIPE_ANNOTATION;
 use crate::evidence::DiskState::{Bound, Clean, Installed, NeverUsed, Released};
+use crate::plane::PLANE_LABEL;
 
 const ID: &str = "fedcba9876543210";
 

@@ -4,13 +4,14 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::super::fixtures::{
-    HOLDS, annotate, any_authority, any_binding, any_server, at, binding, machine, record, server, with, with_state,
+    HOLDS, annotate, any_authority, any_binding, any_server, at, binding, machine, record, server, with,
+    with_state,
 };
 use super::*;
 use crate::condition::ConditionStatus;
 use crate::evidence::DiskRecord;
-use crate::server_binding::ServerBinding;
 use crate::evidence::DiskState::{Bound, Clean, Installed, NeverUsed, Released};
+use crate::server_binding::ServerBinding;
 
 const ON: PowerOutcome = PowerOutcome::Known(Power::On);
 
@@ -178,7 +179,9 @@ fn a_server_that_may_be_in_use_goes_only_by_a_persons_word() {
         let decision = decide(&seen, None);
         assert!(decision.standing.is_claimed());
         assert_eq!(decision.finalizer, FinalizerChange::Keep, "{record:?}");
-        assert!(ready(&decision).message.ends_with("kubectl annotate server a bloomery.dev/forget=server-uid"));
+        assert!(
+            ready(&decision).message.ends_with("kubectl annotate server a bloomery.dev/forget=server-uid")
+        );
         for (uid, change) in [
             ("", FinalizerChange::Keep),
             ("another-uid", FinalizerChange::Keep),

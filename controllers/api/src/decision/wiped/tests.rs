@@ -15,7 +15,9 @@ fn only_the_agent_that_was_ordered_is_believed_while_its_record_stands() {
     let id = record(Released).id;
     let (own, old, foreign) = (order(&id), order("before"), Order { server_uid: None, ..order(&id) });
     let dirty = with_state(server(true, false, false), Released);
-    let judge = |order| wiped(&machine(&dirty, None, &HOLDS), &CallerMemory { order, given: true, ..CallerMemory::default() });
+    let judge = |order| {
+        wiped(&machine(&dirty, None, &HOLDS), &CallerMemory { order, given: true, ..CallerMemory::default() })
+    };
     assert_eq!(judge(Some(&own)), Verdict::Record);
     for order in [Some(&old), Some(&foreign), None] {
         assert!(matches!(judge(order), Verdict::Refuse(_)), "{order:?}");
@@ -88,7 +90,11 @@ fn every_disk_of_the_inventory_needs_a_word() {
     assert_eq!(count(&all[..2]), 1);
     assert_eq!(count(&[all[0], all[0], all[2]]), 1, "one entry speaks for one disk");
     assert_eq!(count(&[all[0], ("sdb", "M", "S2", false), all[2]]), 1);
-    assert_eq!(count(&[all[0], all[1], all[2], ("sdd", "X", "S9", false)]), 1, "a new disk that is not wiped");
+    assert_eq!(
+        count(&[all[0], all[1], all[2], ("sdd", "X", "S9", false)]),
+        1,
+        "a new disk that is not wiped"
+    );
     assert_eq!(left(&seen, &[], Reporter::Upstream).len(), 0, "upstream's agent reports none");
     let text = left_in_words(&seen, &[], Reporter::Ours).unwrap();
     assert_eq!(text, "/dev/sda (M, serial S1), /dev/sdb (M, serial S2), /dev/sdc (N, serial )");

@@ -103,7 +103,8 @@ fn whole(world: &World) -> World {
 }
 
 fn old_release() -> World {
-    let file = Record { id: "new".to_owned(), epoch: 1, revision: 50, fenced: None, witness: Witness::default() };
+    let file =
+        Record { id: "new".to_owned(), epoch: 1, revision: 50, fenced: None, witness: Witness::default() };
     let object = Object { epoch: 1, witness: String::new(), marked: false };
     World { file: Some(file), object: Some(object), starts: 0 }
 }
