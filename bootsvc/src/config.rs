@@ -86,7 +86,7 @@ pub struct Args {
     #[arg(long, value_name = "WHAT", default_value = "agent")]
     pub unknown_machines: UnknownMachinesArg,
 
-    /// Machines that are served (MAC, maker's prefix, network, relay=ADDRESS, interface=NAME). Default: all.
+    /// Machines that are served (mac:…, oui:…, subnet:…, relay:…, interface:…). Default: all.
     #[arg(long, value_name = "ENTRY,…", value_delimiter = ',')]
     pub machines_allow: Vec<String>,
 
@@ -183,12 +183,9 @@ impl Args {
         list.iter().map(|entry| entry.trim()).filter(|entry| !matches!(*entry, "" | UNSET))
     }
 
-    /// `--machines-allow` and `--machines-deny`. `relay=` and `interface=` are written as in `bloomery.yaml`.
+    /// `--machines-allow` and `--machines-deny`.
     pub fn machines(&self) -> Result<MachineLists, ConfigError> {
-        let list = |entries: &[String]| {
-            let entries = Self::entries(entries).map(|entry| entry.replacen('=', ":", 1));
-            entries.map(|entry| entry.parse()).collect::<Result<Vec<_>, _>>()
-        };
+        let list = |entries: &[String]| Self::entries(entries).map(str::parse).collect::<Result<Vec<_>, _>>();
         let (allow, deny) = (list(&self.machines_allow), list(&self.machines_deny));
         Ok(MachineLists {
             allow: allow.map_err(ConfigError::Machines)?,
@@ -256,7 +253,7 @@ mod tests {
         let args = parse(&[
             "--provisioning-interfaces=eth1,eth2",
             "--management-interfaces=",
-            "--machines-allow=52:54:00,relay=10.0.0.1",
+            "--machines-allow=oui:52:54:00,relay:10.0.0.1",
             "--machines-deny=",
             "--unknown-machines=boot-disk",
             "--auto-accept-non-empty=true",
@@ -264,7 +261,7 @@ mod tests {
         .unwrap();
         let list = |list| Args::entries(list).collect::<Vec<_>>();
         assert_eq!(list(&args.provisioning_interfaces), ["eth1", "eth2"]);
-        assert_eq!(list(&args.machines_allow), ["52:54:00", "relay=10.0.0.1"]);
+        assert_eq!(list(&args.machines_allow), ["oui:52:54:00", "relay:10.0.0.1"]);
         assert!(list(&args.management_interfaces).is_empty() && list(&args.machines_deny).is_empty());
         assert_eq!(args.unknown_machines, UnknownMachinesArg::BootDisk);
         assert!(args.auto_accept_non_empty && !parse(&[]).unwrap().auto_accept_non_empty);

@@ -17,8 +17,8 @@ use crate::http::files::Directories;
 use crate::interfaces::{self, Interface, Selection};
 use crate::kubernetes::Kubernetes;
 use crate::loaders::{Loader, LoaderStore};
-use crate::metrics::Metrics;
 use crate::machines::Machines;
+use crate::metrics::Metrics;
 use crate::neighbours::Neighbours;
 use crate::servers::Servers;
 use crate::sources::Sources;
@@ -36,6 +36,7 @@ const AGENT_DIRECTORY: &str = "agent";
 /// whatever happens later is reported by `/readyz` and retried.
 pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), ConfigError> {
     let endpoint = args.endpoint()?;
+    let machines = Machines::new(args.unknown_machines.into(), args.machines()?);
     let health = Health::default();
     let metrics = Arc::new(Metrics::default());
     let part = health.register("kubernetes", Weight::Shown);
@@ -49,6 +50,12 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), ConfigEr
     spawn_health(&args, &health, (&metrics, &trace), &tasks, &shutdown);
     let loaders = Arc::new(LoaderStore::new(args.share_dir.join(LOADER_DIRECTORY)));
     let _loaders_part = report_loaders(&loaders, &health);
+    let servers = Servers::default();
+    let part = health.register("servers", Weight::Shown);
+    tasks.spawn(servers.clone().follow(kubernetes.clone(), part, shutdown.clone()));
+    let known = servers.clone();
+    machines.tell_by(Arc::new(move |card, uuid| known.is_accepted(card, uuid)));
+    tasks.spawn(machines.clone().follow(kubernetes.clone(), shutdown.clone()));
     let interfaces = interfaces::watch(selection(&args), shutdown.clone());
     let sources = if args.disable_dhcp_proxy { Sources::without_dhcp() } else { Sources::default() };
     tasks.spawn(follow(interfaces.clone(), sources.clone(), shutdown.clone()));
@@ -62,6 +69,7 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), ConfigEr
             log: Arc::default(),
             acts,
             sources: sources.clone(),
+            machines: machines.clone(),
         };
         tasks.spawn(dhcp::serve::run(context, interfaces, health.clone(), shutdown.clone()));
     }
@@ -74,12 +82,14 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), ConfigEr
         paths: edge.paths.clone(),
     };
     tasks.spawn(serve_tftp(context, health.clone(), shutdown.clone()));
-    let servers = Servers::default();
-    let part = health.register("servers", Weight::Shown);
-    tasks.spawn(servers.clone().follow(kubernetes.clone(), part, shutdown.clone()));
-    let machines = Machines::new(args.unknown_machines.into(), args.machines()?);
-    let context =
-        http_context(&args, (kubernetes, authority), advertise, loaders, (metrics, trace), (servers, machines, edge));
+    let context = http_context(
+        &args,
+        (kubernetes, authority),
+        advertise,
+        loaders,
+        (metrics, trace),
+        (servers, machines, edge),
+    );
     tasks.spawn(serve_http(args.http_port, context, health.clone(), shutdown.clone()));
     tracing::info!("boot services started");
     shutdown.cancelled().await;
@@ -157,8 +167,12 @@ fn http_context(
         machines: machines.clone(),
         neighbours: neighbours.clone(),
     };
-    let conflicts =
-        Conflicts { kubernetes: kubernetes.clone(), servers: servers.clone(), events, metrics: metrics.clone() };
+    let conflicts = Conflicts {
+        kubernetes: kubernetes.clone(),
+        servers: servers.clone(),
+        events,
+        metrics: metrics.clone(),
+    };
     http::serve::Context {
         advertise,
         loaders,

@@ -23,6 +23,7 @@ use crate::advertise::Advertise;
 use crate::health::{Health, State, Weight};
 use crate::interfaces::Interface;
 use crate::loaders::LoaderStore;
+use crate::machines::Machines;
 use crate::metrics::Metrics;
 use crate::sources::Sources;
 use crate::supervise;
@@ -83,6 +84,8 @@ pub struct Context {
     pub acts: watch::Receiver<bool>,
     /// Told of relays, behind which there are machines.
     pub sources: Sources,
+    /// Which machines are served.
+    pub machines: Machines,
 }
 
 impl Listener {
@@ -243,7 +246,7 @@ pub fn respond(
     let means = Means {
         acts: *context.acts.borrow(),
         has: &|loader| context.loaders.is_servable(loader),
-        admission: decide::Admission::Served,
+        admission: context.machines.admit(&request, source, server),
     };
     match decide::decide(&request, server, listener, means) {
         Ok(offer) => {

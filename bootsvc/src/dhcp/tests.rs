@@ -51,6 +51,7 @@ fn context(directory: &std::path::Path) -> Context {
         log: Arc::default(),
         acts,
         sources: crate::sources::Sources::default(),
+        machines: crate::machines::Machines::default(),
     }
 }
 

@@ -202,7 +202,7 @@ mod tests {
     async fn a_full_house_closes_the_connection_that_has_waited_longest() {
         let admission = Admission::new(3);
         let oldest = admission.admit(address(1)).unwrap();
-        let busy = oldest.pulse.begin(Duration::from_secs(60));
+        let busy = oldest.pulse.begin(Duration::from_mins(1));
         let waits = admission.admit(address(2)).unwrap();
         let newest = admission.admit(address(3)).unwrap();
         let newcomer = admission.admit(address(4)).unwrap();
@@ -211,7 +211,7 @@ mod tests {
         drop(waits);
         // A connection that lost its place takes none from another.
         assert_eq!(admission.with(|table| table.open.len()), 3);
-        let all: Vec<_> = [&newest, &newcomer].map(|slot| slot.pulse.begin(Duration::from_secs(60))).into();
+        let all: Vec<_> = [&newest, &newcomer].map(|slot| slot.pulse.begin(Duration::from_mins(1))).into();
         assert_eq!(admission.admit(address(5)).unwrap_err(), Refused::Full);
         drop((busy, all));
         assert!(admission.admit(address(5)).is_ok());

@@ -176,7 +176,7 @@ mod tests {
     async fn ends_idle_connections_and_requests_that_take_too_long() {
         let pulse = Arc::new(Pulse::default());
         assert!(ends_in(&pulse, IDLE.as_secs()) && pulse.idle_since().is_some());
-        let (one, two) = (pulse.begin(Duration::from_secs(20)), pulse.begin(Duration::from_secs(60)));
+        let (one, two) = (pulse.begin(Duration::from_secs(20)), pulse.begin(Duration::from_mins(1)));
         assert_eq!(pulse.idle_since(), None);
         assert!(ends_in(&pulse, 20));
         one.allow(Duration::from_secs(100));
@@ -186,7 +186,7 @@ mod tests {
         drop(one);
         assert!(ends_in(&pulse, IDLE.as_secs()));
         // Its owner is told, also when the time becomes shorter while it waits.
-        let running = pulse.begin(Duration::from_secs(60));
+        let running = pulse.begin(Duration::from_mins(1));
         let waits = {
             let pulse = pulse.clone();
             tokio::spawn(async move { pulse.expired().await })

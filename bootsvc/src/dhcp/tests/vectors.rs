@@ -72,7 +72,8 @@ fn the_class_names_the_architecture_where_option_93_does_not() {
 fn no_booting_machine_is_dropped_without_a_trace() {
     let mut typed = GUID;
     typed[0] = 1;
-    let cases: [(&[(u8, &[u8])], &str); 5] = [
+    type Options<'a> = &'a [(u8, &'a [u8])];
+    let cases: [(Options<'_>, &str); 5] = [
         (&[(option::VENDOR_CLASS, b"PXEClient")], "architecture"),
         (&[(option::VENDOR_CLASS, b"HTTPClient:Arch:x")], "architecture"),
         (&[(option::ARCHITECTURE, &[0, 6])], "architecture"),
@@ -146,6 +147,19 @@ fn a_boot_server_repeats_the_boot_item() {
     };
     assert_eq!(specific(REQUEST, Listener::Pxe), [6, 1, 8, 71, 4, 0x80, 0, 0, 0, 255]);
     assert_eq!(specific(DISCOVER, Listener::Dhcp), [6, 1, 8, 255]);
+}
+
+#[test]
+fn machines_that_the_lists_deny_get_no_answer_and_a_trace() {
+    use bloomery_api::decision::unknown::{MachineLists, UnknownMachines};
+    let mut context = super::context(super::COMPLETE.0.path());
+    let lists = MachineLists::parse("", "oui:52:54:00").unwrap();
+    context.machines = crate::machines::Machines::new(UnknownMachines::Agent, lists);
+    let datagram = request(DISCOVER, &[(option::ARCHITECTURE, &arch(7))]);
+    let mut reply = Vec::new();
+    let answered = super::respond(&datagram, NOBODY, Listener::Dhcp, super::SERVER, &context, &mut reply);
+    assert_eq!(answered, None);
+    assert!(context.trace.report().to_string().contains("denied"));
 }
 
 #[test]
