@@ -4,7 +4,8 @@
 
 use std::time::{Duration, Instant};
 
-use bloomery_agent_api::BmcInfo;
+use bloomery_agent_api::seal::{self, PlaneKey};
+use bloomery_agent_api::{BmcInfo, PLANE_ARGUMENT};
 use bloomery_sys::ipmi::{self, Device};
 use bloomery_sys::modules::Modules;
 use bloomery_sys::uevent::Uevents;
@@ -14,7 +15,6 @@ pub mod password;
 pub mod setup;
 
 use message::Request;
-use password::Password;
 use setup::{Ask, Lan};
 
 use crate::plane::{self, Plane};
@@ -35,9 +35,14 @@ pub enum Error {
     /// The dialogue.
     #[error("failed to set up the BMC")]
     Setup(#[source] setup::Error),
-    /// No password.
-    #[error("failed to make a password")]
-    Random(#[source] std::io::Error),
+    /// The boot script did not say which key is the plane's.
+    #[error(
+        "failed to find the kernel argument {PLANE_ARGUMENT}: the account would go over the network unsealed"
+    )]
+    NoFingerprint,
+    /// The key that the plane showed is not the one of the kernel's arguments, or the box failed.
+    #[error("failed to seal the account to the plane's key")]
+    Seal(#[source] seal::Error),
     /// The plane did not take it.
     #[error("failed to tell the plane about the BMC")]
     Report(#[source] plane::Error),
@@ -59,36 +64,42 @@ impl Ask for Device {
     }
 }
 
-/// Sets up the BMC and tells the plane; `None` if this machine has none.
-pub async fn set_up(plane: &Plane, uuid: &str) -> Result<Option<Lan>, Error> {
-    match blocking(open).await? {
-        Some(device) => set_up_with(plane, uuid, device).await.map(Some),
-        None => Ok(None),
-    }
+/// Sets up the BMC and tells the plane; `None` if this machine has none. `shown` is the key that the plane showed.
+pub async fn set_up(plane: &Plane, uuid: &str, shown: &[u8]) -> Result<Option<Lan>, Error> {
+    let Some(device) = blocking(open).await? else { return Ok(None) };
+    // Before anything is changed.
+    let key = verified(plane, shown)?;
+    set_up_with(plane, uuid, &key, device).await.map(Some)
 }
 
-/// The same, with a way to the BMC. The address goes first: a plane that has it can already be told what is wrong.
+/// The plane's key, if it is the one that this machine was started for.
+pub fn verified(plane: &Plane, shown: &[u8]) -> Result<PlaneKey, Error> {
+    let expected = plane.fingerprint.as_deref().ok_or(Error::NoFingerprint)?;
+    PlaneKey::verified(shown, expected).map_err(Error::Seal)
+}
+
+/// The same, with a way to the BMC. The address goes first: a plane that has it can already be told what is wrong. All
+/// that is sent is sealed.
 pub async fn set_up_with(
     plane: &Plane,
     uuid: &str,
+    key: &PlaneKey,
     mut bmc: impl Ask + Send + 'static,
 ) -> Result<Lan, Error> {
     let (lan, mut bmc) =
         blocking(move || setup::find_lan(&mut bmc).map(|lan| (lan, bmc)).map_err(Error::Setup)).await?;
     let port = u32::from(lan.port);
     let address = BmcInfo { ip: lan.address.to_string(), port, ..BmcInfo::default() };
-    plane.update_bmc_info(uuid, &address).await.map_err(Error::Report)?;
-    let password = blocking(move || {
-        let password = Password::new().map_err(Error::Random)?;
-        setup::set_up_user(&mut bmc, lan.channel, &password).map_err(Error::Setup)?;
-        Ok(password)
-    })
-    .await?;
-    // With the port, since upstream's plane forgets it otherwise (spec §5.3).
-    let user = setup::USER.to_owned();
-    let access = BmcInfo { ip: String::new(), port, user, pass: password.secret().to_owned() };
-    plane.update_bmc_info(uuid, &access).await.map_err(Error::Report)?;
+    report(plane, uuid, key, &address).await?;
+    let password = blocking(move || setup::set_up_user(&mut bmc, lan.channel).map_err(Error::Setup)).await?;
+    let (user, pass) = (setup::USER.to_owned(), password.secret().to_owned());
+    report(plane, uuid, key, &BmcInfo { port, user, pass, ..BmcInfo::default() }).await?;
     Ok(lan)
+}
+
+async fn report(plane: &Plane, uuid: &str, key: &PlaneKey, account: &BmcInfo) -> Result<(), Error> {
+    let sealed = key.seal(uuid, account).map_err(Error::Seal)?;
+    plane.update_bmc_info(uuid, &sealed).await.map_err(Error::Report)
 }
 
 async fn blocking<T: Send + 'static>(
@@ -128,13 +139,17 @@ fn open() -> Result<Option<Device>, Error> {
 mod tests {
     use super::setup::tests::{Bmc, supermicro};
     use super::*;
-    use crate::fake_plane::{FakePlane, UUID, any_port};
+    use crate::fake_plane::{FakePlane, SECRET, UUID, any_port};
+
+    fn key(plane: &Plane) -> PlaneKey {
+        verified(plane, &seal::public_key(&SECRET)).unwrap()
+    }
 
     #[tokio::test]
     async fn the_plane_gets_the_address_first_and_then_a_user_without_it() {
         let fake = FakePlane::default();
         let plane = fake.serve(any_port()).await;
-        set_up_with(&plane, UUID, supermicro()).await.unwrap();
+        set_up_with(&plane, UUID, &key(&plane), supermicro()).await.unwrap();
         assert_eq!(fake.told(), ["bmc 10.77.0.11 623  0", "bmc  623 sidero 16"]);
     }
 
@@ -143,7 +158,7 @@ mod tests {
         let fake = FakePlane::default();
         let plane = fake.serve(any_port()).await;
         let full = Bmc { users: (2..=10).map(|user| (user, "ops")).collect(), ..supermicro() };
-        let error = set_up_with(&plane, UUID, full).await.unwrap_err();
+        let error = set_up_with(&plane, UUID, &key(&plane), full).await.unwrap_err();
         assert!(matches!(error, Error::Setup(setup::Error::NoSlot)), "{error:?}");
         assert_eq!(fake.told(), ["bmc 10.77.0.11 623  0"]);
     }
@@ -152,8 +167,28 @@ mod tests {
     async fn of_a_dead_bmc_the_plane_hears_nothing() {
         let fake = FakePlane::default();
         let plane = fake.serve(any_port()).await;
-        let error = set_up_with(&plane, UUID, Bmc { dead: true, ..supermicro() }).await.unwrap_err();
+        let error =
+            set_up_with(&plane, UUID, &key(&plane), Bmc { dead: true, ..supermicro() }).await.unwrap_err();
         assert!(matches!(error, Error::Setup(setup::Error::Ask { .. })), "{error:?}");
+        assert_eq!(fake.told(), [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn without_the_key_that_this_machine_was_started_for_nothing_is_sent_and_it_is_said_why() {
+        let fake = FakePlane::default();
+        let plane = fake.serve(any_port()).await;
+        let ours = seal::public_key(&SECRET);
+        let nobody = Plane { fingerprint: None, ..plane.clone() };
+        let strangers = seal::public_key(&[9; seal::KEY_LENGTH]);
+        for (plane, shown, part) in [
+            (&nobody, ours.as_slice(), "bloomery.plane"),
+            (&plane, &strangers, "this machine was started with"),
+            (&plane, &[], "0 octets instead of 32"),
+        ] {
+            let error = verified(plane, shown).unwrap_err();
+            let text = bloomery_hostnet::network::chain(&error);
+            assert!(text.contains(part), "{text}");
+        }
         assert_eq!(fake.told(), [""; 0]);
     }
 }

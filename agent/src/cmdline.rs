@@ -2,7 +2,7 @@
 //!
 //! It must never guess an argument that is not there.
 
-use bloomery_agent_api::TOKEN_ARGUMENT;
+use bloomery_agent_api::{PLANE_ARGUMENT, TOKEN_ARGUMENT};
 use bloomery_hostnet::MacAddr;
 use bloomery_hostnet::mac::ParseMacError;
 
@@ -24,6 +24,8 @@ pub struct Arguments {
     pub endpoint: String,
     /// What ties this agent to its boot; other planes' scripts give none.
     pub token: Option<Token>,
+    /// Fingerprint of the plane's sealing key; other planes' scripts give none.
+    pub plane: Option<String>,
 }
 
 /// What is wrong with the kernel arguments.
@@ -73,7 +75,8 @@ pub fn parse(cmdline: &str) -> Result<Arguments, Error> {
         return Err(Error::Endpoint { endpoint: endpoint.to_owned() });
     }
     let token = value(TOKEN_ARGUMENT).ok().and_then(Token::new);
-    Ok(Arguments { mac, endpoint: endpoint.to_owned(), token })
+    let plane = value(PLANE_ARGUMENT).ok().map(str::to_owned);
+    Ok(Arguments { mac, endpoint: endpoint.to_owned(), token, plane })
 }
 
 /// The arguments, separated by blanks outside of double quotes (kernel: `lib/cmdline.c`), without the quotes.
@@ -135,6 +138,14 @@ mod tests {
         assert_eq!(parse(GOOD).unwrap().token, None);
         assert_eq!(parse(&format!("{GOOD} bloomery.token=")).unwrap().token, None);
         assert_eq!(parse(&format!("{GOOD} bloomery.token=AbC-_1")).unwrap().token, Token::new("AbC-_1"));
+    }
+
+    #[test]
+    fn takes_the_fingerprint_of_the_planes_key_if_there_is_one() {
+        assert_eq!(parse(GOOD).unwrap().plane, None);
+        assert_eq!(parse(&format!("{GOOD} bloomery.plane=")).unwrap().plane, None);
+        let given = parse(&format!("{GOOD} bloomery.plane=47DEQpj8HBSa-_TImW")).unwrap();
+        assert_eq!(given.plane.as_deref(), Some("47DEQpj8HBSa-_TImW"));
     }
 
     #[test]

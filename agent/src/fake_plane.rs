@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use bloomery_agent_api::agent_server::{Agent, AgentServer};
+use bloomery_agent_api::seal::{KEY_LENGTH, fingerprint, open, public_key};
 use bloomery_agent_api::*;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
@@ -15,6 +16,9 @@ use crate::inventory::Inventory;
 use crate::plane::Plane;
 
 pub(crate) const UUID: &str = "4c4c4544-0042-3110-8051-b4c04f313233";
+
+/// The plane's sealing key.
+pub(crate) const SECRET: [u8; KEY_LENGTH] = [7; KEY_LENGTH];
 
 /// What the server does and what it was told. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -69,7 +73,7 @@ impl FakePlane {
         let service = AgentServer::new(self.clone());
         let server = tonic::transport::Server::builder().add_service(service);
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-        Plane { endpoint, token: None }
+        Plane { endpoint, token: None, fingerprint: Some(fingerprint(&public_key(&SECRET))) }
     }
 }
 
@@ -133,8 +137,14 @@ impl Agent for FakePlane {
         &self,
         request: Request<UpdateBmcInfoRequest>,
     ) -> Result<Response<UpdateBmcInfoResponse>, Status> {
-        let info = request.get_ref().bmc_info.clone().unwrap_or_default();
-        self.tell(&request, format!("bmc {} {} {} {}", info.ip, info.port, info.user, info.pass.len()));
+        let UpdateBmcInfoRequest { uuid, bmc_info } = request.get_ref();
+        let sent = bmc_info.clone().unwrap_or_default();
+        let beside = BmcInfo { sealed: Vec::new(), ..sent.clone() } != BmcInfo::default();
+        let text = match open(&SECRET, uuid, &sent) {
+            Ok(info) if !beside => format!("bmc {} {} {} {}", info.ip, info.port, info.user, info.pass.len()),
+            _ => "bmc not sealed".to_owned(),
+        };
+        self.tell(&request, text);
         Ok(Response::new(UpdateBmcInfoResponse {}))
     }
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bloomery_agent_api::DiskProgress;
+use bloomery_agent_api::{DiskProgress, StorageDevice};
 use bloomery_hostnet::network::chain;
 use bloomery_sys::power::Action;
 use tokio::sync::watch;
@@ -14,11 +14,12 @@ use tokio::time::Instant;
 
 use crate::bmc;
 use crate::console::{self, Screen};
+use crate::contents::Survey;
 use crate::inventory::Inventory;
 use crate::orders::{self, Memory, Orders, Step, WipeOrder};
 use crate::plane::{self, Plane};
 use crate::register::{Act, After};
-use crate::wipe::{self, Board, Erased, Places};
+use crate::wipe::{self, Board, Erased};
 
 /// How long things are waited for.
 #[derive(Debug, Clone, Copy)]
@@ -50,7 +51,7 @@ pub struct Follower {
     plane: Plane,
     screen: Screen,
     devices: watch::Receiver<u64>,
-    places: Places,
+    survey: Survey,
     waits: Waits,
     memory: Memory,
     erased: Erased,
@@ -59,19 +60,20 @@ pub struct Follower {
 impl Act for Follower {
     async fn act(&mut self, inventory: Inventory, orders: Orders) -> After {
         let uuid = inventory.uuid().unwrap_or_default().to_owned();
-        let setup_bmc = orders.answer.setup_bmc;
+        let (setup_bmc, key) = (orders.answer.setup_bmc, orders.sealing_key.clone());
+        let message = orders.answer.message.clone();
         match orders::next(orders, self.memory, Instant::now()) {
             Step::Wait => After::Rest,
-            Step::Restart => self.restart().await,
+            Step::Restart => self.restart(&message).await,
             Step::SetUpBmc => {
-                self.set_up_bmc(&uuid).await;
+                self.set_up_bmc(&uuid, &key).await;
                 After::Rest
             }
             Step::Wipe(order) => {
                 let after = self.wipe(order, &uuid, &inventory).await;
                 // Only now: from here on the machine may be switched off.
                 if after == After::Rest && setup_bmc && self.memory.wipe_not_before.is_none() {
-                    self.set_up_bmc(&uuid).await;
+                    self.set_up_bmc(&uuid, &key).await;
                 }
                 after
             }
@@ -85,24 +87,24 @@ impl Follower {
         plane: Plane,
         screen: Screen,
         devices: watch::Receiver<u64>,
-        places: Places,
+        survey: Survey,
         waits: Waits,
     ) -> Self {
         let (memory, erased) = (Memory::default(), Erased::default());
-        Self { plane, screen, devices, places, waits, memory, erased }
+        Self { plane, screen, devices, survey, waits, memory, erased }
     }
 
-    async fn restart(&self) -> After {
+    async fn restart(&self, message: &str) -> After {
+        let why = if message.is_empty() { "the plane has another use for this machine" } else { message };
         for left in (1..=self.waits.countdown).rev() {
-            self.screen
-                .show(&format!("RESTART the plane has another use for this machine: restarting in {left} s"));
+            self.screen.show(&format!("RESTART {why}: restarting in {left} s"));
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
         After::End(Action::Restart)
     }
 
-    async fn set_up_bmc(&mut self, uuid: &str) {
-        match bmc::set_up(&self.plane, uuid).await {
+    async fn set_up_bmc(&mut self, uuid: &str, key: &[u8]) {
+        match bmc::set_up(&self.plane, uuid, key).await {
             Ok(Some(lan)) => {
                 self.memory.bmc_not_before = None;
                 self.screen
@@ -125,22 +127,24 @@ impl Follower {
         let (screen, beat_every) = (self.screen.clone(), order.beat());
         screen.show(&console::wipe_starts(order.thoroughness()));
         let board = Arc::new(Board::new(move |line| screen.show(line)));
-        let expected: Vec<String> = (inventory.hardware.storage.iter())
-            .flat_map(|storage| storage.devices.iter().map(|disk| disk.device_name.clone()))
-            .collect();
+        let reported: Vec<StorageDevice> =
+            inventory.hardware.storage.iter().flat_map(|storage| storage.devices.clone()).collect();
         let (plane, screen) = (self.plane.clone(), self.screen.clone());
         let wiping = async {
             settle(self.devices.clone(), self.waits).await;
-            wipe::run(order, &self.places, &expected, &board, &mut self.erased).await;
+            wipe::run(order, self.survey.places(), &reported, &board, &mut self.erased).await;
         };
         tokio::select! {
             () = wiping => {}
             // The threads stop at their next chunk, since nobody waits for them any more.
             refusal = beat(&plane, uuid, &board, beat_every, &screen) => {
+                self.survey.forget().await;
                 screen.show(&console::wipe_revoked(&refusal));
                 return After::Soon;
             }
         }
+        // What is registered next is what is on the disks now.
+        self.survey.forget().await;
         if board.all_wiped() {
             self.report_wiped(uuid, &board.disks()).await
         } else {
@@ -151,7 +155,7 @@ impl Follower {
 
     async fn report_wiped(&mut self, uuid: &str, disks: &[DiskProgress]) -> After {
         self.memory.wipe_not_before = None;
-        self.screen.show(&format!("OK     all disks are wiped: {}", console::count(disks.len())));
+        self.screen.show(&console::wipe_done(disks));
         match self.plane.mark_as_wiped(uuid, disks).await {
             Ok(()) => {
                 // Whatever is ordered from now on is a new wipe.
@@ -178,7 +182,7 @@ impl Follower {
 }
 
 /// Waits until no device has come up for a while: some controllers find their disks late.
-async fn settle(mut devices: watch::Receiver<u64>, waits: Waits) {
+pub async fn settle(mut devices: watch::Receiver<u64>, waits: Waits) {
     let quiet = async {
         // A change begins the wait anew; its end, or a sender that is gone, ends it.
         while matches!(tokio::time::timeout(waits.quiet, devices.changed()).await, Ok(Ok(()))) {}

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use bloomery_agent_api::CreateServerResponse;
+use bloomery_agent_api::{CreateServerResponse, ExemptDisk};
 use tokio::time::Instant;
 
 /// Longest time between two heartbeats of a wipe.
@@ -33,6 +33,8 @@ pub struct Answer {
     pub setup_bmc: bool,
     /// The machine is none for the agent any more.
     pub restart: bool,
+    /// It waits for a person, whatever else is ordered.
+    pub held: bool,
     /// Why.
     pub message: String,
 }
@@ -42,6 +44,7 @@ pub struct Answer {
 pub struct WipeOrder {
     thoroughness: Thoroughness,
     beat: Duration,
+    exempt: Vec<ExemptDisk>,
 }
 
 impl WipeOrder {
@@ -54,6 +57,14 @@ impl WipeOrder {
     pub fn beat(&self) -> Duration {
         self.beat
     }
+
+    /// Whether the owner has taken the responsibility for such a disk. `unwritable` says that nothing could be written
+    /// to it anyway: a disk without a serial number is exempt only then, since others of its model may hold data.
+    pub fn exempts(&self, model: &str, serial: &str, unwritable: bool) -> bool {
+        !model.is_empty()
+            && (unwritable || !serial.is_empty())
+            && self.exempt.iter().any(|disk| disk.model.trim() == model && disk.serial.trim() == serial)
+    }
 }
 
 /// One answer: to be shown, and to be followed.
@@ -61,6 +72,8 @@ impl WipeOrder {
 pub struct Orders {
     /// What it says.
     pub answer: Answer,
+    /// The plane's public key, as it was shown: not yet compared with anything.
+    pub sealing_key: Vec<u8>,
     wipe: Option<WipeOrder>,
 }
 
@@ -68,12 +81,22 @@ impl Orders {
     /// Reads an answer.
     pub fn read(response: CreateServerResponse) -> Self {
         // Exhaustive, so that a new wish of the plane cannot go unnoticed.
-        let CreateServerResponse { wipe, insecure_wipe, setup_bmc, reboot_timeout, restart, message } =
-            response;
+        let CreateServerResponse {
+            wipe,
+            insecure_wipe,
+            setup_bmc,
+            reboot_timeout,
+            restart,
+            message,
+            sealing_key,
+            exempt_disks: exempt,
+            held,
+        } = response;
         let thoroughness = if insecure_wipe { Thoroughness::Fast } else { Thoroughness::Full };
         Self {
-            answer: Answer { wipe: wipe.then_some(thoroughness), setup_bmc, restart, message },
-            wipe: wipe.then(|| WipeOrder { thoroughness, beat: beat(reboot_timeout) }),
+            answer: Answer { wipe: wipe.then_some(thoroughness), setup_bmc, restart, held, message },
+            sealing_key,
+            wipe: wipe.then(|| WipeOrder { thoroughness, beat: beat(reboot_timeout), exempt }),
         }
     }
 }
@@ -113,9 +136,10 @@ pub enum Step {
 pub fn next(orders: Orders, memory: Memory, now: Instant) -> Step {
     let Memory { wipe_not_before, bmc_not_before, no_bmc } = memory;
     let too_early = |not_before: Option<Instant>| not_before.is_some_and(|instant| now < instant);
-    let Orders { answer: Answer { restart, setup_bmc, .. }, wipe } = orders;
+    let Orders { answer: Answer { restart, held, setup_bmc, .. }, wipe, sealing_key: _ } = orders;
     match wipe {
         _ if restart => Step::Restart,
+        _ if held => Step::Wait,
         Some(_) if too_early(wipe_not_before) => Step::Wait,
         Some(order) => Step::Wipe(order),
         None if setup_bmc && !no_bmc && !too_early(bmc_not_before) => Step::SetUpBmc,
@@ -143,6 +167,38 @@ mod tests {
         assert!(matches!(next(orders(true, true, false), none, now), Step::Wipe(_)));
         for wipe in [true, false] {
             assert!(matches!(next(orders(wipe, wipe, true), none, now), Step::Restart));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_held_machine_waits_and_is_restarted_only_if_it_is_told_to() {
+        for (wipe, setup_bmc) in [(true, true), (true, false), (false, true)] {
+            let held =
+                CreateServerResponse { held: true, wipe, setup_bmc, ..CreateServerResponse::default() };
+            let step = next(Orders::read(held.clone()), Memory::default(), Instant::now());
+            assert!(matches!(step, Step::Wait), "{step:?}");
+            let leave = CreateServerResponse { restart: true, ..held };
+            assert!(matches!(next(Orders::read(leave), Memory::default(), Instant::now()), Step::Restart));
+        }
+    }
+
+    #[test]
+    fn a_disk_is_exempt_by_model_and_serial_and_without_a_serial_only_if_nothing_can_be_written_to_it() {
+        let exempt = |model: &str, serial: &str| ExemptDisk { model: model.into(), serial: serial.into() };
+        let exempt_disks = vec![exempt("LUN 01 Media 0", ""), exempt("ST4000", "ZC1"), exempt("", "ZC2")];
+        let response = CreateServerResponse { wipe: true, exempt_disks, ..CreateServerResponse::default() };
+        let order = Orders::read(response).wipe.unwrap();
+        for (model, serial, unwritable, expected) in [
+            ("LUN 01 Media 0", "", true, true),
+            ("LUN 01 Media 0", "", false, false),
+            ("LUN 01 Media 0", "1", true, false),
+            ("ST4000", "ZC1", false, true),
+            ("ST4000", "", true, false),
+            ("ST4000", "ZC9", true, false),
+            ("", "ZC2", true, false),
+            ("", "", true, false),
+        ] {
+            assert_eq!(order.exempts(model, serial, unwritable), expected, "{model} {serial} {unwritable}");
         }
     }
 
@@ -182,13 +238,13 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_is_wiped_without_an_order_or_when_the_machine_is_to_leave(
-            insecure_wipe: bool, setup_bmc: bool, restart: bool, wipe: bool, reboot_timeout: f64,
+            insecure_wipe: bool, setup_bmc: bool, restart: bool, held: bool, wipe: bool, reboot_timeout: f64,
         ) {
             let response = CreateServerResponse {
-                wipe, insecure_wipe, setup_bmc, reboot_timeout, restart, message: String::new(),
+                wipe, insecure_wipe, setup_bmc, reboot_timeout, restart, held, ..CreateServerResponse::default()
             };
             let step = next(Orders::read(response), Memory::default(), Instant::now());
-            prop_assert_eq!(matches!(step, Step::Wipe(_)), wipe && !restart);
+            prop_assert_eq!(matches!(step, Step::Wipe(_)), wipe && !restart && !held);
             if let Step::Wipe(order) = step {
                 prop_assert_eq!(order.thoroughness() == Thoroughness::Fast, insecure_wipe);
                 prop_assert!(order.beat() >= SHORTEST_BEAT && order.beat() <= LONGEST_BEAT);

@@ -95,6 +95,8 @@ pub struct Plane {
     pub endpoint: String,
     /// What ties this agent to its boot, if the boot script gave it something.
     pub token: Option<Token>,
+    /// Fingerprint of its sealing key, of the boot script.
+    pub fingerprint: Option<String>,
 }
 
 impl Plane {

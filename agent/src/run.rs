@@ -10,12 +10,14 @@ use bloomery_sys::power::Action;
 use tokio::sync::{mpsc, watch};
 
 use crate::console::{self, Screen};
-use crate::follow::{Follower, Waits};
+use crate::contents::Survey;
+use crate::disks::Places;
+use crate::follow::{Follower, Waits, settle};
 use crate::inventory::{self, Inventory, SYSFS};
 use crate::orders::Answer;
 use crate::plane::Plane;
 use crate::register::{Pace, Report, keep_registered};
-use crate::wipe::Places;
+
 use crate::{cmdline, devices, power, uplink};
 
 /// Wait before a restart that may help (the boot script may say the right thing next time).
@@ -93,18 +95,22 @@ async fn work(cmdline: &str, devices: watch::Receiver<u64>, screen: &Screen) -> 
         () = uplink::follow(&mut client, &card.name, screen) => Err(Error::Ended { task: "the DHCP client" }),
         () = show(shown, &arguments.endpoint, screen) => Err(Error::Ended { task: "the console" }),
         action = async {
+            let waits = Waits::default();
             // Without an address every try would only fail; after a lost lease they are made and fail with a reason.
-            let _ = lease.wait_for(Option::is_some).await;
-            let read = || read(netlink.clone());
-            let plane = Plane { endpoint: arguments.endpoint.clone(), token: arguments.token.clone() };
+            // What the plane is told first is what it decides on: not before all disks have come up.
+            let _ = tokio::join!(lease.wait_for(Option::is_some), settle(devices.clone(), waits));
+            let survey = Survey::new(Places::default());
+            let read = || read(netlink.clone(), survey.clone());
+            let cmdline::Arguments { endpoint, token, plane: fingerprint, mac: _ } = arguments.clone();
+            let plane = Plane { endpoint, token, fingerprint };
             let mut follower =
-                Follower::new(plane.clone(), screen.clone(), devices, Places::default(), Waits::default());
+                Follower::new(plane.clone(), screen.clone(), devices, survey.clone(), waits);
             keep_registered(&plane, Pace::default(), hostname, read, reports, &mut follower).await
         } => action.ok_or(Error::Ended { task: "the registration" }),
     }
 }
 
-async fn read(netlink: Netlink) -> Inventory {
+async fn read(netlink: Netlink, survey: Survey) -> Inventory {
     let links = netlink.links().await.unwrap_or_else(|error| {
         let error = bloomery_hostnet::network::chain(&error);
         tracing::warn!(%error, "network cards not listed");
@@ -112,15 +118,24 @@ async fn read(netlink: Netlink) -> Inventory {
     });
     // Firmware behind sysfs can be slow to answer.
     let inventory = tokio::task::spawn_blocking(move || inventory::read(Path::new(SYSFS), &links)).await;
-    inventory.unwrap_or_else(|error| {
+    let mut inventory = inventory.unwrap_or_else(|error| {
         tracing::error!(%error, "hardware not read");
         Inventory::default()
-    })
+    });
+    survey.describe(inventory.hardware.storage.get_or_insert_default()).await;
+    inventory
 }
 
 fn hostname() -> String {
     let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
-    if UNNAMED.contains(&name.as_str()) { String::new() } else { name }
+    given(&name).to_owned()
+}
+
+/// The name if somebody gave it; the kernel's own words for none are none.
+fn given(name: &str) -> &str {
+    let name = name.trim();
+    let host = name.split('.').next().unwrap_or_default();
+    if UNNAMED.iter().any(|none| host.eq_ignore_ascii_case(none)) { "" } else { name }
 }
 
 /// Shows what is new: the whole block when the machine or the plane's answer changed, else nothing.
@@ -146,5 +161,18 @@ async fn show(mut reports: mpsc::Receiver<Report>, endpoint: &str, screen: &Scre
                 failing = true;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::given;
+
+    #[test]
+    fn a_host_without_a_name_has_none() {
+        for none in ["", "(none)", "(none).(none)", " (none)\n", "localhost", "Localhost.localdomain"] {
+            assert_eq!(given(none), "", "{none:?}");
+        }
+        assert_eq!(given("node-7.rack.example"), "node-7.rack.example");
     }
 }

@@ -4,43 +4,31 @@
 //! disk hold up or end the work on another. All raw requests lie in `bloomery_sys`.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
+use bloomery_agent_api::StorageDevice;
+
+use crate::contents;
+use crate::disks::{self, Disk, Places, unseen};
 use crate::orders::{Thoroughness, WipeOrder};
 
 pub mod board;
-pub mod disks;
 pub mod erase;
 pub mod layers;
 pub mod medium;
 pub mod method;
-pub mod ranges;
-pub mod unseen;
 
 pub use board::Board;
 use board::Line;
-use disks::Disk;
 use erase::Progress as _;
 use medium::{Device, Medium as _};
 
-/// Disks that come up during a wipe are erased as well; a machine on which this many times new ones came up is broken.
+/// Blank disks that come up during a wipe are erased as well; a machine on which this many times new ones came up is broken.
 const MOST_ROUNDS: usize = 8;
 
-/// Where the kernel shows disks.
-#[derive(Debug, Clone)]
-pub struct Places {
-    /// `/sys` except in tests.
-    pub sysfs: PathBuf,
-    /// `/dev` except in tests.
-    pub dev: PathBuf,
-}
-
-impl Default for Places {
-    fn default() -> Self {
-        Self { sysfs: PathBuf::from(crate::inventory::SYSFS), dev: PathBuf::from("/dev") }
-    }
-}
+/// What the names of nodes begin with.
+const NODES: &str = "/dev/";
 
 /// Disks that were erased in this boot, by name and sequence number: nobody but the agent writes to them, so a second
 /// attempt for the sake of a failed disk leaves them out. The kernel counts each new medium.
@@ -65,51 +53,48 @@ impl Erased {
     }
 }
 
-/// Erases every disk that there is; `expected` are those that the plane was told of (nodes, `/dev/sda`). `board` says
-/// in the end whether all are wiped. If this future is dropped, the threads stop at their next chunk.
+/// What every disk of one wipe needs.
+struct Wipe<'wipe> {
+    order: WipeOrder,
+    places: &'wipe Places,
+    /// The disks that the plane was told of when it gave the order.
+    reported: &'wipe [StorageDevice],
+    board: &'wipe Arc<Board>,
+}
+
+/// Erases every disk that there is, but for those that the order exempts; `reported` are those that the plane was told
+/// of: the order is for these. `board` says in the end whether all are wiped. If this future is dropped, the threads stop
+/// at their next chunk.
 pub async fn run(
     order: WipeOrder,
     places: &Places,
-    expected: &[String],
+    reported: &[StorageDevice],
     board: &Arc<Board>,
     erased: &mut Erased,
 ) {
     let _stop = board.cancel_when_dropped();
-    let thoroughness = order.thoroughness();
-    let first = layers::free(places, disks::find(places), board);
-    let gone: Vec<&String> =
-        expected.iter().filter(|node| !first.iter().any(|disk| &disk.shown == *node)).collect();
-    for node in gone {
-        let line = board.add_unseen(node);
+    let wipe = Wipe { order, places, reported, board };
+    let first = disks::find(places);
+    // What has no node was not seen even then; it is found again at the end.
+    let gone: Vec<&StorageDevice> = reported
+        .iter()
+        .filter(|told| {
+            told.device_name.starts_with(NODES) && !first.iter().any(|disk| disk.shown == told.device_name)
+        })
+        .collect();
+    for told in gone {
+        let line = board.add_unseen(&told.device_name, &told.model, &told.serial);
         line.failed("it was there when the machine registered, and is gone");
     }
-    erase_until_none_is_new(first, thoroughness, places, board, erased).await;
+    wipe.erase_until_none_is_new(first, erased).await;
     // At the end: by now the drivers have said what they have to say.
     for unseen in unseen::find(places) {
-        board.add_unseen(&unseen.name).failed(&unseen.reason);
-    }
-}
-
-async fn erase_until_none_is_new(
-    first: Vec<Disk>,
-    thoroughness: Thoroughness,
-    places: &Places,
-    board: &Arc<Board>,
-    erased: &mut Erased,
-) {
-    let (mut seen, mut fresh) = (Vec::new(), first);
-    for _ in 0..MOST_ROUNDS {
-        seen.extend(fresh.iter().map(key));
-        erase_all(fresh, thoroughness, board, erased).await;
-        fresh = disks::find(places);
-        fresh.retain(|disk| !seen.contains(&key(disk)));
-        if fresh.is_empty() {
-            return;
+        let line = board.add_unseen(&unseen.name, &unseen.model, &unseen.serial);
+        if wipe.order.exempts(&unseen.model, &unseen.serial, true) {
+            line.exempt();
+        } else {
+            line.failed(&unseen.reason);
         }
-        fresh = layers::free(places, fresh, board);
-    }
-    for disk in fresh {
-        board.add(&disk).failed("new disks keep coming up; this one was not touched");
     }
 }
 
@@ -117,34 +102,90 @@ fn key(disk: &Disk) -> (String, Option<u64>) {
     (disk.name.clone(), disk.sequence)
 }
 
-/// One thread each; returns when all have ended.
-async fn erase_all(disks: Vec<Disk>, thoroughness: Thoroughness, board: &Arc<Board>, erased: &mut Erased) {
-    let mut threads = Vec::new();
-    for disk in disks {
-        let line = board.add(&disk);
-        if let Some(method) = erased.method(&disk, thoroughness) {
-            line.method(method);
-            line.wiped();
-            continue;
-        }
-        let (own, worker) = (line.clone(), disk.clone());
-        let thread = tokio::task::spawn_blocking(move || {
-            let outcome = erase_one(&worker, thoroughness, &own);
-            match &outcome {
-                Ok(()) => own.wiped(),
-                Err(reason) => own.failed(reason),
+impl Wipe<'_> {
+    async fn erase_until_none_is_new(&self, first: Vec<Disk>, erased: &mut Erased) {
+        let (mut seen, mut fresh) = (Vec::new(), first);
+        for _ in 0..MOST_ROUNDS {
+            seen.extend(fresh.iter().map(key));
+            let mine = layers::free(self.places, self.leave_exempt(fresh), self.board);
+            self.erase_all(mine, erased).await;
+            fresh = disks::find(self.places);
+            fresh.retain(|disk| !seen.contains(&key(disk)));
+            if fresh.is_empty() {
+                return;
             }
-            outcome.is_ok()
-        });
-        threads.push((disk, line, thread));
-    }
-    for (disk, line, thread) in threads {
-        match thread.await {
-            Ok(true) => erased.note(&disk, thoroughness, line.method_used()),
-            Ok(false) => {}
-            Err(error) => line.failed(&format!("its thread ended: {error}")),
+        }
+        for disk in fresh {
+            self.board.add(&disk).failed("new disks keep coming up; this one was not touched");
         }
     }
+
+    /// The disks that are to be erased; the others are said to be left.
+    fn leave_exempt(&self, disks: Vec<Disk>) -> Vec<Disk> {
+        let (exempt, mine): (Vec<Disk>, Vec<Disk>) = (disks.into_iter())
+            .partition(|disk| self.order.exempts(&disk.model, &disk.serial, disk.read_only));
+        for disk in exempt {
+            self.board.add(&disk).exempt();
+        }
+        mine
+    }
+
+    /// Whether the plane was told of this disk, and not of another in its place.
+    fn is_reported(&self, disk: &Disk) -> bool {
+        self.reported.iter().any(|told| {
+            told.device_name == disk.shown && told.serial == disk.serial && told.size == disk.size
+        })
+    }
+
+    /// One thread each; returns when all have ended.
+    async fn erase_all(&self, disks: Vec<Disk>, erased: &mut Erased) {
+        let thoroughness = self.order.thoroughness();
+        let mut threads = Vec::new();
+        for disk in disks {
+            let line = self.board.add(&disk);
+            if let Some(method) = erased.method(&disk, thoroughness) {
+                line.method(method);
+                line.wiped();
+                continue;
+            }
+            let (own, worker, reported) = (line.clone(), disk.clone(), self.is_reported(&disk));
+            let thread = tokio::task::spawn_blocking(move || {
+                let erase = if reported { erase_one } else { erase_newcomer };
+                let outcome = erase(&worker, thoroughness, &own);
+                match &outcome {
+                    Ok(()) => own.wiped(),
+                    Err(reason) => own.failed(reason),
+                }
+                outcome.is_ok()
+            });
+            threads.push((disk, line, thread));
+        }
+        for (disk, line, thread) in threads {
+            match thread.await {
+                Ok(true) => erased.note(&disk, thoroughness, line.method_used()),
+                Ok(false) => {}
+                Err(error) => line.failed(&format!("its thread ended: {error}")),
+            }
+        }
+    }
+}
+
+/// A disk that the plane was not told of is erased only if nothing is on it: the order was given for what was reported.
+fn erase_newcomer(disk: &Disk, thoroughness: Thoroughness, line: &Line) -> Result<(), String> {
+    let contents = contents::read(disk);
+    if !contents.read {
+        return Err(format!(
+            "it came up after the machine registered, and cannot be read: {}",
+            contents.error
+        ));
+    }
+    if !contents.found.is_empty() {
+        let found = contents.found.join(", ");
+        return Err(format!(
+            "it came up after the machine registered, and holds {found}: the plane is told of it first"
+        ));
+    }
+    erase_one(disk, thoroughness, line)
 }
 
 fn erase_one(disk: &Disk, thoroughness: Thoroughness, line: &Line) -> Result<(), String> {

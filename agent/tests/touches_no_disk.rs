@@ -1,5 +1,5 @@
-//! S1 for the agent: reading the hardware opens no disk, nothing in its source can write but the wipe, and nothing
-//! starts a wipe but an order.
+//! S1 for the agent: reading the hardware opens no disk, looking at disks opens them for reading only, nothing in its
+//! source can write but the wipe, and nothing starts a wipe but an order.
 
 // The whole file is a test: a failed expectation ends it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -20,10 +20,61 @@ fn reading_the_hardware_opens_no_device_node() {
         return watch_device_nodes();
     }
     // In a mount namespace of its own /dev is ours, so that every open of a node in it is the agent's.
+    inside("reading_the_hardware_opens_no_device_node");
+}
+
+#[test]
+fn looking_at_disks_opens_them_for_reading_only() {
+    if std::env::var_os(INSIDE).is_some() {
+        return watch_a_look();
+    }
+    inside("looking_at_disks_opens_them_for_reading_only");
+}
+
+fn watch_a_look() {
+    mount(Some("tmpfs"), "/dev", Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+    let sysfs = Path::new("/dev/.sysfs");
+    let disks = ["nvme0n1", "sda", "vda"];
+    for name in disks {
+        fs::create_dir_all(sysfs.join("block").join(name)).unwrap();
+        fs::write(sysfs.join("block").join(name).join("size"), "2048\n").unwrap();
+        fs::write(Path::new("/dev").join(name), vec![0xA5; 1 << 20]).unwrap();
+    }
+    let watch = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
+    inotify::add_watch(&watch, "/dev", inotify::WatchFlags::ALL_EVENTS).unwrap();
+    let places = agent::disks::Places { sysfs: sysfs.to_owned(), dev: "/dev".into() };
+    let survey = agent::contents::Survey::new(places);
+    let mut storage = agent::inventory::read(sysfs, &[]).hardware.storage.unwrap();
+    tokio::runtime::Runtime::new().unwrap().block_on(survey.describe(&mut storage));
+    assert_eq!(storage.devices.len(), disks.len());
+    for disk in &storage.devices {
+        let contents = disk.contents.as_ref().unwrap();
+        assert!(contents.read && contents.found == ["data"], "{disk:?}");
+    }
+    let mut closed = Vec::new();
+    for (name, event) in events(&watch) {
+        // Opened, read, and closed by one that could not write.
+        let reading =
+            inotify::ReadFlags::OPEN | inotify::ReadFlags::ACCESS | inotify::ReadFlags::CLOSE_NOWRITE;
+        assert!(reading.contains(event), "{name}: {event:?}");
+        closed.extend(event.contains(inotify::ReadFlags::CLOSE_NOWRITE).then_some(name));
+    }
+    closed.sort();
+    assert_eq!(closed, disks);
+    for name in disks {
+        assert_eq!(fs::read(Path::new("/dev").join(name)).unwrap(), vec![0xA5; 1 << 20]);
+    }
+    // The watch works: this write is seen.
+    fs::write("/dev/sda", b"x").unwrap();
+    assert!(events(&watch).iter().any(|(_, event)| event.contains(inotify::ReadFlags::CLOSE_WRITE)));
+}
+
+/// Runs one test of this file in namespaces of its own, in which /dev is ours.
+fn inside(test: &str) {
     let output = Command::new("unshare")
         .arg("-Urm")
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "reading_the_hardware_opens_no_device_node", "--nocapture", "--test-threads=1"])
+        .args(["--exact", test, "--nocapture", "--test-threads=1"])
         .env(INSIDE, "1")
         .output()
         .expect("unshare (Debian package util-linux) starts");
@@ -33,6 +84,41 @@ fn reading_the_hardware_opens_no_device_node() {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+/// What happened to files since the last call; directories are left out.
+fn events(watch: &impl std::os::fd::AsFd) -> Vec<(String, inotify::ReadFlags)> {
+    let mut buffer = [std::mem::MaybeUninit::uninit(); 16384];
+    let mut reader = inotify::Reader::new(watch, &mut buffer);
+    let mut events = Vec::new();
+    while let Ok(event) = reader.next() {
+        if !event.events().contains(inotify::ReadFlags::ISDIR) {
+            let name = event.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+            events.push((name, event.events()));
+        }
+    }
+    events
+}
+
+#[test]
+fn what_reads_disks_has_no_way_to_write() {
+    let sources =
+        [("contents", &["block::erase", "write", "ioctl"][..]), ("contents.rs", &["block::erase", "write"])];
+    for (source, text) in product_sources() {
+        for (place, words) in sources {
+            // Comments may speak of it.
+            let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+            let matches = source.starts_with(place);
+            assert!(!matches || words.iter().all(|word| !code.contains(word)), "{source}");
+        }
+    }
+    let reader = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sys/src/block/read.rs");
+    let text = fs::read_to_string(reader).unwrap();
+    let product = text.split("#[cfg(test)]").next().unwrap();
+    assert_eq!(product.matches("OpenOptions::new()").count(), 1);
+    for writing in [".write(", ".append(", ".create", "ioctl", "unsafe", "write_at", "O_RDWR"] {
+        assert!(!product.contains(writing), "{writing}");
+    }
 }
 
 fn watch_device_nodes() {

@@ -8,12 +8,18 @@ use std::fs::{self, File};
 use std::io::Read as _;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
-use agent::wipe::disks::Disk;
+use agent::disks::Disk;
 use agent::wipe::erase::{self, Progress};
 use agent::wipe::medium::{Device, Medium as _};
+use bloomery_agent_api::DiskContents;
+
+#[path = "support/loop_device.rs"]
+mod loop_device;
+
+use loop_device::Loop;
 
 const MIB: u64 = 1 << 20;
 const SIZE: u64 = 80 * MIB;
@@ -29,20 +35,10 @@ impl Progress for Quiet {
     }
 }
 
-/// A loop device on a file, until it is dropped.
-struct Loop {
-    node: PathBuf,
-    _backing: tempfile::NamedTempFile,
-}
+/// A disk full of noise and of what finders of data look for.
+struct Noise(Loop);
 
-impl Drop for Loop {
-    fn drop(&mut self) {
-        let _ = Command::new("losetup").arg("-d").arg(&self.node).status();
-    }
-}
-
-impl Loop {
-    /// A disk full of noise and of what finders of data look for; `None` where there are no loop devices and an incomplete run will do.
+impl Noise {
     fn new(options: &[&str]) -> Option<Self> {
         let backing = tempfile::NamedTempFile::new().unwrap();
         for at in (0..SIZE).step_by(usize::try_from(MIB).unwrap()) {
@@ -51,42 +47,24 @@ impl Loop {
         for (at, mark) in marks() {
             backing.as_file().write_all_at(mark, at).unwrap();
         }
-        let output =
-            Command::new("losetup").args(["--find", "--show"]).args(options).arg(backing.path()).output();
-        let output = output.ok().filter(|output| output.status.success());
-        assert!(
-            output.is_some() || std::env::var_os("BLOOMERY_INCOMPLETE_TESTS").is_some(),
-            "no loop devices for this user: run this test as root, or leave out what cannot run here with \
-             BLOOMERY_INCOMPLETE_TESTS=1"
-        );
-        let node = PathBuf::from(String::from_utf8(output?.stdout).unwrap().trim());
-        Some(Self { node, _backing: backing })
+        Loop::of(backing, options).map(Self)
     }
 
     fn disk(&self, read_only: bool) -> Disk {
-        let name = self.node.file_name().unwrap().to_str().unwrap().to_owned();
-        Disk {
-            sysfs: Path::new("/sys/block").join(&name),
-            shown: self.node.display().to_string(),
-            node: self.node.clone(),
-            size: SIZE,
-            model: String::new(),
-            serial: String::new(),
-            sequence: None,
-            read_only,
-            discards: true,
-            alone: true,
-            partitions: vec![PARTITION],
-            name,
-        }
+        Disk { read_only, partitions: vec![PARTITION], ..self.0.as_disk(SIZE) }
     }
 
     /// What is on the disk, past the cache that this process may have filled.
     fn content(&self) -> Vec<u8> {
-        let mut file = File::open(&self.node).unwrap();
+        let mut file = File::open(&self.0.node).unwrap();
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).unwrap();
         bytes
+    }
+
+    /// What the agent would report.
+    fn contents(&self) -> DiskContents {
+        agent::contents::read(&self.disk(false))
     }
 }
 
@@ -110,7 +88,7 @@ fn marks() -> Vec<(u64, &'static [u8])> {
 
 #[test]
 fn a_fast_wipe_leaves_no_mark_behind() {
-    let Some(device) = Loop::new(&[]) else { return };
+    let Some(device) = Noise::new(&[]) else { return };
     let disk = device.disk(false);
     erase::fast(&mut Device::open(&disk).unwrap(), &disk.partitions, &Quiet).unwrap();
     let content = device.content();
@@ -118,13 +96,15 @@ fn a_fast_wipe_leaves_no_mark_behind() {
         let at = usize::try_from(at).unwrap();
         assert!(content[at..at + mark.len()].iter().all(|byte| *byte == 0), "{mark:?} at {at}");
     }
-    let blkid = Command::new("blkid").arg("-p").arg(&device.node).output();
+    // The discard took the rest.
+    assert_eq!(device.contents(), DiskContents { read: true, ..DiskContents::default() });
+    let blkid = Command::new("blkid").arg("-p").arg(&device.0.node).output();
     assert!(blkid.is_err() || blkid.is_ok_and(|output| output.stdout.is_empty()));
 }
 
 #[test]
 fn a_fast_wipe_without_discard_leaves_no_mark_behind_either() {
-    let Some(device) = Loop::new(&[]) else { return };
+    let Some(device) = Noise::new(&[]) else { return };
     let disk = Disk { discards: false, ..device.disk(false) };
     erase::fast(&mut Device::open(&disk).unwrap(), &disk.partitions, &Quiet).unwrap();
     let content = device.content();
@@ -133,21 +113,28 @@ fn a_fast_wipe_without_discard_leaves_no_mark_behind_either() {
         assert!(content[at..at + mark.len()].iter().all(|byte| *byte == 0), "{mark:?} at {at}");
     }
     assert_eq!(content[usize::try_from(10 * MIB).unwrap()], 0xA5, "nothing else is touched");
+    // No mark is found any more, but the old octets are still there, and that is said.
+    let contents = device.contents();
+    assert!(contents.read && contents.found == ["data"], "{contents:?}");
 }
 
 #[test]
 fn a_full_wipe_leaves_nothing() {
-    let Some(device) = Loop::new(&["--sector-size", "4096"]) else { return };
+    let Some(device) = Noise::new(&["--sector-size", "4096"]) else { return };
     let disk = device.disk(false);
     let mut opened = Device::open(&disk).unwrap();
     assert_eq!((opened.size(), opened.sector()), (SIZE, 4096));
+    let before = device.contents();
+    // Its tables are half of what they should be.
+    assert!(!before.read && before.found.contains(&"md".to_owned()), "{before:?}");
     erase::full(&mut opened, &Quiet).unwrap();
+    assert_eq!(device.contents(), DiskContents { read: true, ..DiskContents::default() });
     assert!(device.content().iter().all(|byte| *byte == 0));
 }
 
 #[test]
 fn a_write_protected_disk_is_said_to_be_that() {
-    let Some(device) = Loop::new(&["--read-only"]) else { return };
+    let Some(device) = Noise::new(&["--read-only"]) else { return };
     // sysfs may have said otherwise a moment before.
     let error = Device::open(&device.disk(false)).unwrap_err();
     assert!(error.to_string().contains("write-protected"), "{error}");
@@ -156,9 +143,9 @@ fn a_write_protected_disk_is_said_to_be_that() {
 
 #[test]
 fn a_held_disk_is_not_wiped() {
-    let Some(device) = Loop::new(&[]) else { return };
+    let Some(device) = Noise::new(&[]) else { return };
     let holder =
-        fs::OpenOptions::new().read(true).custom_flags(nix::libc::O_EXCL).open(&device.node).unwrap();
+        fs::OpenOptions::new().read(true).custom_flags(nix::libc::O_EXCL).open(&device.0.node).unwrap();
     let error = Device::open(&device.disk(false)).unwrap_err();
     assert!(error.is_busy(), "{error:?}");
     assert!(device.content().starts_with(&[0xA5]));
@@ -168,7 +155,7 @@ fn a_held_disk_is_not_wiped() {
 
 #[test]
 fn two_wipes_of_one_disk_are_impossible() {
-    let Some(device) = Loop::new(&[]) else { return };
+    let Some(device) = Noise::new(&[]) else { return };
     let first = Device::open(&device.disk(false)).unwrap();
     assert!(Device::open(&device.disk(false)).unwrap_err().is_busy());
     drop(first);

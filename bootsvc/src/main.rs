@@ -1,7 +1,9 @@
 //! Starts the boot services; everything they do is in the library.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use bloomery_sys::confine::{Needs, confine_and_say, directories_of};
 use bootsvc::config::Args;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,6 +16,10 @@ const DEFAULT_LOG: &str = "info,kube_client=off";
 fn main() -> ExitCode {
     let args = Args::parse();
     init_log(args.log_json);
+    if args.confine {
+        // Before the runtime has threads.
+        confine_and_say(&Needs { reads: readable(&args), writes: Vec::new() });
+    }
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         tracing::warn!("another TLS provider is installed");
     }
@@ -31,6 +37,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// All files that are served or asked; nothing is written.
+fn readable(args: &Args) -> Vec<PathBuf> {
+    let mut paths = directories_of(args.kubeconfig.as_deref());
+    paths.extend([&args.share_dir, &args.env_dir, &args.plane_dir].map(PathBuf::clone));
+    paths
 }
 
 fn init_log(json: bool) {

@@ -4,13 +4,12 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{assets, completion, config, kubeconfig, lab, pairing, status, trace, version};
+use crate::{assets, completion, config, kubeconfig, lab, pairing, servers, status, trace, version};
 
 const EXAMPLES: &str = "\
 Examples:
   # Become the administrator of the appliance whose console shows the code
-  bloomery kubeconfig --endpoint 192.0.2.7 --output kubeconfig \\
-    --code XXXXX-XXXXX-XXXXX-XXXXX-XXXXX-XXXXX
+  bloomery kubeconfig --endpoint 192.0.2.7 --code - --output kubeconfig
 
   # How is it?
   bloomery status --kubeconfig kubeconfig
@@ -34,6 +33,7 @@ enum Command {
     Kubeconfig(kubeconfig::Args),
     Status(status::Args),
     Trace(trace::Args),
+    Servers(servers::Args),
     Pairing(pairing::Args),
     Assets(assets::Args),
     Config(config::Args),
@@ -52,6 +52,7 @@ impl Cli {
             Command::Kubeconfig(args) => kubeconfig::run(args).await?,
             Command::Status(args) => status::run(args).await?,
             Command::Trace(args) => trace::run(args).await?,
+            Command::Servers(args) => servers::run(args).await?,
             Command::Pairing(args) => pairing::run(args).await?,
             Command::Assets(args) => assets::run(args).await?,
             Command::Config(args) => config::run(&args)?,

@@ -12,6 +12,7 @@ pub mod lab;
 pub mod output;
 pub mod pairing;
 mod progress;
+pub mod servers;
 pub mod status;
 pub mod trace;
 pub mod version;

@@ -85,6 +85,16 @@ impl Layout {
         self.state().join("pki")
     }
 
+    /// The key that Secrets are encrypted with; root only.
+    pub fn encryption_key(&self) -> PathBuf {
+        self.pki().join("encryption.key")
+    }
+
+    /// The name of that key: once it is there, so must be the key.
+    pub fn encryption_key_name(&self) -> PathBuf {
+        self.state().join("encryption-key-name")
+    }
+
     /// etcd's data directory.
     pub fn etcd_data(&self) -> PathBuf {
         self.state().join("etcd")
@@ -105,14 +115,14 @@ impl Layout {
         self.state().join("plane")
     }
 
-    /// The appliance's own directory.
-    pub fn appliance_state(&self) -> PathBuf {
-        self.state().join("appliance")
-    }
-
     /// The secret half of the pairing code.
     pub fn pairing_secret(&self) -> PathBuf {
-        self.appliance_state().join("pairing-secret")
+        self.pki().join("pairing-secret")
+    }
+
+    /// Where earlier versions kept it, in the hands of the appliance server.
+    pub fn former_pairing_secret(&self) -> PathBuf {
+        self.state().join("appliance/pairing-secret")
     }
 
     /// What the person who flashed the image wrote.
@@ -128,6 +138,11 @@ impl Layout {
     /// The children's logs.
     pub fn logs(&self) -> PathBuf {
         self.var.join("log/bloomery")
+    }
+
+    /// The API server's audit log.
+    pub fn audit_log(&self) -> PathBuf {
+        self.logs().join("audit/kube-apiserver.log")
     }
 
     /// A service's run-time directory.

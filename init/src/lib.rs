@@ -4,6 +4,7 @@
 //! block on a console, a disk or the network: what does not work is said, and the rest goes on.
 
 pub mod announce;
+pub mod audit;
 pub mod boot_partition;
 pub mod certificates;
 pub mod clock;
@@ -12,7 +13,9 @@ pub mod context;
 pub mod disk;
 pub mod disk_state;
 pub mod early;
+pub mod encryption;
 pub mod errors;
+pub mod etcd;
 pub mod files;
 pub mod layout;
 pub mod log;
@@ -26,3 +29,4 @@ pub mod services;
 pub mod space;
 pub mod status;
 pub mod supervise;
+pub mod sysctl;

@@ -8,7 +8,7 @@ mod bootsvc;
 mod cluster_api;
 mod controllers;
 mod etcd;
-mod kube_apiserver;
+pub mod kube_apiserver;
 mod kube_controller_manager;
 pub mod users;
 
@@ -29,6 +29,8 @@ pub struct Inputs<'a> {
     pub config: &'a Config,
     /// The plane's own address, once it has one.
     pub address: Option<IpAddr>,
+    /// The name of the key that Secrets are encrypted with.
+    pub encryption_key: Option<String>,
     /// Raised when certificates that only a restart brings in were made anew.
     pub generation: u64,
 }

@@ -6,6 +6,7 @@
 pub mod backoff;
 pub mod cgroup;
 pub mod graph;
+pub mod limits;
 pub mod log_file;
 pub mod probe;
 mod process;
@@ -21,7 +22,7 @@ use log_file::LogSink;
 use process::Runner;
 use reaper::Reaper;
 use service::Service;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use time::OffsetDateTime;
 use tokio::sync::watch;
@@ -82,6 +83,7 @@ pub type Snapshots = BTreeMap<&'static str, Snapshot>;
 pub struct Supervisor {
     definitions: BTreeMap<&'static str, watch::Sender<Arc<Service>>>,
     snapshots: watch::Receiver<Snapshots>,
+    impaired: watch::Sender<BTreeSet<&'static str>>,
     stop: watch::Sender<bool>,
 }
 
@@ -115,8 +117,19 @@ impl Supervisor {
                 Runner::new(changes, dependents, Arc::clone(&board), stop.subscribe(), shared.clone());
             tokio::spawn(runner.keep_running());
         }
-        tokio::spawn(show_in_status(order, snapshots.clone(), shared.status.clone()));
-        Ok(Self { definitions, snapshots, stop })
+        let (impaired, impairments) = watch::channel(BTreeSet::new());
+        tokio::spawn(show_in_status(order, snapshots.clone(), impairments, shared.status.clone()));
+        Ok(Self { definitions, snapshots, impaired, stop })
+    }
+
+    /// Notes that a service answers its probe and still does not do its work, or does it again. The status shows it
+    /// as not ready; it is not restarted, and those that depend on it go on.
+    pub fn set_impaired(&self, service: &'static str, impaired: bool) {
+        self.impaired.send_if_modified(
+            |all| {
+                if impaired { all.insert(service) } else { all.remove(service) }
+            },
+        );
     }
 
     /// Gives a service a new definition; if it differs, the service is restarted in order.
@@ -152,17 +165,26 @@ fn declared_after(name: &str, declared: &[(&'static str, &'static [&'static str]
 }
 
 /// Copies the services' states into the status, in the order in which they start.
-async fn show_in_status(order: Vec<&'static str>, mut snapshots: watch::Receiver<Snapshots>, status: Board) {
+async fn show_in_status(
+    order: Vec<&'static str>,
+    mut snapshots: watch::Receiver<Snapshots>,
+    mut impairments: watch::Receiver<BTreeSet<&'static str>>,
+    status: Board,
+) {
     loop {
         let services = {
             let all = snapshots.borrow_and_update();
+            let impaired = impairments.borrow_and_update();
             order
                 .iter()
                 .filter_map(|name| {
                     let snapshot = all.get(name)?;
                     Some(ServiceStatus {
                         name: (*name).to_owned(),
-                        state: snapshot.state,
+                        state: match snapshot.state {
+                            ServiceState::Running if impaired.contains(name) => ServiceState::Unready,
+                            state => state,
+                        },
                         since: rfc3339(snapshot.since),
                         pid: snapshot.pid,
                         restarts: snapshot.restarts,
@@ -172,7 +194,12 @@ async fn show_in_status(order: Vec<&'static str>, mut snapshots: watch::Receiver
                 .collect()
         };
         status.update(|status| status.services = services);
-        if snapshots.changed().await.is_err() {
+        // The runners end before the supervisor does.
+        let changed = tokio::select! {
+            changed = snapshots.changed() => changed,
+            Ok(()) = impairments.changed() => Ok(()),
+        };
+        if changed.is_err() {
             return;
         }
     }

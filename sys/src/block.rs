@@ -4,6 +4,7 @@
 //! nothing but zeroes, is [`erase`].
 
 pub mod erase;
+pub mod read;
 mod sysfs;
 
 use std::fs::File;

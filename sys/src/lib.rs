@@ -6,6 +6,7 @@
 
 pub mod block;
 pub mod clock;
+pub mod confine;
 pub mod console;
 pub mod container;
 pub mod datagram;

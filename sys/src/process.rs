@@ -101,10 +101,13 @@ pub struct Spec {
     pub oom_score_adj: Option<i16>,
     /// Limit of open files, soft and hard; left alone where not permitted.
     pub nofile: Option<u64>,
+    /// Limit of private writable memory (`RLIMIT_DATA`, octets), soft and hard; left alone where not permitted.
+    pub data_segment: Option<u64>,
 }
 
 impl Spec {
     /// A child with a session of its own, no set-id rights, output into a pipe, and otherwise the caller's identity.
+    /// The caller's own protection from the out-of-memory killer is not handed on.
     pub fn new(program: impl Into<OsString>) -> Self {
         Self {
             argv: vec![program.into()],
@@ -116,8 +119,9 @@ impl Spec {
             new_session: true,
             cgroup: None,
             output: Output::Pipe,
-            oom_score_adj: None,
+            oom_score_adj: Some(0),
             nofile: None,
+            data_segment: None,
         }
     }
 

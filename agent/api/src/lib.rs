@@ -4,9 +4,14 @@
 //! upstream's.
 #![allow(missing_docs, unreachable_pub, clippy::pedantic, reason = "most of it is generated")]
 
+pub mod contents;
+pub mod seal;
+
 /// Kernel argument that ties an agent to the boot it was given: `bloomery.token=TOKEN`.
 pub const TOKEN_ARGUMENT: &str = "bloomery.token";
 /// gRPC metadata key under which the agent shows that token with every call.
 pub const TOKEN_METADATA: &str = "bloomery-boot-token";
+/// Kernel argument with the SHA-256 of the plane's sealing key, in base64url without padding: `bloomery.plane=HASH`.
+pub const PLANE_ARGUMENT: &str = "bloomery.plane";
 
 tonic::include_proto!("api");

@@ -86,6 +86,11 @@ pub fn user_limit(answer: &[u8]) -> Option<u8> {
     answer.first().map(|byte| byte & 0x3f)
 }
 
+/// Whether the answer about a user says that it is disabled; BMCs of before that field say nothing.
+pub fn is_disabled(answer: &[u8]) -> bool {
+    answer.get(1).is_some_and(|byte| byte >> 6 == 0b10)
+}
+
 /// A user's name (22.29).
 pub fn get_user_name(user: u8) -> Request {
     app("Get User Name", 0x46, &[user])
@@ -94,8 +99,12 @@ pub fn get_user_name(user: u8) -> Request {
 /// The name; `None` where the slot is free. Some BMCs say so in words.
 pub fn user_name(answer: &[u8]) -> Option<String> {
     let name: Vec<u8> = answer.iter().copied().take(FIELD).take_while(|byte| *byte != 0).collect();
+    // Flash that was never written.
+    if name.iter().all(|byte| *byte == 0xff) {
+        return None;
+    }
     let name = String::from_utf8_lossy(&name).trim().to_owned();
-    (!name.is_empty() && name != "(Empty User)" && !name.bytes().all(|byte| byte == 0xff)).then_some(name)
+    (!name.is_empty() && name != "(Empty User)").then_some(name)
 }
 
 /// Names a user (22.28).
@@ -170,8 +179,10 @@ mod tests {
         assert_eq!(port(&[0x11, 0x6f, 0x02]), Some(623));
         assert_eq!((port(&[0x11, 0, 0]), port(&[0x11, 1])), (None, None));
         assert_eq!(user_limit(&[0xca, 1, 1, 4]), Some(10));
+        assert!(is_disabled(&[10, 0x82, 1, 4]));
+        assert!(!is_disabled(&[10, 0x42, 1, 4]) && !is_disabled(&[10, 2, 1, 4]) && !is_disabled(&[10]));
         assert_eq!(user_name(b"admin\0\0\0\0\0\0\0\0\0\0\0").as_deref(), Some("admin"));
-        for free in [&[0; 16][..], b"(Empty User)\0\0\0\0", b"   ", b""] {
+        for free in [&[0; 16][..], &[0xff; 16], b"(Empty User)\0\0\0\0", b"   ", b""] {
             assert_eq!(user_name(free), None);
         }
     }

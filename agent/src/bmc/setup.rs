@@ -5,7 +5,7 @@
 use std::net::Ipv4Addr;
 
 use super::message::{self, Request};
-use super::password::Password;
+use super::password::{Alphabet, Password};
 
 /// The plane's user.
 pub const USER: &str = "sidero";
@@ -17,6 +17,9 @@ const CHANNELS: std::ops::RangeInclusive<u8> = 1..=0x0f;
 const USUAL_CHANNEL: u8 = 1;
 /// User 1 is the anonymous one.
 const FIRST_USER: u8 = 2;
+
+/// Passwords that are tried in turn: policies differ in what they ask for, and some refuse what they take the next time.
+const PASSWORDS: [Alphabet; 4] = [Alphabet::Plain, Alphabet::Signs, Alphabet::Plain, Alphabet::Signs];
 
 /// A way to ask the BMC.
 pub trait Ask {
@@ -56,6 +59,15 @@ pub enum Error {
     /// All slots are somebody's.
     #[error("failed to find a slot for the user {USER} in the BMC")]
     NoSlot,
+    /// Every slot was tried.
+    #[error("failed to make the user {USER} in the BMC: {reasons}")]
+    Refused {
+        /// Each slot with what was refused.
+        reasons: String,
+    },
+    /// No password.
+    #[error("failed to make a password")]
+    Random(#[source] std::io::Error),
 }
 
 impl Error {
@@ -63,7 +75,12 @@ impl Error {
     fn is_refusal(&self) -> bool {
         match self {
             Self::Completion { .. } => true,
-            Self::Ask { .. } | Self::Answer { .. } | Self::NoAddress | Self::NoSlot => false,
+            Self::Ask { .. }
+            | Self::Answer { .. }
+            | Self::NoAddress
+            | Self::NoSlot
+            | Self::Refused { .. }
+            | Self::Random(_) => false,
         }
     }
 }
@@ -114,33 +131,87 @@ fn refusal_is_none(answer: Result<Vec<u8>, Error>) -> Result<Option<Vec<u8>>, Er
     }
 }
 
-/// Makes sure that there is an enabled administrator called [`USER`] with this password.
-pub fn set_up_user(bmc: &mut impl Ask, channel: u8, password: &Password) -> Result<(), Error> {
-    let (user, is_new) = find_slot(bmc, channel)?;
+/// Makes sure that there is an enabled administrator called [`USER`], and returns its password. Each slot that may be
+/// used is tried, and in each one password after another; if none does, the error says what was refused.
+pub fn set_up_user(bmc: &mut impl Ask, channel: u8) -> Result<Password, Error> {
+    let mut refusals = Vec::new();
+    for Slot { user, is_new } in find_slots(bmc, channel)? {
+        match set_up_slot(bmc, channel, user, is_new) {
+            Ok(password) => return Ok(password),
+            Err(error) if error.is_refusal() => refusals.push(format!("slot {user}: {error}")),
+            Err(error) => return Err(error),
+        }
+    }
+    if refusals.is_empty() {
+        Err(Error::NoSlot)
+    } else {
+        Err(Error::Refused { reasons: refusals.join("; ") })
+    }
+}
+
+fn set_up_slot(bmc: &mut impl Ask, channel: u8, user: u8, is_new: bool) -> Result<Password, Error> {
     if is_new {
         bmc.ask(&message::set_user_name(user, USER))?;
     }
-    bmc.ask(&message::set_password(user, password.secret()))?;
-    bmc.ask(&message::set_user_access(channel, user))?;
-    bmc.ask(&message::enable_user(user)).map(drop)
+    let outcome = fill_slot(bmc, channel, user);
+    if is_new && outcome.as_ref().is_err_and(Error::is_refusal) {
+        // Free again, or the name would keep every other slot from getting it.
+        refusal_is_none(bmc.ask(&message::set_user_name(user, "")))?;
+    }
+    outcome
 }
 
-/// The user's slot, or the first free one, and whether it is that.
-fn find_slot(bmc: &mut impl Ask, channel: u8) -> Result<(u8, bool), Error> {
+fn fill_slot(bmc: &mut impl Ask, channel: u8, user: u8) -> Result<Password, Error> {
+    let password = set_password(bmc, user)?;
+    bmc.ask(&message::set_user_access(channel, user))?;
+    if let Err(error) = bmc.ask(&message::enable_user(user)) {
+        // Some enable a user with its password, and do not know this request.
+        let access = refusal_is_none(bmc.ask(&message::get_user_access(channel, user)))?;
+        if !error.is_refusal() || access.is_some_and(|answer| message::is_disabled(&answer)) {
+            return Err(error);
+        }
+    }
+    Ok(password)
+}
+
+/// Sets the first password that the BMC takes.
+fn set_password(bmc: &mut impl Ask, user: u8) -> Result<Password, Error> {
+    let mut refused = None;
+    for alphabet in PASSWORDS {
+        let password = Password::new(alphabet).map_err(Error::Random)?;
+        match bmc.ask(&message::set_password(user, password.secret())) {
+            Ok(_) => return Ok(password),
+            Err(error) if error.is_refusal() => refused = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(refused.unwrap_or(Error::NoSlot))
+}
+
+/// A user ID that may be the plane's.
+struct Slot {
+    user: u8,
+    /// It has no name yet.
+    is_new: bool,
+}
+
+/// The plane's own slot if there is one, then the free ones.
+fn find_slots(bmc: &mut impl Ask, channel: u8) -> Result<Vec<Slot>, Error> {
     let request = message::get_user_access(channel, 1);
     let limit = message::user_limit(&bmc.ask(&request)?).ok_or(Error::Answer { request: request.name })?;
-    let mut free = None;
+    let (mut own, mut free) = (Vec::new(), Vec::new());
     for user in FIRST_USER..=limit {
         // A slot never used is refused by some BMCs.
         match refusal_is_none(bmc.ask(&message::get_user_name(user)))?
             .and_then(|answer| message::user_name(&answer))
         {
-            Some(name) if name == USER => return Ok((user, false)),
+            Some(name) if name == USER => own.push(Slot { user, is_new: false }),
             Some(_) => {}
-            None => free = free.or(Some(user)),
+            None => free.push(Slot { user, is_new: true }),
         }
     }
-    free.map(|user| (user, true)).ok_or(Error::NoSlot)
+    own.extend(free);
+    Ok(own)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use bloomery_agent_api::{HardwareInformation, StorageType};
+use bloomery_agent_api::{DiskContents, HardwareInformation, StorageDevice, StorageType};
 
 use super::size;
 use crate::inventory::Inventory;
@@ -14,6 +14,9 @@ const RULE: &str = "============================================================
 const THIN: &str = "------------------------------------------------------------------------------";
 /// Disks and cards shown one by one; a storage server has a hundred.
 const MOST_LINES: usize = 12;
+/// Different contents of disks, and disks named for one of them.
+const MOST_GROUPS: usize = 3;
+const MOST_NAMES: usize = 6;
 
 /// The block for a registered machine.
 pub fn machine(endpoint: &str, inventory: &Inventory, answer: &Answer) -> String {
@@ -58,20 +61,8 @@ fn hardware(hardware: &HardwareInformation, row: &mut impl FnMut(&str, &str)) {
         row("memory", &format!("{} MB, modules: {}", memory.total_size, memory.module_count));
     }
     if let Some(storage) = storage {
-        rows(
-            "disks",
-            row,
-            storage.devices.iter().map(|disk| {
-                let kind = StorageType::try_from(disk.r#type).unwrap_or(StorageType::Unknown);
-                joined(&[
-                    &format!("{:<12}", disk.device_name),
-                    &format!("{:>10}", size(disk.size)),
-                    kind.as_str_name(),
-                    &disk.model,
-                    &labelled("serial", &disk.serial),
-                ])
-            }),
-        );
+        rows("disks", row, storage.devices.iter().map(disk));
+        contents(&storage.devices, row);
     }
     if let Some(network) = network {
         rows(
@@ -82,6 +73,51 @@ fn hardware(hardware: &HardwareInformation, row: &mut impl FnMut(&str, &str)) {
                 .iter()
                 .map(|card| joined(&[&format!("{:<8}", card.name), &card.mac, &card.addresses.join(" ")])),
         );
+    }
+}
+
+fn disk(disk: &StorageDevice) -> String {
+    let kind = StorageType::try_from(disk.r#type).unwrap_or(StorageType::Unknown);
+    joined(&[
+        &format!("{:<12}", disk.device_name),
+        &format!("{:>10}", size(disk.size)),
+        kind.as_str_name(),
+        &disk.model,
+        &labelled("serial", &disk.serial),
+    ])
+}
+
+/// What the disks hold, as far as reading tells: a row for all those that hold the same.
+fn contents(disks: &[StorageDevice], row: &mut impl FnMut(&str, &str)) {
+    let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
+    for disk in disks {
+        let held = held(disk.contents.as_ref());
+        let name = disk.device_name.trim_start_matches("/dev/");
+        match groups.iter_mut().find(|(other, _)| *other == held) {
+            Some((_, names)) => names.push(name),
+            None => groups.push((held, vec![name])),
+        }
+    }
+    let beyond = groups.len().saturating_sub(MOST_GROUPS);
+    for (index, (held, names)) in groups.iter().take(MOST_GROUPS).enumerate() {
+        let more = names.len().saturating_sub(MOST_NAMES);
+        let more = if more > 0 { format!("and {more} more") } else { String::new() };
+        let names = joined(&[&names.iter().take(MOST_NAMES).copied().collect::<Vec<_>>().join(" "), &more]);
+        row(if index == 0 { "on them" } else { "" }, &format!("{held} ({names})"));
+    }
+    if beyond > 0 {
+        row("", &format!("and {beyond} disks with other contents"));
+    }
+}
+
+fn held(contents: Option<&DiskContents>) -> String {
+    match contents {
+        None => "not read".to_owned(),
+        Some(DiskContents { read: true, found, .. }) if found.is_empty() => "nothing".to_owned(),
+        Some(DiskContents { read: true, found, .. }) => found.join(", "),
+        Some(DiskContents { read: false, found, error }) => {
+            joined(&[&found.join(", "), &format!("not known: {error}")])
+        }
     }
 }
 
@@ -99,16 +135,21 @@ fn rows(name: &str, row: &mut impl FnMut(&str, &str), mut values: impl ExactSize
 }
 
 fn next_steps(text: &mut String, uuid: &str, answer: &Answer) {
-    let Answer { wipe, setup_bmc, restart, message } = answer;
+    let Answer { wipe, setup_bmc, restart, held, message } = answer;
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(text, "  {name:<9} {value}");
     };
     line("done", "registered; no disk is written to before the plane orders it");
-    if !message.is_empty() {
-        line("plane", message);
+    let mut name = "plane";
+    for part in wrapped(message) {
+        line(std::mem::take(&mut name), &part);
     }
     if *restart {
-        line("ordered", "restart: the plane has another use for this machine");
+        line("ordered", "restart");
+        return;
+    }
+    if *held {
+        line("next", "nothing: this machine is held until a person decides, as said above");
         return;
     }
     match wipe {
@@ -130,6 +171,22 @@ fn next_steps(text: &mut String, uuid: &str, answer: &Answer) {
              --type merge -p '{{\"spec\":{{\"accepted\":true}}}}'"
         );
     }
+}
+
+/// A text in lines that fit beside the names of rows, broken at blanks.
+fn wrapped(text: &str) -> Vec<String> {
+    const WIDTH: usize = 66;
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= WIDTH => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 fn labelled(label: &str, value: &str) -> String {

@@ -71,12 +71,33 @@ fn the_block_says_what_this_machine_is_and_how_to_accept_it() {
 }
 
 #[test]
+fn the_block_says_what_is_on_the_disks_and_that_a_held_machine_waits() {
+    let mut machine_with = inventory();
+    let contents = |read, found: &[&str], error: &str| {
+        let found = found.iter().map(|word| text(word)).collect();
+        Some(DiskContents { read, found, error: text(error) })
+    };
+    let devices = &mut machine_with.hardware.storage.as_mut().unwrap().devices;
+    devices[0].contents = contents(true, &["gpt", "talos-state"], "");
+    devices[1].contents = contents(true, &[], "");
+    let unseen = contents(false, &[], "the storage controller 1000:005f has no driver here");
+    devices.push(StorageDevice { device_name: text("PCI 03:00.0"), contents: unseen, ..Default::default() });
+    let message = text(
+        "it has the system UUID of server 4c4c4544-0042-3110-8051-b4c04f313299, and another card: see `kubectl describe \
+         server`, then `bloomery servers split` or `merge`",
+    );
+    let answer = Answer { held: true, message, ..Answer::default() };
+    insta::assert_snapshot!(machine("10.77.0.3:8081", &machine_with, &answer));
+}
+
+#[test]
 fn the_block_says_loudly_what_is_ordered() {
     let answer = Answer {
         wipe: Some(Thoroughness::Full),
         setup_bmc: true,
         message: text("released from cluster blue"),
         restart: false,
+        held: false,
     };
     insta::assert_snapshot!(machine("10.77.0.3:8081", &inventory(), &answer));
 }
@@ -170,4 +191,21 @@ fn nothing_shown_can_steer_the_terminal() {
     let (sender, lines) = channel();
     Screen::to_channel(sender).show("a\x1b[2Jb\r\nc\u{9b}d");
     assert_eq!(lines.try_iter().collect::<Vec<_>>(), ["a [2Jb", "c d"]);
+}
+
+#[test]
+fn the_end_of_a_wipe_counts_what_was_left_to_its_owner_apart() {
+    let disk = |device: &str, state: disk_progress::State| DiskProgress {
+        device: text(device),
+        state: state.into(),
+        ..DiskProgress::default()
+    };
+    let (wiped, exempt) =
+        (disk("sda", disk_progress::State::Wiped), disk("sdb", disk_progress::State::Exempt));
+    assert_eq!(wipe_done(std::slice::from_ref(&wiped)), "OK     all disks are wiped: 1 disk");
+    let text = "OK     all disks are wiped: 1 disk; left, as their owner wants it: 1 disk";
+    assert_eq!(wipe_done(&[wiped.clone(), exempt.clone()]), text);
+    let failed =
+        wipe_failed(&[wiped, exempt, disk("sdc", disk_progress::State::Failed)], Duration::from_secs(60));
+    assert!(failed.contains("sdc") && !failed.contains("sdb"), "{failed}");
 }

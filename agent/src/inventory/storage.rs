@@ -54,12 +54,13 @@ pub fn disk(device: &Path, name: &str) -> Option<StorageDevice> {
     Some(StorageDevice {
         r#type: kind(name, &attribute(device, "queue/rotational")).into(),
         size,
-        model: either(device, "model"),
+        model: model(device),
         serial: serial(device),
         name: attribute(device, "device/name"),
         device_name: format!("/dev/{}", name.replace('!', "/")),
         uuid: either(device, "uuid"),
         wwid: either(device, "wwid"),
+        contents: None,
     })
 }
 
@@ -73,8 +74,13 @@ fn kind(name: &str, rotational: &str) -> StorageType {
     }
 }
 
+/// The model's name, if the device tells one.
+pub fn model(device: &Path) -> String {
+    either(device, "model")
+}
+
 /// `NVMe` and virtio have it as an attribute, SCSI and SATA in the unit serial number page (SPC-5 §7.7.19).
-fn serial(device: &Path) -> String {
+pub fn serial(device: &Path) -> String {
     let serial = either(device, "serial");
     if !serial.is_empty() {
         return serial;

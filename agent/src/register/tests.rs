@@ -38,7 +38,7 @@ fn start(endpoint: String, pace: Pace) -> mpsc::Receiver<Report> {
     let (sender, reports) = mpsc::channel(1);
     tokio::spawn(async move {
         let read = || async { inventory(UUID) };
-        let plane = Plane { endpoint, token: None };
+        let plane = Plane { endpoint, token: None, fingerprint: None };
         keep_registered(&plane, pace, || "m1".to_owned(), read, sender, &mut Idle).await;
     });
     reports
@@ -149,9 +149,13 @@ async fn a_web_server_in_the_planes_place_is_an_error_with_advice() {
             stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
         }
     });
-    let error = register(&Plane { endpoint: address.to_string(), token: None }, "", &inventory(UUID))
-        .await
-        .unwrap_err();
+    let error = register(
+        &Plane { endpoint: address.to_string(), token: None, fingerprint: None },
+        "",
+        &inventory(UUID),
+    )
+    .await
+    .unwrap_err();
     assert!(matches!(error, Error::Call { .. } | Error::Connect { .. }), "{error:?}");
     assert!(!error.advice().is_empty());
 }

@@ -9,8 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bloomery_agent_api::DiskProgress;
 use bloomery_agent_api::disk_progress::State;
 
-use super::disks::Disk;
 use super::erase::Progress;
+use crate::disks::Disk;
+
+/// The method of a disk that is left as it is.
+const EXEMPT: &str = "exempt";
 
 /// All disks of one wipe.
 pub struct Board {
@@ -58,9 +61,10 @@ impl Board {
         self.entries().iter().map(|entry| entry.progress.clone()).collect()
     }
 
-    /// Whether every disk is wiped. A machine without disks has nothing that is not.
+    /// Whether every disk is wiped, but for those whose owner has taken the responsibility. A machine without disks has
+    /// nothing that is not.
     pub fn all_wiped(&self) -> bool {
-        self.entries().iter().all(|entry| entry.progress.state() == State::Wiped)
+        self.entries().iter().all(|entry| matches!(entry.progress.state(), State::Wiped | State::Exempt))
     }
 
     pub(super) fn cancel_when_dropped(self: &Arc<Self>) -> Stop {
@@ -78,10 +82,11 @@ impl Board {
         })
     }
 
-    /// Puts a disk on the board that is known by its node only.
-    pub(super) fn add_unseen(self: &Arc<Self>, node: &str) -> Line {
+    /// Puts a disk on the board that is known by its node, and perhaps by its model and serial number, only.
+    pub(super) fn add_unseen(self: &Arc<Self>, node: &str, model: &str, serial: &str) -> Line {
         let device = node.strip_prefix("/dev/").unwrap_or(node).to_owned();
-        self.push(DiskProgress { device, ..DiskProgress::default() })
+        let (model, serial) = (model.to_owned(), serial.to_owned());
+        self.push(DiskProgress { device, model, serial, ..DiskProgress::default() })
     }
 
     fn push(self: &Arc<Self>, progress: DiskProgress) -> Line {
@@ -119,6 +124,19 @@ impl Line {
             progress.set_state(State::Wiped);
             progress.done = progress.size;
             Some(format!("WIPED  {} ({})", progress.device, progress.method))
+        });
+    }
+
+    /// It is left as it is.
+    pub(super) fn exempt(&self) {
+        self.change(|entry| {
+            let progress = &mut entry.progress;
+            progress.set_state(State::Exempt);
+            EXEMPT.clone_into(&mut progress.method);
+            let device = &progress.device;
+            Some(format!(
+                "LEFT   {device} is not wiped: its owner has taken the responsibility for what it holds"
+            ))
         });
     }
 
@@ -214,7 +232,7 @@ mod tests {
         for device in ["sda", "sdb"] {
             board.push(DiskProgress { device: device.into(), ..DiskProgress::default() }).wiped();
         }
-        let line = board.add_unseen("/dev/sdc");
+        let line = board.add_unseen("/dev/sdc", "", "");
         line.failed("it is gone");
         assert!(!board.all_wiped());
         assert_eq!(lines.lock().unwrap().last().unwrap(), "ERROR  sdc IS NOT WIPED: it is gone");
@@ -224,7 +242,7 @@ mod tests {
     #[test]
     fn dropping_the_stop_stops_all() {
         let (board, _) = board();
-        let line = board.add_unseen("/dev/sda");
+        let line = board.add_unseen("/dev/sda", "", "");
         let stop = board.cancel_when_dropped();
         assert!(!line.is_cancelled());
         drop(stop);

@@ -4,6 +4,7 @@
 
 use bloomery_api::condition::{self, Condition, ConditionStatus};
 use bloomery_api::decision::Standing;
+use bloomery_api::decision::identity::IDENTITY_CONFLICT;
 use bloomery_api::decision::status::READY;
 use bloomery_api::server::{DISKS_WIPED, POWER_REACHABLE};
 use bloomery_api::{ServerSpec, ServerStatus, Severity};
@@ -30,7 +31,7 @@ pub(super) fn waiting(spec: &ServerSpec, status: &ServerStatus) -> Waiting {
     let wiping = failing(DISKS_WIPED);
     let mut waits_for = match standing {
         Some(Standing::Discovered) => "acceptance".to_owned(),
-        Some(Standing::Unconfirmed | Standing::Lost) => "your word, below".to_owned(),
+        Some(Standing::Unconfirmed | Standing::Lost | Standing::Conflicted) => "your word, below".to_owned(),
         Some(Standing::Dirty) => wipe_in_words(wiping),
         Some(Standing::Clean) => "a cluster".to_owned(),
         Some(Standing::Bound) => "its installation".to_owned(),
@@ -51,6 +52,11 @@ pub(super) fn waiting(spec: &ServerSpec, status: &ServerStatus) -> Waiting {
         ready
             .filter(|condition| condition.status != ConditionStatus::True && needs_a_person(condition))
             .map(|condition| condition.message.clone()),
+    );
+    // The command that ends it stands in the message, and a machine that is in use shows it, too.
+    let conflict = condition::find(&status.conditions, IDENTITY_CONFLICT);
+    notes.extend(
+        conflict.filter(|condition| condition.status == ConditionStatus::True).map(|c| c.message.clone()),
     );
     if spec.cordoned && standing == Some(Standing::Clean) {
         "being uncordoned".clone_into(&mut waits_for);
@@ -98,6 +104,7 @@ mod tests {
             ("True", "", "Bound", "its installation", 0),
             ("True", "", "Installed", "nothing", 0),
             ("False", "Warning", "NotConfirmed", "your word, below", 1),
+            ("False", "Warning", "IdentityConflict", "your word, below", 1),
             ("False", "Warning", "BindingLost", "your word, below", 1),
             ("False", "Warning", "BoundButNotAccepted", "BoundButNotAccepted", 1),
         ];
@@ -107,6 +114,19 @@ mod tests {
             assert_eq!((words.as_str(), said.len()), (expected, notes), "{reason}");
         }
         assert_eq!(words(false, &json!([])).0, "the controllers");
+    }
+
+    #[test]
+    fn a_conflict_shows_the_command_that_ends_it_also_of_a_machine_in_use() {
+        let conflict = condition("IdentityConflict", "True", "", "Shown", "bloomery servers split a b");
+        for (status, severity, reason, notes) in
+            [("True", "", "Installed", 1), ("False", "Warning", "IdentityConflict", 2)]
+        {
+            let ready = condition("Ready", status, severity, reason, "held");
+            let (words, said) = words(true, &json!([ready, conflict]));
+            assert_eq!(said.len(), notes, "{words}: {said:?}");
+            assert!(said.iter().any(|note| note == "bloomery servers split a b"), "{said:?}");
+        }
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! `controllers apply`: brings a directory of manifests into the API server, once.
 //!
-//! Phases: CRDs (and wait until they are established), namespaces, everything else; inside a phase objects
-//! go concurrently. Server-side apply leaves other managers' fields alone; what is in place already is only read.
+//! Phases: rights of administrators, CRDs (and wait until they are established), namespaces, everything else; inside a
+//! phase objects go concurrently. Server-side apply leaves other managers' fields alone; what is in place already is only read, and
+//! what a person may take away and did is not brought back.
 //! Never skips an object silently: each that fails is named with its file and document.
 
 pub mod manifests;
+mod removable;
+pub mod secrets;
 mod server_side;
 mod unchanged;
 
@@ -75,7 +78,7 @@ pub async fn run(options: &ApplyOptions) -> Result<(), Error> {
     tokio::time::timeout_at(deadline, api_client::wait_for_api(&client))
         .await
         .map_err(|_| Error::Unreachable { limit: options.timeout })?;
-    let applier = Applier::new(client, deadline);
+    let applier = Applier::new(client.clone(), deadline);
     let total = manifests.len();
     let mut failures = Vec::new();
     for phase in Phase::ORDER {
@@ -91,6 +94,14 @@ pub async fn run(options: &ApplyOptions) -> Result<(), Error> {
             "phase applied"
         );
         failures.extend(failed);
+    }
+    if let Some(key) = &options.encryption_key {
+        match secrets::encrypt(&client, key).await {
+            Ok(0) => {}
+            Ok(count) => info!(count, key, "secrets written again, encrypted"),
+            // The plane works without; the next boot tries again.
+            Err(failure) => error!(error = %ErrorChain(&failure), "not all Secrets are encrypted"),
+        }
     }
     conclude(failures, total, started)
 }
@@ -108,7 +119,7 @@ async fn apply_batch<'m>(
     while let Some((manifest, result)) = results.next().await {
         match result {
             Ok(Outcome::Applied) => {}
-            Ok(Outcome::Unchanged) => unchanged += 1,
+            Ok(Outcome::Unchanged | Outcome::Removed) => unchanged += 1,
             Err(error) => failed.push((manifest, error)),
         }
     }

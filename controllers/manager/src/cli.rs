@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bloomery_api::boot_method::BootFromDiskMethod;
 use bloomery_config::GoDuration;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 /// Webhooks, by the port table in DESIGN.md.
 const WEBHOOK_PORT: &str = "9445";
@@ -56,6 +56,9 @@ pub struct ApplyOptions {
     /// PEM file of the CA; its base64 takes the place of ${CA_BUNDLE} in the manifests.
     #[arg(long, value_name = "FILE")]
     pub ca: PathBuf,
+    /// Name of the key that the API server encrypts Secrets with: those stored before it are written again, once.
+    #[arg(long, value_name = "NAME")]
+    pub encryption_key: Option<String>,
     /// Seconds after which to give up.
     #[arg(long, value_name = "SECONDS", default_value = APPLY_TIMEOUT_SECONDS, value_parser = seconds)]
     pub timeout: Duration,
@@ -91,6 +94,9 @@ pub struct RunOptions {
     /// Directory of the plane's own identity.
     #[arg(long, value_name = "DIR", default_value = PLANE_DIR)]
     pub plane_dir: PathBuf,
+    /// Give up all files and system calls that the controllers do not need.
+    #[arg(long)]
+    pub confine: bool,
     /// What the Server controller goes by.
     #[command(flatten)]
     pub servers: ServerOptions,
@@ -108,6 +114,10 @@ pub struct ServerOptions {
     /// How machines boot from disk: ipxe-exit, http-404 or ipxe-sanboot.
     #[arg(long, value_name = "METHOD", default_value = "ipxe-exit", value_parser = boot_from_disk_method)]
     pub boot_from_disk_method: BootFromDiskMethod,
+    /// Whether disks that are not blank, or that nobody read, are wiped on acceptance alone, as upstream does.
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, default_value_t = false,
+        default_missing_value = "true")]
+    pub auto_accept_non_empty: bool,
     /// For tests only: how often a power command fails with an error, from 0 to 1.
     #[arg(long, value_name = "PROBABILITY", default_value = "0", value_parser = probability)]
     pub test_power_simulated_explicit_failure_prob: f64,
@@ -176,12 +186,14 @@ mod tests {
             server_reboot_timeout,
             ipmi_pxe_method,
             boot_from_disk_method,
+            auto_accept_non_empty,
             test_power_simulated_explicit_failure_prob: explicit,
             test_power_simulated_silent_failure_prob: silent,
         } = options.servers;
         assert_eq!(server_reboot_timeout, Duration::from_mins(20));
         assert_eq!(ipmi_pxe_method, IpmiPxeMethod::Uefi);
         assert_eq!(boot_from_disk_method, BootFromDiskMethod::IpxeExit);
+        assert!(!auto_accept_non_empty);
         assert!(explicit + silent < f64::EPSILON);
     }
 
@@ -194,6 +206,8 @@ mod tests {
             "--server-reboot-timeout=1h30m",
             "--ipmi-pxe-method=bios",
             "--boot-from-disk-method=http-404",
+            "--auto-accept-non-empty=true",
+            "--auto-accept-non-empty",
             "--test-power-simulated-explicit-failure-prob=0.1",
             "--test-power-simulated-silent-failure-prob=1",
         ] {

@@ -10,6 +10,7 @@ mod http;
 mod local;
 mod partial;
 pub mod place;
+mod sniff;
 pub mod source;
 mod transfer;
 mod trust;

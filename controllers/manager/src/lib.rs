@@ -13,6 +13,8 @@ pub mod cli;
 pub mod download;
 pub mod environment;
 pub mod error_chain;
+pub mod fence;
+pub mod fleet;
 pub mod health;
 pub mod keep;
 mod keyed_lock;

@@ -4,24 +4,26 @@
 
 use std::process::ExitCode;
 
-use bloomery_controllers::cli::{Cli, Command};
+use bloomery_controllers::cli::{Cli, Command, RunOptions};
 use bloomery_controllers::error_chain::ErrorChain;
+use bloomery_sys::confine::{Needs, confine_and_say, directories_of};
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = EnvFilter::try_new(&cli.log).unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     // One TLS implementation for client and server. An error means that it is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let result = match cli.command {
-        Command::Apply(options) => {
-            bloomery_controllers::apply::run(&options).await.map_err(anyhow::Error::from)
-        }
-        Command::Run(options) => bloomery_controllers::run::run(&options).await.map_err(anyhow::Error::from),
-    };
+    if let Command::Run(options) = &cli.command
+        && options.confine
+    {
+        // Before the runtime has threads.
+        confine_and_say(&needs(options));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let result = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(cli.command)));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -29,4 +31,21 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Apply(options) => {
+            bloomery_controllers::apply::run(&options).await.map_err(anyhow::Error::from)
+        }
+        Command::Run(options) => bloomery_controllers::run::run(&options).await.map_err(anyhow::Error::from),
+    }
+}
+
+/// Identities, downloads and the plane's own files.
+fn needs(options: &RunOptions) -> Needs {
+    let files = [Some(options.kubeconfig.as_path()), options.extra_ca_file.as_deref()];
+    let mut reads = directories_of(files.into_iter().flatten());
+    reads.extend([options.webhook_cert_dir.clone(), options.assets_dir.clone()]);
+    Needs { reads, writes: vec![options.env_dir.clone(), options.plane_dir.clone()] }
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bloomery_plane::Gate;
+use bloomery_plane::{Fencer, Gate, Ledger};
 use bloomery_power::http_api::Hooks;
 use bloomery_power::{Config as PoolConfig, Network, Pool, PxeMode};
 use futures::{Stream, StreamExt};
@@ -26,7 +26,7 @@ use crate::keep;
 use crate::metrics::PowerCalls;
 use crate::reconcile::Context;
 use crate::webhook::{self, Webhook, tls::ReloadedCertificate};
-use crate::{environment, server, server_class, watch};
+use crate::{environment, fence, server, server_class, watch};
 
 /// Time for work under way when told to stop; less than what a supervisor allows before SIGKILL.
 const DRAIN_LIMIT: Duration = Duration::from_secs(8);
@@ -97,20 +97,29 @@ pub async fn run(options: &RunOptions) -> Result<(), Error> {
     if reached.is_some() {
         let (established, gate) =
             bloomery_plane::establish(&client, &options.plane_dir).await.map_err(Error::Plane)?;
+        let gate = gate.accepting_any_contents(options.servers.auto_accept_non_empty);
+        let plane = ThisPlane { gate, ledger: established.ledger(), fencer: established.fencer() };
         let (api, token) = (client.clone(), stop.clone());
         parts.spawn(async move {
             Box::pin(bloomery_plane::keep(&api, established, token)).await;
             "plane"
         });
-        start_controllers(options, &client, gate, &health, &stop, &mut parts);
+        start_controllers(options, &client, plane, &health, &stop, &mut parts);
     }
     drive(parts, &stop).await
+}
+
+/// What this plane is, for those that act for it.
+struct ThisPlane {
+    gate: Gate,
+    ledger: Option<Ledger>,
+    fencer: Fencer,
 }
 
 fn start_controllers(
     options: &RunOptions,
     client: &kube::Client,
-    gate: Gate,
+    ThisPlane { gate, ledger, fencer }: ThisPlane,
     health: &Health,
     stop: &CancellationToken,
     parts: &mut JoinSet<&'static str>,
@@ -119,9 +128,25 @@ fn start_controllers(
     let (store, work) = server::orphan::controller(context(), gate.clone(), stop.clone());
     start(parts, "serverbindings", Part::ServerBindings, health, store, work);
     let (changed, demand) = (Arc::new(Notify::new()), Demand::default());
-    let (watch, all) = watch::servers(client, changed.clone(), demand.clone());
+    let touched = Arc::new(Notify::new());
+    let (watch, all, fleet, concerned) =
+        watch::servers(client, vec![changed.clone(), touched.clone()], demand.clone());
+    let bindings = watch::bindings(client, fleet.clone(), touched.clone());
+    let names = fleet.clone();
+    let watched = fence::Watched {
+        servers: watch.store.clone(),
+        names: Box::new(move || names.names()),
+        bindings: bindings.store.clone(),
+        touched,
+    };
+    let (common, acting, token) = (context(), gate.clone(), stop.clone());
+    parts.spawn(async move {
+        Box::pin(fence::run(common, acting, fencer, watched, token)).await;
+        "fence"
+    });
     let listed = watch.store.clone();
-    let work = server::controller(context(), servers(options, gate, health), watch, stop.clone());
+    let caches = server::Caches { servers: watch, bindings, fleet, concerned };
+    let work = server::controller(context(), servers(options, gate, ledger, health), caches, stop.clone());
     start(parts, "servers", Part::Servers, health, listed, work);
     let (store, work) = server_class::controller(context(), all, changed, stop.clone());
     start(parts, "serverclasses", Part::ServerClasses, health, store, work);
@@ -140,11 +165,12 @@ fn start_controllers(
 }
 
 /// The options of the Server controller, with the pool of all management controllers.
-fn servers(options: &RunOptions, gate: Gate, health: &Health) -> server::Options {
+fn servers(options: &RunOptions, gate: Gate, ledger: Option<Ledger>, health: &Health) -> server::Options {
     let ServerOptions {
         server_reboot_timeout: reboot_timeout,
         ipmi_pxe_method,
         boot_from_disk_method: _,
+        auto_accept_non_empty: _,
         test_power_simulated_explicit_failure_prob: explicit,
         test_power_simulated_silent_failure_prob: silent,
     } = options.servers;
@@ -155,7 +181,7 @@ fn servers(options: &RunOptions, gate: Gate, health: &Health) -> server::Options
         IpmiPxeMethod::Bios => PxeMode::Bios,
     };
     let pool = Pool::new(PoolConfig::default(), observer, Arc::new(network));
-    server::Options { gate, pool, reboot_timeout, pxe_mode }
+    server::Options { gate, pool, reboot_timeout, pxe_mode, ledger }
 }
 
 /// Runs a controller; its part is ready once its objects were listed.

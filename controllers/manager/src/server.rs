@@ -9,6 +9,9 @@
 mod apply;
 mod credentials;
 mod fetch;
+mod identity;
+mod ledger;
+mod names;
 pub mod orphan;
 mod plan;
 mod power;
@@ -21,22 +24,28 @@ mod validate;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bloomery_api::ServerBinding;
+use bloomery_api::decision::Machine;
 use bloomery_api::decision::power::{ERROR_REQUEUE, PowerAction};
 use bloomery_api::plane::Authority;
-use bloomery_plane::Gate;
+use bloomery_plane::{Gate, Ledger};
 use bloomery_power::{Pool, PxeMode};
 use futures::{Stream, StreamExt};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
+use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{Action, Config as ControllerConfig, Controller, Error as ControllerError};
-use kube::runtime::reflector::ObjectRef;
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Resource, ResourceExt};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
+use crate::fleet::{Fleet, Judgement};
 use crate::reconcile::{Context, Error, RESYNC};
 use crate::watch::{self, Bindings, GuardedServer, Watch};
-use settled::{Known, Memory, Settled, Version};
+use names::Names;
+use settled::{Known, Memory, Seen, Settled, Version};
 use stamps::Stamps;
 
 /// Kind, for metrics and logs.
@@ -48,6 +57,8 @@ const CONCURRENCY: u16 = 0;
 const API_CALLS: usize = 12;
 /// Changes of one Server within this time make one reconcile: a machine that registers is written four times in a row.
 const SETTLE: Duration = Duration::from_millis(500);
+/// When to look again while the lists that conflicts are read from are not complete.
+const UNTIL_LISTED: Duration = Duration::from_millis(500);
 /// Until it is looked whether a machine that was switched off is off: BMCs say yes and do nothing, or not yet.
 const AFTER_POWER_OFF: Duration = Duration::from_secs(10);
 
@@ -61,6 +72,21 @@ pub struct Options {
     pub reboot_timeout: Duration,
     /// `--ipmi-pxe-method`.
     pub pxe_mode: PxeMode,
+    /// What is remembered of machines outside of the API; `None` while its file is damaged: then no record but a claim
+    /// counts.
+    pub ledger: Option<Ledger>,
+}
+
+/// The caches that this controller works from.
+pub struct Caches {
+    /// All Servers.
+    pub servers: Watch<GuardedServer>,
+    /// Their bindings.
+    pub bindings: Watch<PartialObjectMeta<ServerBinding>>,
+    /// What they have in common.
+    pub fleet: Fleet,
+    /// Names of Servers that changes of others concern.
+    pub concerned: UnboundedReceiver<String>,
 }
 
 /// What the reconciles share.
@@ -69,7 +95,10 @@ struct Shared {
     options: Options,
     api_calls: Semaphore,
     bindings: Bindings,
+    servers: Store<GuardedServer>,
+    fleet: Fleet,
     memory: Memory,
+    names: Names,
     stamps: Stamps,
 }
 
@@ -92,23 +121,32 @@ impl Shared {
 pub fn controller(
     context: Context,
     options: Options,
-    servers: Watch<GuardedServer>,
+    caches: Caches,
     stop: CancellationToken,
 ) -> impl Stream<Item = ()> + Send {
-    let bindings = watch::bindings(&context.client);
+    let Caches { servers, bindings, fleet, concerned } = caches;
+    let known = servers.store.clone();
+    let concerned = futures::stream::unfold(concerned, async |mut concerned| {
+        let name = concerned.recv().await?;
+        Some((ObjectRef::<GuardedServer>::new(&name), concerned))
+    });
     let controller = Controller::for_stream(servers.changes, servers.store)
         .with_config(ControllerConfig::default().concurrency(CONCURRENCY).debounce(SETTLE))
         // A binding has the name of its Server.
         .watches_stream(bindings.changes, |binding| {
             Some(ObjectRef::<GuardedServer>::new(&binding.name_any()))
         })
+        .reconcile_on(concerned)
         .graceful_shutdown_on(stop.cancelled_owned());
     let shared = Arc::new(Shared {
         context,
         options,
         api_calls: Semaphore::new(API_CALLS),
         bindings: bindings.store,
+        servers: known,
+        fleet,
         memory: Memory::default(),
+        names: Names::default(),
         stamps: Stamps::default(),
     });
     controller
@@ -134,7 +172,14 @@ async fn called(cached: &Arc<GuardedServer>, shared: &Shared) -> Result<Action, 
     }
     let binding = watch::of(&shared.bindings, &name).map(|binding| Version::of(binding.meta()));
     let server = Version::of(cached.meta());
-    let known = shared.memory.compare(&name, &server, binding.as_ref(), &authority, Instant::now());
+    // A malformed one has nothing in common with others, and the reconcile says what is wrong with it.
+    let judged = match &cached.0 {
+        Ok(server) => shared.fleet.judge(server, &authority),
+        Err(_) => Some(Judgement::default()),
+    };
+    let Some(judged) = judged else { return Ok(Action::requeue(UNTIL_LISTED)) };
+    let seen = Seen { server: &server, binding: binding.as_ref(), authority: &authority, judged: &judged };
+    let known = shared.memory.compare(&name, seen, Instant::now());
     let cached = match known {
         Known::Settled(left) => return Ok(Action::requeue(left)),
         Known::Behind => None,
@@ -151,6 +196,9 @@ async fn reconcile(
     shared: &Shared,
 ) -> Result<Action, Error> {
     let context = &shared.context;
+    if let Some(server) = cached.and_then(|cached| cached.0.as_ref().ok()) {
+        shared.names.resolve(&shared.fleet, server).await;
+    }
     let turn = shared.turn().await;
     let fetched = fetch::fetch(&context.client, name, cached).await?;
     let fetch::Fetched { server: Some(server), binding } = fetched else {
@@ -161,18 +209,25 @@ async fn reconcile(
     let objects = validate::validate(server, binding)?;
     let now = Time(Timestamp::now());
     let binding = objects.binding.as_ref();
-    let plan = plan::plan(&objects.server, binding, authority, &now, &plan::new_record_id());
+    let Some(judged) = shared.fleet.judge(&objects.server, authority) else {
+        return Ok(Action::requeue(UNTIL_LISTED));
+    };
+    let of = |server| Machine { server, binding, authority, conflict: judged.conflict.as_ref() };
+    // Before the record: what is lost of both is lost of neither.
+    ledger::note(shared.options.ledger.as_ref(), &of(&objects.server), &now).await?;
+    let plan = plan::plan(&of(&objects.server), &now, &plan::new_record_id());
     let Some(server) = apply::apply(&context.client, name, &objects.server, binding, &plan).await? else {
         shared.forget(name);
         return Ok(Action::await_change());
     };
+    ledger::note(shared.options.ledger.as_ref(), &of(&server), &now).await?;
     drop(turn);
-    let Some(step) = power::control(shared, &server, binding, authority, &now).await? else {
+    let Some(step) = power::control(shared, &server, binding, authority, &judged, &now).await? else {
         return Ok(Action::requeue(power::AFTER_CHANGE));
     };
     let turn = shared.turn().await;
     let status::Wrote { standing, server } =
-        status::write(context, &step.server, binding, authority, &step.outcome).await?;
+        status::write(context, &of(&step.server), judged.shared.as_ref(), &step.outcome).await?;
     drop(turn);
     context.metrics().stands(name, Some(standing.reason()));
     let requeue = match step.action {
@@ -181,13 +236,13 @@ async fn reconcile(
     };
     let requeue = requeue.unwrap_or(RESYNC).min(RESYNC);
     // Some changes take two steps, the second once the first is on record: then the echo of the first is work.
-    let next = plan::plan(&server, binding, authority, &now, &plan::new_record_id());
+    let next = plan::plan(&of(&server), &now, &plan::new_record_id());
     if next.is_empty() {
         // A binding that was written above comes back with another version than the one that is noted here.
         let binding = binding.map(|binding| Version::of(&binding.metadata));
         let server = Version::of(&server.metadata);
         let until = Instant::now() + requeue;
-        shared.memory.settle(name, Settled { server, binding, authority: authority.clone(), until });
+        shared.memory.settle(name, Settled { server, binding, authority: authority.clone(), judged, until });
     }
     Ok(Action::requeue(requeue))
 }

@@ -14,9 +14,11 @@ use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch::Receiver;
 
 use crate::environment::demand::Demand;
+use crate::fleet::Fleet;
 
 /// A Server, or what was wrong with it: one malformed object must not stop the watch.
 pub type GuardedServer = DeserializeGuard<Server>;
@@ -56,9 +58,16 @@ pub struct Watch<K: reflector::Lookup<DynamicType = ()> + 'static> {
     pub changes: Changes<K>,
 }
 
-/// The watch of all Servers; every change of one, its deletion included, wakes `touched` too, and `demand` sees it.
-pub fn servers(client: &Client, touched: Arc<Notify>, demand: Demand) -> (Watch<GuardedServer>, Servers) {
+/// The watch of all Servers with what they share, and the names of those that changes of others concern. Every change of
+/// one, its deletion included, wakes all of `touched` too, and `demand` sees it.
+pub fn servers(
+    client: &Client,
+    touched: Vec<Arc<Notify>>,
+    demand: Demand,
+) -> (Watch<GuardedServer>, Servers, Fleet, UnboundedReceiver<String>) {
     let (store, writer) = reflector::store();
+    let (fleet, concerned) = Fleet::new(store.clone());
+    let seeing = fleet.clone();
     let (complete, listed) = tokio::sync::watch::channel(false);
     let changes = watcher(Api::<GuardedServer>::all(client.clone()), watcher::Config::default())
         .modify(forget_writers)
@@ -72,22 +81,35 @@ pub fn servers(client: &Client, touched: Arc<Notify>, demand: Demand) -> (Watch<
                 }
                 Ok(Event::Init | Event::Delete(_)) | Err(_) => {}
             }
-            touched.notify_one();
+            if let Ok(event) = event {
+                seeing.see_server(event);
+            }
+            touched.iter().for_each(|one| one.notify_one());
         })
         .applied_objects()
         .boxed();
     let servers = Servers { store: store.clone(), listed };
-    (Watch { store, changes }, servers)
+    (Watch { store, changes }, servers, fleet, concerned)
 }
 
-/// The watch of all bindings, of their metadata alone.
-pub fn bindings(client: &Client) -> Watch<PartialObjectMeta<ServerBinding>> {
+/// The watch of all bindings, of their metadata alone; every change wakes `touched`, and `fleet` sees it.
+pub fn bindings(
+    client: &Client,
+    fleet: Fleet,
+    touched: Arc<Notify>,
+) -> Watch<PartialObjectMeta<ServerBinding>> {
     let (store, writer) = reflector::store();
     let bindings: Api<PartialObjectMeta<ServerBinding>> = Api::all(client.clone());
     let changes = watcher(bindings, watcher::Config::default())
         .modify(forget_writers)
         .default_backoff()
         .reflect(writer)
+        .inspect(move |event| {
+            if let Ok(event) = event {
+                fleet.see_binding(event);
+            }
+            touched.notify_one();
+        })
         .touched_objects()
         .boxed();
     Watch { store, changes }

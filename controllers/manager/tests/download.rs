@@ -102,7 +102,7 @@ async fn goes_on_where_it_broke_off_also_after_a_restart() {
         .unwrap()
         .map(|entry| entry.unwrap().file_name())
         .collect();
-    assert_eq!(left.len(), 2, "the file and its record: {left:?}");
+    assert_eq!(left.len(), 3, "the file, its record, and what its URL gave: {left:?}");
 }
 
 #[tokio::test]
@@ -350,4 +350,74 @@ async fn assets_are_copied_and_the_same_file_is_fetched_once() {
     std::fs::write(bench.file("f"), "broken").unwrap();
     assert!(!bench.try_once(&job).await.unwrap().linked);
     assert_eq!(std::fs::read(bench.file("e")).unwrap(), b"kernel");
+}
+
+#[tokio::test]
+async fn what_a_url_gave_first_is_what_it_must_give() {
+    let (first, second) = (content(1000), content(2000));
+    let (one, two) = (first.clone(), second.clone());
+    let site = Site::start(move |asked| match asked.before {
+        0 | 2 => Reply::file(asked, TAG, &one),
+        _ => Reply::file(asked, "\"two\"", &two),
+    })
+    .await;
+    let bench = Bench::new();
+    let job = bench.job(&site.url("/k"), "");
+    bench.try_once(&job).await.unwrap();
+    // The disk is new, the file was damaged: it is fetched once more, and the site gives another.
+    bench.place("e").clear().unwrap();
+    let error = bench.try_once(&job).await.unwrap_err();
+    assert!(matches!(error, Error::Changed { .. }), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains(&sha512(&first)) && text.contains(&sha512(&second)), "{text}");
+    assert!(text.contains("set the sha512 of the asset"), "the way out: {text}");
+    bench.assert_nothing_here();
+    assert_eq!(bench.try_once(&job).await.unwrap().sha512, sha512(&first), "the first one is taken again");
+
+    // A person says that the change is right; from then on the new one is the one that is known.
+    bench.place("e").clear().unwrap();
+    assert!(bench.try_once(&job).await.is_err());
+    bench.try_once(&bench.job(&site.url("/k"), &sha512(&second))).await.unwrap();
+    bench.place("e").clear().unwrap();
+    assert_eq!(bench.try_once(&job).await.unwrap().sha512, sha512(&second));
+}
+
+#[tokio::test]
+async fn another_environments_file_is_no_way_around_what_is_known() {
+    let site =
+        Site::start(|asked| Reply::file(asked, TAG, if asked.before == 0 { b"one" } else { b"two" })).await;
+    let bench = Bench::new();
+    let job = bench.job(&site.url("/k"), "");
+    bench.try_once(&job).await.unwrap();
+    bench.place("e").clear().unwrap();
+    let other = Job { place: bench.place("f"), elsewhere: Vec::new(), ..job.clone() };
+    bench.try_once(&other).await.unwrap();
+    let error = bench.try_once(&job).await.unwrap_err();
+    assert!(matches!(error, Error::Changed { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_page_is_no_kernel_whatever_its_status() {
+    const PAGE: &[u8] = b"\r\n<!DOCTYPE html><title>Log in</title>";
+    let site = Site::start(|asked| match asked.path.as_str() {
+        "/typed" => {
+            Reply::raw("200 OK\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: 6", b"kernel")
+        }
+        "/plain" => Reply::raw("200 OK\r\nContent-Type: text/plain\r\nContent-Length: 6", b"kernel"),
+        _ => Reply::raw("200 OK\r\nContent-Length: 38", PAGE),
+    })
+    .await;
+    let bench = Bench::new();
+    std::fs::create_dir(bench.assets()).unwrap();
+    std::fs::write(bench.assets().join("k"), PAGE).unwrap();
+    let uploaded = format!("file://{}/k", bench.assets().display());
+    for url in [site.url("/typed"), site.url("/untyped"), uploaded] {
+        let error = bench.try_once(&bench.job(&url, "")).await.unwrap_err();
+        assert_eq!(error.category(), "content", "{url}: {error:?}");
+        bench.assert_nothing_here();
+    }
+    bench.try_once(&bench.job(&site.url("/plain"), "")).await.unwrap();
+    // A SHA-512 says that it is what is wanted.
+    bench.try_once(&bench.job(&site.url("/typed"), &sha512(b"kernel"))).await.unwrap();
+    bench.try_once(&bench.job(&site.url("/untyped"), &sha512(PAGE))).await.unwrap();
 }

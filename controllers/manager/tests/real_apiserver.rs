@@ -13,7 +13,7 @@ use bloomery_api::server::FINALIZER;
 use bloomery_api::{Environment, Server, ServerBinding, ServerClass, conversion, server};
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::{Event, Secret};
-use k8s_openapi::api::rbac::v1::ClusterRole;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::DeserializeGuard;
@@ -89,6 +89,28 @@ async fn applies_everything_again_without_change_and_names_what_is_refused() {
     assert!(applied.output.contains(unknown), "{}", applied.output);
     let maps: Api<k8s_openapi::api::core::v1::ConfigMap> = Api::namespaced(bench.client.clone(), "fine");
     assert!(maps.get_opt("after").await.unwrap().is_some(), "one refusal must not stop the rest");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_person_may_take_away_is_not_brought_back() {
+    let bench = Bench::start().await;
+    bench.apply();
+    bench.apply();
+    let bindings: Api<ClusterRoleBinding> = bench.all();
+    for name in ["bloomery:admins", "bloomery:controllers"] {
+        bindings.delete(name, &DeleteParams::default()).await.unwrap();
+    }
+    bench.apply();
+    assert!(bindings.get_opt("bloomery:admins").await.unwrap().is_none(), "its removal is respected");
+    assert!(bindings.get_opt("bloomery:controllers").await.unwrap().is_some(), "the plane needs this one");
+    // A person gives the rights back by making it again.
+    let binding = json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+        "metadata": { "name": "bloomery:admins" },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin" } });
+    let binding: ClusterRoleBinding = serde_json::from_value(binding).unwrap();
+    bindings.create(&PostParams::default(), &binding).await.unwrap();
+    bench.apply();
+    assert!(bindings.get("bloomery:admins").await.unwrap().subjects.is_some(), "it is looked after again");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 
+use crate::advisories;
 use crate::apt::Mirrors;
 use crate::build::{self, Until};
 use crate::packages::Policy;
@@ -51,6 +52,9 @@ struct Paths {
     /// zstd level of the root image; 3 is quick and 15 % larger
     #[arg(long, global = true, default_value_t = 19, value_parser = clap::value_parser!(u32).range(1..=22))]
     squashfs_level: u32,
+    /// Stop when a package of components.lock cannot be had any more, in place of taking the current one
+    #[arg(long, global = true, env = "BLOOMERY_LOCKED", value_parser = clap::builder::FalseyValueParser::new())]
+    locked: bool,
     /// Debian mirror [default: the machine's own]
     #[arg(long, global = true, value_name = "URI", env = "BLOOMERY_MIRROR")]
     mirror: Option<String>,
@@ -73,6 +77,12 @@ enum Task {
         #[arg(long)]
         update: bool,
     },
+    /// Check crates, Go modules and Go itself against the pinned lists of security advisories
+    Advisories {
+        /// What `go env GOVERSION` says
+        #[arg(long, value_name = "VERSION")]
+        go_version: Option<String>,
+    },
     /// Build twice and compare every bit
     VerifyReproducible,
 }
@@ -80,18 +90,23 @@ enum Task {
 impl Cli {
     /// Does what the command line says.
     pub fn run(self) -> Result<()> {
+        let locked = if self.paths.locked { Policy::LockedOnly } else { Policy::Locked };
         let settings = self.paths.settings()?;
         match self.command {
             Task::Build { until } => {
-                let packages = build::packages(&settings, Policy::Locked)?;
+                let packages = build::packages(&settings, locked)?;
                 build::run(&settings, &packages, until)
             }
             Task::Packages { update } => {
-                let policy = if update { Policy::Update } else { Policy::Locked };
+                let policy = if update { Policy::Update } else { locked };
                 build::packages(&settings, policy).map(drop)
             }
+            Task::Advisories { go_version } => {
+                let today = time::OffsetDateTime::now_utc().date();
+                advisories::check(&settings.source, go_version.as_deref(), today)
+            }
             Task::VerifyReproducible => {
-                let packages = build::packages(&settings, Policy::Locked)?;
+                let packages = build::packages(&settings, locked)?;
                 reproducible::verify(&settings, &packages)
             }
         }

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::components::{Components, DebianPackage};
@@ -13,7 +13,8 @@ use crate::components::{Components, DebianPackage};
 const HEADER: &str = "\
 # Written by mkimage: the exact Debian packages behind components.toml. A package that has left
 # its suite (security updates do that) is replaced by the suite's current one at the next build,
-# which says so and records it here. Commit the change.
+# which says so and records it here: commit the change. With --locked the build stops instead, and
+# it always stops when a version has another checksum than it has here.
 ";
 
 /// One package as it was used.
@@ -102,14 +103,25 @@ pub enum Change {
     },
 }
 
+/// What becomes of a locked package that has left its suite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gone {
+    /// The suite's current one takes its place.
+    Replace,
+    /// The build stops.
+    Stop,
+}
+
 /// Chooses the exact package for every component: the locked one while `available` has it or the
-/// archive offers it, else the suite's current one.
+/// archive offers it, else as `gone` says.
 ///
 /// # Errors
-/// The archive offers no such package at all.
+/// The archive offers no such package at all, or the locked version with another checksum: then
+/// the archive, a mirror or the lock was tampered with, and no package of it may be taken.
 pub fn choose(
     components: &Components,
     lock: &Lock,
+    gone: Gone,
     available: impl Fn(&Locked) -> bool,
     archive: &dyn Archive,
 ) -> Result<(Lock, Vec<Change>)> {
@@ -123,6 +135,12 @@ pub fn choose(
         };
         let record = match known {
             Some(locked) if keep => locked.clone(),
+            Some(old) if gone == Gone::Stop => bail!(
+                "{} {} of components.lock has left {}: run `make packages-update`, look at the change and commit it",
+                old.package,
+                old.version,
+                old.suite
+            ),
             _ => {
                 let new = current(wanted, archive)?;
                 changes.push(match known {
@@ -139,7 +157,21 @@ pub fn choose(
 
 fn is_offered(locked: &Locked, archive: &dyn Archive) -> Result<bool> {
     let offers = archive.offers(&locked.package, &locked.suite)?;
-    Ok(offers.iter().any(|offer| offer.version == locked.version && offer.sha256 == locked.sha256))
+    let mut same_version = offers.iter().filter(|offer| offer.version == locked.version).peekable();
+    let Some(first) = same_version.peek() else { return Ok(false) };
+    let offered = first.sha256.clone();
+    if same_version.any(|offer| offer.sha256 == locked.sha256) {
+        return Ok(true);
+    }
+    bail!(
+        "{} {} of {} has another checksum than in components.lock: {} there, {offered} offered. \
+         An archive never changes a version: do not use this mirror before you know why. \
+         To take it all the same, run `make packages-update`",
+        locked.package,
+        locked.version,
+        locked.suite,
+        locked.sha256
+    )
 }
 
 fn current(wanted: &DebianPackage, archive: &dyn Archive) -> Result<Locked> {
@@ -241,7 +273,8 @@ mod tests {
     fn keeps_a_locked_version_that_is_still_offered() {
         let archive = Fixture::default().with("security", "a", "2", "").with("security", "a", "1", "");
         let lock = locked("a", "a", "1");
-        let (chosen, changes) = choose(&components("a", false), &lock, |_| false, &archive).unwrap();
+        let (chosen, changes) =
+            choose(&components("a", false), &lock, Gone::Replace, |_| false, &archive).unwrap();
         assert_eq!(chosen, lock);
         assert_eq!(changes, []);
     }
@@ -250,20 +283,37 @@ mod tests {
     fn takes_the_current_one_when_the_locked_version_has_gone() {
         let archive = Fixture::default().with("security", "a", "3", "").with("security", "a", "2", "");
         let lock = locked("a", "a", "1");
-        let (chosen, changes) = choose(&components("a", false), &lock, |_| false, &archive).unwrap();
+        let (chosen, changes) =
+            choose(&components("a", false), &lock, Gone::Replace, |_| false, &archive).unwrap();
         assert_eq!(chosen.packages[0].version, "3");
         let expected = Change::Replaced { old: lock.packages[0].clone(), new: chosen.packages[0].clone() };
         assert_eq!(changes, [expected]);
     }
 
     #[test]
-    fn same_version_with_another_checksum_counts_as_gone() {
-        let archive = Fixture::default().with("security", "a", "1", "");
+    fn same_version_with_another_checksum_stops_the_build() {
+        let archive = Fixture::default().with("security", "a", "2", "").with("security", "a", "1", "");
         let mut lock = locked("a", "a", "1");
         lock.packages[0].sha256 = "something else".into();
-        let (chosen, changes) = choose(&components("a", false), &lock, |_| false, &archive).unwrap();
-        assert_eq!(chosen.packages[0].sha256, "sha of a 1");
-        assert_eq!(changes.len(), 1);
+        for gone in [Gone::Replace, Gone::Stop] {
+            let error = choose(&components("a", false), &lock, gone, |_| false, &archive).unwrap_err();
+            let text = error.to_string();
+            for part in ["a 1 of security", "something else", "sha of a 1", "make packages-update"] {
+                assert!(text.contains(part), "{text}");
+            }
+        }
+        // A file of the recorded checksum is at hand: what the archive has now does not matter.
+        choose(&components("a", false), &lock, Gone::Stop, |_| true, &archive).unwrap();
+    }
+
+    #[test]
+    fn locked_builds_take_no_other_version() {
+        let archive = Fixture::default().with("security", "a", "2", "");
+        let lock = locked("a", "a", "1");
+        let error = choose(&components("a", false), &lock, Gone::Stop, |_| false, &archive).unwrap_err();
+        assert!(error.to_string().starts_with("a 1 of components.lock has left security"), "{error}");
+        // Nothing is locked yet: that is no change.
+        choose(&components("a", false), &Lock::default(), Gone::Stop, |_| false, &archive).unwrap();
     }
 
     #[test]
@@ -275,9 +325,9 @@ mod tests {
             }
         }
         let lock = locked("a", "a", "1");
-        let (chosen, _) = choose(&components("a", false), &lock, |_| true, &Offline).unwrap();
+        let (chosen, _) = choose(&components("a", false), &lock, Gone::Replace, |_| true, &Offline).unwrap();
         assert_eq!(chosen, lock);
-        assert!(choose(&components("a", false), &lock, |_| false, &Offline).is_err());
+        assert!(choose(&components("a", false), &lock, Gone::Replace, |_| false, &Offline).is_err());
     }
 
     #[test]
@@ -287,7 +337,8 @@ mod tests {
             .with("security", name, "6.12.9-1", "linux-image-6.12.9+deb12-amd64 (= 6.12.9-1)")
             .with("security", "linux-image-6.12.9+deb12-amd64", "6.12.9-1", "kmod, linux-base");
         let old = locked(name, "linux-image-6.12.8+deb12-amd64", "6.12.8-1");
-        let (chosen, changes) = choose(&components(name, true), &old, |_| false, &archive).unwrap();
+        let (chosen, changes) =
+            choose(&components(name, true), &old, Gone::Replace, |_| false, &archive).unwrap();
         assert_eq!(chosen.packages[0].package, "linux-image-6.12.9+deb12-amd64");
         assert_eq!(chosen.packages[0].component, name);
         assert_eq!(changes.len(), 1);
@@ -303,7 +354,8 @@ mod tests {
 
     #[test]
     fn unknown_package_names_package_and_suite() {
-        let error = choose(&components("a", false), &Lock::default(), |_| false, &Fixture::default());
+        let error =
+            choose(&components("a", false), &Lock::default(), Gone::Replace, |_| false, &Fixture::default());
         assert_eq!(error.unwrap_err().to_string(), "suite security has no package a");
     }
 

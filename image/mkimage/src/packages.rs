@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 use crate::apt::{Mirrors, PrivateApt};
 use crate::components::{Components, Use};
-use crate::lock::{self, Change, Lock, Locked};
+use crate::lock::{self, Change, Gone, Lock, Locked};
 use crate::stage::{progress, sha256_file};
 use crate::tool::{self, DPKG_DEB};
 use crate::tree;
@@ -36,6 +36,8 @@ pub struct Packages {
 pub enum Policy {
     /// The locked ones while they can be had.
     Locked,
+    /// The locked ones and no others.
+    LockedOnly,
     /// The suites' current ones.
     Update,
 }
@@ -54,8 +56,9 @@ impl Packages {
         let known = Lock::load(lock_path)?;
         let apt = PrivateApt::new(cache.join("apt"), components, mirrors);
         let basis = if policy == Policy::Update { Lock::default() } else { known.clone() };
+        let gone = if policy == Policy::LockedOnly { Gone::Stop } else { Gone::Replace };
         let is_cached = |locked: &Locked| debs.join(format!("{}.deb", locked.sha256)).is_file();
-        let (chosen, changes) = lock::choose(components, &basis, is_cached, &apt)?;
+        let (chosen, changes) = lock::choose(components, &basis, gone, is_cached, &apt)?;
         report(&changes, &known);
 
         let mut all = Vec::new();
@@ -102,6 +105,10 @@ fn report(changes: &[Change], known: &Lock) {
             ),
             Change::Added(new) => match known.packages.iter().find(|old| old.component == new.component) {
                 Some(old) if old == new => continue,
+                Some(old) if old.package == new.package && old.version == new.version => format!(
+                    "WARNING: {} {} has another checksum now: {} -> {}",
+                    new.package, new.version, old.sha256, new.sha256
+                ),
                 Some(old) => format!("{}: {} -> {}", new.component, old.version, new.version),
                 None => format!("{} {} from {}", new.package, new.version, new.suite),
             },

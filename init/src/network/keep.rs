@@ -4,6 +4,7 @@ use super::choose;
 use crate::context::Context;
 use crate::errors::chain;
 use crate::supervise::human;
+use crate::sysctl;
 use bloomery_config::{Addressing, StaticAddress};
 use bloomery_hostnet::dhcp::{self, Client, Event};
 use bloomery_hostnet::fixed::Fixed;
@@ -114,6 +115,11 @@ async fn keep_fixed(
         domain: None,
         mtu: None,
     };
+    if !context.container
+        && let Err(error) = sysctl::ignore_router_advertisements(Path::new(sysctl::ROOT), &link.name)
+    {
+        tracing::warn!(link = %link.name, %error, "routers may still configure this interface");
+    }
     match fixed.apply(netlink, link.index, Path::new(RESOLV_CONF)).await {
         Ok(configured) => {
             context.console.line(format!("{}: {} (static)", link.name, address.address));

@@ -12,13 +12,20 @@ const DEVICES: Duration = Duration::from_mins(2);
 
 /// All phases. State comes before the configuration, because the last good one is on it; drivers and the network come
 /// after the services, because the API server needs neither to start and takes longest.
-pub const PHASES: [Phase; 12] = [
+pub const PHASES: [Phase; 13] = [
     Phase {
         name: "mounts",
         when: When::Always,
         limit: QUICK,
         run: tasks::mounts::run,
         without: "services that need the missing file system will not start; check the kernel",
+    },
+    Phase {
+        name: "hardening",
+        when: When::Always,
+        limit: QUICK,
+        run: tasks::hardening::run,
+        without: "some of the kernel's settings are looser than they should be; see the kernel's log for which",
     },
     Phase {
         name: "state",

@@ -3,6 +3,7 @@
 pub mod announce;
 pub mod clock;
 pub mod config;
+pub mod hardening;
 pub mod hostname;
 pub mod kill_processes;
 pub mod logs;

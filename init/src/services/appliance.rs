@@ -2,19 +2,25 @@
 
 use super::{Inputs, users};
 use crate::layout::{APPLIANCE_HEALTH_PORT, APPLIANCE_PORT, BOOTSVC_HEALTH_PORT, CONTROLLERS_HEALTH_PORT};
+use crate::pki::people;
+use crate::supervise::limits::{Limits, MemoryLimit};
 use crate::supervise::probe::Probe;
 use crate::supervise::service::Service;
+
+/// Small, and a person's way in when the rest is in trouble.
+const LIMITS: Limits = Limits::new(MemoryLimit { percent: 10, floor_mib: 96 }, 200);
 
 pub(super) fn service(inputs: &Inputs) -> Service {
     let probe = Probe::Http { port: APPLIANCE_HEALTH_PORT, path: "/readyz" };
     let mut service = Service::daemon("appliance", inputs.layout.program("appliance"), probe);
     service.user = inputs.accounts.user(users::APPLIANCE);
+    service.limits = LIMITS;
     service.args = vec![
         format!("--listen=0.0.0.0:{APPLIANCE_PORT}"),
         format!("--tls-cert={}", inputs.file("appliance", "tls.crt")),
         format!("--tls-key={}", inputs.file("appliance", "tls.key")),
-        format!("--pairing-secret={}", inputs.layout.pairing_secret().display()),
-        format!("--admin={}", inputs.file("appliance", "admin.json")),
+        format!("--client-ca={}", inputs.file("appliance", people::APPLIANCE_CLIENTS)),
+        format!("--authority={}", inputs.file("appliance", people::SOCKET)),
         format!("--status={}", inputs.layout.status().display()),
         format!("--assets-dir={}", inputs.layout.assets().display()),
         format!("--health-addr=127.0.0.1:{APPLIANCE_HEALTH_PORT}"),

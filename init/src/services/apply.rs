@@ -1,11 +1,16 @@
 //! `controllers apply`: puts CRDs, rights and webhook configurations in place, then ends.
 
 use super::{Inputs, users};
+use crate::supervise::limits::{Limits, MemoryLimit};
 use crate::supervise::service::Service;
+
+/// Short-lived; it is started again.
+const LIMITS: Limits = Limits::new(MemoryLimit { percent: 20, floor_mib: 192 }, 700);
 
 pub(super) fn service(inputs: &Inputs) -> Service {
     let mut service = Service::one_shot("apply", inputs.layout.program("controllers"));
     service.user = inputs.accounts.user(users::APPLY);
+    service.limits = LIMITS;
     service.after = &["kube-apiserver"];
     service.args = vec![
         "apply".to_owned(),
@@ -16,5 +21,7 @@ pub(super) fn service(inputs: &Inputs) -> Service {
         "--ca".to_owned(),
         inputs.file("apply", "ca.crt"),
     ];
+    // Secrets that were stored before there was a key are written again, once.
+    service.args.extend(inputs.encryption_key.as_ref().map(|key| format!("--encryption-key={key}")));
     service
 }

@@ -2,20 +2,27 @@
 
 use super::{Inputs, users};
 use crate::layout::BOOTSVC_HEALTH_PORT;
+use crate::supervise::limits::{Limits, MemoryLimit};
 use crate::supervise::probe::Probe;
 use crate::supervise::service::Service;
+use bloomery_config::Role;
 use bloomery_sys::process::Capabilities;
+
+/// It takes what strangers send: killed first.
+const LIMITS: Limits = Limits::new(MemoryLimit { percent: 25, floor_mib: 224 }, 900);
 
 pub(super) fn service(inputs: &Inputs) -> Service {
     let probe = Probe::Http { port: BOOTSVC_HEALTH_PORT, path: "/readyz" };
     let mut service = Service::daemon("bootsvc", inputs.layout.program("bootsvc"), probe);
     service.user = inputs.accounts.user(users::BOOTSVC);
-    // Ports 67 and 69; answers to machines that have no address yet.
-    service.capabilities = Capabilities::NET_BIND_SERVICE | Capabilities::NET_RAW;
+    service.limits = LIMITS;
+    // Ports 67 and 69. Binding a socket to a card needs no right of its own since Linux 5.7.
+    service.capabilities = Capabilities::NET_BIND_SERVICE;
     service.generation = inputs.generation;
-    service.after = &["apply"];
     let sidero = &inputs.config.sidero;
+    let interfaces = |role| inputs.config.network.with_role(role).collect::<Vec<_>>().join(",");
     service.args = vec![
+        "--confine".to_owned(),
         format!("--kubeconfig={}", inputs.file("bootsvc", "kubeconfig")),
         format!("--share-dir={}", inputs.layout.share.display()),
         format!("--env-dir={}", inputs.layout.env().display()),
@@ -31,6 +38,12 @@ pub(super) fn service(inputs: &Inputs) -> Service {
         format!("--server-reboot-timeout={}", sidero.server_reboot_timeout),
         format!("--disable-dhcp-proxy={}", sidero.disable_dhcp_proxy),
         format!("--require-agent-token={}", sidero.require_agent_token),
+        format!("--auto-accept-non-empty={}", sidero.auto_accept_non_empty),
+        format!("--unknown-machines={}", inputs.config.unknown_machines.as_str()),
+        format!("--machines-allow={}", inputs.config.machines.allow.join(",")),
+        format!("--machines-deny={}", inputs.config.machines.deny.join(",")),
+        format!("--provisioning-interfaces={}", interfaces(Role::Provisioning)),
+        format!("--management-interfaces={}", interfaces(Role::Management)),
     ];
     service
 }

@@ -2,17 +2,22 @@
 
 use super::{Inputs, users};
 use crate::layout::{CLUSTER_API_HEALTH_PORT, CLUSTER_API_WEBHOOK_PORT};
+use crate::supervise::limits::{Limits, MemoryLimit};
 use crate::supervise::probe::Probe;
 use crate::supervise::service::Service;
 
 /// notes/image.md §7, D.
 const GOGC: &str = "50";
 
+/// Its work waits until it is back.
+const LIMITS: Limits = Limits::new(MemoryLimit { percent: 25, floor_mib: 256 }, 500);
+
 pub(super) fn service(inputs: &Inputs) -> Service {
     const NAME: &str = "cluster-api";
     let probe = Probe::Http { port: CLUSTER_API_HEALTH_PORT, path: "/readyz" };
     let mut service = Service::daemon(NAME, inputs.layout.program(NAME), probe);
     service.user = inputs.accounts.user(users::CAPI);
+    service.limits = LIMITS;
     service.generation = inputs.generation;
     service.after = &["apply"];
     service.env.insert("GOGC", GOGC.to_owned());

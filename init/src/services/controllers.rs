@@ -2,21 +2,27 @@
 
 use super::{Inputs, users};
 use crate::layout::{CONTROLLERS_HEALTH_PORT, CONTROLLERS_WEBHOOK_PORT};
+use crate::supervise::limits::{Limits, MemoryLimit};
 use crate::supervise::probe::Probe;
 use crate::supervise::service::Service;
 
 /// CA certificates that a site trusts for downloads besides the public ones; it need not exist.
 const EXTRA_CA: &str = "ca.pem";
 
+/// Its work waits until it is back.
+const LIMITS: Limits = Limits::new(MemoryLimit { percent: 30, floor_mib: 256 }, 600);
+
 pub(super) fn service(inputs: &Inputs) -> Service {
     let probe = Probe::Http { port: CONTROLLERS_HEALTH_PORT, path: "/readyz" };
     let mut service = Service::daemon("controllers", inputs.layout.program("controllers"), probe);
     service.user = inputs.accounts.user(users::CONTROLLERS);
+    service.limits = LIMITS;
     service.generation = inputs.generation;
     service.after = &["apply"];
     let sidero = &inputs.config.sidero;
     service.args = vec![
         "run".to_owned(),
+        "--confine".to_owned(),
         format!("--kubeconfig={}", inputs.file("controllers", "kubeconfig")),
         format!("--webhook-port={CONTROLLERS_WEBHOOK_PORT}"),
         format!("--webhook-cert-dir={}", inputs.layout.service("controllers").display()),

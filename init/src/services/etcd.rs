@@ -2,6 +2,7 @@
 
 use super::{Inputs, users};
 use crate::layout::{ETCD_CLIENT_PORT, ETCD_HEALTH_PORT, ETCD_PEER_PORT};
+use crate::supervise::limits::{Limits, MemoryLimit};
 use crate::supervise::probe::Probe;
 use crate::supervise::service::Service;
 
@@ -19,10 +20,14 @@ const COMPACTION_RETENTION: &str = "5m";
 /// Its files are 64 MB each.
 const MAX_WALS: u32 = 2;
 
+/// The database: killed last of all. Its heap is held at 256 MiB, the rest is its file's pages.
+const LIMITS: Limits = Limits::new(MemoryLimit { percent: 50, floor_mib: 448 }, -900);
+
 pub(super) fn service(inputs: &Inputs) -> Service {
     let probe = Probe::Http { port: ETCD_HEALTH_PORT, path: "/readyz" };
     let mut service = Service::daemon("etcd", inputs.layout.program("etcd"), probe);
     service.user = inputs.accounts.user(users::ETCD);
+    service.limits = LIMITS;
     service.generation = inputs.generation;
     service.env =
         [("GOGC", GOGC), ("GOMEMLIMIT", GOMEMLIMIT)].map(|(name, value)| (name, value.to_owned())).into();

@@ -4,7 +4,10 @@
 //! `networking.k8s.io` it exits after a minute, without `discovery.k8s.io` it is not ready for 80 s.
 
 use super::{Inputs, users};
+use crate::audit;
 use crate::layout::{ETCD_CLIENT_PORT, KUBERNETES_API_PORT};
+use crate::pki::people;
+use crate::supervise::limits::{Limits, MemoryLimit};
 use crate::supervise::probe::Probe;
 use crate::supervise::service::Service;
 
@@ -16,6 +19,10 @@ const GOMEMLIMIT: &str = "220MiB";
 const SERVICE_NETWORK: &str = "10.96.0.0/12";
 /// Issuer of service account tokens; no one outside of the plane checks them.
 const SERVICE_ACCOUNT_ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+/// The API server's `EncryptionConfiguration` in its run-time directory.
+pub const ENCRYPTION: &str = "encryption.json";
+/// Its audit policy, there as well.
+pub const AUDIT_POLICY: &str = "audit-policy.yaml";
 /// What Cluster API, clusterctl and kubectl use; everything else stays off.
 const API_GROUPS: [&str; 14] = [
     "api/all=false",
@@ -34,7 +41,8 @@ const API_GROUPS: [&str; 14] = [
     "rbac.authorization.k8s.io/v1=true",
 ];
 /// They watch kinds that are switched off, or guard nodes, pods and storage, which a plane has not.
-const DISABLED_ADMISSION: [&str; 11] = [
+/// `ValidatingAdmissionPolicy` stays on: manifests/25-admission.yaml says what each identity may write.
+const DISABLED_ADMISSION: [&str; 10] = [
     "DefaultIngressClass",
     "DefaultStorageClass",
     "DefaultTolerationSeconds",
@@ -45,14 +53,17 @@ const DISABLED_ADMISSION: [&str; 11] = [
     "Priority",
     "ResourceQuota",
     "RuntimeClass",
-    "ValidatingAdmissionPolicy",
 ];
+
+/// Only etcd is spared longer.
+const LIMITS: Limits = Limits::new(MemoryLimit { percent: 60, floor_mib: 512 }, -500);
 
 pub(super) fn service(inputs: &Inputs) -> Service {
     let file = |name: &str| inputs.file("kube-apiserver", name);
     let probe = Probe::Https { port: KUBERNETES_API_PORT, path: "/readyz", ca: file("ca.crt").into() };
     let mut service = Service::daemon("kube-apiserver", inputs.layout.program("kube-apiserver"), probe);
     service.user = inputs.accounts.user(users::APISERVER);
+    service.limits = LIMITS;
     service.generation = inputs.generation;
     service.after = &["etcd"];
     // It reads itself in for seconds before it needs etcd, and asks again until etcd answers.
@@ -68,7 +79,8 @@ pub(super) fn service(inputs: &Inputs) -> Service {
         format!("--service-cluster-ip-range={SERVICE_NETWORK}"),
         format!("--tls-cert-file={}", file("tls.crt")),
         format!("--tls-private-key-file={}", file("tls.key")),
-        format!("--client-ca-file={}", file("ca.crt")),
+        // Read again whenever it changes: who has paired and was not revoked.
+        format!("--client-ca-file={}", file(people::API_CLIENTS)),
         format!("--authentication-config={}", file("authentication.yaml")),
         "--authorization-mode=RBAC".to_owned(),
         format!("--etcd-servers=https://127.0.0.1:{ETCD_CLIENT_PORT}"),
@@ -78,6 +90,11 @@ pub(super) fn service(inputs: &Inputs) -> Service {
         format!("--service-account-issuer={SERVICE_ACCOUNT_ISSUER}"),
         format!("--service-account-key-file={}", file("sa.pub")),
         format!("--service-account-signing-key-file={}", file("sa.key")),
+        format!("--encryption-provider-config={}", file(ENCRYPTION)),
+        format!("--audit-policy-file={}", file(AUDIT_POLICY)),
+        format!("--audit-log-path={}", inputs.layout.audit_log().display()),
+        format!("--audit-log-maxsize={}", audit::MAX_SIZE),
+        format!("--audit-log-maxbackup={}", audit::MAX_BACKUPS),
         "--allow-privileged=false".to_owned(),
         format!("--runtime-config={}", API_GROUPS.join(",")),
         format!("--disable-admission-plugins={}", DISABLED_ADMISSION.join(",")),

@@ -2,6 +2,7 @@
 
 use super::{Inputs, users};
 use crate::layout::KCM_PORT;
+use crate::supervise::limits::{Limits, MemoryLimit};
 use crate::supervise::probe::Probe;
 use crate::supervise::service::Service;
 
@@ -16,12 +17,16 @@ const CONTROLLERS: [&str; 5] = [
     "serviceaccount-controller",
 ];
 
+/// Namespaces that end wait for it, nothing else.
+const LIMITS: Limits = Limits::new(MemoryLimit { percent: 20, floor_mib: 192 }, 400);
+
 pub(super) fn service(inputs: &Inputs) -> Service {
     const NAME: &str = "kube-controller-manager";
     let file = |name: &str| inputs.file(NAME, name);
     let probe = Probe::Https { port: KCM_PORT, path: "/healthz", ca: file("ca.crt").into() };
     let mut service = Service::daemon(NAME, inputs.layout.program(NAME), probe);
     service.user = inputs.accounts.user(users::KCM);
+    service.limits = LIMITS;
     service.generation = inputs.generation;
     service.after = &["kube-apiserver"];
     service.env.insert("GOGC", GOGC.to_owned());

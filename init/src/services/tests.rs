@@ -2,10 +2,12 @@
 
 use super::*;
 use crate::supervise::graph;
+use crate::supervise::limits::{Limits, MemoryLimit};
 use std::fmt::Write as _;
 
 fn inputs<'a>(layout: &'a Layout, config: &'a Config, address: Option<IpAddr>) -> Inputs<'a> {
-    Inputs { layout, accounts: Accounts::Separate, config, address, generation: 0 }
+    let encryption_key = Some("key-0123456789abcdef".to_owned());
+    Inputs { layout, accounts: Accounts::Separate, config, address, encryption_key, generation: 0 }
 }
 
 /// One service as a person would read it.
@@ -13,6 +15,12 @@ fn show(service: &Service) -> String {
     let mut text = String::new();
     let user = service.user.map_or_else(|| "-".to_owned(), |user| format!("{} ({})", user.name, user.uid));
     writeln!(text, "user: {user}, capabilities: {:?}", service.capabilities).unwrap();
+    let Limits { open_files, memory: MemoryLimit { percent, floor_mib }, oom_score_adj } = service.limits;
+    writeln!(
+        text,
+        "files: {open_files}, memory: {percent} % or {floor_mib} MiB, out-of-memory score: {oom_score_adj}"
+    )
+    .unwrap();
     writeln!(text, "after: {:?}", service.after).unwrap();
     if !service.waits_itself_for.is_empty() {
         writeln!(text, "waits itself for: {:?}", service.waits_itself_for).unwrap();
@@ -92,4 +100,33 @@ fn only_services_that_tell_machines_the_address_change_with_it() {
         .map(|(_, after)| after.name)
         .collect();
     assert_eq!(changed, ["bootsvc"]);
+}
+
+#[test]
+fn boot_services_are_killed_first_and_etcd_last() {
+    let (layout, config) = (Layout::system(), Config::default());
+    let mut services = all(&inputs(&layout, &config, None));
+    services.sort_by_key(|service| std::cmp::Reverse(service.limits.oom_score_adj));
+    let names: Vec<_> = services.iter().map(|service| service.name).collect();
+    assert_eq!(names.first(), Some(&"bootsvc"));
+    assert_eq!(names[names.len() - 2..], ["kube-apiserver", "etcd"]);
+    // −1000 is PID 1's alone.
+    assert!(services.iter().all(|service| service.limits.oom_score_adj > -1000));
+}
+
+#[test]
+fn limits_fit_the_smallest_appliance_and_grow_with_the_machine() {
+    // MiB that each used with 5,000 machines, rounded up generously (DESIGN.md §8).
+    let used = [("etcd", 320), ("kube-apiserver", 400), ("controllers", 160), ("bootsvc", 128)];
+    let (layout, config) = (Layout::system(), Config::default());
+    for service in all(&inputs(&layout, &config, None)) {
+        let Limits { open_files, memory, .. } = service.limits;
+        assert_eq!(open_files, 65_536, "{}", service.name);
+        let (small, large) = (memory.max(1 << 30) >> 20, memory.max(64 << 30) >> 20);
+        assert!(small < 700, "{} may use {small} MiB of 1 GiB", service.name);
+        assert!(large > 8 * small, "{}: {small} and {large} MiB", service.name);
+        if let Some((_, used)) = used.iter().find(|(name, _)| *name == service.name) {
+            assert!(small > *used, "{} needs {used} of {small} MiB", service.name);
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! Version 2 only, wherever it is mounted (alone, or beside version 1 on hybrid hosts); without one, process
 //! groups have to do. It must never touch a group that it has not made.
 
+use super::limits::{MemoryLimit, total_memory};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -19,6 +20,10 @@ const NAMESPACE: &str = "/proc/self/ns/pid";
 #[derive(Debug, Clone, Default)]
 pub struct Cgroups {
     parent: Option<PathBuf>,
+    /// Whether the kernel counts the memory of our groups.
+    counts_memory: bool,
+    /// The machine's memory, in octets.
+    total_memory: u64,
 }
 
 impl Cgroups {
@@ -47,12 +52,34 @@ impl Cgroups {
         if parent.is_none() {
             tracing::info!("no control groups; services are ended by process group");
         }
-        Self { parent }
+        let counts_memory = parent.as_deref().is_some_and(|parent| match hand_down_memory(parent) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(%error, "no memory limits of groups; each process has one of its own");
+                false
+            }
+        });
+        Self { parent, counts_memory, total_memory: total_memory() }
+    }
+
+    /// Octets that a service may use on this machine.
+    pub fn memory_max(&self, limit: MemoryLimit) -> u64 {
+        limit.max(self.total_memory)
+    }
+
+    /// The limit of each process's private memory, where the kernel does not count that of groups.
+    pub fn data_segment(&self, limit: MemoryLimit) -> Option<u64> {
+        (!self.counts_memory).then(|| limit.data_segment(self.total_memory))
+    }
+
+    /// Whether groups have limits of memory.
+    pub fn limit_memory(&self) -> bool {
+        self.counts_memory
     }
 
     /// No groups at all.
     pub fn none() -> Self {
-        Self::default()
+        Self { total_memory: total_memory(), ..Self::default() }
     }
 
     /// Whether there are groups.
@@ -70,10 +97,17 @@ impl Cgroups {
     }
 
     /// The service's group, made if need be; none where there are no groups.
-    pub fn group(&self, service: &str) -> Option<PathBuf> {
+    pub fn group(&self, service: &str, memory: MemoryLimit) -> Option<PathBuf> {
         let group = self.parent.as_ref()?.join(service);
         match make(&group) {
-            Ok(()) => Some(group),
+            Ok(()) => {
+                if self.counts_memory
+                    && let Err(error) = limit_memory(&group, memory, self.total_memory)
+                {
+                    tracing::warn!(service, %error, "no memory limit; the service goes on without");
+                }
+                Some(group)
+            }
             Err(error) => {
                 tracing::warn!(service, %error, "no control group; the service goes on without");
                 None
@@ -91,6 +125,26 @@ fn make(group: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Has the kernel count the memory of the groups below `parent`.
+fn hand_down_memory(parent: &Path) -> io::Result<()> {
+    for group in parent.parent().into_iter().chain([parent]) {
+        let control = group.join("cgroup.subtree_control");
+        // The groups above may be another's, who has done it already and keeps us from it.
+        let done = fs::read_to_string(&control)?.split_ascii_whitespace().any(|name| name == "memory");
+        if !done {
+            fs::write(&control, "+memory")?;
+        }
+    }
+    Ok(())
+}
+
+/// A group is killed as a whole: half a service is none.
+fn limit_memory(group: &Path, limit: MemoryLimit, total: u64) -> io::Result<()> {
+    fs::write(group.join("memory.high"), limit.high(total).to_string())?;
+    fs::write(group.join("memory.max"), limit.max(total).to_string())?;
+    fs::write(group.join("memory.oom.group"), "1")
 }
 
 /// The path of this process in the version 2 tree, out of /proc/self/cgroup.

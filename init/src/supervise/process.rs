@@ -61,6 +61,7 @@ pub(super) struct Runner {
     machine: Machine,
     current: Option<Current>,
     group: Option<PathBuf>,
+    oom_kills: u64,
     probe: Option<JoinHandle<Result<(), super::probe::Error>>>,
     next_probe: Instant,
     starts: u32,
@@ -92,6 +93,7 @@ impl Runner {
             machine: Machine::new(service.policy, now),
             current: None,
             group: None,
+            oom_kills: 0,
             probe: None,
             next_probe: now,
             starts: 0,
@@ -193,12 +195,18 @@ impl Runner {
 
     fn start(&mut self) {
         let service = self.definition();
-        self.group = self.shared.cgroups.group(self.name);
+        let memory = service.limits.memory;
+        self.group = self.shared.cgroups.group(self.name, memory);
+        self.oom_kills = self.group.as_deref().map_or(0, cgroup::oom_kills);
         self.starts += 1;
         self.last_refusal = None;
         // The first probe at once would always fail.
         self.next_probe = Instant::now() + FIRST_PROBE;
-        match self.shared.reaper.spawn(&service.spec(self.group.clone())) {
+        match self
+            .shared
+            .reaper
+            .spawn(&service.spec(self.group.clone(), self.shared.cgroups.data_segment(memory)))
+        {
             Ok(running) => {
                 let tail = Arc::new(Mutex::new(Tail::default()));
                 let output = running.child.output.map(|fd| self.follow_output(fd, Arc::clone(&tail)));
@@ -288,7 +296,11 @@ impl Runner {
             probe.abort();
         }
         self.end_leftovers(current.pid).await;
-        let how = status.map_or_else(|| "ended".to_owned(), describe);
+        let mut how = status.map_or_else(|| "ended".to_owned(), describe);
+        if self.group.as_deref().is_some_and(|group| cgroup::oom_kills(group) > self.oom_kills) {
+            let limit = self.shared.cgroups.memory_max(self.definition().limits.memory) >> 20;
+            how = format!("{how}: out of memory (its limit is {limit} MiB)");
+        }
         tracing::info!(service = self.name, pid = current.pid, how, "ended");
         let before = self.last_exit.replace(how.clone());
         let success = status.is_some_and(|status| status.success());

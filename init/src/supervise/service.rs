@@ -1,5 +1,6 @@
 //! What is declared about one service. Data only; what is done with it is in `process.rs`.
 
+use super::limits::{Limits, MemoryLimit};
 use super::probe::Probe;
 use super::state::{Kind, Policy};
 use bloomery_sys::process::{Capabilities, Identity, Output, Privileges, Spec};
@@ -17,6 +18,9 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// etcd writes its log, the apiserver ends its watches: seconds, even under emulation.
 const STOP_GRACE: Duration = Duration::from_secs(10);
+
+/// Of a service that declares none: a tenth of the machine.
+const LIMITS: Limits = Limits::new(MemoryLimit { percent: 10, floor_mib: 128 }, 500);
 
 /// An account of the image's /etc/passwd; the group has the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +46,8 @@ pub struct Service {
     pub user: Option<User>,
     /// What it may do beyond its user's rights.
     pub capabilities: Capabilities,
+    /// Descriptors, memory, and its turn when memory runs out.
+    pub limits: Limits,
     /// What has to be ready before it starts.
     pub after: &'static [&'static str],
     /// Those of [`Self::after`] that need only have been started: the program waits for them by itself.
@@ -68,6 +74,7 @@ impl Service {
             env: BTreeMap::new(),
             user: None,
             capabilities: Capabilities::empty(),
+            limits: LIMITS,
             after: &[],
             waits_itself_for: &[],
             probe,
@@ -90,8 +97,8 @@ impl Service {
         service
     }
 
-    /// How the child is started.
-    pub fn spec(&self, cgroup: Option<PathBuf>) -> Spec {
+    /// How the child is started. `data_segment` limits its memory where its group does not.
+    pub fn spec(&self, cgroup: Option<PathBuf>, data_segment: Option<u64>) -> Spec {
         let mut spec = Spec::new(self.program.as_os_str()).args(self.args.iter());
         for (name, value) in &self.env {
             spec = spec.env(*name, value);
@@ -103,6 +110,9 @@ impl Service {
         spec.no_new_privs = true;
         spec.new_session = true;
         spec.cgroup = cgroup;
+        spec.nofile = Some(self.limits.open_files);
+        spec.oom_score_adj = Some(self.limits.oom_score_adj);
+        spec.data_segment = data_segment;
         spec.output = Output::Pipe;
         spec
     }

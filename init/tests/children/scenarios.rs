@@ -6,6 +6,7 @@ use super::bench::{
 use bloomery_sys::process::{Signal, signal};
 use init::status::ServiceState;
 use init::supervise::cgroup::Cgroups;
+use init::supervise::limits::{Limits, MemoryLimit};
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use tokio::time::Instant;
 type Scenario = fn() -> Pin<Box<dyn Future<Output = ()>>>;
 
 /// All of them.
-pub(crate) const ALL: [(&str, Scenario); 14] = [
+pub(crate) const ALL: [(&str, Scenario); 16] = [
     ("restarts_after_crash_with_growing_delay", || Box::pin(restarts_after_crash())),
     ("restarts_a_killed_child", || Box::pin(restarts_a_killed_child())),
     ("ends_and_restarts_a_child_that_never_gets_ready", || Box::pin(never_ready())),
@@ -28,6 +29,8 @@ pub(crate) const ALL: [(&str, Scenario); 14] = [
     ("starts_in_order_and_stops_in_reverse", || Box::pin(order())),
     ("starts_beside_a_dependency_that_it_waits_for_itself", || Box::pin(waits_itself())),
     ("restarts_when_its_settings_change", || Box::pin(settings_change())),
+    ("gives_each_child_its_limits", || Box::pin(limits_are_given())),
+    ("ends_a_child_that_eats_memory_and_serves_the_others", || Box::pin(eats_memory())),
     ("says_why_a_program_cannot_be_started", || Box::pin(cannot_be_started())),
 ];
 
@@ -295,5 +298,46 @@ async fn cannot_be_started() {
             && line.contains("restarting in")
     });
     assert!(said, "{lines:#?}");
+    bench.stop().await;
+}
+
+async fn limits_are_given() {
+    let (dir, port) = (tempdir(), free_port());
+    let text = format!(
+        "ulimit -Sn > limits; ulimit -Hn >> limits; cat /proc/self/oom_score_adj >> limits; ulimit -d >> limits\n\
+         group=$(sed -n s,^0::,,p /proc/self/cgroup)\n\
+         for mount in /sys/fs/cgroup /sys/fs/cgroup/unified; do cat $mount$group/memory.max 2>/dev/null; done > memory\n\
+         exec {}",
+        answering(port, "")
+    );
+    let mut service = script(dir.path(), "limited", port, &text);
+    service.limits =
+        Limits { open_files: 4_000, memory: MemoryLimit { percent: 0, floor_mib: 300 }, oom_score_adj: 789 };
+    let bench = Bench::start(dir, vec![service]);
+    bench.until("limited", "running", |snapshot| snapshot.state == ServiceState::Running).await;
+    let read = |name: &str| std::fs::read_to_string(bench.dir.path().join(name)).expect("what it saw");
+    if bench.shared.cgroups.limit_memory() {
+        assert_eq!(read("limits"), "4000\n4000\n789\nunlimited\n");
+        assert_eq!(read("memory"), format!("{}\n", 300 << 20));
+    } else {
+        assert_eq!(read("limits"), format!("4000\n4000\n789\n{}\n", 600 << 10));
+    }
+    bench.stop().await;
+}
+
+async fn eats_memory() {
+    let (dir, port, other) = (tempdir(), free_port(), free_port());
+    let mut eater = script(dir.path(), "eater", port, &format!("exec {}", answering(port, "eat")));
+    eater.limits.memory = MemoryLimit { percent: 0, floor_mib: 48 };
+    let steady = script(dir.path(), "steady", other, &format!("exec {}", answering(other, "")));
+    let bench = Bench::start(dir, vec![eater, steady]);
+    let first = bench.until("steady", "running", |snapshot| snapshot.state == ServiceState::Running).await;
+    bench.until("eater", "restarted twice", |snapshot| snapshot.restarts >= 2).await;
+    let end = bench.snapshot("eater").last_exit.expect("an end");
+    let by_the_kernel = end == "killed by SIGKILL: out of memory (its limit is 48 MiB)";
+    assert!(by_the_kernel || end == "killed by SIGABRT", "{end}");
+    assert_eq!(by_the_kernel, bench.shared.cgroups.limit_memory(), "{end}");
+    let now = bench.snapshot("steady");
+    assert_eq!((now.pid, now.restarts, now.state), (first.pid, 0, ServiceState::Running));
     bench.stop().await;
 }

@@ -234,6 +234,8 @@ fn storage(model: &Model, identity: &Identity) -> pb::StorageInformation {
                 device_name: format!("/dev/{device}"),
                 uuid: String::new(),
                 wwid: format!("eui.{:012x}{number:04x}", identity.index),
+                // New disks: read, and nothing found.
+                contents: Some(pb::DiskContents { read: true, ..pb::DiskContents::default() }),
             }
         })
         .collect();

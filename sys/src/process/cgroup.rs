@@ -14,6 +14,13 @@ pub fn is_populated(directory: &Path) -> io::Result<bool> {
     Ok(events.lines().any(|line| line == "populated 1"))
 }
 
+/// How many processes of the group the kernel has killed for want of memory; 0 where it does not count.
+pub fn oom_kills(directory: &Path) -> u64 {
+    let events = std::fs::read_to_string(directory.join("memory.events")).unwrap_or_default();
+    let count = events.lines().find_map(|line| line.strip_prefix("oom_kill "));
+    count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -26,5 +33,14 @@ mod tests {
             assert_eq!(is_populated(dir.path()).unwrap(), expected);
         }
         assert!(is_populated(Path::new("/nonexistent")).is_err());
+    }
+
+    #[test]
+    fn counts_what_the_kernel_has_killed() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(oom_kills(dir.path()), 0);
+        std::fs::write(dir.path().join("memory.events"), "low 0\noom 3\noom_kill 2\noom_group_kill 1\n")
+            .unwrap();
+        assert_eq!(oom_kills(dir.path()), 2);
     }
 }

@@ -30,6 +30,8 @@ pub enum Step {
     OomScore,
     /// The limit of open files.
     OpenFiles,
+    /// The limit of private memory.
+    DataSegment,
     /// Dropping capabilities from the bounding set.
     BoundingSet,
     /// Keeping capabilities over the change of user.
@@ -49,11 +51,12 @@ pub enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Session,
         Self::Cgroup,
         Self::OomScore,
         Self::OpenFiles,
+        Self::DataSegment,
         Self::BoundingSet,
         Self::KeepCapabilities,
         Self::Groups,
@@ -77,6 +80,7 @@ impl fmt::Display for Step {
             Self::Cgroup => "join the cgroup",
             Self::OomScore => "set the out-of-memory score",
             Self::OpenFiles => "set the limit of open files",
+            Self::DataSegment => "set the limit of private memory",
             Self::BoundingSet => "limit the capability bounding set",
             Self::KeepCapabilities => "keep capabilities over the change of user",
             Self::Groups => "set the supplementary groups",
@@ -96,6 +100,7 @@ pub(super) struct Plan {
     cgroup: Option<File>,
     oom_score_adj: Option<Vec<u8>>,
     nofile: Option<u64>,
+    data_segment: Option<u64>,
     user: Option<(Uid, Gid, Vec<Gid>)>,
     privileges: Privileges,
     no_new_privs: bool,
@@ -124,6 +129,7 @@ impl Plan {
             cgroup: spec.cgroup.as_ref().map(open_cgroup).transpose()?,
             oom_score_adj: spec.oom_score_adj.map(|score| score.to_string().into_bytes()),
             nofile: spec.nofile,
+            data_segment: spec.data_segment,
             user,
             privileges: spec.privileges.clone(),
             no_new_privs: spec.no_new_privs,
@@ -158,10 +164,15 @@ impl Plan {
         if let Some(score) = &self.oom_score_adj {
             where_permitted(set_oom_score(score)).map_err(at(Step::OomScore))?;
         }
-        if let Some(files) = self.nofile {
-            let limit = Rlimit { current: Some(files), maximum: Some(files) };
-            where_permitted(rustix::process::setrlimit(Resource::Nofile, limit))
-                .map_err(at(Step::OpenFiles))?;
+        let limits = [
+            (self.nofile, Resource::Nofile, Step::OpenFiles),
+            (self.data_segment, Resource::Data, Step::DataSegment),
+        ];
+        for (limit, resource, step) in limits {
+            if limit.is_some() {
+                let limit = Rlimit { current: limit, maximum: limit };
+                where_permitted(rustix::process::setrlimit(resource, limit)).map_err(at(step))?;
+            }
         }
         self.become_user()?;
         if self.no_new_privs {

@@ -14,10 +14,10 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::manifests::{Manifest, Phase};
-use super::unchanged;
+use super::{removable, unchanged};
 use crate::api_client;
 use crate::error_chain::ErrorChain;
 
@@ -48,6 +48,9 @@ pub enum Error {
     /// A definition that came back is no definition.
     #[error("failed to understand the definition")]
     Unreadable(#[source] kube::core::dynamic::ParseDynamicObjectError),
+    /// Whether it was there before cannot be read or written.
+    #[error("failed to use the record of what was applied")]
+    Record(#[source] Box<kube::Error>),
     /// The API server did not take the object.
     #[error("failed to apply")]
     Patch(#[source] Box<kube::Error>),
@@ -65,6 +68,8 @@ impl Error {
         match self {
             Self::Discover { source, .. } => is_transient(source) || self.is_unknown_kind(),
             Self::Get(source) | Self::Patch(source) => is_transient(source),
+            // The API server makes its own namespace in its first moments.
+            Self::Record(source) => is_transient(source) || status_code(source) == Some(404),
             Self::Watch(_) => true,
             Self::Unreadable(_) | Self::NotEstablished => false,
         }
@@ -76,9 +81,12 @@ impl Error {
             Self::Discover { source, .. } => {
                 status_code(source) == Some(404) || matches!(source.as_ref(), kube::Error::Discovery(_))
             }
-            Self::Get(_) | Self::Unreadable(_) | Self::Patch(_) | Self::Watch(_) | Self::NotEstablished => {
-                false
-            }
+            Self::Get(_)
+            | Self::Record(_)
+            | Self::Unreadable(_)
+            | Self::Patch(_)
+            | Self::Watch(_)
+            | Self::NotEstablished => false,
         }
     }
 }
@@ -108,6 +116,8 @@ pub(super) enum Outcome {
     Applied,
     /// It was what its manifest says already.
     Unchanged,
+    /// A person took it away, and may.
+    Removed,
 }
 
 /// Applies objects through one client, and remembers what it learned of their kinds.
@@ -148,6 +158,14 @@ impl Applier {
     async fn attempt(&self, manifest: &Manifest, wanted: &Value) -> Result<Outcome, Error> {
         let api = self.api(manifest).await?;
         let live = api.get_opt(&manifest.name).await.map_err(|source| Error::Get(Box::new(source)))?;
+        let is_removable = removable::is_removable(manifest);
+        if is_removable && self.was_there(manifest).await? {
+            if live.is_some() {
+                return Ok(Outcome::Unchanged);
+            }
+            info!(object = %manifest, "not applied: a person took it away");
+            return Ok(Outcome::Removed);
+        }
         let same = live.as_ref().is_some_and(|live| is_same(live, wanted));
         let (object, outcome) = match live {
             Some(live) if same => (live, Outcome::Unchanged),
@@ -156,11 +174,21 @@ impl Applier {
                 (patched.map_err(|source| Error::Patch(Box::new(source)))?, Outcome::Applied)
             }
         };
+        if is_removable {
+            removable::note(&self.client, manifest)
+                .await
+                .map_err(|source| Error::Record(Box::new(source)))?;
+        }
         match manifest.phase() {
             Phase::Definitions => self.wait_until_established(&object).await?,
-            Phase::Namespaces | Phase::Objects => {}
+            Phase::Rights | Phase::Namespaces | Phase::Objects => {}
         }
         Ok(outcome)
+    }
+
+    async fn was_there(&self, manifest: &Manifest) -> Result<bool, Error> {
+        let found = removable::was_there(&self.client, manifest).await;
+        found.map_err(|source| Error::Record(Box::new(source)))
     }
 
     async fn wait_until_established(&self, definition: &DynamicObject) -> Result<(), Error> {

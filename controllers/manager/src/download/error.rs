@@ -128,6 +128,30 @@ pub enum Error {
         /// What it has.
         actual: String,
     },
+    /// The content is another one than when the URL was first fetched, and nothing says which is the right one.
+    #[error(
+        "failed to accept {url}: it has SHA-512 {actual} now and had {pinned} when it was first fetched; if this \
+         change is right, set the sha512 of the asset to the new one"
+    )]
+    Changed {
+        /// The URL.
+        url: String,
+        /// What it had at first.
+        pinned: String,
+        /// What it has now.
+        actual: String,
+    },
+    /// The content is a text for people or programs, as portals and error pages send it.
+    #[error(
+        "failed to accept {url}: {problem}, neither a kernel nor an initramfs; look at what the server sends, or set \
+         the sha512 of the asset"
+    )]
+    NotAnAsset {
+        /// The URL.
+        url: String,
+        /// What it is.
+        problem: &'static str,
+    },
     /// A file of ours cannot be worked with.
     #[error("failed to {operation} {}", path.display())]
     File {
@@ -175,7 +199,8 @@ impl Error {
             Self::Status { .. } => "status",
             Self::TooLarge { .. } => "size",
             Self::Space { .. } => "space",
-            Self::Mismatch { .. } => "digest",
+            Self::Mismatch { .. } | Self::Changed { .. } => "digest",
+            Self::NotAnAsset { .. } => "content",
             Self::File { .. } | Self::Lost { .. } => "file",
             Self::Unwanted => "unwanted",
         }

@@ -17,7 +17,7 @@ use super::partial::{self, Partial};
 use super::place::{Place, Record, Stamp};
 use super::source::Source;
 use super::transfer::Transfer;
-use super::{Error, Trust, local};
+use super::{Error, Trust, local, sniff};
 
 /// Bytes read at a time.
 const CHUNK: usize = 1 << 20;
@@ -77,6 +77,42 @@ pub struct Job {
     pub place: Place,
     /// Where else the same file may be already: files and what they are said to be.
     pub elsewhere: Vec<Place>,
+}
+
+impl Job {
+    /// The SHA-512 that the URL must give because it gave it first. A SHA-512 that is asked for counts in its place, and
+    /// an uploaded file changes with the upload of an administrator.
+    fn pinned(&self) -> Result<Option<String>, Error> {
+        match self.source {
+            Source::Web(_) if self.sha512.is_empty() => self.place.pinned(&self.text),
+            Source::Web(_) | Source::Asset(_) => Ok(None),
+        }
+    }
+
+    /// Remembers what the URL gave.
+    fn pin(&self, sha512: &str) -> Result<(), Error> {
+        match self.source {
+            Source::Web(_) => self.place.pin(&self.text, sha512),
+            Source::Asset(_) => Ok(()),
+        }
+    }
+
+    /// Fails on content that nothing was said of and that cannot be the right one.
+    fn accept_unchecked(&self, part: &Path, actual: &str) -> Result<(), Error> {
+        if !self.sha512.is_empty() {
+            return Ok(());
+        }
+        let url = || self.text.clone();
+        if let Some(problem) = sniff::text_in(part).map_err(Error::file("read", part))? {
+            return Err(Error::NotAnAsset { url: url(), problem });
+        }
+        match self.pinned()? {
+            Some(pinned) if pinned != actual => {
+                Err(Error::Changed { url: url(), pinned, actual: actual.to_owned() })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
 }
 
 /// A file that was brought.
@@ -176,11 +212,13 @@ impl Fetcher {
     /// Links the file if it is here already under another name.
     fn link(&self, job: &Job) -> Result<Option<Placed>, Error> {
         let current = self.stamp(&job.source);
+        let pinned = job.pinned()?;
         for other in &job.elsewhere {
             let Some(record) = other.record() else { continue };
             let same = record.url == job.text
                 && record.copied_from == current
-                && (job.sha512.is_empty() || record.sha512.eq_ignore_ascii_case(&job.sha512));
+                && (job.sha512.is_empty() || record.sha512.eq_ignore_ascii_case(&job.sha512))
+                && pinned.as_ref().is_none_or(|pinned| *pinned == record.sha512);
             if !same || digest_of(&other.path()).ok().as_ref() != Some(&record.sha512) {
                 continue;
             }
@@ -192,6 +230,7 @@ impl Fetcher {
                 continue;
             }
             let size = std::fs::metadata(&part).map_err(Error::file("inspect", &part))?.len();
+            job.pin(&record.sha512)?;
             job.place.install(&part, &record)?;
             return Ok(Some(Placed { size, sha512: record.sha512, linked: true }));
         }
@@ -219,10 +258,15 @@ fn finish(job: &Job, copied_from: Option<Stamp>) -> Result<Placed, Error> {
         partial::discard(&job.place)?;
         return Err(Error::Mismatch { url: job.text.clone(), wanted: job.sha512.clone(), actual });
     }
+    if let Err(refusal) = job.accept_unchecked(&part, &actual) {
+        partial::discard(&job.place)?;
+        return Err(refusal);
+    }
     let file = File::open(&part).map_err(Error::file("open", &part))?;
     file.sync_all().map_err(Error::file("sync", &part))?;
     let size = file.metadata().map_err(Error::file("inspect", &part))?.len();
     let record = Record { url: job.text.clone(), sha512: actual.clone(), copied_from };
+    job.pin(&actual)?;
     job.place.install(&part, &record)?;
     Ok(Placed { size, sha512: actual, linked: false })
 }

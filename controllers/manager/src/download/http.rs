@@ -15,6 +15,7 @@ use http::{HeaderMap, Request, Response};
 use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use percent_encoding::percent_decode_str;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -104,10 +105,8 @@ fn request(url: &Url, get: &Get<'_>) -> Result<Request<Empty<Bytes>>, http::Erro
         .header(USER_AGENT, AGENT)
         // A part of a compressed file is no part of the file.
         .header(ACCEPT_ENCODING, "identity");
-    if !url.username().is_empty() {
-        let credentials =
-            STANDARD.encode(format!("{}:{}", url.username(), url.password().unwrap_or_default()));
-        request = request.header(AUTHORIZATION, format!("Basic {credentials}"));
+    if let Some(credentials) = basic_credentials(url) {
+        request = request.header(AUTHORIZATION, credentials);
     }
     if let Some((from, validator)) = get.resume {
         request = request.header(RANGE, format!("bytes={from}-"));
@@ -116,6 +115,18 @@ fn request(url: &Url, get: &Get<'_>) -> Result<Request<Empty<Bytes>>, http::Erro
         }
     }
     request.body(Empty::new())
+}
+
+/// The account that a URL names, as RFC 7617 sends it. In the URL it is percent-encoded (RFC 3986, 3.2.1): a password
+/// with `@`, `:` or `/` cannot stand there otherwise. `:token` is a password of a user without name.
+fn basic_credentials(url: &Url) -> Option<String> {
+    if url.username().is_empty() && url.password().is_none() {
+        return None;
+    }
+    let mut account: Vec<u8> = percent_decode_str(url.username()).collect();
+    account.push(b':');
+    account.extend(percent_decode_str(url.password().unwrap_or_default()));
+    Some(format!("Basic {}", STANDARD.encode(account)))
 }
 
 /// Tries the addresses of the host in their order.
@@ -226,6 +237,23 @@ mod tests {
             ("authorization", "Basic dTpw"),
         ] {
             assert_eq!(request.headers()[name], value, "{name}");
+        }
+    }
+
+    #[test]
+    fn accounts_in_urls_are_decoded_before_they_are_sent() {
+        for (url, account) in [
+            ("http://bob:p%40ss%3Aw%2Frd@site/k", Some("bob:p@ss:w/rd")),
+            ("http://bob%40corp:secret@site/k", Some("bob@corp:secret")),
+            ("http://:token@site/k", Some(":token")),
+            ("http://bob@site/k", Some("bob:")),
+            ("http://bob:@site/k", Some("bob:")),
+            ("http://j%C3%B6rg:%25@site/k", Some("jörg:%")),
+            ("http://bob:100%@site/k", Some("bob:100%")),
+            ("http://site/k", None),
+        ] {
+            let sent = basic_credentials(&Url::parse(url).unwrap());
+            assert_eq!(sent, account.map(|account| format!("Basic {}", STANDARD.encode(account))), "{url}");
         }
     }
 }

@@ -12,6 +12,8 @@ use super::Error;
 
 /// Longest name of a Kubernetes object.
 const LONGEST_NAME: usize = 253;
+/// URLs of one place whose first content is remembered: a person who goes back to an older release is still protected.
+const MOST_PINS: usize = 16;
 /// Everyone may read what is served to everyone.
 const FILE_MODE: u32 = 0o644;
 
@@ -41,6 +43,13 @@ pub struct Record {
     /// The file it was copied from, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copied_from: Option<Stamp>,
+}
+
+/// What a URL gave when it was first fetched for a place without a SHA-512 to check it by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Pin {
+    url: String,
+    sha512: String,
 }
 
 impl Stamp {
@@ -94,6 +103,41 @@ impl Place {
         self.directory.join(format!(".{}.source.json", self.file))
     }
 
+    fn pins_path(&self) -> PathBuf {
+        self.directory.join(format!(".{}.pins.json", self.file))
+    }
+
+    /// The SHA-512 of what this URL gave first, if it was fetched for this place before.
+    ///
+    /// # Errors
+    /// The file of it cannot be read: then nobody can tell whether the content is another one.
+    pub(super) fn pinned(&self, url: &str) -> Result<Option<String>, Error> {
+        let pins = self.pins()?;
+        let pinned = pins.into_iter().find(|pin| pin.url == url).map(|pin| pin.sha512);
+        // Files that were brought before there were pins have their record alone.
+        Ok(pinned.or_else(|| self.record().filter(|record| record.url == url).map(|record| record.sha512)))
+    }
+
+    /// Remembers what a URL gave, or should give from now on.
+    pub(super) fn pin(&self, url: &str, sha512: &str) -> Result<(), Error> {
+        let mut pins = self.pins()?;
+        pins.retain(|pin| pin.url != url);
+        pins.push(Pin { url: url.to_owned(), sha512: sha512.to_owned() });
+        let surplus = pins.len().saturating_sub(MOST_PINS);
+        write_json(&self.pins_path(), &pins.split_off(surplus))
+    }
+
+    fn pins(&self) -> Result<Vec<Pin>, Error> {
+        let path = self.pins_path();
+        match std::fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map_err(std::io::Error::from)
+                .map_err(Error::file("understand", &path)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(Error::file("read", &path)(error)),
+        }
+    }
+
     /// The record, or nothing when there is none that can be read.
     pub fn record(&self) -> Option<Record> {
         std::fs::read(self.record_path()).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok())
@@ -109,7 +153,7 @@ impl Place {
         std::fs::create_dir_all(&self.directory).map_err(Error::file("make", &self.directory))
     }
 
-    /// Takes file and record away.
+    /// Takes file and record away. What the URL gave first stays remembered.
     pub fn clear(&self) -> Result<(), Error> {
         remove(&self.path())?;
         remove(&self.record_path())
@@ -202,5 +246,27 @@ mod tests {
         assert_eq!(place.record(), None);
         place.clear().unwrap();
         place.clear().unwrap();
+    }
+
+    #[test]
+    fn the_first_content_of_a_url_is_remembered_while_its_file_comes_and_goes() {
+        let root = tempfile::tempdir().unwrap();
+        let place = Place::new(root.path(), "e", "vmlinuz").unwrap();
+        place.prepare().unwrap();
+        let old = Record { url: "http://old".to_owned(), sha512: "0".to_owned(), copied_from: None };
+        place.write_record(&old).unwrap();
+        assert_eq!(place.pinned("http://old").unwrap().unwrap(), "0", "of before there were pins");
+        assert_eq!(place.pinned("http://k").unwrap(), None);
+        place.pin("http://k", "1").unwrap();
+        place.clear().unwrap();
+        assert_eq!(place.pinned("http://k").unwrap().unwrap(), "1");
+        place.pin("http://k", "2").unwrap();
+        assert_eq!(place.pinned("http://k").unwrap().unwrap(), "2");
+        for number in 0..MOST_PINS {
+            place.pin(&format!("http://{number}"), "3").unwrap();
+        }
+        assert_eq!(place.pinned("http://k").unwrap(), None, "the list is bounded");
+        std::fs::write(place.pins_path(), "[").unwrap();
+        assert!(place.pinned("http://0").is_err(), "what cannot be read is no leave");
     }
 }

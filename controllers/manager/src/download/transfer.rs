@@ -3,7 +3,7 @@
 //! Never continues another file than it began: the server has to know the validator, or the content has to
 //! be checked by its SHA-512 in the end.
 
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, LAST_MODIFIED};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED};
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -12,7 +12,7 @@ use url::Url;
 use super::fetch::{Limits, Progress};
 use super::http::{self as client, Get};
 use super::partial::Partial;
-use super::{Error, Trust};
+use super::{Error, Trust, sniff};
 
 /// What a transfer goes by.
 pub(super) struct Transfer<'a> {
@@ -48,6 +48,7 @@ impl Transfer<'_> {
             // A part that nobody asked for is no file.
             StatusCode::PARTIAL_CONTENT => return Err(self.refused("it is a part of the file only")),
             status if status.is_success() => {
+                self.refuse_texts(&head.headers)?;
                 partial.restart(validator_of(&head.headers), length_of(&head.headers)).await?;
             }
             status => return Err(Error::Status { url: answer.url.to_string(), status }),
@@ -62,6 +63,17 @@ impl Transfer<'_> {
 
     fn refused(&self, problem: &'static str) -> Error {
         Error::Answer { url: self.url.to_string(), problem }
+    }
+
+    /// A page is not even fetched, unless a SHA-512 says that it is what is wanted.
+    fn refuse_texts(&self, headers: &HeaderMap) -> Result<(), Error> {
+        let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        match media_type.and_then(sniff::text_by_media_type) {
+            Some(problem) if !self.is_checked => {
+                Err(Error::NotAnAsset { url: self.url.to_string(), problem })
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// A rest must begin where the part ends, and be of a whole of the same length.

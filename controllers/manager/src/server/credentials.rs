@@ -1,26 +1,60 @@
 //! What the pool needs to reach a machine's management controller, its credentials read from Secrets now.
 //!
-//! Never logs or keeps one.
+//! A person who may edit Servers may name any Secret and any address: what a Secret holds would be sent there. So only
+//! Secrets count that can be accounts, of namespaces that the role of the controllers is bound in.
+//! Never logs or keeps a credential, and never puts any part of a Secret into an error.
 
 use bloomery_api::Server;
+use bloomery_api::plane::{Authority, label};
 use bloomery_api::server::{Bmc, CredentialSource};
+use bloomery_power::identity::Identity;
 use bloomery_power::{BmcTarget, DEFAULT_PORT, Target};
 use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client};
+use secrecy::ExposeSecret;
+
+use super::identity::{BadAnnotation, is_agents_account, pinned};
 
 /// Why there is no management client (spec/sidero.md §6 gives the texts).
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CredentialError {
+    /// An annotation about the BMC makes no sense.
+    #[error(transparent)]
+    Annotation(#[from] BadAnnotation),
+    /// Its Secrets are none of this plane's business.
+    #[error("another plane looks after this Server; its account is not read")]
+    OtherPlane,
     /// A source without a reference.
     #[error("missing secretKeyRef")]
     MissingReference,
     /// The Secret cannot be read.
-    #[error("error getting secret \"{name}\": {source}")]
+    #[error("error getting secret \"{name}\": {why}")]
     Secret {
         /// Its name.
         name: String,
-        /// The cause.
-        source: Box<kube::Error>,
+        /// Why, without anything of its content.
+        why: String,
+    },
+    /// The role of the controllers is not bound there.
+    #[error(
+        "error getting secret \"{name}\": accounts are not read in namespace {namespace}; to allow it: kubectl create \
+         rolebinding {ROLE} --namespace {namespace} --clusterrole {ROLE} --user {USER}"
+    )]
+    NotAllowed {
+        /// Its name.
+        name: String,
+        /// Its namespace.
+        namespace: String,
+    },
+    /// The Secret is something else's.
+    #[error(
+        "secret \"{name}\" is no account of a management controller: {problem}; put the account into a Secret of its own"
+    )]
+    NotAnAccount {
+        /// Its name.
+        name: String,
+        /// What it is.
+        problem: &'static str,
     },
     /// The Secret has no such key.
     #[error("secret key \"{key}\" is missing in secret \"{name}\"")]
@@ -40,14 +74,40 @@ pub(super) enum CredentialError {
     },
 }
 
-/// Resolves what `server` says of its power control.
-pub(super) async fn target(client: &Client, server: &Server) -> Result<Target, CredentialError> {
+/// HTTP's word for what a role does not allow.
+const FORBIDDEN: u16 = 403;
+/// Role that reads accounts, and the user that it is bound to: manifests/20-rbac.yaml.
+const ROLE: &str = "bloomery:credentials";
+/// See [`ROLE`].
+const USER: &str = "bloomery:controllers";
+/// Types of Secrets that people put accounts into; the control plane and Cluster API mark their own by others.
+const ACCOUNT_TYPES: [&str; 2] = ["Opaque", "kubernetes.io/basic-auth"];
+/// Label of a cluster's keys and configurations.
+const CLUSTER_LABEL: &str = "cluster.x-k8s.io/cluster-name";
+/// The boot services' own key.
+const BOOT_TOKEN_KEY: &str = "bloomery-agent-token";
+
+/// Resolves what `server` says of its power control, the BMC of which has to be that of `identity`'s machine.
+pub(super) async fn target(
+    client: &Client,
+    server: &Server,
+    authority: &Authority,
+    mut identity: Identity,
+) -> Result<Target, CredentialError> {
+    is_ours(server, authority)?;
     let bmc = match &server.spec.bmc {
         Some(bmc) => Some(bmc_target(client, bmc).await?),
         None => None,
     };
+    if let (Some(resolved), Some(bmc)) = (&bmc, &server.spec.bmc) {
+        identity.account_is_proof = is_agents_account(server, bmc, resolved.user.expose_secret());
+    }
+    let bmc = match bmc {
+        Some(bmc) => Some(BmcTarget { pinned: pinned(server)?, ..bmc }),
+        None => None,
+    };
     let management_api = server.spec.management_api.as_ref().map(|api| api.endpoint.clone());
-    Ok(Target { server: server.name_any(), bmc, management_api })
+    Ok(Target { identity, bmc, management_api })
 }
 
 async fn bmc_target(client: &Client, bmc: &Bmc) -> Result<BmcTarget, CredentialError> {
@@ -60,6 +120,7 @@ async fn bmc_target(client: &Client, bmc: &Bmc) -> Result<BmcTarget, CredentialE
         user: user.into(),
         pass: pass.into(),
         interface: bmc.interface.clone(),
+        pinned: None,
     })
 }
 
@@ -76,12 +137,117 @@ async fn credential(
     let reference = from.secret_key_ref.as_ref().ok_or(CredentialError::MissingReference)?;
     let (name, key) = (reference.name.clone(), reference.key.clone());
     let secrets: Api<Secret> = Api::namespaced(client.clone(), &reference.namespace);
-    let secret = secrets
-        .get(&name)
-        .await
-        .map_err(|source| CredentialError::Secret { name: name.clone(), source: Box::new(source) })?;
+    let secret = secrets.get(&name).await.map_err(|error| unreadable(&name, &reference.namespace, &error))?;
+    is_account(&name, &secret)?;
     match secret.data.unwrap_or_default().remove(&key) {
         None => Err(CredentialError::MissingKey { key, name }),
         Some(value) => String::from_utf8(value.0).map_err(|_| CredentialError::NotText { key, name }),
+    }
+}
+
+/// Fails on a Server that this plane does not look after.
+fn is_ours(server: &Server, authority: &Authority) -> Result<(), CredentialError> {
+    let is_ours =
+        authority.trust().is_some_and(|trust| label(server).is_some_and(|plane| trust.is_own(plane)));
+    if is_ours { Ok(()) } else { Err(CredentialError::OtherPlane) }
+}
+
+/// What is said of a Secret that was not given.
+fn unreadable(name: &str, namespace: &str, error: &kube::Error) -> CredentialError {
+    let (name, namespace) = (name.to_owned(), namespace.to_owned());
+    match error {
+        kube::Error::Api(status) if status.code == FORBIDDEN => {
+            CredentialError::NotAllowed { name, namespace }
+        }
+        kube::Error::Api(status) => CredentialError::Secret { name, why: status.message.clone() },
+        kube::Error::HyperError(_) | kube::Error::Service(_) => {
+            CredentialError::Secret { name, why: "the API server does not answer".to_owned() }
+        }
+        // The text of others may quote what could not be understood.
+        _ => CredentialError::Secret { name, why: "its answer cannot be understood".to_owned() },
+    }
+}
+
+/// Fails on a Secret that is surely no account of a management controller.
+fn is_account(name: &str, secret: &Secret) -> Result<(), CredentialError> {
+    let refused = |problem| Err(CredentialError::NotAnAccount { name: name.to_owned(), problem });
+    let type_ = secret.type_.as_deref().unwrap_or("Opaque");
+    if !ACCOUNT_TYPES.contains(&type_) {
+        return refused("its type is neither Opaque nor kubernetes.io/basic-auth");
+    }
+    if secret.metadata.labels.iter().flatten().any(|(label, _)| label == CLUSTER_LABEL) {
+        return refused("it belongs to a cluster");
+    }
+    if name == BOOT_TOKEN_KEY {
+        return refused("it is the key of boot tokens");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use bloomery_api::plane::PLANE_LABEL;
+    use bloomery_api::trust::{RecordKey, Trust};
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+    use kube::core::Status;
+
+    use super::*;
+
+    fn secret(type_: Option<&str>, label: Option<&str>) -> Secret {
+        let labels = label.map(|label| [(label.to_owned(), "c".to_owned())].into());
+        let metadata = ObjectMeta { labels, ..ObjectMeta::default() };
+        Secret { type_: type_.map(str::to_owned), metadata, ..Secret::default() }
+    }
+
+    #[test]
+    fn only_secrets_that_can_be_accounts_are_used() {
+        for (name, secret, is_used) in [
+            ("bmc", secret(Some("Opaque"), None), true),
+            ("bmc", secret(None, None), true),
+            ("bmc", secret(Some("kubernetes.io/basic-auth"), Some("clusterctl.cluster.x-k8s.io/move")), true),
+            ("c-ca", secret(Some("cluster.x-k8s.io/secret"), None), false),
+            ("c-talos", secret(Some("Opaque"), Some(CLUSTER_LABEL)), false),
+            ("sa", secret(Some("kubernetes.io/service-account-token"), None), false),
+            ("tls", secret(Some("kubernetes.io/tls"), None), false),
+            (BOOT_TOKEN_KEY, secret(Some("Opaque"), None), false),
+        ] {
+            assert_eq!(is_account(name, &secret).is_ok(), is_used, "{name} {secret:?}");
+        }
+    }
+
+    #[test]
+    fn only_of_servers_in_our_charge() {
+        let trust = Trust::new(RecordKey::new([7; 32]), "own");
+        let holds = Authority::Holds { epoch: 1, trust };
+        let fenced = Authority::Fenced { holder: "other".to_owned() };
+        for (plane, authority, is_read) in [
+            (Some("own"), &holds, true),
+            (Some("other"), &holds, false),
+            (None, &holds, false),
+            (Some("own"), &fenced, false),
+            (Some("own"), &Authority::Unknown, false),
+        ] {
+            let mut server = Server::new("a", bloomery_api::ServerSpec::default());
+            let label = plane.map(|plane| (PLANE_LABEL.to_owned(), plane.to_owned()));
+            server.metadata.labels = Some(label.into_iter().collect());
+            assert_eq!(is_ours(&server, authority).is_ok(), is_read, "{plane:?} {authority:?}");
+        }
+    }
+
+    #[test]
+    fn errors_say_what_to_do_and_nothing_of_a_secret() {
+        let status = |code, message: &str| {
+            let status = Status { code, message: message.to_owned(), ..Status::default() };
+            kube::Error::Api(Box::new(status))
+        };
+        let told = |error| unreadable("bmc", "rack", &error).to_string();
+        let forbidden = told(status(403, "secrets is forbidden"));
+        assert!(forbidden.contains("--namespace rack --clusterrole bloomery:credentials"), "{forbidden}");
+        let absent = told(status(404, "secrets \"bmc\" not found"));
+        assert_eq!(absent, "error getting secret \"bmc\": secrets \"bmc\" not found");
+        let quoted = serde_json::from_str::<u8>("\"hunter2\"").unwrap_err();
+        assert!(quoted.to_string().contains("hunter2"), "{quoted}");
+        let told = told(kube::Error::SerdeError(quoted));
+        assert!(!told.contains("hunter2"), "{told}");
     }
 }

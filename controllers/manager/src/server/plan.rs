@@ -2,12 +2,13 @@
 //!
 //! Never decides by itself: [`bloomery_api::decision`] does; here its answer becomes patches.
 
+use bloomery_api::Server;
+use bloomery_api::decision::Machine;
 use bloomery_api::decision::records::{BindingFinalizer, RecordChange, Records, records};
 use bloomery_api::decision::status::{FinalizerChange, PowerOutcome, StatusDecision, status};
 use bloomery_api::evidence::{CONFIRM_WIPE_ANNOTATION, DISKS_ANNOTATION};
-use bloomery_api::plane::Authority;
+use bloomery_api::plane::PLANE_LABEL;
 use bloomery_api::server::FINALIZER;
-use bloomery_api::{Server, ServerBinding};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Map, Value, json};
 
@@ -33,16 +34,12 @@ impl Plan {
 pub(super) use bloomery_plane::digits as new_record_id;
 
 /// Plans one reconcile.
-pub(super) fn plan(
-    server: &Server,
-    binding: Option<&ServerBinding>,
-    authority: &Authority,
-    now: &Time,
-    id: &str,
-) -> Plan {
-    let records = records(server, binding, authority, now, id);
+pub(super) fn plan(machine: &Machine<'_>, now: &Time, id: &str) -> Plan {
+    let records = records(machine, now, id);
+    // Neither finalizer nor owners follow from what power says.
     let StatusDecision { finalizer, clear_owners, standing: _, status: _, released: _ } =
-        status(server, binding, authority, &PowerOutcome::Fake, now);
+        status(machine, None, &PowerOutcome::Fake, now);
+    let server = machine.server;
     Plan {
         metadata: metadata(server, &records, finalizer, clear_owners),
         vanishes: finalizer == FinalizerChange::Remove && only_our_finalizer(server),
@@ -81,6 +78,9 @@ fn metadata(
     }
     if !annotations.is_empty() {
         patch.insert("annotations".to_owned(), Value::Object(annotations));
+    }
+    if let Some(plane) = &records.label {
+        patch.insert("labels".to_owned(), json!({ PLANE_LABEL: plane }));
     }
     if patch.is_empty() {
         return None;

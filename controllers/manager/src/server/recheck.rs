@@ -4,8 +4,7 @@
 //! cluster may have taken the machine by then, its agent may have begun to report, or another plane may act.
 //! Never says yes to what it could not read, and never takes back a claim that is not the one it was given.
 
-use bloomery_api::decision::Standing;
-use bloomery_api::evidence::Evidence;
+use bloomery_api::decision::{Machine, Standing};
 use bloomery_api::plane::Authority;
 use bloomery_api::{Server, ServerBinding};
 use bloomery_power::Wanted;
@@ -17,6 +16,7 @@ use tracing::{info, warn};
 use super::status::{self, cycle};
 use super::{Shared, fetch, validate};
 use crate::error_chain::ErrorChain;
+use crate::fleet::Judgement;
 use crate::reconcile::Error;
 
 /// Times a claim is taken back from an object that others write.
@@ -31,6 +31,15 @@ pub(super) struct Decided<'a> {
     pub(super) binding: Option<&'a ServerBinding>,
     /// Whether this plane acts.
     pub(super) authority: &'a Authority,
+    /// What it has in common with others.
+    pub(super) judged: &'a Judgement,
+}
+
+impl Decided<'_> {
+    fn standing(&self) -> Standing {
+        let Self { server, binding, authority, judged } = *self;
+        Machine { server, binding, authority, conflict: judged.conflict.as_ref() }.standing()
+    }
 }
 
 /// Asks whether what was decided on is still so.
@@ -67,10 +76,10 @@ impl Recheck<'_> {
         let fetched = fetch::fetch(&self.shared.context.client, &name, None).await?;
         let fetch::Fetched { server: Some(server), binding } = fetched else { return Ok(false) };
         let validate::Objects { server, binding } = validate::validate(server, binding)?;
-        Ok(still_so(
-            &self.decided,
-            &Decided { server: &server, binding: binding.as_ref(), authority: &authority },
-        ))
+        let Some(judged) = self.shared.fleet.judge(&server, &authority) else { return Ok(false) };
+        let now =
+            Decided { server: &server, binding: binding.as_ref(), authority: &authority, judged: &judged };
+        Ok(still_so(&self.decided, &now))
     }
 }
 
@@ -86,16 +95,13 @@ fn still_so(then: &Decided<'_>, now: &Decided<'_>) -> bool {
             .binding
             .map(|binding| (binding.metadata.uid.clone(), binding.metadata.deletion_timestamp.clone()))
     };
-    let standing = |decided: &Decided<'_>| {
-        let evidence = Evidence::of(decided.server, decided.authority);
-        Standing::of(Some(decided.server), decided.binding, &evidence)
-    };
     now.authority.acts()
         && now.authority == then.authority
         && server(now) == server(then)
         && now.server.spec == then.server.spec
         && binding(now) == binding(then)
-        && standing(now) == standing(then)
+        && now.judged == then.judged
+        && now.standing() == then.standing()
 }
 
 /// Takes the claim of `claimed` back to what it was `before`, wherever the object has got since: it stood for a

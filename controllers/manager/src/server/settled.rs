@@ -8,6 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bloomery_api::plane::Authority;
+
+use crate::fleet::Judgement;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 /// One state of one object.
@@ -43,8 +45,23 @@ pub(super) struct Settled {
     pub(super) binding: Option<Version>,
     /// Whether this plane could act, and on which records.
     pub(super) authority: Authority,
+    /// What it had in common with others.
+    pub(super) judged: Judgement,
     /// When it asked to be called again.
     pub(super) until: Instant,
+}
+
+/// What is there before anything is read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen<'a> {
+    /// The Server in the cache.
+    pub(super) server: &'a Version,
+    /// Its binding in the cache.
+    pub(super) binding: Option<&'a Version>,
+    /// Whether this plane may act.
+    pub(super) authority: &'a Authority,
+    /// What it has in common with others.
+    pub(super) judged: &'a Judgement,
 }
 
 /// What is known before anything is read.
@@ -74,20 +91,15 @@ impl Memory {
     }
 
     /// Compares what the caches have with how the last reconcile ended.
-    pub(super) fn compare(
-        &self,
-        name: &str,
-        server: &Version,
-        binding: Option<&Version>,
-        authority: &Authority,
-        now: Instant,
-    ) -> Known {
+    pub(super) fn compare(&self, name: &str, seen: Seen<'_>, now: Instant) -> Known {
+        let Seen { server, binding, authority, judged } = seen;
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(settled) = all.get(name) else { return Known::Changed };
         let is_behind = server.is_before(&settled.server);
         let is_same = (is_behind || *server == settled.server)
             && binding == settled.binding.as_ref()
-            && *authority == settled.authority;
+            && *authority == settled.authority
+            && *judged == settled.judged;
         let left = settled.until.saturating_duration_since(now);
         match (is_same && !left.is_zero(), is_behind) {
             (true, _) => Known::Settled(left),
@@ -99,13 +111,19 @@ impl Memory {
 
 #[cfg(test)]
 mod tests {
+    use bloomery_api::decision::controllers::SharedController;
+    use bloomery_api::trust::{RecordKey, Trust};
+
     use super::*;
 
     fn version(uid: &str, version: &str) -> Version {
         Version { uid: uid.to_owned(), resource_version: version.to_owned() }
     }
 
-    const ACTS: Authority = Authority::Holds { epoch: 1 };
+    fn holds(epoch: i64) -> Authority {
+        Authority::Holds { epoch, trust: Trust::new(RecordKey::new([7; 32]), "own") }
+    }
+
     const LATER: Duration = Duration::from_secs(10);
 
     fn memory(start: Instant) -> Memory {
@@ -113,7 +131,8 @@ mod tests {
         let settled = Settled {
             server: version("a", "20"),
             binding: Some(version("b", "7")),
-            authority: ACTS,
+            authority: holds(1),
+            judged: Judgement::default(),
             until: start + LATER,
         };
         memory.settle("m", settled);
@@ -124,24 +143,31 @@ mod tests {
     fn only_the_same_objects_under_the_same_authority_are_settled_and_only_for_a_time() {
         let start = Instant::now();
         let memory = memory(start);
+        let (acts, judged) = (holds(1), Judgement::default());
         let known = |server: &Version, binding: Option<&Version>, authority: &Authority, after: u64| {
-            memory.compare("m", server, binding, authority, start + Duration::from_secs(after))
+            let seen = Seen { server, binding, authority, judged: &judged };
+            memory.compare("m", seen, start + Duration::from_secs(after))
         };
         let (server, binding) = (version("a", "20"), version("b", "7"));
         let settled = |seconds| Known::Settled(Duration::from_secs(seconds));
-        assert_eq!(known(&server, Some(&binding), &ACTS, 0), settled(10));
-        assert_eq!(known(&server, Some(&binding), &ACTS, 9), settled(1));
-        assert_eq!(known(&server, Some(&binding), &ACTS, 10), Known::Changed, "it is time");
-        assert_eq!(known(&server, None, &ACTS, 0), Known::Changed, "the binding went");
-        assert_eq!(known(&server, Some(&version("b", "8")), &ACTS, 0), Known::Changed);
-        assert_eq!(known(&server, Some(&version("c", "7")), &ACTS, 0), Known::Changed, "another binding");
-        assert_eq!(known(&server, Some(&binding), &Authority::Holds { epoch: 2 }, 0), Known::Changed);
+        assert_eq!(known(&server, Some(&binding), &acts, 0), settled(10));
+        assert_eq!(known(&server, Some(&binding), &acts, 9), settled(1));
+        assert_eq!(known(&server, Some(&binding), &acts, 10), Known::Changed, "it is time");
+        assert_eq!(known(&server, None, &acts, 0), Known::Changed, "the binding went");
+        assert_eq!(known(&server, Some(&version("b", "8")), &acts, 0), Known::Changed);
+        assert_eq!(known(&server, Some(&version("c", "7")), &acts, 0), Known::Changed, "another binding");
+        assert_eq!(known(&server, Some(&binding), &holds(2), 0), Known::Changed);
         assert_eq!(known(&server, Some(&binding), &Authority::Unknown, 0), Known::Changed);
-        assert_eq!(known(&version("a", "21"), Some(&binding), &ACTS, 0), Known::Changed);
-        assert_eq!(known(&version("z", "19"), Some(&binding), &ACTS, 0), Known::Changed, "another Server");
-        assert_eq!(memory.compare("other", &server, Some(&binding), &ACTS, start), Known::Changed);
+        assert_eq!(known(&version("a", "21"), Some(&binding), &acts, 0), Known::Changed);
+        assert_eq!(known(&version("z", "19"), Some(&binding), &acts, 0), Known::Changed, "another Server");
+        let shared = SharedController { endpoint: "10.0.0.5".to_owned(), others: vec!["n".to_owned()] };
+        let shares = Judgement { conflict: None, shared: Some(shared) };
+        let seen = Seen { server: &server, binding: Some(&binding), authority: &acts, judged: &judged };
+        let sharing = Seen { judged: &shares, ..seen };
+        assert_eq!(memory.compare("m", sharing, start), Known::Changed, "another Server concerns it");
+        assert_eq!(memory.compare("other", seen, start), Known::Changed);
         memory.forget("m");
-        assert_eq!(memory.compare("m", &server, Some(&binding), &ACTS, start), Known::Changed);
+        assert_eq!(memory.compare("m", seen, start), Known::Changed);
     }
 
     #[test]
@@ -149,8 +175,10 @@ mod tests {
         let start = Instant::now();
         let memory = memory(start);
         let (old, binding) = (version("a", "9"), version("b", "7"));
+        let (acts, judged) = (holds(1), Judgement::default());
         let known = |server: &Version, binding: Option<&Version>, after: u64| {
-            memory.compare("m", server, binding, &ACTS, start + Duration::from_secs(after))
+            let seen = Seen { server, binding, authority: &acts, judged: &judged };
+            memory.compare("m", seen, start + Duration::from_secs(after))
         };
         assert_eq!(known(&old, Some(&binding), 0), Known::Settled(LATER), "as numbers, not as text");
         assert_eq!(known(&old, None, 0), Known::Behind);

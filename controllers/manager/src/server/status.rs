@@ -3,11 +3,12 @@
 //! Never overwrites what another wrote since the Server was read: the patch carries the version it is of.
 
 use bloomery_api::condition;
-use bloomery_api::decision::Standing;
-use bloomery_api::decision::status::{PowerOutcome, StatusDecision, status};
-use bloomery_api::plane::Authority;
-use bloomery_api::server::POWER_CYCLE;
-use bloomery_api::{Condition, Server, ServerBinding, ServerStatus};
+use bloomery_api::decision::controllers::SharedController;
+use bloomery_api::decision::identity::IDENTITY_CONFLICT;
+use bloomery_api::decision::status::{EXEMPT_DISKS, PowerOutcome, StatusDecision, status};
+use bloomery_api::decision::{Machine, Standing};
+use bloomery_api::server::{POWER_CYCLE, POWER_REACHABLE};
+use bloomery_api::{Condition, Server, ServerStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
@@ -29,14 +30,14 @@ pub(super) struct Wrote {
 /// Patches the status if it changes.
 pub(super) async fn write(
     context: &Context,
-    server: &Server,
-    binding: Option<&ServerBinding>,
-    authority: &Authority,
+    machine: &Machine<'_>,
+    shared: Option<&SharedController>,
     outcome: &PowerOutcome,
 ) -> Result<Wrote, Error> {
     let now = Time(Timestamp::now());
     let StatusDecision { standing, status: wanted, released, finalizer: _, clear_owners: _ } =
-        status(server, binding, authority, outcome, &now);
+        status(machine, shared, outcome, &now);
+    let server = machine.server;
     let changes = server.status.as_ref() != Some(&wanted);
     let written = if changes { patch(context, server, &wanted).await? } else { server.clone() };
     if changes {
@@ -56,7 +57,30 @@ pub(super) async fn write(
         };
         context.notify(&server.object_ref(&()), &notice).await;
     }
+    for notice in news(server.status.as_ref(), &wanted) {
+        context.notify(&server.object_ref(&()), &notice).await;
+    }
     Ok(Wrote { standing, server: written })
+}
+
+/// What a person should hear of, once for each time that it begins or becomes another: conditions alone are not seen
+/// where events are collected.
+fn news(before: Option<&ServerStatus>, after: &ServerStatus) -> Vec<Notice> {
+    let before = before.map_or(&[][..], |status| &status.conditions);
+    let told = |type_: &str, reason: &'static str, counts: &dyn Fn(&Condition) -> bool| {
+        let now = condition::find(&after.conditions, type_).filter(|condition| counts(condition))?;
+        let then = condition::find(before, type_).filter(|condition| counts(condition));
+        let is_news = then.is_none_or(|then| then.message != now.message);
+        is_news.then(|| Notice { type_: EventType::Warning, reason, message: now.message.clone() })
+    };
+    [
+        told(IDENTITY_CONFLICT, "Identity Conflict", &|_| true),
+        told(POWER_REACHABLE, "Shared Controller", &|condition| condition.reason == SharedController::REASON),
+        told(EXEMPT_DISKS, "Exempt Disks", &|_| true),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Writes one condition before a command is given; the Server as it is then.
@@ -97,11 +121,12 @@ async fn patch(context: &Context, server: &Server, status: &ServerStatus) -> Res
 
 /// Only the fields this controller decides; addresses belong to the boot services.
 fn body(server: &Server, status: &ServerStatus) -> Value {
-    let ServerStatus { ready, in_use, is_clean, conditions, addresses: _, power } = status;
+    let ServerStatus { ready, in_use, is_clean, conditions, addresses: _, power, contents } = status;
     json!({
         "metadata": { "resourceVersion": server.metadata.resource_version },
         "status": {
             "ready": ready, "inUse": in_use, "isClean": is_clean, "conditions": conditions, "power": power,
+            "contents": contents,
         },
     })
 }
@@ -118,5 +143,26 @@ mod tests {
         assert_eq!(patch["metadata"]["resourceVersion"], "7");
         assert!(patch["status"].get("addresses").is_none());
         assert_eq!(patch["status"]["isClean"], false);
+    }
+
+    #[test]
+    fn a_conflict_is_told_when_it_begins_and_when_it_becomes_another() {
+        let now = Time(Timestamp::now());
+        let with = |type_: &str, reason: &str, message: &str| {
+            let mut condition = Condition::holds(type_, now.clone());
+            reason.clone_into(&mut condition.reason);
+            message.clone_into(&mut condition.message);
+            ServerStatus { conditions: vec![condition], ..ServerStatus::default() }
+        };
+        let conflict = with(IDENTITY_CONFLICT, "Held", "one");
+        let told = news(None, &conflict);
+        assert_eq!((told.len(), told[0].reason, told[0].type_), (1, "Identity Conflict", EventType::Warning));
+        assert!(news(Some(&conflict), &conflict).is_empty());
+        assert_eq!(news(Some(&conflict), &with(IDENTITY_CONFLICT, "Held", "two"))[0].message, "two");
+        assert!(news(Some(&conflict), &ServerStatus::default()).is_empty(), "its end is good news");
+        let failed = with(POWER_REACHABLE, "PowerCommandFailed", "no answer");
+        let shared = with(POWER_REACHABLE, SharedController::REASON, "two");
+        assert!(news(None, &failed).is_empty(), "power tells its own");
+        assert_eq!(news(Some(&failed), &shared)[0].reason, "Shared Controller");
     }
 }

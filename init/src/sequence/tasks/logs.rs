@@ -5,16 +5,21 @@
 use crate::context::Context;
 use crate::files;
 use crate::sequence::Work;
+use crate::services::users;
 use crate::space;
 
-/// Root only.
-const MODE: u32 = 0o750;
+/// Only root lists it; the API server reaches the directory of its audit log through it.
+const MODE: u32 = 0o751;
 
 /// Runs the phase.
 pub fn run(context: Context) -> Work {
     Box::pin(async move {
         tokio::spawn(space::watch(context.clone()));
         files::directory(&context.layout.logs(), MODE, None)?;
+        let owner = context.accounts().owner(users::APISERVER);
+        if let Some(audit) = context.layout.audit_log().parent() {
+            files::directory(audit, files::PRIVATE_DIR, owner)?;
+        }
         Ok(())
     })
 }

@@ -2,13 +2,17 @@
 //!
 //! Damaged authorities are never made anew: the control plane is not started then.
 
+use crate::audit;
 use crate::certificates;
 use crate::context::{Context, State};
+use crate::encryption::Key;
 use crate::files;
+use crate::layout::Layout;
 use crate::pki::Pki;
+use crate::pki::people::{self, Servers};
 use crate::sequence::Work;
-use crate::services::users;
-use bloomery_pairing::Owner;
+use crate::services::kube_apiserver;
+use crate::services::users::{self, Accounts};
 use std::sync::Arc;
 use time::OffsetDateTime;
 
@@ -30,16 +34,40 @@ pub fn run(context: Context) -> Work {
             (layout.env(), files::PUBLIC_DIR, Some(users::CONTROLLERS)),
             (layout.assets(), files::PUBLIC_DIR, Some(users::APPLIANCE)),
             (layout.plane(), files::PUBLIC_DIR, Some(users::CONTROLLERS)),
-            (layout.appliance_state(), files::PRIVATE_DIR, Some(users::APPLIANCE)),
         ] {
             files::directory(&path, mode, user.and_then(|user| context.accounts().owner(user)))?;
         }
         let built = OffsetDateTime::from(context.release.built);
         let pki = Arc::new(Pki::open(&layout.pki(), built)?);
         certificates::make_all(&context, &pki)?;
-        context.facts().pki = Some(pki);
-        let owner = context.accounts().owner(users::APPLIANCE).map(|id| Owner { uid: id, gid: id });
-        bloomery_pairing::load_or_create(&layout.pairing_secret(), owner)?;
+        let key = Key::open(layout)?;
+        provide(layout, context.accounts(), &key)?;
+        context.console.line(
+            "Secrets are encrypted on the disk; the key is on the same disk (no TPM is used): keep disk and backups safe",
+        );
+        let servers = Servers::new(layout, context.accounts(), context.logs.clone(), &pki);
+        let people = people::open(servers, built).await?;
+        people::listen(&people, layout, context.accounts())?;
+        let mut facts = context.facts();
+        facts.encryption_key = Some(key.name());
+        facts.pki = Some(pki);
+        facts.people = Some(people);
         Ok(())
     })
+}
+
+/// Gives the API server the key of Secrets and its audit policy.
+///
+/// # Errors
+/// Writing.
+pub fn provide(layout: &Layout, accounts: Accounts, key: &Key) -> Result<(), files::Error> {
+    let owner = accounts.owner(users::APISERVER);
+    for (file, text) in [
+        (kube_apiserver::ENCRYPTION, key.configuration().as_str()),
+        (kube_apiserver::AUDIT_POLICY, audit::POLICY),
+    ] {
+        let path = layout.service_file("kube-apiserver", file);
+        files::replace(&path, text.as_bytes(), files::PRIVATE, owner)?;
+    }
+    Ok(())
 }

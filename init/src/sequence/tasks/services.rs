@@ -2,6 +2,7 @@
 
 use crate::certificates;
 use crate::context::{Context, State};
+use crate::etcd;
 use crate::sequence::Work;
 use crate::services;
 use crate::supervise::cgroup::Cgroups;
@@ -30,10 +31,16 @@ pub fn run(context: Context) -> Work {
             console: context.console.clone(),
             status: context.status.clone(),
         };
+        if !shared.cgroups.limit_memory() {
+            context
+                .console
+                .line("the kernel counts no memory of groups here: each process is limited by itself");
+        }
         let config = context.config();
         let supervisor =
             Supervisor::start(services::all(&certificates::inputs(&context, &config, 0)), &shared)?;
         context.facts().supervisor = Some(Arc::new(supervisor));
+        tokio::spawn(etcd::watch(context.clone()));
         Ok(())
     })
 }

@@ -1,12 +1,17 @@
 //! Tables for the plan of a Server.
 
 use super::*;
-use bloomery_api::evidence::{DiskRecord, DiskState};
+use bloomery_api::contents::ContentsClass;
+use bloomery_api::evidence::{DiskRecord, DiskState, Entry, FORGET_ANNOTATION};
+use bloomery_api::plane::Authority;
 use bloomery_api::server_binding::RELEASE_FINALIZER;
-use bloomery_api::{ServerBindingSpec, ServerSpec};
+use bloomery_api::trust::{RecordKey, Trust};
+use bloomery_api::{ServerBinding, ServerBindingSpec, ServerSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
-const HOLDS: Authority = Authority::Holds { epoch: 1 };
+fn holds() -> Authority {
+    Authority::Holds { epoch: 1, trust: Trust::new(RecordKey::new([7; 32]), "own") }
+}
 
 fn now() -> Time {
     serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap()
@@ -21,14 +26,22 @@ fn server(accepted: bool) -> Server {
 
 fn settled(accepted: bool) -> Server {
     let mut server = server(accepted);
+    server.metadata.labels = Some([(PLANE_LABEL.to_owned(), "own".to_owned())].into());
     server.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
     server
 }
 
 fn recorded(state: DiskState) -> Server {
     let mut server = settled(true);
-    let record = DiskRecord::new(&server, state, 1, "r", &now());
-    let record = DiskRecord { binding: (state == DiskState::Bound).then(|| "b".to_owned()), ..record };
+    let binding = bound(false);
+    let entry = match state {
+        DiskState::NeverUsed => Entry::NeverUsed(ContentsClass::Blank),
+        DiskState::Bound => Entry::Bound(&binding),
+        DiskState::Installed => Entry::Installed(&binding),
+        DiskState::Released => Entry::Released,
+        DiskState::Clean => Entry::Clean,
+    };
+    let record = DiskRecord::new(&server, entry, &holds(), "r", &now()).unwrap();
     server.metadata.annotations = Some([(DISKS_ANNOTATION.to_owned(), record.to_annotation())].into());
     server
 }
@@ -42,15 +55,15 @@ fn bound(deleting: bool) -> ServerBinding {
 }
 
 fn planned(server: &Server, binding: Option<&ServerBinding>) -> Plan {
-    plan(server, binding, &HOLDS, &now(), "new")
+    plan(&Machine { server, binding, authority: &holds(), conflict: None }, &now(), "new")
 }
 
 #[test]
-fn a_new_server_gets_its_finalizer_and_no_record() {
+fn a_new_server_gets_its_finalizer_and_its_planes_label_and_no_record() {
     let plan = planned(&server(false), None);
     assert_eq!(
         plan.metadata.unwrap(),
-        json!({ "metadata": { "finalizers": [FINALIZER], "resourceVersion": "1" } })
+        json!({ "metadata": { "finalizers": [FINALIZER], "labels": { PLANE_LABEL: "own" }, "resourceVersion": "1" } })
     );
 }
 
@@ -112,13 +125,33 @@ fn an_allocated_server_loses_its_owners_but_not_its_finalizer() {
 
 #[test]
 fn a_deleted_free_server_is_let_go_and_foreign_finalizers_stay() {
-    let mut deleted = settled(true);
+    let mut deleted = recorded(DiskState::Clean);
+    deleted.spec.accepted = false;
     deleted.metadata.deletion_timestamp = Some(now());
     assert!(planned(&deleted, None).vanishes);
     deleted.metadata.finalizers = Some(vec!["other".to_owned(), FINALIZER.to_owned()]);
     let shared = planned(&deleted, None);
     assert!(!shared.vanishes);
     assert_eq!(shared.metadata.unwrap()["metadata"]["finalizers"], json!(["other"]));
+}
+
+#[test]
+fn what_may_be_in_use_is_not_let_go_before_a_person_says_so() {
+    // Nothing on record says that its disks may be wiped: it stands as `NotConfirmed`.
+    let mut deleted = settled(true);
+    deleted.metadata.deletion_timestamp = Some(now());
+    let kept = planned(&deleted, None);
+    assert_eq!((kept.metadata, kept.vanishes), (None, false));
+    for (uid, goes) in [("u", true), ("of another object", false), ("", false)] {
+        let mut told = deleted.clone();
+        told.metadata.annotations = Some([(FORGET_ANNOTATION.to_owned(), uid.to_owned())].into());
+        assert_eq!(planned(&told, None).vanishes, goes, "{uid}");
+        let mut lost = recorded(DiskState::Bound);
+        lost.metadata.deletion_timestamp = Some(now());
+        lost.metadata.annotations.as_mut().unwrap().insert(FORGET_ANNOTATION.to_owned(), uid.to_owned());
+        assert_eq!(planned(&lost, None).vanishes, goes, "{uid}");
+        assert!(!planned(&lost, Some(&bound(false))).vanishes, "a binding claims it now");
+    }
 }
 
 #[test]

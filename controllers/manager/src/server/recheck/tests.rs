@@ -2,8 +2,12 @@
 
 use bloomery_api::ServerSpec;
 use bloomery_api::condition::Severity;
-use bloomery_api::evidence::{DISKS_ANNOTATION, DiskRecord, DiskState};
+use bloomery_api::contents::ContentsClass;
+use bloomery_api::decision::controllers::SharedController;
+use bloomery_api::decision::identity::{Conflict, Peer, SharedMark};
+use bloomery_api::evidence::{DISKS_ANNOTATION, DiskRecord, Entry};
 use bloomery_api::server::ManagementApi;
+use bloomery_api::trust::{RecordKey, Trust};
 use k8s_openapi::api::core::v1::NodeAddress;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
@@ -13,7 +17,11 @@ use super::*;
 use bloomery_api::Condition;
 use bloomery_api::server::POWER_CYCLE;
 
-const HOLDS: Authority = Authority::Holds { epoch: 3 };
+fn holds(epoch: i64) -> Authority {
+    Authority::Holds { epoch, trust: Trust::new(RecordKey::new([7; 32]), "own") }
+}
+
+const ALONE: &Judgement = &Judgement { conflict: None, shared: None };
 
 fn at(second: i64) -> Time {
     Time(Timestamp::from_second(second).unwrap())
@@ -26,14 +34,16 @@ fn claim(second: i64) -> Condition {
 /// An accepted machine that was never used, with the claim of a cycle.
 fn server() -> Server {
     let mut server = Server::new("a", ServerSpec { accepted: true, ..ServerSpec::default() });
+    let blank = json!({ "storage": { "devices": [{ "contents": { "found": [] } }] } });
+    server.spec.hardware = serde_json::from_value(blank).unwrap();
     server.metadata.uid = Some("uid-a".to_owned());
-    put(&mut server, DiskState::NeverUsed, 3);
+    put(&mut server, Entry::NeverUsed(ContentsClass::Blank), 3);
     set_cycle(&mut server, Some(claim(10)));
     server
 }
 
-fn put(server: &mut Server, state: DiskState, epoch: i64) {
-    let record = DiskRecord::new(server, state, epoch, "0123456789abcdef", &at(1));
+fn put(server: &mut Server, entry: Entry<'_>, epoch: i64) {
+    let record = DiskRecord::new(server, entry, &holds(epoch), "0123456789abcdef", &at(1)).unwrap();
     server.metadata.annotations = Some([(DISKS_ANNOTATION.to_owned(), record.to_annotation())].into());
 }
 
@@ -54,7 +64,8 @@ type Change = fn(&mut Server);
 #[test]
 fn what_does_not_matter_for_power_stops_no_command() {
     let then = server();
-    let decided = Decided { server: &then, binding: None, authority: &HOLDS };
+    let authority = holds(3);
+    let decided = Decided { server: &then, binding: None, authority: &authority, judged: ALONE };
     let harmless: [(&str, Change); 4] = [
         ("nothing", |_| {}),
         ("another version", |server| server.metadata.resource_version = Some("99".to_owned())),
@@ -73,7 +84,8 @@ fn what_does_not_matter_for_power_stops_no_command() {
 #[test]
 fn whatever_power_is_decided_by_stops_a_command_when_it_changes() {
     let then = server();
-    let decided = Decided { server: &then, binding: None, authority: &HOLDS };
+    let authority = holds(3);
+    let decided = Decided { server: &then, binding: None, authority: &authority, judged: ALONE };
     let changes: [(&str, Change); 11] = [
         ("made anew", |server| server.metadata.uid = Some("uid-b".to_owned())),
         ("on its way out", |server| server.metadata.deletion_timestamp = Some(at(20))),
@@ -85,9 +97,9 @@ fn whatever_power_is_decided_by_stops_a_command_when_it_changes() {
         ("a heartbeat", |server| set_cycle(server, Some(claim(11)))),
         ("wiped", |server| set_cycle(server, Some(Condition::holds(POWER_CYCLE, at(10))))),
         ("the claim is gone", |server| set_cycle(server, None)),
-        ("a claim of a cluster", |server| put(server, DiskState::Bound, 3)),
+        ("a claim of a cluster", |server| put(server, Entry::Bound(&binding("1")), 3)),
         ("no record", |server| server.metadata.annotations = None),
-        ("a record of another time", |server| put(server, DiskState::NeverUsed, 2)),
+        ("a record of another time", |server| put(server, Entry::NeverUsed(ContentsClass::Blank), 2)),
     ];
     for (case, change) in changes {
         let mut now = then.clone();
@@ -102,7 +114,8 @@ fn a_binding_that_comes_goes_or_is_replaced_stops_a_command() {
     let (one, other) = (binding("1"), binding("2"));
     let mut leaving = one.clone();
     leaving.metadata.deletion_timestamp = Some(at(20));
-    let with = |binding| Decided { server: &server, binding, authority: &HOLDS };
+    let authority = holds(3);
+    let with = |binding| Decided { server: &server, binding, authority: &authority, judged: ALONE };
     assert!(still_so(&with(Some(&one)), &with(Some(&one))));
     for (then, now) in
         [(None, Some(&one)), (Some(&one), None), (Some(&one), Some(&other)), (Some(&one), Some(&leaving))]
@@ -118,12 +131,28 @@ fn a_binding_that_comes_goes_or_is_replaced_stops_a_command() {
 #[test]
 fn a_plane_that_does_not_act_any_more_or_acts_anew_sends_nothing() {
     fn with<'a>(server: &'a Server, authority: &'a Authority) -> Decided<'a> {
-        Decided { server, binding: None, authority }
+        Decided { server, binding: None, authority, judged: ALONE }
     }
     let server = server();
     let fenced = Authority::Fenced { holder: "b".to_owned() };
-    for now in [Authority::Unknown, fenced.clone(), Authority::Holds { epoch: 4 }] {
-        assert!(!still_so(&with(&server, &HOLDS), &with(&server, &now)), "{now:?}");
+    let stopped = Authority::Stopped { why: "moved".to_owned() };
+    for now in [Authority::Unknown, fenced.clone(), stopped, holds(4)] {
+        assert!(!still_so(&with(&server, &holds(3)), &with(&server, &now)), "{now:?}");
     }
     assert!(!still_so(&with(&server, &fenced), &with(&server, &fenced)), "the same is not enough");
+}
+
+#[test]
+fn what_a_machine_shares_meanwhile_stops_a_command() {
+    let (server, authority) = (server(), holds(3));
+    let mark = SharedMark::Card("52:54:00:00:00:01".to_owned());
+    let peer = Peer { server: "b".to_owned(), mark, claimed: true, is_tombstone: false };
+    let conflict = Some(Conflict { peers: vec![peer], rivals: Vec::new() });
+    let controller = SharedController { endpoint: "10.0.0.5".to_owned(), others: vec!["b".to_owned()] };
+    let with = |judged| Decided { server: &server, binding: None, authority: &authority, judged };
+    let all = [Judgement { conflict, shared: None }, Judgement { conflict: None, shared: Some(controller) }];
+    for judged in &all {
+        assert!(!still_so(&with(ALONE), &with(judged)), "{judged:?}");
+        assert!(!still_so(&with(judged), &with(ALONE)), "a person decided: decided anew");
+    }
 }

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use super::{Places, disks};
+use super::Places;
 use crate::inventory::storage;
 
 /// PCI base class of mass storage controllers, as sysfs writes it.
@@ -20,6 +20,16 @@ pub struct Unseen {
     pub name: String,
     /// Why, and what to do.
     pub reason: String,
+    /// Model, if it is a disk and that is known.
+    pub model: String,
+    /// Serial number, likewise.
+    pub serial: String,
+}
+
+impl Unseen {
+    fn new(name: String, reason: String) -> Self {
+        Self { name, reason, model: String::new(), serial: String::new() }
+    }
 }
 
 /// All there is, in the order of kind and name.
@@ -28,24 +38,26 @@ pub fn find(places: &Places) -> Vec<Unseen> {
     let block = places.sysfs.join(storage::BLOCK_DEVICES);
     if let Err(error) = std::fs::read_dir(&block) {
         let reason = format!("the kernel's list of disks cannot be read: {error}");
-        unseen.push(Unseen { name: block.display().to_string(), reason });
+        unseen.push(Unseen::new(block.display().to_string(), reason));
     }
-    unseen.extend(disks::without_capacity(places).into_iter().map(|name| Unseen {
-        name,
+    unseen.extend(super::without_capacity(places).into_iter().map(|name| Unseen {
         reason: "it shows no capacity, as broken disks do: take it out of this machine".to_owned(),
+        model: storage::model(&block.join(&name)),
+        serial: storage::serial(&block.join(&name)),
+        name,
     }));
     let nvme = places.sysfs.join("class/nvme");
-    unseen.extend(disks::names(&nvme).into_iter().filter_map(|name| {
+    unseen.extend(super::names(&nvme).into_iter().filter_map(|name| {
         let state = storage::attribute(&nvme.join(&name), "state");
         let reason = format!(
             "the NVMe controller is {state}, and does not show its disks: take it out of this machine"
         );
-        (!state.is_empty() && state != LIVE).then_some(Unseen { name, reason })
+        (!state.is_empty() && state != LIVE).then_some(Unseen::new(name, reason))
     }));
     let pci = places.sysfs.join("bus/pci/devices");
-    unseen.extend(disks::names(&pci).into_iter().filter_map(|address| {
+    unseen.extend(super::names(&pci).into_iter().filter_map(|address| {
         let reason = controller(&pci.join(&address))?;
-        Some(Unseen { name: format!("PCI {address}"), reason })
+        Some(Unseen::new(format!("PCI {address}"), reason))
     }));
     unseen
 }

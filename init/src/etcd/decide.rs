@@ -1,0 +1,124 @@
+//! What is to be done about etcd's database, from one look at it. Pure.
+
+use std::time::Duration;
+
+/// Of the quota: from here on the file is made smaller before etcd refuses writes.
+const EARLY_PERCENT: u64 = 75;
+/// Of the quota: content (not history, not free pages) beyond this needs a person.
+const FULL_PERCENT: u64 = 90;
+/// Between attempts before the quota is reached: each stops etcd for seconds.
+pub const EARLY_PAUSE: Duration = Duration::from_mins(10);
+/// Between attempts while writes are refused and the last attempt did not help for good.
+pub const REFUSED_PAUSE: Duration = Duration::from_secs(30);
+
+/// One look at the database, in octets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Look {
+    /// The file, free pages and history included: what the quota counts.
+    pub size: u64,
+    /// Without free pages.
+    pub in_use: u64,
+    /// The quota; 0 if etcd does not say.
+    pub quota: u64,
+    /// etcd takes no writes (alarm NOSPACE).
+    pub no_space: bool,
+    /// etcd has found damage (alarm CORRUPT).
+    pub corrupt: bool,
+    /// The newest revision.
+    pub revision: i64,
+}
+
+impl Look {
+    fn reaches(octets: u64, percent: u64, quota: u64) -> bool {
+        quota > 0 && u128::from(octets) * 100 >= u128::from(quota) * u128::from(percent)
+    }
+
+    /// Whether the file should be made smaller.
+    fn is_large(&self) -> bool {
+        Self::reaches(self.size, EARLY_PERCENT, self.quota)
+    }
+
+    /// Whether even a file without free pages is nearly as large as it may be.
+    pub fn is_full(&self) -> bool {
+        Self::reaches(self.in_use, FULL_PERCENT, self.quota)
+    }
+}
+
+/// What is to be done now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing.
+    Rest,
+    /// Compact, defragment, and take the alarm back if there is one.
+    MakeRoom,
+    /// Damage: a person has to look, and nothing is touched.
+    LeaveDamage,
+}
+
+/// Decides. `since_last` is the time since room was made last, if it was since PID 1 started.
+pub fn step(look: &Look, since_last: Option<Duration>) -> Step {
+    let rested = |pause: Duration| since_last.is_none_or(|since| since >= pause);
+    if look.corrupt {
+        Step::LeaveDamage
+    } else if look.no_space && rested(REFUSED_PAUSE) || look.is_large() && rested(EARLY_PAUSE) {
+        Step::MakeRoom
+    } else {
+        Step::Rest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUOTA: u64 = 1 << 30;
+
+    fn look(percent: u64, in_use_percent: u64, no_space: bool) -> Look {
+        Look {
+            size: QUOTA / 100 * percent + 100,
+            in_use: QUOTA / 100 * in_use_percent + 100,
+            quota: QUOTA,
+            no_space,
+            corrupt: false,
+            revision: 7,
+        }
+    }
+
+    #[test]
+    fn room_is_made_before_and_when_the_quota_is_reached() {
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        let table = [
+            (look(10, 5, false), None, Step::Rest),
+            (look(74, 74, false), None, Step::Rest),
+            (look(75, 5, false), None, Step::MakeRoom),
+            // Each defragmentation stops etcd: not again and again.
+            (look(80, 80, false), seconds(599), Step::Rest),
+            (look(80, 80, false), seconds(600), Step::MakeRoom),
+            // The alarm stays although the file is small (F28): at once, also after a restart.
+            (look(1, 0, true), None, Step::MakeRoom),
+            (look(101, 0, true), None, Step::MakeRoom),
+            (look(101, 100, true), seconds(29), Step::Rest),
+            (look(101, 100, true), seconds(30), Step::MakeRoom),
+            // An alarm that comes back soon after room was made early.
+            (look(80, 1, true), seconds(60), Step::MakeRoom),
+        ];
+        for (look, since, expected) in table {
+            assert_eq!(step(&look, since), expected, "{look:?} {since:?}");
+        }
+    }
+
+    #[test]
+    fn damage_is_left_alone() {
+        let damaged = Look { corrupt: true, ..look(101, 1, true) };
+        assert_eq!(step(&damaged, None), Step::LeaveDamage);
+    }
+
+    #[test]
+    fn an_unknown_quota_is_never_reached() {
+        let unknown = Look { quota: 0, ..look(100, 100, false) };
+        assert_eq!(step(&unknown, None), Step::Rest);
+        assert!(!unknown.is_full());
+        assert!(look(100, 90, false).is_full());
+        assert!(!look(100, 89, false).is_full());
+    }
+}

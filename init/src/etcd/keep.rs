@@ -1,0 +1,185 @@
+//! Looks at etcd's database for ever, makes room in it, and says so.
+//!
+//! An etcd that does not answer is the supervisor's business; nothing is said about it here.
+
+use super::client::{Client, Error};
+use super::decide::{Look, Step, step};
+use crate::context::Context;
+use crate::errors::chain;
+use crate::layout::ETCD_CLIENT_PORT;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Between looks: at 5 MB/s, which is what one client can write, the last quarter of the quota lasts five of them.
+const INTERVAL: Duration = Duration::from_secs(10);
+/// The service whose readiness tells.
+const SERVICE: &str = "etcd";
+/// The warning about refused writes and full databases.
+const SPACE: &str = "etcd-space";
+/// The warning about damage.
+const DAMAGE: &str = "etcd-damage";
+/// Octets in a MiB.
+const MIB: u64 = 1 << 20;
+
+/// What a person is to be told after one round.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// All is well.
+    Nothing,
+    /// Room was made: the file's size before and after, in octets.
+    MadeRoom {
+        /// Before.
+        before: Look,
+        /// After.
+        after: Look,
+    },
+    /// Writes are refused, or soon will be, and it is not time to try again.
+    Waits(Look),
+    /// etcd has found damage.
+    Damage,
+}
+
+/// One round: looks, and does what `decide.rs` says.
+///
+/// # Errors
+/// The failed call; what was done until then stays done.
+pub async fn keep_room(client: &Client, since_last: Option<Duration>) -> Result<Told, Error> {
+    let before = client.look().await?;
+    match step(&before, since_last) {
+        Step::LeaveDamage => Ok(Told::Damage),
+        Step::Rest if before.no_space || before.is_full() => Ok(Told::Waits(before)),
+        Step::Rest => Ok(Told::Nothing),
+        Step::MakeRoom => {
+            client.compact(before.revision).await?;
+            client.defragment().await?;
+            let after = client.look().await?;
+            // Any room at all lets objects with finalizers be deleted; without any, etcd would refuse again at once.
+            if after.no_space && after.size < after.quota {
+                client.disarm_no_space().await?;
+            }
+            Ok(Told::MadeRoom { before, after: client.look().await? })
+        }
+    }
+}
+
+/// Keeps looking.
+pub async fn watch(context: Context) {
+    let mut client = None;
+    let mut last: Option<Instant> = None;
+    loop {
+        match round(&context, &mut client, last).await {
+            Ok(told) => {
+                if matches!(told, Told::MadeRoom { .. }) {
+                    last = Some(Instant::now());
+                }
+                tell(&context, &told);
+            }
+            Err(error) => {
+                // A new connection next time: etcd may have been restarted, or our certificate made anew.
+                client = None;
+                tracing::debug!(error = %chain(&error), "no look at etcd's database");
+            }
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+async fn round(context: &Context, client: &mut Option<Client>, last: Option<Instant>) -> Result<Told, Error> {
+    let pki = context.facts().pki.clone();
+    let Some(pki) = pki else { return Ok(Told::Nothing) };
+    let known = match client.as_ref() {
+        Some(known) => known.clone(),
+        None => client.insert(Client::connect(&pki, ETCD_CLIENT_PORT).await?).clone(),
+    };
+    let since = last.map(|at| at.elapsed());
+    let outcome = keep_room(&known, since).await;
+    if let Err(error) = &outcome
+        && let Ok(look) = known.look().await
+        && look.no_space
+    {
+        // Most likely the disk has no room for a copy of the database.
+        refuse(context, &format!("{}: {}", refused(&look), chain(error)));
+    }
+    outcome
+}
+
+/// Says it on the console and in the status, and lets etcd's readiness tell.
+fn tell(context: &Context, told: &Told) {
+    match told {
+        Told::Nothing => accept(context),
+        Told::MadeRoom { before, after } => {
+            context.console.line(format!(
+                "etcd: database compacted and defragmented: {} MiB before, {} of {} MiB now",
+                before.size / MIB,
+                after.size / MIB,
+                after.quota / MIB
+            ));
+            tracing::info!(
+                before = before.size,
+                after = after.size,
+                quota = after.quota,
+                "etcd made smaller"
+            );
+            if after.no_space {
+                refuse(context, &refused(after));
+            } else if after.is_full() {
+                nearly_full(context, after);
+            } else {
+                if before.no_space {
+                    context.console.line("etcd: takes writes again");
+                }
+                accept(context);
+            }
+        }
+        Told::Waits(look) if look.no_space => refuse(context, &refused(look)),
+        Told::Waits(look) => nearly_full(context, look),
+        Told::Damage => {
+            set_refusing(context, true);
+            context.warn(
+                DAMAGE,
+                "etcd has found damage in its database, and takes no writes",
+                "restore a backup: see \"Backup\" in README.md",
+            );
+        }
+    }
+}
+
+fn refused(look: &Look) -> String {
+    format!(
+        "etcd takes no writes: its database has {} of {} MiB, {} in use",
+        look.size / MIB,
+        look.quota / MIB,
+        look.in_use / MIB
+    )
+}
+
+fn refuse(context: &Context, text: &str) {
+    set_refusing(context, true);
+    context.warn(SPACE, text, "it is compacted and tried again; delete objects that are not needed");
+}
+
+fn nearly_full(context: &Context, look: &Look) {
+    set_refusing(context, false);
+    let text = format!(
+        "etcd's database is nearly full: {} of {} MiB are in use",
+        look.in_use / MIB,
+        look.quota / MIB
+    );
+    context.warn(
+        SPACE,
+        &text,
+        "delete objects that are not needed (unaccepted Servers, Environments, Events)",
+    );
+}
+
+fn accept(context: &Context) {
+    set_refusing(context, false);
+    context.clear_warning(SPACE, "etcd's database has room again");
+    context.clear_warning(DAMAGE, "etcd does not report damage any more");
+}
+
+fn set_refusing(context: &Context, refusing: bool) {
+    if let Some(supervisor) = &context.facts().supervisor {
+        supervisor.set_impaired(SERVICE, refusing);
+    }
+}

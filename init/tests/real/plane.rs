@@ -1,0 +1,259 @@
+//! etcd and kube-apiserver as they are declared, on ports and in directories of one test.
+
+use crate::http::{Identity, ask};
+use crate::keys;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bloomery_config::Config;
+use init::encryption::Key;
+use init::etcd::Client;
+use init::files;
+use init::layout::{ETCD_CLIENT_PORT, ETCD_HEALTH_PORT, ETCD_PEER_PORT, KUBERNETES_API_PORT, Layout};
+use init::pki::Pki;
+use init::pki::leaf::Leaf;
+use init::pki::provision::{Names, Provisioner};
+use init::sequence::tasks::pki::provide;
+use init::services::users::Accounts;
+use init::services::{self, Inputs};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use time::OffsetDateTime;
+
+/// A control plane under emulation needs half a minute to start.
+const LIMIT: Duration = Duration::from_mins(3);
+/// Between looks at a condition.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Everything of one test; its processes end with it.
+pub(crate) struct Plane {
+    dir: tempfile::TempDir,
+    layout: Layout,
+    pki: Pki,
+    key: Key,
+    quota: u64,
+    ports: BTreeMap<u16, u16>,
+    encrypts: bool,
+    children: BTreeMap<&'static str, Child>,
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
+        for child in self.children.values_mut() {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}
+
+impl Plane {
+    pub(crate) fn new(quota: u64) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut layout = Layout::under(dir.path());
+        layout.bin = programs();
+        let now = OffsetDateTime::now_utc();
+        for directory in [layout.state(), layout.etcd_data(), layout.logs()] {
+            files::directory(&directory, files::PRIVATE_DIR, None).unwrap();
+        }
+        files::directory(layout.audit_log().parent().unwrap(), files::PRIVATE_DIR, None).unwrap();
+        let pki = Pki::open(&layout.pki(), now).unwrap();
+        let provisioner = Provisioner { pki: &pki, layout: &layout, accounts: Accounts::Single, now };
+        provisioner.everything(&Names::default()).unwrap();
+        let key = Key::open(&layout).unwrap();
+        provide(&layout, Accounts::Single, &key).unwrap();
+        let held: Vec<TcpListener> = (0..4).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let free = held.iter().map(|listener| listener.local_addr().unwrap().port());
+        let ours = [ETCD_CLIENT_PORT, ETCD_PEER_PORT, ETCD_HEALTH_PORT, KUBERNETES_API_PORT];
+        let ports = ours.into_iter().zip(free).collect();
+        Self { dir, layout, pki, key, quota, ports, encrypts: true, children: BTreeMap::new() }
+    }
+
+    pub(crate) fn encrypt(&mut self, encrypts: bool) {
+        self.encrypts = encrypts;
+    }
+
+    pub(crate) fn key_name(&self) -> String {
+        self.key.name()
+    }
+
+    /// Starts the service with its declared arguments and waits until it is ready.
+    pub(crate) async fn start(&mut self, name: &'static str) {
+        let config = Config::default();
+        let inputs = Inputs {
+            layout: &self.layout,
+            accounts: Accounts::Single,
+            config: &config,
+            address: None,
+            encryption_key: Some(self.key.name()),
+            generation: 0,
+        };
+        let service = services::all(&inputs).into_iter().find(|service| service.name == name).unwrap();
+        let log = std::fs::File::create(self.dir.path().join(format!("{name}.log"))).unwrap();
+        let child = Command::new(&service.program)
+            .args(service.args.iter().filter_map(|argument| self.adapted(argument)))
+            .envs(&service.env)
+            .current_dir(self.dir.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.children.insert(name, child);
+        let started = Instant::now();
+        loop {
+            let Err(seen) = self.is_ready(name).await else { return };
+            let ended = self.children.get_mut(name).unwrap().try_wait().unwrap();
+            let log = std::fs::read_to_string(self.dir.path().join(format!("{name}.log"))).unwrap();
+            let tail: Vec<_> = log.lines().rev().take(15).collect();
+            assert!(
+                ended.is_none() && started.elapsed() < patience(),
+                "{name}: {seen}; {ended:?}\n{tail:#?}"
+            );
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// The argument with this test's port and quota; none for what this test leaves out.
+    fn adapted(&self, argument: &str) -> Option<String> {
+        if !self.encrypts && argument.starts_with("--encryption-provider-config") {
+            return None;
+        }
+        if argument.starts_with("--quota-backend-bytes") {
+            return Some(format!("--quota-backend-bytes={}", self.quota));
+        }
+        let mut argument = argument.to_owned();
+        for (declared, free) in &self.ports {
+            for mark in [":", "--secure-port="] {
+                argument = argument.replace(&format!("{mark}{declared}"), &format!("{mark}{free}"));
+            }
+        }
+        Some(argument)
+    }
+
+    async fn is_ready(&self, name: &str) -> Result<(), String> {
+        if name == "etcd" {
+            Client::connect(&self.pki, self.ports[&ETCD_CLIENT_PORT])
+                .await
+                .map_err(|error| error.to_string())?
+                .look()
+                .await
+                .map(drop)
+                .map_err(|error| error.to_string())
+        } else {
+            self.api("GET", "/readyz", None).await.map(drop)
+        }
+    }
+
+    /// Ends it as PID 1 does.
+    pub(crate) async fn stop(&mut self, name: &'static str) {
+        let mut child = self.children.remove(name).unwrap();
+        bloomery_sys::process::signal(child.id(), bloomery_sys::process::Signal::SIGTERM).unwrap();
+        let started = Instant::now();
+        while child.try_wait().unwrap().is_none() {
+            // kube-apiserver waits a minute for open watches.
+            if started.elapsed() > Duration::from_secs(5) {
+                child.kill().unwrap();
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    pub(crate) async fn etcd_client(&self) -> Client {
+        Client::connect(&self.pki, self.ports[&ETCD_CLIENT_PORT]).await.unwrap()
+    }
+
+    /// One request of an administrator to the API server.
+    pub(crate) async fn api(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, String> {
+        let leaf = Self::leaf("tester", &["system:masters"]).issue(&self.pki.ca).unwrap();
+        let authority = self.pki.ca.certificate().to_owned();
+        let identity = Identity { authority, certificate: leaf.certificate, key: leaf.key };
+        ask(&identity, self.ports[&KUBERNETES_API_PORT], method, path, body).await
+    }
+
+    fn leaf<'a>(user: &'a str, groups: &'a [&'a str]) -> Leaf<'a> {
+        let now = OffsetDateTime::now_utc();
+        let lifetime = time::Duration::hours(1);
+        Leaf {
+            common_name: user,
+            organizations: groups,
+            names: Vec::new(),
+            server: false,
+            client: true,
+            now,
+            lifetime,
+        }
+    }
+
+    /// Writes so many octets under a key of etcd.
+    pub(crate) async fn put(&self, key: &str, octets: usize) -> Result<(), String> {
+        keys::put(self.etcd_client().await.channel(), key, vec![7; octets]).await
+    }
+
+    pub(crate) async fn put_until_refused(&self, key: &str, octets: usize) {
+        for _ in 0..100 {
+            if let Err(error) = self.put(key, octets).await {
+                assert!(error.contains("space exceeded"), "{error}");
+                return;
+            }
+        }
+        panic!("etcd took 100 MiB");
+    }
+
+    pub(crate) async fn delete(&self, key: &str) -> Result<(), String> {
+        keys::delete(self.etcd_client().await.channel(), key).await
+    }
+
+    pub(crate) async fn etcd_value(&self, key: &str) -> Vec<u8> {
+        keys::get(self.etcd_client().await.channel(), key).await.unwrap()
+    }
+
+    /// Whether any file of etcd's holds these octets.
+    pub(crate) fn etcd_files_hold(&self, needle: &[u8]) -> bool {
+        files_below(&self.layout.etcd_data()).iter().any(|file| {
+            let content = std::fs::read(file).unwrap();
+            content.windows(needle.len()).any(|window| window == needle)
+        })
+    }
+
+    pub(crate) fn audit_log(&self) -> String {
+        std::fs::read_to_string(self.layout.audit_log()).unwrap_or_default()
+    }
+}
+
+fn files_below(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}
+
+fn programs() -> PathBuf {
+    let Some(directory) = std::env::var_os("BLOOMERY_CONTROLPLANE").map(PathBuf::from) else {
+        panic!(
+            "BLOOMERY_CONTROLPLANE is not set: it names a directory with links `etcd` and `kube-apiserver`; run \
+             `make out/controlplane.d` and set it to that, or run `make test`"
+        );
+    };
+    directory
+}
+
+fn patience() -> Duration {
+    let factor = std::env::var("PATIENCE").ok().and_then(|text| text.parse().ok()).unwrap_or(1.0_f64);
+    LIMIT.mul_f64(factor.max(0.1))
+}
+
+/// The text in a base64 field.
+pub(crate) fn decoded(value: &Value) -> String {
+    String::from_utf8(STANDARD.decode(value.as_str().unwrap_or_default()).unwrap()).unwrap()
+}
+
+/// Waits until `look` is content; a failure shows what was seen last.
+pub(crate) async fn eventually(what: &str, mut look: impl FnMut() -> Result<(), String>) {
+    let started = Instant::now();
+    loop {
+        let Err(seen) = look() else { return };
+        assert!(started.elapsed() < patience(), "not so: {what}; last seen: {seen}");
+        tokio::time::sleep(LOOK).await;
+    }
+}
