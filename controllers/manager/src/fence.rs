@@ -78,10 +78,6 @@ pub async fn run(context: Context, gate: Gate, fencer: Fencer, watched: Watched,
     stop.run_until_cancelled(all).await;
 }
 
-fn forget(moving: &Moving, seen: &BTreeSet<String>) {
-    moving.lock().unwrap_or_else(PoisonError::into_inner).retain(|object| !seen.contains(object));
-}
-
 /// One look; when to look again.
 async fn look(
     context: &Context,
