@@ -196,7 +196,7 @@ impl DiskRecord {
         let Self { state, server_uid, epoch, id, since, binding, claimant, contents, seq, revision, mac: _ } =
             self;
         // Whole seconds, as its text has them: parts of one would be lost with the first write.
-        let since = since.0.as_second().to_string();
+        let since = since.0.as_second().to_be_bytes();
         let text = |text: &Option<String>| text.as_ref().map_or_else(String::new, |text| format!("+{text}"));
         let (binding, claimant) = (text(binding), text(claimant));
         with(&[
@@ -205,7 +205,7 @@ impl DiskRecord {
             server_uid.as_bytes(),
             &epoch.to_be_bytes(),
             id.as_bytes(),
-            since.as_bytes(),
+            &since,
             binding.as_bytes(),
             claimant.as_bytes(),
             contents.map_or("", ContentsClass::as_str).as_bytes(),
