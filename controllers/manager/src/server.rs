@@ -31,8 +31,8 @@ use bloomery_power::{Pool, PxeMode};
 use futures::{Stream, StreamExt};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::runtime::controller::{Action, Config as ControllerConfig, Controller, Error as ControllerError};
 use kube::core::PartialObjectMeta;
+use kube::runtime::controller::{Action, Config as ControllerConfig, Controller, Error as ControllerError};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -170,8 +170,7 @@ async fn called(cached: &Arc<GuardedServer>, shared: &Shared) -> Result<Action, 
         Err(_) => Some(Judgement::default()),
     };
     let Some(judged) = judged else { return Ok(Action::requeue(UNTIL_LISTED)) };
-    let seen =
-        Seen { server: &server, binding: binding.as_ref(), authority: &authority, judged: &judged };
+    let seen = Seen { server: &server, binding: binding.as_ref(), authority: &authority, judged: &judged };
     let known = shared.memory.compare(&name, seen, Instant::now());
     let cached = match known {
         Known::Settled(left) => return Ok(Action::requeue(left)),

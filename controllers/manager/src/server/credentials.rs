@@ -131,7 +131,8 @@ async fn credential(
 
 /// Fails on a Server that this plane does not look after.
 fn is_ours(server: &Server, authority: &Authority) -> Result<(), CredentialError> {
-    let is_ours = authority.trust().is_some_and(|trust| label(server).is_some_and(|plane| trust.is_own(plane)));
+    let is_ours =
+        authority.trust().is_some_and(|trust| label(server).is_some_and(|plane| trust.is_own(plane)));
     if is_ours { Ok(()) } else { Err(CredentialError::OtherPlane) }
 }
 

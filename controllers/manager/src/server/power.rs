@@ -112,7 +112,9 @@ async fn management(
 ) -> Result<Box<dyn bmc::Bmc>, String> {
     let target = {
         let _turn = shared.turn().await;
-        credentials::target(&shared.context.client, server, authority).await.map_err(|error| error.to_string())?
+        credentials::target(&shared.context.client, server, authority)
+            .await
+            .map_err(|error| error.to_string())?
     };
     shared.options.pool.client(&target).map_err(|error| error.to_string())
 }
