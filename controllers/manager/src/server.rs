@@ -35,11 +35,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{Action, Config as ControllerConfig, Controller, Error as ControllerError};
-<<<<<<< HEAD
-use kube::runtime::reflector::ObjectRef;
-=======
 use kube::runtime::reflector::{ObjectRef, Store};
->>>>>>> main
 use kube::{Resource, ResourceExt};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{Semaphore, SemaphorePermit};
