@@ -12,7 +12,7 @@ mod messages;
 
 pub use block::machine;
 pub use messages::{
-    count, dhcp_event, error_text, fatal, lease, register_failed, waiting_for_card, wipe_failed,
+    count, dhcp_event, error_text, fatal, lease, register_failed, waiting_for_card, wipe_done, wipe_failed,
     wipe_not_reported, wipe_revoked, wipe_starts,
 };
 

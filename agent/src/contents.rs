@@ -18,7 +18,7 @@ pub use survey::{Survey, read};
 pub use volume::ReadAt;
 use volume::{Ends, Part, WINDOW};
 
-use crate::wipe::ranges;
+use crate::disks::ranges;
 
 /// Disks, their partitions, and tables within these (images of virtual machines).
 const DEEPEST: u32 = 2;
@@ -119,6 +119,8 @@ impl Look<'_> {
             found.extend(names::words(&entry.name));
         }
         self.findings.found.extend(found);
+        // Or a hundred disks with nested tables take more memory than a small machine has.
+        drop(ends);
         if depth < DEEPEST {
             for part in tables.entries.iter().filter_map(|entry| Part::of(volume, &entry.range)) {
                 // A partition that is the whole disk again would be a circle.

@@ -61,9 +61,10 @@ impl Act for Follower {
     async fn act(&mut self, inventory: Inventory, orders: Orders) -> After {
         let uuid = inventory.uuid().unwrap_or_default().to_owned();
         let (setup_bmc, key) = (orders.answer.setup_bmc, orders.sealing_key.clone());
+        let message = orders.answer.message.clone();
         match orders::next(orders, self.memory, Instant::now()) {
             Step::Wait => After::Rest,
-            Step::Restart => self.restart().await,
+            Step::Restart => self.restart(&message).await,
             Step::SetUpBmc => {
                 self.set_up_bmc(&uuid, &key).await;
                 After::Rest
@@ -93,10 +94,10 @@ impl Follower {
         Self { plane, screen, devices, survey, waits, memory, erased }
     }
 
-    async fn restart(&self) -> After {
+    async fn restart(&self, message: &str) -> After {
+        let why = if message.is_empty() { "the plane has another use for this machine" } else { message };
         for left in (1..=self.waits.countdown).rev() {
-            self.screen
-                .show(&format!("RESTART the plane has another use for this machine: restarting in {left} s"));
+            self.screen.show(&format!("RESTART {why}: restarting in {left} s"));
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
         After::End(Action::Restart)
@@ -154,7 +155,7 @@ impl Follower {
 
     async fn report_wiped(&mut self, uuid: &str, disks: &[DiskProgress]) -> After {
         self.memory.wipe_not_before = None;
-        self.screen.show(&format!("OK     all disks are wiped: {}", console::count(disks.len())));
+        self.screen.show(&console::wipe_done(disks));
         match self.plane.mark_as_wiped(uuid, disks).await {
             Ok(()) => {
                 // Whatever is ordered from now on is a new wipe.

@@ -8,6 +8,7 @@ pub mod cmdline;
 pub mod console;
 pub mod contents;
 pub mod devices;
+pub mod disks;
 #[cfg(test)]
 mod fake_plane;
 pub mod follow;

@@ -11,12 +11,13 @@ use tokio::sync::{mpsc, watch};
 
 use crate::console::{self, Screen};
 use crate::contents::Survey;
+use crate::disks::Places;
 use crate::follow::{Follower, Waits, settle};
 use crate::inventory::{self, Inventory, SYSFS};
 use crate::orders::Answer;
 use crate::plane::Plane;
 use crate::register::{Pace, Report, keep_registered};
-use crate::wipe::Places;
+
 use crate::{cmdline, devices, power, uplink};
 
 /// Wait before a restart that may help (the boot script may say the right thing next time).

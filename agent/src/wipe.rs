@@ -4,26 +4,23 @@
 //! disk hold up or end the work on another. All raw requests lie in `bloomery_sys`.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use bloomery_agent_api::StorageDevice;
 
 use crate::contents;
+use crate::disks::{self, Disk, Places, unseen};
 use crate::orders::{Thoroughness, WipeOrder};
 
 pub mod board;
-pub mod disks;
 pub mod erase;
 pub mod layers;
 pub mod medium;
 pub mod method;
-pub mod ranges;
-pub mod unseen;
 
 pub use board::Board;
 use board::Line;
-use disks::Disk;
 use erase::Progress as _;
 use medium::{Device, Medium as _};
 
@@ -32,21 +29,6 @@ const MOST_ROUNDS: usize = 8;
 
 /// What the names of nodes begin with.
 const NODES: &str = "/dev/";
-
-/// Where the kernel shows disks.
-#[derive(Debug, Clone)]
-pub struct Places {
-    /// `/sys` except in tests.
-    pub sysfs: PathBuf,
-    /// `/dev` except in tests.
-    pub dev: PathBuf,
-}
-
-impl Default for Places {
-    fn default() -> Self {
-        Self { sysfs: PathBuf::from(crate::inventory::SYSFS), dev: PathBuf::from("/dev") }
-    }
-}
 
 /// Disks that were erased in this boot, by name and sequence number: nobody but the agent writes to them, so a second
 /// attempt for the sake of a failed disk leaves them out. The kernel counts each new medium.
@@ -168,10 +150,8 @@ impl Wipe<'_> {
             }
             let (own, worker, reported) = (line.clone(), disk.clone(), self.is_reported(&disk));
             let thread = tokio::task::spawn_blocking(move || {
-                let outcome = match reported {
-                    true => erase_one(&worker, thoroughness, &own),
-                    false => erase_newcomer(&worker, thoroughness, &own),
-                };
+                let erase = if reported { erase_one } else { erase_newcomer };
+                let outcome = erase(&worker, thoroughness, &own);
                 match &outcome {
                     Ok(()) => own.wiped(),
                     Err(reason) => own.failed(reason),

@@ -42,7 +42,7 @@ fn watch_a_look() {
     }
     let watch = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
     inotify::add_watch(&watch, "/dev", inotify::WatchFlags::ALL_EVENTS).unwrap();
-    let places = agent::wipe::Places { sysfs: sysfs.to_owned(), dev: "/dev".into() };
+    let places = agent::disks::Places { sysfs: sysfs.to_owned(), dev: "/dev".into() };
     let survey = agent::contents::Survey::new(places);
     let mut storage = agent::inventory::read(sysfs, &[]).hardware.storage.unwrap();
     tokio::runtime::Runtime::new().unwrap().block_on(survey.describe(&mut storage));

@@ -11,7 +11,7 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::PathBuf;
 use std::process::Command;
 
-use agent::wipe::disks::Disk;
+use agent::disks::Disk;
 use agent::wipe::erase::{self, Progress};
 use agent::wipe::medium::{Device, Medium as _};
 use bloomery_agent_api::DiskContents;

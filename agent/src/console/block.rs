@@ -145,7 +145,7 @@ fn next_steps(text: &mut String, uuid: &str, answer: &Answer) {
         line(std::mem::take(&mut name), &part);
     }
     if *restart {
-        line("ordered", "restart: the plane has another use for this machine");
+        line("ordered", "restart");
         return;
     }
     if *held {

@@ -111,10 +111,20 @@ pub fn count(disks: usize) -> String {
     }
 }
 
+/// The end of a wipe that left nothing but what it was to leave.
+pub fn wipe_done(disks: &[DiskProgress]) -> String {
+    let left = disks.iter().filter(|disk| disk.state() == State::Exempt).count();
+    let wiped = count(disks.len() - left);
+    match left {
+        0 => format!("OK     all disks are wiped: {wiped}"),
+        _ => format!("OK     all disks are wiped: {wiped}; left, as their owner wants it: {}", count(left)),
+    }
+}
+
 /// The end of a wipe that left something.
 pub fn wipe_failed(disks: &[DiskProgress], again: Duration) -> String {
     let failed: Vec<String> = (disks.iter())
-        .filter(|disk| disk.state() != State::Wiped)
+        .filter(|disk| !matches!(disk.state(), State::Wiped | State::Exempt))
         .map(|disk| {
             let serial =
                 if disk.serial.is_empty() { String::new() } else { format!(", serial {}", disk.serial) };

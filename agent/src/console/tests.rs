@@ -192,3 +192,20 @@ fn nothing_shown_can_steer_the_terminal() {
     Screen::to_channel(sender).show("a\x1b[2Jb\r\nc\u{9b}d");
     assert_eq!(lines.try_iter().collect::<Vec<_>>(), ["a [2Jb", "c d"]);
 }
+
+#[test]
+fn the_end_of_a_wipe_counts_what_was_left_to_its_owner_apart() {
+    let disk = |device: &str, state: disk_progress::State| DiskProgress {
+        device: text(device),
+        state: state.into(),
+        ..DiskProgress::default()
+    };
+    let (wiped, exempt) =
+        (disk("sda", disk_progress::State::Wiped), disk("sdb", disk_progress::State::Exempt));
+    assert_eq!(wipe_done(std::slice::from_ref(&wiped)), "OK     all disks are wiped: 1 disk");
+    let text = "OK     all disks are wiped: 1 disk; left, as their owner wants it: 1 disk";
+    assert_eq!(wipe_done(&[wiped.clone(), exempt.clone()]), text);
+    let failed =
+        wipe_failed(&[wiped, exempt, disk("sdc", disk_progress::State::Failed)], Duration::from_secs(60));
+    assert!(failed.contains("sdc") && !failed.contains("sdb"), "{failed}");
+}

@@ -1,6 +1,6 @@
 //! By which octets, and where, each kind of content is recognised: data, and the search for it.
 //!
-//! Every place must lie where a fast wipe writes zeroes (`wipe::ranges`), so that a wiped disk shows none of them.
+//! Every place must lie where a fast wipe writes zeroes (`disks::ranges`), so that a wiped disk shows none of them.
 
 use bloomery_agent_api::contents;
 

@@ -12,8 +12,7 @@ use bloomery_sys::block::read::Reader;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
-use crate::wipe::disks::{self, Disk};
-use crate::wipe::{Places, unseen};
+use crate::disks::{self, Disk, Places, unseen};
 
 /// The registration waits this long for a disk: spun-down disks need half of it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -98,6 +97,8 @@ impl Survey {
         storage.devices.extend(unseen::find(&self.places).into_iter().map(|unseen| StorageDevice {
             device_name: unseen.name.clone(),
             name: unseen.name,
+            model: unseen.model,
+            serial: unseen.serial,
             contents: Some(unread(&unseen.reason)),
             ..StorageDevice::default()
         }));

@@ -22,7 +22,7 @@ const MBR_MAGIC: &[u8] = b"\x55\xaa";
 /// Of MBR entries: what protects a GPT, and what holds further tables.
 const PROTECTIVE: u8 = 0xee;
 const EXTENDED: [u8; 3] = [0x05, 0x0f, 0x85];
-/// VMware's file system lies deeper in its partition than anything else, and is told by the partition's type.
+/// `VMware`'s file system lies deeper in its partition than anything else, and is told by the partition's type.
 const VMFS_TYPE: [u8; 16] = *b"\x2a\xe0\x31\xaa\x0f\x40\xdb\x11\x95\x90\x00\x0c\x29\x11\xd1\xb8";
 const VMFS_MBR_TYPE: u8 = 0xfb;
 

@@ -218,3 +218,44 @@ async fn no_bmc_is_a_quiet_line_and_asked_for_once() {
     assert_eq!(lab.order(order).await, After::Rest);
     assert_eq!(lab.shown(), "");
 }
+
+#[tokio::test]
+async fn after_a_wipe_the_next_registration_says_that_the_disks_are_blank() {
+    let mut lab = Lab::new(FakePlane::default()).await;
+    lab.machine.disk("sda", 1);
+    let survey = lab.follower.survey.clone();
+    let block = lab.machine.places.sysfs.join(storage::BLOCK_DEVICES);
+    let contents = async || {
+        let mut storage = storage::read(&block);
+        survey.describe(&mut storage).await;
+        storage.devices.remove(0).contents.unwrap()
+    };
+    assert_eq!(contents().await.found, ["data"]);
+    assert_eq!(lab.order(wipe()).await, After::Rest);
+    let after = contents().await;
+    assert!(after.read && after.found.is_empty(), "{after:?}");
+}
+
+#[tokio::test]
+async fn a_held_machine_is_neither_wiped_nor_restarted_nor_given_a_user() {
+    let mut lab = Lab::new(FakePlane::default()).await;
+    let node = lab.machine.disk("sda", 1);
+    let held = CreateServerResponse { held: true, setup_bmc: true, ..wipe() };
+    for _ in 0..3 {
+        assert_eq!(lab.order(held.clone()).await, After::Rest);
+    }
+    assert!(!is_zero(&node));
+    assert_eq!(lab.fake.told(), [""; 0]);
+    assert_eq!(lab.shown(), "");
+}
+
+#[tokio::test]
+async fn a_machine_that_is_to_go_back_to_its_disk_restarts_once_it_is_told_and_not_before() {
+    let mut lab = Lab::new(FakePlane::default()).await;
+    let message = "not accepted: it starts from its disk from the next boot on".to_owned();
+    let waits = CreateServerResponse { message: message.clone(), ..CreateServerResponse::default() };
+    assert_eq!(lab.order(waits).await, After::Rest);
+    let leave = CreateServerResponse { message, restart: true, ..CreateServerResponse::default() };
+    assert_eq!(lab.order(leave).await, After::End(Action::Restart));
+    assert!(lab.shown().contains("from its disk from the next boot on: restarting in 1 s"));
+}

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bloomery_agent_api::DiskProgress;
 use bloomery_agent_api::disk_progress::State;
 
-use super::disks::Disk;
 use super::erase::Progress;
+use crate::disks::Disk;
 
 /// The method of a disk that is left as it is.
 const EXEMPT: &str = "exempt";

@@ -10,7 +10,7 @@ use bloomery_sys::nvme::{self, SanitizeState};
 
 use super::medium::Medium;
 use super::method::Method;
-use super::ranges;
+use crate::disks::ranges;
 
 /// Discards and zeroes go out in pieces of this size: a second or so on a slow disk.
 const CHUNK: u64 = 64 << 20;

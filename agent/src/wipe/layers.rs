@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::disks::{self, Disk};
-use super::{Board, Places};
+use super::Board;
+use crate::disks::{self, Disk, Places};
 use crate::inventory::storage;
 
 /// For each device of sysfs that lies on others: the names of these whole devices.

@@ -9,8 +9,8 @@ use std::time::Duration;
 use bloomery_sys::block::erase;
 use bloomery_sys::nvme::{self, SanitizeAction, SanitizeState, SecureErase};
 
-use super::disks::Disk;
 use super::method::{Abilities, Method, methods};
+use crate::disks::Disk;
 
 /// A large disk may take this long to format itself.
 const FORMAT_LIMIT: Duration = Duration::from_hours(4);

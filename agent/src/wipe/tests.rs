@@ -1,10 +1,11 @@
 //! Whole wipes of files that stand for disks, in a sysfs made by hand.
 
 use std::fs;
+use std::path::PathBuf;
 use std::sync::Mutex;
 
-use bloomery_agent_api::CreateServerResponse;
 use bloomery_agent_api::disk_progress::State;
+use bloomery_agent_api::{CreateServerResponse, ExemptDisk};
 
 use super::*;
 use crate::orders::{Memory, Orders, Step, next};
@@ -171,6 +172,131 @@ async fn a_machine_without_disks_is_clean() {
     assert!(board.all_wiped() && board.disks().is_empty());
 }
 
+/// An order that leaves these disks out, each by model and serial number.
+fn order_without(exempt: &[(&str, &str)]) -> WipeOrder {
+    let exempt_disks = exempt
+        .iter()
+        .map(|(model, serial)| ExemptDisk { model: (*model).to_owned(), serial: (*serial).to_owned() })
+        .collect();
+    let response = CreateServerResponse { wipe: true, exempt_disks, ..CreateServerResponse::default() };
+    match next(Orders::read(response), Memory::default(), tokio::time::Instant::now()) {
+        Step::Wipe(order) => order,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn name(machine: &Machine, disk: &str, model: &str, serial: &str) {
+    machine.attribute(disk, "device/model", model);
+    machine.attribute(disk, "serial", serial);
+}
+
+async fn wipe_with(
+    order: WipeOrder,
+    machine: &Machine,
+    reported: &[StorageDevice],
+) -> (Arc<Board>, Vec<String>) {
+    let (board, lines) = board();
+    run(order, &machine.places, reported, &board, &mut Erased::default()).await;
+    let lines = lines.lock().unwrap().clone();
+    (board, lines)
+}
+
+/// The disks in this state, with what is said of them.
+fn in_state(board: &Board, state: State) -> Vec<(String, String)> {
+    let disks = board.disks().into_iter().filter(|disk| disk.state() == state);
+    disks.map(|disk| (disk.device, disk.error)).collect()
+}
+
+#[tokio::test]
+async fn disks_whose_owner_takes_the_responsibility_are_left_and_do_not_keep_the_machine_unclean() {
+    let machine = Machine::new();
+    let kept = machine.disk("sda", 1);
+    name(&machine, "sda", "ST4000", "ZC1");
+    let twin = machine.disk("sdb", 2);
+    name(&machine, "sdb", "ST4000", "ZC2");
+    // As management controllers show them: write-protected and removable, or without capacity and not removable.
+    let protected = machine.disk("sdc", 3);
+    name(&machine, "sdc", "LUN 01 Media 0", "");
+    machine.attribute("sdc", "ro", "1");
+    machine.attribute("sdc", "removable", "1");
+    machine.attribute("sdd", "size", "0");
+    name(&machine, "sdd", "Virtual HDisk0", "");
+    machine.attribute("sdd", "removable", "0");
+    let exempt = [("ST4000", "ZC1"), ("LUN 01 Media 0", ""), ("Virtual HDisk0", "")];
+    let (board, lines) = wipe_with(order_without(&exempt), &machine, &reported(&machine)).await;
+    assert!(board.all_wiped(), "{lines:?}");
+    assert!(!is_zero(&kept) && is_zero(&twin) && !is_zero(&protected));
+    let left: Vec<String> = in_state(&board, State::Exempt).into_iter().map(|(device, _)| device).collect();
+    assert_eq!(left, ["sda", "sdc", "sdd"]);
+    let methods: Vec<String> = board.disks().into_iter().map(|disk| disk.method).collect();
+    assert_eq!(methods, ["exempt", "exempt", "zeroes", "exempt"]);
+    assert!(lines.iter().any(|line| line.starts_with("LEFT   sda is not wiped: its owner")), "{lines:?}");
+    // Without the owner's word each of them keeps it unclean.
+    let (board, _) = wipe_with(order_without(&exempt[..1]), &machine, &reported(&machine)).await;
+    let failed: Vec<String> = in_state(&board, State::Failed).into_iter().map(|(device, _)| device).collect();
+    assert_eq!(failed, ["sdc", "sdd"]);
+}
+
+#[tokio::test]
+async fn a_disk_without_a_serial_number_is_wiped_if_it_can_be_whatever_its_model() {
+    let machine = Machine::new();
+    let node = machine.disk("sda", 1);
+    name(&machine, "sda", "LUN 01 Media 0", "");
+    let order = order_without(&[("LUN 01 Media 0", "")]);
+    assert!(wipe_with(order, &machine, &reported(&machine)).await.0.all_wiped());
+    assert!(is_zero(&node));
+}
+
+#[tokio::test]
+async fn a_disk_that_the_plane_was_not_told_of_is_wiped_only_if_it_is_blank() {
+    let machine = Machine::new();
+    let known = machine.disk("sda", 1);
+    name(&machine, "sda", "ST4000", "ZC1");
+    let told = reported(&machine);
+    let late = machine.disk("sdb", 2);
+    let blank = machine.disk("sdc", 3);
+    fs::write(blank, vec![0; SIZE]).unwrap();
+    let (board, lines) = wipe_with(order(false), &machine, &told).await;
+    assert!(is_zero(&known) && !is_zero(&late) && !board.all_wiped(), "{lines:?}");
+    let failed = in_state(&board, State::Failed);
+    assert!(failed.len() == 1 && failed[0].0 == "sdb" && failed[0].1.contains("holds data"), "{failed:?}");
+    // Another disk under a name that the plane knows.
+    fs::write(&known, vec![0xA5; SIZE]).unwrap();
+    name(&machine, "sda", "ST4000", "ZC9");
+    let (board, _) = wipe_with(order(false), &machine, &told).await;
+    assert!(!is_zero(&known) && !board.all_wiped());
+    // Once it was told, the next order is for it as well.
+    assert!(wipe_with(order(false), &machine, &reported(&machine)).await.0.all_wiped());
+    assert!(is_zero(&known) && is_zero(&late));
+}
+
+#[tokio::test]
+async fn the_report_speaks_of_each_disk_of_the_inventory() {
+    let machine = Machine::new();
+    for (disk, sequence) in [("nvme0n1", 1), ("sda", 2), ("sdb", 3)] {
+        machine.disk(disk, sequence);
+        name(&machine, disk, "M", &format!("S{sequence}"));
+    }
+    machine.attribute("sdb", "ro", "1");
+    let mut told = reported(&machine);
+    told.push(StorageDevice {
+        device_name: "/dev/sdz".to_owned(),
+        model: "M".to_owned(),
+        serial: "S9".to_owned(),
+        ..StorageDevice::default()
+    });
+    let (board, _) = wipe_with(order_without(&[("M", "S2")]), &machine, &told).await;
+    let spoken = |device: &StorageDevice| {
+        board.disks().iter().any(|disk| {
+            format!("/dev/{}", disk.device) == device.device_name
+                && disk.serial == device.serial
+                && disk.model == device.model
+        })
+    };
+    assert!(told.iter().all(spoken), "{:?}", board.disks());
+    assert_eq!(board.disks().len(), told.len());
+}
+
 #[test]
 fn disks_are_described_by_sysfs_alone() {
     let machine = Machine::new();
@@ -230,7 +356,8 @@ async fn a_wipe_that_is_dropped_midway_is_not_taken_for_done() {
     let (board, _) = board();
     let mut erased = Erased::default();
     {
-        let wiping = run(order(false), &machine.places, &[], &board, &mut erased);
+        let reported = reported(&machine);
+        let wiping = run(order(false), &machine.places, &reported, &board, &mut erased);
         tokio::pin!(wiping);
         // One poll starts the thread; then the agent dies.
         assert!(futures_poll_once(wiping.as_mut()).await);

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use agent::wipe::disks::Disk;
+use agent::disks::Disk;
 use tempfile::NamedTempFile;
 
 /// A loop device, until it is dropped.

@@ -62,23 +62,23 @@ pub struct Calling {
     pub claimed: bool,
     /// Whether a card of the call is on record.
     pub shares_card: bool,
-    /// Whether the cards of the call are those on record, no more and no less.
-    pub same_cards: bool,
+    /// Whether cards and serial number of the call are those on record, no more and no less.
+    pub same_marks: bool,
     /// Whether no card is on record.
     pub no_cards: bool,
 }
 
 /// Whether the call may change the inventory, by which tokens are given: only the machine's present agent may, and while
-/// nobody accepted it a call with the very same cards.
+/// nobody accepted it a call with the very same cards and serial number.
 pub fn may_change_inventory(calling: Calling) -> bool {
-    let Calling { token, accepted, claimed, shares_card, same_cards, no_cards } = calling;
+    let Calling { token, accepted, claimed, shares_card, same_marks, no_cards } = calling;
     if claimed {
         return false;
     }
     match token {
         // Of upstream's agents, where they are allowed, the card is all that they can show.
         Some(true) | None => shares_card || no_cards,
-        Some(false) => !accepted && same_cards,
+        Some(false) => !accepted && same_marks,
     }
 }
 
@@ -157,7 +157,7 @@ mod tests {
             accepted,
             claimed,
             shares_card: cards != "other" && cards != "none known",
-            same_cards: cards == "same",
+            same_marks: cards == "same",
             no_cards: cards == "none known",
         };
         for (token, accepted, claimed, cards, expected) in [

@@ -227,7 +227,7 @@ fn calling(machine: &Machine, marks: &Marks, checked: &Result<Caller, CheckError
         accepted: machine.server.spec.accepted,
         claimed: machine.standing().is_claimed(),
         shares_card: !known.cards.is_disjoint(&marks.cards),
-        same_cards: known.cards == marks.cards && !marks.cards.is_empty(),
+        same_marks: known.cards == marks.cards && known.serial == marks.serial && !marks.cards.is_empty(),
         no_cards: known.cards.is_empty(),
     }
 }

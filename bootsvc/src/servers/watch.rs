@@ -6,6 +6,7 @@ use std::time::Duration;
 use bloomery_api::{Server, ServerSpec};
 use futures::StreamExt as _;
 use kube::core::DeserializeGuard;
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt as _, watcher as watch};
 use kube::{Api, Client};
@@ -15,6 +16,8 @@ use super::{Servers, version};
 use crate::health::{Part, State};
 use crate::kubernetes::Kubernetes;
 
+/// Pause after an error: before the kinds are installed there are many, and machines wait.
+const PAUSE: Duration = Duration::from_secs(1);
 /// How often a new client of the API is looked for.
 const CLIENT_EVERY: Duration = Duration::from_secs(1);
 
@@ -45,7 +48,7 @@ impl Servers {
 
     async fn watch(&self, client: Client, part: &Part) {
         let servers: Api<DeserializeGuard<Server>> = Api::all(client);
-        let mut events = std::pin::pin!(watch(servers, watcher::Config::default()).default_backoff());
+        let mut events = std::pin::pin!(watch(servers, watcher::Config::default()).backoff(Steady));
         let mut listing = BTreeMap::new();
         while let Some(event) = events.next().await {
             match event {
@@ -87,6 +90,21 @@ impl Servers {
             }
         });
     }
+}
+
+/// The same pause each time.
+struct Steady;
+
+impl Iterator for Steady {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(PAUSE)
+    }
+}
+
+impl Backoff for Steady {
+    fn reset(&mut self) {}
 }
 
 /// A Server that cannot be read is known by its name, which is its machine's UUID, and by its annotations.

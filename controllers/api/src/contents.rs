@@ -20,7 +20,7 @@ const SYSTEM: [&str; 6] =
     ["talos-meta", "talos-state", "talos-ephemeral", "talos-boot", "etcd", "kubernetes"];
 
 /// The words for everything else that is found on disks.
-const DATA: [&str; 30] = [
+const DATA: [&str; 42] = [
     "gpt",
     "mbr",
     "apm",
@@ -50,6 +50,18 @@ const DATA: [&str; 30] = [
     "ceph-osd",
     "bcache",
     "vmfs",
+    "apfs",
+    "bcachefs",
+    "bios-raid",
+    "bitlocker",
+    "drbd",
+    "erofs",
+    "gfs2",
+    "hfs",
+    "ocfs2",
+    "refs",
+    "udf",
+    "vdo",
     UNRECOGNISED,
 ];
 

@@ -40,8 +40,10 @@ const AGAIN: Duration = Duration::from_secs(2);
 const REASON: &str = "Plane Fenced";
 /// Kinds that `clusterctl move` marks at the source before it deletes them, and which machines belong to: group,
 /// version and kind. One that is not served is asked for again and again.
-const MOVED: [(&str, &str, &str); 2] =
-    [("cluster.x-k8s.io", "v1beta1", "Cluster"), ("infrastructure.cluster.x-k8s.io", "v1alpha3", "MetalMachine")];
+const MOVED: [(&str, &str, &str); 2] = [
+    ("cluster.x-k8s.io", "v1beta1", "Cluster"),
+    ("infrastructure.cluster.x-k8s.io", "v1alpha3", "MetalMachine"),
+];
 
 /// What is looked at.
 pub struct Watched {
@@ -61,7 +63,8 @@ type Moving = Arc<Mutex<BTreeSet<String>>>;
 /// Looks until `stop`.
 pub async fn run(context: Context, gate: Gate, fencer: Fencer, watched: Watched, stop: CancellationToken) {
     let moving = Moving::default();
-    let watches = MOVED.map(|kind| watch(context.client.clone(), kind, Arc::clone(&moving), watched.touched.clone()));
+    let watches =
+        MOVED.map(|kind| watch(context.client.clone(), kind, Arc::clone(&moving), watched.touched.clone()));
     let looks = async {
         loop {
             let wait = look(&context, &gate, &fencer, &watched, &moving).await;
@@ -75,8 +78,18 @@ pub async fn run(context: Context, gate: Gate, fencer: Fencer, watched: Watched,
     stop.run_until_cancelled(all).await;
 }
 
+fn forget(moving: &Moving, seen: &BTreeSet<String>) {
+    moving.lock().unwrap_or_else(PoisonError::into_inner).retain(|object| !seen.contains(object));
+}
+
 /// One look; when to look again.
-async fn look(context: &Context, gate: &Gate, fencer: &Fencer, watched: &Watched, moving: &Moving) -> Duration {
+async fn look(
+    context: &Context,
+    gate: &Gate,
+    fencer: &Fencer,
+    watched: &Watched,
+    moving: &Moving,
+) -> Duration {
     match gate.current().await {
         // Of a plane that stopped itself, what vanishes meanwhile is noted.
         Authority::Holds { .. } | Authority::Stopped { .. } => {}
@@ -94,9 +107,7 @@ async fn look(context: &Context, gate: &Gate, fencer: &Fencer, watched: &Watched
         Ok(is_fenced) => {
             if is_fenced {
                 // Seen once is enough: the mark stays until a person takes it away, and it is not set again for these.
-                let mut kept = moving.lock().unwrap_or_else(PoisonError::into_inner);
-                kept.retain(|object| !observed.moving.contains(object));
-                drop(kept);
+                forget(moving, &observed.moving);
                 tell(context).await;
             }
             EVERY
@@ -106,6 +117,10 @@ async fn look(context: &Context, gate: &Gate, fencer: &Fencer, watched: &Watched
             AGAIN
         }
     }
+}
+
+fn forget(moving: &Moving, seen: &BTreeSet<String>) {
+    moving.lock().unwrap_or_else(PoisonError::into_inner).retain(|object| !seen.contains(object));
 }
 
 fn marked<'a, K: Resource<DynamicType = ()> + 'a>(
@@ -136,11 +151,15 @@ async fn tell(context: &Context) {
 }
 
 /// Watches the metadata of a kind for objects that are moved away.
-async fn watch(client: Client, (group, version, kind): (&str, &str, &str), moving: Moving, touched: Arc<Notify>) {
+async fn watch(
+    client: Client,
+    (group, version, kind): (&str, &str, &str),
+    moving: Moving,
+    touched: Arc<Notify>,
+) {
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
-    let objects: Api<DynamicObject> = Api::all_with(client, &resource);
-    let mut events =
-        std::pin::pin!(watcher::metadata_watcher(objects, watcher::Config::default()).default_backoff());
+    let objects: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(client, &resource);
+    let mut events = std::pin::pin!(watcher(objects, watcher::Config::default()).default_backoff());
     while let Some(event) = events.next().await {
         match event {
             Ok(Event::Apply(object) | Event::InitApply(object) | Event::Delete(object)) => {

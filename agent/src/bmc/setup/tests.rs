@@ -4,6 +4,17 @@ use std::collections::BTreeMap;
 
 use super::*;
 
+/// What becomes of the request to enable a user.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) enum Enable {
+    #[default]
+    Works,
+    /// It is refused, and the user is enabled all the same.
+    Needless,
+    /// It is refused, and the user stays disabled.
+    Refused,
+}
+
 /// A BMC with LAN channels, users, and habits.
 #[derive(Debug, Default)]
 pub(crate) struct Bmc {
@@ -13,15 +24,12 @@ pub(crate) struct Bmc {
     pub(crate) users: BTreeMap<u8, &'static str>,
     pub(crate) refuses_free_slots: bool,
     pub(crate) dead: bool,
+    pub(crate) enable: Enable,
     pub(crate) limit: u8,
     /// Slots whose name cannot be set.
     pub(crate) locked: Vec<u8>,
     /// What a password must have.
     pub(crate) policy: Option<fn(&str) -> bool>,
-    /// The request to enable a user is unknown.
-    pub(crate) refuses_enable: bool,
-    /// Users stay disabled.
-    pub(crate) stays_disabled: bool,
     pub(crate) changes: Vec<(&'static str, Vec<u8>)>,
 }
 
@@ -50,7 +58,7 @@ impl Ask for Bmc {
                 None => completion(name, 0x80),
             },
             ("Get User Access", _) => {
-                let state = if self.stays_disabled { 0x80 } else { 0x40 };
+                let state = if self.enable == Enable::Refused { 0x80 } else { 0x40 };
                 Ok(vec![0xc0 | self.limit, state | 1, 1, 4])
             }
             ("Set User Name", [user, ..]) if self.locked.contains(user) => completion(name, 0xcc),
@@ -59,7 +67,7 @@ impl Ask for Bmc {
             {
                 completion(name, 0xcc)
             }
-            ("Set User Password (enable)", _) if self.refuses_enable => completion(name, 0xc1),
+            ("Set User Password (enable)", _) if self.enable != Enable::Works => completion(name, 0xc1),
             ("Get User Name", [user]) => match self.users.get(user) {
                 Some(name) => Ok(name.bytes().chain([0; 16]).take(16).collect()),
                 None if self.refuses_free_slots => completion(name, 0xcc),
@@ -173,11 +181,11 @@ fn a_slot_filled_with_ones_is_free() {
 
 #[test]
 fn a_refused_enable_does_not_undo_a_set_up_that_is_complete() {
-    let mut bmc = Bmc { refuses_enable: true, ..supermicro() };
+    let mut bmc = Bmc { enable: Enable::Needless, ..supermicro() };
     set_up_user(&mut bmc, 1).unwrap();
     assert_eq!(named(&bmc), [3]);
     // It does where the BMC says that the user is disabled.
-    let mut bmc = Bmc { refuses_enable: true, stays_disabled: true, ..supermicro() };
+    let mut bmc = Bmc { enable: Enable::Refused, ..supermicro() };
     assert!(matches!(set_up_user(&mut bmc, 1), Err(Error::Refused { .. })));
 }
 

@@ -4,7 +4,7 @@ use bloomery_agent_api::contents::WORDS;
 
 use super::*;
 use crate::contents::volume::WINDOW;
-use crate::wipe::ranges;
+use crate::disks::ranges;
 
 const SIZES: [u64; 4] = [3 * MIB + 512, 40 * MIB, 999 * MIB + 4096, 2000 * GIB];
 
@@ -46,7 +46,11 @@ fn a_fast_wipe_zeroes_every_place_that_is_looked_at_for_a_mark() {
     for size in SIZES {
         for (start, whole, zeroed) in [
             (0, size, ranges::signatures(size, &[])),
-            (7 * MIB, size, ranges::signatures(size + 20 * MIB, &[7 * MIB..7 * MIB + size])),
+            (
+                7 * MIB,
+                size,
+                ranges::signatures(size + 20 * MIB, std::slice::from_ref(&(7 * MIB..7 * MIB + size))),
+            ),
         ] {
             for row in SIGNATURES.iter().chain(COPIES) {
                 let Some(offset) = row.place.offset(whole).filter(|offset| offset + 64 <= whole) else {

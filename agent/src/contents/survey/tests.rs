@@ -50,12 +50,17 @@ async fn a_disk_that_cannot_be_opened_or_has_shrunk_is_not_blank() {
 async fn what_may_be_a_disk_and_is_not_seen_is_listed_as_not_read() {
     let machine = Machine::new();
     machine.attribute("sdb", "size", "0");
+    machine.attribute("sdb", "device/model", "Virtual HDisk0");
     let controller = machine.places.sysfs.join("bus/pci/devices/0000:03:00.0");
     fs::create_dir_all(&controller).unwrap();
     fs::write(controller.join("class"), "0x010802\n").unwrap();
     let told = describe(&Survey::new(machine.places.clone()), &machine).await;
     let names: Vec<&str> = told.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["sdb", "PCI 0000:03:00.0"]);
+    // Its owner exempts it by this name.
+    let mut storage = StorageInformation::default();
+    Survey::new(machine.places.clone()).describe(&mut storage).await;
+    assert_eq!(storage.devices[0].model, "Virtual HDisk0");
     assert!(told.iter().all(|(_, contents)| !contents.read && !contents.error.is_empty()), "{told:?}");
 }
 

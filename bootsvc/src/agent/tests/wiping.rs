@@ -21,7 +21,9 @@ pub(super) fn server() -> String {
 pub(super) fn put(lab: &Lab, state: &str) {
     let object = json!({
         "metadata": { "annotations": disks(state, UUID), "finalizers": ["storage.finalizers.server.k8s.io"] },
-        "spec": { "accepted": true },
+        // Both disks were blank when it registered.
+        "spec": { "accepted": true, "hardware": { "storage": { "devices": [
+            { "deviceName": "/dev/sda", "contents": {} }, { "deviceName": "/dev/sdb", "contents": {} } ] } } },
     });
     lab.api.put(&server(), object);
 }

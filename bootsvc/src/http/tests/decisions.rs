@@ -85,7 +85,10 @@ async fn an_unknown_machine_gets_the_agent() {
     assert_eq!(status, StatusCode::OK);
     let token = token_of(&script).unwrap();
     assert_eq!(token.len(), 44);
-    insta::assert_snapshot!(script.replace(&token, "TOKEN"));
+    let (_, rest) = script.split_once(" bloomery.plane=").unwrap();
+    let plane = rest.split_whitespace().next().unwrap();
+    assert_eq!(plane.len(), 43, "a SHA-256 in base64url");
+    insta::assert_snapshot!(script.replace(&token, "TOKEN").replace(plane, "PLANE"));
     for path in ["/ipxe", "/ipxe?uuid=", "/ipxe?uuid=${uuid}", "/ipxe?uuid=not-a-uuid"] {
         assert!(kernel_of(&lab.get(path).await.1).starts_with(AGENT), "{path}");
     }

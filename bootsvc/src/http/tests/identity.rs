@@ -166,7 +166,7 @@ async fn a_bound_machine_under_a_new_uuid_is_held_back() {
         let made = object(&lab, B);
         assert_eq!(made["spec"]["accepted"], json!(false));
         assert!(made["metadata"]["annotations"]["bloomery.dev/disks"].is_null(), "{made}");
-        assert_eq!(made["spec"]["hostname"], json!(""), "(none) is none");
+        assert_eq!(made["spec"]["hostname"], Value::Null, "(none) is none");
         assert_eq!(made["metadata"]["labels"]["bloomery.dev/plane"], json!("own"));
         assert_eq!(rivals(&lab, A)[0]["uuids"], json!([B]));
         // A person who accepts it without looking wipes nothing.

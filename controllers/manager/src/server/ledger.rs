@@ -12,11 +12,7 @@ use tracing::info;
 use crate::reconcile::Error;
 
 /// Appends what the ledger does not say yet of this machine, if there is anything.
-pub(super) async fn note(
-    ledger: Option<&Ledger>,
-    machine: &Machine<'_>,
-    now: &Time,
-) -> Result<(), Error> {
+pub(super) async fn note(ledger: Option<&Ledger>, machine: &Machine<'_>, now: &Time) -> Result<(), Error> {
     let Some(ledger) = ledger.cloned() else { return Ok(()) };
     let Machine { server, binding, authority, conflict: _ } = *machine;
     let Some(entry) = entry(server, binding, authority, now) else { return Ok(()) };

@@ -2,13 +2,13 @@
 //!
 //! Never decides by itself: [`bloomery_api::decision`] does; here its answer becomes patches.
 
+use bloomery_api::Server;
 use bloomery_api::decision::Machine;
 use bloomery_api::decision::records::{BindingFinalizer, RecordChange, Records, records};
 use bloomery_api::decision::status::{FinalizerChange, PowerOutcome, StatusDecision, status};
 use bloomery_api::evidence::{CONFIRM_WIPE_ANNOTATION, DISKS_ANNOTATION};
 use bloomery_api::plane::PLANE_LABEL;
 use bloomery_api::server::FINALIZER;
-use bloomery_api::Server;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Map, Value, json};
 

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use super::{Places, disks};
+use super::Places;
 use crate::inventory::storage;
 
 /// PCI base class of mass storage controllers, as sysfs writes it.
@@ -40,14 +40,14 @@ pub fn find(places: &Places) -> Vec<Unseen> {
         let reason = format!("the kernel's list of disks cannot be read: {error}");
         unseen.push(Unseen::new(block.display().to_string(), reason));
     }
-    unseen.extend(disks::without_capacity(places).into_iter().map(|name| Unseen {
+    unseen.extend(super::without_capacity(places).into_iter().map(|name| Unseen {
         reason: "it shows no capacity, as broken disks do: take it out of this machine".to_owned(),
         model: storage::model(&block.join(&name)),
         serial: storage::serial(&block.join(&name)),
         name,
     }));
     let nvme = places.sysfs.join("class/nvme");
-    unseen.extend(disks::names(&nvme).into_iter().filter_map(|name| {
+    unseen.extend(super::names(&nvme).into_iter().filter_map(|name| {
         let state = storage::attribute(&nvme.join(&name), "state");
         let reason = format!(
             "the NVMe controller is {state}, and does not show its disks: take it out of this machine"
@@ -55,7 +55,7 @@ pub fn find(places: &Places) -> Vec<Unseen> {
         (!state.is_empty() && state != LIVE).then_some(Unseen::new(name, reason))
     }));
     let pci = places.sysfs.join("bus/pci/devices");
-    unseen.extend(disks::names(&pci).into_iter().filter_map(|address| {
+    unseen.extend(super::names(&pci).into_iter().filter_map(|address| {
         let reason = controller(&pci.join(&address))?;
         Some(Unseen::new(format!("PCI {address}"), reason))
     }));

@@ -1,17 +1,34 @@
-//! Which disks there are to erase, from sysfs alone.
+//! Which disks this machine has, from sysfs alone.
 //!
 //! It must never leave out a disk because it cannot be erased: that is for the one who tries to find out, and to say.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::Places;
 use crate::inventory::storage;
+
+pub mod ranges;
+pub mod unseen;
 
 /// Unit of `start` and `size` in sysfs, whatever the disk's own sectors are.
 const SECTOR: u64 = 512;
 
-/// A disk to be erased.
+/// Where the kernel shows disks.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// `/sys` except in tests.
+    pub sysfs: PathBuf,
+    /// `/dev` except in tests.
+    pub dev: PathBuf,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self { sysfs: PathBuf::from(crate::inventory::SYSFS), dev: PathBuf::from("/dev") }
+    }
+}
+
+/// A disk of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disk {
     /// The kernel's name, `nvme0n1`.
@@ -47,7 +64,7 @@ pub fn find(places: &Places) -> Vec<Disk> {
 }
 
 /// Disks whose medium cannot be taken out and that show no capacity all the same: they cannot be erased, are none of
-/// [`find`] (spec §5.1), and are said by [`super::unseen`].
+/// [`find`] (spec §5.1), and are said by [`unseen`].
 pub fn without_capacity(places: &Places) -> Vec<String> {
     let block = places.sysfs.join(storage::BLOCK_DEVICES);
     let mut names = names(&block);
@@ -121,7 +138,7 @@ pub fn holders(device: &Path) -> Vec<String> {
     holders
 }
 
-pub(super) fn names(directory: &Path) -> Vec<String> {
+pub(crate) fn names(directory: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
     let mut names: Vec<String> =
         entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
