@@ -40,6 +40,10 @@ check: setup ## Formatting, lints, documentation
 TESTS := cargo test --locked --workspace --quiet
 LAB_TESTS := $(TESTS) --features bloomery-lab/lab
 
+.PHONY: advisories
+advisories: ## Check crates, Go modules and Go against the pinned lists of security advisories
+	@cargo run --locked --quiet --release -p mkimage -- advisories --go-version="$$(cd image/controlplane && go env GOVERSION)"
+
 .PHONY: test-unit
 test-unit: setup out/controlplane.d
 	@BLOOMERY_CONTROLPLANE=$(CURDIR)/out/controlplane.d $(TESTS)
@@ -63,6 +67,7 @@ test-fast: ## All tests but those in QEMU
 	@$(STAGE) "set-up" $(MAKE) --no-print-directory setup
 	@$(STAGE) "build of the control plane (Go)" $(MAKE) --no-print-directory out/controlplane.d out/kubectl
 	@$(STAGE) "format, lints, documentation" $(MAKE) --no-print-directory check
+	@$(STAGE) "security advisories" $(MAKE) --no-print-directory advisories
 	@$(STAGE) "unit, property and API server tests" $(MAKE) --no-print-directory test-unit
 	@$(STAGE) "boot services against the API server" $(MAKE) --no-print-directory test-bootsvc-apiserver
 	@$(STAGE) "build of the image" $(MAKE) --no-print-directory image

@@ -4,18 +4,17 @@ mod admin;
 mod assets;
 mod metrics;
 mod pair;
+mod pairings;
 mod probes;
 mod refusal;
-mod reissue;
 mod status;
 mod traces;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use axum::Router;
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use bloomery_pairing::wire;
 use tokio::sync::watch;
 
@@ -24,14 +23,15 @@ use crate::connections::Connections;
 use crate::limit::WrongCodeLimit;
 use crate::metrics::Metrics;
 use crate::neighbours::Neighbour;
+use crate::rights::RightsCache;
 use crate::tls::ServerTls;
 use refusal::Refusal;
 
 /// The files that requests are answered from. They are read at each request: PID 1 may replace them.
 #[derive(Debug)]
 pub(crate) struct Files {
-    pub(crate) pairing_secret: PathBuf,
-    pub(crate) admin: PathBuf,
+    pub(crate) authority: PathBuf,
+    pub(crate) client_ca: PathBuf,
     pub(crate) status: PathBuf,
 }
 
@@ -46,8 +46,7 @@ pub(crate) struct App {
     metrics: Arc<Metrics>,
     neighbours: Vec<Neighbour>,
     limit: Mutex<WrongCodeLimit>,
-    /// Held while a secret is made and written, so that answers and file agree.
-    reissue: tokio::sync::Mutex<()>,
+    rights: RightsCache,
 }
 
 impl App {
@@ -60,7 +59,7 @@ impl App {
         metrics: Arc<Metrics>,
         neighbours: Vec<Neighbour>,
     ) -> Self {
-        let limit = Mutex::new(WrongCodeLimit::new(Instant::now()));
+        let limit = Mutex::new(WrongCodeLimit::default());
         Self {
             files,
             assets,
@@ -70,12 +69,12 @@ impl App {
             metrics,
             neighbours,
             limit,
-            reissue: tokio::sync::Mutex::default(),
+            rights: RightsCache::default(),
         }
     }
 
     fn limit(&self) -> MutexGuard<'_, WrongCodeLimit> {
-        // A panic between two statements can at worst cost somebody one attempt.
+        // A panic between two statements can at worst forget a wrong code.
         self.limit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -84,7 +83,10 @@ impl App {
 pub(crate) fn public(app: Arc<App>) -> Router {
     Router::new()
         .route(wire::PAIR_PATH, post(pair::handle))
-        .route(wire::REISSUE_PATH, post(reissue::handle))
+        .route(wire::RENEW_PATH, post(pairings::renew))
+        .route(wire::REISSUE_PATH, post(pairings::reissue))
+        .route(wire::PAIRINGS_PATH, get(pairings::list))
+        .route(&format!("{}/{{id}}", wire::PAIRINGS_PATH), delete(pairings::revoke))
         .route(wire::STATUS_PATH, get(status::handle))
         .route(wire::TRACES_PATH, get(traces::handle))
         .route(wire::ASSETS_PATH, get(assets::list))

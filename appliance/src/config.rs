@@ -21,15 +21,12 @@ pub struct Config {
     /// Private key of that certificate (PEM).
     #[arg(long)]
     pub tls_key: PathBuf,
-    /// Certificate authority of client certificates (PEM) [default: the one in the admin identity]
+    /// Certificate authorities of the pairings that are good (PEM); read at each request that shows a certificate.
     #[arg(long)]
-    pub client_ca: Option<PathBuf>,
-    /// File with the secret of the pairing code; written when the code is re-issued.
+    pub client_ca: PathBuf,
+    /// PID 1's socket, where certificates are signed.
     #[arg(long)]
-    pub pairing_secret: PathBuf,
-    /// JSON file with the admin identity that pairing hands out.
-    #[arg(long)]
-    pub admin: PathBuf,
+    pub authority: PathBuf,
     /// PID 1's status file (JSON).
     #[arg(long)]
     pub status: PathBuf,

@@ -1,7 +1,7 @@
 //! The appliance's HTTPS server (TCP 8443): pairing, status, health.
 //!
-//! It hands the admin identity to whoever knows the pairing secret, and to nobody else. It holds no
-//! certificate authority's key: the identity it hands out was made by PID 1. No input may end it.
+//! It passes requests for certificates on to PID 1, which signs for whoever knows the pairing secret. It holds neither
+//! that secret, nor a key that signs, nor a certificate for the Kubernetes API. No input may end it.
 
 pub mod api;
 mod asset_store;
@@ -11,6 +11,7 @@ mod identity;
 mod limit;
 mod metrics;
 pub mod neighbours;
+mod rights;
 mod serve;
 mod server;
 mod tls;

@@ -1,21 +1,19 @@
-//! How often wrong pairing codes may be tried.
+//! How often wrong pairing codes are answered with no more than "wrong".
 //!
-//! Every attempt takes from its address's allowance and from that of all addresses together; a right code
-//! gives it back. One address runs dry long before all do, so an attacker on one machine cannot keep the
-//! rightful admin out. With 60 bits of secret even the limit of all addresses leaves a guess once in 10⁹ years.
+//! Only failures count, by the network that they come from; a right code is never looked at here, so no number of
+//! wrong ones keeps the rightful administrator out. What bounds guessing is the secret's 60 bits: at ten thousand
+//! handshakes a second, a guess comes true once in three million years.
 //!
 //! Time comes in as an argument: nothing here reads a clock.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-/// One address: five tries, then one every six seconds.
-const PER_ADDRESS: Rate = Rate { burst: 5, interval: Duration::from_secs(6) };
-/// All addresses together: fifty tries, then ten a second.
-const OVERALL: Rate = Rate { burst: 50, interval: Duration::from_millis(100) };
-/// Addresses remembered; beyond it the ones not known share an allowance. About 200 KiB.
-const MAX_ADDRESSES: usize = 4096;
+/// One network: five failures, then one every six seconds.
+const PER_NETWORK: Rate = Rate { burst: 5, interval: Duration::from_secs(6) };
+/// Networks remembered; beyond it those not known share an allowance. About 200 KiB.
+const MAX_NETWORKS: usize = 4096;
 
 #[derive(Debug, Clone, Copy)]
 struct Rate {
@@ -41,86 +39,48 @@ impl Allowance {
         self.full_at = self.full_at.max(now) + rate.interval;
     }
 
-    fn give_back(&mut self, rate: Rate) {
-        self.full_at = self.full_at.checked_sub(rate.interval).unwrap_or(self.full_at);
-    }
-
     fn is_full(self, now: Instant) -> bool {
         self.full_at <= now
     }
 }
 
-/// The allowances of wrong codes.
-#[derive(Debug)]
+/// The failures of each network.
+#[derive(Debug, Default)]
 pub(crate) struct WrongCodeLimit {
-    overall: Allowance,
-    by_address: HashMap<IpAddr, Allowance>,
-    strangers: Allowance,
-}
-
-/// What an attempt took, to be given back when its code was right.
-#[derive(Debug)]
-#[must_use]
-pub(crate) struct Attempt {
-    /// None for an address that shares the strangers' allowance.
-    address: Option<IpAddr>,
+    by_network: HashMap<IpAddr, Allowance>,
+    strangers: Option<Allowance>,
 }
 
 impl WrongCodeLimit {
-    pub(crate) fn new(now: Instant) -> Self {
+    /// Counts a failure; says how long the network is to wait if it had too many.
+    pub(crate) fn count(&mut self, address: IpAddr, now: Instant) -> Option<Duration> {
         let full = Allowance { full_at: now };
-        Self { overall: full, by_address: HashMap::new(), strangers: full }
-    }
-
-    /// Takes one attempt, or says how long to wait for one.
-    pub(crate) fn take(&mut self, address: IpAddr, now: Instant) -> Result<Attempt, Duration> {
-        let overall = self.overall.wait(OVERALL, now);
-        if !overall.is_zero() {
-            return Err(overall);
+        let network = network(address);
+        if self.by_network.len() >= MAX_NETWORKS && !self.by_network.contains_key(&network) {
+            self.by_network.retain(|_, allowance| !allowance.is_full(now));
         }
-        let address = self.remember(subscriber(address), now);
-        let allowance = match address {
-            Some(address) => self.by_address.entry(address).or_insert(Allowance { full_at: now }),
-            None => &mut self.strangers,
+        let known = self.by_network.len() < MAX_NETWORKS || self.by_network.contains_key(&network);
+        let allowance = if known {
+            self.by_network.entry(network).or_insert(full)
+        } else {
+            self.strangers.get_or_insert(full)
         };
-        let wait = allowance.wait(PER_ADDRESS, now);
-        if !wait.is_zero() {
-            return Err(wait);
+        let wait = allowance.wait(PER_NETWORK, now);
+        if wait.is_zero() {
+            allowance.take(PER_NETWORK, now);
+            return None;
         }
-        allowance.take(PER_ADDRESS, now);
-        self.overall.take(OVERALL, now);
-        Ok(Attempt { address })
-    }
-
-    /// Undoes an attempt whose code was right, or that failed through no fault of the client.
-    #[expect(clippy::needless_pass_by_value, reason = "consumed so that it is given back once")]
-    pub(crate) fn give_back(&mut self, attempt: Attempt) {
-        let Attempt { address } = attempt;
-        match address {
-            Some(address) => {
-                if let Some(allowance) = self.by_address.get_mut(&address) {
-                    allowance.give_back(PER_ADDRESS);
-                }
-            }
-            None => self.strangers.give_back(PER_ADDRESS),
-        }
-        self.overall.give_back(OVERALL);
-    }
-
-    /// The address if there is room to remember it.
-    fn remember(&mut self, address: IpAddr, now: Instant) -> Option<IpAddr> {
-        if self.by_address.len() >= MAX_ADDRESSES && !self.by_address.contains_key(&address) {
-            self.by_address.retain(|_, allowance| !allowance.is_full(now));
-        }
-        let known = self.by_address.len() < MAX_ADDRESSES || self.by_address.contains_key(&address);
-        known.then_some(address)
+        Some(wait)
     }
 }
 
-/// What one client can choose freely counts as one address: a /64 in IPv6.
-fn subscriber(address: IpAddr) -> IpAddr {
+/// What one host can choose its addresses from: a /24 in IPv4, a /64 in IPv6.
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
-        IpAddr::V4(address) => address.into(),
+        IpAddr::V4(address) => {
+            let [a, b, c, _] = address.octets();
+            Ipv4Addr::new(a, b, c, 0).into()
+        }
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();
             Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
@@ -130,74 +90,53 @@ fn subscriber(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use super::*;
 
     const A: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
-    const B: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
+    const B: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
 
-    fn tries(limit: &mut WrongCodeLimit, address: IpAddr, now: Instant) -> u32 {
+    /// Failures in a row until one is told to wait.
+    fn failures(limit: &mut WrongCodeLimit, address: IpAddr, now: Instant) -> u32 {
         let mut count = 0;
-        while limit.take(address, now).is_ok() {
+        while limit.count(address, now).is_none() {
             count += 1;
         }
         count
     }
 
     #[test]
-    fn one_address_gets_a_burst_then_one_per_interval_and_does_not_shut_others_out() {
+    fn one_network_gets_a_burst_then_one_per_interval_and_does_not_slow_others() {
         let start = Instant::now();
-        let mut limit = WrongCodeLimit::new(start);
-        assert_eq!(tries(&mut limit, A, start), PER_ADDRESS.burst);
-        assert_eq!(limit.take(A, start).unwrap_err(), PER_ADDRESS.interval);
-        assert_eq!(tries(&mut limit, B, start), PER_ADDRESS.burst);
-        assert_eq!(tries(&mut limit, A, start + PER_ADDRESS.interval), 1);
-        assert_eq!(tries(&mut limit, A, start + PER_ADDRESS.interval * 100), PER_ADDRESS.burst);
+        let mut limit = WrongCodeLimit::default();
+        assert_eq!(failures(&mut limit, A, start), PER_NETWORK.burst);
+        assert_eq!(limit.count(A, start), Some(PER_NETWORK.interval));
+        assert_eq!(failures(&mut limit, B, start), PER_NETWORK.burst);
+        assert_eq!(failures(&mut limit, A, start + PER_NETWORK.interval), 1);
+        assert_eq!(failures(&mut limit, A, start + PER_NETWORK.interval * 100), PER_NETWORK.burst);
     }
 
     #[test]
-    fn a_right_code_costs_nothing() {
+    fn sixty_addresses_of_one_host_count_as_one_network() {
         let start = Instant::now();
-        let mut limit = WrongCodeLimit::new(start);
-        for _ in 0..1000 {
-            let attempt = limit.take(A, start).unwrap();
-            limit.give_back(attempt);
+        for address in [
+            |n: u8| IpAddr::from([192, 0, 2, n]),
+            |n: u8| Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n.into()).into(),
+            |n: u8| Ipv4Addr::new(192, 0, 2, n).to_ipv6_mapped().into(),
+        ] {
+            let mut limit = WrongCodeLimit::default();
+            let counted = (0..60).filter(|&n| limit.count(address(n), start).is_none()).count();
+            assert_eq!(u32::try_from(counted).unwrap(), PER_NETWORK.burst);
         }
-        assert_eq!(tries(&mut limit, A, start), PER_ADDRESS.burst);
     }
 
     #[test]
-    fn all_addresses_together_are_limited() {
+    fn memory_is_bounded_and_forgotten_networks_still_count() {
         let start = Instant::now();
-        let mut limit = WrongCodeLimit::new(start);
-        let allowed =
-            (0..10_000_u32).filter(|&n| limit.take(Ipv4Addr::from(n).into(), start).is_ok()).count();
-        assert_eq!(u32::try_from(allowed).unwrap(), OVERALL.burst);
-    }
-
-    #[test]
-    fn an_ipv6_network_counts_as_one_address_and_mapped_ipv4_as_ipv4() {
-        let start = Instant::now();
-        let mut limit = WrongCodeLimit::new(start);
-        let allowed = (0..100_u16)
-            .filter(|&n| limit.take(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n).into(), start).is_ok())
-            .count();
-        assert_eq!(u32::try_from(allowed).unwrap(), PER_ADDRESS.burst);
-        assert_eq!(tries(&mut limit, A, start), PER_ADDRESS.burst);
-        assert!(limit.take(Ipv4Addr::new(192, 0, 2, 1).to_ipv6_mapped().into(), start).is_err());
-    }
-
-    #[test]
-    fn memory_is_bounded_and_forgotten_addresses_still_count() {
-        let start = Instant::now();
-        let mut limit = WrongCodeLimit::new(start);
-        let mut now = start;
-        for number in 0..u32::try_from(MAX_ADDRESSES).unwrap() * 3 {
-            // Slow enough for the overall limit, fast enough that one address is not full again.
-            now += OVERALL.interval;
-            let _ = tries(&mut limit, Ipv4Addr::from(number).into(), now);
-            assert!(limit.by_address.len() <= MAX_ADDRESSES);
+        let mut limit = WrongCodeLimit::default();
+        for number in 0..u32::try_from(MAX_NETWORKS).unwrap() * 3 {
+            let _ = failures(&mut limit, Ipv4Addr::from(number << 8).into(), start);
+            assert!(limit.by_network.len() <= MAX_NETWORKS);
         }
+        assert!(limit.count(Ipv4Addr::from(u32::MAX).into(), start).is_some());
     }
 }

@@ -76,6 +76,10 @@ impl Listener {
             return;
         };
         self.metrics.connections.increment();
+        if slot.displaces {
+            self.metrics.connections_displaced.increment();
+        }
+        let displaced = slot.displaced.clone();
         let tls = self.tls.as_ref().map(|tls| TlsAcceptor::from(Arc::clone(&tls.borrow().config)));
         let connection = Connection {
             peer,
@@ -85,8 +89,11 @@ impl Listener {
             _slot: slot,
         };
         tracker.spawn(async move {
-            if tokio::time::timeout(CONNECTION_LIFETIME, connection.run(stream, tls)).await.is_err() {
-                tracing::debug!(%peer, "closed a connection that lived too long");
+            let served = tokio::time::timeout(CONNECTION_LIFETIME, connection.run(stream, tls));
+            match displaced.run_until_cancelled(served).await {
+                Some(Ok(())) => {}
+                Some(Err(_)) => tracing::debug!(%peer, "closed a connection that lived too long"),
+                None => tracing::debug!(%peer, "closed a connection to make room"),
             }
         });
     }
@@ -124,7 +131,7 @@ impl Connection {
     async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin, caller: Caller) {
         let router = self.router;
         let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(caller);
+            request.extensions_mut().insert(caller.clone());
             router.clone().call(request.map(Body::new))
         });
         let mut http = hyper::server::conn::http1::Builder::new();

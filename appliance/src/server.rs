@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::connections::Connections;
 use crate::metrics::Metrics;
 use crate::serve::Listener;
-use crate::tls::{self, ClientCa, ServerTls, TlsError, TlsFiles};
+use crate::tls::{self, ServerTls, TlsError, TlsFiles};
 
 /// The server, listening.
 pub struct Appliance {
@@ -36,21 +36,19 @@ impl Appliance {
             tls_cert,
             tls_key,
             client_ca,
-            pairing_secret,
-            admin,
+            authority,
             status,
             assets_dir,
             health_addr,
             api_server_port,
             services,
         } = config;
-        let client_ca = client_ca.map_or_else(|| ClientCa::AdminIdentity(admin.clone()), ClientCa::File);
-        let files = TlsFiles { certificate: tls_cert, key: tls_key, client_ca };
+        let files = TlsFiles { certificate: tls_cert, key: tls_key };
         let (tls, current) = watch::channel(files.load().map_err(|source| StartError::Tls { source })?);
         let metrics = Arc::new(Metrics::default());
         let (public_connections, health_connections) = (Connections::default(), Connections::default());
         let app = Arc::new(App::new(
-            api::Files { pairing_secret, admin, status },
+            api::Files { authority, client_ca, status },
             AssetStore::new(assets_dir),
             api_server_port,
             current.clone(),

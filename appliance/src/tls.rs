@@ -1,4 +1,4 @@
-//! The server's certificate, key and client CA, and their reload when PID 1 makes them anew.
+//! The server's certificate and key, and their reload when PID 1 makes them anew.
 //!
 //! Files that cannot be used (half written, key and certificate not yet matching) never replace ones that
 //! work.
@@ -9,9 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bloomery_pairing::Fingerprint;
+use rustls::ServerConfig;
 use rustls::crypto::ring;
-use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
-use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::sync::watch;
@@ -19,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::identity;
+use crate::identity::AnyCertificate;
 use crate::metrics::Metrics;
 
 /// How often the files are looked at. Addresses change rarely, and the old certificate serves meanwhile.
@@ -27,41 +26,11 @@ const RELOAD_PERIOD: Duration = Duration::from_secs(2);
 /// HTTP/1.1 only: less to attack, and nobody here needs more.
 const ALPN: &[u8] = b"http/1.1";
 
-/// Where the three files are.
+/// Where the two files are.
 #[derive(Debug, Clone)]
 pub(crate) struct TlsFiles {
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,
-    pub(crate) client_ca: ClientCa,
-}
-
-/// Who signs client certificates.
-#[derive(Debug, Clone)]
-pub(crate) enum ClientCa {
-    /// The certificates in this PEM file.
-    File(PathBuf),
-    /// The authority of the admin identity in this JSON file.
-    AdminIdentity(PathBuf),
-}
-
-impl ClientCa {
-    fn path(&self) -> &Path {
-        match self {
-            Self::File(path) | Self::AdminIdentity(path) => path,
-        }
-    }
-
-    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-        match self {
-            Self::File(path) => certificates(path, CertificateDer::pem_file_iter(path)),
-            Self::AdminIdentity(path) => {
-                let identity = identity::read(path)
-                    .map_err(|source| TlsError::AdminIdentity { path: path.clone(), source })?;
-                let pem = identity.certificate_authority.as_bytes();
-                certificates(path, Ok(CertificateDer::pem_slice_iter(pem)))
-            }
-        }
-    }
 }
 
 /// What the files made.
@@ -77,23 +46,16 @@ pub(crate) struct ServerTls {
 }
 
 /// What a file looked like when it was read; enough to notice a replacement.
-type Stamps = [Option<(SystemTime, u64)>; 3];
+type Stamps = [Option<(SystemTime, u64)>; 2];
 
 impl TlsFiles {
     pub(crate) fn load(&self) -> Result<ServerTls, TlsError> {
         let chain = certificates(&self.certificate, CertificateDer::pem_file_iter(&self.certificate))?;
         let key = PrivateKeyDer::from_pem_file(&self.key)
             .map_err(|source| TlsError::Read { path: self.key.clone(), source })?;
-        let mut roots = RootCertStore::empty();
-        for certificate in self.client_ca.certificates()? {
-            roots.add(certificate).map_err(|source| TlsError::Config { source })?;
-        }
         let provider = Arc::new(ring::default_provider());
         // Pairing clients have no certificate yet; the paths that need one check it themselves.
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-            .allow_unauthenticated()
-            .build()
-            .map_err(|source| TlsError::Verifier { source })?;
+        let verifier = Arc::new(AnyCertificate(Arc::clone(&provider)));
         let (fingerprint, names, expires) = self.describe(&chain)?;
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -122,7 +84,7 @@ impl TlsFiles {
     }
 
     fn stamps(&self) -> Stamps {
-        [self.certificate.as_path(), &self.key, self.client_ca.path()].map(|path| {
+        [self.certificate.as_path(), &self.key].map(|path| {
             let metadata = fs::metadata(path).ok()?;
             Some((metadata.modified().ok()?, metadata.len()))
         })
@@ -200,14 +162,6 @@ pub enum TlsError {
         /// The file.
         path: PathBuf,
     },
-    /// The admin identity, which names the client CA, cannot be read.
-    #[error("failed to read the admin identity in {}", path.display())]
-    AdminIdentity {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
     /// The first certificate cannot be parsed.
     #[error("failed to use the certificate in {}", path.display())]
     Certificate {
@@ -216,16 +170,10 @@ pub enum TlsError {
         /// Why.
         source: bloomery_pairing::CertificateError,
     },
-    /// The TLS library refuses certificate, key or CA.
+    /// The TLS library refuses certificate or key.
     #[error("failed to set up TLS")]
     Config {
         /// Why.
         source: rustls::Error,
-    },
-    /// The TLS library refuses the client CA.
-    #[error("failed to set up the verification of client certificates")]
-    Verifier {
-        /// Why.
-        source: VerifierBuilderError,
     },
 }

@@ -13,13 +13,16 @@
 
 pub mod addresses;
 pub mod bmc;
+mod create;
 pub mod decide;
 pub mod heartbeat;
+mod instruct;
 pub mod objects;
 pub mod progress;
 mod recent;
 pub mod register;
 pub mod serve;
+mod strangers;
 pub mod wiped;
 pub mod wire;
 

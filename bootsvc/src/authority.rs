@@ -22,9 +22,9 @@ const POLL: Duration = Duration::from_secs(2);
 pub struct PlaneAuthority(Gate);
 
 impl PlaneAuthority {
-    /// `directory` is `--plane-dir`.
-    pub fn new(kubernetes: Kubernetes, directory: &Path) -> Self {
-        Self(Gate::new(move || kubernetes.client(), directory))
+    /// `directory` is `--plane-dir`, `any_contents` is `--auto-accept-non-empty`.
+    pub fn new(kubernetes: Kubernetes, directory: &Path, any_contents: bool) -> Self {
+        Self(Gate::new(move || kubernetes.client(), directory).accepting_any_contents(any_contents))
     }
 
     /// What this plane may do now.
@@ -37,23 +37,25 @@ impl PlaneAuthority {
         self.0.look().await
     }
 
-    /// Whether this plane is the one that acts, kept up to date until `shutdown` and reported in `part`. It begins
-    /// with no; while nobody can tell, the last answer stands: what is asked later is refused then.
+    /// Whether this plane answers machines, kept up to date until `shutdown` and reported in `part`. It begins with yes:
+    /// machines that are switched on together with the plane find it, and wait for it. While nobody can tell, the last
+    /// answer stands: what is asked later is refused then.
     pub fn watch(&self, part: Part, shutdown: CancellationToken) -> watch::Receiver<bool> {
-        let (sender, receiver) = watch::channel(false);
+        let (sender, receiver) = watch::channel(true);
         let authority = self.clone();
         tokio::spawn(async move {
             loop {
                 let current = authority.current().await;
                 let now = match current {
                     Authority::Holds { .. } => Some(true),
-                    Authority::Fenced { .. } => Some(false),
+                    Authority::Fenced { .. } | Authority::Stopped { .. } => Some(false),
                     Authority::Unknown => None,
                 };
                 sender.send_if_modified(|acts| now.is_some_and(|now| std::mem::replace(acts, now) != now));
                 part.set(match current {
                     Authority::Holds { .. } => State::Up,
                     Authority::Fenced { holder } => State::Down(format!("fenced: {holder} acts")),
+                    Authority::Stopped { why } => State::Down(format!("stopped: {why}")),
                     Authority::Unknown => State::Down("not known whether this plane may act".to_owned()),
                 });
                 tokio::select! {
@@ -69,7 +71,9 @@ impl PlaneAuthority {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake_api::{Failure, FakeApi, PLANE, plane_held_by};
+    use bloomery_api::trust::{RecordKey, Trust};
+
+    use crate::fake_api::{Failure, FakeApi, PLANE, PLANE_KEY, plane_held_by};
     use crate::health::{Health, Weight};
 
     fn with_identity(api: &FakeApi, id: &str) -> (PlaneAuthority, tempfile::TempDir) {
@@ -77,14 +81,21 @@ mod tests {
         if !id.is_empty() {
             std::fs::write(directory.path().join("id"), id).unwrap();
         }
-        (PlaneAuthority::new(Kubernetes::with_client(api.client()), directory.path()), directory)
+        std::fs::write(directory.path().join("key"), PLANE_KEY).unwrap();
+        (PlaneAuthority::new(Kubernetes::with_client(api.client()), directory.path(), false), directory)
+    }
+
+    fn holds(epoch: i64) -> Authority {
+        Authority::Holds { epoch, trust: Trust::new(RecordKey::new(PLANE_KEY), "own") }
     }
 
     #[tokio::test]
     async fn only_the_holder_acts() {
         let cases = [
-            (r#"{"id":"own"}"#, Some("own"), Authority::Holds { epoch: 1 }),
-            (r#"{"id":"own","since":"x"}"#, Some("own"), Authority::Holds { epoch: 1 }),
+            (r#"{"id":"own","epoch":1}"#, Some("own"), holds(1)),
+            (r#"{"id":"own","epoch":1,"since":"x"}"#, Some("own"), holds(1)),
+            // The file follows when the plane that acted before has noticed.
+            (r#"{"id":"own"}"#, Some("own"), Authority::Unknown),
             (r#"{"id":"own"}"#, Some("other"), Authority::Fenced { holder: "other".to_owned() }),
             (r#"{"id":"own"}"#, None, Authority::Unknown),
             (r#"{"id":""}"#, Some(""), Authority::Unknown),
@@ -107,7 +118,7 @@ mod tests {
         api.put(PLANE, plane_held_by("own"));
         // The file says that the state had got further.
         for (file, expected) in [
-            (r#"{"id":"own","epoch":1,"revision":1}"#, Authority::Holds { epoch: 1 }),
+            (r#"{"id":"own","epoch":1,"revision":1}"#, holds(1)),
             (r#"{"id":"own","epoch":1,"revision":4000}"#, Authority::Unknown),
             (r#"{"id":"own","epoch":2,"revision":1}"#, Authority::Unknown),
         ] {
@@ -118,7 +129,9 @@ mod tests {
         raised["spec"]["epoch"] = serde_json::json!(2);
         api.put(PLANE, raised);
         let (authority, _directory) = with_identity(&api, r#"{"id":"own","epoch":1,"revision":4000}"#);
-        assert_eq!(authority.current().await, Authority::Holds { epoch: 2 });
+        assert_eq!(authority.current().await, Authority::Unknown);
+        let (authority, _directory) = with_identity(&api, r#"{"id":"own","epoch":2,"revision":1}"#);
+        assert_eq!(authority.current().await, holds(2));
     }
 
     #[tokio::test]
@@ -131,11 +144,11 @@ mod tests {
             plane
         };
         for (found, epoch, expected) in [
-            ("w1", 1, Authority::Holds { epoch: 1 }),
-            ("w2", 1, Authority::Holds { epoch: 1 }),
+            ("w1", 1, holds(1)),
+            ("w2", 1, holds(1)),
             ("w0", 1, Authority::Unknown),
             ("", 1, Authority::Unknown),
-            ("w9", 2, Authority::Holds { epoch: 2 }),
+            ("w9", 2, Authority::Unknown),
         ] {
             let api = FakeApi::default();
             api.put(PLANE, holding(found, epoch));
@@ -150,7 +163,7 @@ mod tests {
             let api = FakeApi::default();
             api.put(PLANE, plane_held_by("own"));
             api.fail(PLANE, failure);
-            let (authority, _directory) = with_identity(&api, r#"{"id":"own"}"#);
+            let (authority, _directory) = with_identity(&api, r#"{"id":"own","epoch":1}"#);
             assert_eq!(authority.current().await, Authority::Unknown, "{failure:?}");
         }
     }
@@ -159,7 +172,7 @@ mod tests {
     async fn a_thousand_decisions_ask_about_once() {
         let api = FakeApi::default();
         api.put(PLANE, plane_held_by("own"));
-        let (authority, _directory) = with_identity(&api, r#"{"id":"own"}"#);
+        let (authority, _directory) = with_identity(&api, r#"{"id":"own","epoch":1}"#);
         let asking: Vec<_> = (0..1000)
             .map(|_| {
                 let authority = authority.clone();
@@ -179,11 +192,17 @@ mod tests {
         let (authority, directory) = with_identity(&api, "");
         let stop = CancellationToken::new();
         let mut acts = authority.watch(Health::default().register("plane", Weight::Shown), stop.clone());
-        assert!(!*acts.borrow());
-        std::fs::write(directory.path().join("id"), r#"{"id":"own"}"#).unwrap();
+        assert!(*acts.borrow(), "nobody knows yet: machines are answered, and told to wait");
+        std::fs::write(directory.path().join("id"), r#"{"id":"own","epoch":1}"#).unwrap();
         acts.wait_for(|acts| *acts).await.unwrap();
         api.put(PLANE, plane_held_by("other"));
         acts.wait_for(|acts| !*acts).await.unwrap();
+        // It stays silent while nobody can tell.
+        api.fail(PLANE, Failure::Status(500));
+        while authority.current().await != Authority::Unknown {
+            tokio::task::yield_now().await;
+        }
+        assert!(!*acts.borrow());
         stop.cancel();
     }
 }

@@ -30,7 +30,7 @@ fn ask(endpoint: &Endpoint, interface: &str) -> String {
     format!(
         "chain --replace http://{endpoint}/ipxe?uuid=${{uuid}}&mac=${{{interface}/mac:hexhyp}}\
          &domain=${{domain:uristring}}&hostname=${{hostname:uristring}}\
-         &serial=${{serial:uristring}}&arch=${{buildarch}}&platform=${{platform}}"
+         &serial=${{serial:uristring}}&arch=${{buildarch}}&platform=${{platform}}&waits=yes"
     )
 }
 
@@ -97,8 +97,32 @@ goto nic
     )
 }
 
+/// What a machine does while the plane at `endpoint` starts: says so on its screen and asks `query` again. The plane
+/// decides how long; once it does not answer any more, the machine goes the way of one that got no answer.
+pub fn wait(endpoint: &Endpoint, query: &str) -> String {
+    let give_up = give_up();
+    format!(
+        "#!ipxe
+
+set plane {endpoint}
+set pass:int32 0
+echo The plane ${{plane}} is starting and cannot say yet what to boot. This machine waits for it.
+sleep {PAUSE_SECONDS}
+:ask
+chain --replace http://{endpoint}/ipxe?{query} ||
+iseq ${{pass}} {RETRIES} && goto give_up ||
+inc pass
+echo No answer from ${{plane}}, retry ${{pass}} of {RETRIES}
+sleep {PAUSE_SECONDS}
+goto ask
+
+{give_up}"
+    )
+}
+
 /// The end of a pass, and of the last one.
 fn without_an_answer() -> String {
+    let give_up = give_up();
     format!(
         ":pass_done
 iseq ${{pass}} {RETRIES} && goto give_up ||
@@ -107,7 +131,14 @@ echo No answer from ${{plane}}, retry ${{pass}} of {RETRIES}
 sleep {PAUSE_SECONDS}
 goto all_nics
 
-:give_up
+{give_up}"
+    )
+}
+
+/// The plane cannot be reached: the machine's own disk is tried.
+fn give_up() -> String {
+    format!(
+        ":give_up
 echo No answer from ${{plane}}: trying the first disk, then starting over
 sanboot --no-describe --drive 0x80 ||
 # An iPXE from before 2021 cannot boot a disk on UEFI: the firmware's next device is the way.
@@ -132,6 +163,15 @@ mod tests {
         render(&Endpoint::parse(host, 8081).unwrap())
     }
 
+    fn wait_script() -> String {
+        wait(&Endpoint::parse("10.77.0.3", 8081).unwrap(), "uuid=x&mac=52-54-00-77-00-01&waits=yes")
+    }
+
+    #[test]
+    fn wait_script_as_served() {
+        insta::assert_snapshot!(wait_script());
+    }
+
     #[test]
     fn script_as_served() {
         insta::assert_snapshot!(script("10.77.0.3"));
@@ -139,7 +179,11 @@ mod tests {
 
     #[test]
     fn every_jump_has_its_label() {
-        let script = script("plane.example.com");
+        jumps_are_good(&wait_script(), 2);
+        jumps_are_good(&script("plane.example.com"), 9);
+    }
+
+    fn jumps_are_good(script: &str, least: usize) {
         let labels: Vec<&str> = script.lines().filter_map(|line| line.strip_prefix(':')).collect();
         let mut jumps = 0;
         for jump in script.split("goto ").skip(1) {
@@ -147,14 +191,14 @@ mod tests {
             assert!(labels.contains(&target), "no label {target}");
             jumps += 1;
         }
-        assert!(jumps > 8);
+        assert!(jumps >= least, "{jumps}");
     }
 
     #[test]
     fn a_failing_command_never_ends_the_script() {
         // iPXE stops at the first failure that no `||` follows.
         let harmless = ["#", ":", "set ", "inc ", "goto ", "echo ", "sleep ", "reboot"];
-        for line in script("10.77.0.3").lines().filter(|line| !line.is_empty()) {
+        for line in (script("10.77.0.3") + &wait_script()).lines().filter(|line| !line.is_empty()) {
             assert!(line.contains("||") || harmless.iter().any(|start| line.starts_with(start)), "{line}");
         }
     }

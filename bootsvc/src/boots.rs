@@ -8,19 +8,25 @@
 //!   Seen: given before this process started; a later token takes its place
 //! ```
 //! It must never hold more entries than its bound, and never let an older boot's agent act once a newer
-//! boot is known. Tokens are compared without a timing channel.
+//! boot is known. Machines that have a Server are kept apart from strangers, of which anybody can make up as many as he
+//! likes: a flood of those forgets none of these. Tokens are compared without a timing channel.
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::time::Instant;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
+pub use bloomery_api::decision::wiped::Order;
 use bloomery_api::evidence::RecordId;
 
 use crate::token::Token;
 
-/// Entries of one generation. Two are kept: a plane of ten thousand machines loses none, and a flood of
-/// made-up UUIDs costs some 20 MB.
+/// Entries of one generation of machines that have a Server. Two are kept: a plane of ten thousand machines loses none.
 const GENERATION: usize = 32_768;
+/// The same of strangers: a hall of new machines loses none, and a flood of made-up UUIDs costs some 2 MB.
+const STRANGERS: usize = 4096;
+/// An agent that called this long ago is taken for alive: it reports at least every 30 s while it works.
+const ALIVE_FOR: Duration = Duration::from_secs(90);
 
 /// Why a token is not that of the machine's present boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +40,9 @@ pub enum Problem {
     /// The machine was given another boot since.
     #[error("the boot token is that of an earlier boot")]
     Replaced,
+    /// The agent shows no card of its machine.
+    #[error("the agent shows no network card that its Server has on record")]
+    Card,
     /// Nobody remembers it, and it is too old (or too new) to be believed.
     #[error("the boot token is older than a day and not remembered")]
     Expired,
@@ -44,7 +53,7 @@ impl Problem {
     pub const fn is_cured_by_a_restart(self) -> bool {
         match self {
             Self::Replaced | Self::Expired => true,
-            Self::Missing | Self::Forged => false,
+            Self::Missing | Self::Forged | Self::Card => false,
         }
     }
 }
@@ -56,15 +65,6 @@ pub struct Caller {
     pub uuid: String,
     /// Its boot; none for an agent of upstream's, where those are allowed.
     pub token: Option<Token>,
-}
-
-/// The order to wipe.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Order {
-    /// The record that allowed it.
-    pub record: RecordId,
-    /// `metadata.uid` of the Server it was given for.
-    pub server_uid: Option<String>,
 }
 
 /// Set-up of the management controller in one boot.
@@ -107,15 +107,28 @@ struct Boot {
     memory: Memory,
     /// An agent of upstream's in the same boot: it was given a token that it does not show.
     tokenless: Memory,
+    /// When the agent with the token called last, and from where.
+    called: Option<(Instant, IpAddr)>,
+}
+
+impl Boot {
+    fn new(token: Option<Token>, origin: Origin) -> Self {
+        Self { token, origin, memory: Memory::default(), tokenless: Memory::default(), called: None }
+    }
 }
 
 /// All boots.
 #[derive(Debug)]
-pub struct Boots(Generations<String, Boot>);
+pub struct Boots {
+    /// Of machines that have a Server.
+    known: Generations<String, Boot>,
+    /// Of all others.
+    strangers: Generations<String, Boot>,
+}
 
 impl Default for Boots {
     fn default() -> Self {
-        Self(Generations::new(GENERATION))
+        Self { known: Generations::new(GENERATION), strangers: Generations::new(STRANGERS) }
     }
 }
 
@@ -125,26 +138,46 @@ impl Boots {
         self.begin(uuid, Some(token), Origin::Given);
     }
 
+    /// The machine has a Server: its boot is kept apart from those of strangers from now on.
+    pub fn keep(&mut self, uuid: &str) {
+        if let Some(boot) = self.strangers.remove(uuid) {
+            self.known.insert(uuid.to_owned(), boot);
+        }
+    }
+
     /// The machine was told to boot something else: no agent of it may act any more.
     pub fn end(&mut self, uuid: &str) {
-        if let Some(boot) = self.0.get_mut(uuid) {
-            *boot = Boot {
-                token: None,
-                origin: Origin::Ended,
-                memory: Memory::default(),
-                tokenless: Memory::default(),
-            };
+        if let Some(boot) = self.get_mut(uuid) {
+            *boot = Boot::new(None, Origin::Ended);
         }
+    }
+
+    /// The agent of this caller called from `address`.
+    pub fn called(&mut self, caller: &Caller, address: IpAddr, now: Instant) {
+        if let Some(boot) = self.get_mut(&caller.uuid)
+            && caller.token.is_some()
+            && boot.token == caller.token
+        {
+            boot.called = Some((now, address));
+        }
+    }
+
+    /// Whether the machine's present agent is alive at another address than this one.
+    pub fn is_alive_elsewhere(&mut self, uuid: &str, address: IpAddr, now: Instant) -> bool {
+        let called = self.get_mut(uuid).and_then(|boot| boot.called);
+        called.is_some_and(|(when, from)| {
+            from != address && now.saturating_duration_since(when) < ALIVE_FOR
+        })
     }
 
     /// True when `token` is the one that was given or seen last.
     pub fn is_current(&mut self, uuid: &str, token: &Token) -> bool {
-        self.0.get_mut(uuid).is_some_and(|boot| boot.token.as_ref() == Some(token))
+        self.get_mut(uuid).is_some_and(|boot| boot.token.as_ref() == Some(token))
     }
 
     /// Takes a token that we signed for this machine but that is not the current one.
     pub fn admit(&mut self, uuid: &str, token: Token, now_ms: u64) -> Result<(), Problem> {
-        match self.0.get_mut(uuid) {
+        match self.get_mut(uuid) {
             Some(boot) if boot.token.as_ref() == Some(&token) => return Ok(()),
             Some(Boot { origin: Origin::Given | Origin::Ended, .. }) => return Err(Problem::Replaced),
             Some(Boot { token: Some(seen), origin: Origin::Seen, .. })
@@ -164,23 +197,34 @@ impl Boots {
     /// What is remembered for this caller; `None` when its boot is over.
     pub fn memory(&mut self, caller: &Caller) -> Option<&mut Memory> {
         let Some(token) = &caller.token else {
-            if self.0.get_mut(&caller.uuid).is_none() {
+            if self.get_mut(&caller.uuid).is_none() {
                 self.begin(&caller.uuid, None, Origin::Seen);
             }
-            return self.0.get_mut(&caller.uuid).map(|boot| &mut boot.tokenless);
+            return self.get_mut(&caller.uuid).map(|boot| &mut boot.tokenless);
         };
-        let boot = self.0.get_mut(&caller.uuid)?;
+        let boot = self.get_mut(&caller.uuid)?;
         (boot.token.as_ref() == Some(token)).then_some(&mut boot.memory)
     }
 
     /// Whether this process itself gave the caller its boot. Of others it knows only what they show.
     pub fn was_given(&mut self, caller: &Caller) -> bool {
-        self.0.get_mut(&caller.uuid).is_some_and(|boot| boot.origin == Origin::Given)
+        self.get_mut(&caller.uuid).is_some_and(|boot| boot.origin == Origin::Given)
     }
 
     fn begin(&mut self, uuid: &str, token: Option<Token>, origin: Origin) {
-        let boot = Boot { token, origin, memory: Memory::default(), tokenless: Memory::default() };
-        self.0.insert(uuid.to_owned(), boot);
+        let boot = Boot::new(token, origin);
+        if self.known.get_mut(uuid).is_some() {
+            self.known.insert(uuid.to_owned(), boot);
+        } else {
+            self.strangers.insert(uuid.to_owned(), boot);
+        }
+    }
+
+    fn get_mut(&mut self, uuid: &str) -> Option<&mut Boot> {
+        if self.known.get_mut(uuid).is_some() {
+            return self.known.get_mut(uuid);
+        }
+        self.strangers.get_mut(uuid)
     }
 }
 
@@ -203,6 +247,14 @@ impl<K: Eq + Hash + Clone, V> Generations<K, V> {
             self.old = std::mem::take(&mut self.young);
         }
         self.young.insert(key, value);
+    }
+
+    fn remove<Q>(&mut self, key: &Q) -> Option<V>
+    where
+        K: std::borrow::Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        self.young.remove(key).or_else(|| self.old.remove(key))
     }
 
     fn get_mut<Q>(&mut self, key: &Q) -> Option<&mut V>

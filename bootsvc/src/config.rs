@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bloomery_api::boot_method::BootFromDiskMethod;
+use bloomery_api::decision::unknown::{FilterError, MachineLists, UnknownMachines};
 use bloomery_api::go_duration;
 use clap::{ArgAction, Parser};
 
@@ -39,9 +40,13 @@ pub struct Args {
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9442")]
     pub health_addr: SocketAddr,
 
-    /// Interface for proxy DHCP; repeatable. Default: all but loopback.
-    #[arg(long, value_name = "NAME")]
-    pub interface: Vec<String>,
+    /// Interfaces that machines boot on; the boot services answer there only. Default: all physical ones.
+    #[arg(long, alias = "interface", value_name = "NAME,…", value_delimiter = ',')]
+    pub provisioning_interfaces: Vec<String>,
+
+    /// Interfaces on which the boot services never answer.
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pub management_interfaces: Vec<String>,
 
     /// Address machines are sent to, when it is not the one they reach us by.
     #[arg(long, value_name = "HOST", env = "API_ENDPOINT", default_value = "", hide_default_value = true)]
@@ -72,6 +77,22 @@ pub struct Args {
     /// Accept machines when they register.
     #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
     pub auto_accept_servers: bool,
+
+    /// Accept machines with data on their disks too, when they register.
+    #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+    pub auto_accept_non_empty: bool,
+
+    /// What a machine boots that nobody has accepted: agent, boot-disk or ignore.
+    #[arg(long, value_name = "WHAT", default_value = "agent")]
+    pub unknown_machines: UnknownMachinesArg,
+
+    /// Machines that are served (mac:…, oui:…, subnet:…, relay:…, interface:…). Default: all.
+    #[arg(long, value_name = "ENTRY,…", value_delimiter = ',')]
+    pub machines_allow: Vec<String>,
+
+    /// Machines that are not served; wins over --machines-allow.
+    #[arg(long, value_name = "ENTRY,…", value_delimiter = ',')]
+    pub machines_deny: Vec<String>,
 
     /// Wipe only the beginning and end of each disk.
     #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
@@ -114,12 +135,36 @@ impl std::str::FromStr for BootFromDiskMethodArg {
     }
 }
 
+/// `--unknown-machines`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum UnknownMachinesArg {
+    /// The agent registers them.
+    Agent,
+    /// They go on to their own disk.
+    BootDisk,
+    /// They get no answer.
+    Ignore,
+}
+
+impl From<UnknownMachinesArg> for UnknownMachines {
+    fn from(argument: UnknownMachinesArg) -> Self {
+        match argument {
+            UnknownMachinesArg::Agent => Self::Agent,
+            UnknownMachinesArg::BootDisk => Self::BootDisk,
+            UnknownMachinesArg::Ignore => Self::Ignore,
+        }
+    }
+}
+
 /// Flags that cannot be used together or at all.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// Not a host or address.
     #[error("failed to read --api-endpoint {0:?}: must be a host name or an address")]
     Endpoint(String),
+    /// Not a list of machines.
+    #[error("failed to read --machines-allow or --machines-deny")]
+    Machines(#[source] FilterError),
 }
 
 impl Args {
@@ -131,6 +176,21 @@ impl Args {
         };
         let endpoint = Endpoint::parse(host, self.api_port);
         endpoint.map(Some).ok_or_else(|| ConfigError::Endpoint(host.to_owned()))
+    }
+
+    /// The entries of a list flag: the empty flag that PID 1 gives for an empty list has none.
+    pub fn entries(list: &[String]) -> impl Iterator<Item = &str> {
+        list.iter().map(|entry| entry.trim()).filter(|entry| !matches!(*entry, "" | UNSET))
+    }
+
+    /// `--machines-allow` and `--machines-deny`.
+    pub fn machines(&self) -> Result<MachineLists, ConfigError> {
+        let list = |entries: &[String]| Self::entries(entries).map(str::parse).collect::<Result<Vec<_>, _>>();
+        let (allow, deny) = (list(&self.machines_allow), list(&self.machines_deny));
+        Ok(MachineLists {
+            allow: allow.map_err(ConfigError::Machines)?,
+            deny: deny.map_err(ConfigError::Machines)?,
+        })
     }
 
     /// `--extra-agent-kernel-args`; upstream's manifests write `-` for none.
@@ -184,8 +244,28 @@ mod tests {
         assert_eq!(args.endpoint().unwrap().unwrap().to_string(), "plane.example.com:80");
         assert_eq!(args.extra_agent_args(), "");
         assert_eq!(args.server_reboot_timeout, Duration::from_mins(90));
-        assert_eq!(args.interface, ["eth0", "eth1"]);
+        assert_eq!(args.provisioning_interfaces, ["eth0", "eth1"]);
         assert_eq!(parse(&["--api-endpoint=-"]).unwrap().endpoint().unwrap(), None);
+    }
+
+    #[test]
+    fn lists_are_read_as_pid_1_writes_them() {
+        let args = parse(&[
+            "--provisioning-interfaces=eth1,eth2",
+            "--management-interfaces=",
+            "--machines-allow=oui:52:54:00,relay:10.0.0.1",
+            "--machines-deny=",
+            "--unknown-machines=boot-disk",
+            "--auto-accept-non-empty=true",
+        ])
+        .unwrap();
+        let list = |list| Args::entries(list).collect::<Vec<_>>();
+        assert_eq!(list(&args.provisioning_interfaces), ["eth1", "eth2"]);
+        assert_eq!(list(&args.machines_allow), ["oui:52:54:00", "relay:10.0.0.1"]);
+        assert!(list(&args.management_interfaces).is_empty() && list(&args.machines_deny).is_empty());
+        assert_eq!(args.unknown_machines, UnknownMachinesArg::BootDisk);
+        assert!(args.auto_accept_non_empty && !parse(&[]).unwrap().auto_accept_non_empty);
+        assert_eq!(parse(&[]).unwrap().unknown_machines, UnknownMachinesArg::Agent);
     }
 
     #[test]
@@ -195,6 +275,7 @@ mod tests {
             "--server-reboot-timeout=20",
             "--auto-accept-servers=maybe",
             "--api-port=0",
+            "--unknown-machines=wipe",
             "--health-addr=localhost",
         ] {
             assert!(parse(&[flag]).is_err(), "{flag}");

@@ -5,6 +5,11 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
 use axum::body::{Body, to_bytes};
+use bloomery_api::contents::ContentsClass;
+use bloomery_api::evidence::{DiskRecord, Entry};
+use bloomery_api::plane::Authority;
+use bloomery_api::trust::{RecordKey, Trust};
+use bloomery_api::{Server, ServerBinding, ServerSpec};
 use http::{Method, Request, Response, StatusCode};
 use kube::Client;
 use serde_json::{Value, json};
@@ -27,13 +32,33 @@ pub(crate) fn plane_held_by(holder: &str) -> Value {
     json!({ "spec": { "holder": holder, "epoch": 1 } })
 }
 
+/// The key of the plane under test.
+pub(crate) const PLANE_KEY: [u8; 32] = [7; 32];
+
 /// The annotation with a record of the disks of this Server, as the plane of epoch 1 writes it.
 pub(crate) fn disks(state: &str, server: &str) -> Value {
-    let record = json!({
-        "state": state, "serverUID": format!("uid-of-{server}"), "epoch": 1, "id": "0123456789abcdef",
-        "since": "2026-01-01T00:00:00Z",
-    });
-    json!({ "bloomery.dev/disks": record.to_string() })
+    disks_of(state, server, "0123456789abcdef", "2026-01-01T00:00:00Z")
+}
+
+/// The same with another name and time.
+pub(crate) fn disks_of(state: &str, server: &str, id: &str, since: &str) -> Value {
+    let binding = ServerBinding::new(server, serde_json::from_value(json!({
+        "metalMachineRef": { "kind": "MetalMachine", "name": "m", "namespace": "default" },
+    })).unwrap());
+    let entry = match state {
+        "neverUsed" => Entry::NeverUsed(ContentsClass::Blank),
+        "bound" => Entry::Bound(&binding),
+        "installed" => Entry::Installed(&binding),
+        "released" => Entry::Released,
+        "clean" => Entry::Clean,
+        other => panic!("{other}"),
+    };
+    let mut object = Server::new(server, ServerSpec::default());
+    object.metadata.uid = Some(format!("uid-of-{server}"));
+    let authority = Authority::Holds { epoch: 1, trust: Trust::new(RecordKey::new(PLANE_KEY), "own") };
+    let since = serde_json::from_value(json!(since)).unwrap();
+    let record = DiskRecord::new(&object, entry, &authority, id, &since).unwrap();
+    json!({ "bloomery.dev/disks": record.to_annotation() })
 }
 
 /// How a path fails.
@@ -56,6 +81,8 @@ struct State {
     writes: Vec<(Method, String)>,
     reads: HashMap<String, usize>,
     revision: u64,
+    /// Whether the services do not know all Servers yet.
+    unlisted: bool,
     /// Done once before the next PATCH of a path, as another writer would.
     meddle: HashMap<String, Meddling>,
 }
@@ -88,6 +115,15 @@ impl FakeApi {
         state.revision += 1;
         object["metadata"]["resourceVersion"] = json!(state.revision.to_string());
         state.objects.insert(path.to_owned(), object);
+    }
+
+    /// Has the services not know all Servers yet, or know them.
+    pub(crate) fn unlist_servers(&self, unlisted: bool) {
+        self.0.lock().unwrap().unlisted = unlisted;
+    }
+
+    pub(crate) fn servers_are_unlisted(&self) -> bool {
+        self.0.lock().unwrap().unlisted
     }
 
     /// Takes an object away.

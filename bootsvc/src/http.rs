@@ -3,16 +3,23 @@
 //!
 //! Files are served whether or not the Kubernetes API answers; decisions are not.
 
+pub(crate) mod admitted;
+pub mod admission;
 pub mod architecture;
 pub mod claim;
 pub mod decide;
 pub mod download;
+pub mod edge;
 pub mod files;
 pub mod hand_out;
+pub mod intake;
+pub mod ipxe;
 pub mod lookup;
+pub mod pulse;
 pub mod query;
 pub mod route;
 pub mod serve;
+pub mod startup;
 
 #[cfg(test)]
 pub(crate) mod tests;

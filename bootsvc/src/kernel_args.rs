@@ -1,6 +1,6 @@
 //! Kernel arguments that machines are started with (spec/sidero.md §3.4): pure functions on lists.
 
-use bloomery_agent_api::TOKEN_ARGUMENT;
+use bloomery_agent_api::{PLANE_ARGUMENT, TOKEN_ARGUMENT};
 use bloomery_api::decision::boot::Arch;
 use bloomery_api::environment::INITRD_FILE;
 
@@ -24,12 +24,13 @@ const CONSOLES: [&str; 2] = ["console=tty0", "console=ttyS0"];
 const PANIC: &str = "panic=30";
 
 /// Arguments of the agent. `extra` is `--extra-agent-kernel-args`: each of its keys replaces all
-/// values of that key where they stand, or is appended. `token` ties the agent to this boot.
+/// values of that key where they stand, or is appended. `token` ties the agent to this boot, and `plane` is the
+/// fingerprint of the key that it seals accounts to.
 pub fn agent(
     arch: Arch,
     mac: Option<&str>,
     endpoint: &Endpoint,
-    token: Option<&str>,
+    (token, plane): (Option<&str>, Option<&str>),
     extra: &str,
 ) -> Vec<String> {
     let mut args: Vec<String> = TALOS_DEFAULTS.into_iter().chain(CONSOLES).map(str::to_owned).collect();
@@ -41,6 +42,9 @@ pub fn agent(
     args.push(format!("sidero.endpoint={endpoint}"));
     if let Some(token) = token {
         args.push(format!("{TOKEN_ARGUMENT}={token}"));
+    }
+    if let Some(plane) = plane {
+        args.push(format!("{PLANE_ARGUMENT}={plane}"));
     }
     match arch {
         // One list for both, as upstream has it.
@@ -96,7 +100,7 @@ mod tests {
     }
 
     fn agent_args(extra: &str) -> String {
-        agent(Arch::Amd64, Some("52:54:00:77:00:01"), &endpoint(), None, extra).join(" ")
+        agent(Arch::Amd64, Some("52:54:00:77:00:01"), &endpoint(), (None, None), extra).join(" ")
     }
 
     #[test]
@@ -118,15 +122,15 @@ mod tests {
 
     #[test]
     fn a_machine_without_known_address_gets_no_empty_argument() {
-        let args = agent(Arch::Arm64, None, &endpoint(), None, "");
+        let args = agent(Arch::Arm64, None, &endpoint(), (None, None), "");
         assert!(args.iter().all(|arg| !arg.starts_with("sidero.mac")), "{args:?}");
     }
 
     #[test]
     fn the_token_stands_before_what_was_added_unless_that_names_it() {
-        let with = |extra| agent(Arch::Amd64, None, &endpoint(), Some("TOKEN"), extra).join(" ");
-        assert!(with("quiet").ends_with(" sidero.endpoint=10.77.0.3:8081 bloomery.token=TOKEN quiet"));
-        assert!(with("bloomery.token=x").ends_with(" sidero.endpoint=10.77.0.3:8081 bloomery.token=x"));
+        let with = |extra| agent(Arch::Amd64, None, &endpoint(), (Some("TOKEN"), Some("PLANE")), extra).join(" ");
+        assert!(with("quiet").ends_with(" sidero.endpoint=10.77.0.3:8081 bloomery.token=TOKEN bloomery.plane=PLANE quiet"));
+        assert!(with("bloomery.token=x").ends_with(" sidero.endpoint=10.77.0.3:8081 bloomery.token=x bloomery.plane=PLANE"));
     }
 
     #[test]

@@ -1,12 +1,11 @@
 //! The connection to the Kubernetes API: made when it can be, watched, never waited for by a service.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use kube::Client;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::health::{Part, State};
@@ -15,9 +14,6 @@ use crate::health::{Part, State};
 const CHECK_EVERY: Duration = Duration::from_secs(5);
 /// Longest wait for one answer; iPXE gives a server about twenty seconds before it goes on.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-/// Boot decisions that ask the API at once. When a hall is switched on the others wait their turn for a moment,
-/// instead of all asking over a thousand connections and none being answered in time.
-const DECISIONS: usize = 10;
 
 /// No client could be made.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +36,6 @@ enum ConnectError {
 #[derive(Clone)]
 pub struct Kubernetes {
     client: watch::Receiver<Option<Client>>,
-    turns: Arc<Semaphore>,
 }
 
 impl Kubernetes {
@@ -55,7 +50,7 @@ impl Kubernetes {
     }
 
     fn new(client: watch::Receiver<Option<Client>>) -> Self {
-        Self { client, turns: Arc::new(Semaphore::new(DECISIONS)) }
+        Self { client }
     }
 
     /// The client; none before the first kubeconfig was read.
@@ -63,10 +58,9 @@ impl Kubernetes {
         self.client.borrow().clone()
     }
 
-    /// Waits for a turn to make a boot decision; it lasts as long as what is returned.
-    pub async fn turn(&self) -> Option<OwnedSemaphorePermit> {
-        // Never closed; without a permit the API is simply asked.
-        self.turns.clone().acquire_owned().await.ok()
+    /// The clients as they come.
+    pub fn clients(&self) -> watch::Receiver<Option<Client>> {
+        self.client.clone()
     }
 }
 

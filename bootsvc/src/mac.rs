@@ -1,7 +1,7 @@
 //! Hardware addresses in the notations that firmware, iPXE and people write.
 
 /// Octets of an Ethernet address.
-const OCTETS: usize = 6;
+pub const OCTETS: usize = 6;
 
 /// The address in lower-case colon form; none if it is in no common notation.
 ///
@@ -36,6 +36,13 @@ pub fn normalize(text: &str) -> Option<String> {
         colons.push(digit.to_ascii_lowercase());
     }
     Some(colons)
+}
+
+/// The colon form of an address of [`OCTETS`] octets; none for the unset one, or one of another length.
+pub fn of_octets(octets: &[u8]) -> Option<String> {
+    let octets: [u8; OCTETS] = octets.try_into().ok()?;
+    let text = |octet: &u8| format!("{octet:02x}");
+    (octets != [0; OCTETS]).then(|| octets.iter().map(text).collect::<Vec<_>>().join(":"))
 }
 
 #[cfg(test)]

@@ -101,6 +101,16 @@ metrics! {
     wipes_failed,
     /// Calls of the agent API that failed.
     agent_failures,
+    /// Machines that showed the marks of a Server whose machine they are not.
+    identity_conflicts,
+    /// Registrations refused because too many machines wait for acceptance.
+    registrations_refused_full,
+    /// Registrations refused because too many came at once, of one address or in all.
+    registrations_refused_rate,
+    /// Questions and calls refused because too many waited for their turn.
+    turns_refused,
+    /// Calls of agents without a boot token that could have had orders.
+    agents_without_token,
 }
 
 /// Labels of an answered DHCP request.

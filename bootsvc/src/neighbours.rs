@@ -1,121 +1,153 @@
-//! Who is on the wire: the hardware address behind an IPv4 address, as the kernel's neighbour table has it.
+//! Who is on the wire: the network card behind a client's address, as the kernel's tables have it, of both families.
 //!
-//! It must never guess: an address that is not there, or whose answer is still awaited, is unknown; and what
-//! comes from a router's card was sent on by it (a router that answers for others, or hides them behind its
-//! own address), so that the card says nothing of the machine.
+//! It must never guess. On a network that we are attached to, a card that cannot be told is [`Seen::Unknown`], which
+//! proves nothing and is never taken for "behind a router". What comes from a router's card was sent on by it (a router
+//! that answers for others, or hides them behind its own address): the card says nothing of the machine then.
 
-use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+mod kernel;
 
-use crate::mac;
+use std::net::SocketAddr;
+#[cfg(test)]
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex},
+};
 
-/// Where Linux shows its IPv4 neighbours and routes.
-const DIRECTORY: &str = "/proc/net";
-/// Flag of an entry that has been answered (`ATF_COM`).
-const COMPLETE: u32 = 0x02;
+/// What is seen of a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// It is on a network of ours, with this card (colon form).
+    Card(String),
+    /// It is not on a network of ours: a router or a relay stands between, or it is this very host.
+    Beyond,
+    /// It is on a network of ours, or may be, and its card cannot be told.
+    Unknown,
+}
 
-/// The neighbour table.
-#[derive(Debug, Clone)]
-pub struct Neighbours(PathBuf);
-
-impl Default for Neighbours {
-    fn default() -> Self {
-        Self(PathBuf::from(DIRECTORY))
+impl Seen {
+    /// The card, if it is seen.
+    pub fn card(&self) -> Option<&str> {
+        match self {
+            Self::Card(card) => Some(card),
+            Self::Beyond | Self::Unknown => None,
+        }
     }
+}
+
+/// How a packet to an address leaves this host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// It does not: the address is our own.
+    Local,
+    /// Through a router that this host was given by its configuration or its DHCP lease.
+    Router,
+    /// Through a router that only its own advertisement named: any host of the network can send one.
+    AdvertisedRouter,
+    /// Straight onto the link with this index.
+    Link(u32),
+    /// Not at all, or nobody can tell.
+    None,
+}
+
+/// What is known of the host at the end of a [`Way::Link`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct OnLink {
+    /// Its card, if it answered.
+    card: Option<String>,
+    /// Cards of the configured routers on that link.
+    routers: Vec<String>,
+}
+
+/// Judges what the tables say.
+fn judge(way: Way, on_link: Option<OnLink>) -> Seen {
+    match (way, on_link) {
+        (Way::Local | Way::Router, _) => Seen::Beyond,
+        (Way::Link(_), Some(OnLink { card: Some(card), routers })) => {
+            if routers.contains(&card) { Seen::Beyond } else { Seen::Card(card) }
+        }
+        (Way::Link(_), Some(OnLink { card: None, .. }) | None)
+        | (Way::AdvertisedRouter | Way::None, _) => Seen::Unknown,
+    }
+}
+
+/// The neighbour tables. Clones share their connection to the kernel.
+#[derive(Debug, Clone, Default)]
+pub struct Neighbours {
+    kernel: kernel::Kernel,
+    #[cfg(test)]
+    fixed: Arc<Mutex<HashMap<IpAddr, Seen>>>,
 }
 
 impl Neighbours {
-    /// The tables `arp` and `route` of another directory.
-    pub fn at(directory: PathBuf) -> Self {
-        Self(directory)
+    /// What is seen of the client with this address. An IPv6 address of a link needs its scope.
+    pub async fn seen(&self, client: SocketAddr) -> Seen {
+        #[cfg(test)]
+        if let Some(seen) = self.fixed.lock().ok().and_then(|fixed| fixed.get(&client.ip()).cloned()) {
+            return seen;
+        }
+        match self.kernel.ask(client).await {
+            Ok((way, on_link)) => judge(way, on_link),
+            Err(error) => {
+                tracing::warn!(%client, error = crate::error::chain(&error), "card of a client not told");
+                Seen::Unknown
+            }
+        }
     }
 
-    /// The hardware address of the host with this address, if it is on a network of ours. A machine behind a
-    /// router is unknown, as is one that speaks IPv6.
-    pub fn hardware_address(&self, address: IpAddr) -> Option<String> {
-        let IpAddr::V4(address) = address.to_canonical() else { return None };
-        let arp = std::fs::read_to_string(self.0.join("arp")).ok()?;
-        let seen = find(&arp, address)?;
-        let routes = std::fs::read_to_string(self.0.join("route")).unwrap_or_default();
-        let by_router = routers(&routes).any(|router| find(&arp, router).as_ref() == Some(&seen));
-        (!by_router).then_some(seen)
+    /// Has a test see this of an address.
+    #[cfg(test)]
+    pub(crate) fn fix(&self, address: IpAddr, seen: Seen) {
+        self.fixed.lock().unwrap().insert(address, seen);
     }
-}
-
-fn find(table: &str, address: Ipv4Addr) -> Option<String> {
-    table.lines().skip(1).find_map(|line| {
-        let mut columns = line.split_whitespace();
-        let (ip, _type, flags, hardware) =
-            (columns.next()?, columns.next()?, columns.next()?, columns.next()?);
-        let flags = u32::from_str_radix(flags.trim_start_matches("0x"), 16).ok()?;
-        let matches = ip.parse() == Ok(address) && flags & COMPLETE != 0;
-        matches.then(|| mac::normalize(hardware)).flatten()
-    })
-}
-
-/// The routers of the routing table. The kernel prints the octets of an address as one number of its own order.
-fn routers(table: &str) -> impl Iterator<Item = Ipv4Addr> {
-    table.lines().skip(1).filter_map(|line| {
-        let gateway = u32::from_str_radix(line.split_whitespace().nth(2)?, 16).ok()?;
-        (gateway != 0).then(|| Ipv4Addr::from(gateway.to_ne_bytes()))
-    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddrV6;
+
     use super::*;
 
-    const TABLE: &str = "\
-IP address       HW type     Flags       HW address            Mask     Device
-10.77.0.50       0x1         0x2         52:54:00:77:00:01     *        eth0
-10.77.0.51       0x1         0x0         00:00:00:00:00:00     *        eth0
-10.77.0.52       0x1         0x6         52:54:00:77:00:02     *        eth0
-10.77.0.5        0x1         0x2         short                 *        eth0
-";
+    const CARD: &str = "52:54:00:77:00:01";
+    const ROUTER: &str = "52:54:00:aa:00:01";
 
-    #[test]
-    fn finds_neighbours_that_answered() {
-        let of = |last| find(TABLE, Ipv4Addr::new(10, 77, 0, last));
-        assert_eq!(of(50).as_deref(), Some("52:54:00:77:00:01"));
-        assert_eq!(of(52).as_deref(), Some("52:54:00:77:00:02"));
-        assert_eq!((of(51), of(5), of(1)), (None, None, None));
+    fn on_link(card: Option<&str>, routers: &[&str]) -> Option<OnLink> {
+        let routers = routers.iter().map(|router| (*router).to_owned()).collect();
+        Some(OnLink { card: card.map(str::to_owned), routers })
     }
 
     #[test]
-    fn nothing_is_known_without_a_table_or_of_other_networks() {
-        let none = Neighbours::at("/nonexistent".into());
-        assert_eq!(none.hardware_address([10, 77, 0, 50].into()), None);
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("arp"), TABLE).unwrap();
-        let table = Neighbours::at(directory.path().to_owned());
-        assert!(table.hardware_address("::ffff:10.77.0.50".parse().unwrap()).is_some());
-        assert!(table.hardware_address("fd00::1".parse().unwrap()).is_none());
-    }
-
-    #[test]
-    fn what_a_router_sends_on_says_nothing_of_the_machine() {
-        let directory = tempfile::tempdir().unwrap();
-        // The router 10.77.0.1 also answers for 10.77.0.60.
-        let arp = format!(
-            "{TABLE}10.77.0.1 0x1 0x2 52:54:00:aa:00:01 * eth0\n10.77.0.60 0x1 0x2 52:54:00:aa:00:01 * eth0\n"
-        );
-        std::fs::write(directory.path().join("arp"), arp).unwrap();
-        let gateway = u32::from_ne_bytes([10, 77, 0, 1]);
-        let routes = format!(
-            "Iface\tDestination\tGateway \tFlags\neth0\t00000000\t{gateway:08X}\t0003\neth0\t00004D0A\t00000000\t0001\n"
-        );
-        std::fs::write(directory.path().join("route"), routes).unwrap();
-        let table = Neighbours::at(directory.path().to_owned());
-        let of = |last| table.hardware_address([10, 77, 0, last].into());
-        assert_eq!((of(1), of(60)), (None, None));
-        assert_eq!(of(50).as_deref(), Some("52:54:00:77:00:01"));
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn no_table_panics(table in "(.{0,20}[ \n]){0,20}") {
-            let _ = find(&table, Ipv4Addr::LOCALHOST);
-            let _ = routers(&table).count();
+    fn only_what_is_seen_is_told() {
+        let card = || Seen::Card(CARD.to_owned());
+        let cases = [
+            (Way::Local, None, Seen::Beyond),
+            (Way::Router, None, Seen::Beyond),
+            // Any host can advertise itself as a router: that makes it no proof of being elsewhere.
+            (Way::AdvertisedRouter, None, Seen::Unknown),
+            (Way::None, None, Seen::Unknown),
+            (Way::Link(2), on_link(Some(CARD), &[]), card()),
+            (Way::Link(2), on_link(Some(CARD), &[ROUTER]), card()),
+            // A router that answers for others.
+            (Way::Link(2), on_link(Some(ROUTER), &[ROUTER]), Seen::Beyond),
+            (Way::Link(2), on_link(None, &[ROUTER]), Seen::Unknown),
+            (Way::Link(2), None, Seen::Unknown),
+        ];
+        for (way, on_link, expected) in cases {
+            assert_eq!(judge(way, on_link.clone()), expected, "{way:?} {on_link:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn this_host_is_on_no_network_of_ours() {
+        let neighbours = Neighbours::default();
+        for own in ["127.0.0.1:9", "[::1]:9"] {
+            assert_eq!(neighbours.seen(own.parse().unwrap()).await, Seen::Beyond, "{own}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_link_local_address_of_an_unknown_link_is_not_told() {
+        let client = SocketAddrV6::new("fe80::1234".parse().unwrap(), 9, 0, 4_000_000);
+        assert_eq!(Neighbours::default().seen(client.into()).await, Seen::Unknown);
     }
 }

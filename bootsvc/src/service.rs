@@ -3,21 +3,28 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::advertise::Advertise;
 use crate::authority::PlaneAuthority;
 use crate::config::{Args, ConfigError};
+use crate::conflicts::Conflicts;
 use crate::health::{self, Health, State, Weight};
+use crate::http::edge::Edge;
 use crate::http::files::Directories;
-use crate::interfaces::{self, Selection};
+use crate::interfaces::{self, Interface, Selection};
 use crate::kubernetes::Kubernetes;
 use crate::loaders::{Loader, LoaderStore};
+use crate::machines::Machines;
 use crate::metrics::Metrics;
 use crate::neighbours::Neighbours;
+use crate::servers::Servers;
+use crate::sources::Sources;
 use crate::tokens::Tokens;
 use crate::trace::Trace;
+use crate::turns::Turns;
 use crate::{agent, dhcp, events, http, kubernetes, supervise, tftp};
 
 /// Directory of the iPXE binaries below `--share-dir`.
@@ -29,11 +36,12 @@ const AGENT_DIRECTORY: &str = "agent";
 /// whatever happens later is reported by `/readyz` and retried.
 pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), ConfigError> {
     let endpoint = args.endpoint()?;
+    let machines = Machines::new(args.unknown_machines.into(), args.machines()?);
     let health = Health::default();
     let metrics = Arc::new(Metrics::default());
     let part = health.register("kubernetes", Weight::Shown);
     let kubernetes = kubernetes::connect(args.kubeconfig.clone(), part, shutdown.clone());
-    let authority = PlaneAuthority::new(kubernetes.clone(), &args.plane_dir);
+    let authority = PlaneAuthority::new(kubernetes.clone(), &args.plane_dir, args.auto_accept_non_empty);
     let acts = authority.watch(health.register("plane", Weight::Shown), shutdown.clone());
     let trace = Trace::default();
     let tasks = TaskTracker::new();
@@ -42,8 +50,17 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), ConfigEr
     spawn_health(&args, &health, (&metrics, &trace), &tasks, &shutdown);
     let loaders = Arc::new(LoaderStore::new(args.share_dir.join(LOADER_DIRECTORY)));
     let _loaders_part = report_loaders(&loaders, &health);
+    let servers = Servers::default();
+    let part = health.register("servers", Weight::Shown);
+    tasks.spawn(servers.clone().follow(kubernetes.clone(), part, shutdown.clone()));
+    let known = servers.clone();
+    machines.tell_by(Arc::new(move |card, uuid| known.is_accepted(card, uuid)));
+    tasks.spawn(machines.clone().follow(kubernetes.clone(), shutdown.clone()));
+    let interfaces = interfaces::watch(selection(&args), shutdown.clone());
+    let sources = if args.disable_dhcp_proxy { Sources::without_dhcp() } else { Sources::default() };
+    tasks.spawn(follow(interfaces.clone(), sources.clone(), shutdown.clone()));
+    let edge = Edge { sources: sources.clone(), ..Edge::default() };
     if !args.disable_dhcp_proxy {
-        let interfaces = interfaces::watch(Selection(args.interface.clone()), shutdown.clone());
         let context = dhcp::serve::Context {
             advertise: advertise.clone(),
             loaders: loaders.clone(),
@@ -51,6 +68,8 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), ConfigEr
             trace: trace.clone(),
             log: Arc::default(),
             acts,
+            sources: sources.clone(),
+            machines: machines.clone(),
         };
         tasks.spawn(dhcp::serve::run(context, interfaces, health.clone(), shutdown.clone()));
     }
@@ -59,9 +78,18 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), ConfigEr
         advertise: advertise.clone(),
         metrics: metrics.clone(),
         trace: trace.clone(),
+        sources,
+        paths: edge.paths.clone(),
     };
     tasks.spawn(serve_tftp(context, health.clone(), shutdown.clone()));
-    let context = http_context(&args, (kubernetes, authority), advertise, loaders, (metrics, trace));
+    let context = http_context(
+        &args,
+        (kubernetes, authority),
+        advertise,
+        loaders,
+        (metrics, trace),
+        (servers, machines, edge),
+    );
     tasks.spawn(serve_http(args.http_port, context, health.clone(), shutdown.clone()));
     tracing::info!("boot services started");
     shutdown.cancelled().await;
@@ -118,6 +146,7 @@ fn http_context(
     advertise: Advertise,
     loaders: Arc<LoaderStore>,
     (metrics, trace): (Arc<Metrics>, Trace),
+    (servers, machines, edge): (Servers, Machines, Edge),
 ) -> http::serve::Context {
     let options = agent::serve::Options {
         auto_accept: args.auto_accept_servers,
@@ -126,13 +155,23 @@ fn http_context(
         reboot_timeout: args.server_reboot_timeout,
     };
     let tokens = Tokens::new(kubernetes.clone(), args.require_agent_token);
+    let (events, neighbours) = (events::Events::start(kubernetes.clone()), Neighbours::default());
     let means = agent::serve::Means {
         kubernetes: kubernetes.clone(),
         authority: authority.clone(),
         tokens: tokens.clone(),
-        events: events::Events::start(kubernetes.clone()),
+        events: events.clone(),
         metrics: metrics.clone(),
         trace: trace.clone(),
+        servers: servers.clone(),
+        machines: machines.clone(),
+        neighbours: neighbours.clone(),
+    };
+    let conflicts = Conflicts {
+        kubernetes: kubernetes.clone(),
+        servers: servers.clone(),
+        events,
+        metrics: metrics.clone(),
     };
     http::serve::Context {
         advertise,
@@ -145,11 +184,40 @@ fn http_context(
         kubernetes,
         authority,
         tokens,
-        neighbours: Neighbours::default(),
+        neighbours,
+        servers,
+        machines,
+        conflicts,
+        turns: Turns::new(http::ipxe::DECISIONS),
         boot_from_disk: args.boot_from_disk_method.0,
         extra_agent_args: args.extra_agent_args().into(),
         metrics,
         trace,
+        edge,
+    }
+}
+
+/// Interfaces by the roles that they were given.
+fn selection(args: &Args) -> Selection {
+    let names = |list: &[String]| Args::entries(list).map(str::to_owned).collect();
+    Selection {
+        provisioning: names(&args.provisioning_interfaces),
+        management: names(&args.management_interfaces),
+    }
+}
+
+/// Tells the services which networks are for provisioning, until `shutdown`.
+async fn follow(
+    mut interfaces: watch::Receiver<Vec<Interface>>,
+    sources: Sources,
+    shutdown: CancellationToken,
+) {
+    loop {
+        sources.set_interfaces(&interfaces.borrow_and_update());
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            changed = interfaces.changed() => if changed.is_err() { return },
+        }
     }
 }
 

@@ -11,6 +11,7 @@ pub mod decide;
 pub mod link;
 pub mod serve;
 pub mod transfer;
+mod transfers;
 pub mod wire;
 
 #[cfg(test)]

@@ -3,16 +3,19 @@
 //! Duty: the key in its Secret, and [`Boots`], the memory of who was given what. It must never log a token
 //! or the key, and never replace a key that is there.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use bloomery_agent_api::{BmcInfo, seal};
 use bloomery_api::crds::MOVE_LABEL;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::PostParams;
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use rand::RngCore as _;
+use serde_json::json;
 
 use crate::boots::{Boots, Caller, Memory, Problem};
 use crate::kubernetes::{ANSWER_WITHIN, Kubernetes};
@@ -24,6 +27,8 @@ pub const KEY_NAMESPACE: &str = "default";
 pub const KEY_SECRET: &str = "bloomery-agent-token";
 /// Field of the Secret.
 pub const KEY_FIELD: &str = "key";
+/// Field of the Secret with the X25519 key that accounts of management controllers are sealed to.
+pub const SEALING_FIELD: &str = "sealing-key";
 /// How long a key that was read is used before it is looked at again: a pivot brings another.
 const KEY_MEMO: Duration = Duration::from_mins(1);
 
@@ -60,6 +65,20 @@ pub enum CheckError {
     Key(#[source] KeyError),
 }
 
+/// A sealed account that is not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The keys are not at hand.
+    #[error("failed to open a sealed account")]
+    Key(#[source] KeyError),
+    /// There is no key to seal to.
+    #[error("failed to open a sealed account: this plane has no key for that")]
+    NoKey,
+    /// What was sent.
+    #[error("failed to take a sealed account")]
+    Seal(#[source] seal::Error),
+}
+
 /// Gives and checks tokens. Clones share their memory.
 #[derive(Clone)]
 pub struct Tokens(Arc<Inner>);
@@ -68,7 +87,15 @@ struct Inner {
     kubernetes: Kubernetes,
     required: bool,
     boots: Mutex<Boots>,
-    key: tokio::sync::Mutex<Option<(Instant, Key)>>,
+    keys: tokio::sync::Mutex<Option<(Instant, Keys)>>,
+}
+
+/// What is in the Secret.
+#[derive(Clone)]
+struct Keys {
+    token: Key,
+    /// None where it could not be put into a Secret of an older release.
+    sealing: Option<[u8; seal::KEY_LENGTH]>,
 }
 
 impl Tokens {
@@ -78,18 +105,33 @@ impl Tokens {
             kubernetes,
             required,
             boots: Mutex::default(),
-            key: tokio::sync::Mutex::default(),
+            keys: tokio::sync::Mutex::default(),
         }))
     }
 
     /// A new token for the machine; all earlier ones are worth nothing from now on.
     pub async fn give(&self, uuid: &str) -> Result<String, KeyError> {
-        let key = self.key().await?;
+        let key = self.keys().await?.token;
         let mut nonce = [0; NONCE_LEN];
         rand::rng().fill_bytes(&mut nonce);
         let token = key.sign(uuid, nonce, now_ms());
         self.boots(|boots| boots.give(uuid, token));
         Ok(token.text())
+    }
+
+    /// The machine has a Server: what is remembered of its boots is kept apart from strangers'.
+    pub fn keep(&self, uuid: &str) {
+        self.boots(|boots| boots.keep(uuid));
+    }
+
+    /// The machine's agent called from `address`.
+    pub fn called(&self, caller: &Caller, address: IpAddr) {
+        self.boots(|boots| boots.called(caller, address, Instant::now()));
+    }
+
+    /// Whether the machine's present agent called a moment ago, from another address than this one.
+    pub fn is_alive_elsewhere(&self, uuid: &str, address: IpAddr) -> bool {
+        self.boots(|boots| boots.is_alive_elsewhere(uuid, address, Instant::now()))
     }
 
     /// The machine was told to boot something else.
@@ -111,12 +153,41 @@ impl Tokens {
         if self.boots(|boots| boots.is_current(uuid, &token)) {
             return Ok(caller);
         }
-        let key = self.key().await.map_err(CheckError::Key)?;
+        let key = self.keys().await.map_err(CheckError::Key)?.token;
         if !key.has_signed(uuid, &token) {
             return Err(CheckError::Problem(Problem::Forged));
         }
         self.boots(|boots| boots.admit(uuid, token, now_ms())).map_err(CheckError::Problem)?;
         Ok(caller)
+    }
+
+    /// Which of these names a token was given for: a machine says its system UUID, which more than one Server can have.
+    pub async fn subject<'a>(&self, names: &'a [String], shown: &str) -> Option<&'a str> {
+        let token = Token::parse(shown)?;
+        let key = self.keys().await.ok()?.token;
+        names.iter().map(String::as_str).find(|name| key.has_signed(name, &token))
+    }
+
+    /// Whether an agent must show a token.
+    pub fn required(&self) -> bool {
+        self.0.required
+    }
+
+    /// The key that accounts are sealed to.
+    pub async fn sealing_key(&self) -> Option<[u8; seal::KEY_LENGTH]> {
+        self.keys().await.ok()?.sealing.as_ref().map(seal::public_key)
+    }
+
+    /// Its fingerprint, as the kernel argument of the agent tells it.
+    pub async fn plane_fingerprint(&self) -> Option<String> {
+        self.sealing_key().await.map(|key| seal::fingerprint(&key))
+    }
+
+    /// What is in the sealed account of the machine with this system UUID.
+    pub async fn open(&self, uuid: &str, info: &BmcInfo) -> Result<BmcInfo, OpenError> {
+        let keys = self.keys().await.map_err(OpenError::Key)?;
+        let sealing = keys.sealing.ok_or(OpenError::NoKey)?;
+        seal::open(&sealing, uuid, info).map_err(OpenError::Seal)
     }
 
     /// Works with what is remembered of the caller's boot; `None` when that boot is over.
@@ -133,18 +204,18 @@ impl Tokens {
         work(&mut self.0.boots.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    async fn key(&self) -> Result<Key, KeyError> {
-        let mut known = self.0.key.lock().await;
-        if let Some((_, key)) = known.as_ref().filter(|(read, _)| read.elapsed() < KEY_MEMO) {
-            return Ok(key.clone());
+    async fn keys(&self) -> Result<Keys, KeyError> {
+        let mut known = self.0.keys.lock().await;
+        if let Some((_, keys)) = known.as_ref().filter(|(read, _)| read.elapsed() < KEY_MEMO) {
+            return Ok(keys.clone());
         }
         match read_or_create(&self.0.kubernetes).await {
-            Ok(key) => {
-                *known = Some((Instant::now(), key.clone()));
-                Ok(key)
+            Ok(keys) => {
+                *known = Some((Instant::now(), keys.clone()));
+                Ok(keys)
             }
-            // The old one is better than none while the API is away.
-            Err(error) => known.as_ref().map(|(_, key)| key.clone()).ok_or(error),
+            // The old ones are better than none while the API is away.
+            Err(error) => known.as_ref().map(|(_, keys)| keys.clone()).ok_or(error),
         }
     }
 }
@@ -154,34 +225,82 @@ fn now_ms() -> u64 {
     u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }
 
-async fn read_or_create(kubernetes: &Kubernetes) -> Result<Key, KeyError> {
+async fn read_or_create(kubernetes: &Kubernetes) -> Result<Keys, KeyError> {
     let client = kubernetes.client().ok_or(KeyError::Away)?;
     tokio::time::timeout(ANSWER_WITHIN, async {
-        if let Some(key) = read(&client).await? {
-            return Ok(key);
+        let found = match read(&client).await? {
+            Some(found) => found,
+            None => {
+                create(&client).await?;
+                // Read back: another may have been quicker.
+                read(&client).await?.ok_or(KeyError::Malformed)?
+            }
+        };
+        if found.keys.sealing.is_some() {
+            return Ok(found.keys);
         }
-        create(&client).await?;
-        // Read back: another may have been quicker.
-        read(&client).await?.ok_or(KeyError::Malformed)
+        // Of an older release: it had one key only.
+        match add_sealing_key(&client, &found).await {
+            Ok(()) => Ok(read(&client).await?.unwrap_or(found).keys),
+            Err(error) => {
+                let error = crate::error::chain(&error);
+                tracing::warn!(secret = KEY_SECRET, error, "no key to seal accounts to");
+                Ok(found.keys)
+            }
+        }
     })
     .await
     .unwrap_or(Err(KeyError::Silent))
 }
 
-async fn read(client: &Client) -> Result<Option<Key>, KeyError> {
+/// The Secret as it was read.
+struct Found {
+    keys: Keys,
+    metadata: ObjectMeta,
+}
+
+async fn read(client: &Client) -> Result<Option<Found>, KeyError> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), KEY_NAMESPACE);
     let secret = secrets
         .get_opt(KEY_SECRET)
         .await
         .map_err(|source| KeyError::Api { verb: "read", source: Box::new(source) })?;
     let Some(secret) = secret else { return Ok(None) };
-    let octets = secret.data.as_ref().and_then(|data| data.get(KEY_FIELD));
-    octets.and_then(|octets| Key::from_slice(&octets.0)).map(Some).ok_or(KeyError::Malformed)
+    let field = |name: &str| secret.data.as_ref().and_then(|data| data.get(name));
+    let token = field(KEY_FIELD).and_then(|octets| Key::from_slice(&octets.0)).ok_or(KeyError::Malformed)?;
+    let sealing = field(SEALING_FIELD);
+    let sealing = sealing
+        .map(|octets| octets.0.as_slice().try_into().map_err(|_| KeyError::Malformed))
+        .transpose()?;
+    Ok(Some(Found { keys: Keys { token, sealing }, metadata: secret.metadata }))
+}
+
+fn new_key() -> ByteString {
+    let mut octets = vec![0; KEY_LEN];
+    rand::rng().fill_bytes(&mut octets);
+    ByteString(octets)
+}
+
+/// Only into the Secret that was read: a key that is there is never replaced.
+async fn add_sealing_key(client: &Client, found: &Found) -> Result<(), KeyError> {
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), KEY_NAMESPACE);
+    let ObjectMeta { uid, resource_version, .. } = &found.metadata;
+    let change = json!({
+        "metadata": { "uid": uid, "resourceVersion": resource_version },
+        "data": { SEALING_FIELD: new_key() },
+    });
+    match secrets.patch(KEY_SECRET, &PatchParams::default(), &Patch::Merge(change)).await {
+        Ok(_) => {
+            tracing::info!(secret = KEY_SECRET, "key that accounts are sealed to created");
+            Ok(())
+        }
+        // Another was quicker.
+        Err(kube::Error::Api(status)) if status.is_conflict() => Ok(()),
+        Err(source) => Err(KeyError::Api { verb: "update", source: Box::new(source) }),
+    }
 }
 
 async fn create(client: &Client) -> Result<(), KeyError> {
-    let mut octets = vec![0; KEY_LEN];
-    rand::rng().fill_bytes(&mut octets);
     let secret = Secret {
         metadata: ObjectMeta {
             name: Some(KEY_SECRET.to_owned()),
@@ -189,7 +308,7 @@ async fn create(client: &Client) -> Result<(), KeyError> {
             labels: Some([(MOVE_LABEL.to_owned(), String::new())].into()),
             ..ObjectMeta::default()
         },
-        data: Some([(KEY_FIELD.to_owned(), ByteString(octets))].into()),
+        data: Some([KEY_FIELD, SEALING_FIELD].map(|field| (field.to_owned(), new_key())).into()),
         ..Secret::default()
     };
     let secrets: Api<Secret> = Api::namespaced(client.clone(), KEY_NAMESPACE);
@@ -237,6 +356,50 @@ mod tests {
         assert_eq!(problem(&restarted.check(&other, Some(&token)).await), Some(Problem::Forged));
         assert_eq!(problem(&restarted.check(UUID, Some("x")).await), Some(Problem::Forged));
         assert_eq!(problem(&restarted.check(UUID, None).await), Some(Problem::Missing));
+    }
+
+    #[tokio::test]
+    async fn accounts_are_sealed_to_a_key_that_is_made_once() {
+        let api = FakeApi::default();
+        let (one, restarted) = (tokens(&api), tokens(&api));
+        let key = one.sealing_key().await.unwrap();
+        assert_eq!(restarted.sealing_key().await, Some(key));
+        let fingerprint = one.plane_fingerprint().await.unwrap();
+        let account = BmcInfo { user: "sidero".to_owned(), pass: "secret".to_owned(), ..BmcInfo::default() };
+        let sealed = seal::PlaneKey::verified(&key, &fingerprint).unwrap().seal(UUID, &account).unwrap();
+        assert_eq!(restarted.open(UUID, &sealed).await.unwrap().pass, "secret");
+        // Another machine's box is none of this one's.
+        assert!(matches!(restarted.open("other", &sealed).await, Err(OpenError::Seal(_))));
+    }
+
+    #[tokio::test]
+    async fn a_secret_of_an_older_release_keeps_its_key_and_gets_one_to_seal_to() {
+        let api = FakeApi::default();
+        let old = data_encoding::BASE64.encode(&[5; KEY_LEN]);
+        api.put(SECRET, json!({ "data": { "key": old } }));
+        let token = Key::from_slice(&[5; KEY_LEN]).unwrap().sign(UUID, [1; NONCE_LEN], now_ms()).text();
+        let (one, other) = (tokens(&api), tokens(&api));
+        assert!(one.check(UUID, Some(&token)).await.is_ok());
+        let key = one.sealing_key().await;
+        assert!(key.is_some() && key == other.sealing_key().await);
+        assert_eq!(api.object(SECRET).unwrap()["data"]["key"], old.as_str());
+        // Where it may not be written, tokens are given and checked all the same.
+        api.put(SECRET, json!({ "data": { "key": old } }));
+        api.fail_writes(SECRET, Failure::Status(403));
+        let refused = tokens(&api);
+        assert!(refused.give(UUID).await.is_ok());
+        assert_eq!(refused.sealing_key().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_token_tells_which_server_of_one_uuid_it_is_for() {
+        let api = FakeApi::default();
+        let tokens = tokens(&api);
+        let names = ["one".to_owned(), "other".to_owned()];
+        let token = tokens.give("other").await.unwrap();
+        assert_eq!(tokens.subject(&names, &token).await, Some("other"));
+        assert_eq!(tokens.subject(&names[..1], &token).await, None);
+        assert_eq!(tokens.subject(&names, "x").await, None);
     }
 
     #[tokio::test]

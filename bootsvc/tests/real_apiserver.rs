@@ -13,7 +13,7 @@ mod services;
 
 mod support {
     pub(crate) use super::control_plane::{ControlPlane, eventually, patience};
-    pub(crate) use super::services::{Machine, connect, hand_over, install_kinds, start};
+    pub(crate) use super::services::{Machine, PLANE_KEY, connect, hand_over, install_kinds, start};
 }
 
 use std::time::Instant;
@@ -21,13 +21,15 @@ use std::time::Instant;
 use bloomery_agent_api as pb;
 use bloomery_agent_api::disk_progress::State;
 use bloomery_api::condition::{self, ConditionStatus};
-use bloomery_api::evidence::{DISKS_ANNOTATION, DiskRecord, DiskState};
+use bloomery_api::evidence::{DISKS_ANNOTATION, DiskRecord, DiskState, Entry};
+use bloomery_api::plane::Authority;
+use bloomery_api::trust::{RecordKey, Trust};
 use bloomery_api::{Environment, Server, ServerBinding};
 use k8s_openapi::api::core::v1::{Event, Secret};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
-use support::{ControlPlane, Machine, connect, eventually, hand_over, install_kinds, patience, start};
+use support::{PLANE_KEY, ControlPlane, Machine, connect, eventually, hand_over, install_kinds, patience, start};
 use tonic::Code;
 
 const UUID: &str = "4c4c4544-0042-3110-8051-b7c04f4e3332";
@@ -55,13 +57,18 @@ async fn unbind(client: &Client, uuid: &str) {
 }
 
 /// Writes a record as the controllers do.
-async fn record(servers: &Api<Server>, uuid: &str, state: &str) {
-    let server_uid = servers.get(uuid).await.unwrap().metadata.uid;
+async fn record(servers: &Api<Server>, uuid: &str, state: DiskState) {
+    let server = servers.get(uuid).await.unwrap();
+    let authority = Authority::Holds { epoch: 1, trust: Trust::new(RecordKey::new(PLANE_KEY), "own") };
+    let entry = match state {
+        DiskState::Released => Entry::Released,
+        DiskState::Clean => Entry::Clean,
+        DiskState::NeverUsed | DiskState::Bound | DiskState::Installed => unreachable!(),
+    };
     let id = format!("{:016x}", rand::random::<u64>());
-    let record = json!({
-        "state": state, "serverUID": server_uid, "epoch": 1, "id": id, "since": "2026-01-01T00:00:00Z",
-    });
-    let patch = json!({ "metadata": { "annotations": { DISKS_ANNOTATION: record.to_string() } } });
+    let since = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
+    let record = DiskRecord::new(&server, entry, &authority, &id, &since).unwrap();
+    let patch = json!({ "metadata": { "annotations": { DISKS_ANNOTATION: record.to_annotation() } } });
     servers.patch(uuid, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
 }
 
@@ -227,7 +234,7 @@ async fn no_way_round_makes_a_machine_wiped_or_clean() {
         assert!(!stranger.register().await.unwrap().wipe);
         for refused in [
             stranger.beat(Vec::new()).await,
-            stranger.wiped(Vec::new()).await,
+            stranger.wiped(disk(State::Wiped)).await,
             stranger.report_bmc("10.66.6.6", "root", "evil").await,
             stranger.report_address("10.66.6.6").await,
         ] {
@@ -239,7 +246,7 @@ async fn no_way_round_makes_a_machine_wiped_or_clean() {
     assert!(machine.register().await.unwrap().wipe);
     bind(&client, UUID).await;
     assert_eq!(machine.wiped(disk(State::Wiped)).await.unwrap_err().code(), Code::FailedPrecondition);
-    record(&servers, UUID, "released").await;
+    record(&servers, UUID, DiskState::Released).await;
     unbind(&client, UUID).await;
     assert_eq!(machine.wiped(disk(State::Wiped)).await.unwrap_err().code(), Code::FailedPrecondition);
     assert_eq!(state(&servers, UUID).await, (Some(DiskState::Released), false));
@@ -321,4 +328,69 @@ async fn a_hall_of_machines_registers_at_once() {
     assert_eq!(all.items.len(), usize::from(HALL));
     let unused = |server: &Server| DiskRecord::of(server).map(|record| record.state);
     assert!(all.iter().all(|server| unused(server) == Some(DiskState::NeverUsed)));
+}
+
+/// Impostors: a board whose identity nobody programmed (finding 1, F3), a clone of a bound machine (F2), a bound
+/// machine whose board was changed (F1), firmware without a UUID (finding 10), and a stranger who says what it likes
+/// (findings 5 and 6).
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the control-plane binary"]
+async fn who_is_not_the_machine_gets_and_changes_nothing_of_it() {
+    const DISK: &str = "#!ipxe\nexit\n";
+    let plane = ControlPlane::start();
+    let (kubernetes, client) = connect(&plane).await;
+    install_kinds(&client, &plane).await;
+    hand_over(&client, None).await;
+    let address = start(&plane, &kubernetes);
+    let servers: Api<Server> = Api::all(client.clone());
+    let mut node = Machine::new(address, UUID, 1).await;
+    eventually("all Servers are known", &plane, || async {
+        node.register().await.map(|_| ()).map_err(|error| error.to_string())
+    })
+    .await;
+    node.boot().await;
+    accept(&servers, UUID).await;
+    assert!(node.register().await.unwrap().wipe);
+
+    // The same UUID, and serial numbers that say nothing.
+    let mut twin = Machine::new(address, UUID, 2).await;
+    for serial in ["Default string", "", "SN2"] {
+        serial.clone_into(&mut twin.serial);
+        assert!(twin.boot().await.ends_with(DISK), "{serial}");
+        assert_eq!(twin.register().await.unwrap_err().code(), Code::InvalidArgument, "{serial}");
+    }
+    let inventory = servers.get(UUID).await.unwrap().spec.hardware;
+    for (serial, token) in [("SN66", None), ("SN66", Some("A".repeat(44)))] {
+        let mut liar = Machine::new(address, UUID, 1).await;
+        (liar.serial, liar.token) = (serial.to_owned(), token);
+        assert!(!liar.register().await.unwrap().wipe);
+        assert_eq!(liar.wiped(Vec::new()).await.unwrap_err().code(), Code::Unauthenticated);
+        assert_eq!(servers.get(UUID).await.unwrap().spec.hardware, inventory);
+    }
+    // A report that leaves the disk out is not believed of the machine itself either.
+    assert_eq!(node.wiped(Vec::new()).await.unwrap_err().code(), Code::FailedPrecondition);
+    node.wiped(disk(State::Wiped)).await.unwrap();
+
+    bind(&client, UUID).await;
+    let claim = json!({ "status": { "inUse": true } });
+    servers.patch_status(UUID, &PatchParams::default(), &Patch::Merge(claim)).await.unwrap();
+    // The same card under another UUID, as after a change of the board.
+    let mut renamed = Machine::new(address, OTHER, 1).await;
+    eventually("the claim is known", &plane, || async {
+        let answer = renamed.ask().await;
+        if answer.ends_with(DISK) { Ok(()) } else { Err(answer) }
+    })
+    .await;
+    renamed.boot().await;
+    assert!(renamed.token.is_none());
+    assert!(!renamed.register().await.unwrap().wipe);
+    let held = servers.get(OTHER).await.unwrap();
+    assert!(!held.spec.accepted && DiskRecord::of(&held).is_none());
+    accept(&servers, OTHER).await;
+    assert!(!renamed.register().await.unwrap().wipe);
+    assert!(renamed.ask().await.ends_with(DISK));
+    let rivals = servers.get(UUID).await.unwrap().metadata.annotations.unwrap();
+    assert!(rivals["bloomery.dev/rival"].contains(OTHER), "{rivals:?}");
+    let told = events(&client, &plane, "Identity Conflict").await;
+    assert!(told.iter().any(|event| event.message.as_ref().is_some_and(|text| text.contains("bloomery servers"))));
 }

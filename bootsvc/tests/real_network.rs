@@ -23,7 +23,7 @@ mod support {
     pub(crate) use super::services::{connect, hand_over, install_kinds};
 }
 
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 
 use dhcproto::v4::MessageType;
 use namespace::{Network, inside, ip, until};
@@ -181,6 +181,56 @@ fn the_trace_of_a_boot_is_served_as_json() {
             is_whole_boot(&report).then_some(()).ok_or_else(|| format!("{report:#}"))
         });
     });
+}
+
+/// Finding 5: the token of another machine, asked for over either family of addresses.
+#[test]
+#[ignore = "needs the control-plane binary"]
+fn a_neighbour_that_names_another_machines_card_gets_no_token() {
+    const OWN: &str = "52-54-00-77-09-66";
+    const VICTIM: &str = "52-54-00-77-09-01";
+    inside("a_neighbour_that_names_another_machines_card_gets_no_token", || {
+        let host = one_machine(None);
+        ip("addr add fd00:77::3/64 dev lan0 nodad");
+        let scope = host.within(|| {
+            ip("link set eth0 address 52:54:00:77:09:66");
+            ip("addr add 10.77.0.66/24 broadcast + dev eth0");
+            ip("addr add fd00:77::66/64 dev eth0 nodad");
+            nix::net::if_::if_nametoindex("eth0").unwrap()
+        });
+        let process = Process::start(&[]);
+        let ours = format!("fe80::{}", link_local_of("lan0"));
+        let doors: [SocketAddr; 3] = [
+            SocketAddrV4::new(PLANE, 8081).into(),
+            "[fd00:77::3]:8081".parse().unwrap(),
+            SocketAddrV6::new(ours.parse().unwrap(), 8081, 0, scope).into(),
+        ];
+        for door in doors {
+            let ask = |card: &str| {
+                let path = format!("/ipxe?uuid={UUID}&mac={card}&arch=x86_64&platform=efi");
+                host.within(|| get(door, &path))
+            };
+            // The address of the link takes a second to be usable.
+            let script = until("the host gets the agent by its own name", 20, || {
+                let script = ask(OWN);
+                if script.contains("kernel /env/agent-amd64/") { Ok(script) } else { Err(script) }
+            });
+            assert!(script.contains("bloomery.token="), "{door}: {script}\n{}", process.log());
+            for named in [VICTIM, ""] {
+                let script = ask(named);
+                assert!(script.contains("kernel /env/agent-amd64/"), "{door}: {script}");
+                assert!(!script.contains("bloomery.token="), "{door} {named:?}: {script}");
+            }
+        }
+    });
+}
+
+/// The interface's part of the address that the kernel made for the link.
+fn link_local_of(name: &str) -> String {
+    let output = std::process::Command::new("ip").args(["-6", "-o", "addr", "show", "dev", name]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let (_, rest) = text.split_once("inet6 fe80::").unwrap_or_else(|| panic!("{text}"));
+    rest.split('/').next().unwrap().to_owned()
 }
 
 /// Whether the report is of the one machine, and of all that it did. What one service notes may come before what

@@ -9,8 +9,7 @@ use crate::{assets, completion, config, kubeconfig, lab, pairing, servers, statu
 const EXAMPLES: &str = "\
 Examples:
   # Become the administrator of the appliance whose console shows the code
-  bloomery kubeconfig --endpoint 192.0.2.7 --output kubeconfig \\
-    --code XXXXX-XXXXX-XXXXX-XXXXX-XXXXX-XXXXX
+  bloomery kubeconfig --endpoint 192.0.2.7 --code - --output kubeconfig
 
   # How is it?
   bloomery status --kubeconfig kubeconfig

@@ -1,10 +1,12 @@
 //! From a kubeconfig to the two interfaces of an appliance: its own HTTPS and the Kubernetes API.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 use std::{env, fs, io};
 
+use bloomery_pairing::PairingId;
 use bloomery_pairing::client::{
-    APPLIANCE_EXTENSION, AdminClient, AdminCredentials, ApplianceExtension, ClientError, Endpoint,
+    self, APPLIANCE_EXTENSION, AdminClient, AdminCredentials, ApplianceExtension, ClientError, Endpoint,
     EndpointError,
 };
 use bloomery_pairing::wire::APPLIANCE_PORT;
@@ -17,13 +19,13 @@ use secrecy::ExposeSecret;
 pub struct ConnectionArgs {
     /// Kubeconfig with the admin identity [default: $KUBECONFIG, then ~/.kube/config]
     #[arg(long, value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
+    pub(crate) kubeconfig: Option<PathBuf>,
     /// Context in it [default: its current one]
     #[arg(long, value_name = "NAME")]
-    context: Option<String>,
+    pub(crate) context: Option<String>,
     /// Where the appliance is, if not where the kubeconfig says
     #[arg(long, value_name = "HOST[:PORT]")]
-    endpoint: Option<Endpoint>,
+    pub(crate) endpoint: Option<Endpoint>,
 }
 
 /// A context of a kubeconfig, resolved.
@@ -34,12 +36,18 @@ pub(crate) struct Connection {
     context: String,
     endpoint: Endpoint,
     credentials: AdminCredentials,
+    /// The file that it was read from, if it was one that was named.
+    file: Option<PathBuf>,
 }
+
+/// From when on a certificate that expires is spoken of.
+const EXPIRES_SOON: Duration = Duration::from_hours(21 * 24);
 
 impl ConnectionArgs {
     pub(crate) fn resolve(self) -> Result<Connection, ConnectionError> {
         let Self { kubeconfig, context, endpoint } = self;
         let place = place(kubeconfig.as_deref());
+        let file = kubeconfig.clone().or_else(single_file);
         let kubeconfig = match kubeconfig {
             Some(file) => Kubeconfig::read_from(file),
             None => Kubeconfig::read(),
@@ -51,13 +59,54 @@ impl ConnectionArgs {
         let (cluster, user) = find(&place, &kubeconfig, &context)?;
         let endpoint = endpoint.map_or_else(|| appliance_endpoint(&place, cluster), Ok)?;
         let credentials = credentials(&place, cluster, user)?;
-        Ok(Connection { place, kubeconfig, context, endpoint, credentials })
+        let connection = Connection { place, kubeconfig, context, endpoint, credentials, file };
+        connection.check_expiry(SystemTime::now())?;
+        Ok(connection)
     }
 }
 
 impl Connection {
     pub(crate) fn endpoint(&self) -> &Endpoint {
         &self.endpoint
+    }
+
+    /// The context's name.
+    pub(crate) fn context(&self) -> &str {
+        &self.context
+    }
+
+    /// The file that the context came from, when there is only one.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    /// The name of the context's user entry.
+    pub(crate) fn user_entry(&self) -> Option<&str> {
+        let found = self.kubeconfig.contexts.iter().find(|entry| entry.name == self.context);
+        found.and_then(|entry| entry.context.as_ref()).and_then(|context| context.user.as_deref())
+    }
+
+    /// The pairing whose certificate the context has.
+    pub(crate) fn pairing(&self) -> Option<PairingId> {
+        client::pairing_of(&self.credentials.client_certificate)
+    }
+
+    /// Refuses a certificate that has expired, and speaks up before one does.
+    fn check_expiry(&self, now: SystemTime) -> Result<(), ConnectionError> {
+        let Some(expires) = client::expiry(&self.credentials.client_certificate) else { return Ok(()) };
+        match expires.duration_since(now) {
+            Err(_) => Err(ConnectionError::Expired { place: self.place.clone(), expired: date(expires) }),
+            Ok(left) => {
+                if left < EXPIRES_SOON {
+                    eprintln!(
+                        "The certificate in {} expires on {}: `bloomery kubeconfig --renew` renews it.",
+                        self.place,
+                        date(expires)
+                    );
+                }
+                Ok(())
+            }
+        }
     }
 
     pub(crate) fn appliance(&self) -> Result<AdminClient, ConnectionError> {
@@ -72,6 +121,22 @@ impl Connection {
             .map_err(|error| ConnectionError::kubeconfig(&self.place, error))?;
         kube::Client::try_from(config)
             .map_err(|source| ConnectionError::Kubernetes { source: Box::new(source) })
+    }
+}
+
+fn date(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string()
+}
+
+/// The one file that `Kubeconfig::read` reads, if it is one.
+fn single_file() -> Option<PathBuf> {
+    match env::var("KUBECONFIG").ok().filter(|files| !files.is_empty()) {
+        Some(files) => {
+            let mut files = env::split_paths(&files).filter(|file| !file.as_os_str().is_empty());
+            let only = files.next();
+            if files.next().is_some() { None } else { only }
+        }
+        None => env::var_os("HOME").map(|home| PathBuf::from(home).join(".kube/config")),
     }
 }
 
@@ -190,6 +255,17 @@ pub enum ConnectionError {
         place: String,
         /// kube's words, which hold their causes' and may be many lines: the first.
         reason: String,
+    },
+    /// Its certificate has expired.
+    #[error(
+        "failed to use the kubeconfig {place}: its certificate expired on {expired} and cannot be renewed any more; \
+         pair anew: `bloomery kubeconfig --endpoint HOST --code -` with the code on the appliance's console"
+    )]
+    Expired {
+        /// Where it is.
+        place: String,
+        /// When.
+        expired: String,
     },
     /// It has no such context.
     #[error("failed to find {what} in the kubeconfig {place}; name one with --context; there: {known}")]

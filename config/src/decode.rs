@@ -105,6 +105,16 @@ impl Decoder {
         }
     }
 
+    /// The items of a list; anything else is a problem.
+    pub(crate) fn items<'a>(&mut self, node: Option<&'a Node>, what: &str, allowed: &str) -> &'a [Node] {
+        let Some(node) = node else { return &[] };
+        let Value::List(items) = &node.value else {
+            self.note(node.at, format!("{what} is {}; allowed is {allowed}", node.describe()));
+            return &[];
+        };
+        items
+    }
+
     /// A list of strings that `parse` accepts.
     pub(crate) fn list<T>(
         &mut self,
@@ -112,11 +122,7 @@ impl Decoder {
         what: &str,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Vec<T> {
-        let Some(node) = node else { return Vec::new() };
-        let Value::List(items) = &node.value else {
-            self.note(node.at, format!("{what} is {}; allowed is a list of strings", node.describe()));
-            return Vec::new();
-        };
+        let items = self.items(node, what, "a list of strings");
         items.iter().filter_map(|item| self.parsed(Some(item), &parse)).collect()
     }
 

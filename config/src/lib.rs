@@ -5,13 +5,15 @@
 
 mod decode;
 mod error;
+mod machines;
 mod network;
 mod node;
 mod sidero;
 mod values;
 
 pub use error::{ConfigError, Problem};
-pub use network::{Addressing, Network, StaticAddress};
+pub use machines::{Machines, UnknownMachines};
+pub use network::{Addressing, InterfaceRole, Network, Role, StaticAddress};
 pub use sidero::{BootFromDiskMethod, IpmiPxeMethod, Sidero};
 pub use values::GoDuration;
 
@@ -40,6 +42,10 @@ pub struct Config {
     pub advertised_endpoint: Option<String>,
     /// `ntp.servers`: names or addresses asked for the time, in this order; empty means those from DHCP.
     pub ntp_servers: Vec<String>,
+    /// `unknownMachines`: what becomes of a machine that no person has accepted.
+    pub unknown_machines: UnknownMachines,
+    /// `machines`: which machines the boot services serve at all.
+    pub machines: Machines,
     /// `sidero`: Sidero's options.
     pub sidero: Sidero,
 }
@@ -51,6 +57,8 @@ impl Default for Config {
             network: Network::default(),
             advertised_endpoint: None,
             ntp_servers: Vec::new(),
+            unknown_machines: UnknownMachines::default(),
+            machines: Machines::default(),
             sidero: Sidero::default(),
         }
     }
@@ -101,7 +109,7 @@ impl Config {
         let Some(fields) = decoder.mapping(
             root,
             "the file",
-            &["hostname", "network", "advertisedEndpoint", "ntp", "sidero"],
+            &["hostname", "network", "advertisedEndpoint", "ntp", "unknownMachines", "machines", "sidero"],
         ) else {
             return config;
         };
@@ -116,6 +124,12 @@ impl Config {
             && let Some(ntp) = decoder.mapping(ntp, "`ntp`", &["servers"])
         {
             config.ntp_servers = decoder.list(ntp.get("servers"), "`ntp.servers`", values::host);
+        }
+        if let Some(unknown) = decoder.parsed(fields.get("unknownMachines"), UnknownMachines::parse) {
+            config.unknown_machines = unknown;
+        }
+        if let Some(machines) = fields.get("machines") {
+            config.machines = machines::decode(machines, decoder);
         }
         if let Some(sidero) = fields.get("sidero") {
             config.sidero = sidero::decode(sidero, decoder);

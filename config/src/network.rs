@@ -13,6 +13,51 @@ pub struct Network {
     pub interface: Option<String>,
     /// `dhcp` (the default) or `static`.
     pub addressing: Addressing,
+    /// `interfaces`: what each named interface is for; empty means the rule of [`Role`].
+    pub interfaces: Vec<InterfaceRole>,
+}
+
+/// What an interface is for. Without a role, every physical interface is for provisioning; as soon as one interface
+/// is named `provisioning`, only those so named are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// `management`: people and controllers; the boot services never answer there.
+    Management,
+    /// `provisioning`: machines boot there; the boot services answer.
+    Provisioning,
+}
+
+impl Role {
+    /// Its spelling in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Management => "management",
+            Self::Provisioning => "provisioning",
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        [Self::Management, Self::Provisioning]
+            .into_iter()
+            .find(|role| role.as_str() == text)
+            .ok_or_else(|| "management or provisioning".to_owned())
+    }
+}
+
+/// An entry of `network.interfaces`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InterfaceRole {
+    /// `name`: the kernel's name.
+    pub name: String,
+    /// `role`
+    pub role: Role,
+}
+
+impl Network {
+    /// Names of the interfaces with this role, in the order of the file.
+    pub fn with_role(&self, role: Role) -> impl Iterator<Item = &str> {
+        self.interfaces.iter().filter(move |entry| entry.role == role).map(|entry| entry.name.as_str())
+    }
 }
 
 /// Where the address comes from.
@@ -38,7 +83,8 @@ pub struct StaticAddress {
 
 pub(crate) fn decode(node: &Node, decoder: &mut Decoder) -> Network {
     let mut network = Network::default();
-    let Some(fields) = decoder.mapping(node, "`network`", &["interface", "dhcp", "static"]) else {
+    let Some(fields) = decoder.mapping(node, "`network`", &["interface", "dhcp", "static", "interfaces"])
+    else {
         return network;
     };
     network.interface = decoder.parsed(fields.get("interface"), values::interface);
@@ -59,7 +105,38 @@ pub(crate) fn decode(node: &Node, decoder: &mut Decoder) -> Network {
         }
         (None, _) => {}
     }
+    network.interfaces = interfaces(fields.get("interfaces"), decoder);
     network
+}
+
+fn interfaces(node: Option<&Node>, decoder: &mut Decoder) -> Vec<InterfaceRole> {
+    let mut known: Vec<InterfaceRole> = Vec::new();
+    for item in decoder.items(node, "`network.interfaces`", "a list of mappings with `name` and `role`") {
+        let Some(fields) = decoder.mapping(item, "an entry of `network.interfaces`", &["name", "role"])
+        else {
+            continue;
+        };
+        let name = decoder.parsed(fields.get("name"), values::listed_interface);
+        let role = decoder.parsed(fields.get("role"), Role::parse);
+        for key in ["name", "role"] {
+            if fields.get(key).is_none() {
+                decoder.note(
+                    item.at,
+                    format!("an entry of `network.interfaces` without `{key}`; give both `name` and `role`"),
+                );
+            }
+        }
+        let (Some(name), Some(role)) = (name, role) else { continue };
+        if known.iter().any(|entry| entry.name == name) {
+            decoder.note(
+                item.at,
+                format!("interface `{name}` is named twice in `network.interfaces`; give it once"),
+            );
+        } else {
+            known.push(InterfaceRole { name, role });
+        }
+    }
+    known
 }
 
 fn static_address(node: &Node, decoder: &mut Decoder) -> Option<StaticAddress> {

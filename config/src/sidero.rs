@@ -1,7 +1,7 @@
 //! The `sidero` section: Sidero's own options (spec §8.1) with its defaults.
 //!
 //! Names are upstream's flags written in camelCase, letter for letter: `--auto-bmc-setup` is `autoBmcSetup`;
-//! one option, `requireAgentToken`, is ours.
+//! two options, `autoAcceptNonEmpty` and `requireAgentToken`, are ours.
 //! Values and defaults are upstream's and must never drift from it.
 
 use crate::decode::Decoder;
@@ -84,7 +84,8 @@ pub struct Sidero {
     pub extra_agent_kernel_args: String,
     /// `bootFromDiskMethod`
     pub boot_from_disk_method: BootFromDiskMethod,
-    /// `autoAcceptServers`: take every machine that registers, and wipe it, without a person's word.
+    /// `autoAcceptServers`: take every machine that registers, and wipe it, without a person's word. Machines whose
+    /// disks are not blank are left alone unless `auto_accept_non_empty` is set too.
     pub auto_accept_servers: bool,
     /// `insecureWipe`: wipe only the partition tables in place of the whole disks.
     pub insecure_wipe: bool,
@@ -106,6 +107,8 @@ pub struct Sidero {
     pub wireguard_port: u16,
     /// `eventsNegativeAddressFilter`: networks whose addresses are not recorded; empty means none.
     pub events_negative_address_filter: Vec<String>,
+    /// `autoAcceptNonEmpty`, ours: automatic acceptance takes machines with data on their disks too, as upstream does.
+    pub auto_accept_non_empty: bool,
     /// `requireAgentToken`, ours: act only on what an agent says that this plane booted.
     pub require_agent_token: bool,
 }
@@ -129,13 +132,14 @@ impl Default for Sidero {
             wireguard_endpoint: None,
             wireguard_port: DEFAULT_WIREGUARD_PORT,
             events_negative_address_filter: Vec::new(),
+            auto_accept_non_empty: false,
             require_agent_token: true,
         }
     }
 }
 
 /// The keys, in the order of upstream's table; ours come last.
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 18] = [
     "apiEndpoint",
     "apiPort",
     "httpPort",
@@ -152,6 +156,7 @@ const KEYS: [&str; 17] = [
     "wireguardEndpoint",
     "wireguardPort",
     "eventsNegativeAddressFilter",
+    "autoAcceptNonEmpty",
     "requireAgentToken",
 ];
 
@@ -195,6 +200,9 @@ pub(crate) fn decode(node: &Node, decoder: &mut Decoder) -> Sidero {
             .into_iter()
             .flatten()
             .collect(),
+        auto_accept_non_empty: decoder
+            .boolean(fields.get("autoAcceptNonEmpty"))
+            .unwrap_or(default.auto_accept_non_empty),
         require_agent_token: decoder
             .boolean(fields.get("requireAgentToken"))
             .unwrap_or(default.require_agent_token),

@@ -136,6 +136,11 @@ pub(crate) fn interface(text: &str) -> Result<String, String> {
     }
 }
 
+/// As [`interface`], for names that are handed on in a list, where a comma would end one.
+pub(crate) fn listed_interface(text: &str) -> Result<String, String> {
+    if text.contains(',') { Err("an interface name without a comma".to_owned()) } else { interface(text) }
+}
+
 /// A host's own address with its prefix length.
 pub(crate) fn address(text: &str) -> Result<Ipv4Net, String> {
     let allowed = || "an IPv4 host address with its prefix length, such as 192.168.1.10/24".to_owned();

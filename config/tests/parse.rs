@@ -2,7 +2,9 @@
 
 #![allow(clippy::panic)] // A test file: a panic is how its helper functions fail.
 
-use bloomery_config::{Addressing, BootFromDiskMethod, Config, EXAMPLE, IpmiPxeMethod, StaticAddress};
+use bloomery_config::{
+    Addressing, BootFromDiskMethod, Config, EXAMPLE, IpmiPxeMethod, Role, StaticAddress, UnknownMachines,
+};
 use proptest::prelude::*;
 
 /// The messages for a text that must not be accepted.
@@ -60,7 +62,7 @@ fn the_uncommented_example_parses_and_shows_sideros_defaults() {
 fn the_example_names_every_key() {
     let uncommented = uncommented();
     let keys = uncommented.lines().filter(|line| !line.trim_start().starts_with('#') && line.contains(':'));
-    assert_eq!(keys.count(), 29, "keys in the example");
+    assert_eq!(keys.count(), 39, "keys in the example");
 }
 
 #[test]
@@ -90,12 +92,33 @@ fn reads_what_differs_from_the_defaults() {
 }
 
 #[test]
+fn reads_roles_of_interfaces_and_which_machines_are_served() {
+    let config = Config::parse(
+        "network:\n  interfaces:\n  - {name: eth0, role: management}\n  - {name: eth1, role: provisioning}\n\
+         unknownMachines: boot-disk\nmachines:\n  allow: [\"52-54-00\", 10.20.3.4/16, relay:10.20.0.1, interface:eth1]\n  \
+         deny: [\"52:54:00:AB:cd:ef\", \"subnet:fd00::/8\"]\nsidero: {autoAcceptNonEmpty: true}\n",
+    )
+    .expect("valid");
+    assert_eq!(config.network.with_role(Role::Management).collect::<Vec<_>>(), ["eth0"]);
+    assert_eq!(config.network.with_role(Role::Provisioning).collect::<Vec<_>>(), ["eth1"]);
+    assert_eq!(config.unknown_machines, UnknownMachines::BootDisk);
+    assert_eq!(
+        config.machines.allow,
+        ["oui:52:54:00", "subnet:10.20.0.0/16", "relay:10.20.0.1", "interface:eth1"]
+    );
+    assert_eq!(config.machines.deny, ["mac:52:54:00:ab:cd:ef", "subnet:fd00::/8"]);
+    assert!(config.sidero.auto_accept_non_empty && !Config::default().sidero.auto_accept_non_empty);
+    let many = vec!["52:54:00"; 1025].join(", ");
+    assert!(problems(&format!("machines: {{allow: [{many}]}}\n"))[0].contains("at most 1024"));
+}
+
+#[test]
 fn each_mistake_is_named_with_its_place_and_what_is_allowed() {
     let cases = [
         (
             "hostnam: x\n",
             "bloomery.yaml:1:1: unknown key `hostnam` in the file; allowed: hostname, network, advertisedEndpoint, \
-             ntp, sidero",
+             ntp, unknownMachines, machines, sidero",
         ),
         ("hostname: 12\n", "bloomery.yaml:1:11: this is a number; allowed: a string; put it in quotes"),
         (
@@ -162,6 +185,35 @@ fn each_mistake_is_named_with_its_place_and_what_is_allowed() {
             "hostname: &a forge\n",
             "bloomery.yaml:1:11: YAML anchors and aliases are not supported; write the value out",
         ),
+        (
+            "network:\n  interfaces: eth0\n",
+            "bloomery.yaml:2:15: `network.interfaces` is a string; allowed is a list of mappings with `name` and `role`",
+        ),
+        (
+            "network:\n  interfaces:\n  - name: eth0\n    role: both\n",
+            "bloomery.yaml:4:11: `both` is not allowed; allowed: management or provisioning",
+        ),
+        (
+            "network:\n  interfaces:\n  - name: eth0\n",
+            "bloomery.yaml:3:5: an entry of `network.interfaces` without `role`; give both `name` and `role`",
+        ),
+        (
+            "network:\n  interfaces:\n  - {name: eth0, role: management}\n  - {name: eth0, role: provisioning}\n",
+            "bloomery.yaml:4:5: interface `eth0` is named twice in `network.interfaces`; give it once",
+        ),
+        (
+            "network:\n  interfaces: [{name: \"a,b\", role: management}]\n",
+            "bloomery.yaml:2:23: `a,b` is not allowed; allowed: an interface name without a comma",
+        ),
+        (
+            "unknownMachines: wipe\n",
+            "bloomery.yaml:1:18: `wipe` is not allowed; allowed: agent, boot-disk or ignore",
+        ),
+        (
+            "machines:\n  deny: [10.0.0.0/8, 52:54]\n",
+            "bloomery.yaml:2:22: `52:54` is not allowed; allowed: mac:52:54:00:12:34:56, oui:52:54:00, \
+             subnet:10.20.0.0/16, relay:10.20.0.1 or interface:eth1",
+        ),
         ("hostname: a\n---\nhostname: b\n", "bloomery.yaml:3:1: a second YAML document; give one only"),
     ];
     for (text, expected) in cases {
@@ -171,8 +223,7 @@ fn each_mistake_is_named_with_its_place_and_what_is_allowed() {
 
 #[test]
 fn all_mistakes_are_told_in_one_go_in_the_order_of_lines() {
-    let found =
-        problems("hostname: UPPER\nnetwork:\n  interfaces: eth0\nsidero:\n  apiPort: 0\n  wipe: true\n");
+    let found = problems("hostname: UPPER\nnetwork:\n  iface: eth0\nsidero:\n  apiPort: 0\n  wipe: true\n");
     let places: Vec<_> = found.iter().map(|line| line.split(": ").next().unwrap_or_default()).collect();
     assert_eq!(
         places,

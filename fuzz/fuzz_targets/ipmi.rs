@@ -4,8 +4,9 @@
 use bloomery_power::ipmi::{
     Keys, Suite, open_packet, parse_activated, parse_auth_capabilities, parse_challenge, parse_chassis_status,
     parse_cipher_suites, parse_open_session_response, parse_rakp2, parse_rakp4, parse_response, parse_rmcp,
-    parse_session_header, parse_session_packet,
+    parse_session_header, parse_session_packet, parse_system_guid,
 };
+use bloomery_power::endpoint::{Origin, Scheme};
 use bloomery_power::{http_api, redfish};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
@@ -27,9 +28,12 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let _ = parse_auth_capabilities(bytes);
     let _ = parse_chassis_status(bytes);
     let _ = parse_cipher_suites(bytes);
+    let _ = parse_system_guid(bytes);
+    let _ = redfish::parse_boot(bytes);
     let _ = http_api::parse_status(bytes);
-    let _ = redfish::parse_service_root(bytes);
-    let _ = redfish::parse_collection(bytes);
-    let _ = redfish::parse_system("/redfish/v1/Systems/1", bytes);
+    let origin = Origin { scheme: Scheme::Https, host: "bmc".to_owned(), port: 443 };
+    let _ = redfish::parse_service_root(&origin, bytes);
+    let _ = redfish::parse_collection(&origin, bytes);
+    let _ = redfish::parse_system(&origin, "/redfish/v1/Systems/1", bytes);
     let _ = redfish::parse_action_info(bytes);
 });

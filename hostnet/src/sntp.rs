@@ -1,7 +1,8 @@
 //! How far this host's clock is off, asked from NTP servers (SNTP, RFC 4330 / RFC 5905 §14).
 //!
-//! It must never set the clock (callers do, with the right to), and never believe an answer that is
-//! unsynchronised, refused, too slow to be exact, or from before this program was built.
+//! It must never set the clock (callers do, with the right to), never believe an answer that is unsynchronised, refused,
+//! too slow to be exact, or from before this program was built or long after, and never a great step on the word of one
+//! server: nothing of SNTP is authenticated.
 
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
@@ -20,6 +21,13 @@ const MAX_DELAY: f64 = 2.0;
 const LATEST_CLOCK: Duration = Duration::from_hours(200 * 365 * 24);
 /// The clock may be stepped while a packet is under way; a little below zero is rounding.
 const MIN_DELAY: f64 = -0.01;
+/// A system is replaced by a newer one long before this; certificates that were made with it hold three times as long.
+pub const LATEST_AFTER_BUILD: Duration = Duration::from_hours(10 * 365 * 24);
+/// Seconds by which a clock may be put right on the word of one server. A clock that ran without power for a while is off
+/// by less; more makes certificates look expired, or not valid yet.
+pub const GREAT_STEP: f64 = 3600.0;
+/// Seconds by which two servers that agree may differ.
+const AGREEMENT: f64 = 5.0;
 /// How many addresses of one name are asked before the next name.
 const ADDRESSES_PER_NAME: usize = 2;
 
@@ -88,6 +96,30 @@ pub enum Error {
         /// The server as it was configured.
         server: String,
     },
+    /// The time is after the end of this program's life.
+    #[error("failed to trust the time of {server}: it lies more than ten years after this system was built")]
+    TooLate {
+        /// The server as it was configured.
+        server: String,
+    },
+    /// A great step, and no other server to confirm it.
+    #[error("failed to trust the time of {server} alone: it would move the clock by {offset:.0} s")]
+    Alone {
+        /// The server as it was configured.
+        server: String,
+        /// Seconds to add to this host's clock.
+        offset: f64,
+    },
+    /// Great steps, and each server says another.
+    #[error(
+        "failed to trust the time of {server}: it would move the clock by {offset:.0} s, and other servers disagree"
+    )]
+    Disagreement {
+        /// The first server, as it was configured.
+        server: String,
+        /// Seconds to add to this host's clock, as it says.
+        offset: f64,
+    },
 }
 
 impl Error {
@@ -95,42 +127,81 @@ impl Error {
     pub fn is_kiss_of_death(&self) -> bool {
         matches!(self, Self::Query { source, .. } if source.is_kiss_of_death())
     }
+
+    /// Whether servers answered, but a great step lacks a second one that agrees.
+    pub fn is_unconfirmed(&self) -> bool {
+        matches!(self, Self::Alone { .. } | Self::Disagreement { .. })
+    }
 }
 
-/// Asks the servers (names or addresses) in order until one answers soundly; times before `built` are bogus.
+/// Asks the servers (names or addresses) in order until one answers soundly; times before `built` or long after are
+/// bogus. More than [`GREAT_STEP`] is believed only when two servers agree on it.
 ///
 /// # Errors
-/// The last server's, when none answered soundly.
+/// The last server's, when none answered soundly; [`Error::Alone`] and [`Error::Disagreement`] for a great step.
 pub async fn query(servers: &[String], built: SystemTime) -> Result<Measurement, Error> {
-    let mut last = Error::NoServer;
-    for server in servers {
-        match query_server(server, NTP_PORT, built).await {
-            Ok(measurement) => return Ok(measurement),
+    let servers: Vec<_> = servers.iter().map(|server| (server.as_str(), NTP_PORT)).collect();
+    query_all(&servers, built).await
+}
+
+async fn query_all(servers: &[(&str, u16)], built: SystemTime) -> Result<Measurement, Error> {
+    let (mut last, mut doubtful) = (Error::NoServer, Vec::<Measurement>::new());
+    for &(server, port) in servers {
+        let addresses = match resolve(server, port).await {
+            Ok(addresses) => addresses,
             Err(error) => {
-                tracing::debug!(%server, error = %crate::network::chain(&error), "time server not used");
-                last = error;
+                last = not_used(server, error);
+                continue;
+            }
+        };
+        for address in addresses {
+            // The same host under two names is one server.
+            if doubtful.iter().any(|earlier| earlier.address == address) {
+                continue;
+            }
+            match query_address(server, address, built).await {
+                Ok(measured) if measured.offset.abs() <= GREAT_STEP => return Ok(measured),
+                Ok(measured) => {
+                    let agrees =
+                        |earlier: &&Measurement| (earlier.offset - measured.offset).abs() <= AGREEMENT;
+                    if let Some(first) = doubtful.iter().find(agrees) {
+                        return Ok(first.clone());
+                    }
+                    doubtful.push(measured);
+                }
+                Err(error) => last = not_used(server, error),
             }
         }
     }
-    Err(last)
+    Err(verdict(doubtful, last))
 }
 
-/// Asks one server on a port of the caller's choice.
-pub async fn query_server(server: &str, port: u16, built: SystemTime) -> Result<Measurement, Error> {
-    let resolve = |source| Error::Resolve { server: server.to_owned(), source };
+fn not_used(server: &str, error: Error) -> Error {
+    tracing::debug!(%server, error = %crate::network::chain(&error), "time server not used");
+    error
+}
+
+/// What stands in the way, when no answer was believed.
+fn verdict(doubtful: Vec<Measurement>, last: Error) -> Error {
+    let is_alone = doubtful.len() == 1;
+    match doubtful.into_iter().next() {
+        None => last,
+        Some(Measurement { server, offset, .. }) if is_alone => Error::Alone { server, offset },
+        Some(Measurement { server, offset, .. }) => Error::Disagreement { server, offset },
+    }
+}
+
+async fn resolve(server: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
+    let failed = |source| Error::Resolve { server: server.to_owned(), source };
     let lookup = tokio::net::lookup_host((server, port));
     let addresses: Vec<SocketAddr> = match tokio::time::timeout(RESOLVE_LIMIT, lookup).await {
-        Ok(found) => found.map_err(resolve)?.take(ADDRESSES_PER_NAME).collect(),
-        Err(_elapsed) => return Err(resolve(std::io::ErrorKind::TimedOut.into())),
+        Ok(found) => found.map_err(failed)?.take(ADDRESSES_PER_NAME).collect(),
+        Err(_elapsed) => return Err(failed(std::io::ErrorKind::TimedOut.into())),
     };
-    let mut last = resolve(std::io::Error::other("the name has no address"));
-    for address in addresses {
-        match query_address(server, address, built).await {
-            Ok(measurement) => return Ok(measurement),
-            Err(error) => last = error,
-        }
+    if addresses.is_empty() {
+        return Err(failed(std::io::Error::other("the name has no address")));
     }
-    Err(last)
+    Ok(addresses)
 }
 
 async fn query_address(server: &str, address: SocketAddr, built: SystemTime) -> Result<Measurement, Error> {
@@ -166,8 +237,10 @@ fn check(measurement: Measurement, now: SystemTime, built: SystemTime) -> Result
         return Err(Error::Delay { server: server(), delay: measurement.delay });
     }
     match measurement.corrected(now) {
-        Some(corrected) if corrected >= built => Ok(measurement),
-        Some(_) | None => Err(Error::BeforeBuild { server: server() }),
+        Some(corrected) if corrected < built => Err(Error::BeforeBuild { server: server() }),
+        Some(corrected) if corrected <= built + LATEST_AFTER_BUILD => Ok(measurement),
+        None if measurement.offset < 0.0 => Err(Error::BeforeBuild { server: server() }),
+        Some(_) | None => Err(Error::TooLate { server: server() }),
     }
 }
 

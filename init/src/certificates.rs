@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::errors::chain;
 use crate::pki::identities::{CLIENTS, LIFETIME, SHORT_LIFETIME};
 use crate::pki::provision::{Names, Provisioner};
-use crate::pki::{self, Pki};
+use crate::pki::{self, Pki, people};
 use crate::services::{self, Inputs};
 use bloomery_config::Config;
 use std::net::IpAddr;
@@ -110,6 +110,7 @@ pub async fn follow(context: Context) {
             () = tokio::time::sleep_until(next_short) => {
                 next_short += short;
                 renew_short(&context, &pki);
+                publish_people(&context).await;
             }
             () = tokio::time::sleep_until(next_long) => {
                 next_long += long;
@@ -128,11 +129,20 @@ fn follow_addresses(context: &Context, pki: &Pki) {
     redeclare(context);
 }
 
-/// What holds for a day only, and what is handed out and should hold for its full year.
+/// Takes people's certificates that have expired from the servers.
+async fn publish_people(context: &Context) {
+    let people = context.facts().people.clone();
+    let Some(people) = people else { return };
+    if let Err(error) = people::publish(&people).await {
+        complain(context, &error);
+    }
+}
+
+/// What holds for a day only.
 fn renew_short(context: &Context, pki: &Pki) {
     let provisioner = provisioner(context, pki);
     let short = CLIENTS.iter().filter(|client| client.lifetime == SHORT_LIFETIME);
-    for outcome in short.map(|client| provisioner.client(client)).chain([provisioner.admin()]) {
+    for outcome in short.map(|client| provisioner.client(client)) {
         if let Err(error) = outcome {
             complain(context, &error);
         }

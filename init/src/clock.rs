@@ -5,6 +5,7 @@
 use crate::certificates;
 use crate::context::Context;
 use crate::errors::chain;
+use crate::pki::authority;
 use bloomery_hostnet::sntp;
 use std::time::{Duration, SystemTime};
 
@@ -14,8 +15,12 @@ const FIRST_TRIES: Duration = Duration::from_secs(15);
 const INTERVAL: Duration = Duration::from_mins(30);
 /// Less than this is the network's, not the clock's.
 const TOLERANCE: f64 = 0.05;
-/// More than this and certificates made before may not hold.
-const GREAT_STEP: f64 = 3600.0;
+/// The certificates of the plane's own authority must outlast any time that is believed.
+const _: () = assert!(sntp::LATEST_AFTER_BUILD.as_secs() < authority::LIFETIME.unsigned_abs().as_secs());
+
+/// What a person does about a great step that one server alone asks for.
+const UNCONFIRMED: &str = "name a second time server under `ntp.servers` in bloomery.yaml, or set the machine's clock in \
+                           its firmware; the clock is moved by more than an hour only when two servers agree";
 
 /// Asks and sets for ever.
 pub async fn keep_right(context: Context) {
@@ -31,7 +36,10 @@ pub async fn keep_right(context: Context) {
                 }
                 Err(error) => {
                     tracing::debug!(error = %chain(&error), "no time server answers");
-                    if !answered {
+                    if error.is_unconfirmed() {
+                        let text = format!("the clock may be wrong, and is left as it is: {}", chain(&error));
+                        context.warn("clock", &text, UNCONFIRMED);
+                    } else if !answered {
                         let text = format!("no time server answers ({})", servers.join(", "));
                         context.status.warn(
                             "clock",
@@ -64,7 +72,7 @@ fn set(context: &Context, measurement: &sntp::Measurement) {
     match bloomery_sys::clock::set(time) {
         Ok(()) => {
             tracing::info!(server = %measurement.server, offset = measurement.offset, "clock set");
-            if measurement.offset.abs() > GREAT_STEP {
+            if measurement.offset.abs() > sntp::GREAT_STEP {
                 context.console.line(format!(
                     "the clock was wrong by {:.0} s; set by {}",
                     measurement.offset, measurement.server

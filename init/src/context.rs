@@ -7,6 +7,7 @@ use crate::console::Console;
 use crate::layout::Layout;
 use crate::network::Network;
 use crate::pki::Pki;
+use crate::pki::people::People;
 use crate::release::Release;
 use crate::services::users::Accounts;
 use crate::status::Board;
@@ -41,6 +42,8 @@ pub struct Facts {
     pub network: Option<Network>,
     /// Authorities and keys.
     pub pki: Option<Arc<Pki>>,
+    /// Those who paired, and what signs for them.
+    pub people: Option<Arc<People>>,
     /// The name of the key that Secrets are encrypted with.
     pub encryption_key: Option<String>,
     /// The running services.

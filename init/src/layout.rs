@@ -115,14 +115,14 @@ impl Layout {
         self.state().join("plane")
     }
 
-    /// The appliance's own directory.
-    pub fn appliance_state(&self) -> PathBuf {
-        self.state().join("appliance")
-    }
-
     /// The secret half of the pairing code.
     pub fn pairing_secret(&self) -> PathBuf {
-        self.appliance_state().join("pairing-secret")
+        self.pki().join("pairing-secret")
+    }
+
+    /// Where earlier versions kept it, in the hands of the appliance server.
+    pub fn former_pairing_secret(&self) -> PathBuf {
+        self.state().join("appliance/pairing-secret")
     }
 
     /// What the person who flashed the image wrote.

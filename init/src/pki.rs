@@ -1,13 +1,16 @@
-//! Certificates: two authorities and two keys that are made once, and everything else at every boot.
+//! Certificates: three authorities and two keys that are made once, and everything else at every boot.
 //!
-//! What is on the state partition is never made anew while any of it is there: a new authority would lock every
+//! People's certificates are neither: they are signed on demand (`people.rs`), and what signs them is kept with the list
+//! of those who paired. What is on the state partition is never made anew while any of it is there: a new authority would lock every
 //! administrator and machine out. Damage is an error for a person to look at.
 
 pub mod authority;
 pub mod identities;
 pub mod kubeconfig;
 pub mod leaf;
+pub mod people;
 pub mod provision;
+pub mod rights;
 
 use crate::files;
 use authority::Authority;
@@ -47,6 +50,21 @@ pub enum Error {
         /// What is there.
         present: PathBuf,
     },
+    /// The list of those who paired.
+    #[error("failed to open the list of pairings")]
+    Pairings(#[source] bloomery_pairing::authority::StoreError),
+    /// The secret of the pairing code.
+    #[error("failed to keep the pairing code")]
+    Secret(#[source] bloomery_pairing::SecretFileError),
+    /// What the servers are to take, or the socket where certificates are signed.
+    #[error("failed to {what}")]
+    People {
+        /// What.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// They do not belong together.
     #[error("failed to use {}: it does not belong to its key", path.display())]
     Mismatch {
@@ -58,8 +76,11 @@ pub enum Error {
 /// What is kept on the state partition.
 #[derive(Debug)]
 pub struct Pki {
-    /// Signs everything that speaks to the Kubernetes API, and its own certificate.
+    /// Signs the certificates of the API server, the appliance and the webhooks.
     pub ca: Authority,
+    /// Signs the processes that speak to the Kubernetes API. Not what signs the servers: that one signed the
+    /// certificate that an earlier version gave to everybody.
+    pub client_ca: Authority,
     /// Signs etcd and its one client.
     pub etcd_ca: Authority,
     /// Signs service account tokens.
@@ -75,10 +96,16 @@ impl Pki {
     /// When something is damaged or cannot be written.
     pub fn open(directory: &Path, not_before: OffsetDateTime) -> Result<Self, Error> {
         files::directory(directory, files::PRIVATE_DIR, None).map_err(Error::File)?;
+        let had_earlier_version =
+            directory.join("ca.crt").exists() && !directory.join("client-ca.key").exists();
+        // Before the authority that tells a new plane from an earlier version's.
+        bloomery_pairing::authority::begin(&directory.join(people::PAIRINGS), had_earlier_version)
+            .map_err(Error::Pairings)?;
         let service_account = keep_key(&directory.join("sa.key"))?;
         keep_public_half(&directory.join("sa.pub"), &service_account)?;
         Ok(Self {
             ca: Authority::keep(directory, "ca", "bloomery", not_before)?,
+            client_ca: Authority::keep(directory, "client-ca", "bloomery-clients", not_before)?,
             etcd_ca: Authority::keep(directory, "etcd-ca", "bloomery-etcd", not_before)?,
             service_account,
             appliance: keep_key(&directory.join("appliance.key"))?,

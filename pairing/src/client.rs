@@ -1,4 +1,6 @@
-//! The workstation's side: trade a pairing code for the admin identity, then use that identity.
+//! The workstation's side: trade a pairing code for a certificate, then use that.
+//!
+//! The private key is made here and stays here.
 //!
 //! The secret must never be sent to anyone whose key does not have the code's fingerprint: it is checked
 //! inside the TLS handshake, before a byte of HTTP leaves.
@@ -6,6 +8,7 @@
 mod endpoint;
 mod error;
 mod exchange;
+mod identity;
 mod kubeconfig;
 mod tls;
 
@@ -18,29 +21,88 @@ use serde::de::DeserializeOwned;
 
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::ClientError;
+pub use identity::{expiry, pairing_of};
 pub use kubeconfig::{APPLIANCE_EXTENSION, ApplianceExtension, Kubeconfig, RenderError, tls_server_name};
 
-use crate::Code;
 use crate::wire::{
-    self, Asset, AssetComplete, AssetList, AssetPiece, ErrorResponse, PairRequest, PairResponse, Reason,
-    ReissueResponse,
+    self, Asset, AssetComplete, AssetList, AssetPiece, ErrorResponse, PairRequest, PairResponse, PairingList,
+    Reason, ReissueResponse, RenewRequest, RevokeResponse,
 };
+use crate::{Code, Person};
 use exchange::{Answer, Request};
 
 /// One whole request: connect, TLS, answer. An appliance under emulation needs seconds for a handshake.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Trades a code for the admin identity.
+/// How long the rights of a new administrator are waited for: a first boot under emulation takes minutes.
+const RIGHTS_LIMIT: Duration = Duration::from_mins(5);
+/// Where an appliance does not say how long to wait.
+const RIGHTS_INTERVAL: Duration = Duration::from_secs(2);
+
+/// A certificate with its key, and how to reach the Kubernetes API with it.
+#[derive(Clone)]
+pub struct Paired {
+    /// PEM private key, which never left this machine.
+    pub client_key: String,
+    /// What the appliance gave.
+    pub response: PairResponse,
+}
+
+/// Hides the private key.
+impl std::fmt::Debug for Paired {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Paired").field("response", &self.response).finish_non_exhaustive()
+    }
+}
+
+/// Trades a code for a certificate, in the name of this user on this machine.
 ///
 /// # Errors
 /// When the appliance cannot be reached, is not the one of the code, or refuses the code.
-pub async fn pair(endpoint: &Endpoint, code: &Code) -> Result<PairResponse, ClientError> {
-    let body = serde_json::to_vec(&PairRequest { secret: code.secret().clone() })
-        .map_err(|source| ClientError::Encode { source })?;
-    let request = Request { method: Method::POST, path: wire::PAIR_PATH.to_owned(), body };
+pub async fn pair(endpoint: &Endpoint, code: &Code) -> Result<Paired, ClientError> {
+    pair_as(endpoint, code, &this_person()).await
+}
+
+/// Trades a code for a certificate, in the name of `person`. Waits while the appliance has not set up the rights of
+/// administrators.
+///
+/// # Errors
+/// When the appliance cannot be reached, is not the one of the code, or refuses the code.
+pub async fn pair_as(endpoint: &Endpoint, code: &Code, person: &Person) -> Result<Paired, ClientError> {
+    let key = identity::new_key()?;
+    let client_key = key.serialize_pem();
+    let request = PairRequest {
+        secret: code.secret().clone(),
+        csr: identity::request(&key)?,
+        name: person.as_str().to_owned(),
+    };
+    let body = serde_json::to_vec(&request).map_err(|source| ClientError::Encode { source })?;
     let tls = Arc::new(tls::pinned(code.fingerprint())?);
-    let answer = bounded(endpoint, exchange::exchange(endpoint, tls, None, request)).await?;
-    decode(endpoint, &accepted(endpoint, answer)?)
+    let deadline = tokio::time::Instant::now() + RIGHTS_LIMIT;
+    loop {
+        let request = Request { method: Method::POST, path: wire::PAIR_PATH.to_owned(), body: body.clone() };
+        let answer = bounded(endpoint, exchange::exchange(endpoint, Arc::clone(&tls), None, request)).await?;
+        let wait = answer.retry_after.unwrap_or(RIGHTS_INTERVAL);
+        match accepted(endpoint, answer) {
+            Err(ClientError::NotReady { .. }) if tokio::time::Instant::now() + wait < deadline => {
+                tokio::time::sleep(wait).await;
+            }
+            // An appliance that hands out keys refuses the request for a certificate, by the field's name.
+            Err(ClientError::Refused { endpoint, status: 400, message }) if message.contains("`csr`") => {
+                return Err(ClientError::OtherVersion { endpoint });
+            }
+            Err(error) => return Err(error),
+            Ok(body) => return Ok(Paired { client_key, response: decode(endpoint, &body)? }),
+        }
+    }
+}
+
+/// This user on this machine, as the operating system calls them.
+pub fn this_person() -> Person {
+    let user = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok()).unwrap_or_default();
+    let system = rustix::system::uname();
+    let host = system.nodename().to_string_lossy();
+    Person::new(&user, host.split('.').next().unwrap_or_default())
 }
 
 /// The admin identity, in PEM, as a kubeconfig carries it.
@@ -61,6 +123,7 @@ pub struct AdminClient {
     endpoint: Endpoint,
     tls: Arc<ClientConfig>,
     tls_server_name: Option<String>,
+    client_key: zeroize::Zeroizing<String>,
 }
 
 impl AdminClient {
@@ -68,7 +131,8 @@ impl AdminClient {
     /// When the credentials are not valid PEM, or the key does not belong to the certificate.
     pub fn new(endpoint: Endpoint, credentials: &AdminCredentials) -> Result<Self, ClientError> {
         let tls = Arc::new(tls::authenticated(credentials)?);
-        Ok(Self { endpoint, tls, tls_server_name: credentials.tls_server_name.clone() })
+        let client_key = zeroize::Zeroizing::new(credentials.client_key.clone());
+        Ok(Self { endpoint, tls, tls_server_name: credentials.tls_server_name.clone(), client_key })
     }
 
     /// PID 1's status as the appliance has it: a JSON document.
@@ -93,6 +157,34 @@ impl AdminClient {
     /// When the appliance cannot be reached or refuses.
     pub async fn reissue(&self) -> Result<ReissueResponse, ClientError> {
         self.request(Method::POST, wire::REISSUE_PATH, Vec::new()).await
+    }
+
+    /// A certificate for the same key that holds anew.
+    ///
+    /// # Errors
+    /// When the appliance cannot be reached or refuses, or the key cannot sign.
+    pub async fn renew(&self) -> Result<PairResponse, ClientError> {
+        let csr = identity::request(&identity::read_key(&self.client_key)?)?;
+        let body =
+            serde_json::to_vec(&RenewRequest { csr }).map_err(|source| ClientError::Encode { source })?;
+        self.request(Method::POST, wire::RENEW_PATH, body).await
+    }
+
+    /// Everyone who has paired.
+    ///
+    /// # Errors
+    /// When the appliance cannot be reached or refuses.
+    pub async fn pairings(&self) -> Result<PairingList, ClientError> {
+        self.request(Method::GET, wire::PAIRINGS_PATH, Vec::new()).await
+    }
+
+    /// Ends a pairing; makes a new pairing code too, unless the present one is to be kept.
+    ///
+    /// # Errors
+    /// When the appliance cannot be reached or refuses.
+    pub async fn revoke(&self, id: &str, keep_code: bool) -> Result<RevokeResponse, ClientError> {
+        let path = format!("{}/{id}?keepCode={keep_code}", wire::PAIRINGS_PATH);
+        self.request(Method::DELETE, &path, Vec::new()).await
     }
 
     /// The assets of Environments.
@@ -170,6 +262,12 @@ fn accepted(endpoint: &Endpoint, answer: Answer) -> Result<Vec<u8>, ClientError>
         Some(ErrorResponse { reason: Reason::WrongCode, .. }) => ClientError::WrongCode { endpoint },
         Some(ErrorResponse { reason: Reason::TooManyWrongCodes, .. }) => {
             ClientError::RateLimited { endpoint, retry_after: answer.retry_after }
+        }
+        Some(ErrorResponse { reason: Reason::NotReady, message }) => {
+            ClientError::NotReady { endpoint, message }
+        }
+        Some(ErrorResponse { reason: Reason::CertificateNotGood, message }) => {
+            ClientError::CertificateNotGood { endpoint, message }
         }
         Some(ErrorResponse { reason: _, message }) => {
             ClientError::Refused { endpoint, status: answer.status.as_u16(), message }

@@ -13,12 +13,17 @@
 //! This crate must never log or print a secret other than through [`Code`]'s `Display` and
 //! [`Secret::expose`], which exist for exactly that.
 
+#[cfg(feature = "authority")]
+pub mod authority;
 mod base32;
 mod checksum;
 #[cfg(feature = "client")]
 pub mod client;
 mod code;
 mod fingerprint;
+#[cfg(feature = "local")]
+pub mod local;
+mod person;
 mod secret;
 mod secret_file;
 pub mod wire;
@@ -27,5 +32,6 @@ pub use code::{Code, CodeError};
 #[cfg(feature = "x509")]
 pub use fingerprint::CertificateError;
 pub use fingerprint::Fingerprint;
+pub use person::{PairingId, PairingIdError, Person, PersonError};
 pub use secret::{RandomError, Secret, SecretError};
 pub use secret_file::{Owner, SecretFileError, load, load_or_create, store};

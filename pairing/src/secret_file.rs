@@ -1,6 +1,6 @@
 //! The file that keeps the secret across boots: one line, twelve symbols, readable by its owner only.
 //!
-//! PID 1 makes it at the first boot and the appliance server replaces it when a code is re-issued. It is
+//! PID 1 makes it at the first boot and replaces it when a code is re-issued. It is
 //! replaced as a whole (written aside, synced, renamed), so a power cut leaves the old or the new secret,
 //! never half of one.
 
@@ -43,14 +43,20 @@ pub fn load(path: &Path) -> Result<Secret, SecretFileError> {
 /// # Errors
 /// When any step fails; the former file is then untouched.
 pub fn store(path: &Path, secret: &Secret, owner: Option<Owner>) -> Result<(), SecretFileError> {
+    let line = Zeroizing::new(format!("{}\n", secret.expose().as_str()));
+    replace(path, line.as_bytes(), owner)
+        .map_err(|source| SecretFileError::Write { path: path.to_owned(), source })
+}
+
+/// Replaces a file as a whole, readable by its owner only.
+pub(crate) fn replace(path: &Path, content: &[u8], owner: Option<Owner>) -> io::Result<()> {
     let aside = path.with_extension("new");
-    write_aside(&aside, secret, owner)
+    write_aside(&aside, content, owner)
         .and_then(|()| fs::rename(&aside, path))
         .and_then(|()| sync_parent(path))
-        .map_err(|source| {
+        .inspect_err(|_| {
             // Best effort: the error that matters is the one being returned.
             let _ = fs::remove_file(&aside);
-            SecretFileError::Write { path: path.to_owned(), source }
         })
 }
 
@@ -70,7 +76,7 @@ pub fn load_or_create(path: &Path, owner: Option<Owner>) -> Result<Secret, Secre
     }
 }
 
-fn write_aside(aside: &Path, secret: &Secret, owner: Option<Owner>) -> io::Result<()> {
+fn write_aside(aside: &Path, content: &[u8], owner: Option<Owner>) -> io::Result<()> {
     // Left by a power cut, perhaps by another user: made anew rather than opened.
     match fs::remove_file(aside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -80,8 +86,7 @@ fn write_aside(aside: &Path, secret: &Secret, owner: Option<Owner>) -> io::Resul
     if let Some(Owner { uid, gid }) = owner {
         fchown(&file, Some(uid), Some(gid))?;
     }
-    file.write_all(secret.expose().as_bytes())?;
-    file.write_all(b"\n")?;
+    file.write_all(content)?;
     file.sync_all()
 }
 

@@ -2,8 +2,11 @@
 //!
 //! | request | who | answer |
 //! | --- | --- | --- |
-//! | `POST /v1/pair` [`PairRequest`] | anyone with the secret | 200 [`PairResponse`], 403, 429 with `Retry-After` |
+//! | `POST /v1/pair` [`PairRequest`] | anyone with the secret | 200 [`PairResponse`], 403, 429 and 503 with `Retry-After` |
+//! | `POST /v1/pairing/renew` [`RenewRequest`] | admin certificate | 200 [`PairResponse`] |
 //! | `POST /v1/pairing/reissue` | admin certificate | 200 [`ReissueResponse`] |
+//! | `GET /v1/pairings` | admin certificate | 200 [`PairingList`] |
+//! | `DELETE /v1/pairings/ID?keepCode=true` | admin certificate | 200 [`RevokeResponse`], 404 |
 //! | `GET /v1/status` | admin certificate | 200, PID 1's `status.json` as it stands |
 //! | `GET /v1/traces` | admin certificate | 200, the boot services' traces as they stand |
 //! | `GET /v1/assets` | admin certificate | 200 [`AssetList`] |
@@ -15,8 +18,6 @@
 //!
 //! Every refusal carries an [`ErrorResponse`].
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use crate::Secret;
@@ -26,8 +27,12 @@ pub const APPLIANCE_PORT: u16 = 8443;
 /// TCP port of the Kubernetes API.
 pub const API_SERVER_PORT: u16 = 6443;
 
-/// `POST`: secret in, admin identity out.
+/// `POST`: secret and certificate request in, certificate out.
 pub const PAIR_PATH: &str = "/v1/pair";
+/// `POST`: certificate request for the same key in, certificate out.
+pub const RENEW_PATH: &str = "/v1/pairing/renew";
+/// `GET`: everyone who has paired; an ID behind it: `DELETE`.
+pub const PAIRINGS_PATH: &str = "/v1/pairings";
 /// `POST`: makes a new secret; the old code stops working.
 pub const REISSUE_PATH: &str = "/v1/pairing/reissue";
 /// `GET`: PID 1's status.
@@ -47,9 +52,12 @@ pub const HEALTHZ_PATH: &str = "/healthz";
 /// `GET`: pairing would work.
 pub const READYZ_PATH: &str = "/readyz";
 
-/// Common name of the identity that pairing hands out.
-pub const ADMIN_USER: &str = "bloomery:admin";
-/// Organization (Kubernetes group) of that identity.
+/// Common name of the one certificate that earlier versions handed out to everybody.
+pub const SHARED_USER: &str = "bloomery:admin";
+/// Stands for that certificate where an ID of a pairing is asked for.
+pub const SHARED_ID: &str = "shared";
+/// Organization (Kubernetes group) of everybody who paired. The rights that it has on the Kubernetes API are those of
+/// the `ClusterRoleBinding` of the same name.
 pub const ADMIN_GROUP: &str = "bloomery:admins";
 
 /// Body of `POST /v1/pair`.
@@ -58,18 +66,36 @@ pub const ADMIN_GROUP: &str = "bloomery:admins";
 pub struct PairRequest {
     /// The first twelve symbols of the code.
     pub secret: Secret,
+    /// PEM certificate request. Programs of earlier versions send none and are told so.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub csr: String,
+    /// `USER@HOST`, as the workstation says.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
 }
 
-/// The admin identity and how to reach the Kubernetes API with it.
-#[derive(Clone, Serialize, Deserialize)]
+/// Body of `POST /v1/pairing/renew`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RenewRequest {
+    /// PEM certificate request for the key that was paired.
+    pub csr: String,
+}
+
+/// A certificate and how to reach the Kubernetes API with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PairResponse {
-    /// PEM certificate that signs the API server's and everyone else's certificate.
+    /// PEM certificate that signs the API server's and the appliance's certificate.
     pub certificate_authority: String,
-    /// PEM client certificate of [`ADMIN_USER`].
+    /// PEM client certificate.
     pub client_certificate: String,
-    /// PEM private key of that certificate.
-    pub client_key: String,
+    /// The pairing's ID.
+    pub id: String,
+    /// The user's name on the Kubernetes API.
+    pub user: String,
+    /// When the certificate expires (RFC 3339).
+    pub expires: String,
     /// TCP port of the Kubernetes API on the same host.
     pub api_server_port: u16,
     /// DNS names and IP addresses in the API server's certificate. A client that reaches it by another name
@@ -77,33 +103,65 @@ pub struct PairResponse {
     pub server_names: Vec<String>,
 }
 
-/// Hides the private key.
-impl fmt::Debug for PairResponse {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PairResponse")
-            .field("api_server_port", &self.api_server_port)
-            .field("server_names", &self.server_names)
-            .finish_non_exhaustive()
-    }
-}
-
-/// The identity file that PID 1 writes for the appliance server (`admin.json`).
-#[derive(Clone, Serialize, Deserialize)]
+/// One pairing, as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct AdminIdentity {
-    /// PEM; see [`PairResponse::certificate_authority`].
-    pub certificate_authority: String,
-    /// PEM; see [`PairResponse::client_certificate`].
-    pub client_certificate: String,
-    /// PEM; see [`PairResponse::client_key`].
-    pub client_key: String,
+pub struct Pairing {
+    /// What revokes it; [`SHARED_ID`] for what an earlier version handed out.
+    pub id: String,
+    /// `USER@HOST`, as the workstation said.
+    pub name: String,
+    /// The user's name on the Kubernetes API.
+    pub user: String,
+    /// Whether its certificate is good.
+    pub state: PairingState,
+    /// When it began (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paired: Option<String>,
+    /// When it was renewed last (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewed: Option<String>,
+    /// When its certificate expires (RFC 3339).
+    pub expires: String,
+    /// When it was revoked (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<String>,
+    /// Address that the workstation paired from.
+    pub address: String,
+    /// Whether it is the caller's own.
+    #[serde(default)]
+    pub own: bool,
 }
 
-/// Hides the private key.
-impl fmt::Debug for AdminIdentity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AdminIdentity").finish_non_exhaustive()
-    }
+/// Whether a pairing's certificate is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PairingState {
+    /// It is.
+    Active,
+    /// It was not renewed in time.
+    Expired,
+    /// An administrator ended it.
+    Revoked,
+}
+
+/// Answer of `GET /v1/pairings`: oldest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PairingList {
+    /// The pairings.
+    pub pairings: Vec<Pairing>,
+}
+
+/// Answer of `DELETE /v1/pairings/ID`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RevokeResponse {
+    /// The pairing that has ended.
+    pub revoked: Pairing,
+    /// The new pairing code as the console shows it, unless the former one was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
 }
 
 /// Answer of `POST /v1/pairing/reissue`.
@@ -169,6 +227,11 @@ pub enum Reason {
     WrongCode,
     /// 403: the path needs the admin's client certificate.
     AdminCertificateRequired,
+    /// 403: the certificate was good once: it has expired, or its pairing was revoked.
+    CertificateNotGood,
+    /// 403: the certificate is good, and its user has no administrator's rights on the Kubernetes API, or too few for
+    /// this path.
+    Forbidden,
     /// 404: no such path.
     NotFound,
     /// 405: the path does not take this method.

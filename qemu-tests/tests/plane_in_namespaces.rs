@@ -70,12 +70,11 @@ const PORTS: [&str; 17] = [
     "udp *:68",
 ];
 /// The order in which services stop: each after all that depend on it.
-const STOPS_AFTER: [(&str, &str); 6] = [
+const STOPS_AFTER: [(&str, &str); 5] = [
     ("etcd", "kube-apiserver"),
     ("kube-apiserver", "kube-controller-manager"),
     ("kube-apiserver", "cluster-api"),
     ("kube-apiserver", "controllers"),
-    ("kube-apiserver", "bootsvc"),
     ("kube-apiserver", "apply"),
 ];
 
@@ -241,6 +240,7 @@ async fn life(bench: &mut Bench) -> Result<()> {
     let again = bench.announced(&console).await?;
     ensure!(again == line, "another pairing code after a power cut: {line:?}, {again:?}");
     ensure!(console.find("bloomery.yaml:1:1: unknown key `hostnam`").is_some(), "the mistake is not told");
+    boot_services_come_first(&console)?;
     bench.all_ready(&console).await?;
     object_is_there(&client, &console).await?;
     bench.step("the object is still there, for the same kubeconfig");
@@ -435,14 +435,24 @@ async fn restart(bench: &Bench, service: &str, console: &Console) -> Result<()> 
     Ok(())
 }
 
-fn stopped_in_order(console: &Console) -> Result<()> {
+/// Where the console first says so.
+fn at(console: &Console, text: &str) -> Result<usize> {
     let lines = console.follow().lines();
-    let at = |text: String| {
-        let found = lines.iter().position(|line| line.contains(&text));
-        found.with_context(|| format!("the console does not say {text:?}"))
-    };
+    let found = lines.iter().position(|line| line.contains(text));
+    found.with_context(|| format!("the console does not say {text:?}"))
+}
+
+/// A rack that is switched on together with the plane is quicker than the API server.
+fn boot_services_come_first(console: &Console) -> Result<()> {
+    let (first, then) = (at(console, "bootsvc: ready after")?, at(console, "kube-apiserver: ready after")?);
+    ensure!(first < then, "the boot services waited for the API server");
+    Ok(())
+}
+
+fn stopped_in_order(console: &Console) -> Result<()> {
     for (service, dependent) in STOPS_AFTER {
-        let (first, then) = (at(format!("{dependent}: stopped"))?, at(format!("{service}: stopping"))?);
+        let first = at(console, &format!("{dependent}: stopped"))?;
+        let then = at(console, &format!("{service}: stopping"))?;
         ensure!(first < then, "{service} was stopped before {dependent}");
     }
     Ok(())

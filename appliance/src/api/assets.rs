@@ -47,7 +47,7 @@ pub(super) async fn piece(
 
 pub(super) async fn complete(
     State(app): State<Arc<App>>,
-    Admin(caller): Admin,
+    Admin(admin): Admin,
     Path(name): Path<String>,
     headers: HeaderMap,
     body: Body,
@@ -60,20 +60,32 @@ pub(super) async fn complete(
     let body = axum::body::to_bytes(body, limit).await.map_err(|_| Refusal::too_large(limit))?;
     let AssetComplete { sha512 } = serde_json::from_slice(&body)
         .map_err(|error| Refusal::bad_request(format!("the body is not what this path takes: {error}")))?;
-    let asset = run(&app, move |store| store.complete(&name, &sha512)).await?;
-    tracing::info!(address = %caller.address, asset = asset.name, bytes = asset.size, "took an asset");
+    let action = format!("upload {name} sha512:{sha512}");
+    let outcome = run(&app, move |store| store.complete(&name, &sha512)).await;
+    admin.note(&app, action, result(&outcome)).await;
+    let asset = outcome?;
+    tracing::info!(asset = asset.name, bytes = asset.size, "took an asset");
     Ok(Json(asset))
 }
 
 pub(super) async fn delete(
     State(app): State<Arc<App>>,
-    Admin(caller): Admin,
+    Admin(admin): Admin,
     Path(name): Path<String>,
 ) -> Result<Json<AssetList>, Refusal> {
-    let removed = name.clone();
-    let assets = run(&app, move |store| store.delete(&name).and_then(|()| store.list())).await?;
-    tracing::info!(address = %caller.address, asset = removed, "removed an asset");
+    let action = format!("delete asset {name}");
+    let outcome = run(&app, move |store| store.delete(&name).and_then(|()| store.list())).await;
+    admin.note(&app, action, result(&outcome)).await;
+    let assets = outcome?;
     Ok(Json(AssetList { assets }))
+}
+
+/// How it ended, for the audit log.
+fn result<T>(outcome: &Result<T, Refusal>) -> String {
+    match outcome {
+        Ok(_) => "ok".to_owned(),
+        Err(refusal) => refusal.message().to_owned(),
+    }
 }
 
 /// Works on the store on a thread that may wait for the disk.

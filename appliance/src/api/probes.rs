@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use bloomery_pairing::local::{self, Answer, Question};
 
 use super::App;
 use crate::identity;
@@ -13,11 +14,11 @@ pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// Pairing would work: the secret and the admin identity are there and whole.
+/// Pairing would work: PID 1 answers and has the secret, and the list of pairings can be read.
 pub(super) async fn readyz(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
-    let secret = bloomery_pairing::load(&app.files.pairing_secret).is_ok();
-    let identity = identity::read(&app.files.admin).is_ok();
-    if secret && identity {
+    let authority = local::ask(&app.files.authority, &Question::Ready).await;
+    let list = identity::check(&app.files.client_ca).is_ok();
+    if matches!(authority, Ok(Answer::Ok)) && list {
         (StatusCode::OK, "ok\n")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")

@@ -64,6 +64,13 @@ fn post(path: &str, body: &str) -> String {
     format!("POST {path} HTTP/1.1\r\ncontent-length: {}\r\n\r\n{body}", body.len())
 }
 
+/// One POST over HTTPS: its status and answer.
+pub(crate) async fn posted(site: &Site, path: &str, body: &str) -> (u16, String) {
+    let answer = https(site, &post(path, body)).await;
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default();
+    (status, answer)
+}
+
 #[tokio::test]
 async fn strangers_get_health_and_nothing_else() {
     let site = Site::start().await;
@@ -73,6 +80,9 @@ async fn strangers_get_health_and_nothing_else() {
         ("GET /v1/status HTTP/1.1\r\n\r\n".to_owned(), "HTTP/1.1 403"),
         ("GET /metrics HTTP/1.1\r\n\r\n".to_owned(), "HTTP/1.1 403"),
         (post("/v1/pairing/reissue", ""), "HTTP/1.1 403"),
+        (post("/v1/pairing/renew", "{}"), "HTTP/1.1 403"),
+        ("GET /v1/pairings HTTP/1.1\r\n\r\n".to_owned(), "HTTP/1.1 403"),
+        ("DELETE /v1/pairings/shared HTTP/1.1\r\n\r\n".to_owned(), "HTTP/1.1 403"),
         ("GET /v1/pair HTTP/1.1\r\n\r\n".to_owned(), "HTTP/1.1 405"),
         ("DELETE /healthz HTTP/1.1\r\n\r\n".to_owned(), "HTTP/1.1 405"),
         ("GET /etc/passwd HTTP/1.1\r\n\r\n".to_owned(), "HTTP/1.1 404"),
@@ -96,7 +106,7 @@ async fn the_health_port_serves_no_pairing() {
 #[tokio::test]
 async fn bodies_that_are_no_requests_are_refused_and_cost_no_attempts() {
     let site = Site::start().await;
-    let huge = format!(r#"{{"secret":"{}"}}"#, "0".repeat(5000));
+    let huge = format!(r#"{{"secret":"{}"}}"#, "0".repeat(9000));
     for (body, status) in [
         ("", "400"),
         ("{", "400"),
@@ -175,6 +185,39 @@ async fn a_flood_of_connections_is_capped_and_pairing_works_after_it() {
     );
     drop(idle);
     eventually("pairing works", async || pair(&site.endpoint(), &site.code()).await.ok()).await;
+}
+
+/// A connection from an address of this host that the test chooses.
+async fn connect_from(local: [u8; 4], site: &Site) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind((std::net::Ipv4Addr::from(local), 0).into()).unwrap();
+    socket.connect(site.public).await.unwrap()
+}
+
+#[tokio::test]
+async fn one_host_with_sixty_addresses_does_not_keep_the_rightful_admin_out() {
+    let site = Site::start().await;
+    let mut held = Vec::new();
+    for round in 0..5 {
+        for host in 0..60 {
+            // In the administrator's own network, and in others.
+            let network = if round % 2 == 0 { 0 } else { round };
+            held.push(connect_from([127, 0, network, 2 + host], &site).await);
+        }
+    }
+    // A handful of wrong codes from each address as well.
+    let mut wrong = tokio::task::JoinSet::new();
+    for _ in 0..60 {
+        let (endpoint, code) = (site.endpoint(), site.wrong_code());
+        wrong.spawn(async move { pair(&endpoint, &code).await.unwrap_err() });
+    }
+    for _ in 0..10 {
+        pair(&site.endpoint(), &site.code()).await.unwrap();
+    }
+    wrong.join_all().await;
+    pair(&site.endpoint(), &site.code()).await.unwrap();
+    let metrics = plain_http(site.health, "GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert!(metrics.contains("appliance_paired_total 11"), "{metrics}");
 }
 
 proptest! {

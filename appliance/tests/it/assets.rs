@@ -20,7 +20,7 @@ fn status<T: std::fmt::Debug>(result: Result<T, ClientError>) -> u16 {
 #[tokio::test]
 async fn an_asset_comes_in_pieces_and_is_seen_once_it_is_whole() {
     let site = Site::start().await;
-    let client = site.admin_client(&site.admin);
+    let client = site.pair().await.1;
     assert_eq!(client.put_asset_piece("k", 0, b"ab".to_vec()).await.unwrap().received, 2);
     // A piece that was sent twice or too early is not added.
     assert_eq!(status(client.put_asset_piece("k", 3, b"c".to_vec()).await), 409);
@@ -38,7 +38,7 @@ async fn an_asset_comes_in_pieces_and_is_seen_once_it_is_whole() {
 #[tokio::test]
 async fn another_content_than_announced_leaves_the_asset_that_is_there() {
     let site = Site::start().await;
-    let client = site.admin_client(&site.admin);
+    let client = site.pair().await.1;
     fs::write(site.path("assets/k"), "old").unwrap();
     client.put_asset_piece("k", 0, b"abd".to_vec()).await.unwrap();
     assert_eq!(status(client.complete_asset("k", ABC).await), 409);
@@ -53,12 +53,12 @@ async fn another_content_than_announced_leaves_the_asset_that_is_there() {
 #[tokio::test]
 async fn only_the_admin_and_only_good_names_and_sizes() {
     let site = Site::start().await;
-    let stranger = site.admin_client(&site.authority.client("bloomery:controllers", "x"));
+    let stranger = site.client_of(&site.authority.client("bloomery:controllers", "x"));
     assert_eq!(status(stranger.assets().await), 403);
     assert_eq!(status(stranger.put_asset_piece("k", 0, b"abc".to_vec()).await), 403);
     assert_eq!(status(stranger.complete_asset("k", ABC).await), 403);
     assert_eq!(status(stranger.delete_asset("k").await), 403);
-    let client = site.admin_client(&site.admin);
+    let client = site.pair().await.1;
     for name in ["..", "%2e%2e%2fadmin.json", "a%2fb", ".k.part", "a%00"] {
         let code = status(client.put_asset_piece(name, 0, b"abc".to_vec()).await);
         assert!(matches!(code, 400 | 404), "{name}: {code}");

@@ -25,23 +25,23 @@ async fn dead() -> SocketAddr {
 #[tokio::test]
 async fn the_admin_gets_the_traces_and_nobody_else_does() {
     let traces = service(Router::new().route("/traces", get(|| async { r#"{"machines":[]}"# }))).await;
-    let site = Site::start_among(None, vec![format!("bootsvc={traces}").parse().unwrap()]).await;
-    let answer: serde_json::Value = site.admin_client(&site.admin).traces().await.unwrap();
+    let site = Site::start_among(vec![format!("bootsvc={traces}").parse().unwrap()]).await;
+    let answer: serde_json::Value = site.pair().await.1.traces().await.unwrap();
     assert_eq!(answer, serde_json::json!({"machines": []}));
-    let stranger = site.admin_client(&site.authority.client("x", "y"));
+    let stranger = site.client_of(&site.authority.client("x", "y"));
     let error = stranger.traces::<serde_json::Value>().await.unwrap_err();
     assert!(matches!(error, ClientError::Refused { status: 403, .. }), "{error:?}");
-    let other = site.admin_client(&site.authority.client("x", ADMIN_GROUP));
+    let other = site.client_of(&site.authority.client("x", ADMIN_GROUP));
     assert!(other.traces::<serde_json::Value>().await.is_err());
 }
 
 #[tokio::test]
 async fn boot_services_that_are_away_are_said_to_be() {
-    let site = Site::start_among(None, vec![format!("bootsvc={}", dead().await).parse().unwrap()]).await;
-    let error = site.admin_client(&site.admin).traces::<serde_json::Value>().await.unwrap_err();
-    assert!(matches!(error, ClientError::Refused { status: 503, .. }), "{error:?}");
+    let site = Site::start_among(vec![format!("bootsvc={}", dead().await).parse().unwrap()]).await;
+    let error = site.pair().await.1.traces::<serde_json::Value>().await.unwrap_err();
+    assert!(matches!(error, ClientError::NotReady { .. }), "{error:?}");
     let alone = Site::start().await;
-    let error = alone.admin_client(&alone.admin).traces::<serde_json::Value>().await.unwrap_err();
+    let error = alone.pair().await.1.traces::<serde_json::Value>().await.unwrap_err();
     assert!(matches!(error, ClientError::Refused { status: 404, .. }), "{error:?}");
 }
 
@@ -51,7 +51,7 @@ async fn metrics_of_all_services_come_together_without_the_one_that_is_down() {
     let up = service(metrics).await;
     let services = [format!("bootsvc={up}"), format!("controllers={}", dead().await), format!("last={up}")];
     let services = services.iter().map(|text| text.parse().unwrap()).collect();
-    let site = Site::start_among(None, services).await;
+    let site = Site::start_among(services).await;
     let text = scrape(&site).await;
     for line in [
         "appliance_service_up{service=\"bootsvc\"} 1",
@@ -81,10 +81,10 @@ async fn tls(site: &Site) -> tokio_rustls::client::TlsStream<TcpStream> {
         rustls_pki_types::CertificateDer::from_pem_slice(site.authority.pem().as_bytes()).unwrap();
     let mut roots = rustls::RootCertStore::empty();
     roots.add(authority).unwrap();
-    let certificate =
-        rustls_pki_types::CertificateDer::from_pem_slice(site.admin.certificate.as_bytes()).unwrap();
-    let key =
-        rustls_pki_types::PrivateKeyDer::from_pem_slice(site.admin.key.serialize_pem().as_bytes()).unwrap();
+    let paired = bloomery_pairing::client::pair(&site.endpoint(), &site.code()).await.unwrap();
+    let certificate = paired.response.client_certificate;
+    let certificate = rustls_pki_types::CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+    let key = rustls_pki_types::PrivateKeyDer::from_pem_slice(paired.client_key.as_bytes()).unwrap();
     let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -3,19 +3,23 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use appliance::Appliance;
 use appliance::config::Config;
 use appliance::neighbours::Neighbour;
-use bloomery_pairing::client::{AdminClient, AdminCredentials, Endpoint};
-use bloomery_pairing::wire::{ADMIN_GROUP, ADMIN_USER};
+use bloomery_pairing::authority::{self, Bundle, Files, Plane};
+use bloomery_pairing::client::{AdminClient, AdminCredentials, Endpoint, Paired, pair};
+use bloomery_pairing::local::Rights;
 use bloomery_pairing::{Code, Fingerprint, Secret};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose, PublicKeyData as _,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    IsCa, KeyPair, KeyUsagePurpose, PublicKeyData as _,
 };
 use tempfile::TempDir;
+use time::OffsetDateTime;
+use tokio::net::UnixListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// How long a condition may take before the test fails.
@@ -37,7 +41,9 @@ pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 impl Authority {
     pub(crate) fn new() -> Self {
         let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, "test CA");
+        // As PID 1 calls it.
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, "bloomery");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
@@ -49,6 +55,7 @@ impl Authority {
 
     pub(crate) fn client(&self, user: &str, group: &str) -> Leaf {
         let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, user);
         params.distinguished_name.push(DnType::OrganizationName, group);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
@@ -67,11 +74,49 @@ impl Authority {
     }
 }
 
+/// PID 1's part of the machine: the file of client authorities, and what the Kubernetes API and the audit log would
+/// be asked and told.
+#[derive(Debug, Clone)]
+pub(crate) struct Machine {
+    clients: PathBuf,
+    shared: String,
+    rights: Arc<Mutex<Rights>>,
+    audit: Arc<Mutex<Vec<String>>>,
+}
+
+impl Machine {
+    /// What the Kubernetes API says of everybody's rights from now on.
+    pub(crate) fn say(&self, rights: Rights) {
+        *self.rights.lock().unwrap() = rights;
+    }
+
+    /// The lines of the audit log.
+    pub(crate) fn audit_log(&self) -> Vec<String> {
+        self.audit.lock().unwrap().clone()
+    }
+}
+
+impl Plane for Machine {
+    fn publish(&self, bundle: &Bundle) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let shared = bundle.shared.then_some(&self.shared);
+        let text: String = shared.into_iter().chain(&bundle.pairings).map(String::as_str).collect();
+        Ok(fs::write(&self.clients, text)?)
+    }
+
+    async fn rights(&self, _: &authority::Identity) -> Rights {
+        *self.rights.lock().unwrap()
+    }
+
+    async fn audit(&self, entry: authority::Entry) {
+        self.audit.lock().unwrap().push(entry.to_string());
+    }
+}
+
 /// A server under test; stopped when dropped.
 pub(crate) struct Site {
     pub(crate) directory: TempDir,
     pub(crate) authority: Authority,
-    pub(crate) admin: Leaf,
+    pub(crate) machine: Machine,
     pub(crate) server_key: String,
     pub(crate) fingerprint: Fingerprint,
     pub(crate) public: SocketAddr,
@@ -80,46 +125,45 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// With the client CA that the admin identity names.
+    /// A new plane.
     pub(crate) async fn start() -> Self {
-        Self::start_with(None).await
-    }
-
-    /// With this client CA (PEM), when one is given.
-    pub(crate) async fn start_with(client_ca: Option<&str>) -> Self {
-        Self::start_among(client_ca, Vec::new()).await
+        Self::start_among(Vec::new()).await
     }
 
     /// With these services beside it.
-    pub(crate) async fn start_among(client_ca: Option<&str>, services: Vec<Neighbour>) -> Self {
+    pub(crate) async fn start_among(services: Vec<Neighbour>) -> Self {
+        Self::start_after(false, services).await
+    }
+
+    /// On a plane that an earlier version made, perhaps.
+    pub(crate) async fn start_after(had_earlier_version: bool, services: Vec<Neighbour>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         let authority = Authority::new();
-        let admin = authority.client(ADMIN_USER, ADMIN_GROUP);
         let server = authority.server(&[SERVER_NAME, "192.0.2.7"], KeyPair::generate().unwrap());
         fs::write(path("tls.crt"), &server.certificate).unwrap();
         fs::write(path("tls.key"), server.key.serialize_pem()).unwrap();
-        let identity = format!(
-            r#"{{"certificateAuthority":{:?},"clientCertificate":{:?},"clientKey":{:?}}}"#,
-            authority.pem(),
-            admin.certificate,
-            admin.key.serialize_pem()
-        );
-        fs::write(path("admin.json"), identity).unwrap();
         fs::write(path("status.json"), r#"{"phase":"running"}"#).unwrap();
         fs::create_dir(path("assets")).unwrap();
         bloomery_pairing::load_or_create(&path("pairing-secret"), None).unwrap();
+        let machine = Machine {
+            clients: path("pairings.crt"),
+            shared: authority.pem(),
+            rights: Arc::new(Mutex::new(Rights::Full)),
+            audit: Arc::default(),
+        };
+        let stop = CancellationToken::new();
+        let people = people(&directory, machine.clone(), &authority, had_earlier_version).await;
+        let listener = UnixListener::bind(path("authority.sock")).unwrap();
+        let serving = stop.clone().run_until_cancelled_owned(authority::serve(listener, people, None));
+        tokio::spawn(serving);
         let loopback: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let appliance = Appliance::bind(Config {
             listen: loopback,
             tls_cert: path("tls.crt"),
             tls_key: path("tls.key"),
-            client_ca: client_ca.map(|pem| {
-                fs::write(path("client-ca.crt"), pem).unwrap();
-                path("client-ca.crt")
-            }),
-            pairing_secret: path("pairing-secret"),
-            admin: path("admin.json"),
+            client_ca: path("pairings.crt"),
+            authority: path("authority.sock"),
             status: path("status.json"),
             assets_dir: path("assets"),
             health_addr: loopback,
@@ -129,14 +173,13 @@ impl Site {
         .await
         .unwrap();
         let (public, health) = appliance.addresses().unwrap();
-        let stop = CancellationToken::new();
         tokio::spawn(appliance.run(stop.clone()));
         Self {
             fingerprint: Fingerprint::of_public_key(&server.key.subject_public_key_info()),
             server_key: server.key.serialize_pem(),
             directory,
             authority,
-            admin,
+            machine,
             public,
             health,
             _stop: stop.drop_guard(),
@@ -161,15 +204,41 @@ impl Site {
         Code::new(Secret::generate().unwrap(), self.fingerprint)
     }
 
-    pub(crate) fn admin_client(&self, leaf: &Leaf) -> AdminClient {
+    /// Pairs; the ID of the pairing and a client with its certificate.
+    pub(crate) async fn pair(&self) -> (String, AdminClient) {
+        let Paired { client_key, response } = pair(&self.endpoint(), &self.code()).await.unwrap();
+        (response.id, self.client(response.client_certificate, client_key))
+    }
+
+    /// A client with a certificate that was not paired.
+    pub(crate) fn client_of(&self, leaf: &Leaf) -> AdminClient {
+        self.client(leaf.certificate.clone(), leaf.key.serialize_pem())
+    }
+
+    pub(crate) fn client(&self, client_certificate: String, client_key: String) -> AdminClient {
         let credentials = AdminCredentials {
             certificate_authority: self.authority.pem(),
-            client_certificate: leaf.certificate.clone(),
-            client_key: leaf.key.serialize_pem(),
+            client_certificate,
+            client_key,
             tls_server_name: Some(SERVER_NAME.to_owned()),
         };
         AdminClient::new(self.endpoint(), &credentials).unwrap()
     }
+}
+
+async fn people(
+    directory: &TempDir,
+    machine: Machine,
+    authority: &Authority,
+    had_earlier_version: bool,
+) -> Arc<authority::Authority<Machine>> {
+    let path = |name: &str| directory.path().join(name);
+    let files = Files { pairings: path("pairings.json"), secret: path("pairing-secret") };
+    authority::begin(&files.pairings, had_earlier_version).unwrap();
+    let now = OffsetDateTime::now_utc();
+    let people = authority::Authority::open(machine, files, authority.pem(), now).unwrap();
+    people.publish().await.unwrap();
+    Arc::new(people)
 }
 
 /// How much longer than usual to wait on a slow machine.

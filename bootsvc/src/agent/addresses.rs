@@ -8,16 +8,16 @@ use tonic::Status;
 
 use super::decide;
 use super::objects::{ATTEMPTS, Written, contended, merge_status};
-use super::serve::{Handler, server_name};
+use super::serve::{Handler, Shown};
 
 impl Handler {
     pub(super) async fn reconcile_addresses(
         self,
         request: pb::ReconcileServerAddressesRequest,
-        token: Option<String>,
+        shown: Shown,
     ) -> Result<pb::ReconcileServerAddressesResponse, Status> {
         let pb::ReconcileServerAddressesRequest { uuid, address } = request;
-        let name = server_name(&uuid)?;
+        let name = self.name(&uuid, &shown).await?;
         let client = self.client()?;
         let mut known = self.recent.take(&name, Instant::now());
         for _ in 0..ATTEMPTS {
@@ -28,7 +28,7 @@ impl Handler {
             };
             // An address of an accepted machine is one that others rely on.
             if server.spec.accepted {
-                self.caller(&name, token.as_deref()).await?;
+                self.caller(&uuid, &shown).await?;
             }
             let known = server.status.as_ref().map(|status| &status.addresses[..]);
             let changed = decide::addresses(known.unwrap_or_default(), &address)

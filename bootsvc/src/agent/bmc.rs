@@ -20,11 +20,12 @@ use sha2::{Digest, Sha256};
 use tonic::Status;
 
 use super::objects::{
-    ATTEMPTS, FIELD_MANAGER, Machine, Written, api_failed, contended, merge_object, params, within,
+    ATTEMPTS, FIELD_MANAGER, Machine, Written, api_failed, contended, merge_object, params, unlisted, within,
 };
-use super::serve::{Handler, server_name};
+use super::serve::{Handler, Shown};
 use crate::boots::{BmcSetup, Caller};
 use crate::events::Happening;
+use crate::tokens::OpenError;
 
 /// Namespace of the accounts.
 const NAMESPACE: &str = "default";
@@ -144,6 +145,16 @@ fn is_reachable(address: &IpAddr) -> bool {
     !special && !local
 }
 
+/// Whether an address is one of this host's.
+fn is_own(address: IpAddr) -> bool {
+    let own = nix::ifaddrs::getifaddrs().into_iter().flatten().filter_map(|entry| {
+        let address = entry.address?;
+        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+    });
+    own.into_iter().any(|own| own.to_canonical() == address.to_canonical())
+}
+
 fn secret_name(server: &str) -> String {
     format!("{server}-bmc")
 }
@@ -160,15 +171,17 @@ impl Handler {
     pub(super) async fn update_bmc(
         self,
         request: pb::UpdateBmcInfoRequest,
-        token: Option<String>,
+        shown: Shown,
     ) -> Result<pb::UpdateBmcInfoResponse, Status> {
         let pb::UpdateBmcInfoRequest { uuid, bmc_info } = request;
-        let name = server_name(&uuid)?;
         let client = self.client()?;
         self.acting().await?;
-        let caller = self.caller(&name, token.as_deref()).await?;
-        let report = Report::read(&bmc_info.unwrap_or_default())
-            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let (name, caller) = self.caller(&uuid, &shown).await?;
+        let info = self.opened(&uuid, bmc_info.unwrap_or_default()).await?;
+        let report = Report::read(&info).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        if let Some(address) = report.address {
+            self.may_be_controller(address, &name)?;
+        }
         if let Turn::Repeated = self.take_turn(&caller, &report)? {
             return Ok(pb::UpdateBmcInfoResponse {});
         }
@@ -194,6 +207,44 @@ impl Handler {
             }
         }
         Err(contended(&name))
+    }
+
+    /// The account, which must be sealed where agents must show a token: the network between is anybody's.
+    async fn opened(&self, uuid: &str, info: pb::BmcInfo) -> Result<pb::BmcInfo, Status> {
+        if info.sealed.is_empty() {
+            return if self.means.tokens.required() {
+                Err(Status::failed_precondition(
+                    "the account of the management controller is not sealed to this plane's key",
+                ))
+            } else {
+                Ok(info)
+            };
+        }
+        self.means.tokens.open(uuid, &info).await.map_err(|error| match error {
+            OpenError::Key(_) => Status::unavailable(crate::error::chain(&error)),
+            OpenError::NoKey => Status::failed_precondition(crate::error::chain(&error)),
+            OpenError::Seal(_) => Status::invalid_argument(crate::error::chain(&error)),
+        })
+    }
+
+    /// An address of this very host, or of another Server's controller, is no controller's of this machine.
+    fn may_be_controller(&self, address: IpAddr, name: &str) -> Result<(), Status> {
+        if is_own(address) {
+            tracing::warn!(server = name, %address, "management controller refused: the address is this plane's");
+            return Err(Status::invalid_argument("the address of the management controller is this plane's"));
+        }
+        let Some(other) = self.means.servers.controlled_at(address, name).map_err(unlisted)? else {
+            return Ok(());
+        };
+        tracing::warn!(server = name, other, %address, "management controller refused: it is another Server's");
+        if let Some(server) = self.means.servers.known(name) {
+            let text = format!(
+                "The machine's agent names the management controller {address}, which is that of Server {other}: it is \
+                 not stored."
+            );
+            self.means.events.record(Happening::of(&server, "BMC Update", text).warning());
+        }
+        Err(Status::failed_precondition(format!("the management controller {address} is that of Server {other}")))
     }
 
     fn take_turn(&self, caller: &Caller, report: &Report) -> Result<Turn, Status> {

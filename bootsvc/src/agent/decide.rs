@@ -1,6 +1,7 @@
 //! What a registration leads to: pure functions of what the agent says and what is on record.
 
 use bloomery_api::hardware::HardwareInformation;
+use bloomery_api::placeholder;
 use k8s_openapi::api::core::v1::NodeAddress;
 
 use crate::http::query;
@@ -9,19 +10,6 @@ use crate::http::query;
 const MAX_ADDRESSES: usize = 256;
 /// Characters of an address or its type.
 const MAX_ADDRESS_TEXT: usize = 256;
-
-/// UUIDs that firmware carries when nobody gave the machine one. Many machines have the same, so
-/// they name none (spec/sidero.md §11 number 10).
-const PLACEHOLDERS: [&str; 5] = [
-    // American Megatrends' default, as stored and with its first fields swapped.
-    "03000200-0400-0500-0006-000700080009",
-    "00020003-0004-0005-0006-000700080009",
-    // Counting, in sample firmware.
-    "00112233-4455-6677-8899-aabbccddeeff",
-    "12345678-1234-5678-90ab-cddeefaabbcc",
-    // Dell's form around an empty service tag.
-    "4c4c4544-0000-2010-8020-80c04f202020",
-];
 
 /// Why a machine's UUID is not taken as its name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,32 +36,50 @@ pub fn server_name(uuid: &str) -> Result<String, UuidError> {
     if digits().all(|digit| digit == b'0') || digits().all(|digit| digit == b'f') {
         return Err(UuidError::Unset(name));
     }
-    if PLACEHOLDERS.contains(&name.as_str()) {
+    if placeholder::uuid(&name).is_none() {
         return Err(UuidError::Placeholder(name));
     }
     Ok(name)
 }
 
-/// Whether the machine on record and the one that registers are surely two: different serial
-/// numbers, and no network card in common. One of the two changes when parts are replaced.
-pub fn are_different_machines(known: &HardwareInformation, new: &HardwareInformation) -> bool {
-    let serial = |hardware: &HardwareInformation| {
-        hardware
-            .system
-            .as_ref()
-            .map(|system| system.serial_number.clone())
-            .filter(|serial| !serial.is_empty())
-    };
-    let macs = |hardware: &HardwareInformation| -> Vec<String> {
-        let interfaces = hardware.network.as_ref().map_or(&[][..], |network| &network.interfaces);
-        interfaces.iter().map(|interface| interface.mac.clone()).filter(|mac| !mac.is_empty()).collect()
-    };
-    let (known_macs, new_macs) = (macs(known), macs(new));
-    let other_serial = matches!((serial(known), serial(new)), (Some(known), Some(new)) if known != new);
-    let no_common_card = !known_macs.is_empty()
-        && !new_macs.is_empty()
-        && !known_macs.iter().any(|mac| new_macs.contains(mac));
-    other_serial && no_common_card
+/// The host name of a machine; none for the kernel's word for having none, and for what is none.
+pub fn hostname(sent: &str) -> Option<String> {
+    /// What Linux calls a host that nobody named.
+    const UNNAMED: &str = "(none)";
+    /// Longest host name (RFC 1035).
+    const LONGEST: usize = 253;
+    Some(super::wire::text(sent)).filter(|text| text.len() <= LONGEST && !text.is_empty() && text != UNNAMED)
+}
+
+/// What is known when a machine that has a Server calls.
+#[derive(Debug, Clone, Copy)]
+pub struct Calling {
+    /// Whether the call shows the present boot token; none where it shows none and needs none.
+    pub token: Option<bool>,
+    /// Whether the Server is accepted.
+    pub accepted: bool,
+    /// Whether a cluster has the machine or may have it.
+    pub claimed: bool,
+    /// Whether a card of the call is on record.
+    pub shares_card: bool,
+    /// Whether cards and serial number of the call are those on record, no more and no less.
+    pub same_marks: bool,
+    /// Whether no card is on record.
+    pub no_cards: bool,
+}
+
+/// Whether the call may change the inventory, by which tokens are given: only the machine's present agent may, and while
+/// nobody accepted it a call with the very same cards and serial number.
+pub fn may_change_inventory(calling: Calling) -> bool {
+    let Calling { token, accepted, claimed, shares_card, same_marks, no_cards } = calling;
+    if claimed {
+        return false;
+    }
+    match token {
+        // Of upstream's agents, where they are allowed, the card is all that they can show.
+        Some(true) | None => shares_card || no_cards,
+        Some(false) => !accepted && same_marks,
+    }
 }
 
 /// Disks on record that the machine does not show any more, in words: known by world-wide name, else by serial number.
@@ -138,4 +144,51 @@ pub fn addresses(
 
 fn same_set(one: &[NodeAddress], other: &[NodeAddress]) -> bool {
     one.len() == other.len() && one.iter().all(|address| other.contains(address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_inventory_is_the_present_agents_to_change() {
+        let call = |token, accepted, claimed, cards: &str| Calling {
+            token,
+            accepted,
+            claimed,
+            shares_card: cards != "other" && cards != "none known",
+            same_marks: cards == "same",
+            no_cards: cards == "none known",
+        };
+        for (token, accepted, claimed, cards, expected) in [
+            (Some(true), true, false, "same", true),
+            (Some(true), true, false, "more", true),
+            (Some(true), true, false, "none known", true),
+            // A token was given by the card, so this is not the machine it was given to.
+            (Some(true), true, false, "other", false),
+            (Some(true), true, true, "same", false),
+            (Some(false), true, false, "same", false),
+            (Some(false), false, false, "same", true),
+            (Some(false), false, false, "more", false),
+            (Some(false), false, false, "other", false),
+            (Some(false), false, false, "none known", false),
+            (Some(false), false, true, "same", false),
+            (None, true, false, "same", true),
+            (None, true, false, "other", false),
+            (None, true, false, "none known", true),
+            (None, false, false, "other", false),
+            (None, true, true, "same", false),
+        ] {
+            let calling = call(token, accepted, claimed, cards);
+            assert_eq!(may_change_inventory(calling), expected, "{calling:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_that_nobody_named_has_no_name() {
+        for (sent, name) in [("node1", Some("node1")), ("(none)", None), (" (none) ", None), ("", None)] {
+            assert_eq!(hostname(sent).as_deref(), name, "{sent}");
+        }
+        assert_eq!(hostname(&"a".repeat(254)), None);
+    }
 }

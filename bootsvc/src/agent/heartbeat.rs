@@ -15,7 +15,7 @@ use tonic::Status;
 
 use super::objects::{ATTEMPTS, Machine, Written, contended, merge_status, now};
 use super::progress;
-use super::serve::{Handler, server_name};
+use super::serve::{Handler, Shown};
 use crate::boots::Caller;
 use crate::events::Happening;
 
@@ -30,13 +30,12 @@ impl Handler {
     pub(super) async fn heartbeat(
         self,
         request: pb::HeartbeatRequest,
-        token: Option<String>,
+        shown: Shown,
     ) -> Result<pb::HeartbeatResponse, Status> {
         let pb::HeartbeatRequest { uuid, disks } = request;
-        let name = server_name(&uuid)?;
         let client = self.client()?;
         self.acting().await?;
-        let caller = self.caller(&name, token.as_deref()).await?;
+        let (name, caller) = self.caller(&uuid, &shown).await?;
         if !self.is_due(&caller, &disks) {
             return Ok(pb::HeartbeatResponse {});
         }

@@ -3,8 +3,9 @@
 //! Every write carries the uid and the resource version that it was decided on; when the object changed in
 //! between, the caller looks and decides again. It must never write on top of what it has not seen.
 
-use bloomery_api::decision::{Lookup, Standing};
-use bloomery_api::evidence::{DISKS_ANNOTATION, DiskRecord, DiskState, Evidence};
+use bloomery_api::decision::identity::Conflict;
+use bloomery_api::decision::{self, Lookup, Standing};
+use bloomery_api::evidence::{DISKS_ANNOTATION, DiskRecord, Entry};
 use bloomery_api::plane::Authority;
 use bloomery_api::{Server, ServerBinding};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -16,6 +17,7 @@ use tonic::Status;
 use super::serve::Handler;
 use crate::http::lookup;
 use crate::kubernetes::ANSWER_WITHIN;
+use crate::servers::Unlisted;
 use crate::writes::{self, Part, WriteError};
 pub(super) use crate::writes::{FIELD_MANAGER, Written, params};
 
@@ -28,15 +30,22 @@ pub(super) struct Machine {
     pub(super) server: Server,
     pub(super) binding: Option<ServerBinding>,
     pub(super) authority: Authority,
+    pub(super) conflict: Option<Conflict>,
 }
 
 impl Machine {
-    pub(super) fn evidence(&self) -> Evidence {
-        Evidence::of(&self.server, &self.authority)
+    /// As decisions take it.
+    pub(super) fn view(&self) -> decision::Machine<'_> {
+        decision::Machine {
+            server: &self.server,
+            binding: self.binding.as_ref(),
+            authority: &self.authority,
+            conflict: self.conflict.as_ref(),
+        }
     }
 
     pub(super) fn standing(&self) -> Standing {
-        Standing::of(Some(&self.server), self.binding.as_ref(), &self.evidence())
+        self.view().standing()
     }
 }
 
@@ -62,8 +71,24 @@ impl Handler {
         let authority = self.acting().await?;
         let (server, binding) = self.look(client, name).await?;
         let server = server.ok_or_else(|| unregistered(name))?;
-        Ok(Machine { server, binding, authority })
+        self.compared(server, binding, authority)
     }
+
+    /// The machine, compared with all others.
+    pub(super) fn compared(
+        &self,
+        server: Server,
+        binding: Option<ServerBinding>,
+        authority: Authority,
+    ) -> Result<Machine, Status> {
+        let conflict = self.means.servers.conflict(&server, &authority).map_err(unlisted)?;
+        Ok(Machine { server, binding, authority, conflict })
+    }
+}
+
+/// Nobody can tell which machine it is, for now.
+pub(super) fn unlisted(error: Unlisted) -> Status {
+    Status::unavailable(error.to_string())
 }
 
 fn found<T>(lookup: Lookup<T>, kind: &'static str) -> Result<Option<T>, Status> {
@@ -141,18 +166,12 @@ pub(super) enum Writers {
 pub(super) async fn record(
     client: &Client,
     server: &Server,
-    state: DiskState,
-    epoch: i64,
+    entry: Entry<'_>,
+    authority: &Authority,
     writers: Writers,
 ) -> Result<Written, Status> {
-    let record = DiskRecord {
-        state,
-        server_uid: server.metadata.uid.clone().unwrap_or_default(),
-        epoch,
-        id: bloomery_plane::digits(),
-        since: now(),
-        binding: None,
-    };
+    let record = DiskRecord::new(server, entry, authority, &bloomery_plane::digits(), &now());
+    let record = record.ok_or_else(|| away("this plane cannot sign records: its key is not at hand"))?;
     let mut change = json!({ "metadata": { "annotations": { DISKS_ANNOTATION: record.to_annotation() } } });
     if writers == Writers::Forget {
         // One empty entry is the API's word for it; an empty list would mean no change.

@@ -67,13 +67,6 @@ pub(super) fn failures(disks: &[DiskProgress]) -> Option<String> {
     (!named.is_empty()).then(|| shortened(named.join("; ")))
 }
 
-/// The disks that are not wiped, in words; none if all are.
-pub(super) fn unfinished(disks: &[DiskProgress]) -> Option<String> {
-    let left = disks.iter().filter(|disk| disk.state() != State::Wiped);
-    let named: Vec<String> = left.take(MAX_DISKS).map(one).collect();
-    (!named.is_empty()).then(|| shortened(named.join(", ")))
-}
-
 fn progress(disks: &[DiskProgress]) -> String {
     shortened(disks.iter().take(MAX_DISKS).map(one).collect::<Vec<_>>().join(", "))
 }

@@ -1,257 +1,200 @@
-//! `CreateServer`: registers a machine, refreshes its inventory, and says what its agent is to do.
+//! `CreateServer`: finds out which machine calls, registers it or brings its inventory up to date, and says what its
+//! agent is to do.
 //!
-//! A new Server gets the record "never used" only from the very call that created it. It must never write
-//! that record on an object that somebody else made, or on one that is bound.
+//! Which machine it is comes first, then the token, then what is written. It must never change a Server because of a
+//! machine that is not known to be its own.
 
-use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bloomery_agent_api as pb;
-use bloomery_api::decision::agent::{self as orders, AgentOptions, AgentOrders, WipeOrder};
-use bloomery_api::evidence::{DISKS_ANNOTATION, DiskState, UNKNOWN_AFTER_RESTORE_ANNOTATION};
+use bloomery_api::Server;
+use bloomery_api::decision::identity::{Identity, Marks, OtherWhy};
 use bloomery_api::hardware::HardwareInformation;
-use bloomery_api::plane::{Authority, accepts_unknown};
-use bloomery_api::server::FINALIZER;
-use bloomery_api::{Server, ServerBinding, ServerSpec};
-use kube::api::{Patch, PostParams};
+use bloomery_api::plane::Authority;
+use kube::api::Patch;
 use kube::{Api, Client};
 use serde_json::json;
 use tonic::Status;
 
-use super::objects::{
-    ATTEMPTS, FIELD_MANAGER, Machine, Writers, Written, api_failed, params, record, within,
-};
-use super::serve::Handler;
-use super::{decide, wire};
-use crate::boots::{Caller, Order, Problem};
+use super::decide::{self, Calling};
+use super::objects::{ATTEMPTS, Machine, api_failed, contended, params, unlisted, within};
+use super::serve::{Handler, Shown};
+use super::wire;
+use crate::boots::Caller;
 use crate::events::Happening;
+use crate::http::serve::Connection;
+use crate::neighbours::Seen;
 use crate::tokens::CheckError;
 
-/// Longest host name (RFC 1035).
-const MAX_HOSTNAME: usize = 253;
-/// Pause before a write is tried again; the next is twice as long.
-const PAUSE: Duration = Duration::from_millis(50);
-/// Times a creation is tried whose answer does not come.
-const CREATE_ATTEMPTS: u32 = 4;
-/// Status codes from here on leave open whether the object was created.
-const SERVER_ERRORS: u16 = 500;
-/// Servers remembered that still lack the record of their creation.
-const MAX_UNRECORDED: usize = 16_384;
-
-/// Servers (by uid) that we created and whose record could not be written yet.
-#[derive(Debug, Default)]
-pub(super) struct Unrecorded(Mutex<HashSet<String>>);
-
-impl Unrecorded {
-    fn set(&self, uid: Option<&str>, unrecorded: bool) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(uid) = uid else { return };
-        if !unrecorded {
-            all.remove(uid);
-        } else if all.len() < MAX_UNRECORDED {
-            all.insert(uid.to_owned());
-        }
-    }
-
-    fn has(&self, uid: Option<&str>) -> bool {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        uid.is_some_and(|uid| all.contains(uid))
-    }
+/// What a machine says of itself, and what is seen of it.
+pub(super) struct Applicant {
+    /// Its system UUID.
+    pub(super) uuid: String,
+    pub(super) marks: Marks,
+    pub(super) hardware: HardwareInformation,
+    pub(super) hostname: String,
+    pub(super) peer: Option<SocketAddr>,
+    pub(super) connection: Option<Connection>,
+    pub(super) seen: Seen,
+    pub(super) authority: Authority,
 }
 
-/// What a machine says of itself.
-struct Applicant {
-    name: String,
-    hardware: HardwareInformation,
-    hostname: String,
-    peer: Option<SocketAddr>,
+/// A machine that called, and whether it is its present agent that did.
+struct Called {
+    machine: Machine,
+    checked: Result<Caller, CheckError>,
 }
 
 impl Handler {
     pub(super) async fn create_server(
         self,
         request: pb::CreateServerRequest,
-        token: Option<String>,
-        peer: Option<SocketAddr>,
+        shown: Shown,
     ) -> Result<pb::CreateServerResponse, Status> {
+        let applicant = self.applicant(request, &shown).await?;
+        let client = self.client()?;
+        let Called { machine, checked } = Box::pin(self.register(&client, &applicant, &shown)).await?;
+        let name = machine.server.metadata.name.as_deref().unwrap_or_default();
+        self.means.tokens.keep(name);
+        let response = self.instruct(&client, &machine, &applicant.marks, checked).await;
+        self.recent.put(name, machine.server.clone(), Instant::now());
+        Ok(response)
+    }
+
+    /// Reads and bounds what was sent.
+    async fn applicant(&self, request: pb::CreateServerRequest, shown: &Shown) -> Result<Applicant, Status> {
         let pb::CreateServerRequest { hardware, hostname } = request;
+        let peer = shown.peer;
         let hardware = hardware.ok_or_else(|| Status::invalid_argument("hardware is missing"))?;
         let uuid = hardware.system.as_ref().map_or("", |system| system.uuid.as_str());
-        let name = decide::server_name(uuid).map_err(|error| {
+        let uuid = decide::server_name(uuid).map_err(|error| {
             tracing::warn!(client = ?peer, %error, "registration refused");
             Status::invalid_argument(error.to_string())
         })?;
-        let hardware = wire::hardware(&hardware, &name);
-        let hostname =
-            Some(wire::text(&hostname)).filter(|text| text.len() <= MAX_HOSTNAME).unwrap_or_default();
-        let client = self.client()?;
-        if let Some(peer) = peer {
-            self.means.trace.agent_hello(&name, peer.ip());
+        let hardware = wire::hardware(&hardware, &uuid);
+        let size = wire::size(&hardware);
+        if size > wire::MAX_INVENTORY {
+            tracing::warn!(client = ?peer, uuid, size, limit = wire::MAX_INVENTORY, "registration refused: inventory too large");
+            return Err(Status::invalid_argument(format!(
+                "the inventory has {size} octets; at most {} are taken",
+                wire::MAX_INVENTORY
+            )));
         }
-        let authority = self.acting().await?;
-        let applicant = Applicant { name, hardware, hostname, peer };
-        let machine = Box::pin(self.register(&client, applicant, authority)).await?;
-        let name = machine.server.metadata.name.as_deref().unwrap_or_default();
-        let checked = self.means.tokens.check(name, token.as_deref()).await;
-        let response = self.orders(&machine, checked);
-        self.recent.put(name, machine.server.clone(), Instant::now());
-        Ok(response)
+        if let Some(peer) = peer {
+            self.means.trace.agent_hello(&uuid, peer.ip());
+        }
+        let seen = match peer {
+            Some(peer) => self.means.neighbours.seen(peer).await,
+            None => Seen::Unknown,
+        };
+        Ok(Applicant {
+            marks: Marks::of_hardware(Some(&uuid), &hardware),
+            uuid,
+            hardware,
+            hostname: decide::hostname(&hostname).unwrap_or_default(),
+            peer,
+            connection: shown.connection,
+            seen,
+            authority: self.acting().await?,
+        })
     }
 
     /// The machine's Server, created or brought up to date.
     async fn register(
         &self,
         client: &Client,
-        applicant: Applicant,
-        authority: Authority,
-    ) -> Result<Machine, Status> {
-        let Applicant { name, hardware, hostname, peer } = applicant;
-        let (server, binding) = self.look(client, &name).await?;
-        let server = match server {
-            Some(server) => {
-                tracing::info!(server = name, client = ?peer, "known machine called");
-                self.refresh(client, server, hardware).await?
-            }
-            None => match self.create(client, &name, hardware.clone(), &hostname).await? {
-                Some(server) => {
-                    self.means.metrics.registrations.increment();
-                    tracing::info!(server = name, client = ?peer, hostname, accepted = server.spec.accepted, "machine registered");
-                    self.means.events.record(registered(&server));
-                    self.unrecorded.set(server.metadata.uid.as_deref(), true);
-                    server
+        applicant: &Applicant,
+        shown: &Shown,
+    ) -> Result<Called, Status> {
+        let Applicant { uuid, marks, authority, peer, .. } = applicant;
+        for _ in 0..ATTEMPTS {
+            let identity = self.means.servers.identify(marks, authority).map_err(unlisted)?;
+            let called = match &identity {
+                Identity::Same { server, by: _ } => self.known(client, server, applicant, shown).await?,
+                Identity::New | Identity::Suspect { .. } => {
+                    match self.enlist(client, applicant, &identity).await? {
+                        Some(server) => {
+                            self.conflicts.note(&identity, marks, authority).await;
+                            let name = server.metadata.name.unwrap_or_default();
+                            // With its binding: a bound machine's Server may have been lost.
+                            let machine = self.machine(client, &name).await?;
+                            let checked = self.identify(&name, shown).await;
+                            Some(Called { machine, checked })
+                        }
+                        // Somebody was quicker, most likely this machine's own repeated call.
+                        None => None,
+                    }
                 }
-                // Somebody was quicker, most likely this machine's own repeated call.
-                None => match self.look(client, &name).await?.0 {
-                    Some(server) => self.refresh(client, server, hardware).await?,
-                    None => return Err(Status::unavailable(format!("server {name} came and went"))),
-                },
-            },
-        };
-        if self.unrecorded.has(server.metadata.uid.as_deref()) {
-            return self.record_creation(client, Machine { server, binding, authority }).await;
+                Identity::Other { server, why } => {
+                    tracing::warn!(server, client = ?peer, why = why.message(), "registration refused: another machine has this UUID");
+                    self.conflicts.note(&identity, marks, authority).await;
+                    return Err(another(uuid, server, *why, marks));
+                }
+                Identity::Unnamed => {
+                    return Err(Status::invalid_argument(format!("system UUID {uuid} names no machine")));
+                }
+            };
+            if let Some(Called { machine, checked }) = called {
+                let machine = if self.unrecorded.has(machine.server.metadata.uid.as_deref()) {
+                    self.record_creation(client, machine).await?
+                } else {
+                    machine
+                };
+                return Ok(Called { machine, checked });
+            }
         }
-        Ok(Machine { server, binding, authority })
+        Err(contended(uuid))
     }
 
-    /// Creates the Server; `None` if it is there already and not by our doing.
-    async fn create(
+    /// A machine that has a Server; `None` if that, read now, is not its own after all.
+    async fn known(
         &self,
         client: &Client,
         name: &str,
-        hardware: HardwareInformation,
-        hostname: &str,
-    ) -> Result<Option<Server>, Status> {
-        let look = self.means.authority.look().await;
-        let restored = look.restored.as_deref();
-        let accepted = accepts_unknown(self.options.auto_accept, &look.authority, restored);
-        let spec = ServerSpec {
-            hardware: Some(hardware),
-            hostname: hostname.to_owned(),
-            accepted,
-            ..ServerSpec::default()
+        applicant: &Applicant,
+        shown: &Shown,
+    ) -> Result<Option<Called>, Status> {
+        let Applicant { marks, authority, hardware, peer, .. } = applicant;
+        let (server, binding) = self.look(client, name).await?;
+        let Some(server) = server else {
+            return Err(Status::unavailable(format!("server {name} went away a moment ago: call again")));
         };
-        let mut wanted = Server::new(name, spec);
-        wanted.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
-        if let Some(restored) = restored.filter(|_| self.options.auto_accept) {
-            let mark = (UNKNOWN_AFTER_RESTORE_ANNOTATION.to_owned(), restored.to_owned());
-            wanted.metadata.annotations = Some([mark].into());
+        let machine = self.compared(server, binding, authority.clone())?;
+        let identity = self.means.servers.identify(marks, authority).map_err(unlisted)?;
+        if identity.server() != Some(name) {
+            return Ok(None);
         }
-        let servers: Api<Server> = Api::all(client.clone());
-        let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-        let mut answer_was_lost = false;
-        let mut pause = PAUSE;
-        for _ in 0..CREATE_ATTEMPTS {
-            match servers.create(&params, &wanted).await {
-                Ok(server) => return Ok(Some(server)),
-                Err(kube::Error::Api(status)) if status.is_already_exists() => {
-                    if !answer_was_lost {
-                        return Ok(None);
-                    }
-                    let found = self.look(client, name).await?.0;
-                    return Ok(found.filter(|found| is_untouched(found, &wanted)));
-                }
-                Err(kube::Error::Api(status)) if status.code < SERVER_ERRORS => {
-                    let error = kube::Error::Api(status);
-                    return Err(api_failed("create", &format!("server {name}"), &error));
-                }
-                // It may have been created all the same: the next attempt tells.
-                Err(error) => {
-                    answer_was_lost = true;
-                    tracing::warn!(
-                        server = name,
-                        error = crate::error::chain(&error),
-                        "no answer to a registration"
-                    );
-                    tokio::time::sleep(pause).await;
-                    pause *= 2;
-                }
-            }
+        tracing::info!(server = name, client = ?peer, "known machine called");
+        let checked = self.identify(name, shown).await;
+        if machine.server.spec.hardware.as_ref() == Some(hardware) {
+            return Ok(Some(Called { machine, checked }));
         }
-        Err(Status::unavailable(format!("failed to create server {name}")))
+        if !decide::may_change_inventory(calling(&machine, marks, &checked)) {
+            tracing::info!(server = name, client = ?peer, "inventory left as it is: not shown by the machine's present agent");
+            return Ok(Some(Called { machine, checked }));
+        }
+        if checked.is_err() && peer.is_some_and(|peer| !self.strangers.admit(peer.ip(), Instant::now())) {
+            self.means.metrics.registrations_refused_rate.increment();
+            return Err(Status::resource_exhausted("too many registrations at once: call again later"));
+        }
+        let server = self.refresh(client, &machine.server, hardware).await?;
+        let machine = self.compared(server, machine.binding, machine.authority)?;
+        Ok(Some(Called { machine, checked }))
     }
 
-    /// Writes the record "never used" on a Server that we created.
-    async fn record_creation(&self, client: &Client, mut machine: Machine) -> Result<Machine, Status> {
-        let name = machine.server.metadata.name.clone().unwrap_or_default();
-        let uid = machine.server.metadata.uid.clone();
-        let Some(epoch) = machine.authority.epoch() else { return Ok(machine) };
-        let mut pause = PAUSE;
-        for attempt in 0..ATTEMPTS {
-            if has_record(&machine.server) || machine.binding.is_some() || machine.server.metadata.uid != uid
-            {
-                self.unrecorded.set(uid.as_deref(), false);
-                return Ok(machine);
-            }
-            match record(client, &machine.server, DiskState::NeverUsed, epoch, Writers::Forget).await {
-                Ok(Written::Done(server)) => {
-                    self.unrecorded.set(uid.as_deref(), false);
-                    return Ok(Machine { server: *server, ..machine });
-                }
-                Ok(Written::Changed) => {}
-                Err(error) => {
-                    tracing::warn!(server = name, attempt, %error, "record of a new server not written");
-                    tokio::time::sleep(pause).await;
-                    pause *= 2;
-                }
-            }
-            machine = self.machine(client, &name).await?;
-        }
-        tracing::warn!(
-            server = name,
-            "record of a new server not written; tried again when the machine calls"
-        );
-        Ok(machine)
-    }
-
-    /// Writes the inventory of a known machine if it is another; nothing else of its spec changes.
+    /// Writes the inventory of a known machine; nothing else of its spec changes.
     async fn refresh(
         &self,
         client: &Client,
-        server: Server,
-        hardware: HardwareInformation,
+        server: &Server,
+        hardware: &HardwareInformation,
     ) -> Result<Server, Status> {
         let name = server.metadata.name.clone().unwrap_or_default();
-        if let Some(known) = &server.spec.hardware {
-            if *known == hardware {
-                return Ok(server);
-            }
-            if decide::are_different_machines(known, &hardware) {
-                tracing::warn!(server = name, "registration refused: two machines have this uuid");
-                return Err(Status::invalid_argument(format!(
-                    "another machine with system UUID {name} is registered (other serial number, other network \
-                     cards); give each its own UUID in its firmware, or delete the Server if the machine was replaced"
-                )));
-            }
-        }
-        let missing = server
-            .spec
-            .hardware
-            .as_ref()
-            .map_or_else(Vec::new, |known| decide::missing_disks(known, &hardware));
+        let known = server.spec.hardware.as_ref();
+        let missing = known.map_or_else(Vec::new, |known| decide::missing_disks(known, hardware));
         let unwritten = || Status::internal("failed to write the inventory");
-        let hardware = serde_json::to_value(&hardware).map_err(|_| unwritten())?;
+        let hardware = serde_json::to_value(hardware).map_err(|_| unwritten())?;
         let patch = json!([
             { "op": "test", "path": "/metadata/uid", "value": server.metadata.uid },
             { "op": "add", "path": "/spec/hardware", "value": hardware },
@@ -263,7 +206,7 @@ impl Handler {
             .inspect(|server| {
                 tracing::info!(server = name, "inventory refreshed");
                 if !missing.is_empty() {
-                    let missing = super::wire::text(&missing.join(", "));
+                    let missing = wire::text(&missing.join(", "));
                     tracing::warn!(server = name, missing, "disks are gone");
                     let text = format!("Disks are gone, and are not wiped should they come back: {missing}.");
                     self.means.events.record(Happening::of(server, "Server Registration", text).warning());
@@ -271,120 +214,31 @@ impl Handler {
             })
             .map_err(|error| api_failed("update", &format!("server {name}"), &error))
     }
+}
 
-    /// What the agent is told; what it is told to do is remembered for its boot.
-    fn orders(&self, machine: &Machine, checked: Result<Caller, CheckError>) -> pb::CreateServerResponse {
-        let options = AgentOptions {
-            auto_bmc_setup: self.options.auto_bmc_setup,
-            insecure_wipe: self.options.insecure_wipe,
-        };
-        let binding: Option<&ServerBinding> = machine.binding.as_ref();
-        let mut orders = orders::agent(&machine.server, binding, &machine.authority, options);
-        let name = machine.server.metadata.name.as_deref().unwrap_or_default();
-        let problem = match checked {
-            Ok(caller) if self.remember(&caller, machine, &orders) => {
-                orders.setup_bmc |= self.is_half_set_up(&caller, machine);
-                None
-            }
-            Ok(_) => Some(CheckError::Problem(Problem::Replaced)),
-            Err(error) => Some(error),
-        };
-        let response = match &problem {
-            None => self.told(&orders),
-            Some(error) => without_token(&orders, error),
-        };
-        tracing::info!(
-            server = name,
-            wipe = response.wipe,
-            setup_bmc = response.setup_bmc,
-            restart = response.restart,
-            reason = response.message,
-            "agent told what to do"
-        );
-        response
-    }
-
-    /// Notes the orders in the caller's boot; false when that is over.
-    fn remember(&self, caller: &Caller, machine: &Machine, orders: &AgentOrders) -> bool {
-        let noted = self.means.tokens.with(caller, |memory| {
-            memory.order = match &orders.wipe {
-                WipeOrder::Wipe(record) => {
-                    self.means.metrics.wipes_ordered.increment();
-                    Some(Order { record: record.clone(), server_uid: machine.server.metadata.uid.clone() })
-                }
-                WipeOrder::Refuse(_) => None,
-            };
-            if orders.setup_bmc {
-                memory.bmc.get_or_insert_default();
-            }
-        });
-        noted.is_some()
-    }
-
-    fn told(&self, orders: &AgentOrders) -> pb::CreateServerResponse {
-        let (wipe, reason) = reason(orders);
-        pb::CreateServerResponse {
-            wipe,
-            insecure_wipe: orders.insecure_wipe,
-            setup_bmc: orders.setup_bmc,
-            reboot_timeout: if wipe { self.options.reboot_timeout.as_secs_f64() } else { 0.0 },
-            restart: orders.restart,
-            message: reason.to_owned(),
-            ..pb::CreateServerResponse::default()
-        }
+fn calling(machine: &Machine, marks: &Marks, checked: &Result<Caller, CheckError>) -> Calling {
+    let known = Marks::of_server(&machine.server);
+    Calling {
+        token: match checked {
+            Ok(Caller { token: Some(_), .. }) => Some(true),
+            Ok(Caller { token: None, .. }) => None,
+            Err(_) => Some(false),
+        },
+        accepted: machine.server.spec.accepted,
+        claimed: machine.standing().is_claimed(),
+        shares_card: !known.cards.is_disjoint(&marks.cards),
+        same_marks: known.cards == marks.cards && known.serial == marks.serial && !marks.cards.is_empty(),
+        no_cards: known.cards.is_empty(),
     }
 }
 
-fn reason(orders: &AgentOrders) -> (bool, &'static str) {
-    match &orders.wipe {
-        WipeOrder::Wipe(_) => (true, "its disks are wiped"),
-        WipeOrder::Refuse(refusal) => (false, refusal.message()),
-    }
-}
-
-/// The answer to an agent that is not known to be the machine's: it is registered, and told to do nothing but
-/// to start over where that helps.
-fn without_token(orders: &AgentOrders, error: &CheckError) -> pb::CreateServerResponse {
-    let (wipe, reason) = reason(orders);
-    let ordered = wipe || orders.setup_bmc;
-    let curable = matches!(error, CheckError::Problem(problem) if problem.is_cured_by_a_restart());
-    let message = if ordered {
-        format!("{}: nothing is written", crate::error::chain(error))
-    } else {
-        reason.to_owned()
-    };
-    pb::CreateServerResponse {
-        restart: orders.restart || (ordered && curable),
-        message,
-        ..pb::CreateServerResponse::default()
-    }
-}
-
-/// The event of a new Server; a warning if it waits for a person because of a restore.
-fn registered(server: &Server) -> Happening {
-    const REASON: &str = "Server Registration";
-    let annotations = server.metadata.annotations.as_ref();
-    let Some(restored) = annotations.and_then(|all| all.get(UNKNOWN_AFTER_RESTORE_ANNOTATION)) else {
-        return Happening::of(server, REASON, "Server auto-registered via API.");
-    };
-    tracing::warn!(server = server.metadata.name, restored, "not accepted: unknown to the restored state");
-    let message = format!(
-        "Server auto-registered via API, but not accepted: it is not known to the restored state ({restored}). A \
-         cluster may use it; look at it before you set spec.accepted to true."
-    );
-    Happening::of(server, REASON, message).warning()
-}
-
-fn has_record(server: &Server) -> bool {
-    server.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(DISKS_ANNOTATION))
-}
-
-/// Whether `found` is what we asked to be created, and nobody but we wrote it.
-fn is_untouched(found: &Server, wanted: &Server) -> bool {
-    let writers = found.metadata.managed_fields.as_deref().unwrap_or_default();
-    found.spec == wanted.spec
-        && found.metadata.finalizers == wanted.metadata.finalizers
-        && !has_record(found)
-        && !writers.is_empty()
-        && writers.iter().all(|writer| writer.manager.as_deref() == Some(FIELD_MANAGER))
+/// The answer to a machine that shows another's UUID.
+fn another(uuid: &str, server: &str, why: OtherWhy, marks: &Marks) -> Status {
+    let card = marks.cards.first().map_or("CARD", String::as_str);
+    Status::invalid_argument(format!(
+        "another machine with system UUID {uuid} is registered ({}); if they are two machines: bloomery servers split \
+         {server} {card}; if it is the same machine, with another board or cards: bloomery servers merge {card} --into \
+         {server}",
+        why.message()
+    ))
 }

@@ -1,7 +1,8 @@
 //! The gRPC service: each call runs to its end, also when its client goes away half-way.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use bloomery_agent_api as pb;
@@ -10,19 +11,25 @@ use bloomery_agent_api::agent_server::{Agent, AgentServer};
 use bloomery_api::plane::Authority;
 use http::{HeaderValue, Request, Response};
 use kube::Client;
-use tokio::sync::Semaphore;
 use tonic::{Code, Status};
 
 use super::decide;
 use super::recent::Recent;
-use super::register::Unrecorded;
+use super::create::Unrecorded;
+use super::strangers::Strangers;
 use crate::authority::PlaneAuthority;
 use crate::boots::Caller;
+use crate::conflicts::Conflicts;
 use crate::events::Events;
+use crate::http::serve::Connection;
 use crate::kubernetes::Kubernetes;
+use crate::machines::Machines;
 use crate::metrics::Metrics;
+use crate::neighbours::Neighbours;
+use crate::servers::Servers;
 use crate::tokens::{CheckError, Tokens};
 use crate::trace::Trace;
+use crate::turns::{Line, Turns};
 
 /// Calls that use the API at once, here of machines that register: enough to keep it busy, few enough that it is not
 /// asked over a thousand connections, and no single answer takes seconds, when a whole hall is switched on.
@@ -32,10 +39,10 @@ const REGISTERING: usize = 4;
 /// The same of machines that are registered. They do not stand in line behind a hall of new ones: those that are in the
 /// middle of something finish first, and need no more heartbeats meanwhile.
 const REGISTERED: usize = 8;
+/// Longest message taken on a connection that has not shown a boot token yet: a machine with a hundred disks says less.
+const MAX_FIRST_MESSAGE: usize = 64 << 10;
 /// Longest message taken: an inventory with every list as long as we take it has some 300 kB.
 const MAX_MESSAGE: usize = 1 << 20;
-/// Longest wait for a turn. Clients wait 30 s for an answer: one that comes later is work for nobody.
-const TURN_WITHIN: Duration = Duration::from_secs(20);
 
 /// Options of the service.
 #[derive(Debug, Clone, Copy)]
@@ -65,33 +72,51 @@ pub struct Means {
     pub metrics: Arc<Metrics>,
     /// Where each machine's way to the agent is kept.
     pub trace: Trace,
+    /// All Servers.
+    pub servers: Servers,
+    /// Who is served while nobody accepted it.
+    pub machines: Machines,
+    /// Who is on our networks.
+    pub neighbours: Neighbours,
 }
 
 /// `api.Agent`, ready to be called from the HTTP service.
 #[derive(Clone)]
 pub struct Service {
-    router: axum::Router,
+    /// For connections that have shown a boot token.
+    known: axum::Router,
+    /// For all others.
+    strangers: axum::Router,
 }
 
 impl Service {
     /// The service with its means and options.
     pub fn new(means: Means, options: Options) -> Self {
         let handler = Handler {
-            means,
             options,
-            registering: Arc::new(Semaphore::new(REGISTERING)),
-            registered: Arc::new(Semaphore::new(REGISTERED)),
+            conflicts: Conflicts {
+                kubernetes: means.kubernetes.clone(),
+                servers: means.servers.clone(),
+                events: means.events.clone(),
+                metrics: means.metrics.clone(),
+            },
+            means,
+            registering: Turns::new(REGISTERING),
+            registered: Turns::new(REGISTERED),
             unrecorded: Arc::default(),
             recent: Arc::default(),
+            strangers: Arc::default(),
         };
-        let service = AgentServer::new(handler).max_decoding_message_size(MAX_MESSAGE);
-        let router = tonic::service::Routes::new(service).into_axum_router();
-        Self { router: router.fallback(unknown_method) }
+        let router = |longest| {
+            let service = AgentServer::new(handler.clone()).max_decoding_message_size(longest);
+            tonic::service::Routes::new(service).into_axum_router().fallback(unknown_method)
+        };
+        Self { known: router(MAX_MESSAGE), strangers: router(MAX_FIRST_MESSAGE) }
     }
 
-    /// Answers one gRPC request.
-    pub async fn call(self, request: Request<Body>) -> Response<Body> {
-        crate::http::serve::route_to(self.router, request).await
+    /// Answers one gRPC request; `is_known` says whether its connection has shown a boot token.
+    pub async fn call(self, request: Request<Body>, is_known: bool) -> Response<Body> {
+        crate::http::serve::route_to(if is_known { self.known } else { self.strangers }, request).await
     }
 }
 
@@ -110,10 +135,12 @@ async fn unknown_method() -> Response<Body> {
 pub(super) struct Handler {
     pub(super) means: Means,
     pub(super) options: Options,
-    registering: Arc<Semaphore>,
-    registered: Arc<Semaphore>,
+    pub(super) conflicts: Conflicts,
+    registering: Turns,
+    registered: Turns,
     pub(super) unrecorded: Arc<Unrecorded>,
     pub(super) recent: Arc<Recent>,
+    pub(super) strangers: Arc<Strangers>,
 }
 
 impl Handler {
@@ -131,15 +158,57 @@ impl Handler {
             Authority::Fenced { holder } => {
                 Err(Status::unavailable(format!("this plane does not act on machines: {holder} does")))
             }
+            Authority::Stopped { why } => {
+                Err(Status::unavailable(format!("this plane stopped acting on machines: {why}")))
+            }
             Authority::Unknown => {
                 Err(Status::unavailable("not known whether this plane may act on machines"))
             }
         }
     }
 
-    /// The caller, if it is the present agent of the machine `name`.
-    pub(super) async fn caller(&self, name: &str, token: Option<&str>) -> Result<Caller, Status> {
-        self.means.tokens.check(name, token).await.map_err(|error| refused(name, &error))
+    /// The Server of the machine that says it has this system UUID, and the caller, if it is its present agent.
+    pub(super) async fn caller(&self, uuid: &str, shown: &Shown) -> Result<(String, Caller), Status> {
+        let name = self.name(uuid, shown).await?;
+        let caller = self.identify(&name, shown).await.map_err(|error| refused(&name, &error))?;
+        Ok((name, caller))
+    }
+
+    /// The Server of the machine that says it has this system UUID. Where more than one Server has it, the token tells.
+    pub(super) async fn name(&self, uuid: &str, shown: &Shown) -> Result<String, Status> {
+        let uuid = server_name(uuid)?;
+        let names = self.means.servers.named(&uuid);
+        match (names.as_slice(), &shown.token) {
+            ([], _) => Ok(uuid),
+            ([only], _) => Ok(only.clone()),
+            (_, None) => Err(Status::failed_precondition(format!("more than one machine has system UUID {uuid}"))),
+            (_, Some(token)) => {
+                let named = self.means.tokens.subject(&names, token).await;
+                named.map(str::to_owned).ok_or_else(|| {
+                    Status::unauthenticated(format!("the boot token is of no machine with system UUID {uuid}"))
+                })
+            }
+        }
+    }
+
+    /// The same, with the reason why it is not. A call of the present agent shows that it is alive.
+    pub(super) async fn identify(&self, name: &str, shown: &Shown) -> Result<Caller, CheckError> {
+        let caller = self.means.tokens.check(name, shown.token.as_deref()).await?;
+        if let Some(peer) = shown.peer {
+            self.means.tokens.called(&caller, peer.ip());
+            if caller.token.is_some() {
+                self.strangers.vouch(peer.ip(), Instant::now());
+            }
+        }
+        Ok(caller)
+    }
+
+    /// The line to stand in: agents of an address that showed a good token lately come first. The token of this call
+    /// was not looked at yet.
+    fn queued(&self, shown: &Shown) -> (Line, Option<SocketAddr>) {
+        let is_vouched_for =
+            shown.peer.is_some_and(|peer| self.strangers.is_vouched_for(peer.ip(), Instant::now()));
+        (if is_vouched_for { Line::Known } else { Line::Strangers }, shown.peer)
     }
 
     fn count<T>(&self, result: Result<T, Status>) -> Result<tonic::Response<T>, Status> {
@@ -150,22 +219,32 @@ impl Handler {
     }
 
     /// Runs a call in a task of its own, so that nothing is left half-written when its client hangs up.
-    async fn run<T, F, R>(&self, line: &Arc<Semaphore>, call: F) -> Result<tonic::Response<T>, Status>
+    async fn run<T, F, R>(
+        &self,
+        turns: &Turns,
+        (line, peer): (Line, Option<SocketAddr>),
+        call: F,
+    ) -> Result<tonic::Response<T>, Status>
     where
         T: Send + 'static,
         F: FnOnce(Self) -> R + Send + 'static,
         R: Future<Output = Result<T, Status>> + Send + 'static,
     {
         // Waited for here, so that a client that hangs up leaves the queue; what has begun goes on without it.
-        let slot = tokio::time::timeout(TURN_WITHIN, line.clone().acquire_owned()).await;
-        let Ok(slot) = slot else {
-            return self.count(Err(Status::unavailable("too many machines call at once; call again")));
+        let address = peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip());
+        let turn = match turns.turn(address, line).await {
+            Ok(turn) => turn,
+            Err(error) => {
+                tracing::warn!(client = ?peer, %error, "agent turned away");
+                self.means.metrics.turns_refused.increment();
+                return self.count(Err(Status::unavailable(format!("{error}; call again"))));
+            }
         };
         let handler = self.clone();
         let work = async move {
-            // Never closed; without a slot the API is simply asked.
-            let _slot = slot.ok();
-            call(handler).await
+            let done = call(handler).await;
+            drop(turn);
+            done
         };
         let ended = tokio::spawn(work).await;
         self.count(ended.unwrap_or_else(|_| Err(Status::internal("the call failed"))))
@@ -187,10 +266,25 @@ pub(super) fn server_name(uuid: &str) -> Result<String, Status> {
     decide::server_name(uuid).map_err(|error| Status::invalid_argument(error.to_string()))
 }
 
-/// The boot token that came with a request.
-fn token_of<T>(request: &tonic::Request<T>) -> Option<String> {
-    // What is no text is no token of ours either, but it was shown.
-    request.metadata().get(TOKEN_METADATA).map(|value| value.to_str().unwrap_or_default().to_owned())
+/// What a call shows besides its message.
+#[derive(Debug, Clone)]
+pub(super) struct Shown {
+    /// The boot token.
+    pub(super) token: Option<String>,
+    /// Where it comes from.
+    pub(super) peer: Option<SocketAddr>,
+    /// Both ends of its connection.
+    pub(super) connection: Option<Connection>,
+}
+
+impl Shown {
+    fn of<T>(request: &tonic::Request<T>) -> Self {
+        // What is no text is no token of ours either, but it was shown.
+        let token = request.metadata().get(TOKEN_METADATA);
+        let token = token.map(|value| value.to_str().unwrap_or_default().to_owned());
+        let connection = request.extensions().get::<Connection>().copied();
+        Self { token, peer: connection.map(|connection| connection.peer), connection }
+    }
 }
 
 #[tonic::async_trait]
@@ -199,19 +293,16 @@ impl Agent for Handler {
         &self,
         request: tonic::Request<pb::CreateServerRequest>,
     ) -> Result<tonic::Response<pb::CreateServerResponse>, Status> {
-        let token = token_of(&request);
-        let peer =
-            request.extensions().get::<crate::http::serve::Connection>().map(|connection| connection.peer);
-        self.run(&self.registering, move |handler| handler.create_server(request.into_inner(), token, peer))
-            .await
+        let shown = Shown::of(&request);
+        self.run(&self.registering, self.queued(&shown), move |handler| handler.create_server(request.into_inner(), shown)).await
     }
 
     async fn reconcile_server_addresses(
         &self,
         request: tonic::Request<pb::ReconcileServerAddressesRequest>,
     ) -> Result<tonic::Response<pb::ReconcileServerAddressesResponse>, Status> {
-        let token = token_of(&request);
-        self.run(&self.registered, move |handler| handler.reconcile_addresses(request.into_inner(), token))
+        let shown = Shown::of(&request);
+        self.run(&self.registered, self.queued(&shown), move |handler| handler.reconcile_addresses(request.into_inner(), shown))
             .await
     }
 
@@ -219,23 +310,23 @@ impl Agent for Handler {
         &self,
         request: tonic::Request<pb::MarkServerAsWipedRequest>,
     ) -> Result<tonic::Response<pb::MarkServerAsWipedResponse>, Status> {
-        let token = token_of(&request);
-        self.run(&self.registered, move |handler| handler.mark_wiped(request.into_inner(), token)).await
+        let shown = Shown::of(&request);
+        self.run(&self.registered, self.queued(&shown), move |handler| handler.mark_wiped(request.into_inner(), shown)).await
     }
 
     async fn heartbeat(
         &self,
         request: tonic::Request<pb::HeartbeatRequest>,
     ) -> Result<tonic::Response<pb::HeartbeatResponse>, Status> {
-        let token = token_of(&request);
-        self.run(&self.registered, move |handler| handler.heartbeat(request.into_inner(), token)).await
+        let shown = Shown::of(&request);
+        self.run(&self.registered, self.queued(&shown), move |handler| handler.heartbeat(request.into_inner(), shown)).await
     }
 
     async fn update_bmc_info(
         &self,
         request: tonic::Request<pb::UpdateBmcInfoRequest>,
     ) -> Result<tonic::Response<pb::UpdateBmcInfoResponse>, Status> {
-        let token = token_of(&request);
-        self.run(&self.registered, move |handler| handler.update_bmc(request.into_inner(), token)).await
+        let shown = Shown::of(&request);
+        self.run(&self.registered, self.queued(&shown), move |handler| handler.update_bmc(request.into_inner(), shown)).await
     }
 }

@@ -7,8 +7,14 @@ use bloomery_api::hardware;
 
 /// Entries taken of each list; the largest servers have a few hundred disks.
 const MAX_ENTRIES: usize = 1024;
-/// Characters taken of each text; SMBIOS strings end at 64 by custom.
+/// Octets taken of each text; SMBIOS strings end at 64 by custom.
 const MAX_TEXT: usize = 256;
+/// Words taken of what one disk holds.
+const MAX_WORDS: usize = 32;
+/// Octets of such a word.
+const MAX_WORD: usize = 32;
+/// Octets of an inventory: a machine with a hundred disks has less.
+pub const MAX_INVENTORY: usize = 64 << 10;
 /// Bytes in the "GB" of the totals.
 const GIB: u64 = 1 << 30;
 /// MB in the "GB" of the totals.
@@ -95,6 +101,7 @@ fn storage_information(sent: &pb::StorageInformation) -> hardware::StorageInform
             device_name: text(&device.device_name),
             uuid: text(&device.uuid),
             wwid: text(&device.wwid),
+            contents: device.contents.as_ref().map(disk_contents),
         }),
     }
 }
@@ -127,8 +134,33 @@ fn int32(value: u32) -> i32 {
     i32::try_from(value).unwrap_or(i32::MAX)
 }
 
+/// What was read of a disk; a word too many or too long makes it a disk of which nobody can tell what it holds.
+fn disk_contents(sent: &pb::DiskContents) -> hardware::DiskContents {
+    let pb::DiskContents { read, found, error } = sent;
+    let words: Vec<String> = found.iter().map(|word| text(word)).collect();
+    let fits = words.len() <= MAX_WORDS && words.iter().all(|word| !word.is_empty() && word.len() <= MAX_WORD);
+    let error = match text(error) {
+        error if !error.is_empty() => error,
+        _ if !read => "not read".to_owned(),
+        _ if !fits => "what was found is malformed".to_owned(),
+        _ => String::new(),
+    };
+    hardware::DiskContents { found: if fits { words } else { Vec::new() }, error }
+}
+
+/// Octets of an inventory as it is stored.
+pub fn size(hardware: &hardware::HardwareInformation) -> usize {
+    serde_json::to_vec(hardware).map_or(usize::MAX, |text| text.len())
+}
+
 /// Firmware pads its strings with blanks and worse.
 pub fn text(sent: &str) -> String {
-    let clean: String = sent.chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect();
+    let mut clean = String::new();
+    for letter in sent.trim().chars().filter(|letter| !letter.is_control()) {
+        if clean.len() + letter.len_utf8() > MAX_TEXT {
+            break;
+        }
+        clean.push(letter);
+    }
     clean.trim().to_owned()
 }

@@ -58,7 +58,7 @@ fn a_machine_that_boots_something_else_has_no_agent() {
     assert_eq!(boots.memory(&caller(None)).unwrap().cleaned, None);
     // Nothing is remembered of a machine that was never given an agent.
     boots.end("other");
-    assert!(boots.0.get_mut("other").is_none());
+    assert!(boots.get_mut("other").is_none());
 }
 
 #[test]
@@ -72,6 +72,53 @@ fn a_machine_that_is_used_outlives_a_flood_of_made_up_ones() {
         assert!(map.young.len() + map.old.len() <= 8);
     }
     assert!(map.get_mut("idle").is_none());
+}
+
+/// Finding 19: made-up machines, more than all that is remembered of strangers.
+fn flood(boots: &mut Boots) {
+    for index in 0..70_000 {
+        boots.give(&format!("made up {index}"), token(7, NOW));
+    }
+}
+
+#[test]
+fn a_flood_of_made_up_machines_brings_no_old_token_back() {
+    let (old, new) = (token(1, NOW - 10), token(2, NOW));
+    let mut boots = Boots::default();
+    boots.give(UUID, old);
+    boots.keep(UUID);
+    boots.give(UUID, new);
+    boots.give("ended", old);
+    boots.keep("ended");
+    boots.end("ended");
+    assert_eq!(boots.admit(UUID, old, NOW), Err(Problem::Replaced));
+    flood(&mut boots);
+    assert_eq!(boots.admit(UUID, old, NOW), Err(Problem::Replaced));
+    assert!(boots.is_current(UUID, &new));
+    assert_eq!(boots.admit("ended", old, NOW), Err(Problem::Replaced));
+    assert!(boots.strangers.young.len() + boots.strangers.old.len() <= 2 * STRANGERS);
+    assert_eq!(boots.known.young.len() + boots.known.old.len(), 2);
+}
+
+#[test]
+fn an_agent_is_alive_where_it_called_from_for_a_while() {
+    let (here, elsewhere) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
+    let (mut boots, start) = (Boots::default(), Instant::now());
+    let (old, new) = (token(1, NOW), token(2, NOW));
+    boots.give(UUID, old);
+    assert!(!boots.is_alive_elsewhere(UUID, elsewhere, start));
+    boots.called(&caller(Some(old)), here, start);
+    assert!(boots.is_alive_elsewhere(UUID, elsewhere, start));
+    assert!(!boots.is_alive_elsewhere(UUID, here, start));
+    assert!(!boots.is_alive_elsewhere(UUID, elsewhere, start + ALIVE_FOR));
+    // Neither an agent without token nor one of an older boot keeps the machine.
+    boots.give(UUID, new);
+    boots.called(&caller(Some(old)), here, start);
+    boots.called(&caller(None), here, start);
+    assert!(!boots.is_alive_elsewhere(UUID, elsewhere, start));
+    boots.called(&caller(Some(new)), here, start);
+    boots.end(UUID);
+    assert!(!boots.is_alive_elsewhere(UUID, elsewhere, start));
 }
 
 proptest! {
@@ -89,7 +136,7 @@ proptest! {
                     last_given = Some(made);
                 }
                 1 => {
-                    if boots.0.get_mut(UUID).is_some() {
+                    if boots.get_mut(UUID).is_some() {
                         last_given = None;
                         boots.end(UUID);
                         prop_assert_eq!(boots.admit(UUID, made, NOW + time), Err(Problem::Replaced));

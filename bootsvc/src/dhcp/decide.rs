@@ -1,14 +1,15 @@
 //! What a booting client is offered: a pure function of its request and our address
 //! (spec/sidero.md §3.1, with the PXE-conformant additions measured in the netboot lab).
 //!
-//! A client that is iPXE already is never sent another loader: that is what makes loops impossible.
+//! A client that is iPXE already is never sent another loader, except one that says that it has no HTTP: ours have it,
+//! which is what makes loops impossible.
 
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use dhcproto::v4::MessageType;
 
-use super::wire::{Reply, Request, option};
+use super::wire::{Reply, Request, VendorSpecific, option};
 use crate::loaders::Loader;
 use crate::trace::Via;
 
@@ -18,9 +19,6 @@ const PXE_CLIENT: &str = "PXEClient";
 const HTTP_CLIENT: &str = "HTTPClient";
 /// User class that every iPXE sends, at any place of the option: builds differ in how they write it.
 const IPXE_USER_CLASS: &[u8] = b"iPXE";
-/// PXE option 43: sub-option 6 (discovery control) with bit 3, "boot the file named in the offer",
-/// then the end mark. It saves the client the second exchange on port 4011.
-const BOOT_NAMED_FILE: [u8; 4] = [0x06, 0x01, 0x08, 0xff];
 
 /// Port the request arrived on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +31,11 @@ pub enum Listener {
 
 /// Where the answers send a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Server {
+pub struct Server<'a> {
+    /// Name of that interface.
+    pub interface: &'a str,
+    /// Its own address.
+    pub on: Ipv4Addr,
     /// Address of the interface the request came in on, or that of `--api-endpoint`.
     pub address: Ipv4Addr,
     /// Port of the HTTP service as clients see it.
@@ -77,6 +79,19 @@ pub struct Means<'a> {
     pub acts: bool,
     /// Whether a loader can be served right now.
     pub has: &'a dyn Fn(Loader) -> bool,
+    /// Whether the machine that asks may be served.
+    pub admission: Admission,
+}
+
+/// Whether a machine may be served, as far as its request tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// Yes.
+    Served,
+    /// The lists of machines are against it.
+    Denied,
+    /// Nobody has accepted it, and such machines are ignored.
+    Ignored,
 }
 
 /// A decided answer.
@@ -97,7 +112,7 @@ pub enum Silence {
     /// Not a message type that this port answers.
     #[error("message type is not answered on this port")]
     MessageType,
-    /// No option 93: an ordinary DHCP client.
+    /// No architecture in options 93 and 60: an ordinary DHCP client.
     #[error("client does not netboot")]
     NotNetbooting,
     /// Option 97 is not a GUID.
@@ -112,6 +127,12 @@ pub enum Silence {
     /// Another plane is in charge.
     #[error("this plane is not in charge")]
     Fenced,
+    /// `machines.allow` and `machines.deny`.
+    #[error("the lists of machines deny it")]
+    Denied,
+    /// `unknownMachines: ignore`.
+    #[error("nobody has accepted it, and such machines are ignored")]
+    Ignored,
 }
 
 impl Silence {
@@ -124,6 +145,8 @@ impl Silence {
             Self::Architecture => "architecture",
             Self::LoaderMissing => "loader-missing",
             Self::Fenced => "fenced",
+            Self::Denied => "denied",
+            Self::Ignored => "ignored",
         }
     }
 }
@@ -131,21 +154,29 @@ impl Silence {
 /// Decides the answer to `request`.
 pub fn decide<'a>(
     request: &'a Request<'_>,
-    server: Server,
+    server: Server<'_>,
     listener: Listener,
     means: Means<'_>,
 ) -> Result<Offer<'a>, Silence> {
     let message_type = answer_type(request.message_type(), listener).ok_or(Silence::MessageType)?;
-    let mut architectures = request.architectures().ok_or(Silence::NotNetbooting)?.rev();
-    request.machine_uuid().map_err(|_| Silence::MachineId)?;
-    if !means.acts {
-        return Err(Silence::Fenced);
-    }
     let http = request.vendor_class_starts_with(HTTP_CLIENT);
+    let Some(architectures) = request.architectures() else {
+        // A class of network boot without an architecture is a machine all the same.
+        let boots = http || request.vendor_class_starts_with(PXE_CLIENT);
+        return Err(if boots { Silence::Architecture } else { Silence::NotNetbooting });
+    };
+    request.machine_uuid().map_err(|_| Silence::MachineId)?;
+    match means.admission {
+        _ if !means.acts => return Err(Silence::Fenced),
+        Admission::Served => {}
+        Admission::Denied => return Err(Silence::Denied),
+        Admission::Ignored => return Err(Silence::Ignored),
+    }
     // The last recognised value wins, as upstream has it.
-    let loader = architectures.find_map(|arch| Some((arch, loader_for(arch, http)?)));
+    let loader = architectures.rev().find_map(|arch| Some((arch, loader_for(arch, http)?)));
+    let wants_script = request.user_class_holds(IPXE_USER_CLASS) && !request.is_ipxe_without_http();
     let (architecture, boot_file) = match loader {
-        _ if request.user_class_holds(IPXE_USER_CLASS) => (loader.map(|(arch, _)| arch), BootFile::Script),
+        _ if wants_script => (loader.map(|(arch, _)| arch), BootFile::Script),
         Some((arch, boot_file)) => (Some(arch), boot_file),
         None => return Err(Silence::Architecture),
     };
@@ -159,7 +190,7 @@ pub fn decide<'a>(
         server: server.address,
         boot_file: file_name(boot_file, server),
         tftp_server: matches!(boot_file, BootFile::Tftp(_)),
-        vendor_specific: vendor_specific(request),
+        vendor_specific: vendor_specific(request, listener),
         vendor_class: request.option(option::VENDOR_CLASS).unwrap_or(PXE_CLIENT.as_bytes()),
     };
     Ok(Offer { reply, boot_file, architecture })
@@ -186,23 +217,25 @@ fn answer_type(asked: Option<MessageType>, listener: Listener) -> Option<Message
     }
 }
 
-/// The table of spec/sidero.md §3.1. A client of class `HTTPClient` is served by HTTP whatever
+/// The table of spec/sidero.md §3.1, and U-Boot's architectures. A client of class `HTTPClient` is served by HTTP whatever
 /// variant of its architecture it announces: it could not use a TFTP name.
 fn loader_for(architecture: u16, http: bool) -> Option<BootFile> {
     match architecture {
         0 => Some(BootFile::Tftp(Loader::Undionly)),
-        6 | 7 | 9 if http => Some(BootFile::Http(Loader::SnpX86)),
-        6 | 7 | 9 => Some(BootFile::Tftp(Loader::SnpX86)),
-        11 if http => Some(BootFile::Http(Loader::SnpArm64)),
-        11 => Some(BootFile::Tftp(Loader::SnpArm64)),
+        7 | 9 if http => Some(BootFile::Http(Loader::SnpX86)),
+        7 | 9 => Some(BootFile::Tftp(Loader::SnpX86)),
+        // 22 and 24 are U-Boot, which runs EFI programs.
+        11 | 22 if http => Some(BootFile::Http(Loader::SnpArm64)),
+        11 | 22 => Some(BootFile::Tftp(Loader::SnpArm64)),
         15 | 16 => Some(BootFile::Http(Loader::SnpX86)),
-        19 => Some(BootFile::Http(Loader::SnpArm64)),
+        19 | 24 => Some(BootFile::Http(Loader::SnpArm64)),
+        // 6 is UEFI of 32 bits, which cannot run a program of 64; upstream offers it one.
         _ => None,
     }
 }
 
-fn file_name(boot_file: BootFile, server: Server) -> Cow<'static, str> {
-    let Server { address, http_port } = server;
+fn file_name(boot_file: BootFile, server: Server<'_>) -> Cow<'static, str> {
+    let Server { address, http_port, .. } = server;
     match boot_file {
         BootFile::Script => format!("http://{address}:{http_port}/boot.ipxe").into(),
         BootFile::Tftp(loader) => loader.file_name().into(),
@@ -211,7 +244,11 @@ fn file_name(boot_file: BootFile, server: Server) -> Cow<'static, str> {
 }
 
 /// Option 43 is for PXE clients only; a client without a class is told it is one.
-fn vendor_specific(request: &Request<'_>) -> Option<&'static [u8]> {
+fn vendor_specific(request: &Request<'_>, listener: Listener) -> Option<VendorSpecific> {
     let pxe = request.option(option::VENDOR_CLASS).is_none() || request.vendor_class_starts_with(PXE_CLIENT);
-    pxe.then_some(&BOOT_NAMED_FILE)
+    let boot_item = match listener {
+        Listener::Dhcp => None,
+        Listener::Pxe => request.boot_item(),
+    };
+    pxe.then_some(VendorSpecific { boot_item })
 }

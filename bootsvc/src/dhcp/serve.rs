@@ -23,7 +23,9 @@ use crate::advertise::Advertise;
 use crate::health::{Health, State, Weight};
 use crate::interfaces::Interface;
 use crate::loaders::LoaderStore;
+use crate::machines::Machines;
 use crate::metrics::Metrics;
+use crate::sources::Sources;
 use crate::supervise;
 use crate::trace::{Identity, Trace};
 
@@ -80,6 +82,10 @@ pub struct Context {
     pub log: Arc<OfferLog>,
     /// Whether this plane is the one in charge; while it is not, nobody gets an answer.
     pub acts: watch::Receiver<bool>,
+    /// Told of relays, behind which there are machines.
+    pub sources: Sources,
+    /// Which machines are served.
+    pub machines: Machines,
 }
 
 impl Listener {
@@ -98,7 +104,8 @@ pub async fn run(
     health: Health,
     shutdown: CancellationToken,
 ) {
-    let part = health.register("dhcp", Weight::Required);
+    // A plane that waits for its own address is as ready as it can be; each interface counts for itself.
+    let part = health.register("dhcp", Weight::Shown);
     let mut served: HashMap<Interface, CancellationToken> = HashMap::new();
     let mut tasks = JoinSet::new();
     loop {
@@ -128,7 +135,7 @@ pub async fn run(
             }
         }
         part.set(if wanted.is_empty() {
-            State::Down("no interface has an IPv4 address".to_owned())
+            State::Down("no provisioning interface has an IPv4 address; name one under network.interfaces if it is no physical one".to_owned())
         } else {
             State::Up
         });
@@ -198,6 +205,8 @@ pub(super) async fn answer(
                 source,
             })?;
         let server = Server {
+            interface: &interface.name,
+            on: interface.address,
             address: context.advertise.dhcp_server(interface.address),
             http_port: context.advertise.port(),
         };
@@ -222,7 +231,7 @@ pub fn respond(
     datagram: &[u8],
     source: SocketAddrV4,
     listener: Listener,
-    server: Server,
+    server: Server<'_>,
     context: &Context,
     reply: &mut Vec<u8>,
 ) -> Option<SocketAddrV4> {
@@ -234,10 +243,17 @@ pub fn respond(
             return None;
         }
     };
-    let means = Means { acts: *context.acts.borrow(), has: &|loader| context.loaders.is_servable(loader) };
+    let means = Means {
+        acts: *context.acts.borrow(),
+        has: &|loader| context.loaders.is_servable(loader),
+        admission: context.machines.admit(&request, source, server),
+    };
     match decide::decide(&request, server, listener, means) {
         Ok(offer) => {
             offer.reply.encode(&request, reply);
+            if listener == Listener::Dhcp && !request.giaddr.is_unspecified() {
+                context.sources.relayed(request.giaddr);
+            }
             let destination = decide::destination(&request, source, listener);
             note_offer(&request, &offer, listener, destination, context);
             Some(destination)
@@ -269,7 +285,12 @@ fn note_silence(request: &Request<'_>, silence: Silence, listener: Listener, con
             }
         }
         Silence::NotNetbooting => {}
-        Silence::MachineId | Silence::Architecture | Silence::LoaderMissing | Silence::Fenced => {
+        Silence::MachineId
+        | Silence::Architecture
+        | Silence::LoaderMissing
+        | Silence::Fenced
+        | Silence::Denied
+        | Silence::Ignored => {
             let who = identity(request);
             context.trace.discover(who);
             context.trace.silent(who, silence.name());

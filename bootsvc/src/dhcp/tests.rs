@@ -14,12 +14,18 @@ use dhcproto::v4::{self, Decodable, DhcpOption, OptionCode};
 
 use super::decide::{Listener, Server};
 use super::serve::{Context, respond};
+use super::wire::option;
 use crate::advertise::Advertise;
 use crate::loaders::{Loader, LoaderStore};
 use crate::trace::Trace;
 
 /// Our address in these tests, and in the captures.
-const SERVER: Server = Server { address: Ipv4Addr::new(10, 77, 0, 3), http_port: 8081 };
+const SERVER: Server<'_> = Server {
+    interface: "eth0",
+    on: Ipv4Addr::new(10, 77, 0, 3),
+    address: Ipv4Addr::new(10, 77, 0, 3),
+    http_port: 8081,
+};
 /// A client without address.
 const NOBODY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68);
 
@@ -44,6 +50,8 @@ fn context(directory: &std::path::Path) -> Context {
         trace: Trace::default(),
         log: Arc::default(),
         acts,
+        sources: crate::sources::Sources::default(),
+        machines: crate::machines::Machines::default(),
     }
 }
 
@@ -73,8 +81,13 @@ impl Answer {
         Some(octets.split_off(2))
     }
 
+    /// An option's text as clients of C read it. Names of files and servers end with a NUL (case F16).
     fn text(&self, code: u8) -> Option<String> {
-        self.option(code).map(|octets| String::from_utf8(octets).unwrap())
+        let mut octets = self.option(code)?;
+        if matches!(code, option::TFTP_SERVER | option::BOOT_FILE) {
+            assert_eq!(octets.pop(), Some(0), "option {code} does not end");
+        }
+        Some(String::from_utf8(octets).unwrap())
     }
 
     fn message_type(&self) -> Option<v4::MessageType> {

@@ -63,10 +63,26 @@ pub mod option {
     pub const ARCHITECTURE: u8 = 93;
     /// Client machine identifier (GUID).
     pub const MACHINE_ID: u8 = 97;
+    /// What an iPXE can do, as sub-options.
+    pub const IPXE: u8 = 175;
 }
 
+/// PXE sub-option of option 43: the item that a client chose (PXE 2.1 table 2-1), a type and a layer.
+const BOOT_ITEM: u8 = 71;
+/// PXE sub-option 6 (discovery control) with bit 3, "boot the file named in the offer". It saves the client the second
+/// exchange on port 4011.
+const BOOT_NAMED_FILE: [u8; 3] = [6, 1, 8];
+/// Sub-option of 175 by which an iPXE says that it has HTTP.
+const IPXE_HTTP: u8 = 19;
+/// Sub-options of 175 below this are settings, not abilities.
+const IPXE_ABILITIES: std::ops::RangeInclusive<u8> = 16..=47;
+/// Where a class identifier names its architecture (PXE 2.1 table 2-1): `PXEClient:Arch:00007:UNDI:003016`.
+const CLASS_ARCHITECTURE: &[u8] = b":Arch:";
+/// Digits of it.
+const CLASS_DIGITS: usize = 5;
+
 /// The options that are read; their places in [`Request`].
-const READ: [u8; 8] = [
+const READ: [u8; 10] = [
     option::REQUESTED_ADDRESS,
     option::MESSAGE_TYPE,
     option::VENDOR_CLASS,
@@ -75,6 +91,8 @@ const READ: [u8; 8] = [
     option::RELAY_INFO,
     option::ARCHITECTURE,
     option::MACHINE_ID,
+    option::VENDOR_SPECIFIC,
+    option::IPXE,
 ];
 
 /// Why a datagram is no request.
@@ -192,10 +210,34 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Option 93 as the list of 16-bit values that RFC 4578 section 2.1 makes it.
+    /// Option 93 as the list of 16-bit values that RFC 4578 section 2.1 makes it; without it, what option 60 names.
     pub fn architectures(&self) -> Option<impl DoubleEndedIterator<Item = u16>> {
-        let value = self.option(option::ARCHITECTURE)?;
-        Some(value.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])))
+        let listed = self.option(option::ARCHITECTURE);
+        let named = if listed.is_none() { Some(self.class_architecture()?) } else { None };
+        let listed = listed.unwrap_or_default().chunks_exact(2);
+        Some(listed.map(|pair| u16::from_be_bytes([pair[0], pair[1]])).chain(named))
+    }
+
+    fn class_architecture(&self) -> Option<u16> {
+        let class = self.option(option::VENDOR_CLASS)?;
+        let at = class.windows(CLASS_ARCHITECTURE.len()).position(|part| part == CLASS_ARCHITECTURE)?;
+        let digits = class.get(at + CLASS_ARCHITECTURE.len()..)?.get(..CLASS_DIGITS)?;
+        let digits = digits.iter().all(u8::is_ascii_digit).then_some(digits)?;
+        std::str::from_utf8(digits).ok()?.parse().ok()
+    }
+
+    /// Whether this is an iPXE that lists what it can do, and HTTP is not in the list.
+    pub fn is_ipxe_without_http(&self) -> bool {
+        let Some(list) = self.option(option::IPXE) else { return false };
+        let mut abilities = sub_options(list).filter(|(code, _)| IPXE_ABILITIES.contains(code)).peekable();
+        abilities.peek().is_some() && !abilities.any(|(code, value)| code == IPXE_HTTP && value != [0])
+    }
+
+    /// The item that a PXE client chose, which a boot server's answer repeats.
+    pub fn boot_item(&self) -> Option<[u8; 4]> {
+        let (_, item) =
+            sub_options(self.option(option::VENDOR_SPECIFIC)?).find(|(code, _)| *code == BOOT_ITEM)?;
+        item.try_into().ok()
     }
 
     /// Whether option 60 begins with `prefix`.
@@ -241,6 +283,20 @@ impl<'a> Request<'a> {
     }
 }
 
+/// The sub-options of an encapsulating option; one that is cut short ends them.
+fn sub_options(mut rest: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    std::iter::from_fn(move || {
+        while let Some((&PAD, tail)) = rest.split_first() {
+            rest = tail;
+        }
+        let (&code, tail) = rest.split_first().filter(|(code, _)| **code != END)?;
+        let (&len, tail) = tail.split_first()?;
+        let (value, tail) = tail.split_at_checked(usize::from(len))?;
+        rest = tail;
+        Some((code, value))
+    })
+}
+
 /// Prints a hardware address as `aa:bb:…`.
 #[derive(Debug, Clone, Copy)]
 pub struct HardwareAddress<'a>(&'a [u8]);
@@ -269,9 +325,31 @@ pub struct Reply<'a> {
     /// Whether option 66 names the server; only for files fetched by TFTP.
     pub tftp_server: bool,
     /// Option 43, PXE clients only.
-    pub vendor_specific: Option<&'static [u8]>,
+    pub vendor_specific: Option<VendorSpecific>,
     /// Option 60.
     pub vendor_class: &'a [u8],
+}
+
+/// Option 43 of an answer: "boot the named file", and the item that the client chose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VendorSpecific {
+    /// On port 4011, where a client names one (PXE 2.1 section 2.2.4).
+    pub boot_item: Option<[u8; 4]>,
+}
+
+impl VendorSpecific {
+    /// Writes it into `buffer`; gives the part that was written.
+    fn write(self, buffer: &mut [u8; 10]) -> &[u8] {
+        buffer[..3].copy_from_slice(&BOOT_NAMED_FILE);
+        let mut len = 3;
+        if let Some(item) = self.boot_item {
+            buffer[3..5].copy_from_slice(&[BOOT_ITEM, 4]);
+            buffer[5..9].copy_from_slice(&item);
+            len = 9;
+        }
+        buffer[len] = END;
+        &buffer[..=len]
+    }
 }
 
 /// Options that go back as they came, 60 apart, which has a default. 82 is the last of a reply
@@ -295,32 +373,45 @@ impl Reply<'_> {
             datagram[FILE_FIELD_AT..FILE_FIELD_AT + file.len()].copy_from_slice(file);
         }
         datagram[COOKIE_AT..FIXED_LEN].copy_from_slice(&COOKIE);
-        let mut push = |code: u8, value: &[u8]| {
-            // A value of no octets is still an option.
-            let parts = value.chunks(MAX_PART).chain(value.is_empty().then_some(value));
-            for part in parts {
-                datagram.extend_from_slice(&[code, u8::try_from(part.len()).unwrap_or(u8::MAX)]);
-                datagram.extend_from_slice(part);
-            }
-        };
-        push(option::MESSAGE_TYPE, &[self.message_type.into()]);
-        push(option::SERVER_ID, &self.server.octets());
+        push(datagram, option::MESSAGE_TYPE, &[self.message_type.into()]);
+        push(datagram, option::SERVER_ID, &self.server.octets());
         if let Some(value) = self.vendor_specific {
-            push(option::VENDOR_SPECIFIC, value);
+            push(datagram, option::VENDOR_SPECIFIC, value.write(&mut [0; 10]));
         }
-        push(option::VENDOR_CLASS, self.vendor_class);
+        push(datagram, option::VENDOR_CLASS, self.vendor_class);
         if self.tftp_server {
-            push(option::TFTP_SERVER, self.server.to_string().as_bytes());
+            push_text(datagram, option::TFTP_SERVER, self.server.to_string().as_bytes());
         }
-        push(option::BOOT_FILE, file);
+        push_text(datagram, option::BOOT_FILE, file);
         for code in ECHOED {
             if let Some(value) = request.option(code) {
-                push(code, value);
+                push(datagram, code, value);
             }
         }
         datagram.push(END);
         if datagram.len() < MIN_REPLY_LEN {
             datagram.resize(MIN_REPLY_LEN, 0);
         }
+    }
+}
+
+/// Writes an option, in parts if it is long. A value of no octets is still an option.
+fn push(datagram: &mut Vec<u8>, code: u8, value: &[u8]) {
+    for part in value.chunks(MAX_PART).chain(value.is_empty().then_some(value)) {
+        datagram.extend_from_slice(&[code, u8::try_from(part.len()).unwrap_or(u8::MAX)]);
+        datagram.extend_from_slice(part);
+    }
+}
+
+/// Writes a text with a NUL behind it, as other servers do: old ROMs read it to the next NUL (RFC 2132 section 2 allows
+/// one). One that would need a second part for that has none.
+fn push_text(datagram: &mut Vec<u8>, code: u8, text: &[u8]) {
+    match u8::try_from(text.len() + 1) {
+        Ok(len) => {
+            datagram.extend_from_slice(&[code, len]);
+            datagram.extend_from_slice(text);
+            datagram.push(0);
+        }
+        Err(_) => push(datagram, code, text),
     }
 }

@@ -5,7 +5,6 @@
 //! Never gives the node system on a claim that could not be written.
 
 use bloomery_api::Server;
-use bloomery_api::boot_method::BootFromDiskMethod;
 use bloomery_api::decision::boot::{BootAnswer, BootDecision};
 use bloomery_api::decision::claim::{BootClaim, claim};
 use bloomery_api::evidence::{CONFIRM_WIPE_ANNOTATION, DISKS_ANNOTATION, DiskRecord};
@@ -15,8 +14,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use serde_json::{Value, json};
 
-use super::lookup::{self, Decided};
-use super::query::Query;
+use super::lookup::{self, Asking, Decided};
 use crate::kubernetes::Kubernetes;
 use crate::writes::{self, Part, WriteError, Written};
 
@@ -33,17 +31,12 @@ enum Claimed {
     Refused(&'static str),
 }
 
-/// Decides what the machine of `query` boots, and sees to what must be on record before it does.
-pub async fn decide(
-    kubernetes: &Kubernetes,
-    authority: &Authority,
-    query: &Query,
-    default_method: BootFromDiskMethod,
-) -> Decided {
+/// Decides what a machine boots, and sees to what must be on record before it does.
+pub async fn decide(asking: &Asking<'_>) -> Decided {
     for _ in 0..ATTEMPTS {
-        let decided = lookup::decide(kubernetes, authority, query, default_method).await;
+        let decided = lookup::decide(asking).await;
         let BootAnswer::Environment { .. } = decided.decision.answer else { return decided };
-        match ensure(kubernetes, authority, &decided).await {
+        match ensure(asking.kubernetes, asking.authority, &decided).await {
             Claimed::OnRecord => return decided,
             Claimed::Changed => {}
             Claimed::Refused(why) => return refused(why),
@@ -54,7 +47,7 @@ pub async fn decide(
 
 fn refused(why: &str) -> Decided {
     let decision = BootDecision { answer: BootAnswer::Unavailable, reason: why.to_owned() };
-    Decided { decision, environment: None, server: None, binding: None }
+    Decided { decision, identity: None, environment: None, server: None, binding: None }
 }
 
 async fn ensure(kubernetes: &Kubernetes, authority: &Authority, decided: &Decided) -> Claimed {

@@ -34,6 +34,8 @@ pub struct Surroundings<'a> {
     pub platform: Option<Platform>,
     /// What ties the agent to this boot.
     pub token: Option<&'a str>,
+    /// Fingerprint of the plane's sealing key, for the agent.
+    pub plane: Option<&'a str>,
     /// `--extra-agent-kernel-args`.
     pub extra_agent_args: &'a str,
     /// Where boot files are.
@@ -111,7 +113,7 @@ fn agent(arch: Arch, at: &Surroundings<'_>) -> Answer {
     if !at.directories.has_agent(arch) {
         return Answer::not_ready(name);
     }
-    boot(name, &kernel_args::agent(arch, at.mac, at.endpoint, at.token, at.extra_agent_args))
+    boot(name, &kernel_args::agent(arch, at.mac, at.endpoint, (at.token, at.plane), at.extra_agent_args))
 }
 
 fn boot(name: &str, args: &[String]) -> Answer {

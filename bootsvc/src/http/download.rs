@@ -12,6 +12,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -21,6 +22,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::files::BOOT_FILES;
+use super::pulse::Pulse;
 use super::route::{self, Route};
 use super::serve::{Connection, Context};
 use crate::trace::{FileKind, Moment, Via};
@@ -74,6 +76,7 @@ pub async fn serve(
     stream: &mut TcpStream,
     connection: Connection,
     context: &Context,
+    pulse: &Arc<Pulse>,
     shutdown: &CancellationToken,
 ) -> io::Result<Outcome> {
     let mut buffer = Vec::new();
@@ -90,12 +93,18 @@ pub async fn serve(
         let Some(asset) = find(&head.path, context) else { return Ok(Outcome::Handover(buffer)) };
         buffer.drain(..head.len);
         let keep = head.keep_alive;
+        let _running = pulse.begin(time_for(asset.len) + STALL);
         send(stream, asset, &head, connection, context).await?;
         if !keep {
             stream.shutdown().await?;
             return Ok(Outcome::Closed);
         }
     }
+}
+
+/// How long the slowest client that is served may take for so many octets.
+pub fn time_for(octets: u64) -> Duration {
+    STALL + Duration::from_secs(octets / SLOWEST)
 }
 
 fn find(path: &str, context: &Context) -> Option<Asset> {
@@ -208,7 +217,7 @@ fn note(asset: &Asset, connection: Connection, context: &Context, moment: Moment
 /// Sends the planned part; says how much of it went out.
 async fn transmit(stream: &TcpStream, file: &File, plan: &Plan) -> (u64, io::Result<()>) {
     let end = plan.start + plan.len;
-    let latest = Instant::now() + STALL + Duration::from_secs(plan.len / SLOWEST);
+    let latest = Instant::now() + time_for(plan.len);
     let mut at = plan.start;
     while at < end {
         let piece = usize::try_from((end - at).min(CHUNK)).unwrap_or(usize::MAX);

@@ -1,10 +1,13 @@
 //! Whether a machine that is given the agent also gets a boot token: a pure function of what is seen of it.
 //!
 //! The token makes its holder the machine's agent, so who asks from our own network with another card than
-//! the one he names, or names a card that the machine does not have, gets none. A machine behind a router
-//! cannot be seen: it is believed. It must never keep the agent itself from a machine.
+//! the one he names, or names a card that the machine does not have, gets none; nor does a client on our own network
+//! whose card cannot be told. A machine behind a router cannot be seen: it is believed. It must never keep the agent
+//! itself from a machine.
 
 use bloomery_api::Server;
+
+use crate::neighbours::Seen;
 
 /// Why no token is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -12,38 +15,67 @@ pub enum Withheld {
     /// It has no UUID that is its own.
     #[error("the machine has no UUID of its own")]
     NoIdentity,
+    /// Another Server may be its own, or it shows another machine's name.
+    #[error("which machine it is, is for a person to decide")]
+    Held,
     /// It does not say which card it boots from.
     #[error("the request names no hardware address, but comes from a network of ours")]
     NoAddress,
+    /// It is on our network, and nobody can tell with which card.
+    #[error("the request comes from a network of ours, and its network card cannot be told")]
+    CannotTell,
     /// It is on our network, with another card.
     #[error("the request comes from another network card than the one it names")]
     OtherCard,
     /// The machine of that UUID has no such card.
     #[error("the Server has no network card of that hardware address")]
     UnknownCard,
+    /// The machine's agent is at work, and nothing proves that it is the machine that asks.
+    #[error("the machine's agent called a moment ago from another address")]
+    AgentAlive,
 }
 
-/// Judges. `mac` is the card that the request names, `neighbour` the one the kernel sees behind the client's
-/// address (none: not on a network of ours), both in colon form.
-pub fn judge(mac: Option<&str>, neighbour: Option<&str>, server: Option<&Server>) -> Result<(), Withheld> {
-    match (mac, neighbour) {
-        (None, Some(_)) => return Err(Withheld::NoAddress),
-        (Some(mac), Some(seen)) if mac != seen => return Err(Withheld::OtherCard),
-        (_, None) | (Some(_), Some(_)) => {}
+/// What is known of a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// The card that it names, in colon form.
+    pub mac: Option<&'a str>,
+    /// What is seen of the client.
+    pub seen: &'a Seen,
+    /// The Server of that machine, if it has one.
+    pub server: Option<&'a Server>,
+    /// Whether the machine's present agent called a moment ago from another address.
+    pub alive_elsewhere: bool,
+}
+
+/// Judges.
+pub fn judge(asked: Asked<'_>) -> Result<(), Withheld> {
+    let Asked { mac, seen, server, alive_elsewhere } = asked;
+    match (mac, seen) {
+        (_, Seen::Unknown) => return Err(Withheld::CannotTell),
+        (None, Seen::Card(_)) => return Err(Withheld::NoAddress),
+        (Some(mac), Seen::Card(card)) if mac != card => return Err(Withheld::OtherCard),
+        (Some(_), Seen::Card(_)) | (_, Seen::Beyond) => {}
     }
-    let network = server
-        .and_then(|server| server.spec.hardware.as_ref())
-        .and_then(|hardware| hardware.network.as_ref());
-    let mut cards = network
-        .iter()
-        .flat_map(|network| &network.interfaces)
-        .map(|interface| interface.mac.as_str())
-        .filter(|mac| !mac.is_empty())
-        .peekable();
-    if cards.peek().is_some() && !cards.any(|card| Some(card.to_ascii_lowercase().as_str()) == mac) {
+    let mut cards = cards(server).peekable();
+    let known = cards.peek().is_some();
+    let is_its_own = mac.is_some_and(|mac| cards.any(|card| card.eq_ignore_ascii_case(mac)));
+    if known && !is_its_own {
         return Err(Withheld::UnknownCard);
     }
+    // A card on our own network that is the Server's proves more than an agent that was alive a moment ago.
+    let is_proven = is_its_own && seen.card().is_some();
+    if alive_elsewhere && !is_proven {
+        return Err(Withheld::AgentAlive);
+    }
     Ok(())
+}
+
+fn cards(server: Option<&Server>) -> impl Iterator<Item = &str> {
+    let hardware = server.and_then(|server| server.spec.hardware.as_ref());
+    let network = hardware.and_then(|hardware| hardware.network.as_ref());
+    let interfaces = network.into_iter().flat_map(|network| &network.interfaces);
+    interfaces.map(|interface| interface.mac.as_str()).filter(|mac| !mac.is_empty())
 }
 
 #[cfg(test)]
@@ -70,24 +102,40 @@ mod tests {
         let known = server(&["", OTHER, &OWN.to_uppercase()]);
         let cards_unknown = server(&[]);
         let bare = Server::new("u", ServerSpec::default());
+        let (own, other) = (&Seen::Card(OWN.to_owned()), &Seen::Card(OTHER.to_owned()));
+        let (beyond, unknown) = (&Seen::Beyond, &Seen::Unknown);
         let cases = [
-            // mac, neighbour, server
-            (Some(OWN), Some(OWN), None, Ok(())),
-            (Some(OWN), None, None, Ok(())),
-            (None, None, None, Ok(())),
-            (None, Some(OWN), None, Err(Withheld::NoAddress)),
-            (Some(OWN), Some(OTHER), None, Err(Withheld::OtherCard)),
-            (Some(OWN), Some(OWN), Some(&known), Ok(())),
-            (Some(OWN), None, Some(&known), Ok(())),
-            (Some("52:54:00:77:00:03"), None, Some(&known), Err(Withheld::UnknownCard)),
-            (None, None, Some(&known), Err(Withheld::UnknownCard)),
-            (Some(OWN), Some(OTHER), Some(&known), Err(Withheld::OtherCard)),
-            (Some(OWN), None, Some(&cards_unknown), Ok(())),
-            (Some(OWN), None, Some(&bare), Ok(())),
+            // mac, seen, server
+            (Some(OWN), own, None, Ok(())),
+            (Some(OWN), beyond, None, Ok(())),
+            (None, beyond, None, Ok(())),
+            (None, own, None, Err(Withheld::NoAddress)),
+            (Some(OWN), other, None, Err(Withheld::OtherCard)),
+            (Some(OWN), unknown, None, Err(Withheld::CannotTell)),
+            (None, unknown, None, Err(Withheld::CannotTell)),
+            (Some(OWN), unknown, Some(&known), Err(Withheld::CannotTell)),
+            (Some(OWN), own, Some(&known), Ok(())),
+            (Some(OWN), beyond, Some(&known), Ok(())),
+            (Some("52:54:00:77:00:03"), beyond, Some(&known), Err(Withheld::UnknownCard)),
+            (None, beyond, Some(&known), Err(Withheld::UnknownCard)),
+            (Some(OWN), other, Some(&known), Err(Withheld::OtherCard)),
+            (Some(OWN), beyond, Some(&cards_unknown), Ok(())),
+            (Some(OWN), beyond, Some(&bare), Ok(())),
         ];
-        for (mac, neighbour, server, expected) in cases {
+        for (mac, seen, server, expected) in cases {
             let shown = server.is_some();
-            assert_eq!(judge(mac, neighbour, server), expected, "{mac:?} {neighbour:?} {shown}");
+            let asked = Asked { mac, seen, server, alive_elsewhere: false };
+            assert_eq!(judge(asked), expected, "{mac:?} {seen:?} {shown}");
+        }
+        // While its agent is alive elsewhere, only the machine's own card on our own network ends that.
+        for (seen, server, expected) in [
+            (own, Some(&known), Ok(())),
+            (beyond, Some(&known), Err(Withheld::AgentAlive)),
+            (own, Some(&cards_unknown), Err(Withheld::AgentAlive)),
+            (own, None, Err(Withheld::AgentAlive)),
+        ] {
+            let asked = Asked { mac: Some(OWN), seen, server, alive_elsewhere: true };
+            assert_eq!(judge(asked), expected, "{seen:?} {}", server.is_some());
         }
     }
 }

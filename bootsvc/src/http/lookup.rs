@@ -12,6 +12,8 @@ use std::sync::Arc;
 use bloomery_api::boot_method::BootFromDiskMethod;
 use bloomery_api::decision::Lookup;
 use bloomery_api::decision::boot::{self, Arch, BootAnswer, BootDecision, BootRequest, Objects};
+use bloomery_api::decision::identity::{Conflict, Identity, Marks};
+use bloomery_api::decision::unknown::UnknownMachines;
 use bloomery_api::environment::names_for;
 use bloomery_api::plane::Authority;
 use bloomery_api::{Environment, Server, ServerBinding, ServerClass};
@@ -22,17 +24,42 @@ use serde::de::DeserializeOwned;
 
 use super::query::Query;
 use crate::kubernetes::{ANSWER_WITHIN, Kubernetes};
+use crate::servers::Servers;
 
 /// The definition of `ServerBinding`; where it is not installed no machine can be bound.
 const SERVER_BINDING_CRD: &str = "serverbindings.infrastructure.cluster.x-k8s.io";
 /// Objects a decision can ask for after `Server` and `ServerBinding`: a class, then an Environment.
 const MAX_ROUNDS: usize = 4;
 
+/// Times the objects are read again because the Server turned out to be another than the list of all Servers says.
+const MAX_LOOKS: usize = 3;
+
+/// One question.
+#[derive(Clone, Copy)]
+pub struct Asking<'a> {
+    /// The Kubernetes API.
+    pub kubernetes: &'a Kubernetes,
+    /// All Servers.
+    pub servers: &'a Servers,
+    /// What this plane may do.
+    pub authority: &'a Authority,
+    /// What the machine says.
+    pub query: &'a Query,
+    /// `--boot-from-disk-method`.
+    pub default_method: BootFromDiskMethod,
+    /// `--unknown-machines`.
+    pub unknown: UnknownMachines,
+    /// Whether the lists of machines admit it.
+    pub admitted: bool,
+}
+
 /// A decision and the objects that its answer is written from.
 #[derive(Debug)]
 pub struct Decided {
     /// What to answer.
     pub decision: BootDecision,
+    /// Which machine asks, if that could be told.
+    pub identity: Option<Identity>,
     /// The Environment, for its kernel arguments.
     pub environment: Option<Arc<Environment>>,
     /// The machine's Server, if it has one.
@@ -41,26 +68,69 @@ pub struct Decided {
     pub binding: Option<ServerBinding>,
 }
 
-/// Decides what the machine of `query` boots.
-pub async fn decide(
-    kubernetes: &Kubernetes,
-    authority: &Authority,
-    query: &Query,
-    default_method: BootFromDiskMethod,
-) -> Decided {
-    let client = kubernetes.client();
-    let (server, binding) = match (&query.uuid, &client) {
-        // A machine that cannot name itself has no Server, whatever the API says.
-        (None, _) => (Lookup::NotFound, Lookup::NotFound),
-        (Some(_), None) => (Lookup::Failed, Lookup::Failed),
-        (Some(uuid), Some(client)) => {
-            tokio::join!(get::<Server>(client, uuid), binding(client, uuid))
+/// The machine as it is on record.
+struct Looked {
+    identity: Lookup<Identity>,
+    server: Lookup<Server>,
+    binding: Lookup<ServerBinding>,
+    conflict: Option<Conflict>,
+}
+
+impl Looked {
+    const FAILED: Self =
+        Self { identity: Lookup::Failed, server: Lookup::Failed, binding: Lookup::Failed, conflict: None };
+}
+
+/// Finds out which machine asks, and reads its objects. What the list of all Servers says counts only if the Server,
+/// read now, says the same.
+async fn look(asking: &Asking<'_>) -> Looked {
+    let Some(client) = asking.kubernetes.client() else { return Looked::FAILED };
+    let Query { uuid, mac, serial, .. } = asking.query;
+    let marks = Marks::of_query(uuid.as_deref(), mac.as_deref(), Some(serial.as_str()));
+    let identify = || asking.servers.identify(&marks, asking.authority).ok();
+    for _ in 0..MAX_LOOKS {
+        let Some(identity) = identify() else { return Looked::FAILED };
+        let name = match &identity {
+            Identity::Same { server, by: _ } => Some(server.as_str()),
+            Identity::New | Identity::Suspect { .. } => marks.uuids.first().map(String::as_str),
+            // The objects of that name are another machine's.
+            Identity::Other { .. } | Identity::Unnamed => None,
+        };
+        let (server, binding) = match name {
+            Some(name) => tokio::join!(get::<Server>(&client, name), binding(&client, name)),
+            None => (Lookup::NotFound, Lookup::NotFound),
+        };
+        let conflict = match (&identity, &server) {
+            (_, Lookup::Found(server)) => match asking.servers.conflict(server, asking.authority) {
+                Ok(conflict) => conflict,
+                Err(_) => return Looked::FAILED,
+            },
+            // It went a moment ago: what that means is known when the list says so too.
+            (Identity::Same { .. }, Lookup::NotFound) => {
+                return Looked { identity: Lookup::Found(identity), ..Looked::FAILED };
+            }
+            (_, Lookup::NotFound | Lookup::Failed) => None,
+        };
+        if identify().as_ref() == Some(&identity) {
+            return Looked { identity: Lookup::Found(identity), server, binding, conflict };
         }
-    };
+    }
+    Looked::FAILED
+}
+
+/// Decides what the machine of a query boots.
+pub async fn decide(asking: &Asking<'_>) -> Decided {
+    let Asking { kubernetes, servers: _, authority, query, default_method, unknown, admitted } = *asking;
+    let client = kubernetes.client();
+    let Looked { identity, server, binding, conflict } = look(asking).await;
     let request = BootRequest {
+        identity: borrow(&identity),
         server: borrow(&server),
         binding: borrow(&binding),
+        conflict: conflict.as_ref(),
         authority,
+        unknown,
+        admitted,
         arch: query.arch,
         default_method,
     };
@@ -85,7 +155,8 @@ pub async fn decide(
             *name = found;
         }
     }
-    Decided { decision, environment, server: found(server), binding: found(binding) }
+    let (server, binding) = (found(server), found(binding));
+    Decided { decision, identity: found(identity), environment, server, binding }
 }
 
 fn found<T>(lookup: Lookup<T>) -> Option<T> {

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use bloomery_api::Server;
+use bloomery_agent_api::TOKEN_METADATA;
 use bloomery_api::boot_method::BootFromDiskMethod;
-use bloomery_api::decision::boot::{Arch, BootAnswer};
-use http::header::{CONTENT_TYPE, HOST};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -17,39 +16,48 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use super::decide::{self, Surroundings};
+use super::admission::Admission;
 use super::download::stream::Rewound;
 use super::download::{self, Outcome};
+use super::edge::Edge;
 use super::files::{self, Directories};
+use super::ipxe;
+use super::pulse::{Held, Pulse};
 use super::query::Query;
 use super::route::{self, Route};
-use super::{architecture, claim, hand_out, lookup};
 use crate::advertise::{Advertise, Endpoint};
 use crate::authority::PlaneAuthority;
+use crate::conflicts::Conflicts;
 use crate::kubernetes::Kubernetes;
 use crate::loaders::{Loader, LoaderStore};
 use crate::metrics::Metrics;
+use crate::machines::Machines;
 use crate::neighbours::Neighbours;
+use crate::servers::Servers;
 use crate::tokens::Tokens;
-use crate::trace::{Decided, Trace};
+use crate::trace::Trace;
+use crate::turns::Turns;
 use crate::{agent, boot_script, thrift};
 
-/// Connections at once; each booting machine has one or two, so this is a thousand machines and
-/// their retries. Beyond it new ones are closed at once, which iPXE takes as a reason to retry.
-const MAX_CONNECTIONS: usize = 4096;
 /// A client that does not finish its request head in this time is gone.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// An HTTP/2 peer that does not answer a ping in this time is gone.
 const PING_TIMEOUT: Duration = Duration::from_secs(30);
 /// Octets of a request's head kept in memory, for each of the connections.
 const MAX_HEAD: usize = 32 << 10;
-/// Calls at once on one HTTP/2 connection: an agent makes one at a time, and each may hold a message in memory.
-const MAX_STREAMS: u32 = 32;
+/// Calls at once on one HTTP/2 connection: an agent makes one or two. Until it has shown a boot token they are answered
+/// one after the other.
+const MAX_STREAMS: u32 = 8;
+/// Octets of all calls of an HTTP/2 connection that wait to be read, and of one answer that waits to be sent.
+const WINDOW: u32 = 64 << 10;
+/// A request that is not answered after this time never will be: a call waits 20 s for its turn and iPXE as long for a
+/// script.
+const REQUEST_WITHIN: Duration = Duration::from_mins(1);
 /// Waiting connections; a rack that is switched on at once connects at once.
 const BACKLOG: i32 = 1024;
 /// After an error of accept, mostly "too many open files": time for others to close theirs.
@@ -91,6 +99,14 @@ pub struct Context {
     pub tokens: Tokens,
     /// Who is on our networks.
     pub neighbours: Neighbours,
+    /// All Servers.
+    pub servers: Servers,
+    /// Who is served while nobody accepted it.
+    pub machines: Machines,
+    /// Where conflicts of identity are noted.
+    pub conflicts: Conflicts,
+    /// Turns of boot decisions.
+    pub turns: Turns,
     /// The agent's gRPC service.
     pub agent: agent::serve::Service,
     /// `--boot-from-disk-method`.
@@ -101,6 +117,8 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// What became of each machine.
     pub trace: Trace,
+    /// What stands before all that.
+    pub edge: Edge,
 }
 
 /// Both ends of a connection.
@@ -137,7 +155,7 @@ pub async fn run(
     context: Context,
     shutdown: CancellationToken,
 ) -> Result<(), HttpError> {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let admission = Admission::for_this_process();
     let connections = TaskTracker::new();
     let drained = CancellationToken::new();
     let ended = Arc::new(Notify::new());
@@ -155,15 +173,22 @@ pub async fn run(
                 continue;
             }
         };
-        let Ok(slot) = slots.clone().try_acquire_owned() else {
-            context.metrics.http_refused_connections.increment();
-            continue;
+        // Closed at once, which iPXE takes as a reason to retry.
+        let slot = match admission.admit(peer.ip()) {
+            Ok(slot) => slot,
+            Err(refused) => {
+                context.metrics.http_refused_connections.increment();
+                tracing::debug!(%peer, ?refused, "connection refused");
+                continue;
+            }
         };
         let (context, shutdown, drained) = (context.clone(), shutdown.clone(), drained.clone());
         let ended = ended.clone();
         connections.spawn(async move {
             tokio::select! {
-                () = connection(stream, peer, context, shutdown) => {}
+                () = connection(stream, peer, context, slot.pulse.clone(), shutdown) => {}
+                () = slot.pulse.expired() => tracing::debug!(%peer, "connection ended: too slow or idle"),
+                () = slot.evicted.cancelled() => tracing::debug!(%peer, "connection ended: its place was needed"),
                 () = drained.cancelled() => {}
             }
             drop(slot);
@@ -177,30 +202,45 @@ pub async fn run(
     Ok(())
 }
 
-async fn connection(mut stream: TcpStream, peer: SocketAddr, context: Context, shutdown: CancellationToken) {
+async fn connection(
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    context: Context,
+    pulse: Arc<Pulse>,
+    shutdown: CancellationToken,
+) {
     let Ok(local) = stream.local_addr() else { return };
     // Scripts are small: waiting to fill a packet would delay each by a round trip.
     let _ = stream.set_nodelay(true);
     // Clients of IPv4 appear in the IPv6 form on a socket that serves both.
-    let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+    let canonical = |address: SocketAddr| match address.ip().to_canonical() {
+        v4 @ IpAddr::V4(_) => SocketAddr::new(v4, address.port()),
+        // With its scope: an address of a link says nothing without the link.
+        IpAddr::V6(_) => address,
+    };
     let connection = Connection { peer: canonical(peer), local: canonical(local) };
-    let read = match download::serve(&mut stream, connection, &context, &shutdown).await {
+    // A management interface: nobody boots there.
+    if !context.edge.sources.answers_at(connection.local.ip()) {
+        return tracing::debug!(%peer, at = %connection.local, "connection closed: not at a provisioning interface");
+    }
+    context.edge.paths.prove(connection.peer.ip());
+    let read = match download::serve(&mut stream, connection, &context, &pulse, &shutdown).await {
         Ok(Outcome::Handover(read)) => read,
         Ok(Outcome::Closed) => return,
         Err(error) => return tracing::debug!(%peer, %error, "connection ended"),
     };
     let service = service_fn(move |request: Request<Incoming>| {
-        let context = context.clone();
-        async move { Ok::<_, Infallible>(handle(context, connection, request.map(Body::new)).await) }
+        let (context, pulse) = (context.clone(), pulse.clone());
+        async move {
+            let running = pulse.begin(REQUEST_WITHIN);
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(pulse);
+            let response = handle(context, connection, request).await;
+            running.allow(download::time_for(length(&response)));
+            Ok::<_, Infallible>(response.map(|body| Body::new(Held::new(body, running))))
+        }
     });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEAD);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_STREAMS)
-        .keep_alive_interval(PING_TIMEOUT)
-        .keep_alive_timeout(PING_TIMEOUT);
+    let builder = protocols();
     let serving = builder.serve_connection(TokioIo::new(Rewound::new(read, stream)), service);
     tokio::pin!(serving);
     let ended = tokio::select! {
@@ -216,11 +256,59 @@ async fn connection(mut stream: TcpStream, peer: SocketAddr, context: Context, s
     }
 }
 
+/// Both versions of HTTP, with what a connection may hold of each.
+fn protocols() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEAD);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .initial_connection_window_size(WINDOW)
+        .initial_stream_window_size(WINDOW)
+        .max_send_buf_size(WINDOW as usize)
+        .keep_alive_interval(PING_TIMEOUT)
+        .keep_alive_timeout(PING_TIMEOUT);
+    builder
+}
+
+/// Octets that a response says it has; what does not say is short.
+fn length(response: &Response<Body>) -> u64 {
+    let length = response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    length.unwrap_or_default()
+}
+
+/// A call of an agent. Until its connection has shown a valid boot token, calls are short and come one by one.
+async fn call(context: Context, connection: Connection, request: Request<Body>) -> Response<Body> {
+    let pulse = request.extensions().get::<Arc<Pulse>>().cloned().unwrap_or_default();
+    let shows_token = request.headers().contains_key(TOKEN_METADATA);
+    let is_known = pulse.has_shown_token();
+    let turn = if is_known { None } else { Some(pulse.turn().await) };
+    let (mut head, body) = request.into_parts();
+    let (charge, body) = context.edge.intake.charge(connection.peer.ip(), body);
+    head.extensions.insert(connection);
+    let request = Request::from_parts(head, body);
+    let response = context.agent.call(request, is_known).await;
+    drop((charge, turn));
+    // A refused call has its status in the head, as it has no message.
+    if shows_token && !response.headers().contains_key("grpc-status") {
+        pulse.show_token();
+    }
+    response
+}
+
+/// RFC 9112 section 3.2: a request of HTTP/1.1 names its host, once.
+fn names_its_host(request: &Request<Body>) -> bool {
+    request.version() != Version::HTTP_11 || request.headers().get_all(HOST).iter().count() == 1
+}
+
 /// Answers one request.
-pub async fn handle(context: Context, connection: Connection, mut request: Request<Body>) -> Response<Body> {
+pub async fn handle(context: Context, connection: Connection, request: Request<Body>) -> Response<Body> {
     if is_grpc(&request) {
-        request.extensions_mut().insert(connection);
-        return context.agent.call(request).await;
+        return call(context, connection, request).await;
+    }
+    if !names_its_host(&request) {
+        return files::empty(StatusCode::BAD_REQUEST);
     }
     let path = request.uri().path().to_owned();
     match route::route(&path) {
@@ -234,7 +322,9 @@ pub async fn handle(context: Context, connection: Connection, mut request: Reque
         Route::Decision => {
             let query = Query::parse(request.uri().query().unwrap_or_default());
             let endpoint = endpoint(&context, connection, &request);
-            decision(&context, connection, query, endpoint, request.method().clone()).await
+            let method = request.method().clone();
+            let told = ipxe::answer(&context, connection, query, endpoint.clone(), method).await;
+            or_wait(&context, connection, told, &endpoint, &request)
         }
         Route::Loader(loader) => loader_file(&context, connection, loader, request).await,
         Route::LoaderList => files::loader_listing(&context.loaders, &request),
@@ -251,6 +341,28 @@ pub async fn handle(context: Context, connection: Connection, mut request: Reque
     }
 }
 
+/// What a machine is told; while the plane starts, one that cannot be told anything yet waits for it.
+fn or_wait(
+    context: &Context,
+    connection: Connection,
+    told: Response<Body>,
+    endpoint: &Endpoint,
+    request: &Request<Body>,
+) -> Response<Body> {
+    let startup = &context.edge.startup;
+    if !told.status().is_server_error() {
+        startup.decided();
+        return told;
+    }
+    match startup.wait_script(request.uri(), endpoint) {
+        Some(script) => {
+            tracing::info!(client = %connection.peer, "machine told to wait: the plane is starting");
+            text(StatusCode::OK, script, request.method())
+        }
+        None => told,
+    }
+}
+
 fn is_grpc(request: &Request<Body>) -> bool {
     request.version() == Version::HTTP_2
         && request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(GRPC))
@@ -260,108 +372,6 @@ fn endpoint(context: &Context, connection: Connection, request: &Request<Body>) 
     let authority = request.uri().authority().map(http::uri::Authority::as_str);
     let host = authority.or_else(|| request.headers().get(HOST).and_then(|host| host.to_str().ok()));
     context.advertise.endpoint_for(host, connection.local)
-}
-
-async fn decision(
-    context: &Context,
-    connection: Connection,
-    query: Query,
-    endpoint: Endpoint,
-    method: Method,
-) -> Response<Body> {
-    let turn = context.kubernetes.turn().await;
-    let authority = context.authority.current().await;
-    let method_from_disk = context.boot_from_disk;
-    // A HEAD request boots nothing: it puts nothing on record.
-    let decided = if method == Method::HEAD {
-        lookup::decide(&context.kubernetes, &authority, &query, method_from_disk).await
-    } else {
-        claim::decide(&context.kubernetes, &authority, &query, method_from_disk).await
-    };
-    let token = hand_out(context, connection, &query, &decided, &method).await;
-    if query.arch == Arch::Arm64
-        && let Some(server) = &decided.server
-        && is_that_machine(context, connection, &query, server)
-    {
-        architecture::note(&context.kubernetes, query.arch, &decided.decision.answer, server).await;
-    }
-    drop(turn);
-    let surroundings = Surroundings {
-        endpoint: &endpoint,
-        mac: query.mac.as_deref(),
-        platform: query.platform,
-        token: token.as_deref(),
-        extra_agent_args: &context.extra_agent_args,
-        directories: &context.directories,
-    };
-    let answer = decide::answer(&decided.decision.answer, decided.environment.as_deref(), &surroundings);
-    context.metrics.http_scripts.increment();
-    let (told, reason) = (Decided::from(&decided.decision.answer), &decided.decision.reason);
-    context.trace.decision(query.uuid.as_deref(), query.mac.as_deref(), connection.peer.ip(), told, reason);
-    context.metrics.decided(told);
-    if answer.status.is_server_error() {
-        context.metrics.http_undecided.increment();
-    }
-    tracing::info!(
-        client = %connection.peer,
-        uuid = query.uuid,
-        mac = query.mac,
-        arch = query.arch.as_str(),
-        serial = query.serial,
-        %endpoint,
-        status = answer.status.as_u16(),
-        decision = ?decided.decision.answer,
-        reason = decided.decision.reason,
-        "machine told what to boot"
-    );
-    text(answer.status, answer.body, &method)
-}
-
-/// Whether nothing speaks against it that the machine itself asks.
-fn is_that_machine(context: &Context, connection: Connection, query: &Query, server: &Server) -> bool {
-    let neighbour = context.neighbours.hardware_address(connection.peer.ip());
-    hand_out::judge(query.mac.as_deref(), neighbour.as_deref(), Some(server)).is_ok()
-}
-
-/// The token for a machine that is given the agent; a machine that boots something else has no agent from now
-/// on. A HEAD request boots nothing.
-async fn hand_out(
-    context: &Context,
-    connection: Connection,
-    query: &Query,
-    decided: &lookup::Decided,
-    method: &Method,
-) -> Option<String> {
-    if method == Method::HEAD {
-        return None;
-    }
-    let uuid = query.uuid.as_deref()?;
-    let arch = match &decided.decision.answer {
-        BootAnswer::Agent { arch } => *arch,
-        BootAnswer::Environment { .. } | BootAnswer::BootFromDisk { .. } => {
-            context.tokens.end(uuid);
-            return None;
-        }
-        BootAnswer::NotFound | BootAnswer::NotReady { .. } | BootAnswer::Unavailable => return None,
-    };
-    if !context.directories.has_agent(arch) {
-        return None;
-    }
-    let neighbour = context.neighbours.hardware_address(connection.peer.ip());
-    let judged = agent::decide::server_name(uuid)
-        .map_err(|_| hand_out::Withheld::NoIdentity)
-        .and_then(|_| hand_out::judge(query.mac.as_deref(), neighbour.as_deref(), decided.server.as_ref()));
-    if let Err(why) = judged {
-        tracing::warn!(client = %connection.peer, uuid, mac = query.mac, neighbour, %why, "agent given without boot token");
-        return None;
-    }
-    match context.tokens.give(uuid).await {
-        Ok(token) => Some(token),
-        Err(error) => {
-            tracing::warn!(client = %connection.peer, uuid, error = crate::error::chain(&error), "agent given without boot token");
-            None
-        }
-    }
 }
 
 async fn loader_file(
@@ -406,7 +416,7 @@ fn log_download(context: &Context, connection: Connection, file: &str, request: 
     }
 }
 
-fn text(status: StatusCode, body: String, method: &Method) -> Response<Body> {
+pub(super) fn text(status: StatusCode, body: String, method: &Method) -> Response<Body> {
     let length = body.len();
     let body = if method == Method::HEAD { Body::empty() } else { Body::from(body) };
     let mut response = Response::new(body);

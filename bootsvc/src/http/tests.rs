@@ -2,6 +2,7 @@
 
 mod claims;
 mod decisions;
+mod identity;
 mod static_files;
 
 use std::net::SocketAddr;
@@ -21,13 +22,17 @@ use super::serve::{self, Context};
 use crate::advertise::{Advertise, Endpoint};
 use crate::agent::serve::{Means, Options, Service};
 use crate::authority::PlaneAuthority;
+use crate::conflicts::Conflicts;
 use crate::events::Events;
-use crate::fake_api::{FakeApi, PLANE, plane_held_by};
+use crate::fake_api::{FakeApi, PLANE, PLANE_KEY, plane_held_by};
 use crate::kubernetes::Kubernetes;
 use crate::loaders::LoaderStore;
 use crate::metrics::Metrics;
+use crate::machines::Machines;
 use crate::neighbours::Neighbours;
+use crate::servers::Servers;
 use crate::tokens::Tokens;
+use crate::turns::Turns;
 
 /// Identity of the lab's plane.
 const OWN: &str = "own";
@@ -38,6 +43,7 @@ pub(crate) struct Lab {
     pub(crate) api: FakeApi,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) directory: tempfile::TempDir,
+    pub(crate) neighbours: Neighbours,
     stop: CancellationToken,
 }
 
@@ -55,6 +61,8 @@ pub(crate) struct Setup {
     pub(crate) api_reachable: bool,
     pub(crate) auto_accept: bool,
     pub(crate) token_required: bool,
+    pub(crate) any_contents: bool,
+    pub(crate) machines: Machines,
     /// The state of another lab, as after a restart of the process.
     pub(crate) api: Option<FakeApi>,
 }
@@ -68,6 +76,8 @@ impl Default for Setup {
             api_reachable: true,
             auto_accept: false,
             token_required: true,
+            any_contents: false,
+            machines: Machines::default(),
             api: None,
         }
     }
@@ -90,7 +100,7 @@ impl Lab {
             api.put(PLANE, plane_held_by(OWN));
             api
         });
-        std::fs::write(directory.path().join("id"), format!("{{\"id\":\"{OWN}\"}}")).unwrap();
+        std::fs::write(directory.path().join("id"), format!("{{\"id\":\"{OWN}\",\"epoch\":1}}")).unwrap();
         let kubernetes = if setup.api_reachable {
             Kubernetes::with_client(api.client())
         } else {
@@ -103,15 +113,28 @@ impl Lab {
             auto_bmc_setup: true,
             reboot_timeout: Duration::from_mins(20),
         };
-        let authority = PlaneAuthority::new(kubernetes.clone(), directory.path());
+        std::fs::write(directory.path().join("key"), PLANE_KEY).unwrap();
+        let authority = PlaneAuthority::new(kubernetes.clone(), directory.path(), setup.any_contents);
+        let (servers, neighbours) = (Servers::of_fake(api.clone()), Neighbours::default());
+        let machines = setup.machines;
+        let events = Events::start(kubernetes.clone());
         let tokens = Tokens::new(kubernetes.clone(), setup.token_required);
         let means = Means {
             kubernetes: kubernetes.clone(),
             authority: authority.clone(),
             tokens: tokens.clone(),
-            events: Events::start(kubernetes.clone()),
+            events: events.clone(),
             metrics: metrics.clone(),
             trace: crate::trace::Trace::default(),
+            servers: servers.clone(),
+            machines: machines.clone(),
+            neighbours: neighbours.clone(),
+        };
+        let conflicts = Conflicts {
+            kubernetes: kubernetes.clone(),
+            servers: servers.clone(),
+            events,
+            metrics: metrics.clone(),
         };
         let context = Context {
             advertise: Advertise::new(endpoint, 8081).0,
@@ -121,17 +144,22 @@ impl Lab {
             kubernetes,
             authority,
             tokens,
-            neighbours: Neighbours::at(directory.path().to_owned()),
+            neighbours: neighbours.clone(),
+            servers,
+            machines,
+            conflicts,
+            turns: Turns::new(super::ipxe::DECISIONS),
             boot_from_disk: setup.method,
             extra_agent_args: setup.extra_args.into(),
             metrics: metrics.clone(),
             trace: crate::trace::Trace::default(),
+            edge: super::edge::Edge::default(),
         };
         let listener = serve::bind(0).unwrap();
         let port = listener.local_addr().unwrap().port();
         let stop = CancellationToken::new();
         tokio::spawn(serve::run(listener, context, stop.clone()));
-        let lab = Self { address: ([127, 0, 0, 1], port).into(), api, metrics, directory, stop };
+        let lab = Self { address: ([127, 0, 0, 1], port).into(), api, metrics, directory, neighbours, stop };
         lab.write("share/agent/amd64/vmlinuz", b"agent kernel");
         lab.write("share/agent/amd64/initramfs.xz", b"agent initramfs");
         lab.write("share/ipxe/snp.efi", b"loader");

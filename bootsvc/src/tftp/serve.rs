@@ -6,7 +6,6 @@
 //! is next to nothing left to save here. A bad packet is counted and dropped; only a broken socket
 //! ends the service, and its supervisor opens a new one.
 
-use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,21 +16,19 @@ use tokio::sync::oneshot;
 
 use super::decide::{self, File};
 use super::link::{Link, Peer};
-use super::transfer::{End, Step, Transfer};
-use super::wire::{self, ErrorCode, Mode, Packet, ReadRequest};
+use super::transfer::{End, Path, Step, Transfer};
+use super::transfers::{Live, Transfers};
+use super::wire::{self, ErrorCode, Packet, ReadRequest};
 use crate::advertise::Advertise;
 use crate::boot_script;
 use crate::loaders::LoaderStore;
 use crate::metrics::{Metrics, TftpResult};
+use crate::return_path::ReturnPaths;
+use crate::sources::Sources;
 use crate::trace::{Moment, Trace, Via};
 
 /// IANA port of TFTP.
 pub const TFTP_PORT: u16 = 69;
-/// Transfers at once; beyond it clients are told to come again. Each costs a few hundred bytes.
-const MAX_TRANSFERS: usize = 4096;
-/// Those of them in netascii at once. No firmware asks for it, and each costs a copy of the file: a packet must not buy
-/// a megabyte four thousand times.
-const MAX_TEXT_TRANSFERS: usize = 32;
 /// How often deadlines are looked at: a tenth of the retry time.
 const TICK: Duration = Duration::from_millis(100);
 /// What clients that want to write are told (spec/sidero.md §3.2).
@@ -70,21 +67,17 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// What became of each machine.
     pub trace: Trace,
-}
-
-struct Live {
-    transfer: Transfer,
-    request: ReadRequest,
-    file: File,
-    mtu: u32,
-    started: Instant,
+    /// Which addresses may ask.
+    pub sources: Sources,
+    /// Which of them are known to be where they say.
+    pub paths: ReturnPaths,
 }
 
 /// The server on a bound socket.
 pub struct Server {
     link: Link,
     context: Context,
-    transfers: HashMap<Peer, Live>,
+    transfers: Transfers,
 }
 
 /// Stops the thread when the future that waits for it is dropped.
@@ -100,7 +93,7 @@ impl Server {
     /// Binds `address`.
     pub fn bind(address: SocketAddrV4, context: Context) -> Result<Self, TftpError> {
         let link = Link::bind(address, TICK).map_err(|source| TftpError::Bind { address, source })?;
-        Ok(Self { link, context, transfers: HashMap::new() })
+        Ok(Self { link, context, transfers: Transfers::default() })
     }
 
     /// The bound address.
@@ -145,17 +138,23 @@ impl Server {
     }
 
     fn handle(&mut self, peer: Peer, datagram: &[u8], now: Instant) {
+        // Not even told so: the address may be of one that asked for nothing.
+        if !self.context.sources.serves(*peer.0.ip()) || !self.context.sources.answers_at(peer.1.into()) {
+            self.context.metrics.tftp_malformed.increment();
+            tracing::debug!(client = %peer.0, at = %peer.1, "tftp packet dropped: not from a provisioning network");
+            return;
+        }
         match Packet::parse(datagram) {
             Ok(Packet::Read(request)) => self.read(peer, request, now),
             Ok(Packet::Write) => self.refuse(peer, ErrorCode::FileNotFound, READ_ONLY),
             Ok(Packet::Ack(block)) => {
-                if let Some(live) = self.transfers.get_mut(&peer) {
+                if let Some(live) = self.transfers.get_mut(peer) {
                     let step = live.transfer.acknowledge(block, now);
                     self.take(peer, step);
                 }
             }
             Ok(Packet::Error { code, text }) => {
-                if let Some(live) = self.transfers.remove(&peer) {
+                if let Some(live) = self.transfers.remove(peer) {
                     self.aborted(peer, &live, code, &text);
                 }
             }
@@ -172,18 +171,23 @@ impl Server {
     }
 
     fn read(&mut self, peer: Peer, request: ReadRequest, now: Instant) {
-        if let Some(live) = self.transfers.get_mut(&peer)
+        if let Some(live) = self.transfers.get_mut(peer)
             && live.request == request
+            && live.transfer.is_repeated_request(now.saturating_duration_since(live.started))
         {
             let step = live.transfer.repeat_request(now);
             return self.take(peer, step);
+        }
+        // RFC 1350 section 4: both ports together are the transfer, so that a new request ends the old one.
+        if let Some(live) = self.transfers.remove(peer) {
+            self.aborted(peer, &live, 0, "the client asks anew");
         }
         let Some(file) = decide::find(&request.path) else {
             self.context.metrics.tftp_transfer(TftpResult::Refused);
             tracing::debug!(client = %peer.0, path = request.path, "tftp file not found");
             return self.refuse(peer, ErrorCode::FileNotFound, "file not found");
         };
-        if self.is_full(peer, request.mode) {
+        if self.transfers.is_full(peer, request.mode) {
             self.context.metrics.tftp_transfer(TftpResult::Refused);
             return self.refuse(peer, ErrorCode::Undefined, "too many transfers, try again");
         }
@@ -197,21 +201,11 @@ impl Server {
             }
         };
         let mtu = Link::mtu(peer.0);
-        let (transfer, first) = Transfer::start(&request, bytes, mtu, now);
+        let path = Path { mtu, is_proven: self.context.paths.is_proven(*peer.0.ip()) };
+        let (transfer, first) = Transfer::start(&request, bytes, path, now);
         self.trace(peer, file, Moment::Started);
         self.transfers.insert(peer, Live { transfer, request, file, mtu, started: now });
         self.take(peer, first);
-    }
-
-    fn is_full(&self, peer: Peer, mode: Mode) -> bool {
-        let others = || self.transfers.iter().filter(|(other, _)| **other != peer);
-        match mode {
-            _ if self.transfers.len() >= MAX_TRANSFERS && !self.transfers.contains_key(&peer) => true,
-            Mode::Octet => false,
-            Mode::Netascii => {
-                others().filter(|(_, live)| live.request.mode == mode).count() >= MAX_TEXT_TRANSFERS
-            }
-        }
     }
 
     fn open(&self, file: File, local: Ipv4Addr) -> Result<Bytes, crate::loaders::LoaderError> {
@@ -228,17 +222,17 @@ impl Server {
         match step {
             Step::Wait => {}
             Step::Offer => {
-                if let Some(offer) = self.transfers.get(&peer).and_then(|live| live.transfer.offer()) {
+                if let Some(offer) = self.transfers.get(peer).and_then(|live| live.transfer.offer()) {
                     self.link.send(peer, &[offer]);
                 }
             }
             Step::Blocks(blocks) => {
-                if let Some(live) = self.transfers.get(&peer) {
+                if let Some(live) = self.transfers.get(peer) {
                     self.link.send_blocks(peer, &live.transfer, blocks, live.mtu);
                 }
             }
             Step::End(end) => {
-                if let Some(live) = self.transfers.remove(&peer) {
+                if let Some(live) = self.transfers.remove(peer) {
                     self.ended(peer, &live, end);
                 }
             }
@@ -296,12 +290,7 @@ impl Server {
     }
 
     fn expire(&mut self, now: Instant) {
-        let due: Vec<(Peer, Step)> = self
-            .transfers
-            .iter_mut()
-            .map(|(&peer, live)| (peer, live.transfer.tick(now)))
-            .filter(|(_, step)| *step != Step::Wait)
-            .collect();
+        let due = self.transfers.tick(now);
         for (peer, step) in due {
             self.take(peer, step);
         }

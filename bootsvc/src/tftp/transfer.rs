@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   start ──options?──▶ OfferedOptions ──ACK 0──▶ Sending ──last block acknowledged──▶ done
-//!     └───────────no options──────────────────────▶ ▲ └─ ACK, timeout: (re)send the window
+//!     └───────────no options──────────────────────▶ ▲ └─ ACK: send the window; timeout: resend one block
 //!   any state: ERROR from the client, or too many timeouts ──▶ done
 //! ```
 
@@ -20,12 +20,28 @@ pub const HEADERS: u32 = 32;
 pub const DEFAULT_MTU: u32 = 1500;
 /// Largest window in blocks; the kernel takes as many in one call.
 pub const MAX_WINDOW_SIZE: u16 = 64;
+/// Largest window to an address that has not proved that it wants it: what firmware asks for. Not one block: EDK2 waits
+/// for its whole window, and then repeats the acknowledgement before it.
+pub const MAX_UNPROVEN_WINDOW: u16 = 4;
 /// Largest window in octets: below the usual 208 kB socket buffer of a client, bookkeeping included.
 const MAX_WINDOW_OCTETS: usize = 128 << 10;
+/// A packet that the network duplicated comes within this time.
+const DUPLICATE_WITHIN: Duration = Duration::from_millis(200);
 /// First wait for an acknowledgement; a LAN answers in milliseconds, slow firmware within this.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Unanswered repeats before the client counts as gone; with the wait above about six seconds.
 const MAX_RETRIES: u32 = 5;
+/// The same while no block was acknowledged: perhaps nobody asked.
+const MAX_FIRST_RETRIES: u32 = 3;
+
+/// The way to a client.
+#[derive(Debug, Clone, Copy)]
+pub struct Path {
+    /// Octets of its largest packet.
+    pub mtu: u32,
+    /// Whether the client is known to be where the request says.
+    pub is_proven: bool,
+}
 
 /// How a transfer came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,17 +84,18 @@ pub struct Transfer {
 }
 
 impl Transfer {
-    /// Starts the download of `file` over a path of this MTU; returns the first step too. Blocks
+    /// Starts the download of `file` over this path; returns the first step too. Blocks
     /// beyond the MTU would be IP fragments, which firmware reassembles badly or not at all.
-    pub fn start(request: &ReadRequest, file: Bytes, mtu: u32, now: Instant) -> (Self, Step) {
+    pub fn start(request: &ReadRequest, file: Bytes, path: Path, now: Instant) -> (Self, Step) {
         let options = request.options;
         let mut granted = Vec::new();
-        let largest = u16::try_from(mtu.saturating_sub(HEADERS)).unwrap_or(u16::MAX);
+        let largest = u16::try_from(path.mtu.saturating_sub(HEADERS)).unwrap_or(u16::MAX);
         let largest = largest.clamp(*BLOCK_SIZES.start(), *BLOCK_SIZES.end());
         let block_size = options.block_size.map(|size| size.min(largest));
         let octets = usize::from(block_size.unwrap_or(DEFAULT_BLOCK_SIZE));
         let in_flight = u16::try_from((MAX_WINDOW_OCTETS / octets).max(1)).unwrap_or(u16::MAX);
-        let window = options.window_size.map(|blocks| blocks.min(MAX_WINDOW_SIZE).min(in_flight));
+        let most = if path.is_proven { MAX_WINDOW_SIZE } else { MAX_UNPROVEN_WINDOW };
+        let window = options.window_size.map(|blocks| blocks.min(most).min(in_flight));
         let file = if request.mode == Mode::Netascii { netascii(&file) } else { file };
         if let Some(size) = block_size {
             granted.push(("blksize", u64::from(size)));
@@ -138,13 +155,17 @@ impl Transfer {
         if now < self.deadline {
             return Step::Wait;
         }
-        if self.retries >= MAX_RETRIES {
+        let most = if self.has_progressed() { MAX_RETRIES } else { MAX_FIRST_RETRIES };
+        if self.retries >= most {
             return Step::End(End::TimedOut);
         }
         self.retries += 1;
         self.deadline = now + self.retry_after;
-        self.sent = self.acknowledged;
-        self.fill_window()
+        if self.offered.is_some() {
+            return Step::Offer;
+        }
+        // One block is enough: a client that has it says how far it is, and one that has not takes it.
+        Step::Blocks(self.acknowledged..self.acknowledged + 1)
     }
 
     /// The client repeated its request: nothing of the answer reached it.
@@ -155,6 +176,12 @@ impl Transfer {
         self.deadline = now + self.retry_after;
         self.sent = 0;
         self.fill_window()
+    }
+
+    /// Whether a request that comes again now is the old one, which the network sent twice. A client that has got
+    /// blocks and asks a while later has begun anew.
+    pub fn is_repeated_request(&self, age: Duration) -> bool {
+        !self.has_progressed() || age < DUPLICATE_WITHIN
     }
 
     /// Size of the file in octets.

@@ -51,7 +51,7 @@ impl Process {
         for file in ["vmlinuz", "initramfs.xz"] {
             std::fs::write(share.join("agent/amd64").join(file), AGENT_FILE).unwrap();
         }
-        std::fs::write(control.path("id"), json!({ "id": "own" }).to_string()).unwrap();
+        std::fs::write(control.path("id"), json!({ "id": "own", "epoch": 1 }).to_string()).unwrap();
         let process = Self { child: spawn(&control, options), control };
         process.acts();
         process

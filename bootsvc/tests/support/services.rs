@@ -14,16 +14,20 @@ use bloomery_api::{Server, ServerBinding};
 use bootsvc::advertise::Advertise;
 use bootsvc::agent::serve::{Means, Options, Service};
 use bootsvc::authority::PlaneAuthority;
+use bootsvc::conflicts::Conflicts;
 use bootsvc::events::Events;
 use bootsvc::health::{Health, Weight};
 use bootsvc::http::files::Directories;
 use bootsvc::http::serve;
 use bootsvc::kubernetes::{self, Kubernetes};
 use bootsvc::loaders::LoaderStore;
+use bootsvc::machines::Machines;
 use bootsvc::metrics::Metrics;
 use bootsvc::neighbours::Neighbours;
+use bootsvc::servers::Servers;
 use bootsvc::tokens::Tokens;
 use bootsvc::trace::Trace;
+use bootsvc::turns::Turns;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, CustomResourceExt};
@@ -35,6 +39,8 @@ use tonic::transport::Channel;
 
 use super::control_plane::{ControlPlane, eventually};
 
+/// Key of the plane under test.
+pub(crate) const PLANE_KEY: [u8; 32] = [7; 32];
 /// Identity of the plane under test.
 const OWN: &str = "own";
 
@@ -128,24 +134,35 @@ pub(crate) fn start(plane: &ControlPlane, kubernetes: &Kubernetes) -> SocketAddr
     for file in ["vmlinuz", "initramfs.xz"] {
         std::fs::write(share.join("agent/amd64").join(file), b"x").unwrap();
     }
-    std::fs::write(plane.path("id"), json!({ "id": OWN }).to_string()).unwrap();
+    std::fs::write(plane.path("id"), json!({ "id": OWN, "epoch": 1 }).to_string()).unwrap();
     let options = Options {
         auto_accept: false,
         insecure_wipe: true,
         auto_bmc_setup: true,
         reboot_timeout: Duration::from_mins(20),
     };
-    let authority = PlaneAuthority::new(kubernetes.clone(), plane.path("id").parent().unwrap());
+    std::fs::write(plane.path("key"), PLANE_KEY).unwrap();
+    let authority = PlaneAuthority::new(kubernetes.clone(), plane.path("id").parent().unwrap(), false);
+    let servers = Servers::default();
+    let part = Health::default().register("servers", Weight::Shown);
+    tokio::spawn(servers.clone().follow(kubernetes.clone(), part, CancellationToken::new()));
+    let (machines, neighbours, events) =
+        (Machines::default(), Neighbours::default(), Events::start(kubernetes.clone()));
     let tokens = Tokens::new(kubernetes.clone(), true);
     let trace = Trace::default();
     let means = Means {
         kubernetes: kubernetes.clone(),
         authority: authority.clone(),
         tokens: tokens.clone(),
-        events: Events::start(kubernetes.clone()),
+        events: events.clone(),
         metrics: metrics.clone(),
         trace: trace.clone(),
+        servers: servers.clone(),
+        machines: machines.clone(),
+        neighbours: neighbours.clone(),
     };
+    let conflicts =
+        Conflicts { kubernetes: kubernetes.clone(), servers: servers.clone(), events, metrics: metrics.clone() };
     let context = serve::Context {
         advertise: Advertise::new(None, 8081).0,
         loaders: Arc::new(LoaderStore::new(share.join("ipxe"))),
@@ -154,16 +171,30 @@ pub(crate) fn start(plane: &ControlPlane, kubernetes: &Kubernetes) -> SocketAddr
         kubernetes: kubernetes.clone(),
         authority,
         tokens,
-        neighbours: Neighbours::at(plane.path("net")),
+        neighbours,
+        servers,
+        machines,
+        conflicts,
+        turns: Turns::new(bootsvc::http::ipxe::DECISIONS),
         boot_from_disk: "ipxe-exit".parse().unwrap(),
         extra_agent_args: "".into(),
         metrics,
         trace,
+        edge: bootsvc::http::edge::Edge::default(),
     };
     let listener = serve::bind(0).unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(serve::run(listener, context, CancellationToken::new()));
     ([127, 0, 0, 1], port).into()
+}
+
+fn blank_disk() -> pb::StorageDevice {
+    let contents = pb::DiskContents { read: true, ..pb::DiskContents::default() };
+    pb::StorageDevice {
+        device_name: "/dev/sda".to_owned(),
+        contents: Some(contents),
+        ..pb::StorageDevice::default()
+    }
 }
 
 /// A machine on the network.
@@ -195,8 +226,11 @@ impl Machine {
     pub(crate) async fn ask(&self) -> String {
         let mut stream = tokio::net::TcpStream::connect(self.address).await.unwrap();
         let request = format!(
-            "GET /ipxe?uuid={}&mac={} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n",
-            self.uuid, self.mac, self.address
+            "GET /ipxe?uuid={}&mac={}&serial={} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n",
+            self.uuid,
+            self.mac,
+            self.serial.replace(' ', "%20"),
+            self.address
         );
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
@@ -233,6 +267,7 @@ impl Machine {
         let hardware = pb::HardwareInformation {
             system: Some(system),
             network: Some(pb::NetworkInformation { interface_count: 1, interfaces }),
+            storage: Some(pb::StorageInformation { devices: vec![blank_disk()], ..Default::default() }),
             ..Default::default()
         };
         let message = pb::CreateServerRequest { hardware: Some(hardware), hostname: "node1".to_owned() };
@@ -258,6 +293,12 @@ impl Machine {
     pub(crate) async fn report_bmc(&self, ip: &str, user: &str, pass: &str) -> Result<(), tonic::Status> {
         let (ip, user, pass) = (ip.to_owned(), user.to_owned(), pass.to_owned());
         let info = pb::BmcInfo { ip, user, pass, ..pb::BmcInfo::default() };
+        // Sealed to the key that the plane shows to the machine's own agent only.
+        let shown = self.register().await?.sealing_key;
+        let info = match pb::seal::PlaneKey::verified(&shown, &pb::seal::fingerprint(&shown)) {
+            Ok(key) => key.seal(&self.uuid, &info).unwrap(),
+            Err(_) => info,
+        };
         let message = pb::UpdateBmcInfoRequest { uuid: self.uuid.clone(), bmc_info: Some(info) };
         self.agent.clone().update_bmc_info(self.request(message)).await.map(|_| ())
     }

@@ -74,7 +74,9 @@ impl Answer {
 
     /// Option 67.
     pub(crate) fn file(&self) -> Option<String> {
-        String::from_utf8(self.option(67)?).ok()
+        let mut name = self.option(67)?;
+        assert_eq!(name.pop(), Some(0), "the name does not end");
+        String::from_utf8(name).ok()
     }
 
     pub(crate) fn option(&self, code: u8) -> Option<Vec<u8>> {
@@ -188,11 +190,14 @@ pub(crate) fn tftp(server: SocketAddrV4, name: &str, process: &Process) -> Vec<u
 }
 
 /// A GET: the whole answer, or nothing where nobody listens yet.
-pub(crate) fn get(server: SocketAddrV4, path: &str) -> String {
+pub(crate) fn get(server: impl Into<SocketAddr>, path: &str) -> String {
+    let server = server.into();
     let mut answer = String::new();
     if let Ok(mut stream) = TcpStream::connect(server) {
         stream.set_read_timeout(Some(limit(10))).unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n");
+        // A scope has no place in the name of a host.
+        let host = SocketAddr::new(server.ip(), server.port());
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
         let _ = stream.write_all(request.as_bytes());
         let _ = stream.read_to_string(&mut answer);
     }

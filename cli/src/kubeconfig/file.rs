@@ -45,6 +45,18 @@ pub(super) fn write(path: &Path, name: &str, yaml: &str) -> Result<Written, File
     }
 }
 
+/// Changes a file that is there.
+pub(super) fn change(
+    path: &Path,
+    change: impl FnOnce(&str) -> Result<String, MergeError>,
+) -> Result<(), FileError> {
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let existing =
+        fs::read_to_string(&target).map_err(|source| FileError::Read { path: path.to_owned(), source })?;
+    let changed = change(&existing).map_err(|source| FileError::Merge { path: path.to_owned(), source })?;
+    replace(&target, &changed)
+}
+
 fn replace(path: &Path, text: &str) -> Result<(), FileError> {
     let write = |source| FileError::Write { path: path.to_owned(), source };
     let folder = match path.parent() {

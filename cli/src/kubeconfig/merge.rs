@@ -30,6 +30,23 @@ pub(super) fn merge(existing: &str, added: &str, name: &str) -> Result<String, M
     serde_norway::to_string(&merged).map_err(|source| MergeError::Render { source })
 }
 
+/// Puts a certificate (base64) in the place of the one that the user entry `name` has.
+pub(super) fn replace_certificate(
+    existing: &str,
+    name: &str,
+    certificate: &str,
+) -> Result<String, MergeError> {
+    let mut kubeconfig = parse(existing)?;
+    let users = kubeconfig.get_mut("users").and_then(Value::as_sequence_mut);
+    let entry = users.and_then(|users| users.iter_mut().find(|entry| has_name(entry, name)));
+    let user = entry.and_then(|entry| entry.get_mut("user")).and_then(Value::as_mapping_mut);
+    let user = user.ok_or_else(|| MergeError::NoUser { name: name.to_owned() })?;
+    // One that was named by a file would win over the one in the entry for nobody; both would mislead people.
+    user.remove("client-certificate");
+    user.insert("client-certificate-data".into(), certificate.into());
+    serde_norway::to_string(&kubeconfig).map_err(|source| MergeError::Render { source })
+}
+
 /// An empty file is an empty kubeconfig, as for kubectl.
 fn parse(text: &str) -> Result<Mapping, MergeError> {
     let value: Value = serde_norway::from_str(text).map_err(|source| MergeError::Parse { source })?;
@@ -79,6 +96,12 @@ pub enum MergeError {
     /// YAML, but something else.
     #[error("failed to recognize the existing file as a kubeconfig")]
     NotAKubeconfig,
+    /// There is no such user entry to renew.
+    #[error("failed to find the user {name:?} in the file")]
+    NoUser {
+        /// The name.
+        name: String,
+    },
     /// Something else has the name.
     #[error(
         "failed to add {name:?}: the file has entries of that name for something else; choose another --name"

@@ -1,6 +1,8 @@
 //! What is said when something is wrong: where it is, and what to do about it.
 
+use bloomery_pairing::wire::{ADMIN_GROUP, SHARED_USER};
 use data_encoding::BASE64;
+use time::OffsetDateTime;
 
 use crate::run::bloomery;
 use crate::site::{Leaf, Site};
@@ -46,22 +48,66 @@ async fn an_appliance_that_is_not_there_or_another_one_is_named_with_what_to_do(
     says(&other, &["failed to list the assets", "the one that the kubeconfig was made for"]).await;
 }
 
+/// Puts another certificate and key into a kubeconfig.
+fn put(kubeconfig: &str, certificate: &str, key: &str) {
+    let mut text = String::new();
+    for line in std::fs::read_to_string(kubeconfig).unwrap().lines() {
+        let (name, pem) = match line.trim().split(':').next().unwrap() {
+            "client-certificate-data" => ("client-certificate-data", certificate),
+            "client-key-data" => ("client-key-data", key),
+            _ => {
+                text.push_str(&format!("{line}\n"));
+                continue;
+            }
+        };
+        text.push_str(&format!("    {name}: {}\n", BASE64.encode(pem.as_bytes())));
+    }
+    std::fs::write(kubeconfig, text).unwrap();
+}
+
 #[tokio::test]
 async fn who_is_no_administrator_is_told_how_to_become_one() {
-    let site = Site::start().await;
+    let site = Site::start_after(true, Vec::new()).await;
     let kubeconfig = paired(&site).await;
     let somebody = site.authority.client("somebody", "nobodies");
-    let parts = |leaf: &Leaf| [leaf.certificate.clone(), leaf.key.serialize_pem()];
-    let mut text = std::fs::read_to_string(&kubeconfig).unwrap();
-    for (from, to) in parts(&site.admin).iter().zip(parts(&somebody)) {
-        text = text.replace(&BASE64.encode(from.as_bytes()), &BASE64.encode(to.as_bytes()));
-    }
-    std::fs::write(&kubeconfig, text).unwrap();
-    for command in [&["status"][..], &["trace"], &["assets", "list"], &["pairing", "reissue"]] {
-        let endpoint = site.endpoint().to_string();
+    put(&kubeconfig, &somebody.certificate, &somebody.key.serialize_pem());
+    let endpoint = site.endpoint().to_string();
+    let commands = [
+        &["status"][..],
+        &["trace"],
+        &["assets", "list"],
+        &["pairing", "list"],
+        &["pairing", "revoke", "00000000"],
+        &["pairing", "reissue"],
+        &["kubeconfig", "--renew"],
+    ];
+    for command in commands {
         let wanted = ["status 403", &endpoint, "`bloomery kubeconfig` gets it for the pairing code"];
         says(&[command, &["--kubeconfig", &kubeconfig]].concat(), &wanted).await;
     }
+    let everybody = site.authority.client(SHARED_USER, ADMIN_GROUP);
+    put(&kubeconfig, &everybody.certificate, &everybody.key.serialize_pem());
+    let upload = ["pairing", "reissue", "--kubeconfig", &kubeconfig];
+    says(&upload, &["status 403", "no administrator's rights"]).await;
+}
+
+#[tokio::test]
+async fn who_was_revoked_or_came_too_late_is_told_what_to_do() {
+    let site = Site::start().await;
+    let kubeconfig = paired(&site).await;
+    let (_, other) = site.pair().await;
+    let own = other.pairings().await.unwrap().pairings[0].id.clone();
+    other.revoke(&own, false).await.unwrap();
+    let wanted = ["was revoked", "`bloomery kubeconfig` gets a new one"];
+    for command in [&["status"][..], &["pairing", "reissue"], &["kubeconfig", "--renew"]] {
+        says(&[command, &["--kubeconfig", &kubeconfig]].concat(), &wanted).await;
+    }
+    let mut params = rcgen::CertificateParams::default();
+    params.not_after = OffsetDateTime::now_utc() - time::Duration::days(1);
+    let key = rcgen::KeyPair::generate().unwrap();
+    put(&kubeconfig, &params.self_signed(&key).unwrap().pem(), &key.serialize_pem());
+    let expired = ["kubeconfig", "--renew", "--kubeconfig", &kubeconfig];
+    says(&expired, &["expired on 20", "pair anew", "--code -"]).await;
 }
 
 #[tokio::test]

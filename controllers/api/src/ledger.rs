@@ -15,6 +15,7 @@ use crate::evidence::{DiskRecord, DiskState, is_forgotten};
 use crate::plane::Authority;
 use crate::server::Server;
 use crate::server_binding::ServerBinding;
+use crate::zero::is_zero;
 
 /// Where a machine stood last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +43,9 @@ pub struct Tombstone {
     pub marks: Marks,
     /// Where it stood last.
     pub fate: Fate,
+    /// Whether the node of its present claim is installed: a claim that a restore brings back says less.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub installed: bool,
     /// Number of its last record.
     pub seq: u64,
     /// Name of its last record.
@@ -57,11 +61,12 @@ pub struct Tombstone {
 impl Tombstone {
     /// True when both say the same, whatever the time and revision.
     pub fn says_the_same(&self, other: &Self) -> bool {
-        let Self { server, uid, marks, fate, seq, record, epoch, revision: _, time: _ } = self;
+        let Self { server, uid, marks, fate, installed, seq, record, epoch, revision: _, time: _ } = self;
         *server == other.server
             && *uid == other.uid
             && *marks == other.marks
             && *fate == other.fate
+            && *installed == other.installed
             && *seq == other.seq
             && *record == other.record
             && *epoch == other.epoch
@@ -165,12 +170,14 @@ pub fn entry(
         }
     };
     let seq = own.map_or(0, |own| own.seq).max(same.map_or(0, |same| same.seq));
+    let installed = claimed && is_installed(record.as_ref(), own, same);
     let id = own.filter(|own| own.seq == seq).map(|own| own.id.clone());
     let entry = Tombstone {
         server: name,
         uid,
         marks: Marks::of_server(server),
         fate,
+        installed,
         seq,
         record: id.or_else(|| same.map(|same| same.record.clone())).unwrap_or_default(),
         epoch: *epoch,
@@ -178,6 +185,12 @@ pub fn entry(
         time: now.clone(),
     };
     (!known.is_some_and(|known| known.says_the_same(&entry))).then_some(entry)
+}
+
+/// Whether the node of the present claim is installed, by its record or by what was noted before of the same claim.
+fn is_installed(record: Option<&DiskRecord>, own: Option<&DiskRecord>, same: Option<&Tombstone>) -> bool {
+    let is_new = own.is_some_and(|own| same.is_none_or(|same| own.seq > same.seq));
+    record.is_some_and(|record| record.state == DiskState::Installed) || (!is_new && same.is_some_and(|same| same.installed))
 }
 
 /// The revision of etcd at which the object was written, as its resource version says; 0 if it says none.

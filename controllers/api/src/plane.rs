@@ -179,13 +179,13 @@ impl Authority {
     pub fn of(own: &str, plane: Lookup<&Plane>, trust: Trust) -> Self {
         match plane {
             Lookup::Found(plane) if own.is_empty() || plane.spec.holder.is_empty() => Self::Unknown,
-            Lookup::Found(plane) if plane.spec.holder == own => match plane.fenced() {
-                Some(why) => Self::Stopped { why: why.to_owned() },
-                None => {
-                    let planes = [own].into_iter().chain(plane.adopts()).map(str::to_owned).collect();
-                    Self::Holds { epoch: plane.spec.epoch, trust: Trust { planes, ..trust } }
+            Lookup::Found(plane) if plane.spec.holder == own => {
+                if let Some(why) = plane.fenced() {
+                    return Self::Stopped { why: why.to_owned() };
                 }
-            },
+                let planes = [own].into_iter().chain(plane.adopts()).map(str::to_owned).collect();
+                Self::Holds { epoch: plane.spec.epoch, trust: Trust { planes, ..trust } }
+            }
             Lookup::Found(plane) => Self::Fenced { holder: plane.spec.holder.clone() },
             Lookup::NotFound | Lookup::Failed => Self::Unknown,
         }

@@ -1,7 +1,7 @@
 //! `controllers apply`: brings a directory of manifests into the API server, once.
 //!
-//! Phases: CRDs (and wait until they are established), namespaces, everything else; inside a phase objects
-//! go concurrently. Server-side apply leaves other managers' fields alone; what is in place already is only read, and
+//! Phases: rights of administrators, CRDs (and wait until they are established), namespaces, everything else; inside a
+//! phase objects go concurrently. Server-side apply leaves other managers' fields alone; what is in place already is only read, and
 //! what a person may take away and did is not brought back.
 //! Never skips an object silently: each that fails is named with its file and document.
 

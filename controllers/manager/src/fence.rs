@@ -78,6 +78,10 @@ pub async fn run(context: Context, gate: Gate, fencer: Fencer, watched: Watched,
     stop.run_until_cancelled(all).await;
 }
 
+fn forget(moving: &Moving, seen: &BTreeSet<String>) {
+    moving.lock().unwrap_or_else(PoisonError::into_inner).retain(|object| !seen.contains(object));
+}
+
 /// One look; when to look again.
 async fn look(
     context: &Context,
@@ -103,9 +107,7 @@ async fn look(
         Ok(is_fenced) => {
             if is_fenced {
                 // Seen once is enough: the mark stays until a person takes it away, and it is not set again for these.
-                let mut kept = moving.lock().unwrap_or_else(PoisonError::into_inner);
-                kept.retain(|object| !observed.moving.contains(object));
-                drop(kept);
+                forget(moving, &observed.moving);
                 tell(context).await;
             }
             EVERY
@@ -115,6 +117,10 @@ async fn look(
             AGAIN
         }
     }
+}
+
+fn forget(moving: &Moving, seen: &BTreeSet<String>) {
+    moving.lock().unwrap_or_else(PoisonError::into_inner).retain(|object| !seen.contains(object));
 }
 
 fn marked<'a, K: Resource<DynamicType = ()> + 'a>(
@@ -152,9 +158,8 @@ async fn watch(
     touched: Arc<Notify>,
 ) {
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
-    let objects: Api<DynamicObject> = Api::all_with(client, &resource);
-    let mut events =
-        std::pin::pin!(watcher::metadata_watcher(objects, watcher::Config::default()).default_backoff());
+    let objects: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(client, &resource);
+    let mut events = std::pin::pin!(watcher(objects, watcher::Config::default()).default_backoff());
     while let Some(event) = events.next().await {
         match event {
             Ok(Event::Apply(object) | Event::InitApply(object) | Event::Delete(object)) => {

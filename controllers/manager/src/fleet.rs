@@ -5,6 +5,7 @@
 //! Never answers before both lists were complete: a conflict that is not known yet would be none.
 
 use std::collections::{BTreeSet, HashSet};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bloomery_api::decision::controllers::{Controllers, SharedController};
@@ -126,6 +127,22 @@ impl Fleet {
         Some(state.judgement(server))
     }
 
+    /// Whether other Servers name the controller of this one, though a person may have declared that they share it.
+    pub fn serves_several(&self, name: &str) -> bool {
+        self.state().controllers.serves_several(name)
+    }
+
+    /// The names that Servers give for controllers instead of addresses.
+    pub fn hosts(&self) -> BTreeSet<String> {
+        self.state().controllers.hosts()
+    }
+
+    /// Notes the addresses of such a name; whoever names one of them is concerned.
+    pub fn resolve(&self, host: &str, addresses: impl IntoIterator<Item = IpAddr>) {
+        let concerned = self.state().controllers.resolve(host, addresses);
+        self.tell(concerned);
+    }
+
     /// The names of all Servers, if the list is complete.
     pub fn names(&self) -> Option<BTreeSet<String>> {
         let is_listed = self.state().is_listed;
@@ -150,7 +167,7 @@ impl State {
         let all = store.state();
         let servers = || all.iter().filter_map(|server| server.0.as_ref().ok());
         self.index = Index::build(servers(), &self.bound, authority);
-        self.controllers = Controllers::of(servers());
+        self.controllers = Controllers::of(servers()).resolved_as(&self.controllers);
     }
 
     /// Brings one Server up to date; the others that this concerns.
@@ -289,6 +306,22 @@ mod tests {
         bench.see(Event::Delete(guarded(&b)));
         assert_eq!(bench.told(), [A]);
         assert_eq!(bench.fleet.judge(&a, &holds(1)), Some(Judgement::default()));
+    }
+
+    #[test]
+    fn a_controllers_name_that_becomes_anothers_address_concerns_both() {
+        let (a, b) = (server(A, CARD, "bmc.example"), server(B, "52:54:00:00:00:02", "10.0.0.5"));
+        let mut bench = Bench::listed(&[a.clone(), b]);
+        assert_eq!(bench.fleet.judge(&a, &holds(1)).unwrap().shared, None);
+        assert!(bench.fleet.hosts().contains("bmc.example") && !bench.fleet.serves_several(A));
+        bench.fleet.resolve("bmc.example", ["10.0.0.5".parse().unwrap()]);
+        let mut told = bench.told();
+        told.sort();
+        assert_eq!(told, [A, B]);
+        assert_eq!(bench.fleet.judge(&a, &holds(1)).unwrap().shared.unwrap().others, [B]);
+        // Another authority reads everything anew, but not the names.
+        assert!(bench.fleet.judge(&a, &holds(2)).unwrap().shared.is_some());
+        assert!(bench.fleet.serves_several(A));
     }
 
     #[test]

@@ -9,7 +9,9 @@
 mod apply;
 mod credentials;
 mod fetch;
+mod identity;
 mod ledger;
+mod names;
 pub mod orphan;
 mod plan;
 mod power;
@@ -22,10 +24,10 @@ mod validate;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bloomery_api::ServerBinding;
 use bloomery_api::decision::Machine;
 use bloomery_api::decision::power::{ERROR_REQUEUE, PowerAction};
 use bloomery_api::plane::Authority;
-use bloomery_api::{Server, ServerBinding};
 use bloomery_plane::{Gate, Ledger};
 use bloomery_power::{Pool, PxeMode};
 use futures::{Stream, StreamExt};
@@ -33,7 +35,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{Action, Config as ControllerConfig, Controller, Error as ControllerError};
-use kube::runtime::reflector::ObjectRef;
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Resource, ResourceExt};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -42,6 +44,7 @@ use tokio_util::sync::CancellationToken;
 use crate::fleet::{Fleet, Judgement};
 use crate::reconcile::{Context, Error, RESYNC};
 use crate::watch::{self, Bindings, GuardedServer, Watch};
+use names::Names;
 use settled::{Known, Memory, Seen, Settled, Version};
 use stamps::Stamps;
 
@@ -92,8 +95,10 @@ struct Shared {
     options: Options,
     api_calls: Semaphore,
     bindings: Bindings,
+    servers: Store<GuardedServer>,
     fleet: Fleet,
     memory: Memory,
+    names: Names,
     stamps: Stamps,
 }
 
@@ -120,6 +125,7 @@ pub fn controller(
     stop: CancellationToken,
 ) -> impl Stream<Item = ()> + Send {
     let Caches { servers, bindings, fleet, concerned } = caches;
+    let known = servers.store.clone();
     let concerned = futures::stream::unfold(concerned, async |mut concerned| {
         let name = concerned.recv().await?;
         Some((ObjectRef::<GuardedServer>::new(&name), concerned))
@@ -137,8 +143,10 @@ pub fn controller(
         options,
         api_calls: Semaphore::new(API_CALLS),
         bindings: bindings.store,
+        servers: known,
         fleet,
         memory: Memory::default(),
+        names: Names::default(),
         stamps: Stamps::default(),
     });
     controller
@@ -188,6 +196,9 @@ async fn reconcile(
     shared: &Shared,
 ) -> Result<Action, Error> {
     let context = &shared.context;
+    if let Some(server) = cached.and_then(|cached| cached.0.as_ref().ok()) {
+        shared.names.resolve(&shared.fleet, server).await;
+    }
     let turn = shared.turn().await;
     let fetched = fetch::fetch(&context.client, name, cached).await?;
     let fetch::Fetched { server: Some(server), binding } = fetched else {

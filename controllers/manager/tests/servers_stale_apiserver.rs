@@ -13,8 +13,8 @@ mod power_api;
 #[path = "support/plane.rs"]
 mod support;
 
-use bloomery_api::evidence::{DiskRecord, DiskState};
-use bloomery_api::plane::RESTORED_ANNOTATION;
+use bloomery_api::evidence::{DiskRecord, DiskState, Entry};
+use bloomery_api::plane::{FENCED_ANNOTATION, RESTORED_ANNOTATION};
 use bloomery_api::{Plane, Server, ServerBinding};
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -22,7 +22,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
-use machines::{bind, canary, machine, patch_status, record, until, until_reason, until_told};
+use machines::{bind, canary, has_event, machine, patch_status, record, until, until_reason, until_told};
 use power_api::PowerApi;
 use support::bench::Bench;
 use support::eventually::eventually;
@@ -39,7 +39,7 @@ async fn a_restored_etcd_voids_every_record_under_running_controllers() {
     machine(&bench, DIRTY, true, &dirty).await;
     until_told(&dirty, "it is cycled", |power| power.count("reboot") > 0).await;
     let made = machine(&bench, CLEAN, false, &clean).await;
-    record(&bench, &made, DiskState::Clean).await;
+    record(&bench, &made, Entry::Clean).await;
     patch_status(&bench, CLEAN, json!({ "isClean": true })).await;
     bench.patch::<Server>(CLEAN, json!({ "spec": { "accepted": true } })).await;
     until_told(&clean, "it is switched off", |power| power.count("poweroff") > 0).await;
@@ -94,7 +94,7 @@ async fn a_command_that_was_decided_before_a_binding_came_is_not_given() {
     let (bench, _controllers) = Bench::with_controllers().await;
     let (clean, dirty) = (PowerApi::start(true).await, PowerApi::start(true).await);
     let made = machine(&bench, CLEAN, false, &clean).await;
-    record(&bench, &made, DiskState::Clean).await;
+    record(&bench, &made, Entry::Clean).await;
     patch_status(&bench, CLEAN, json!({ "isClean": true })).await;
     machine(&bench, DIRTY, false, &dirty).await;
     for (name, power) in [(CLEAN, &clean), (DIRTY, &dirty)] {
@@ -205,8 +205,28 @@ async fn a_binding_whose_server_is_gone_can_still_be_deleted() {
     let strip = Patch::Merge(json!({ "metadata": { "finalizers": [] } }));
     servers.patch(NAME, &PatchParams::default(), &strip).await.unwrap();
     assert!(servers.get_opt(NAME).await.unwrap().is_none());
-
+    // Nobody released it: the plane stops itself, and lets nothing go, until a person has looked.
+    let planes: Api<Plane> = bench.all();
+    let fenced = eventually("the plane is fenced", async || {
+        let plane = planes.get("plane").await.map_err(|error| error.to_string())?;
+        plane.fenced().map(str::to_owned).ok_or_else(|| format!("{:?}", plane.metadata.annotations))
+    })
+    .await;
+    assert!(fenced.contains(NAME) && fenced.contains("nobody released them"), "{fenced}");
+    has_event(&bench, "plane", "kubectl annotate plane plane bloomery.dev/fenced-").await;
+    let waiting = PowerApi::start(true).await;
+    machine(&bench, "4c4c4544-0039-3010-804d-000000000222", true, &waiting).await;
     bindings.delete(NAME, &DeleteParams::default()).await.unwrap();
+    eventually("the controllers know", async || {
+        let output = controllers.process.output();
+        if output.contains("this plane stopped acting") { Ok(()) } else { Err("not yet".to_owned()) }
+    })
+    .await;
+    assert_eq!(waiting.told(), [] as [&str; 0]);
+    assert!(bindings.get_opt(NAME).await.unwrap().is_some(), "it lets nothing go");
+    let looked = json!({ "metadata": { "annotations": { FENCED_ANNOTATION: null } } });
+    bench.patch::<Plane>("plane", looked).await;
+    until_told(&waiting, "it acts again", |power| power.count("reboot") > 0).await;
     eventually("the binding is gone", async || match bindings.get_opt(NAME).await.unwrap() {
         None => Ok(()),
         Some(binding) => Err(format!("{:?}", binding.metadata)),

@@ -65,8 +65,8 @@ mod tests {
         let made = establish(directory.path()).unwrap();
         assert_eq!(establish(directory.path()).unwrap(), made);
         assert_eq!(known(directory.path()), Some(made));
-        let mode = std::fs::metadata(directory.path().join(FILE)).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, MODE);
+        let permissions = std::fs::metadata(directory.path().join(FILE)).unwrap().permissions();
+        assert_eq!(permissions.mode() & 0o777, MODE);
         assert_ne!(establish(tempfile::tempdir().unwrap().path()).unwrap(), made);
     }
 

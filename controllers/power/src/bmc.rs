@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 
 use crate::error::{Cause, Error};
 use crate::wanted::Wanted;
+use crate::web::CertificatePin;
 
 /// Power as the BMC reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +127,10 @@ pub trait Driver: Debug + Send + Sync {
     fn kind(&self) -> Kind;
     /// Address, for messages.
     fn peer(&self) -> &str;
+    /// The key of the BMC's certificate, once it has been asked for something over TLS with success.
+    fn certificate(&self) -> Option<CertificatePin> {
+        None
+    }
 }
 
 /// Power control of one machine.
@@ -139,6 +144,8 @@ pub trait Bmc: Debug + Send + Sync {
     fn command<'a>(&'a self, action: Action, wanted: &'a dyn Wanted) -> BoxFuture<'a, Result<(), Error>>;
     /// Who does it.
     fn kind(&self) -> Kind;
+    /// The key of the BMC's certificate that was trusted, once it was: for whoever keeps it.
+    fn certificate(&self) -> Option<CertificatePin>;
     /// Nobody does it: such a machine gets no events and no conditions.
     fn is_fake(&self) -> bool;
 }
@@ -156,6 +163,10 @@ impl<D: Driver> Bmc for D {
 
     fn kind(&self) -> Kind {
         Driver::kind(self)
+    }
+
+    fn certificate(&self) -> Option<CertificatePin> {
+        Driver::certificate(self)
     }
 
     fn is_fake(&self) -> bool {

@@ -12,12 +12,12 @@ use crate::select::{DEFAULT_PORT, SelectError};
 pub enum Scheme {
     /// Plain.
     Http,
-    /// TLS; any certificate is accepted.
+    /// TLS.
     Https,
 }
 
 impl Scheme {
-    const fn port(self) -> u16 {
+    pub(crate) const fn port(self) -> u16 {
         match self {
             Self::Http => 80,
             Self::Https => 443,
@@ -78,7 +78,8 @@ impl Endpoint {
         self.port.unwrap_or(port)
     }
 
-    /// Where Redfish may be, in the order of asking. A port other than IPMI's may be meant for Redfish.
+    /// Where Redfish may be, in the order of asking. A port other than IPMI's may be meant for Redfish; without TLS only
+    /// where a URL says so, as nothing there shows who answers.
     pub fn redfish_origins(&self, port: u16) -> Vec<Origin> {
         if let Some(origin) = &self.url {
             return vec![origin.clone()];
@@ -89,11 +90,8 @@ impl Endpoint {
         if self.port.is_none() {
             origins.push(origin(Scheme::Https, Scheme::Https.port()));
         }
-        if given != DEFAULT_PORT {
-            if given != Scheme::Https.port() || self.port.is_some() {
-                origins.push(origin(Scheme::Https, given));
-            }
-            origins.push(origin(Scheme::Http, given));
+        if given != DEFAULT_PORT && (given != Scheme::Https.port() || self.port.is_some()) {
+            origins.push(origin(Scheme::Https, given));
         }
         origins
     }
@@ -160,19 +158,14 @@ mod tests {
     fn finds_redfish_candidates_and_the_ipmi_port() {
         let table: [(&str, u16, &[&str], u16); 10] = [
             ("192.0.2.1", 623, &["https://192.0.2.1:443"], 623),
-            (
-                "bmc-1.example",
-                8000,
-                &["https://bmc-1.example:443", "https://bmc-1.example:8000", "http://bmc-1.example:8000"],
-                8000,
-            ),
-            ("192.0.2.1", 443, &["https://192.0.2.1:443", "http://192.0.2.1:443"], 443),
-            ("192.0.2.1:8443", 623, &["https://192.0.2.1:8443", "http://192.0.2.1:8443"], 8443),
-            ("192.0.2.1:443", 623, &["https://192.0.2.1:443", "http://192.0.2.1:443"], 443),
+            ("bmc-1.example", 8000, &["https://bmc-1.example:443", "https://bmc-1.example:8000"], 8000),
+            ("192.0.2.1", 443, &["https://192.0.2.1:443"], 443),
+            ("192.0.2.1:8443", 623, &["https://192.0.2.1:8443"], 8443),
+            ("192.0.2.1:443", 623, &["https://192.0.2.1:443"], 443),
             ("https://bmc", 623, &["https://bmc:443"], 623),
             ("http://bmc:8000/redfish/v1/", 6230, &["http://bmc:8000"], 6230),
             ("2001:db8::1", 623, &["https://[2001:db8::1]:443"], 623),
-            ("[2001:db8::1]:6230", 623, &["https://[2001:db8::1]:6230", "http://[2001:db8::1]:6230"], 6230),
+            ("[2001:db8::1]:6230", 623, &["https://[2001:db8::1]:6230"], 6230),
             ("https://[2001:db8::1]/", 623, &["https://[2001:db8::1]:443"], 623),
         ];
         for (text, port, origins, ipmi) in table {

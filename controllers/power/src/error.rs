@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bmc::Operation;
+use crate::identity::NotOurs;
+use crate::web::CertificatePin;
 use crate::{http_api, ipmi, redfish};
 
 /// A failed command, one variant each.
@@ -81,7 +83,8 @@ impl Error {
         self.cause().is_retryable()
     }
 
-    /// One word: timeout, auth, protocol, refused, unreachable, simulated, unsupported or unwanted.
+    /// One word: timeout, auth, protocol, refused, unreachable, simulated, unsupported, unwanted, other_machine,
+    /// certificate, insecure or unsure.
     pub fn category(&self) -> &'static str {
         self.cause().category()
     }
@@ -94,6 +97,7 @@ impl Error {
             | Cause::Redfish(_)
             | Cause::Http(_)
             | Cause::Both { .. }
+            | Cause::OtherMachine(_)
             | Cause::Overdue { .. }
             | Cause::Unwanted => None,
         }
@@ -121,6 +125,9 @@ pub enum Cause {
         #[source]
         ipmi: Arc<Cause>,
     },
+    /// The BMC is another machine's, or nobody can tell whose.
+    #[error(transparent)]
+    OtherMachine(NotOurs),
     /// The whole command took too long.
     #[error("failed to finish within {} s; the BMC answers too slowly", .limit.as_secs())]
     Overdue {
@@ -152,6 +159,7 @@ impl Cause {
             Self::Http(error) => error.category(),
             // Redfish had answered before; IPMI may not even be there.
             Self::Both { redfish, .. } => redfish.category(),
+            Self::OtherMachine(_) => "other_machine",
             Self::Overdue { .. } => "timeout",
             Self::Unwanted => "unwanted",
             Self::Backoff { last, .. } => last.category(),
@@ -160,12 +168,67 @@ impl Cause {
 
     /// See [`Error::is_retryable`].
     pub fn is_retryable(&self) -> bool {
-        !matches!(self.category(), "auth" | "unsupported")
+        !matches!(self.category(), "auth" | "unsupported" | "other_machine" | "certificate" | "insecure")
+    }
+
+    /// No other protocol may be tried: it was not wanted, it is another machine's, somebody else answers in the BMC's
+    /// place, or the command may have been carried out.
+    pub(crate) fn is_final(&self) -> bool {
+        match self {
+            Self::Unwanted | Self::OtherMachine(_) => true,
+            Self::Redfish(error) => {
+                error.is_unsure() || error.is_about_identity() || error.changed_certificate().is_some()
+            }
+            Self::Ipmi(_)
+            | Self::Http(_)
+            | Self::Both { .. }
+            | Self::Overdue { .. }
+            | Self::Backoff { .. } => false,
+        }
+    }
+
+    /// Nothing is wrong with the BMC's answers, so that there is no reason to ask less often.
+    pub(crate) fn spares_the_bmc(&self) -> bool {
+        matches!(self.category(), "unwanted" | "simulated" | "other_machine" | "certificate")
+            || self.is_about_identity()
+    }
+
+    /// The certificate that was pinned and the one that was shown instead, if that is the cause.
+    pub fn changed_certificate(&self) -> Option<(CertificatePin, CertificatePin)> {
+        match self {
+            Self::Redfish(error) => error.changed_certificate(),
+            Self::Both { redfish, .. } => redfish.changed_certificate(),
+            Self::Backoff { last, .. } => last.changed_certificate(),
+            Self::Ipmi(_) | Self::Http(_) | Self::OtherMachine(_) | Self::Overdue { .. } | Self::Unwanted => {
+                None
+            }
+        }
+    }
+
+    /// The BMC is another machine's, or nobody can tell which of its machines is meant.
+    pub fn is_about_identity(&self) -> bool {
+        match self {
+            Self::OtherMachine(_) => true,
+            Self::Redfish(error) => error.is_about_identity(),
+            Self::Both { redfish, ipmi } => redfish.is_about_identity() || ipmi.is_about_identity(),
+            Self::Backoff { last, .. } => last.is_about_identity(),
+            Self::Ipmi(_) | Self::Http(_) | Self::Overdue { .. } | Self::Unwanted => false,
+        }
+    }
+
+    /// The machine that the BMC says it belongs to, if that is the cause.
+    pub fn other_machine(&self) -> Option<&NotOurs> {
+        match self {
+            Self::OtherMachine(not_ours) => Some(not_ours),
+            Self::Both { redfish, ipmi } => redfish.other_machine().or_else(|| ipmi.other_machine()),
+            Self::Backoff { last, .. } => last.other_machine(),
+            Self::Ipmi(_) | Self::Redfish(_) | Self::Http(_) | Self::Overdue { .. } | Self::Unwanted => None,
+        }
     }
 }
 
 /// An error and its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

@@ -145,7 +145,7 @@ impl HttpApi {
     }
 
     async fn call(&self, method: Method, path: &'static str) -> Result<(StatusCode, Bytes), Error> {
-        let mut connection = Connection::new(self.origin.clone(), LIMIT);
+        let mut connection = Connection::new(self.origin.clone(), LIMIT, Arc::default());
         let response = connection
             .send(method, path, HeaderMap::new(), Bytes::new())
             .await

@@ -20,7 +20,8 @@ mod sessionless;
 mod suite;
 
 pub use commands::{
-    AuthCapabilities, Step, parse_auth_capabilities, parse_chassis_status, parse_cipher_suites, steps,
+    AuthCapabilities, Step, parse_auth_capabilities, parse_chassis_status, parse_cipher_suites,
+    parse_system_guid, steps,
 };
 pub use driver::{Credentials, Ipmi};
 pub use error::{Error, ParseError};

@@ -18,13 +18,14 @@ use secrecy::ExposeSecret;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
-use self::client::{Client, Way};
+use self::client::{Client, Probed, Way};
 pub use self::connect::{Connect, Network};
 use self::entry::Entry;
 use crate::bmc::{Bmc, Kind, Operation};
 use crate::endpoint::{authority, parse_endpoint};
 use crate::fake::Fake;
 use crate::select::{BmcTarget, SelectError, Selection, Target, select};
+use crate::web::CertificatePin;
 
 /// How the pool treats BMCs.
 #[derive(Debug, Clone)]
@@ -142,7 +143,7 @@ impl Pool {
             (Selection::Api(endpoint), _) => {
                 let driver = connect.api(endpoint)?;
                 let key = format!("api {}", driver.peer().to_ascii_lowercase());
-                let entry = self.shared.entry(key, self.shared.hasher.hash_one(endpoint));
+                let entry = self.shared.entry(key, self.shared.hasher.hash_one(endpoint), None);
                 return Ok(self.boxed(entry, driver.peer().to_owned(), Way::Fixed(driver)));
             }
             (Selection::Fake, _) | (_, None) => return Ok(Box::new(Fake)),
@@ -153,15 +154,15 @@ impl Pool {
             .url
             .as_ref()
             .map_or_else(|| authority(&endpoint.host, endpoint.ipmi_port(bmc.port)), ToString::to_string);
-        let entry = self.shared.entry(format!("bmc {}", peer.to_ascii_lowercase()), self.fingerprint(bmc));
-        let probe = |ipmi| Way::Probe {
-            endpoint: endpoint.clone(),
-            server: target.server.clone(),
-            bmc: bmc.clone(),
-            ipmi,
+        let key = format!("bmc {}", peer.to_ascii_lowercase());
+        let entry = self.shared.entry(key, self.fingerprint(bmc), bmc.pinned);
+        let identity = &target.identity;
+        let probe = |ipmi| {
+            let (endpoint, identity, bmc) = (endpoint.clone(), identity.clone(), bmc.clone());
+            Way::Probe(Box::new(Probed { endpoint, identity, bmc, ipmi }))
         };
         let way = match select(target)? {
-            Selection::Ipmi(lan) => Way::Fixed(connect.ipmi(&endpoint, bmc, lan)),
+            Selection::Ipmi(lan) => Way::Fixed(connect.ipmi(&endpoint, bmc, lan, identity)),
             Selection::Redfish => probe(false),
             Selection::Probe | Selection::Fake | Selection::Api(_) => probe(true),
         };
@@ -174,7 +175,7 @@ impl Pool {
 
     /// Changes with what was a reason to fail: then a BMC gets a fresh start.
     fn fingerprint(&self, bmc: &BmcTarget) -> u64 {
-        let BmcTarget { endpoint, port, user, pass, interface } = bmc;
+        let BmcTarget { endpoint, port, user, pass, interface, pinned: _ } = bmc;
         self.shared.hasher.hash_one((endpoint, port, user.expose_secret(), pass.expose_secret(), interface))
     }
 
@@ -186,12 +187,12 @@ impl Pool {
 
 impl Shared {
     /// The entry of a BMC, new or known.
-    fn entry(&self, key: String, fingerprint: u64) -> Arc<Entry> {
+    fn entry(&self, key: String, fingerprint: u64, pinned: Option<CertificatePin>) -> Arc<Entry> {
         let now = Instant::now();
         let mut table = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         table.sweep(now, &self.config);
         let entry = table.entries.entry(key).or_insert_with(|| Arc::new(Entry::new(now, fingerprint)));
-        entry.touch(now, fingerprint);
+        entry.touch(now, fingerprint, pinned);
         Arc::clone(entry)
     }
 

@@ -4,14 +4,17 @@
 
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::identity::Identity;
+use crate::web::CertificatePin;
+
 /// The port of IPMI, where nothing else is given.
 pub const DEFAULT_PORT: u16 = 623;
 
 /// A machine and what is known about its power control.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// Name of the Server: the machine's SMBIOS UUID.
-    pub server: String,
+    /// Whose the BMC has to be.
+    pub identity: Identity,
     /// Its BMC.
     pub bmc: Option<BmcTarget>,
     /// `host:port` of the HTTP API that controls it.
@@ -31,6 +34,8 @@ pub struct BmcTarget {
     pub pass: SecretString,
     /// `spec.bmc.interface` as given.
     pub interface: String,
+    /// The key of its certificate, if it was seen before.
+    pub pinned: Option<CertificatePin>,
 }
 
 /// The version of IPMI over LAN.
@@ -119,11 +124,12 @@ mod tests {
             user: user.into(),
             pass: pass.into(),
             interface: interface.to_owned(),
+            pinned: None,
         }
     }
 
     fn target(bmc: Option<BmcTarget>, api: Option<&str>) -> Target {
-        Target { server: "s".to_owned(), bmc, management_api: api.map(str::to_owned) }
+        Target { identity: Identity::of("s"), bmc, management_api: api.map(str::to_owned) }
     }
 
     #[test]

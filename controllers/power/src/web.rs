@@ -1,7 +1,10 @@
-//! HTTP requests to a BMC or a provisioner: one connection for the requests of one command.
+//! HTTP requests to a BMC or a provisioner: one connection for the requests of one command, a new one where it broke.
 //!
-//! Never follows a redirect (credentials would go along), and never reads a body without a limit.
-//! Any certificate is accepted: BMCs sign their own. TLS here keeps out who only listens, not who stands between.
+//! Never follows a redirect by itself (credentials would go along), never reads a body without a limit, and never sends
+//! a request twice that may do something twice.
+
+mod pin;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +15,12 @@ use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
+pub use self::pin::CertificatePin;
+pub(crate) use self::pin::Trust;
 use crate::endpoint::{Origin, Scheme};
 
 /// Longest body read: the largest Redfish resource needed has some 20 KiB.
@@ -37,12 +40,44 @@ pub enum WebError {
         source: Arc<std::io::Error>,
     },
     /// No TLS.
-    #[error("failed to set up TLS with {origin}; is it HTTPS with TLS 1.2 or newer?")]
+    #[error("failed to set up TLS with {origin}; is it HTTPS?")]
     Tls {
         /// Where.
         origin: String,
         /// Why.
         source: Arc<std::io::Error>,
+    },
+    /// Both speak TLS, but not the same.
+    #[error(
+        "failed to agree on a cipher suite with {origin}: TLS 1.3, and TLS 1.2 with ECDHE and AES-GCM or ChaCha20, \
+         are spoken here, not RSA key exchange, DHE or CBC; update the BMC's firmware or set the interface to lanplus"
+    )]
+    CipherSuite {
+        /// Where.
+        origin: String,
+        /// Why.
+        source: Arc<std::io::Error>,
+    },
+    /// Another certificate than the one that is pinned: the BMC was replaced or reset, or somebody else answers.
+    #[error(
+        "failed to recognise {origin}: it shows another certificate ({shown}) than before ({pinned}); no password \
+         was sent"
+    )]
+    CertificateChanged {
+        /// Where.
+        origin: String,
+        /// The key that was trusted at first use.
+        pinned: CertificatePin,
+        /// The key that is shown now.
+        shown: CertificatePin,
+    },
+    /// No connection in time.
+    #[error("failed to connect to {origin} within {} s", .limit.as_secs())]
+    ConnectTimeout {
+        /// Where.
+        origin: String,
+        /// The limit.
+        limit: Duration,
     },
     /// Silence.
     #[error("failed to get an answer from {origin} within {} s", .limit.as_secs())]
@@ -86,8 +121,26 @@ impl WebError {
                 "refused"
             }
             Self::Connect { .. } => "unreachable",
-            Self::Timeout { .. } => "timeout",
-            Self::Tls { .. } | Self::Request { .. } | Self::Http { .. } | Self::Body { .. } => "protocol",
+            Self::Timeout { .. } | Self::ConnectTimeout { .. } => "timeout",
+            Self::CertificateChanged { .. } => "certificate",
+            Self::Tls { .. }
+            | Self::CipherSuite { .. }
+            | Self::Request { .. }
+            | Self::Http { .. }
+            | Self::Body { .. } => "protocol",
+        }
+    }
+
+    /// The request may have arrived.
+    pub(crate) const fn may_have_arrived(&self) -> bool {
+        match self {
+            Self::Timeout { .. } | Self::Http { .. } | Self::Body { .. } => true,
+            Self::Connect { .. }
+            | Self::Tls { .. }
+            | Self::CipherSuite { .. }
+            | Self::CertificateChanged { .. }
+            | Self::ConnectTimeout { .. }
+            | Self::Request { .. } => false,
         }
     }
 }
@@ -100,21 +153,29 @@ pub(crate) struct Response {
     pub(crate) body: Bytes,
 }
 
+type Sender = SendRequest<Full<Bytes>>;
+
 /// A connection that is made when it is first needed, and again when it broke between two requests.
 #[derive(Debug)]
 pub(crate) struct Connection {
     origin: Origin,
     limit: Duration,
-    sender: Option<SendRequest<Full<Bytes>>>,
+    trust: Arc<Trust>,
+    sender: Option<Sender>,
 }
 
 impl Connection {
-    /// Requests to `origin`, each within `limit`. Connects to nothing yet.
-    pub(crate) const fn new(origin: Origin, limit: Duration) -> Self {
-        Self { origin, limit, sender: None }
+    /// Requests to `origin`, each within `limit`, of a certificate that `trust` knows or gets to know. Connects to
+    /// nothing yet.
+    pub(crate) const fn new(origin: Origin, limit: Duration, trust: Arc<Trust>) -> Self {
+        Self { origin, limit, trust, sender: None }
     }
 
     /// Sends a request and reads the response.
+    ///
+    /// BMCs close connections without a word after any answer (RFC 9112, 9.3.1 and 9.5): a request that does the same
+    /// when it comes twice is sent again on a new connection when a used one broke; one that does not (POST) gets a
+    /// new connection of its own.
     pub(crate) async fn send(
         &mut self,
         method: Method,
@@ -123,7 +184,7 @@ impl Connection {
         body: Bytes,
     ) -> Result<Response, WebError> {
         let limit = self.limit;
-        match timeout(limit, self.send_unlimited(method, path, headers, body)).await {
+        match timeout(limit, self.send_unlimited(&method, path, &headers, &body)).await {
             Ok(result) => result,
             Err(_) => Err(WebError::Timeout { origin: self.origin.to_string(), limit }),
         }
@@ -131,47 +192,69 @@ impl Connection {
 
     async fn send_unlimited(
         &mut self,
-        method: Method,
+        method: &Method,
         path: &str,
-        headers: HeaderMap,
-        body: Bytes,
+        headers: &HeaderMap,
+        body: &Bytes,
     ) -> Result<Response, WebError> {
-        let origin = self.origin.to_string();
+        // Put back only after a whole answer: a connection that was dropped half way is of no use.
+        let kept = self.sender.take().filter(|_| *method != Method::POST);
+        if let Some(mut sender) = kept
+            && sender.ready().await.is_ok()
+        {
+            match self.exchange(sender, self.request(method, path, headers, body)?).await {
+                Err(WebError::Http { .. } | WebError::Body { .. }) => {}
+                result => return result,
+            }
+        }
+        let sender = connect(&self.origin, &self.trust).await?;
+        self.exchange(sender, self.request(method, path, headers, body)?).await
+    }
+
+    fn request(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+        body: &Bytes,
+    ) -> Result<Request<Full<Bytes>>, WebError> {
         let mut request = Request::builder().method(method).uri(path).header(HOST, self.origin.authority());
         if !body.is_empty() {
             request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         let mut request = request
             .header(ACCEPT, HeaderValue::from_static("application/json"))
-            .body(Full::new(body))
-            .map_err(|error| WebError::Request { origin: origin.clone(), source: Arc::new(error) })?;
-        request.headers_mut().extend(headers);
+            .body(Full::new(body.clone()))
+            .map_err(|error| WebError::Request {
+                origin: self.origin.to_string(),
+                source: Arc::new(error),
+            })?;
+        request.headers_mut().extend(headers.clone());
+        Ok(request)
+    }
 
-        let failed = |error| WebError::Http { origin: origin.clone(), source: Arc::new(error) };
-        // Put back only after a whole answer: a connection that was dropped half way is of no use.
-        let mut kept = self.sender.take();
-        if let Some(sender) = &mut kept
-            && sender.ready().await.is_err()
-        {
-            kept = None;
-        }
-        let mut sender = match kept {
-            Some(sender) => sender,
-            None => connect(&self.origin).await?,
-        };
-        let response = sender.send_request(request).await.map_err(failed)?;
+    async fn exchange(
+        &mut self,
+        mut sender: Sender,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response, WebError> {
+        let origin = || self.origin.to_string();
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|error| WebError::Http { origin: origin(), source: Arc::new(error) })?;
         let (head, body) = response.into_parts();
         let body = Limited::new(body, MAX_BODY)
             .collect()
             .await
-            .map_err(|error| WebError::Body { origin: origin.clone(), source: Arc::from(error) })?
+            .map_err(|error| WebError::Body { origin: origin(), source: Arc::from(error) })?
             .to_bytes();
         self.sender = Some(sender);
         Ok(Response { status: head.status, headers: head.headers, body })
     }
 }
 
-async fn connect(origin: &Origin) -> Result<SendRequest<Full<Bytes>>, WebError> {
+async fn connect(origin: &Origin, trust: &Trust) -> Result<Sender, WebError> {
     let name = origin.to_string();
     let connecting = async {
         let tcp = TcpStream::connect((origin.host.as_str(), origin.port))
@@ -179,26 +262,24 @@ async fn connect(origin: &Origin) -> Result<SendRequest<Full<Bytes>>, WebError> 
             .map_err(|error| WebError::Connect { origin: name.clone(), source: Arc::new(error) })?;
         match origin.scheme {
             Scheme::Http => handshake(tcp, &name).await,
-            Scheme::Https => {
-                let failed = |source| WebError::Tls { origin: name.clone(), source: Arc::new(source) };
-                let server = ServerName::try_from(origin.host.clone())
-                    .map_err(|error| failed(std::io::Error::other(error)))?;
-                let config = tls::client_config().map_err(|error| failed(std::io::Error::other(error)))?;
-                let stream = TlsConnector::from(config).connect(server, tcp).await.map_err(failed)?;
-                handshake(stream, &name).await
-            }
+            Scheme::Https => handshake(tls::connect(origin, tcp, trust).await?, &name).await,
         }
     };
     timeout(CONNECT_LIMIT, connecting)
         .await
-        .unwrap_or_else(|_| Err(WebError::Timeout { origin: name.clone(), limit: CONNECT_LIMIT }))
+        .unwrap_or_else(|_| Err(WebError::ConnectTimeout { origin: name.clone(), limit: CONNECT_LIMIT }))
 }
 
 async fn handshake(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     origin: &str,
-) -> Result<SendRequest<Full<Bytes>>, WebError> {
-    let (sender, connection) = http1::handshake(TokioIo::new(stream))
+) -> Result<Sender, WebError> {
+    let (sender, connection) = http1::Builder::new()
+        // `Content-Type : x` and the like, which BMCs send and browsers accept.
+        .allow_spaces_after_header_name_in_responses(true)
+        .allow_obsolete_multiline_headers_in_responses(true)
+        .ignore_invalid_headers_in_responses(true)
+        .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| WebError::Http { origin: origin.to_owned(), source: Arc::new(error) })?;
     // Ends when the sender is dropped or the peer closes; a failure shows up at the sender.
@@ -206,66 +287,4 @@ async fn handshake(
         let _ = connection.await;
     });
     Ok(sender)
-}
-
-mod tls {
-    //! TLS that accepts any certificate.
-
-    use std::sync::Arc;
-
-    use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-    use rustls::crypto::{CryptoProvider, ring};
-    use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-    use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
-
-    /// The configuration, made anew: once for each connection to a BMC is seldom enough.
-    pub(super) fn client_config() -> Result<Arc<ClientConfig>, Error> {
-        let provider = Arc::new(ring::default_provider());
-        let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
-            .with_no_client_auth();
-        Ok(Arc::new(config))
-    }
-
-    /// Accepts every certificate and every signature. Who could forge the signature could as well show a certificate
-    /// of his own; and BMCs have certificates of such age that checking a signature with them fails.
-    #[derive(Debug)]
-    struct AnyCertificate(Arc<CryptoProvider>);
-
-    impl ServerCertVerifier for AnyCertificate {
-        fn verify_server_cert(
-            &self,
-            _: &CertificateDer<'_>,
-            _: &[CertificateDer<'_>],
-            _: &ServerName<'_>,
-            _: &[u8],
-            _: UnixTime,
-        ) -> Result<ServerCertVerified, Error> {
-            Ok(ServerCertVerified::assertion())
-        }
-
-        fn verify_tls12_signature(
-            &self,
-            _: &[u8],
-            _: &CertificateDer<'_>,
-            _: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            Ok(HandshakeSignatureValid::assertion())
-        }
-
-        fn verify_tls13_signature(
-            &self,
-            _: &[u8],
-            _: &CertificateDer<'_>,
-            _: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            Ok(HandshakeSignatureValid::assertion())
-        }
-
-        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-            self.0.signature_verification_algorithms.supported_schemes()
-        }
-    }
 }

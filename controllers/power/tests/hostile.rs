@@ -7,7 +7,7 @@ use bloomery_power::http_api::parse_status;
 use bloomery_power::ipmi::{
     Keys, Suite, open_packet, parse_activated, parse_auth_capabilities, parse_challenge,
     parse_chassis_status, parse_cipher_suites, parse_open_session_response, parse_rakp2, parse_rakp4,
-    parse_response, parse_rmcp, parse_session_header, parse_session_packet,
+    parse_response, parse_rmcp, parse_session_header, parse_session_packet, parse_system_guid,
 };
 use proptest::prelude::*;
 
@@ -48,6 +48,7 @@ proptest! {
         let _ = parse_auth_capabilities(&data);
         let _ = parse_chassis_status(&data);
         let _ = parse_cipher_suites(&data);
+        let _ = parse_system_guid(&data);
         let _ = parse_status(&data);
     }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
 use bloomery_power::http_api::{Hooks, HttpApi};
+use bloomery_power::identity::Identity;
 use bloomery_power::{Action, Always, Bmc as _, Config, Network, Pool, Power, PxeMode, Target, Wanted};
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
@@ -34,7 +35,7 @@ async fn provisioner(status: StatusCode, body: &'static str) -> (String, Calls) 
 async fn calls_what_the_provisioner_knows() {
     let (address, calls) = provisioner(StatusCode::OK, r#"{"PoweredOn": true}"#).await;
     let pool = Pool::new(Config::default(), Arc::new(()), Arc::new(Network::default()));
-    let target = Target { server: "s".to_owned(), bmc: None, management_api: Some(address) };
+    let target = Target { identity: Identity::of("s"), bmc: None, management_api: Some(address) };
     let client = pool.client(&target).unwrap();
     assert_eq!(client.power_state().await.unwrap(), Power::On);
     client.command(Action::On, &Always).await.unwrap();

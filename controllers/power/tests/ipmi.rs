@@ -12,6 +12,7 @@ mod support {
 
 use std::time::{Duration, Instant};
 
+use bloomery_power::identity::{Guid, Identity};
 use bloomery_power::ipmi::{Ipmi, Timing};
 use bloomery_power::{Action, Always, Bmc as _, Cause, Lan, Power, PxeMode, Wanted};
 use futures::FutureExt;
@@ -181,4 +182,35 @@ async fn a_command_whose_reason_went_while_the_session_was_opened_is_not_sent() 
         assert_eq!(client.power_state().await.unwrap(), Power::Off, "{lan:?}");
     }
     assert!(bmc.record().is_empty(), "{:?}", bmc.record());
+}
+
+const UUID: &str = "38947555-7742-3448-3784-823347823834";
+const OTHER: &str = "11111111-2222-3333-4444-555555555555";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bmc_that_names_another_machine_gets_no_command() {
+    let bmc = Bmc::start_as(&UUID.replace('-', "")).await;
+    let foreign = driver(bmc.port, Lan::RmcpPlus).of(Identity::of(OTHER));
+    for action in [Action::On, Action::Off, Action::Cycle, Action::PxeOnce(PxeMode::Uefi)] {
+        let error = foreign.command(action, &Always).await.unwrap_err();
+        let told = error.cause().other_machine().and_then(|not_ours| not_ours.told);
+        assert!(told.is_some_and(|told| told.matches(Guid::parse(UUID).unwrap())), "{error:?}");
+    }
+    assert!(bmc.record().is_empty(), "{:?}", bmc.record());
+    let own = driver(bmc.port, Lan::RmcpPlus).of(Identity::of(UUID));
+    assert_eq!(own.power_state().await.unwrap(), Power::Off);
+    own.command(Action::On, &Always).await.unwrap();
+    bmc.recorded(0, &["set power 1"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_placeholder_proves_nothing_in_either_direction() {
+    let bmc = Bmc::start().await;
+    for lan in BOTH {
+        driver(bmc.port, lan).of(Identity::of(OTHER)).command(Action::On, &Always).await.unwrap();
+        let shared = Identity { must_prove: true, ..Identity::of(OTHER) };
+        let error = driver(bmc.port, lan).of(shared).command(Action::Off, &Always).await.unwrap_err();
+        assert_eq!(error.category(), "other_machine", "{lan:?}: {error:?}");
+    }
+    bmc.recorded(0, &["set power 1", "set power 1"]).await;
 }

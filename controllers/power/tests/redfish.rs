@@ -12,6 +12,7 @@ mod support {
 use std::sync::Arc;
 
 use bloomery_power::endpoint::{Scheme, parse_endpoint};
+use bloomery_power::identity::Identity;
 use bloomery_power::{
     Action, Always, Bmc as _, BmcTarget, Config, DEFAULT_PORT, Kind, Network, Pool, Power, PxeMode, Target,
     Wanted, probe,
@@ -50,7 +51,7 @@ async fn controls_the_power_of_the_right_machine() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_password_and_an_unknown_machine_are_errors_of_their_own() {
-    let bmc = Sushy::start(Scheme::Http).await;
+    let bmc = Sushy::start(Scheme::Https).await;
     let error = bmc.driver(MACHINES[0], "hunter2").command(Action::On, &Always).await.unwrap_err();
     assert_eq!((error.category(), error.is_retryable()), ("auth", false), "{error:?}");
     assert!(!format!("{error:?} {}", error.cause()).contains("hunter2"));
@@ -62,31 +63,43 @@ async fn a_wrong_password_and_an_unknown_machine_are_errors_of_their_own() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn is_found_by_asking_at_the_port_given() {
-    for scheme in [Scheme::Http, Scheme::Https] {
-        let bmc = Sushy::start(scheme).await;
-        let port = bmc.origin.port;
-        for (endpoint, separate) in [
-            ("127.0.0.1".to_owned(), port),
-            (format!("127.0.0.1:{port}"), DEFAULT_PORT),
-            (bmc.origin.to_string(), DEFAULT_PORT),
-        ] {
-            let parsed = parse_endpoint(&endpoint).unwrap();
-            let found = probe(&parsed, separate, &credentials("secret")).await;
-            assert_eq!(found.as_ref(), Some(&bmc.origin), "{endpoint} {separate}");
-        }
-        let pool = Pool::new(Config::default(), Arc::new(()), Arc::new(Network::default()));
-        let target = BmcTarget {
-            endpoint: "127.0.0.1".to_owned(),
-            port,
-            user: "admin".into(),
-            pass: "secret".into(),
-            interface: String::new(),
-        };
-        let target = Target { server: MACHINES[1].to_owned(), bmc: Some(target), management_api: None };
-        let client = pool.client(&target).unwrap();
-        assert_eq!(client.power_state().await.unwrap(), Power::Off);
-        assert_eq!(client.kind(), Kind::Redfish);
+    let bmc = Sushy::start(Scheme::Https).await;
+    let port = bmc.origin.port;
+    for (endpoint, separate) in [
+        ("127.0.0.1".to_owned(), port),
+        (format!("127.0.0.1:{port}"), DEFAULT_PORT),
+        (bmc.origin.to_string(), DEFAULT_PORT),
+    ] {
+        let parsed = parse_endpoint(&endpoint).unwrap();
+        let found = probe(&parsed, separate, &credentials("secret"), None).await;
+        assert_eq!(found.as_ref(), Some(&bmc.origin), "{endpoint} {separate}");
     }
+    let pool = Pool::new(Config::default(), Arc::new(()), Arc::new(Network::default()));
+    let target = BmcTarget {
+        endpoint: "127.0.0.1".to_owned(),
+        port,
+        user: "admin".into(),
+        pass: "secret".into(),
+        interface: String::new(),
+        pinned: None,
+    };
+    let target = Target { identity: Identity::of(MACHINES[1]), bmc: Some(target), management_api: None };
+    let client = pool.client(&target).unwrap();
+    assert_eq!(client.power_state().await.unwrap(), Power::Off);
+    assert_eq!(client.kind(), Kind::Redfish);
+    assert!(client.certificate().is_some(), "its certificate was pinned");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_password_goes_over_plain_http() {
+    let bmc = Sushy::start(Scheme::Http).await;
+    let error = bmc.driver(MACHINES[0], "secret").power_state().await.unwrap_err();
+    assert_eq!((error.category(), error.is_retryable()), ("insecure", false), "{error:?}");
+    assert!(error.cause().to_string().contains("https://"), "{}", error.cause());
+    // It is found only where a URL names it.
+    let port = bmc.origin.port;
+    let parsed = parse_endpoint(&format!("127.0.0.1:{port}")).unwrap();
+    assert_eq!(probe(&parsed, DEFAULT_PORT, &credentials("secret"), None).await, None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -97,7 +110,7 @@ async fn a_command_whose_reason_went_while_the_system_was_looked_up_is_not_sent(
             ready(false).boxed()
         }
     }
-    let bmc = Sushy::start(Scheme::Http).await;
+    let bmc = Sushy::start(Scheme::Https).await;
     let client = bmc.driver(MACHINES[0], "secret");
     for action in [Action::On, Action::Cycle, Action::PxeOnce(PxeMode::Uefi)] {
         let error = client.command(action, &Gone).await.unwrap_err();

@@ -11,9 +11,10 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use bloomery_power::endpoint::{Origin, Scheme};
+use bloomery_power::identity::Identity;
 use bloomery_power::ipmi::Credentials;
 use bloomery_power::redfish::Redfish;
-use bloomery_power::{Action, Always, Bmc as _, Power, PxeMode};
+use bloomery_power::{Action, Always, Bmc as _, PxeMode};
 
 /// What this BMC is like, and what it was asked.
 #[derive(Debug, Default)]
@@ -26,11 +27,10 @@ struct Habits {
     etag: Option<&'static str>,
     /// PATCH must not have a mode.
     no_mode: bool,
-    /// Only sessions, no basic authentication.
-    sessions: bool,
     /// Answers the collection with this many bytes.
     flood: usize,
     off: Mutex<bool>,
+    boot: Mutex<Option<String>>,
     seen: Mutex<Vec<String>>,
 }
 
@@ -44,19 +44,12 @@ async fn answer(
     let status = |code: u16| StatusCode::from_u16(code).unwrap().into_response();
     let json = |text: String| ([("etag", bmc.etag.unwrap_or("\"0\""))], text).into_response();
     let path = uri.path();
+    assert!(!headers.contains_key("authorization"), "no password over plain HTTP");
     if method != Method::GET {
         bmc.seen.lock().unwrap().push(format!("{method} {path} {body}"));
     }
     if path == "/redfish/v1/" {
-        assert!(!headers.contains_key("authorization"), "the root is for everybody");
-        return json(r#"{"Systems":{"@odata.id":"/redfish/v1/Systems"},"Links":{"Sessions":{"@odata.id":"/redfish/v1/S"}}}"#.to_owned());
-    }
-    if path == "/redfish/v1/S" {
-        let location = "https://bmc/redfish/v1/S/1";
-        return (StatusCode::CREATED, [("x-auth-token", "t0ken"), ("location", location)]).into_response();
-    }
-    if bmc.sessions && headers.get("x-auth-token").is_none_or(|token| token != "t0ken") {
-        return status(401);
+        return json(r#"{"Systems":{"@odata.id":"/redfish/v1/Systems"}}"#.to_owned());
     }
     match (method.as_str(), path) {
         ("GET", "/redfish/v1/Systems") if bmc.flood > 0 => Body::from(vec![b' '; bmc.flood]).into_response(),
@@ -66,8 +59,9 @@ async fn answer(
         ("GET", _) => {
             let power = if *bmc.off.lock().unwrap() { "Off" } else { "On" };
             json(format!(
-                r##"{{"PowerState":"{power}","UUID":"other","Actions":{{"#ComputerSystem.Reset":{{"target":"/reset",
+                r##"{{"PowerState":"{power}","UUID":"other","Boot":{},"Actions":{{"#ComputerSystem.Reset":{{"target":"/reset",
                 "ResetType@Redfish.AllowableValues":{}}}}}}}"##,
+                bmc.boot.lock().unwrap().as_deref().unwrap_or("null"),
                 bmc.allowed
             ))
         }
@@ -83,7 +77,11 @@ async fn answer(
         ("PATCH", _) => match bmc.etag {
             Some(etag) if headers.get("if-match").is_none_or(|given| given != etag) => status(428),
             _ if bmc.no_mode && body.contains("Mode") => status(400),
-            _ => status(200),
+            _ => {
+                let change: serde_json::Value = serde_json::from_str(&body).unwrap();
+                *bmc.boot.lock().unwrap() = Some(change["Boot"].to_string());
+                status(200)
+            }
         },
         _ => status(204),
     }
@@ -97,7 +95,7 @@ async fn bmc(habits: Habits) -> (Redfish, Arc<Habits>) {
     tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
     let origin = Origin { scheme: Scheme::Http, host: "127.0.0.1".to_owned(), port };
     let credentials = Credentials { user: "u".into(), pass: "p".into() };
-    (Redfish::new(origin, "a-uuid", credentials), habits)
+    (Redfish::new(origin, Identity::of("a-uuid"), credentials, None), habits)
 }
 
 fn seen(habits: &Habits) -> Vec<String> {
@@ -162,14 +160,6 @@ async fn the_boot_override_goes_without_a_mode_and_with_a_version_where_the_bmc_
     let (client, habits) = bmc(Habits { allowed: "[]", etag: Some("\"v7\""), ..Habits::default() }).await;
     client.command(Action::PxeOnce(PxeMode::Uefi), &Always).await.unwrap();
     assert_eq!(seen(&habits), [uefi.clone(), uefi]);
-}
-
-#[tokio::test]
-async fn a_session_is_opened_where_basic_authentication_is_refused_and_closed_again() {
-    let (client, habits) = bmc(Habits { allowed: "null", sessions: true, ..Habits::default() }).await;
-    assert_eq!(client.power_state().await.unwrap(), Power::On);
-    let expected = [r#"POST /redfish/v1/S {"UserName":"u","Password":"p"}"#, "DELETE /redfish/v1/S/1 "];
-    assert_eq!(seen(&habits), expected);
 }
 
 #[tokio::test]

@@ -55,20 +55,26 @@ async fn server(answer: Answer) -> u16 {
     port
 }
 
+/// A year before the test is run.
 fn built() -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000)
+    SystemTime::now() - Duration::from_hours(365 * 24)
+}
+
+/// Asks one server.
+async fn query_server(server: &str, port: u16, built: SystemTime) -> Result<Measurement, Error> {
+    query_all(&[(server, port)], built).await
 }
 
 #[tokio::test]
 async fn measures_the_offset_of_a_sound_server() {
-    let port = server(Answer::Ahead(3600)).await;
+    let port = server(Answer::Ahead(3500)).await;
     let measured = query_server("127.0.0.1", port, built()).await.unwrap();
-    assert!((measured.offset - 3600.0).abs() < 2.0, "{measured:?}");
+    assert!((measured.offset - 3500.0).abs() < 2.0, "{measured:?}");
     assert!((0.0..2.0).contains(&measured.delay), "{measured:?}");
     assert_eq!(measured.stratum, 2);
     let now = SystemTime::now();
     let ahead = measured.corrected(now).unwrap().duration_since(now).unwrap();
-    assert!((ahead.as_secs_f64() - 3600.0).abs() < 2.0, "{ahead:?}");
+    assert!((ahead.as_secs_f64() - 3500.0).abs() < 2.0, "{ahead:?}");
 }
 
 #[tokio::test]
@@ -115,10 +121,60 @@ fn a_slow_or_impossible_answer_is_refused() {
         assert!(matches!(outcome, Err(Error::Delay { .. })), "{delay}");
     }
     assert!(check(measured(0.1), SystemTime::now(), built()).is_ok());
-    for offset in [f64::NAN, f64::INFINITY, -1e30, 1e30] {
+    for offset in [f64::NAN, f64::INFINITY, 1e30, 20.0 * 365.0 * 86_400.0] {
+        let outcome = check(Measurement { offset, ..measured(0.1) }, SystemTime::now(), built());
+        assert!(matches!(outcome, Err(Error::TooLate { .. })), "{offset}");
+    }
+    for offset in [f64::NEG_INFINITY, -1e30, -3.0 * 365.0 * 86_400.0] {
         let outcome = check(Measurement { offset, ..measured(0.1) }, SystemTime::now(), built());
         assert!(matches!(outcome, Err(Error::BeforeBuild { .. })), "{offset}");
     }
+}
+
+/// Finding 20: one forged answer must not put the clock behind the end of certificates.
+#[tokio::test]
+async fn a_time_long_after_the_build_is_refused_however_many_servers_say_so() {
+    let twenty_years = 20 * 365 * 86_400;
+    let (one, two) = (server(Answer::Ahead(twenty_years)).await, server(Answer::Ahead(twenty_years)).await);
+    let error = query_all(&[("127.0.0.1", one), ("127.0.0.1", two)], built()).await.unwrap_err();
+    assert!(matches!(error, Error::TooLate { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_great_step_needs_two_servers_that_agree() {
+    const YEAR: i64 = 365 * 86_400;
+    for (answers, expected) in [
+        (&[YEAR, YEAR][..], Ok(YEAR)),
+        (&[YEAR, 2 * YEAR, YEAR + 2], Ok(YEAR)),
+        // A server that finds the clock right is believed: that moves nothing.
+        (&[YEAR, 3], Ok(3)),
+        (&[YEAR], Err("alone")),
+        (&[-YEAR / 2], Err("alone")),
+        (&[YEAR, YEAR + 60], Err("disagree")),
+        (&[YEAR, 2 * YEAR, 3 * YEAR], Err("disagree")),
+    ] {
+        let mut servers = Vec::new();
+        for offset in answers {
+            servers.push(("127.0.0.1", server(Answer::Ahead(*offset)).await));
+        }
+        match (query_all(&servers, built()).await, expected) {
+            #[allow(clippy::cast_precision_loss, reason = "some years of seconds are exact")]
+            (Ok(measured), Ok(offset)) => {
+                assert!((measured.offset - offset as f64).abs() < 3.0, "{answers:?}: {measured:?}");
+            }
+            (Err(error), Err(why)) => {
+                assert!(error.is_unconfirmed() && error.to_string().contains(why), "{answers:?}: {error}");
+            }
+            (got, _) => panic!("{answers:?}: {got:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_confirms_nothing() {
+    let (one, two) = (server(Answer::Ahead(1_000_000)).await, server(Answer::Stratum(0)).await);
+    let error = query_all(&[("127.0.0.1", one), ("127.0.0.1", two)], built()).await.unwrap_err();
+    assert!(matches!(error, Error::Alone { .. }), "{error:?}");
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 
+use crate::advisories;
 use crate::apt::Mirrors;
 use crate::build::{self, Until};
 use crate::packages::Policy;
@@ -76,6 +77,12 @@ enum Task {
         #[arg(long)]
         update: bool,
     },
+    /// Check crates, Go modules and Go itself against the pinned lists of security advisories
+    Advisories {
+        /// What `go env GOVERSION` says
+        #[arg(long, value_name = "VERSION")]
+        go_version: Option<String>,
+    },
     /// Build twice and compare every bit
     VerifyReproducible,
 }
@@ -93,6 +100,10 @@ impl Cli {
             Task::Packages { update } => {
                 let policy = if update { Policy::Update } else { locked };
                 build::packages(&settings, policy).map(drop)
+            }
+            Task::Advisories { go_version } => {
+                let today = time::OffsetDateTime::now_utc().date();
+                advisories::check(&settings.source, go_version.as_deref(), today)
             }
             Task::VerifyReproducible => {
                 let packages = build::packages(&settings, locked)?;

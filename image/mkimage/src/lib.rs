@@ -2,6 +2,7 @@
 //! `image/rootfs/` and our own programs. It must never need root, a mount or a loop device, and
 //! never let the time, the place or the order of a build reach the bits.
 
+pub mod advisories;
 pub mod apt;
 pub mod build;
 pub mod cli;

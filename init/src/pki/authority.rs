@@ -10,7 +10,7 @@ use std::path::Path;
 use time::{Duration, OffsetDateTime};
 
 /// Longer than any machine; there is no way to renew an authority that clusters' machines were told of.
-const LIFETIME: Duration = Duration::days(30 * 365);
+pub const LIFETIME: Duration = Duration::days(30 * 365);
 /// Clocks of clients may be behind ours.
 const CLOCK_SKEW: Duration = Duration::days(1);
 

@@ -7,13 +7,6 @@ use time::Duration;
 pub const LIFETIME: Duration = Duration::days(365);
 /// What may do everything holds for a day only.
 pub const SHORT_LIFETIME: Duration = Duration::days(1);
-/// What pairing hands out stays on workstations: a year, like kubeadm's.
-pub const ADMIN_LIFETIME: Duration = Duration::days(365);
-
-/// The user that pairing hands out.
-pub const ADMIN: &str = "bloomery:admin";
-/// Its group; bound to cluster-admin, so that it can be revoked.
-pub const ADMIN_GROUP: &str = "bloomery:admins";
 
 /// A process with a kubeconfig.
 #[derive(Debug, Clone, Copy)]

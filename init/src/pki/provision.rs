@@ -8,7 +8,6 @@ use super::{Error, Pki, kubeconfig};
 use crate::files;
 use crate::layout::Layout;
 use crate::services::users::{self, Accounts, User};
-use serde_json::json;
 use std::net::IpAddr;
 use std::path::Path;
 use time::OffsetDateTime;
@@ -90,7 +89,6 @@ impl Provisioner<'_> {
             self.client(&client)?;
         }
         self.appliance_directory()?;
-        self.admin()?;
         self.serving(names)
     }
 
@@ -111,30 +109,6 @@ impl Provisioner<'_> {
         self.write_pair(&self.layout.service("appliance"), "tls", &issued, users::APPLIANCE)
     }
 
-    /// The identity that pairing hands out; fresh ones are made daily, so that each holds for a full year.
-    ///
-    /// # Errors
-    /// Writing.
-    pub fn admin(&self) -> Result<(), Error> {
-        let leaf = Leaf {
-            common_name: identities::ADMIN,
-            organizations: &[identities::ADMIN_GROUP],
-            names: Vec::new(),
-            server: false,
-            client: true,
-            now: self.now,
-            lifetime: identities::ADMIN_LIFETIME,
-        };
-        let issued = leaf.issue(&self.pki.ca)?;
-        let text = json!({
-            "certificateAuthority": self.pki.ca.certificate(),
-            "clientCertificate": issued.certificate,
-            "clientKey": issued.key,
-        });
-        let path = self.layout.service_file("appliance", "admin.json");
-        self.write(&path, &format!("{text:#}\n"), users::APPLIANCE)
-    }
-
     /// One process's kubeconfig.
     ///
     /// # Errors
@@ -150,7 +124,7 @@ impl Provisioner<'_> {
             now: self.now,
             lifetime: client.lifetime,
         };
-        let issued = leaf.issue(&self.pki.ca)?;
+        let issued = leaf.issue(&self.pki.client_ca)?;
         let text = kubeconfig::local(client.user, self.pki.ca.certificate(), &issued);
         self.write(&directory.join("kubeconfig"), &text, client.account)?;
         self.write(&directory.join("ca.crt"), self.pki.ca.certificate(), client.account)

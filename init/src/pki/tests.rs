@@ -5,6 +5,7 @@ use super::provision::{Names, Provisioner};
 use super::*;
 use crate::layout::Layout;
 use crate::services::users::Accounts;
+use crate::supervise::log_file::LogSink;
 use base64::Engine;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -29,7 +30,18 @@ fn what_is_made_once_is_kept() {
     assert_eq!(first.etcd_ca.certificate(), second.etcd_ca.certificate());
     assert_ne!(first.ca.certificate(), first.etcd_ca.certificate());
     assert_eq!(first.appliance_fingerprint().to_string(), second.appliance_fingerprint().to_string());
-    for file in ["ca.crt", "ca.key", "etcd-ca.crt", "etcd-ca.key", "sa.key", "sa.pub", "appliance.key"] {
+    for file in [
+        "ca.crt",
+        "ca.key",
+        "client-ca.crt",
+        "client-ca.key",
+        "etcd-ca.crt",
+        "etcd-ca.key",
+        "sa.key",
+        "sa.pub",
+        "appliance.key",
+        "pairings.json",
+    ] {
         let mode = fs::metadata(dir.path().join(file)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{file}");
     }
@@ -149,4 +161,74 @@ fn etcd_and_the_api_trust_different_authorities() {
     assert_eq!(issuer("etcd", "tls.crt"), "CN=bloomery-etcd");
     assert_eq!(issuer("kube-apiserver", "etcd.crt"), "CN=bloomery-etcd");
     assert_eq!(issuer("kube-apiserver", "tls.crt"), "CN=bloomery");
+}
+
+/// A machine whose servers note what they take; no API server runs there.
+async fn people(layout: &Layout) -> (Pki, std::sync::Arc<people::People>) {
+    let pki = Pki::open(&layout.pki(), NOW).unwrap();
+    provision(&pki, layout, &Names { hostname: "forge".into(), ..Names::default() });
+    let logs = LogSink::start(layout.logs(), 1 << 20);
+    let servers = people::Servers::new(layout, Accounts::Single, logs, &pki).with_api_port(1);
+    let people = people::open(servers, NOW).await.unwrap();
+    (pki, people)
+}
+
+#[tokio::test]
+async fn a_new_plane_takes_no_certificate_of_the_servers_authority() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = Layout::under(dir.path());
+    for boot in 0..2 {
+        let (pki, _people) = people(&layout).await;
+        let clients = fs::read_to_string(layout.service_file("kube-apiserver", people::API_CLIENTS)).unwrap();
+        assert_eq!(clients, pki.client_ca.certificate(), "boot {boot}");
+        assert_ne!(pki.client_ca.certificate(), pki.ca.certificate());
+        let own = fs::read_to_string(layout.service_file("appliance", people::APPLIANCE_CLIENTS)).unwrap();
+        assert_eq!(own, "", "boot {boot}: nobody has paired");
+    }
+}
+
+#[tokio::test]
+async fn a_plane_of_an_earlier_version_keeps_its_code_and_for_a_while_its_administrators() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = Layout::under(dir.path());
+    drop(Pki::open(&layout.pki(), NOW).unwrap());
+    // What an earlier version left.
+    for file in ["client-ca.key", "client-ca.crt", "pairings.json"] {
+        fs::remove_file(layout.pki().join(file)).unwrap();
+    }
+    fs::create_dir_all(layout.former_pairing_secret().parent().unwrap()).unwrap();
+    let code = bloomery_pairing::load_or_create(&layout.former_pairing_secret(), None).unwrap();
+    for boot in 0..2 {
+        let (pki, people) = people(&layout).await;
+        assert_eq!(bloomery_pairing::load(&layout.pairing_secret()).unwrap(), code, "boot {boot}");
+        assert!(!layout.former_pairing_secret().exists());
+        let clients = fs::read_to_string(layout.service_file("kube-apiserver", people::API_CLIENTS)).unwrap();
+        assert_eq!(
+            clients,
+            format!("{}{}", pki.client_ca.certificate(), pki.ca.certificate()),
+            "boot {boot}"
+        );
+        let question = bloomery_pairing::local::Question::List;
+        let bloomery_pairing::local::Answer::Pairings { pairings } = people.answer(question).await else {
+            panic!("no list")
+        };
+        assert_eq!(pairings.len(), 1);
+        assert_eq!((pairings[0].id.as_str(), pairings[0].user.as_str()), ("shared", "bloomery:admin"));
+    }
+}
+
+#[tokio::test]
+async fn no_key_that_signs_is_in_a_directory_of_a_service() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = Layout::under(dir.path());
+    let (_pki, people) = people(&layout).await;
+    people::listen(&people, &layout, Accounts::Single).unwrap();
+    let mode = fs::metadata(layout.service_file("appliance", people::SOCKET)).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let mut names: Vec<_> = fs::read_dir(layout.service("appliance"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["authority.sock", "pairings.crt", "tls.crt", "tls.key"]);
 }

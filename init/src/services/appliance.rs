@@ -2,6 +2,7 @@
 
 use super::{Inputs, users};
 use crate::layout::{APPLIANCE_HEALTH_PORT, APPLIANCE_PORT, BOOTSVC_HEALTH_PORT, CONTROLLERS_HEALTH_PORT};
+use crate::pki::people;
 use crate::supervise::limits::{Limits, MemoryLimit};
 use crate::supervise::probe::Probe;
 use crate::supervise::service::Service;
@@ -18,8 +19,8 @@ pub(super) fn service(inputs: &Inputs) -> Service {
         format!("--listen=0.0.0.0:{APPLIANCE_PORT}"),
         format!("--tls-cert={}", inputs.file("appliance", "tls.crt")),
         format!("--tls-key={}", inputs.file("appliance", "tls.key")),
-        format!("--pairing-secret={}", inputs.layout.pairing_secret().display()),
-        format!("--admin={}", inputs.file("appliance", "admin.json")),
+        format!("--client-ca={}", inputs.file("appliance", people::APPLIANCE_CLIENTS)),
+        format!("--authority={}", inputs.file("appliance", people::SOCKET)),
         format!("--status={}", inputs.layout.status().display()),
         format!("--assets-dir={}", inputs.layout.assets().display()),
         format!("--health-addr=127.0.0.1:{APPLIANCE_HEALTH_PORT}"),

@@ -5,6 +5,7 @@ use crate::layout::BOOTSVC_HEALTH_PORT;
 use crate::supervise::limits::{Limits, MemoryLimit};
 use crate::supervise::probe::Probe;
 use crate::supervise::service::Service;
+use bloomery_config::Role;
 use bloomery_sys::process::Capabilities;
 
 /// It takes what strangers send: killed first.
@@ -18,8 +19,8 @@ pub(super) fn service(inputs: &Inputs) -> Service {
     // Ports 67 and 69. Binding a socket to a card needs no right of its own since Linux 5.7.
     service.capabilities = Capabilities::NET_BIND_SERVICE;
     service.generation = inputs.generation;
-    service.after = &["apply"];
     let sidero = &inputs.config.sidero;
+    let interfaces = |role| inputs.config.network.with_role(role).collect::<Vec<_>>().join(",");
     service.args = vec![
         "--confine".to_owned(),
         format!("--kubeconfig={}", inputs.file("bootsvc", "kubeconfig")),
@@ -37,6 +38,12 @@ pub(super) fn service(inputs: &Inputs) -> Service {
         format!("--server-reboot-timeout={}", sidero.server_reboot_timeout),
         format!("--disable-dhcp-proxy={}", sidero.disable_dhcp_proxy),
         format!("--require-agent-token={}", sidero.require_agent_token),
+        format!("--auto-accept-non-empty={}", sidero.auto_accept_non_empty),
+        format!("--unknown-machines={}", inputs.config.unknown_machines.as_str()),
+        format!("--machines-allow={}", inputs.config.machines.allow.join(",")),
+        format!("--machines-deny={}", inputs.config.machines.deny.join(",")),
+        format!("--provisioning-interfaces={}", interfaces(Role::Provisioning)),
+        format!("--management-interfaces={}", interfaces(Role::Management)),
     ];
     service
 }

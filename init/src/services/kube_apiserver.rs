@@ -6,6 +6,7 @@
 use super::{Inputs, users};
 use crate::audit;
 use crate::layout::{ETCD_CLIENT_PORT, KUBERNETES_API_PORT};
+use crate::pki::people;
 use crate::supervise::limits::{Limits, MemoryLimit};
 use crate::supervise::probe::Probe;
 use crate::supervise::service::Service;
@@ -78,7 +79,8 @@ pub(super) fn service(inputs: &Inputs) -> Service {
         format!("--service-cluster-ip-range={SERVICE_NETWORK}"),
         format!("--tls-cert-file={}", file("tls.crt")),
         format!("--tls-private-key-file={}", file("tls.key")),
-        format!("--client-ca-file={}", file("ca.crt")),
+        // Read again whenever it changes: who has paired and was not revoked.
+        format!("--client-ca-file={}", file(people::API_CLIENTS)),
         format!("--authentication-config={}", file("authentication.yaml")),
         "--authorization-mode=RBAC".to_owned(),
         format!("--etcd-servers=https://127.0.0.1:{ETCD_CLIENT_PORT}"),

@@ -93,6 +93,37 @@ pub enum ClientError {
         /// How long to wait.
         retry_after: Option<Duration>,
     },
+    /// The plane is not that far yet.
+    #[error("failed to get what was asked from {endpoint}: {message}")]
+    NotReady {
+        /// The appliance.
+        endpoint: Endpoint,
+        /// The appliance's words.
+        message: String,
+    },
+    /// The appliance pairs in another way.
+    #[error(
+        "failed to pair with {endpoint}: the appliance is of an earlier version, which signs no certificate requests; \
+         use the `bloomery` program of its version, or update the appliance"
+    )]
+    OtherVersion {
+        /// The appliance.
+        endpoint: Endpoint,
+    },
+    /// The certificate has expired or was revoked.
+    #[error("failed to be recognized by {endpoint}: {message}")]
+    CertificateNotGood {
+        /// The appliance.
+        endpoint: Endpoint,
+        /// The appliance's words.
+        message: String,
+    },
+    /// A key could not be made, read, or sign.
+    #[error("failed to use the client key")]
+    Key {
+        /// Why.
+        source: rcgen::Error,
+    },
     /// Any other refusal.
     #[error("failed to get what was asked: {endpoint} refused with status {status}: {message}")]
     Refused {

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 
+use super::Paired;
 use super::endpoint::Endpoint;
-use crate::wire::PairResponse;
 
 /// Name of the cluster extension that says where the appliance is.
 pub const APPLIANCE_EXTENSION: &str = "bloomery.dev/appliance";
@@ -84,8 +84,9 @@ struct Context {
 impl Kubeconfig {
     /// For the Kubernetes API on the endpoint's host, at `api_port` or else at the port that the appliance
     /// names.
-    pub fn new(name: &str, endpoint: &Endpoint, identity: &PairResponse, api_port: Option<u16>) -> Self {
+    pub fn new(name: &str, endpoint: &Endpoint, identity: &Paired, api_port: Option<u16>) -> Self {
         let base64 = |pem: &str| BASE64.encode(pem.as_bytes());
+        let Paired { client_key, response: identity } = identity;
         let cluster = Cluster {
             server: endpoint.url(api_port.unwrap_or(identity.api_server_port)),
             certificate_authority_data: base64(&identity.certificate_authority),
@@ -97,7 +98,7 @@ impl Kubeconfig {
         };
         let user = User {
             client_certificate_data: base64(&identity.client_certificate),
-            client_key_data: base64(&identity.client_key),
+            client_key_data: base64(client_key),
         };
         let named = || name.to_owned();
         Self {
@@ -148,6 +149,7 @@ pub struct RenderError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::PairResponse;
 
     fn names(names: &[&str]) -> Vec<String> {
         names.iter().map(|&name| name.to_owned()).collect()
@@ -174,13 +176,16 @@ mod tests {
 
     #[test]
     fn has_the_shape_that_kubectl_reads() {
-        let identity = PairResponse {
+        let response = PairResponse {
             certificate_authority: "ca".into(),
             client_certificate: "certificate".into(),
-            client_key: "key".into(),
+            id: "00000000".into(),
+            user: "admin:a@b#00000000".into(),
+            expires: "2027-01-01T00:00:00Z".into(),
             api_server_port: 6443,
             server_names: names(&["bloomery"]),
         };
+        let identity = Paired { client_key: "key".into(), response };
         let endpoint: Endpoint = "192.0.2.7:18443".parse().unwrap();
         let yaml = Kubeconfig::new("lab", &endpoint, &identity, None).to_yaml().unwrap();
         let expected = "\

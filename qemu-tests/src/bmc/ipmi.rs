@@ -39,7 +39,8 @@ pub(super) async fn start(bmc: &Start<'_>) -> Result<Vec<Process>> {
     } else {
         format!("{} {PORT}", bmc.address)
     };
-    fs::write(bmc.dir.path(&config), configuration(&listen, bmc.port(KCS_PORTS), &script))
+    let guid = bmc.switch.spec.uuid.replace('-', "");
+    fs::write(bmc.dir.path(&config), configuration(&listen, bmc.port(KCS_PORTS), &script, &guid))
         .context("failed to write the BMC's configuration")?;
     fs::write(bmc.dir.path(&emulation), EMULATION).context("failed to write the BMC's emulation")?;
     fs::create_dir_all(bmc.dir.path(&state)).context("failed to make the BMC's state folder")?;
@@ -71,7 +72,8 @@ fn quote(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-fn configuration(listen: &str, kcs: u16, script: &str) -> String {
+/// `guid` is the machine's UUID: a BMC is asked whose it is before a command.
+fn configuration(listen: &str, kcs: u16, script: &str, guid: &str) -> String {
     let authentication: String = ["callback", "user", "operator", "admin"]
         .map(|level| format!("    allowed_auths_{level} none md2 md5 straight\n"))
         .concat();
@@ -82,7 +84,7 @@ fn configuration(listen: &str, kcs: u16, script: &str) -> String {
          \x20   addr {listen}\n\
          \x20   priv_limit admin\n\
          {authentication}\
-         \x20   guid a123456789abcdefa123456789abcdef\n\
+         \x20   guid {guid}\n\
          \x20 endlan\n\
          \x20 serial 15 127.0.0.1 {kcs} codec VM\n\
          \x20 chassis_control \"./{script}\"\n\
@@ -147,7 +149,7 @@ mod tests {
 
     #[test]
     fn configuration_names_addresses_and_script() {
-        insta::assert_snapshot!(configuration("10.77.0.11 623", 9001, "run/uefi-1.chassis"), @r#"
+        insta::assert_snapshot!(configuration("10.77.0.11 623", 9001, "run/uefi-1.chassis", "0ef10000000040008000000000000001"), @r#"
         name "lab"
         set_working_mc 0x20
           startlan 1
@@ -157,7 +159,7 @@ mod tests {
             allowed_auths_user none md2 md5 straight
             allowed_auths_operator none md2 md5 straight
             allowed_auths_admin none md2 md5 straight
-            guid a123456789abcdefa123456789abcdef
+            guid 0ef10000000040008000000000000001
           endlan
           serial 15 127.0.0.1 9001 codec VM
           chassis_control "./run/uefi-1.chassis"

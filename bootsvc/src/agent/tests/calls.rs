@@ -66,10 +66,16 @@ async fn a_known_machine_keeps_its_spec_and_gets_its_inventory_refreshed() {
     lab.api.put(
         &metal("servers", UUID),
         json!({ "spec": { "accepted": false, "hostname": "old", "cordoned": true,
-            "hardware": { "system": { "uuid": UUID, "serialNumber": "SN1", "skuNumber": "gone" } } } }),
+            "hardware": { "system": { "uuid": UUID, "serialNumber": "SN1", "skuNumber": "gone" }, "storage": { "devices": [{ "deviceName": "/dev/sda", "contents": {} }] } } } }),
     );
-    let answer = client(&lab).await.create_server(request(UUID)).await.unwrap().into_inner();
-    assert_eq!(answer, nothing("not accepted: nothing is written to this machine"));
+    // A stranger who names it changes nothing: the Server has no card that he could show.
+    client(&lab).await.create_server(request(UUID)).await.unwrap();
+    assert!(lab.api.object(&metal("servers", UUID)).unwrap()["spec"]["hardware"].get("compute").is_none());
+    let token = lab.boot(UUID).await;
+    let call = super::with(request(UUID), token.as_deref());
+    let answer = client(&lab).await.create_server(call).await.unwrap().into_inner();
+    assert_eq!((answer.wipe, answer.message.as_str()), (false, "not accepted: nothing is written to this machine"));
+    assert_eq!(answer.sealing_key.len(), 32);
     let spec = lab.api.object(&metal("servers", UUID)).unwrap()["spec"].clone();
     assert_eq!(
         (&spec["accepted"], &spec["hostname"], &spec["cordoned"]),
@@ -77,7 +83,9 @@ async fn a_known_machine_keeps_its_spec_and_gets_its_inventory_refreshed() {
     );
     assert_eq!(spec["hardware"]["compute"]["processorCount"], json!(1));
     assert_eq!(spec["hardware"]["system"].get("skuNumber"), None);
-    assert_eq!(lab.api.writes(), [(Method::PATCH, metal("servers", UUID))]);
+    let writes = lab.api.writes();
+    let writes: Vec<_> = writes.iter().filter(|(_, path)| path.contains("/servers")).collect();
+    assert_eq!(writes, [&(Method::PATCH, metal("servers", UUID))]);
 }
 
 #[tokio::test]
@@ -91,13 +99,17 @@ async fn a_disk_that_a_known_machine_does_not_show_any_more_is_said() {
         &metal("servers", UUID),
         json!({ "spec": { "accepted": false, "hardware": { "system": { "uuid": UUID }, "storage": { "devices": disks } } } }),
     );
-    client(&lab).await.create_server(request(UUID)).await.unwrap();
+    // Contents nobody read: it boots its disk, unless a token was given before.
+    let lab = Lab::start(Setup { any_contents: true, api: Some(lab.api.clone()), ..Setup::default() });
+    let token = lab.boot(UUID).await;
+    let call = || super::with(request(UUID), token.as_deref());
+    client(&lab).await.create_server(call()).await.unwrap();
     let events = super::events(&lab, 1).await;
     assert_eq!(events[0]["type"], json!("Warning"));
     let message = events[0]["message"].as_str().unwrap();
     assert!(message.contains("/dev/sdx (Old, serial S1)") && !message.contains("sdy"), "{message}");
     // Said once, when it is noticed.
-    client(&lab).await.create_server(request(UUID)).await.unwrap();
+    client(&lab).await.create_server(call()).await.unwrap();
     assert_eq!(super::events(&lab, 1).await.len(), 1);
 }
 

@@ -1,7 +1,7 @@
 //! Inventory and names, without a network.
 
 use bloomery_agent_api as pb;
-use bloomery_api::hardware::{self, HardwareInformation};
+use bloomery_api::hardware;
 use k8s_openapi::api::core::v1::NodeAddress;
 use proptest::prelude::*;
 
@@ -10,7 +10,12 @@ use super::super::wire;
 
 pub(super) const UUID: &str = "4c4c4544-0042-3110-8051-b7c04f4e3332";
 
-/// The inventory of a small machine.
+#[allow(clippy::unnecessary_wraps, reason = "as the message wants it")]
+fn blank() -> Option<pb::DiskContents> {
+    Some(pb::DiskContents { read: true, ..Default::default() })
+}
+
+/// The inventory of a small machine, whose disks are blank.
 pub(super) fn inventory(uuid: &str) -> pb::HardwareInformation {
     pb::HardwareInformation {
         system: Some(pb::SystemInformation {
@@ -34,8 +39,20 @@ pub(super) fn inventory(uuid: &str) -> pb::HardwareInformation {
             total_size: 480 << 30,
             device_count: 1,
             devices: vec![
-                pb::StorageDevice { r#type: 3, size: u64::MAX, model: "M".to_owned(), ..Default::default() },
-                pb::StorageDevice { r#type: 77, ..Default::default() },
+                pb::StorageDevice {
+                    r#type: 3,
+                    size: u64::MAX,
+                    model: "M".to_owned(),
+                    device_name: "/dev/sda".to_owned(),
+                    contents: blank(),
+                    ..Default::default()
+                },
+                pb::StorageDevice {
+                    r#type: 77,
+                    device_name: "/dev/sdb".to_owned(),
+                    contents: blank(),
+                    ..Default::default()
+                },
             ],
         }),
         network: Some(pb::NetworkInformation {
@@ -69,27 +86,28 @@ fn names_are_lower_case_uuids_of_one_machine() {
     assert!(matches!(shared, Err(UuidError::Placeholder(_))));
 }
 
-fn machine(serial: &str, macs: &[&str]) -> HardwareInformation {
-    HardwareInformation {
-        system: Some(hardware::SystemInformation { serial_number: serial.to_owned(), ..Default::default() }),
-        network: Some(hardware::NetworkInformation {
-            interfaces: macs
-                .iter()
-                .map(|mac| hardware::NetworkInterface { mac: (*mac).to_owned(), ..Default::default() })
-                .collect(),
-            ..Default::default()
-        }),
-        ..Default::default()
-    }
-}
-
 #[test]
-fn two_machines_are_told_apart_only_when_it_is_sure() {
-    let known = machine("A", &["m1", "m2"]);
-    assert!(decide::are_different_machines(&known, &machine("B", &["m3"])));
-    for same in [machine("A", &["m3"]), machine("B", &["m3", "m2"]), machine("", &["m3"]), machine("B", &[])]
-    {
-        assert!(!decide::are_different_machines(&known, &same), "{same:?}");
+fn texts_are_cut_by_octets_and_contents_are_what_was_read() {
+    assert_eq!(wire::text(&"ä".repeat(200)).len(), 256);
+    assert_eq!(wire::text(&"€".repeat(200)).len(), 255);
+    let disk = |contents| {
+        let mut sent = inventory(UUID);
+        sent.storage.as_mut().unwrap().devices[0].contents = contents;
+        wire::hardware(&sent, UUID).storage.unwrap().devices[0].contents.clone()
+    };
+    let sent = |read, found: &[&str], error: &str| {
+        let found = found.iter().map(|word| (*word).to_owned()).collect();
+        disk(Some(pb::DiskContents { read, found, error: error.to_owned() })).unwrap()
+    };
+    assert_eq!(disk(None), None);
+    assert_eq!(sent(true, &[], ""), hardware::DiskContents::default());
+    assert_eq!(sent(true, &["gpt", "ext4"], "").found, ["gpt", "ext4"]);
+    assert_eq!(sent(false, &[], "").error, "not read");
+    assert_eq!(sent(false, &[], "input/output error").error, "input/output error");
+    let many: Vec<&str> = vec!["gpt"; 33];
+    for malformed in [&many[..], &[""], &["a-word-that-is-far-too-long-to-be-one"]] {
+        let read = sent(true, malformed, "");
+        assert!(read.found.is_empty() && !read.error.is_empty(), "{malformed:?}");
     }
 }
 

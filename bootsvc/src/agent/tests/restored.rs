@@ -77,7 +77,11 @@ async fn once_the_mark_is_removed_new_machines_are_accepted_and_those_that_wait_
     let lab = Lab::start(Setup { auto_accept: true, api: Some(marked.api.clone()), ..Setup::default() });
     let mut agent = client(&lab).await;
     agent.create_server(request(UUID)).await.unwrap();
-    agent.create_server(request(OTHER)).await.unwrap();
+    let mut other = request(OTHER);
+    let hardware = other.hardware.as_mut().unwrap();
+    hardware.system.as_mut().unwrap().serial_number = "SN2".to_owned();
+    hardware.network.as_mut().unwrap().interfaces[0].mac = "52:54:00:77:00:02".to_owned();
+    agent.create_server(other).await.unwrap();
     assert_eq!(server(&lab, UUID)["spec"]["accepted"], json!(false));
     assert_eq!(server(&lab, OTHER)["spec"]["accepted"], json!(true));
 }

@@ -10,7 +10,7 @@ use tonic::{Code, Status};
 use super::calls::{client, request};
 use super::mapping::UUID;
 use super::{events, with};
-use crate::fake_api::{Failure, PLANE, binding, disks, metal, plane_held_by};
+use crate::fake_api::{Failure, PLANE, binding, disks, disks_of, metal, plane_held_by};
 use crate::http::tests::{Lab, Setup};
 
 pub(super) fn server() -> String {
@@ -21,7 +21,9 @@ pub(super) fn server() -> String {
 pub(super) fn put(lab: &Lab, state: &str) {
     let object = json!({
         "metadata": { "annotations": disks(state, UUID), "finalizers": ["storage.finalizers.server.k8s.io"] },
-        "spec": { "accepted": true },
+        // Both disks were blank when it registered.
+        "spec": { "accepted": true, "hardware": { "storage": { "devices": [
+            { "deviceName": "/dev/sda", "contents": {} }, { "deviceName": "/dev/sdb", "contents": {} } ] } } },
     });
     lab.api.put(&server(), object);
 }
@@ -36,6 +38,11 @@ pub(super) fn disk(device: &str, state: State, done: u64) -> pb::DiskProgress {
         serial: "SN9".to_owned(),
         ..pb::DiskProgress::default()
     }
+}
+
+/// Both disks of the inventory, wiped.
+pub(super) fn done() -> Vec<pb::DiskProgress> {
+    ["sda", "sdb"].map(|name| disk(name, State::Wiped, 1000)).into()
 }
 
 pub(super) async fn register(
@@ -101,7 +108,7 @@ async fn a_machine_goes_from_unknown_to_clean() {
     assert!(orders.wipe && orders.insecure_wipe && orders.setup_bmc && !orders.restart, "{orders:?}");
     assert_eq!((orders.reboot_timeout, orders.message.as_str()), (1200.0, "its disks are wiped"));
 
-    let going = vec![disk("sda", State::Wiping, 455), disk("nvme0n1", State::Wiped, 1000)];
+    let going = vec![disk("sda", State::Wiping, 455), disk("sdb", State::Wiped, 1000)];
     beat(&mut agent, token, going).await.unwrap();
     let cycle = condition(&lab, "PowerCycle");
     assert_eq!(
@@ -109,9 +116,9 @@ async fn a_machine_goes_from_unknown_to_clean() {
         (&json!("False"), &json!("InProgress"), &json!("Info"), &json!("Server wipe in progress."))
     );
     let wiping = condition(&lab, "DisksWiped");
-    assert_eq!((&wiping["reason"], &wiping["message"]), (&json!("Wiping"), &json!("sda 45 %, nvme0n1 done")));
+    assert_eq!((&wiping["reason"], &wiping["message"]), (&json!("Wiping"), &json!("sda 45 %, sdb done")));
 
-    let done = vec![disk("sda", State::Wiped, 1000), disk("nvme0n1", State::Wiped, 1000)];
+    let done = vec![disk("sda", State::Wiped, 1000), disk("sdb", State::Wiped, 1000)];
     wiped(&mut agent, token, done.clone()).await.unwrap();
     assert_eq!(state(&lab), "clean");
     assert!(is_clean(&lab));
@@ -163,7 +170,12 @@ async fn a_machine_that_is_wiped_does_not_stand_in_line_behind_a_hall_of_new_one
         let agent = client(&lab).await;
         for uuid in some {
             let (mut agent, uuid) = (agent.clone(), uuid.clone());
-            hall.spawn(async move { agent.create_server(request(&uuid)).await });
+            let mut machine = request(&uuid);
+            let hardware = machine.hardware.as_mut().unwrap();
+            hardware.system.as_mut().unwrap().serial_number.clone_from(&uuid);
+            let number = u32::from_str_radix(&uuid[32..], 10).unwrap();
+            hardware.network.as_mut().unwrap().interfaces[0].mac = format!("52:54:00:99:{:02x}:{:02x}", number >> 8, number & 255);
+            hall.spawn(async move { agent.create_server(machine).await });
         }
     }
     while uuids.iter().all(|uuid| lab.api.reads(&metal("servers", uuid)) == 0) {
@@ -171,7 +183,7 @@ async fn a_machine_that_is_wiped_does_not_stand_in_line_behind_a_hall_of_new_one
     }
     // Without a line of their own these would be told to call again.
     beat(&mut agent, token, vec![disk("sda", State::Wiping, 1)]).await.unwrap();
-    wiped(&mut agent, token, vec![disk("sda", State::Wiped, 1000)]).await.unwrap();
+    wiped(&mut agent, token, done()).await.unwrap();
     assert!(is_clean(&lab));
     hall.abort_all();
 }
@@ -188,7 +200,7 @@ async fn a_disk_that_fails_is_named_and_the_machine_stays_unclean() {
     beat(&mut agent, token, failed.clone()).await.unwrap();
     let refused = wiped(&mut agent, token, failed).await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition);
-    assert!(refused.message().contains("sdb failed"), "{refused:?}");
+    assert!(refused.message().contains("sdb"), "{refused:?}");
     let seen = condition(&lab, "DisksWiped");
     assert_eq!(
         (&seen["status"], &seen["severity"], &seen["reason"], &seen["message"]),
@@ -204,8 +216,14 @@ async fn a_disk_that_fails_is_named_and_the_machine_stays_unclean() {
     let refused = wiped(&mut agent, token, vec![disk("sda", State::Pending, 0)]).await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition);
     assert!(!is_clean(&lab));
-    // An agent of upstream's wipes all or reboots: it reports no disks.
-    wiped(&mut agent, token, Vec::new()).await.unwrap();
+    // A report that leaves a disk out, or all, is not believed (only upstream's agents report none).
+    for left_out in [vec![disk("sda", State::Wiped, 1000)], Vec::new(), vec![disk("sdx", State::Wiped, 1); 2]] {
+        let refused = wiped(&mut agent, token, left_out).await.unwrap_err();
+        assert_eq!(refused.code(), Code::FailedPrecondition);
+        assert!(refused.message().contains("sdb"), "{refused:?}");
+        assert!(!is_clean(&lab));
+    }
+    wiped(&mut agent, token, done()).await.unwrap();
     assert!(is_clean(&lab));
 }
 
@@ -218,10 +236,10 @@ async fn a_half_written_end_is_finished_by_the_repeated_call() {
     let mut agent = client(&lab).await;
     register(&mut agent, token).await.unwrap();
     lab.api.fail(&format!("{}/status", server()), Failure::Status(500));
-    assert_eq!(wiped(&mut agent, token, Vec::new()).await.unwrap_err().code(), Code::Unavailable);
+    assert_eq!(wiped(&mut agent, token, done()).await.unwrap_err().code(), Code::Unavailable);
     assert_eq!((state(&lab).as_str(), is_clean(&lab)), ("clean", false));
     lab.api.heal(&format!("{}/status", server()));
-    wiped(&mut agent, token, Vec::new()).await.unwrap();
+    wiped(&mut agent, token, done()).await.unwrap();
     assert!(is_clean(&lab));
 }
 
@@ -234,13 +252,13 @@ async fn a_half_written_end_is_finished_after_a_restart_of_the_service_too() {
     let mut agent = client(&lab).await;
     register(&mut agent, token).await.unwrap();
     lab.api.fail(&format!("{}/status", server()), Failure::Status(500));
-    wiped(&mut agent, token, Vec::new()).await.unwrap_err();
+    wiped(&mut agent, token, done()).await.unwrap_err();
     lab.api.heal(&format!("{}/status", server()));
     let restarted = Lab::start(Setup { api: Some(lab.api.clone()), ..Setup::default() });
     let mut agent = client(&restarted).await;
     let unfinished = wiped(&mut agent, token, vec![disk("sda", State::Failed, 0)]).await.unwrap_err();
     assert_eq!((unfinished.code(), is_clean(&lab)), (Code::FailedPrecondition, false));
-    wiped(&mut agent, token, Vec::new()).await.unwrap();
+    wiped(&mut agent, token, done()).await.unwrap();
     assert!(is_clean(&lab));
 }
 
@@ -253,7 +271,7 @@ async fn a_writer_in_between_makes_the_call_look_again() {
     let mut agent = client(&lab).await;
     register(&mut agent, token).await.unwrap();
     lab.api.meddle(&server(), |server| server["spec"]["cordoned"] = json!(true));
-    wiped(&mut agent, token, Vec::new()).await.unwrap();
+    wiped(&mut agent, token, done()).await.unwrap();
     assert!(is_clean(&lab));
     assert_eq!(lab.api.object(&server()).unwrap()["spec"]["cordoned"], json!(true));
 }
@@ -270,15 +288,14 @@ async fn after_a_restart_of_the_service_the_record_must_be_older_than_the_boot()
     beat(&mut agent, token, Vec::new()).await.unwrap();
     // Released anew after the machine booted.
     lab.api.change(&server(), |server| {
-        let text = server["metadata"]["annotations"]["bloomery.dev/disks"].as_str().unwrap();
-        let later = text.replace("2026-01-01", "2999-01-01");
-        server["metadata"]["annotations"]["bloomery.dev/disks"] = json!(later);
+        let later = disks_of("released", UUID, "0123456789abcdef", "2999-01-01T00:00:00Z");
+        server["metadata"]["annotations"] = later;
     });
-    let refused = wiped(&mut agent, token, Vec::new()).await.unwrap_err();
+    let refused = wiped(&mut agent, token, done()).await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition);
     assert!(refused.message().contains("register again"), "{refused:?}");
-    put(&lab, "released");
-    wiped(&mut agent, token, Vec::new()).await.unwrap();
+    lab.api.change(&server(), |server| server["metadata"]["annotations"] = disks("released", UUID));
+    wiped(&mut agent, token, done()).await.unwrap();
     assert!(is_clean(&lab));
 }
 
@@ -335,6 +352,6 @@ async fn a_plane_that_does_not_hold_neither_registers_nor_believes() {
     let mut agent = client(&fenced).await;
     assert_eq!(register(&mut agent, token).await.unwrap_err().code(), Code::Unavailable);
     assert_eq!(beat(&mut agent, token, Vec::new()).await.unwrap_err().code(), Code::Unavailable);
-    assert_eq!(wiped(&mut agent, token, Vec::new()).await.unwrap_err().code(), Code::Unavailable);
+    assert_eq!(wiped(&mut agent, token, done()).await.unwrap_err().code(), Code::Unavailable);
     assert!(!is_clean(&lab));
 }

@@ -61,7 +61,9 @@ fn check(name: &str, request: &Request<'_>, answer: &Answer) {
     }
     if class.starts_with("PXEClient") {
         // Discovery control "boot the named file", or the client asks port 4011 first.
-        assert_eq!(answer.option(option::VENDOR_SPECIFIC), Some(vec![6, 1, 8, 255]), "{}", note());
+        let item = request.boot_item().filter(|_| answer.message_type() == Some(MessageType::Ack));
+        let expected = item.map_or(vec![6, 1, 8, 255], |[a, b, c, d]| vec![6, 1, 8, 71, 4, a, b, c, d, 255]);
+        assert_eq!(answer.option(option::VENDOR_SPECIFIC), Some(expected), "{}", note());
     } else {
         assert!(class.starts_with("HTTPClient"), "{}: {class}", note());
         assert_eq!(answer.option(option::VENDOR_SPECIFIC), None, "{}", note());

@@ -12,7 +12,11 @@ use crate::interfaces::Interface;
 
 #[tokio::test]
 async fn answers_from_the_interface_whatever_junk_came_before() {
-    let interface = Interface { name: "lo".to_owned(), address: Ipv4Addr::LOCALHOST };
+    let interface = Interface {
+        name: "lo".to_owned(),
+        address: Ipv4Addr::LOCALHOST,
+        networks: vec!["127.0.0.1/8".parse().unwrap()],
+    };
     let socket = serve::bind(&interface.name, 0).unwrap();
     let server = (Ipv4Addr::LOCALHOST, socket.local_addr().unwrap().port());
     let context = super::context(super::COMPLETE.0.path());

@@ -44,10 +44,129 @@ fn arch(value: u16) -> [u8; 2] {
     value.to_be_bytes()
 }
 
+/// Case F17: EDK2 on some boards names its architecture in the class only.
+#[test]
+fn the_class_names_the_architecture_where_option_93_does_not() {
+    for (class, file) in [
+        (&b"PXEClient:Arch:00011:UNDI:003016"[..], "snp-arm64.efi"),
+        (b"PXEClient:Arch:00007:UNDI:003016", "snp.efi"),
+        (b"PXEClient:Arch:00000:UNDI:002001", "undionly.kpxe"),
+        (b"HTTPClient:Arch:00016:UNDI:003016", "http://10.77.0.3:8081/tftp/snp.efi"),
+    ] {
+        let answer = offer(&[(option::VENDOR_CLASS, class)]).unwrap();
+        assert_eq!(answer.text(option::BOOT_FILE).as_deref(), Some(file));
+    }
+    // Option 93 counts where there is one.
+    let class = b"PXEClient:Arch:00007:UNDI:003016";
+    let answer = offer(&[(option::ARCHITECTURE, &arch(11)), (option::VENDOR_CLASS, class)]).unwrap();
+    assert_eq!(answer.text(option::BOOT_FILE).as_deref(), Some("snp-arm64.efi"));
+    for class in
+        [&b"PXEClient:Arch:"[..], b"PXEClient:Arch:0001", b"PXEClient:Arch:0x007", b"PXEClient:Arch:99999"]
+    {
+        assert!(offer(&[(option::VENDOR_CLASS, class)]).is_none());
+    }
+}
+
+/// A machine that boots from the network and is not answered is in the trace, with the reason.
+#[test]
+fn no_booting_machine_is_dropped_without_a_trace() {
+    let mut typed = GUID;
+    typed[0] = 1;
+    type Options<'a> = &'a [(u8, &'a [u8])];
+    let cases: [(Options<'_>, &str); 5] = [
+        (&[(option::VENDOR_CLASS, b"PXEClient")], "architecture"),
+        (&[(option::VENDOR_CLASS, b"HTTPClient:Arch:x")], "architecture"),
+        (&[(option::ARCHITECTURE, &[0, 6])], "architecture"),
+        (&[(option::ARCHITECTURE, &[0, 7]), (option::MACHINE_ID, &typed)], "machine-id"),
+        (&[(option::ARCHITECTURE, &[0, 7]), (option::MACHINE_ID, &GUID[..5])], "machine-id"),
+    ];
+    for (options, reason) in cases {
+        let context = super::context(super::COMPLETE.0.path());
+        let mut reply = Vec::new();
+        let datagram = request(DISCOVER, options);
+        let answered = super::respond(&datagram, NOBODY, Listener::Dhcp, super::SERVER, &context, &mut reply);
+        assert_eq!(answered, None, "{reason}");
+        let report = context.trace.report().to_string();
+        assert!(report.contains("52:54:00:77:00:01") && report.contains(reason), "{reason}: {report}");
+    }
+}
+
+/// Case F16: an old ROM reads option 67 as a string of C.
+#[test]
+fn the_file_name_ends_before_the_next_option() {
+    for architecture in [0, 7] {
+        for id in [&[][..], &[(option::MACHINE_ID, &GUID[..])]] {
+            let arch = arch(architecture);
+            let options: Vec<(u8, &[u8])> =
+                std::iter::once((option::ARCHITECTURE, &arch[..])).chain(id.iter().copied()).collect();
+            let mut reply = Vec::new();
+            let datagram = request(DISCOVER, &options);
+            let context = &super::COMPLETE.1;
+            super::respond(&datagram, NOBODY, Listener::Dhcp, super::SERVER, context, &mut reply).unwrap();
+            let name = if architecture == 0 { &b"undionly.kpxe\0"[..] } else { b"snp.efi\0" };
+            let at = reply[240..].windows(name.len()).position(|part| part == name).unwrap() + 240;
+            assert_eq!(reply[at - 2..at], [67, u8::try_from(name.len()).unwrap()]);
+            assert_eq!(&reply[108..108 + name.len()], name, "the file field too");
+        }
+    }
+}
+
+/// Case F20: an iPXE that cannot fetch the script is given ours, which can.
+#[test]
+fn ipxe_without_http_gets_our_loader_once() {
+    let class = &b"iPXE"[..];
+    let with = |architecture: u16, abilities: &[u8]| {
+        let arch = arch(architecture);
+        offer(&[(option::ARCHITECTURE, &arch), (option::USER_CLASS, class), (option::IPXE, abilities)])
+            .and_then(|answer| answer.text(option::BOOT_FILE))
+    };
+    let script = "http://10.77.0.3:8081/boot.ipxe";
+    // TFTP, DNS, PXE.
+    let no_http = [21, 1, 1, 23, 1, 1, 33, 1, 1];
+    assert_eq!(with(0, &no_http).as_deref(), Some("undionly.kpxe"));
+    assert_eq!(with(7, &no_http).as_deref(), Some("snp.efi"));
+    assert_eq!(with(11, &no_http).as_deref(), Some("snp-arm64.efi"));
+    // 19 is HTTP, as ours says; a list of settings alone says nothing of abilities.
+    for abilities in
+        [&[21, 1, 1, 19, 1, 1][..], &[177, 5, 1, 0x80, 0x86, 0x10, 0x0e], &[], &[19], &[235, 3, 1, 0, 0]]
+    {
+        assert_eq!(with(7, abilities).as_deref(), Some(script), "{abilities:?}");
+    }
+    assert_eq!(with(7, &[21, 1, 1, 19, 1, 0]).as_deref(), Some("snp.efi"), "HTTP switched off");
+    assert_eq!(with(10, &no_http), None, "no loader, and no use of a script");
+}
+
+/// Case F23: a boot server's answer repeats the item that the client chose.
+#[test]
+fn a_boot_server_repeats_the_boot_item() {
+    let options: [(u8, &[u8]); 2] =
+        [(option::ARCHITECTURE, &arch(7)), (option::VENDOR_SPECIFIC, &[71, 4, 0x80, 0, 0, 0, 255])];
+    let specific = |kind, listener| {
+        let (answer, _) = answer(&request(kind, &options), NOBODY, listener).unwrap();
+        answer.option(option::VENDOR_SPECIFIC).unwrap()
+    };
+    assert_eq!(specific(REQUEST, Listener::Pxe), [6, 1, 8, 71, 4, 0x80, 0, 0, 0, 255]);
+    assert_eq!(specific(DISCOVER, Listener::Dhcp), [6, 1, 8, 255]);
+}
+
+#[test]
+fn machines_that_the_lists_deny_get_no_answer_and_a_trace() {
+    use bloomery_api::decision::unknown::{MachineLists, UnknownMachines};
+    let mut context = super::context(super::COMPLETE.0.path());
+    let lists = MachineLists::parse("", "oui:52:54:00").unwrap();
+    context.machines = crate::machines::Machines::new(UnknownMachines::Agent, lists);
+    let datagram = request(DISCOVER, &[(option::ARCHITECTURE, &arch(7))]);
+    let mut reply = Vec::new();
+    let answered = super::respond(&datagram, NOBODY, Listener::Dhcp, super::SERVER, &context, &mut reply);
+    assert_eq!(answered, None);
+    assert!(context.trace.report().to_string().contains("denied"));
+}
+
 #[test]
 fn silent_to_clients_that_do_not_netboot() {
     assert!(offer(&[]).is_none());
     assert!(offer(&[(option::VENDOR_CLASS, b"PXEClient")]).is_none());
+    assert!(offer(&[(option::VENDOR_CLASS, b"MSFT 5.0")]).is_none());
 }
 
 #[test]
@@ -91,9 +210,11 @@ fn http_boot_gets_a_url_and_its_class_back() {
         (15, "snp.efi"),
         (16, "snp.efi"),
         (19, "snp-arm64.efi"),
+        (24, "snp-arm64.efi"),
         // The class decides the way, whatever variant is announced.
         (7, "snp.efi"),
         (11, "snp-arm64.efi"),
+        (22, "snp-arm64.efi"),
     ] {
         let answer =
             offer(&[(option::ARCHITECTURE, &arch(architecture)), (option::VENDOR_CLASS, class)]).unwrap();
@@ -108,7 +229,7 @@ fn http_boot_gets_a_url_and_its_class_back() {
 #[test]
 fn every_architecture_of_the_table_has_its_loader() {
     for (architecture, file) in
-        [(0, "undionly.kpxe"), (6, "snp.efi"), (7, "snp.efi"), (9, "snp.efi"), (11, "snp-arm64.efi")]
+        [(0, "undionly.kpxe"), (7, "snp.efi"), (9, "snp.efi"), (11, "snp-arm64.efi"), (22, "snp-arm64.efi")]
     {
         let answer = offer(&[(option::ARCHITECTURE, &arch(architecture))]).unwrap();
         assert_eq!(answer.text(option::BOOT_FILE).as_deref(), Some(file), "{architecture}");
@@ -118,6 +239,8 @@ fn every_architecture_of_the_table_has_its_loader() {
         assert_eq!(answer.option(option::VENDOR_SPECIFIC), Some(vec![6, 1, 8, 255]));
     }
     assert!(offer(&[(option::ARCHITECTURE, &arch(10))]).is_none());
+    // UEFI of 32 bits cannot run a loader of 64.
+    assert!(offer(&[(option::ARCHITECTURE, &arch(6))]).is_none());
     assert!(offer(&[(option::ARCHITECTURE, &[])]).is_none());
     assert!(offer(&[(option::ARCHITECTURE, &[7])]).is_none());
 }

@@ -84,6 +84,11 @@ fn parse(buffer: &[u8]) -> Parsed {
         keep_alive: request.version == Some(1),
         ..Head::default()
     };
+    // RFC 9112 section 3.2: hyper refuses what does not name its host, once.
+    let hosts = request.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("host")).count();
+    if request.version == Some(1) && hosts != 1 {
+        return Parsed::Other;
+    }
     for header in request.headers.iter() {
         let Ok(value) = std::str::from_utf8(header.value) else { return Parsed::Other };
         let value = value.trim();
@@ -171,12 +176,14 @@ mod tests {
         assert_eq!((plain.path.as_str(), plain.keep_alive, plain.len), ("/env/x/vmlinuz", true, 58));
         assert_eq!(plain.range.as_deref(), Some("bytes=1-2"));
         assert!(!head("GET / HTTP/1.0\r\n\r\n").unwrap().keep_alive);
-        assert!(!head("HEAD / HTTP/1.1\r\nConnection: Close\r\n\r\n").unwrap().keep_alive);
+        assert!(!head("HEAD / HTTP/1.1\r\nHost: x\r\nConnection: Close\r\n\r\n").unwrap().keep_alive);
         for other in [
-            "POST / HTTP/1.1\r\n\r\n",
-            "GET / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc",
-            "GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
-            "GET / HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: x\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc",
+            "GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n",
+            "GET / HTTP/1.1\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: x\r\nhost: y\r\n\r\n",
             "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
             "GET / HTTP/1.1\r\n",
             "\x16\x03\x01",

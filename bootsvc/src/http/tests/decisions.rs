@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Lab, Setup, token_of};
 use crate::fake_api::{Failure, PLANE, binding, disks, metal, plane_held_by};
+use crate::neighbours::Seen;
 
 pub(super) const UUID: &str = "4c4c4544-0042-3110-8051-b7c04f4e3332";
 const AGENT: &str = "kernel /env/agent-amd64/vmlinuz ";
@@ -23,7 +24,9 @@ fn server(lab: &Lab, spec: Value, status: Value) {
 #[allow(clippy::needless_pass_by_value, reason = "tests hand over what they made for it")]
 pub(super) fn recorded(lab: &Lab, state: &str, spec: Value, status: Value) {
     let mut object = json!({
-        "apiVersion": "metal.sidero.dev/v1alpha2", "kind": "Server", "spec": { "accepted": true }, "status": status,
+        "apiVersion": "metal.sidero.dev/v1alpha2", "kind": "Server", "status": status,
+        // A blank disk.
+        "spec": { "accepted": true, "hardware": { "storage": { "devices": [{ "deviceName": "/dev/sda", "contents": {} }] } } },
     });
     if !state.is_empty() {
         object["metadata"]["annotations"] = disks(state, UUID);
@@ -82,7 +85,10 @@ async fn an_unknown_machine_gets_the_agent() {
     assert_eq!(status, StatusCode::OK);
     let token = token_of(&script).unwrap();
     assert_eq!(token.len(), 44);
-    insta::assert_snapshot!(script.replace(&token, "TOKEN"));
+    let (_, rest) = script.split_once(" bloomery.plane=").unwrap();
+    let plane = rest.split_whitespace().next().unwrap();
+    assert_eq!(plane.len(), 43, "a SHA-256 in base64url");
+    insta::assert_snapshot!(script.replace(&token, "TOKEN").replace(plane, "PLANE"));
     for path in ["/ipxe", "/ipxe?uuid=", "/ipxe?uuid=${uuid}", "/ipxe?uuid=not-a-uuid"] {
         assert!(kernel_of(&lab.get(path).await.1).starts_with(AGENT), "{path}");
     }
@@ -237,16 +243,18 @@ async fn the_token_is_only_for_who_may_be_the_machine() {
     let path = |mac: &str| format!("/ipxe?uuid={UUID}&mac={mac}");
     let given = async |mac: &str| token_of(&lab.get(&path(mac)).await.1).is_some();
     assert!(given("52-54-00-77-00-01").await && given("").await);
-    lab.write(
-        "arp",
-        b"IP address HW type Flags HW address Mask Device\n127.0.0.1 0x1 0x2 52:54:00:77:00:01 * eth0\n",
-    );
+    let see = |seen| lab.neighbours.fix([127, 0, 0, 1].into(), seen);
+    see(Seen::Unknown);
+    assert!(!given("52-54-00-77-00-01").await && !given("").await);
+    see(Seen::Card("52:54:00:77:00:01".to_owned()));
     assert!(given("52-54-00-77-00-01").await);
     assert!(!given("52-54-00-77-00-02").await && !given("").await);
     let cards = json!({ "hardware": { "network": { "interfaces": [{ "mac": "52:54:00:77:00:09" }] } } });
     server(&lab, cards, json!({}));
     assert!(!given("52-54-00-77-00-01").await);
-    // The agent itself is given to everybody who would get it.
+    // Whoever shows a card that the Server does not have is another machine: it goes on with its disk.
+    assert_eq!(lab.get(&path("52-54-00-77-00-01")).await.1, "#!ipxe\nexit\n");
+    // The agent itself is given to everybody else who would get it.
     assert!(kernel_of(&lab.get(&path("")).await.1).starts_with(AGENT));
     // A machine without an identity of its own has none to prove.
     let zero = lab.get("/ipxe?uuid=00000000-0000-0000-0000-000000000000&mac=52-54-00-77-00-01").await.1;

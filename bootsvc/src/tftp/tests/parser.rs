@@ -65,7 +65,8 @@ fn only_listed_names_exist() {
         ("../../etc/passwd", None),
         ("../snp.efi", None),
         ("..\\..\\snp.efi", None),
-        ("d/snp.efi", None),
+        ("d/snp.efi", Some(File::Loader(Loader::SnpX86))),
+        ("d/../snp.efi", None),
     ] {
         assert_eq!(find(path), expected, "{path:?}");
     }

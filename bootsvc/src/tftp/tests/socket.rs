@@ -16,6 +16,9 @@ fn loader() -> Vec<u8> {
     (0u32..10_001).map(|index| index.wrapping_mul(2_654_435_761).to_le_bytes()[2]).collect()
 }
 
+/// How long a client waits before it repeats its last packet; firmware waits four seconds.
+const CLIENT_PATIENCE: Duration = Duration::from_millis(2500);
+
 struct Lab {
     server: SocketAddr,
     metrics: Arc<Metrics>,
@@ -40,6 +43,8 @@ impl Lab {
             advertise: Advertise::new(None, 8081).0,
             metrics: metrics.clone(),
             trace: crate::trace::Trace::default(),
+            sources: crate::sources::Sources::default(),
+            paths: crate::return_path::ReturnPaths::default(),
         };
         let server = Server::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0), context).unwrap();
         let port = server.local_addr().unwrap().port();
@@ -129,7 +134,15 @@ impl Client {
         let mut file = Vec::new();
         let mut expected = 1u16;
         loop {
-            let packet = self.receive().await;
+            let Ok(packet) = tokio::time::timeout(CLIENT_PATIENCE, self.receive()).await else {
+                // As firmware does: it repeats what it said last.
+                if expected == 1 {
+                    self.request("snp.efi", options).await;
+                } else {
+                    self.acknowledge(expected - 1).await;
+                }
+                continue;
+            };
             if lost() {
                 continue;
             }
@@ -260,6 +273,38 @@ async fn repeats_what_was_not_acknowledged() {
     client.data(2).await;
 }
 
+/// Case F25: a machine that was reset in the middle asks again from the same port.
+#[tokio::test]
+async fn a_new_request_from_the_same_port_ends_the_old_transfer() {
+    let lab = Lab::start();
+    let client = lab.client().await;
+    let options = [("blksize", "1468"), ("tsize", "0")];
+    client.request("snp.efi", &options).await;
+    client.option_ack().await;
+    client.acknowledge(0).await;
+    for block in 1..=3 {
+        client.data(block).await;
+        client.acknowledge(block).await;
+    }
+    client.data(4).await;
+    // Repeated after a second: longer than the network needs to duplicate a packet.
+    client.data(4).await;
+    client.request("snp.efi", &options).await;
+    assert_eq!(client.option_ack().await.len(), 2, "the new transfer's answer comes first");
+    client.acknowledge(0).await;
+    assert_eq!(client.take(1468).await, loader());
+}
+
+#[tokio::test]
+async fn names_below_a_directory_and_in_upper_case_are_found() {
+    let lab = Lab::start();
+    for path in ["/tftpboot/snp.efi", "\\BOOT\\SNP.EFI"] {
+        let client = lab.client().await;
+        client.request(path, &[]).await;
+        assert_eq!(client.take(512).await, loader(), "{path}");
+    }
+}
+
 #[tokio::test]
 async fn a_repeated_acknowledgement_does_not_double_the_traffic() {
     let lab = Lab::start();
@@ -291,7 +336,7 @@ async fn acknowledgements_of_blocks_never_sent_are_ignored() {
 async fn refuses_what_does_not_exist_and_what_would_write() {
     let lab = Lab::start();
     let client = lab.client().await;
-    for path in ["../../etc/passwd", "/etc/passwd", "nosuch.efi", "", "undionly.kpxe"] {
+    for path in ["../../etc/passwd", "../snp.efi", "/etc/passwd", "nosuch.efi", "", "undionly.kpxe"] {
         client.request(path, &[]).await;
         assert_eq!(client.error().await.0, 1, "{path}");
     }

@@ -4,12 +4,66 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::super::transfer::{End, RETRY_AFTER, Step, Transfer};
+use super::super::transfer::{End, Path, RETRY_AFTER, Step, Transfer};
 use super::super::wire::{Mode, Options, ReadRequest};
 
 fn start(options: Options, len: usize, mtu: u32, now: Instant) -> (Transfer, Step) {
     let request = ReadRequest { path: "snp.efi".to_owned(), mode: Mode::Octet, options };
-    Transfer::start(&request, Bytes::from(vec![7; len]), mtu, now)
+    Transfer::start(&request, Bytes::from(vec![7; len]), Path { mtu, is_proven: true }, now)
+}
+
+/// The packets that a transfer sends until it waits: one for each block, one for an offer.
+fn packets(step: &Step) -> u64 {
+    match step {
+        Step::Wait | Step::End(_) => 0,
+        Step::Offer => 1,
+        Step::Blocks(blocks) => blocks.end - blocks.start,
+    }
+}
+
+/// Finding 12: two packets with the address of one that never asked.
+#[test]
+fn a_reflector_it_is_not() {
+    let options =
+        Options { block_size: Some(1468), window_size: Some(64), transfer_size: true, timeout: None };
+    let request = ReadRequest { path: "snp.efi".to_owned(), mode: Mode::Octet, options };
+    let begin = Instant::now();
+    let path = Path { mtu: 1500, is_proven: false };
+    let (mut transfer, first) = Transfer::start(&request, Bytes::from(vec![7; 1 << 20]), path, begin);
+    let mut sent = packets(&first) + packets(&transfer.acknowledge(0, begin));
+    let mut now = begin;
+    loop {
+        now += RETRY_AFTER;
+        match transfer.tick(now) {
+            Step::End(End::TimedOut) => break,
+            step => sent += packets(&step),
+        }
+    }
+    assert_eq!(sent, 8, "the offer, a window of firmware's size, its first block three times more");
+    // A request alone buys its answer four times.
+    let (mut transfer, first) = start(Options::default(), 1 << 20, 1500, begin);
+    let mut sent = packets(&first);
+    for second in 1..10 {
+        sent += packets(&transfer.tick(begin + RETRY_AFTER * second));
+    }
+    assert_eq!(sent, 4);
+}
+
+#[test]
+fn a_timeout_repeats_one_block_and_the_acknowledgement_tells_the_rest() {
+    let begin = Instant::now();
+    let options = Options { window_size: Some(8), ..Options::default() };
+    let (mut transfer, _) = start(options, 512 * 100, 1500, begin);
+    assert_eq!(transfer.acknowledge(0, begin), Step::Blocks(0..8));
+    assert_eq!(transfer.acknowledge(8, begin), Step::Blocks(8..16));
+    assert_eq!(transfer.tick(begin + RETRY_AFTER), Step::Blocks(8..9));
+    // The client had all of it; its acknowledgement was lost.
+    let mut again = transfer.acknowledge(16, begin + RETRY_AFTER);
+    assert_eq!(again, Step::Blocks(16..24));
+    // It has only the block that was repeated: the rest of the window was lost.
+    transfer.tick(begin + RETRY_AFTER * 2);
+    again = transfer.acknowledge(17, begin + RETRY_AFTER * 2);
+    assert_eq!(again, Step::Blocks(17..25));
 }
 
 fn offered(options: Options, mtu: u32) -> String {
@@ -40,18 +94,24 @@ fn blocks_fit_the_path_and_windows_fit_a_clients_buffer() {
 }
 
 #[test]
-fn a_silent_client_is_given_up_after_five_repeats() {
-    let begin = Instant::now();
-    let (mut transfer, first) = start(Options::default(), 600, 1500, begin);
-    assert_eq!(first, Step::Blocks(0..1));
-    let mut now = begin;
-    for _ in 0..5 {
-        assert_eq!(transfer.tick(now + RETRY_AFTER / 2), Step::Wait);
-        now += RETRY_AFTER;
-        assert_eq!(transfer.tick(now), Step::Blocks(0..1));
+fn a_silent_client_is_given_up_after_five_repeats_and_sooner_if_it_never_spoke() {
+    for (progressed, repeats) in [(false, 3), (true, 5)] {
+        let begin = Instant::now();
+        let (mut transfer, first) = start(Options::default(), 6000, 1500, begin);
+        assert_eq!(first, Step::Blocks(0..1));
+        let block = u64::from(progressed);
+        if progressed {
+            assert_eq!(transfer.acknowledge(1, begin), Step::Blocks(1..2));
+        }
+        let mut now = begin;
+        for _ in 0..repeats {
+            assert_eq!(transfer.tick(now + RETRY_AFTER / 2), Step::Wait);
+            now += RETRY_AFTER;
+            assert_eq!(transfer.tick(now), Step::Blocks(block..block + 1));
+        }
+        assert_eq!(transfer.tick(now + RETRY_AFTER), Step::End(End::TimedOut));
+        assert_eq!(transfer.has_progressed(), progressed);
     }
-    assert_eq!(transfer.tick(now + RETRY_AFTER), Step::End(End::TimedOut));
-    assert!(!transfer.has_progressed());
 }
 
 #[test]

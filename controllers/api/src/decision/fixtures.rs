@@ -64,7 +64,7 @@ pub(super) fn server(accepted: bool, in_use: bool, is_clean: bool) -> Server {
 
 /// An inventory with disks that hold this; none for one that was not looked at.
 pub(super) fn disks(found: &[Option<&[&str]>]) -> HardwareInformation {
-    let disk = |found: &Option<&[&str]>| StorageDevice {
+    let disk = |found: Option<&[&str]>| StorageDevice {
         contents: found.map(|found| DiskContents {
             found: found.iter().map(|word| (*word).to_owned()).collect(),
             error: String::new(),
@@ -72,7 +72,7 @@ pub(super) fn disks(found: &[Option<&[&str]>]) -> HardwareInformation {
         ..StorageDevice::default()
     };
     let storage =
-        StorageInformation { devices: found.iter().map(disk).collect(), ..StorageInformation::default() };
+        StorageInformation { devices: found.iter().copied().map(disk).collect(), ..StorageInformation::default() };
     HardwareInformation { storage: Some(storage), ..HardwareInformation::default() }
 }
 

@@ -18,7 +18,7 @@ use crate::server::{DISKS_WIPED, FINALIZER, POWER_REACHABLE, PXE_BOOTED, Power, 
 /// Condition with the standing of the machine in words.
 pub const READY: &str = "Ready";
 /// Reason of [`POWER_REACHABLE`] when it does not hold.
-const POWER_COMMAND_FAILED: &str = "PowerCommandFailed";
+pub const POWER_COMMAND_FAILED: &str = "PowerCommandFailed";
 
 /// Condition: which disks the owner exempts from wiping, or why the annotation that names them is of no use.
 pub const EXEMPT_DISKS: &str = "ExemptDisks";
@@ -45,6 +45,8 @@ pub enum PowerOutcome {
     Failed {
         /// The state, as far as it is known.
         power: Power,
+        /// Reason of [`POWER_REACHABLE`]: [`POWER_COMMAND_FAILED`], or another that a person has to end.
+        reason: &'static str,
         /// What failed, as in the event.
         why: String,
     },
@@ -183,7 +185,7 @@ fn set_power_reachable(
             condition::set(&mut status.conditions, Condition::holds(POWER_REACHABLE, now.clone()));
             return None;
         }
-        (None, PowerOutcome::Failed { power: _, why }) => (POWER_COMMAND_FAILED, why.clone()),
+        (None, PowerOutcome::Failed { power: _, reason, why }) => (*reason, why.clone()),
     };
     let condition = Condition::fails(POWER_REACHABLE, Severity::Warning, reason, why.clone(), now.clone());
     condition::set(&mut status.conditions, condition);

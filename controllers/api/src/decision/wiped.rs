@@ -121,8 +121,8 @@ fn compare(booted_ms: Option<u64>, server: &Server) -> Option<Ordering> {
 
 /// The disks on record that the report does not call wiped, in words; none when all are. A report without disks leaves
 /// all that the inventory lists, unless it is upstream's. Disks that the owner exempts do not count, wherever they stand.
-pub fn left(server: &Server, reported: &[WipedDisk], reporter: Reporter) -> Vec<String> {
-    if reported.is_empty() && reporter == Reporter::Upstream {
+pub fn left(server: &Server, reported: &[WipedDisk], agent: Reporter) -> Vec<String> {
+    if reported.is_empty() && agent == Reporter::Upstream {
         return Vec::new();
     }
     let exempt = ExemptDisks::of_or_none(server);
@@ -149,8 +149,8 @@ pub fn left(server: &Server, reported: &[WipedDisk], reporter: Reporter) -> Vec<
 }
 
 /// [`left`] in one text, cut to what fits a message; `None` when all are wiped.
-pub fn left_in_words(server: &Server, reported: &[WipedDisk], reporter: Reporter) -> Option<String> {
-    let mut left = left(server, reported, reporter);
+pub fn left_in_words(server: &Server, reported: &[WipedDisk], agent: Reporter) -> Option<String> {
+    let mut left = left(server, reported, agent);
     if left.is_empty() {
         return None;
     }

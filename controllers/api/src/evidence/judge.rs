@@ -91,7 +91,7 @@ impl Evidence {
         }
         match record {
             // A claim keeps everybody away, wherever it comes from.
-            Some(Ok(DiskRecord { state: DiskState::Bound, .. })) => Self::Bound,
+            Some(Ok(record)) if record.state == DiskState::Bound => claim(server, &record, authority),
             Some(Ok(DiskRecord { state: DiskState::Installed, .. })) => Self::Installed,
             Some(Ok(record)) => Self::judge(server, record, authority).unwrap_or_else(Self::Void),
             Some(Err(_)) => Self::Void(VoidReason::Unreadable),
@@ -155,6 +155,17 @@ impl Evidence {
             | Self::Clean(_) => false,
         }
     }
+}
+
+/// A claim whose node was installed when the ledger saw it last is one of an installed node, also when a restore brought
+/// back the record from before.
+fn claim(server: &Server, record: &DiskRecord, authority: &Authority) -> Evidence {
+    let ledger = authority.trust().and_then(|trust| trust.ledger.as_deref());
+    let known = ledger.and_then(|ledger| ledger.of(server.metadata.name.as_deref().unwrap_or_default()));
+    let is_later = known.is_some_and(|known| {
+        known.installed && known.uid == record.server_uid && record.seq <= known.seq && known.fate != Fate::Free
+    });
+    if is_later { Evidence::Installed } else { Evidence::Bound }
 }
 
 /// What the ledger says to a record that is signed.

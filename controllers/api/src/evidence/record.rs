@@ -195,7 +195,8 @@ impl DiskRecord {
     fn signed<T>(&self, with: impl FnOnce(&[&[u8]]) -> T) -> T {
         let Self { state, server_uid, epoch, id, since, binding, claimant, contents, seq, revision, mac: _ } =
             self;
-        let since = since.0.to_string();
+        // Whole seconds, as its text has them: parts of one would be lost with the first write.
+        let since = since.0.as_second().to_be_bytes();
         let text = |text: &Option<String>| text.as_ref().map_or_else(String::new, |text| format!("+{text}"));
         let (binding, claimant) = (text(binding), text(claimant));
         with(&[
@@ -204,7 +205,7 @@ impl DiskRecord {
             server_uid.as_bytes(),
             &epoch.to_be_bytes(),
             id.as_bytes(),
-            since.as_bytes(),
+            &since,
             binding.as_bytes(),
             claimant.as_bytes(),
             contents.map_or("", ContentsClass::as_str).as_bytes(),
@@ -244,4 +245,24 @@ fn claimant(binding: &ServerBinding) -> Option<String> {
     let machine = &binding.spec.metal_machine_ref;
     let name = machine.name.as_deref().filter(|name| !name.is_empty())?;
     Some(format!("{}/{name}", machine.namespace.as_deref().unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::jiff::Timestamp;
+
+    use super::*;
+    use crate::ServerSpec;
+
+    #[test]
+    fn a_record_is_believed_as_it_comes_back_from_its_annotation() {
+        let authority = Authority::Holds { epoch: 1, trust: Trust::new(RecordKey::new([7; 32]), "own") };
+        let mut server = Server::new("a", ServerSpec::default());
+        server.metadata.uid = Some("u".to_owned());
+        // As the clock gives it: with parts of a second, which the text of a time has not.
+        let now = Time(Timestamp::new(1_700_000_000, 123_456_789).unwrap());
+        let written = DiskRecord::new(&server, Entry::Released, &authority, "r", &now).unwrap();
+        server.metadata.annotations = Some([(DISKS_ANNOTATION.to_owned(), written.to_annotation())].into());
+        assert!(DiskRecord::of(&server).unwrap().is_ours(&server, &authority));
+    }
 }

@@ -64,9 +64,6 @@ pub fn fence(observed: &Observed, ledger: &Tombstones) -> Option<Fence> {
 
 fn in_words<'a>(names: impl ExactSizeIterator<Item = &'a String>) -> String {
     let more = names.len().saturating_sub(MOST_NAMED);
-    let mut text = names.take(MOST_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-    if more > 0 {
-        text.push_str(&format!(" and {more} more"));
-    }
-    text
+    let text = names.take(MOST_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if more > 0 { format!("{text} and {more} more") } else { text }
 }

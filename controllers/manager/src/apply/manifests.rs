@@ -10,6 +10,8 @@ use kube::core::GroupVersionKind;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::removable;
+
 /// Why the manifests cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -63,6 +65,9 @@ pub enum Error {
 /// When an object's turn comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
+    /// What belongs to the administrators once it is made: their own rights. Before all else, since pairing waits for
+    /// them.
+    Rights,
     /// Kinds.
     Definitions,
     /// Namespaces.
@@ -73,11 +78,12 @@ pub enum Phase {
 
 impl Phase {
     /// The phases in their order.
-    pub const ORDER: [Self; 3] = [Self::Definitions, Self::Namespaces, Self::Objects];
+    pub const ORDER: [Self; 4] = [Self::Rights, Self::Definitions, Self::Namespaces, Self::Objects];
 
     /// The word used in the log.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Rights => "rights",
             Self::Definitions => "definitions",
             Self::Namespaces => "namespaces",
             Self::Objects => "objects",
@@ -105,6 +111,9 @@ pub struct Manifest {
 impl Manifest {
     /// When its turn comes.
     pub fn phase(&self) -> Phase {
+        if removable::is_removable(self) {
+            return Phase::Rights;
+        }
         match (self.gvk.group.as_str(), self.gvk.kind.as_str()) {
             ("apiextensions.k8s.io", "CustomResourceDefinition") => Phase::Definitions,
             ("", "Namespace") => Phase::Namespaces,

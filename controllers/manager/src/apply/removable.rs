@@ -1,4 +1,4 @@
-//! Objects that a person may take away: once one was there, it is never brought back.
+//! Objects that belong to the administrators: once one was there, it is neither brought back nor put right.
 //!
 //! What was there is on record in a ConfigMap, so that it travels with the state and not with the image.
 //! Never takes a record that cannot be read for none: then the object is not applied, and the apply is tried again.

@@ -12,7 +12,7 @@ use kube::api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 
 /// Namespace and name of the record.
-const RECORD: (&str, &str) = ("kube-system", "bloomery-secrets-at-rest");
+const RECORD: (&str, &str) = ("sidero-system", "bloomery-secrets-at-rest");
 /// Its entry: the key that all Secrets are encrypted with.
 const KEY: &str = "key";
 /// Field manager of the record.

@@ -67,7 +67,9 @@ impl Error {
     fn is_transient(&self) -> bool {
         match self {
             Self::Discover { source, .. } => is_transient(source) || self.is_unknown_kind(),
-            Self::Get(source) | Self::Record(source) | Self::Patch(source) => is_transient(source),
+            Self::Get(source) | Self::Patch(source) => is_transient(source),
+            // The API server makes its own namespace in its first moments.
+            Self::Record(source) => is_transient(source) || status_code(source) == Some(404),
             Self::Watch(_) => true,
             Self::Unreadable(_) | Self::NotEstablished => false,
         }
@@ -157,7 +159,10 @@ impl Applier {
         let api = self.api(manifest).await?;
         let live = api.get_opt(&manifest.name).await.map_err(|source| Error::Get(Box::new(source)))?;
         let is_removable = removable::is_removable(manifest);
-        if is_removable && live.is_none() && self.was_there(manifest).await? {
+        if is_removable && self.was_there(manifest).await? {
+            if live.is_some() {
+                return Ok(Outcome::Unchanged);
+            }
             info!(object = %manifest, "not applied: a person took it away");
             return Ok(Outcome::Removed);
         }
@@ -176,7 +181,7 @@ impl Applier {
         }
         match manifest.phase() {
             Phase::Definitions => self.wait_until_established(&object).await?,
-            Phase::Namespaces | Phase::Objects => {}
+            Phase::Rights | Phase::Namespaces | Phase::Objects => {}
         }
         Ok(outcome)
     }

@@ -7,13 +7,20 @@
 use bloomery_api::Server;
 use bloomery_api::plane::{Authority, label};
 use bloomery_api::server::{Bmc, CredentialSource};
+use bloomery_power::identity::Identity;
 use bloomery_power::{BmcTarget, DEFAULT_PORT, Target};
 use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client};
+use secrecy::ExposeSecret;
+
+use super::identity::{BadAnnotation, is_agents_account, pinned};
 
 /// Why there is no management client (spec/sidero.md §6 gives the texts).
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CredentialError {
+    /// An annotation about the BMC makes no sense.
+    #[error(transparent)]
+    Annotation(#[from] BadAnnotation),
     /// Its Secrets are none of this plane's business.
     #[error("another plane looks after this Server; its account is not read")]
     OtherPlane,
@@ -80,19 +87,27 @@ const CLUSTER_LABEL: &str = "cluster.x-k8s.io/cluster-name";
 /// The boot services' own key.
 const BOOT_TOKEN_KEY: &str = "bloomery-agent-token";
 
-/// Resolves what `server` says of its power control.
+/// Resolves what `server` says of its power control, the BMC of which has to be that of `identity`'s machine.
 pub(super) async fn target(
     client: &Client,
     server: &Server,
     authority: &Authority,
+    mut identity: Identity,
 ) -> Result<Target, CredentialError> {
     is_ours(server, authority)?;
     let bmc = match &server.spec.bmc {
         Some(bmc) => Some(bmc_target(client, bmc).await?),
         None => None,
     };
+    if let (Some(resolved), Some(bmc)) = (&bmc, &server.spec.bmc) {
+        identity.account_is_proof = is_agents_account(server, bmc, resolved.user.expose_secret());
+    }
+    let bmc = match bmc {
+        Some(bmc) => Some(BmcTarget { pinned: pinned(server)?, ..bmc }),
+        None => None,
+    };
     let management_api = server.spec.management_api.as_ref().map(|api| api.endpoint.clone());
-    Ok(Target { server: server.name_any(), bmc, management_api })
+    Ok(Target { identity, bmc, management_api })
 }
 
 async fn bmc_target(client: &Client, bmc: &Bmc) -> Result<BmcTarget, CredentialError> {
@@ -105,6 +120,7 @@ async fn bmc_target(client: &Client, bmc: &Bmc) -> Result<BmcTarget, CredentialE
         user: user.into(),
         pass: pass.into(),
         interface: bmc.interface.clone(),
+        pinned: None,
     })
 }
 

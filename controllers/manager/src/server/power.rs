@@ -3,19 +3,24 @@
 //! Never gives a command whose claim was not written to the version of the Server that it was decided for: of two
 //! controllers that decide at once one gives the command.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bloomery_api::decision::power::{PowerAction, PowerDecision, PowerRequest, power};
-use bloomery_api::decision::status::PowerOutcome;
+use bloomery_api::decision::status::{POWER_COMMAND_FAILED, PowerOutcome};
 use bloomery_api::plane::Authority;
 use bloomery_api::server::Power;
 use bloomery_api::{Server, ServerBinding};
 use bloomery_power as bmc;
+use bloomery_power::identity::Identity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::{Patch, PatchParams};
 use kube::runtime::events::EventType;
-use kube::{Resource, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
+use serde_json::json;
 use tracing::info;
 
+use super::identity::{self, Known};
 use super::recheck::{Decided, Recheck, withdraw};
 use super::{Shared, credentials, status};
 use crate::error_chain::ErrorChain;
@@ -24,6 +29,9 @@ use crate::reconcile::{Error, Notice};
 
 /// Reason of this controller's events on power (spec/sidero.md §2.1).
 const MANAGEMENT: &str = "Server Management";
+
+/// HTTP's word for an object that has changed meanwhile.
+const CONFLICT: u16 = 409;
 
 /// When to look again because an object was not any more what was decided on.
 pub(super) const AFTER_CHANGE: Duration = Duration::from_millis(50);
@@ -52,14 +60,14 @@ pub(super) async fn control(
     let client = management(shared, server, authority).await;
     let (reading, is_fake) = match &client {
         Ok(client) if client.is_fake() => (Ok(Power::On), true),
-        Ok(client) => (read(client.as_ref()).await, false),
-        Err(why) => (Err(why.clone()), false),
+        Ok(client) => (read(server, client.as_ref()).await, false),
+        Err(why) => (Err(Trouble::command(why.clone())), false),
     };
     let decision = power(&PowerRequest {
         server,
         binding,
         authority,
-        reading: reading.as_ref().map(|power| *power).map_err(String::as_str),
+        reading: reading.as_ref().map(|power| *power).map_err(|trouble| trouble.why.as_str()),
         is_fake,
         reboot_timeout: shared.options.reboot_timeout,
         stamp_seen_for: shared.stamps.seen_for(server, Instant::now()),
@@ -77,6 +85,11 @@ pub(super) async fn control(
         notify(shared, server, EventType::Warning, message).await;
     }
     let before = server;
+    if let Some(pin) = client.as_ref().ok().and_then(|client| client.certificate())
+        && !keep(shared, server, pin).await?
+    {
+        return Ok(None);
+    }
     let mut server = match claim {
         Some(claim) => status::claim(&shared.context, server, claim).await?,
         None => server.clone(),
@@ -84,7 +97,7 @@ pub(super) async fn control(
     let mut requeue = requeue;
     if let (Ok(client), false) = (&client, action == PowerAction::None) {
         let recheck = Recheck { shared, decided: Decided { server: &server, binding, authority, judged } };
-        match command(client.as_ref(), action, mode(shared, &server), &recheck).await {
+        match command(&server.name_any(), client.as_ref(), action, mode(shared, &server), &recheck).await {
             Ok(()) => {
                 info!(server = server.name_any(), ?action, by = client.kind().as_str(), "power commanded");
                 notify(shared, &server, EventType::Normal, success.unwrap_or_default().to_owned()).await;
@@ -93,11 +106,11 @@ pub(super) async fn control(
                 withdraw(shared, &server, before).await;
                 return Ok(None);
             }
-            Err(Failure::Failed(why)) => {
+            Err(Failure::Failed(Trouble { reason, why })) => {
                 notify(shared, &server, EventType::Warning, format!("{why}.")).await;
                 // The claim stood for a command that was not carried out: it must not hold up the next try.
                 server.status = Some(status::unclaimed(&server, before));
-                outcome = PowerOutcome::Failed { power: outcome.power(), why };
+                outcome = PowerOutcome::Failed { power: outcome.power(), reason, why };
                 requeue = Some(bloomery_api::decision::power::ERROR_REQUEUE);
             }
         }
@@ -110,28 +123,74 @@ async fn management(
     server: &Server,
     authority: &Authority,
 ) -> Result<Box<dyn bmc::Bmc>, String> {
+    let known = Arc::new(Known(shared.servers.clone()));
+    let must_prove = shared.fleet.serves_several(&server.name_any());
+    let identity = identity::identity(server, known).map_err(|error| error.to_string())?;
+    let identity = Identity { must_prove, ..identity };
     let target = {
         let _turn = shared.turn().await;
-        credentials::target(&shared.context.client, server, authority)
-            .await
-            .map_err(|error| error.to_string())?
+        let target = credentials::target(&shared.context.client, server, authority, identity).await;
+        target.map_err(|error| error.to_string())?
     };
     shared.options.pool.client(&target).map_err(|error| error.to_string())
 }
 
-async fn read(client: &dyn bmc::Bmc) -> Result<Power, String> {
+async fn read(server: &Server, client: &dyn bmc::Bmc) -> Result<Power, Trouble> {
     match client.power_state().await {
         Ok(bmc::Power::On) => Ok(Power::On),
         Ok(bmc::Power::Off) => Ok(Power::Off),
-        Err(error) => Err(ErrorChain(error.cause()).to_string()),
+        Err(error) => Err(Trouble::of(&server.name_any(), error.cause())),
     }
 }
 
-fn outcome(reading: &Result<Power, String>, is_fake: bool) -> PowerOutcome {
+/// A failure as the Server's condition shows it.
+#[derive(Debug)]
+struct Trouble {
+    /// Reason of `PowerReachable`.
+    reason: &'static str,
+    /// The failure, and what a person can do about it where nobody else can.
+    why: String,
+}
+
+impl Trouble {
+    fn command(why: String) -> Self {
+        Self { reason: POWER_COMMAND_FAILED, why }
+    }
+
+    fn of(server: &str, cause: &bmc::Cause) -> Self {
+        match identity::way_out(server, cause) {
+            Some((reason, way)) => Self { reason, why: format!("{}; {way}", ErrorChain(cause)) },
+            None => Self::command(ErrorChain(cause).to_string()),
+        }
+    }
+}
+
+/// Keeps the key of a certificate that was trusted at first use. False when the Server has changed meanwhile: then
+/// everything is read again, with the key that the API server has.
+async fn keep(shared: &Shared, server: &Server, pin: bmc::CertificatePin) -> Result<bool, Error> {
+    let name = server.name_any();
+    let patch = json!({ "metadata": {
+        "annotations": { (identity::CERTIFICATE_ANNOTATION): pin.to_string() },
+        "uid": server.metadata.uid,
+        "resourceVersion": server.metadata.resource_version,
+    } });
+    let servers: Api<Server> = Api::all(shared.context.client.clone());
+    let _turn = shared.turn().await;
+    match servers.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+        Ok(_) => info!(server = name, certificate = %pin, "certificate of the management controller pinned"),
+        Err(kube::Error::Api(status)) if status.code == CONFLICT => {}
+        Err(error) => return Err(Error::api("patch metadata of", format!("Server {name}"))(error)),
+    }
+    Ok(false)
+}
+
+fn outcome(reading: &Result<Power, Trouble>, is_fake: bool) -> PowerOutcome {
     match reading {
         Ok(_) if is_fake => PowerOutcome::Fake,
         Ok(power) => PowerOutcome::Known(*power),
-        Err(why) => PowerOutcome::Failed { power: Power::Unknown, why: why.clone() },
+        Err(Trouble { reason, why }) => {
+            PowerOutcome::Failed { power: Power::Unknown, reason, why: why.clone() }
+        }
     }
 }
 
@@ -149,11 +208,12 @@ enum Failure {
     /// Its reason went before it could be sent.
     Unwanted,
     /// Upstream's text for the event, without its full stop.
-    Failed(String),
+    Failed(Trouble),
 }
 
 /// Gives the command, each part of it only if it is still `wanted`.
 async fn command(
+    server: &str,
     client: &dyn bmc::Bmc,
     action: PowerAction,
     mode: bmc::PxeMode,
@@ -170,7 +230,10 @@ async fn command(
     for (action, what) in prepare.into_iter().chain(act) {
         client.command(action, wanted).await.map_err(|error| match error.cause() {
             bmc::Cause::Unwanted => Failure::Unwanted,
-            cause => Failure::Failed(format!("Failed to {what}: {}", ErrorChain(cause))),
+            cause => {
+                let Trouble { reason, why } = Trouble::of(server, cause);
+                Failure::Failed(Trouble { reason, why: format!("Failed to {what}: {why}") })
+            }
         })?;
     }
     Ok(())

@@ -89,13 +89,14 @@ impl Bench {
     }
 }
 
-/// A Server as the boot services register it.
+/// A Server as the boot services register it: its one disk was read and is blank.
 pub(crate) fn registered(name: &str) -> Server {
     serde_json::from_value(json!({
         "apiVersion": "metal.sidero.dev/v1alpha2", "kind": "Server", "metadata": { "name": name },
         "spec": { "accepted": false, "hostname": "host-1", "hardware": {
             "system": { "uuid": name, "manufacturer": "QEMU" },
             "memory": { "totalSize": "2 GB", "moduleCount": 1 },
+            "storage": { "devices": [{ "deviceName": "/dev/sda", "size": 8_000_000_000_u64, "contents": { "found": [] } }] },
         } },
     }))
     .unwrap()

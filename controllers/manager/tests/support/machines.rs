@@ -4,7 +4,10 @@
 #![allow(dead_code)]
 
 use bloomery_api::condition;
-use bloomery_api::evidence::{DISKS_ANNOTATION, DiskRecord, DiskState};
+use bloomery_api::contents::ContentsClass;
+use bloomery_api::evidence::{DISKS_ANNOTATION, DiskRecord, Entry};
+use bloomery_api::plane::Authority;
+use bloomery_api::trust::{RecordKey, Trust};
 use bloomery_api::{Plane, Server, ServerBinding};
 use k8s_openapi::api::core::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -25,16 +28,25 @@ pub(crate) async fn machine(bench: &Bench, name: &str, accepted: bool, power: &P
     server.spec.management_api =
         Some(bloomery_api::server::ManagementApi { endpoint: power.endpoint.clone() });
     let made = servers.create(&PostParams::default(), &server).await.unwrap();
-    record(bench, &made, DiskState::NeverUsed).await
+    record(bench, &made, Entry::NeverUsed(ContentsClass::Blank)).await
 }
 
-/// Puts a record on a Server as the plane's own programs do: nobody else may.
-pub(crate) async fn record(bench: &Bench, server: &Server, state: DiskState) -> Server {
-    let epoch = bench.all::<Plane>().get("plane").await.unwrap().spec.epoch;
-    let record = DiskRecord::new(server, state, epoch, "0123456789abcdef", &now()).to_annotation();
+/// Puts a record on a Server as the plane's own programs do: nobody else may, and nobody else has the key.
+pub(crate) async fn record(bench: &Bench, server: &Server, entry: Entry<'_>) -> Server {
+    let plane = bench.all::<Plane>().get("plane").await.unwrap();
+    let authority = Authority::Holds { epoch: plane.spec.epoch, trust: trust(bench) };
+    let record = DiskRecord::new(server, entry, &authority, "0123456789abcdef", &now()).unwrap();
     let servers: Api<Server> = Api::all(bench.plane.client("bloomery:controllers", &[]).await);
-    let patch = json!({ "metadata": { "annotations": { DISKS_ANNOTATION: record } } });
+    let patch = json!({ "metadata": { "annotations": { DISKS_ANNOTATION: record.to_annotation() } } });
     servers.patch(&server.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await.unwrap()
+}
+
+/// The key and the name of the plane under test.
+fn trust(bench: &Bench) -> Trust {
+    let directory = bench.plane.directory().join("plane");
+    let id: Value = serde_json::from_slice(&std::fs::read(directory.join("id")).unwrap()).unwrap();
+    let key = std::fs::read(directory.join(bloomery_plane::KEY_FILE)).unwrap();
+    Trust::new(RecordKey::new(key.try_into().unwrap()), id["id"].as_str().unwrap())
 }
 
 pub(crate) fn now() -> Time {
@@ -44,7 +56,7 @@ pub(crate) fn now() -> Time {
 /// What the boot services write when the agent says that it has wiped.
 pub(crate) async fn wiped(bench: &Bench, name: &str) {
     let server: Server = bench.all::<Server>().get(name).await.unwrap();
-    record(bench, &server, DiskState::Clean).await;
+    record(bench, &server, Entry::Clean).await;
     patch_status(bench, name, json!({ "isClean": true })).await;
 }
 

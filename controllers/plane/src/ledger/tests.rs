@@ -13,6 +13,7 @@ fn entry_of(server: &str, fate: Fate, seq: u64) -> Tombstone {
         uid: format!("uid-{server}"),
         marks: Marks { serial: Some("SN1".to_owned()), ..Marks::default() },
         fate,
+        installed: false,
         seq,
         record: format!("r{seq}"),
         epoch: 1,

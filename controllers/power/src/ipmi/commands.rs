@@ -8,6 +8,7 @@ use super::message::Request;
 use super::rakp::ADMINISTRATOR;
 use super::suite::Suite;
 use crate::bmc::{Action, Power, PxeMode};
+use crate::identity::Guid;
 
 const CHASSIS: u8 = 0x00;
 const APP: u8 = 0x06;
@@ -22,6 +23,9 @@ const ACTIVATE: u8 = 0x3a;
 const SET_PRIVILEGE: u8 = 0x3b;
 const CLOSE: u8 = 0x3c;
 const GET_CIPHER_SUITES: u8 = 0x54;
+const GET_SYSTEM_GUID: u8 = 0x37;
+/// Parameter 3, bit 3: the time since Chassis Control does not clear the boot flags' valid bit.
+const KEEP_FOR_SLOW_BOOTS: u8 = 0x08;
 /// "The channel this came through".
 const THIS_CHANNEL: u8 = 0x0e;
 /// Ask for what IPMI 2.0 added.
@@ -47,22 +51,25 @@ pub(super) const STATUS: Request<'static> =
 const OFF: [Step; 1] = [step("Chassis Control (off)", CONTROL, &[0x00])];
 const ON: [Step; 1] = [step("Chassis Control (on)", CONTROL, &[0x01])];
 const CYCLE: [Step; 1] = [step("Chassis Control (cycle)", CONTROL, &[0x02])];
-const PXE_BIOS: [Step; 5] = pxe(&[0x05, 0x80, 0x04, 0x00, 0x00, 0x00]);
-const PXE_UEFI: [Step; 5] = pxe(&[0x05, 0xa0, 0x04, 0x00, 0x00, 0x00]);
+const PXE_BIOS: [Step; 6] = pxe(&[0x05, 0x80, 0x04, 0x00, 0x00, 0x00]);
+const PXE_UEFI: [Step; 6] = pxe(&[0x05, 0xa0, 0x04, 0x00, 0x00, 0x00]);
 
-/// A step about parameter 0, the lock around the others: many BMCs have none of it and refuse it, and set the boot
-/// flags all the same.
-const fn lock(name: &'static str, data: &'static [u8]) -> Step {
+/// A step about parameter 0, the lock around the others, or 3: many BMCs have none of it and refuse it, and set the
+/// boot flags all the same.
+const fn optional(name: &'static str, data: &'static [u8]) -> Step {
     Step { request: step(name, SET_BOOT_OPTIONS, data).request, optional: true }
 }
 
-const fn pxe(flags: &'static [u8]) -> [Step; 5] {
+const fn pxe(flags: &'static [u8]) -> [Step; 6] {
     [
-        lock("Set Boot Options (set in progress)", &[0x00, 0x01]),
+        optional("Set Boot Options (set in progress)", &[0x00, 0x01]),
+        // Else the flags lose their valid bit 60 s after the last Chassis Control (table 28-14), and a self-test that
+        // takes longer ends at the disk.
+        optional("Set Boot Options (valid until used)", &[0x03, KEEP_FOR_SLOW_BOOTS]),
         step("Set Boot Options (acknowledge)", SET_BOOT_OPTIONS, &[0x04, 0x01, 0x01]),
         step("Set Boot Options (boot flags)", SET_BOOT_OPTIONS, flags),
-        lock("Set Boot Options (commit)", &[0x00, 0x02]),
-        lock("Set Boot Options (set complete)", &[0x00, 0x00]),
+        optional("Set Boot Options (commit)", &[0x00, 0x02]),
+        optional("Set Boot Options (set complete)", &[0x00, 0x00]),
     ]
 }
 
@@ -75,6 +82,16 @@ pub const fn steps(action: Action) -> &'static [Step] {
         Action::PxeOnce(PxeMode::Bios) => &PXE_BIOS,
         Action::PxeOnce(PxeMode::Uefi) => &PXE_UEFI,
     }
+}
+
+/// Get System GUID.
+pub(super) const SYSTEM_GUID: Request<'static> =
+    Request { step: "Get System GUID", netfn: APP, command: GET_SYSTEM_GUID, data: &[] };
+
+/// Parses the data of Get System GUID, as the octets came.
+pub fn parse_system_guid(data: &[u8]) -> Result<Guid, ParseError> {
+    let (octets, _) = data.split_first_chunk::<16>().ok_or(ParseError::Short { what: "a system GUID" })?;
+    Ok(Guid::new(*octets))
 }
 
 /// Parses the data of Get Chassis Status.
@@ -189,6 +206,7 @@ mod tests {
         for (mode, flags) in [(PxeMode::Bios, 0x80), (PxeMode::Uefi, 0xa0)] {
             let expected = [
                 (0, 8, &[0, 1][..], true),
+                (0, 8, &[3, 8], true),
                 (0, 8, &[4, 1, 1], false),
                 (0, 8, &[5, flags, 4, 0, 0, 0], false),
                 (0, 8, &[0, 2], true),
@@ -203,6 +221,13 @@ mod tests {
         assert_eq!(parse_chassis_status(&[0x21, 0, 0]).unwrap(), Power::On);
         assert_eq!(parse_chassis_status(&[0x60, 0xff, 0xff, 0]).unwrap(), Power::Off);
         assert!(parse_chassis_status(&[]).is_err());
+    }
+
+    #[test]
+    fn a_system_guid_has_sixteen_octets() {
+        let octets: [u8; 16] = std::array::from_fn(|index| u8::try_from(index).unwrap());
+        assert_eq!(parse_system_guid(&octets).unwrap(), Guid::new(octets));
+        assert!(parse_system_guid(octets.get(1..).unwrap()).is_err());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::commands::{STATUS, parse_chassis_status, steps};
+use super::commands::{STATUS, SYSTEM_GUID, parse_chassis_status, parse_system_guid, steps};
 use super::error::Error;
 use super::link::{Link, Timing};
 use super::session::Session;
@@ -14,6 +14,7 @@ use super::{session15, session20};
 use crate::bmc::{Action, Driver, Kind, Power};
 use crate::endpoint::authority;
 use crate::error::Cause;
+use crate::identity::{Guid, Identity};
 use crate::select::Lan;
 use crate::wanted::{Wanted, ask};
 
@@ -49,12 +50,20 @@ pub struct Ipmi {
     lan: Lan,
     credentials: Credentials,
     timing: Timing,
+    identity: Option<Identity>,
 }
 
 impl Ipmi {
-    /// Power control of the BMC at `host`; connects to nothing yet.
+    /// Power control of the BMC at `host`, whoever's it is; connects to nothing yet.
     pub fn new(host: &str, port: u16, lan: Lan, credentials: Credentials, timing: Timing) -> Self {
-        Self { host: host.to_owned(), port, peer: authority(host, port), lan, credentials, timing }
+        let peer = authority(host, port);
+        Self { host: host.to_owned(), port, peer, lan, credentials, timing, identity: None }
+    }
+
+    /// The same, but only if the BMC is that of `identity`'s machine.
+    #[must_use]
+    pub fn of(self, identity: Identity) -> Self {
+        Self { identity: Some(identity), ..self }
     }
 
     async fn session(&self) -> Result<Session, Error> {
@@ -65,13 +74,25 @@ impl Ipmi {
         }
     }
 
-    async fn status(&self) -> Result<Power, Error> {
-        let data = self.session().await?.command(STATUS).await?;
-        parse_chassis_status(&data).map_err(|source| Error::Answer { step: STATUS.step, source })
+    /// A session with the machine's own BMC.
+    async fn own_session(&self) -> Result<Session, Cause> {
+        let mut session = self.session().await.map_err(Cause::Ipmi)?;
+        if let Some(identity) = &self.identity {
+            // RMCP+ ends a log-in only with a BMC that knows the password; IPMI 1.5 takes its word.
+            let proven = self.lan == Lan::RmcpPlus;
+            let told = told(&mut session).await.map_err(Cause::Ipmi)?;
+            identity.judge(told, proven).map_err(Cause::OtherMachine)?;
+        }
+        Ok(session)
+    }
+
+    async fn status(&self) -> Result<Power, Cause> {
+        let data = self.own_session().await?.command(STATUS).await.map_err(Cause::Ipmi)?;
+        parse_chassis_status(&data).map_err(|source| Cause::Ipmi(Error::Answer { step: STATUS.step, source }))
     }
 
     async fn perform(&self, action: Action, wanted: &dyn Wanted) -> Result<(), Cause> {
-        let mut session = self.session().await.map_err(Cause::Ipmi)?;
+        let mut session = self.own_session().await?;
         ask(wanted).await?;
         for step in steps(action) {
             match session.command(step.request).await {
@@ -84,9 +105,22 @@ impl Ipmi {
     }
 }
 
+/// The machine's GUID: by its command, else out of the log-in. A BMC that refuses the one and has nothing in the
+/// other tells none; silence is no refusal.
+async fn told(session: &mut Session) -> Result<Option<Guid>, Error> {
+    let usable = |guid: &Guid| !guid.is_placeholder();
+    let asked = session.command(SYSTEM_GUID).await;
+    let in_login = session.guid();
+    match asked {
+        Ok(data) => Ok(parse_system_guid(&data).ok().filter(usable).or(in_login)),
+        Err(Error::Refused { .. }) => Ok(in_login),
+        Err(error) => in_login.filter(usable).map(Some).ok_or(error),
+    }
+}
+
 impl Driver for Ipmi {
     fn read(&self) -> BoxFuture<'_, Result<Power, Cause>> {
-        async { self.status().await.map_err(Cause::Ipmi) }.boxed()
+        self.status().boxed()
     }
 
     fn act<'a>(&'a self, action: Action, wanted: &'a dyn Wanted) -> BoxFuture<'a, Result<(), Cause>> {

@@ -6,11 +6,14 @@ use super::commands::close;
 use super::error::{Error, ParseError};
 use super::link::{Link, Question};
 use super::message::{Request, next_number};
+use crate::identity::Guid;
 
 /// How a version of IPMI wraps the messages of a session.
 pub(super) trait Wire: std::fmt::Debug + Send + Sync {
     /// The BMC's session id.
     fn id(&self) -> u32;
+    /// The GUID that the BMC told in the log-in, if the version has one there.
+    fn guid(&self) -> Option<Guid>;
     /// A packet with this message.
     fn seal(&self, sequence: u32, message: &[u8]) -> Vec<u8>;
     /// Sequence number and message of a packet; `None` if it belongs to another session.
@@ -62,6 +65,11 @@ impl Session {
     /// A session that was logged in to; `sequence` is that of its first packet.
     pub(super) fn new(link: Link, wire: impl Wire + 'static, sequence: u32) -> Self {
         Self { link, wire: Box::new(wire), sequence, number: 0, window: Window::default() }
+    }
+
+    /// The GUID that the BMC told in the log-in.
+    pub(super) fn guid(&self) -> Option<Guid> {
+        self.wire.guid()
     }
 
     /// Sends a command and gives its data.

@@ -15,6 +15,7 @@ use super::rakp::ADMINISTRATOR;
 use super::rmcp;
 use super::session::{Session, Wire};
 use super::sessionless;
+use crate::identity::Guid;
 
 /// Longest user name and password.
 const MAX_NAME: usize = 16;
@@ -30,6 +31,10 @@ struct Lan15 {
 impl Wire for Lan15 {
     fn id(&self) -> u32 {
         self.session
+    }
+
+    fn guid(&self) -> Option<Guid> {
+        None
     }
 
     fn seal(&self, sequence: u32, message: &[u8]) -> Vec<u8> {

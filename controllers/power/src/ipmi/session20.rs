@@ -15,6 +15,7 @@ use super::rmcp_plus::{PayloadType, open_packet, open_plain, plain_packet, seal}
 use super::session::{Session, Wire};
 use super::sessionless;
 use super::suite::{Keys, Suite};
+use crate::identity::Guid;
 
 /// Longest user name and password.
 const MAX_NAME: usize = 16;
@@ -31,11 +32,17 @@ struct RmcpPlus {
     keys: Keys,
     console: u32,
     bmc: u32,
+    /// Of RAKP message 2, whose code covers it.
+    guid: Guid,
 }
 
 impl Wire for RmcpPlus {
     fn id(&self) -> u32 {
         self.bmc
+    }
+
+    fn guid(&self) -> Option<Guid> {
+        Some(self.guid)
     }
 
     fn seal(&self, sequence: u32, message: &[u8]) -> Vec<u8> {
@@ -136,8 +143,8 @@ async fn try_log_in(link: &Link, suite: Suite, credentials: &Credentials) -> Res
     let console = rand::random::<u32>() | 1;
     let bmc = open_session(link, suite, console).await?;
     let exchange = Exchange { suite, console, bmc, random: rand::random(), user, password };
-    let keys = exchange_keys(link, &exchange).await?;
-    Ok(RmcpPlus { keys, console, bmc })
+    let (keys, guid) = exchange_keys(link, &exchange).await?;
+    Ok(RmcpPlus { keys, console, bmc, guid })
 }
 
 /// Whether an answer is to us: by our session id, or by the tag alone when it refuses without one.
@@ -172,8 +179,8 @@ async fn open_session(link: &Link, suite: Suite, console: u32) -> Result<u32, Er
 /// The step after which the BMC may consider the session open, whether or not we hear of it.
 const THIRD: &str = "RAKP message 3";
 
-/// RAKP messages 1 to 4.
-async fn exchange_keys(link: &Link, exchange: &Exchange<'_>) -> Result<Keys, Error> {
+/// RAKP messages 1 to 4; gives the keys and the BMC's GUID.
+async fn exchange_keys(link: &Link, exchange: &Exchange<'_>) -> Result<(Keys, Guid), Error> {
     const FIRST: &str = "RAKP message 1";
     let tag: u8 = rand::random();
     let expected = (tag, exchange.console);
@@ -214,5 +221,6 @@ async fn exchange_keys(link: &Link, exchange: &Exchange<'_>) -> Result<Keys, Err
             }),
         )
         .await?;
-    keys.ok_or(Error::Login { step: THIRD, status })
+    let keys = keys.ok_or(Error::Login { step: THIRD, status })?;
+    Ok((keys, Guid::new(second.guid)))
 }

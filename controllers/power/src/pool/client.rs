@@ -15,15 +15,26 @@ use super::entry::{Entry, Protocol};
 use crate::bmc::{Action, Driver, Kind, Operation, Power};
 use crate::endpoint::{Endpoint, Origin};
 use crate::error::Cause;
+use crate::identity::Identity;
 use crate::select::{BmcTarget, Lan};
 use crate::wanted::{Wanted, Within};
+use crate::web::CertificatePin;
 
 /// How the machine is reached.
 pub(super) enum Way {
     /// By one protocol.
     Fixed(Box<dyn Driver>),
-    /// By Redfish, wherever it is found; where it is not, or fails, by IPMI if that is allowed.
-    Probe { endpoint: Endpoint, server: String, bmc: BmcTarget, ipmi: bool },
+    /// By what answers.
+    Probe(Box<Probed>),
+}
+
+/// A BMC reached by Redfish, wherever it is found; where it is not, or fails, by IPMI if that is allowed.
+#[derive(Clone)]
+pub(super) struct Probed {
+    pub(super) endpoint: Endpoint,
+    pub(super) identity: Identity,
+    pub(super) bmc: BmcTarget,
+    pub(super) ipmi: bool,
 }
 
 /// A client of the pool.
@@ -141,63 +152,95 @@ impl Client {
                 }
                 state.health.succeeded();
             }
-            Err(Cause::Unwanted) => {}
-            Err(cause) if cause.category() == "simulated" => {}
+            Err(cause) if cause.spares_the_bmc() => {}
             Err(cause) => state.health.failed(Instant::now(), cause.clone(), &self.shared.config),
         }
     }
 
     async fn dispatch<C: Call>(&self, call: &C, kind: &mut Kind) -> Result<C::Output, Cause> {
-        let (endpoint, server, bmc, ipmi) = match &self.way {
+        let probed = match &self.way {
             Way::Fixed(driver) => return call.on(driver.as_ref()).await,
-            Way::Probe { endpoint, server, bmc, ipmi } => (endpoint, server, bmc, *ipmi),
+            Way::Probe(probed) => self.pinned(probed),
         };
         let known = self.entry.state().protocol(Instant::now());
-        let protocol = match known {
-            Some(protocol) if ipmi || protocol != Protocol::Ipmi => protocol,
-            _ => self.probe(endpoint, bmc, ipmi).await,
-        };
-        let failed = match &protocol {
-            Protocol::Ipmi => None,
-            Protocol::Redfish(origin) => {
-                *kind = Kind::Redfish;
-                match call.on(self.shared.connect.redfish(origin, server, bmc).as_ref()).await {
-                    Ok(output) => {
-                        self.remember(protocol);
-                        return Ok(output);
-                    }
-                    Err(cause) if !ipmi || matches!(cause, Cause::Unwanted) => return Err(cause),
-                    Err(cause) => Some(cause),
-                }
-            }
-        };
-        *kind = Kind::Ipmi;
-        let driver = self.shared.connect.ipmi(endpoint, bmc, Lan::RmcpPlus);
-        match (call.on(driver.as_ref()).await, failed) {
-            (Ok(output), _) => {
-                self.remember(Protocol::Ipmi);
-                Ok(output)
-            }
-            // Redfish's failure is no reason any more either.
-            (Err(ipmi), None) | (Err(ipmi @ Cause::Unwanted), Some(_)) => Err(ipmi),
-            (Err(ipmi), Some(redfish)) => {
-                Err(Cause::Both { redfish: Arc::new(redfish), ipmi: Arc::new(ipmi) })
+        let known = known.filter(|protocol| probed.ipmi || *protocol != Protocol::Ipmi);
+        // The agent's password goes to nobody who has not proven to know it, unless the BMC's certificate is known.
+        let ipmi_first = probed.ipmi && probed.identity.account_is_proof && probed.bmc.pinned.is_none();
+        let by_ipmi_first = known == Some(Protocol::Ipmi) || (known.is_none() && ipmi_first);
+        let mut failed = None;
+        if by_ipmi_first {
+            match self.by_ipmi(call, &probed, kind).await {
+                Err(cause) if known.is_none() && !cause.is_final() => failed = Some(cause),
+                result => return result,
             }
         }
+        let origin = match known {
+            Some(Protocol::Redfish(origin)) => Some(origin),
+            Some(Protocol::Ipmi) | None => self.probe(&probed).await,
+        };
+        let Some(origin) = origin else {
+            return match failed {
+                Some(cause) => Err(cause),
+                None => self.by_ipmi(call, &probed, kind).await,
+            };
+        };
+        let redfish = match self.by_redfish(call, origin, &probed, kind).await {
+            Err(cause) if probed.ipmi && !cause.is_final() => cause,
+            result => return result,
+        };
+        let ipmi = match failed {
+            Some(cause) => cause,
+            None => match self.by_ipmi(call, &probed, kind).await {
+                // Redfish's failure is no reason any more either.
+                Err(cause) if !cause.is_final() => cause,
+                result => return result,
+            },
+        };
+        Err(Cause::Both { redfish: Arc::new(redfish), ipmi: Arc::new(ipmi) })
     }
 
-    /// Finds out what the BMC speaks. Where only Redfish will do and none answers, the most likely place is tried all
-    /// the same: the failure there says why.
-    async fn probe(&self, endpoint: &Endpoint, bmc: &BmcTarget, ipmi: bool) -> Protocol {
+    /// With the certificate that was seen since the Server was read, if none was known to it.
+    fn pinned(&self, probed: &Probed) -> Probed {
+        let mut probed = probed.clone();
+        probed.bmc.pinned = probed.bmc.pinned.or_else(|| self.entry.state().learnt());
+        probed
+    }
+
+    async fn by_ipmi<C: Call>(&self, call: &C, probed: &Probed, kind: &mut Kind) -> Result<C::Output, Cause> {
+        *kind = Kind::Ipmi;
+        let Probed { endpoint, bmc, identity, ipmi: _ } = probed;
+        let driver = self.shared.connect.ipmi(endpoint, bmc, Lan::RmcpPlus, identity);
+        let output = call.on(driver.as_ref()).await?;
+        self.remember(Protocol::Ipmi);
+        Ok(output)
+    }
+
+    async fn by_redfish<C: Call>(
+        &self,
+        call: &C,
+        origin: Origin,
+        probed: &Probed,
+        kind: &mut Kind,
+    ) -> Result<C::Output, Cause> {
+        *kind = Kind::Redfish;
+        let driver = self.shared.connect.redfish(&origin, &probed.bmc, &probed.identity);
+        let output = call.on(driver.as_ref()).await?;
+        if let Some(pin) = driver.certificate() {
+            self.entry.state().learn(pin);
+        }
+        self.remember(Protocol::Redfish(origin));
+        Ok(output)
+    }
+
+    /// Finds out where the BMC speaks Redfish. Where only Redfish will do and none answers, the most likely place is
+    /// tried all the same: the failure there says why.
+    async fn probe(&self, probed: &Probed) -> Option<Origin> {
+        let Probed { endpoint, bmc, ipmi, identity: _ } = probed;
         let found = self.shared.connect.probe(endpoint, bmc).await;
         let guess = || endpoint.redfish_origins(bmc.port).into_iter().next_back();
-        match found.or_else(|| if ipmi { None } else { guess() }) {
-            Some(origin) => {
-                debug!(bmc = %self.peer, %origin, "Redfish");
-                Protocol::Redfish(origin)
-            }
-            None => Protocol::Ipmi,
-        }
+        let origin = found.or_else(|| if *ipmi { None } else { guess() });
+        debug!(bmc = %self.peer, origin = origin.as_ref().map(Origin::to_string), "asked for Redfish");
+        origin
     }
 
     /// A protocol is remembered when it has done something.
@@ -224,8 +267,8 @@ impl Driver for Client {
     fn kind(&self) -> Kind {
         match &self.way {
             Way::Fixed(driver) => driver.kind(),
-            Way::Probe { ipmi: false, .. } => Kind::Redfish,
-            Way::Probe { .. } => match self.entry.state().protocol(Instant::now()) {
+            Way::Probe(probed) if !probed.ipmi => Kind::Redfish,
+            Way::Probe(_) => match self.entry.state().protocol(Instant::now()) {
                 Some(Protocol::Redfish(_)) => Kind::Redfish,
                 Some(Protocol::Ipmi) => Kind::Ipmi,
                 None => Kind::Unknown,
@@ -235,5 +278,9 @@ impl Driver for Client {
 
     fn peer(&self) -> &str {
         &self.peer
+    }
+
+    fn certificate(&self) -> Option<CertificatePin> {
+        self.entry.state().learnt()
     }
 }

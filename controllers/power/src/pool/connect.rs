@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use crate::bmc::Driver;
 use crate::endpoint::{Endpoint, Origin};
 use crate::http_api::{Hooks, HttpApi};
+use crate::identity::Identity;
 use crate::ipmi::{Credentials, Ipmi, Timing};
 use crate::probe::probe;
 use crate::redfish::Redfish;
@@ -15,10 +16,10 @@ use crate::select::{BmcTarget, Lan, SelectError};
 
 /// Makes drivers. They connect when they are used.
 pub trait Connect: Send + Sync {
-    /// IPMI at a BMC.
-    fn ipmi(&self, endpoint: &Endpoint, bmc: &BmcTarget, lan: Lan) -> Box<dyn Driver>;
-    /// Redfish at `origin`, for the System of `server`.
-    fn redfish(&self, origin: &Origin, server: &str, bmc: &BmcTarget) -> Box<dyn Driver>;
+    /// IPMI at a BMC, if it is the one of `identity`'s machine.
+    fn ipmi(&self, endpoint: &Endpoint, bmc: &BmcTarget, lan: Lan, identity: &Identity) -> Box<dyn Driver>;
+    /// Redfish at `origin`, for the System of `identity`'s machine.
+    fn redfish(&self, origin: &Origin, bmc: &BmcTarget, identity: &Identity) -> Box<dyn Driver>;
     /// The HTTP API at `endpoint`.
     fn api(&self, endpoint: &str) -> Result<Box<dyn Driver>, SelectError>;
     /// Where a BMC's Redfish is, if it has one.
@@ -39,13 +40,14 @@ fn credentials(bmc: &BmcTarget) -> Credentials {
 }
 
 impl Connect for Network {
-    fn ipmi(&self, endpoint: &Endpoint, bmc: &BmcTarget, lan: Lan) -> Box<dyn Driver> {
+    fn ipmi(&self, endpoint: &Endpoint, bmc: &BmcTarget, lan: Lan, identity: &Identity) -> Box<dyn Driver> {
         let port = endpoint.ipmi_port(bmc.port);
-        Box::new(Ipmi::new(&endpoint.host, port, lan, credentials(bmc), self.timing))
+        let driver = Ipmi::new(&endpoint.host, port, lan, credentials(bmc), self.timing);
+        Box::new(driver.of(identity.clone()))
     }
 
-    fn redfish(&self, origin: &Origin, server: &str, bmc: &BmcTarget) -> Box<dyn Driver> {
-        Box::new(Redfish::new(origin.clone(), server, credentials(bmc)))
+    fn redfish(&self, origin: &Origin, bmc: &BmcTarget, identity: &Identity) -> Box<dyn Driver> {
+        Box::new(Redfish::new(origin.clone(), identity.clone(), credentials(bmc), bmc.pinned))
     }
 
     fn api(&self, endpoint: &str) -> Result<Box<dyn Driver>, SelectError> {
@@ -53,6 +55,6 @@ impl Connect for Network {
     }
 
     fn probe<'a>(&'a self, endpoint: &'a Endpoint, bmc: &'a BmcTarget) -> BoxFuture<'a, Option<Origin>> {
-        async move { probe(endpoint, bmc.port, &credentials(bmc)).await }.boxed()
+        async move { probe(endpoint, bmc.port, &credentials(bmc), bmc.pinned).await }.boxed()
     }
 }

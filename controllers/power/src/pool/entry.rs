@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::health::Health;
 use crate::endpoint::Origin;
+use crate::web::CertificatePin;
 
 /// What a BMC speaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +35,10 @@ pub(super) struct State {
     protocol: Option<(Protocol, Instant)>,
     used: Instant,
     fingerprint: u64,
+    /// The certificate that was trusted at first use, until whoever asks has kept it.
+    learnt: Option<CertificatePin>,
+    /// Whoever asked last knew the certificate.
+    kept: bool,
 }
 
 impl State {
@@ -44,11 +49,26 @@ impl State {
     pub(super) fn remember(&mut self, protocol: Protocol, until: Instant) {
         self.protocol = Some((protocol, until));
     }
+
+    pub(super) const fn learnt(&self) -> Option<CertificatePin> {
+        self.learnt
+    }
+
+    pub(super) fn learn(&mut self, pin: CertificatePin) {
+        self.learnt = Some(pin);
+    }
 }
 
 impl Entry {
     pub(super) fn new(now: Instant, fingerprint: u64) -> Self {
-        let state = State { health: Health::new(now), protocol: None, used: now, fingerprint };
+        let state = State {
+            health: Health::new(now),
+            protocol: None,
+            used: now,
+            fingerprint,
+            learnt: None,
+            kept: false,
+        };
         Self { turn: tokio::sync::Mutex::new(()), state: Mutex::new(state) }
     }
 
@@ -57,12 +77,18 @@ impl Entry {
     }
 
     /// It is in use; with other credentials or another interface than before, nothing that was learnt counts.
-    pub(super) fn touch(&self, now: Instant, fingerprint: u64) {
+    /// A certificate that was kept and is not any more is forgotten: somebody means to trust a new one.
+    pub(super) fn touch(&self, now: Instant, fingerprint: u64, pinned: Option<CertificatePin>) {
         let mut state = self.state();
         state.used = now;
+        if pinned.is_some() || state.kept {
+            state.learnt = None;
+        }
+        state.kept = pinned.is_some();
         if state.fingerprint != fingerprint {
             state.fingerprint = fingerprint;
             state.protocol = None;
+            state.learnt = None;
             state.health.succeeded();
         }
     }

@@ -3,7 +3,8 @@
 //! Never contains a password or a user name.
 
 use super::model::ParseError;
-use crate::web::WebError;
+use crate::identity::{Guid, NotOurs};
+use crate::web::{CertificatePin, WebError};
 
 /// Why a conversation with a Redfish service failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -11,6 +12,14 @@ pub enum Error {
     /// No response.
     #[error("failed to ask Redfish for {path}")]
     Web {
+        /// Path.
+        path: String,
+        /// Why.
+        source: WebError,
+    },
+    /// An action was sent and its answer did not come: it may have been done.
+    #[error("failed to hear from Redfish whether {path} was done")]
+    Unsure {
         /// Path.
         path: String,
         /// Why.
@@ -26,6 +35,14 @@ pub enum Error {
         /// 401 or 403.
         status: u16,
     },
+    /// The service wants a password where everybody can read it.
+    #[error(
+        "failed to log in to Redfish at {path}: no password is sent over plain HTTP; give the endpoint as https://"
+    )]
+    Insecure {
+        /// Path.
+        path: String,
+    },
     /// A refusal.
     #[error("failed at {method} {path}: Redfish answered HTTP status {status}{}", message(.text))]
     Status {
@@ -38,6 +55,14 @@ pub enum Error {
         /// The BMC's own words, if any.
         text: String,
     },
+    /// It sends us elsewhere.
+    #[error("failed to follow Redfish from {path} to {to}: it leads to another service or in a circle")]
+    Redirect {
+        /// Path.
+        path: String,
+        /// Where to.
+        to: String,
+    },
     /// The resource makes no sense.
     #[error("failed to understand Redfish's {path}")]
     Parse {
@@ -46,13 +71,36 @@ pub enum Error {
         /// Why.
         source: ParseError,
     },
+    /// The only system is another machine.
+    #[error(transparent)]
+    Identity(NotOurs),
     /// None of several systems is the machine.
-    #[error("failed to find the machine: none of the BMC's {systems} Systems has the UUID {uuid}")]
+    #[error("failed to find the machine: none of the BMC's {systems} Systems has the UUID {uuid}{}", list("; not read: ", .unreadable))]
     NoSystem {
         /// How many there are.
-        systems: usize,
-        /// The Server's name.
+        systems: u64,
+        /// The machine's, or the Server's name.
         uuid: String,
+        /// UUIDs that were found instead.
+        told: Vec<Guid>,
+        /// Systems that could not be read, and why.
+        unreadable: Vec<String>,
+    },
+    /// Several systems are the machine.
+    #[error("failed to choose a System: all of {} have the UUID {uuid}", .paths.join(", "))]
+    Twins {
+        /// The machine's.
+        uuid: String,
+        /// Where they are.
+        paths: Vec<String>,
+    },
+    /// Every way was refused, or had no effect.
+    #[error("failed to {wanted} by Redfish; tried {}", .tried.join("; "))]
+    Tried {
+        /// What was wanted.
+        wanted: &'static str,
+        /// Each way with what came of it.
+        tried: Vec<String>,
     },
     /// It never became off.
     #[error("failed to power cycle: the machine did not power off within {seconds} s")]
@@ -75,28 +123,70 @@ impl Error {
     pub fn category(&self) -> &'static str {
         match self {
             Self::Web { source, .. } => source.category(),
+            Self::Unsure { .. } => "unsure",
             Self::Auth { .. } => "auth",
-            Self::Status { .. } => "refused",
-            Self::Parse { .. } => "protocol",
+            Self::Insecure { .. } => "insecure",
+            Self::Status { .. } | Self::Tried { .. } => "refused",
+            Self::Parse { .. } | Self::Redirect { .. } => "protocol",
             Self::StillOn { .. } => "timeout",
-            Self::NoSystem { .. } | Self::NoReset { .. } => "unsupported",
+            Self::Identity(_) => "other_machine",
+            Self::NoSystem { unreadable, .. } if !unreadable.is_empty() => "protocol",
+            Self::NoSystem { .. } | Self::Twins { .. } | Self::NoReset { .. } => "unsupported",
         }
+    }
+
+    /// The service refused, and may do the same in another way.
+    pub(super) const fn is_refusal(&self) -> bool {
+        matches!(self, Self::Status { .. } | Self::Auth { .. })
     }
 
     /// The status of a refusal.
     pub(super) const fn status(&self) -> Option<u16> {
         match self {
-            Self::Status { status, .. } => Some(*status),
+            Self::Status { status, .. } | Self::Auth { status, .. } => Some(*status),
             Self::Web { .. }
-            | Self::Auth { .. }
+            | Self::Unsure { .. }
+            | Self::Insecure { .. }
+            | Self::Redirect { .. }
             | Self::Parse { .. }
+            | Self::Identity(_)
             | Self::NoSystem { .. }
+            | Self::Twins { .. }
+            | Self::Tried { .. }
             | Self::StillOn { .. }
             | Self::NoReset { .. } => None,
+        }
+    }
+
+    /// The command may have been carried out.
+    pub(crate) const fn is_unsure(&self) -> bool {
+        matches!(self, Self::Unsure { .. })
+    }
+
+    /// The service has machines with UUIDs of their own, and none is ours or several are.
+    pub(crate) fn is_about_identity(&self) -> bool {
+        match self {
+            Self::Identity(_) | Self::Twins { .. } => true,
+            Self::NoSystem { told, .. } => !told.is_empty(),
+            _ => false,
+        }
+    }
+
+    /// The certificate that was pinned and the one that was shown, if that is the reason.
+    pub(crate) const fn changed_certificate(&self) -> Option<(CertificatePin, CertificatePin)> {
+        match self {
+            Self::Web { source: WebError::CertificateChanged { pinned, shown, .. }, .. } => {
+                Some((*pinned, *shown))
+            }
+            _ => None,
         }
     }
 }
 
 fn message(text: &str) -> String {
     if text.is_empty() { String::new() } else { format!(" ({text})") }
+}
+
+fn list(before: &str, items: &[String]) -> String {
+    if items.is_empty() { String::new() } else { format!("{before}{}", items.join(", ")) }
 }

@@ -1,7 +1,9 @@
 //! Requests to one Redfish service with its log-in: basic authentication, or a session where that is refused.
 //!
-//! Never leaves a session open: BMCs have few.
+//! Never leaves a session open (BMCs have few), never sends a password or a token over plain HTTP, and never follows a
+//! redirect to another service.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -14,13 +16,18 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::error::Error;
+use super::links;
 use super::model::{ServiceRoot, error_message, parse_service_root};
-use crate::endpoint::Origin;
+use crate::endpoint::{Origin, Scheme};
 use crate::ipmi::Credentials;
-use crate::web::{Connection, Response};
+use crate::web::{Connection, Response, Trust};
 
-/// The service root, at the same path everywhere (DSP0266, 8.2).
-const ROOT: &str = "/redfish/v1/";
+/// The service root, at the same path everywhere (DSP0266, 8.2); some services know it only without the last slash.
+const ROOTS: [&str; 2] = ["/redfish/v1/", "/redfish/v1"];
+/// Redirects that are followed in a row.
+const MAX_REDIRECTS: usize = 4;
+/// Longest location in a message.
+const MAX_SHOWN: usize = 200;
 /// Where sessions are when the root does not say.
 const DEFAULT_SESSIONS: &str = "/redfish/v1/SessionService/Sessions";
 const TOKEN: &str = "x-auth-token";
@@ -31,6 +38,8 @@ const LOG_OUT_LIMIT: Duration = Duration::from_secs(2);
 
 /// How requests are authenticated.
 enum Login {
+    /// Nothing, over plain HTTP.
+    None,
     Basic(HeaderValue),
     /// A session: its token, and its path, where it is deleted.
     Session(HeaderValue, Option<String>),
@@ -38,6 +47,7 @@ enum Login {
 
 /// A conversation with a Redfish service, for one command.
 pub(crate) struct Service<'a> {
+    origin: Origin,
     connection: Connection,
     credentials: &'a Credentials,
     login: Login,
@@ -51,37 +61,79 @@ pub(super) struct Answer {
 }
 
 impl<'a> Service<'a> {
-    /// A conversation with basic authentication; connects to nothing yet.
-    pub(crate) fn new(origin: Origin, credentials: &'a Credentials) -> Self {
-        let connection = Connection::new(origin, REQUEST_LIMIT);
-        Self { connection, credentials, login: Login::Basic(basic(credentials)) }
+    /// A conversation with basic authentication over TLS, with none without it; connects to nothing yet.
+    pub(crate) fn new(origin: Origin, credentials: &'a Credentials, trust: Arc<Trust>) -> Self {
+        let login = match origin.scheme {
+            Scheme::Https => Login::Basic(basic(credentials)),
+            Scheme::Http => Login::None,
+        };
+        let connection = Connection::new(origin.clone(), REQUEST_LIMIT, trust);
+        Self { origin, connection, credentials, login }
+    }
+
+    /// Where the service is.
+    pub(super) const fn origin(&self) -> &Origin {
+        &self.origin
     }
 
     /// The service root. Everybody may read it, so no credentials go along unless they are asked for.
     pub(crate) async fn root(&mut self) -> Result<ServiceRoot, Error> {
-        let mut response = self.send(Method::GET, ROOT, HeaderMap::new(), Bytes::new()).await?;
-        if response.status == StatusCode::UNAUTHORIZED {
-            response = self.send(Method::GET, ROOT, self.headers(None), Bytes::new()).await?;
+        let [path, other] = ROOTS;
+        match self.root_at(path).await {
+            Err(Error::Status { status: 404, .. }) => self.root_at(other).await,
+            result => result,
         }
-        let answer = judge("GET", ROOT, response)?;
-        parse_service_root(&answer.body).map_err(|source| Error::Parse { path: ROOT.to_owned(), source })
+    }
+
+    async fn root_at(&mut self, path: &str) -> Result<ServiceRoot, Error> {
+        let mut response = self.read(path, false).await?;
+        if response.status == StatusCode::UNAUTHORIZED {
+            response = self.read(path, true).await?;
+        }
+        let answer = self.judge("GET", path, response)?;
+        parse_service_root(&self.origin, &answer.body)
+            .map_err(|source| Error::Parse { path: path.to_owned(), source })
     }
 
     /// Reads a resource; logs in with a session if basic authentication is refused.
     pub(super) async fn get(&mut self, path: &str, root: &ServiceRoot) -> Result<Answer, Error> {
-        let response = self.send(Method::GET, path, self.headers(None), Bytes::new()).await?;
+        let response = self.read(path, true).await?;
         if response.status == StatusCode::UNAUTHORIZED && matches!(self.login, Login::Basic(_)) {
             self.log_in(root).await?;
-            let response = self.send(Method::GET, path, self.headers(None), Bytes::new()).await?;
-            return judge("GET", path, response);
+            let response = self.read(path, true).await?;
+            return self.judge("GET", path, response);
         }
-        judge("GET", path, response)
+        self.judge("GET", path, response)
+    }
+
+    /// Reads what is at `path`, or where the service says that it is now, as long as that is the same service.
+    async fn read(&mut self, path: &str, log_in: bool) -> Result<Response, Error> {
+        let mut at = path.to_owned();
+        for _ in 0..MAX_REDIRECTS {
+            let headers = if log_in { self.headers(None) } else { HeaderMap::new() };
+            let response = self.send(Method::GET, &at, headers, Bytes::new()).await?;
+            let location = response.headers.get(LOCATION).and_then(|value| value.to_str().ok());
+            let Some(location) = location.filter(|_| response.status.is_redirection()) else {
+                return Ok(response);
+            };
+            let away = || Error::Redirect { path: path.to_owned(), to: shown(location) };
+            let next = links::path(location, &self.origin, "Location").map_err(|_| away())?;
+            if next == at {
+                return Err(away());
+            }
+            at = next;
+        }
+        Err(Error::Redirect { path: path.to_owned(), to: shown(&at) })
     }
 
     /// Posts an action.
     pub(super) async fn post(&mut self, path: &str, body: &serde_json::Value) -> Result<(), Error> {
-        let response = self.send(Method::POST, path, self.headers(None), body.to_string().into()).await?;
-        judge("POST", path, response).map(drop)
+        let sent = self.send(Method::POST, path, self.headers(None), body.to_string().into()).await;
+        let response = sent.map_err(|error| match error {
+            Error::Web { path, source } if source.may_have_arrived() => Error::Unsure { path, source },
+            error => error,
+        })?;
+        self.judge("POST", path, response).map(drop)
     }
 
     /// Changes a resource, if `etag` is given only in that version.
@@ -92,7 +144,7 @@ impl<'a> Service<'a> {
         body: &serde_json::Value,
     ) -> Result<(), Error> {
         let response = self.send(Method::PATCH, path, self.headers(etag), body.to_string().into()).await?;
-        judge("PATCH", path, response).map(drop)
+        self.judge("PATCH", path, response).map(drop)
     }
 
     /// Ends the session, if there is one.
@@ -105,6 +157,7 @@ impl<'a> Service<'a> {
     }
 
     async fn log_in(&mut self, root: &ServiceRoot) -> Result<(), Error> {
+        // Only a service with basic authentication gets here, and that has TLS.
         let path = root.sessions.as_deref().unwrap_or(DEFAULT_SESSIONS);
         let body = json!({
             "UserName": self.credentials.user.expose_secret(),
@@ -125,6 +178,7 @@ impl<'a> Service<'a> {
     fn headers(&self, etag: Option<&HeaderValue>) -> HeaderMap {
         let mut headers = HeaderMap::new();
         match &self.login {
+            Login::None => None,
             Login::Basic(value) => headers.insert(AUTHORIZATION, value.clone()),
             Login::Session(token, _) => headers.insert(TOKEN, token.clone()),
         };
@@ -144,6 +198,24 @@ impl<'a> Service<'a> {
         let sent = self.connection.send(method, path, headers, body).await;
         sent.map_err(|source| Error::Web { path: path.to_owned(), source })
     }
+
+    fn judge(&self, method: &'static str, path: &str, response: Response) -> Result<Answer, Error> {
+        let path = path.to_owned();
+        let status = response.status.as_u16();
+        match response.status {
+            success if success.is_success() => {
+                Ok(Answer { body: response.body, etag: response.headers.get(ETAG).cloned() })
+            }
+            StatusCode::UNAUTHORIZED if matches!(self.login, Login::None) => Err(Error::Insecure { path }),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Error::Auth { path, status }),
+            _ => Err(Error::Status { method, path, status, text: error_message(&response.body) }),
+        }
+    }
+}
+
+/// As much of a location as belongs into a message.
+fn shown(location: &str) -> String {
+    location.chars().filter(|c| !c.is_control()).take(MAX_SHOWN).collect()
 }
 
 fn basic(credentials: &Credentials) -> HeaderValue {
@@ -163,18 +235,6 @@ fn session_path(location: &str) -> Option<String> {
         None => location.to_owned(),
     };
     (path.starts_with("/redfish/") && path.bytes().all(|byte| byte.is_ascii_graphic())).then_some(path)
-}
-
-fn judge(method: &'static str, path: &str, response: Response) -> Result<Answer, Error> {
-    let path = path.to_owned();
-    let status = response.status.as_u16();
-    match response.status {
-        success if success.is_success() => {
-            Ok(Answer { body: response.body, etag: response.headers.get(ETAG).cloned() })
-        }
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Error::Auth { path, status }),
-        _ => Err(Error::Status { method, path, status, text: error_message(&response.body) }),
-    }
 }
 
 #[cfg(test)]

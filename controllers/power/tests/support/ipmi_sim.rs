@@ -19,6 +19,9 @@ const STARTS: usize = 5;
 const EMULATOR: &str = "mc_setbmc 0x20\nmc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02 persist_sdr\n\
     sel_enable 0x20 1000 0x0a\nmc_enable 0x20\n";
 
+/// That of its documentation.
+const EXAMPLE_GUID: &str = "a123456789abcdefa123456789abcdef";
+
 const CHASSIS: &str = r#"#!/bin/sh
 cd "$(dirname "$0")" || exit 1
 case "$2 $3" in
@@ -58,10 +61,15 @@ pub(crate) fn driver_as(port: u16, lan: Lan, user: &str, pass: &str) -> Ipmi {
 impl Bmc {
     /// Starts one and waits until it answers.
     pub(crate) async fn start() -> Self {
+        Self::start_as(EXAMPLE_GUID).await
+    }
+
+    /// Starts one with this GUID, 32 hexadecimal digits.
+    pub(crate) async fn start_as(guid: &str) -> Self {
         for _ in 0..STARTS {
             let port = free_udp_port();
             let directory = tempfile::tempdir().unwrap();
-            let mut process = Self::spawn(&directory, port);
+            let mut process = Self::spawn(&directory, port, guid);
             let client = driver(port, Lan::RmcpPlus);
             let ready = eventually("ipmi_sim answers", async || match process.ended() {
                 Some(why) => Ok(Err(why)),
@@ -76,13 +84,13 @@ impl Bmc {
         panic!("failed to start ipmi_sim {STARTS} times");
     }
 
-    fn spawn(directory: &TempDir, port: u16) -> Process {
+    fn spawn(directory: &TempDir, port: u16, guid: &str) -> Process {
         let path = directory.path();
         let config = format!(
             "name \"bmc\"\nset_working_mc 0x20\n startlan 1\n  addr 127.0.0.1 {port}\n  priv_limit admin\n  \
              allowed_auths_callback none md2 md5 straight\n  allowed_auths_user none md2 md5 straight\n  \
              allowed_auths_operator none md2 md5 straight\n  allowed_auths_admin none md2 md5 straight\n  \
-             guid a123456789abcdefa123456789abcdef\n endlan\n chassis_control \"{}/chassis 0x20\"\n \
+             guid {guid}\n endlan\n chassis_control \"{}/chassis 0x20\"\n \
              user 2 true \"admin\" \"secret\" admin 10 none md2 md5 straight\n \
              user 3 true \"guest\" \"secret\" user 10 none md2 md5 straight\n",
             path.display()

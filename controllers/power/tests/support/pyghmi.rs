@@ -25,12 +25,18 @@ pub(crate) struct Pyghmi {
 impl Pyghmi {
     /// Starts one and waits until ipmitool, with the same cipher suite, has its answer.
     pub(crate) async fn start(suite: &'static str) -> Self {
+        Self::start_as(suite, &[]).await
+    }
+
+    /// Starts one with more arguments of its script.
+    pub(crate) async fn start_as(suite: &'static str, more: &[&str]) -> Self {
         for _ in 0..STARTS {
             let port = free_udp_port();
             let directory = tempfile::tempdir().unwrap();
             let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
             let mut command = Command::new(manifest.join("../../out/tools/pyghmi/bin/python"));
             command.arg(manifest.join("tests/support/pyghmi_bmc.py")).args([&port.to_string(), suite]);
+            command.args(more);
             let mut process = Process::start("pyghmi", directory.path(), &mut command);
             let ready = eventually("ipmitool understands the BMC", async || match process.ended() {
                 Some(why) => Ok(Err(why)),

@@ -1,12 +1,16 @@
 """A BMC that shares no code with Bloomery: pyghmi's, as it is (cipher suite 3) or with SHA-256 in place of SHA-1 (17).
 
-Usage: pyghmi_bmc.py PORT 3|17. Its user is `admin`, password `secret`; it prints what its chassis is told.
+Usage: pyghmi_bmc.py PORT 3|17 [GUID [slow|refuses]]. With `slow` the boot flags lose their valid bit (IPMI 2.0, table
+28-14) before the firmware looks at them, unless parameter 3 says not to; with `refuses` there is no parameter 3, and
+the firmware is quick. Its user is `admin`, password `secret`; it prints what its chassis is told.
 """
 
 import hashlib
 import struct
 import sys
+import threading
 import types
+import uuid
 
 import pyghmi.ipmi.bmc as bmc
 import pyghmi.ipmi.private.serversession as serversession
@@ -39,6 +43,11 @@ class Bmc(bmc.Bmc):
 
     power = 0
 
+    def get_system_guid(self):
+        if len(sys.argv) < 4:
+            raise NotImplementedError
+        return uuid.UUID(sys.argv[3])
+
     def get_power_state(self):
         return self.power
 
@@ -57,6 +66,35 @@ class Bmc(bmc.Bmc):
         print("boot", bootdevice, flush=True)
 
 
+class Firmware(Bmc):
+    """A machine that looks at its boot flags when its self-test is over."""
+
+    quick = sys.argv[4:] == ["refuses"]
+    valid = keep = False
+
+    def set_system_boot_options(self, request, session):
+        parameter, *data = request["data"]
+        if parameter == 3:
+            if self.quick:
+                return session.send_ipmi_response(code=0x80)
+            self.keep = bool(data[0] & 8)
+        if parameter == 5:
+            self.valid = bool(data[0] & 0x80)
+        super().set_system_boot_options(request, session)
+
+    def power_on(self):
+        super().power_on()
+        threading.Timer(0.3, self.expire).start()
+        threading.Timer(0.1 if self.quick else 0.9, self.boot).start()
+
+    def expire(self):
+        if not self.keep:
+            self.valid = False
+
+    def boot(self):
+        print("boots", "network" if self.valid else "disk", flush=True)
+
+
 class Bmc17(Bmc):
     """The same with cipher suite 17."""
 
@@ -73,4 +111,6 @@ if sys.argv[2] == "17":
     serversession.hashlib = types.SimpleNamespace(sha1=hashlib.sha256)
     serversession.ServerSession = Session17
     Bmc = Bmc17
+if len(sys.argv) > 4:
+    Bmc = Firmware
 Bmc({"admin": "secret"}, port=int(sys.argv[1]), address="127.0.0.1").listen()

@@ -9,10 +9,10 @@ use crate::encryption::Key;
 use crate::files;
 use crate::layout::Layout;
 use crate::pki::Pki;
+use crate::pki::people::{self, Servers};
 use crate::sequence::Work;
 use crate::services::kube_apiserver;
 use crate::services::users::{self, Accounts};
-use bloomery_pairing::Owner;
 use std::sync::Arc;
 use time::OffsetDateTime;
 
@@ -34,7 +34,6 @@ pub fn run(context: Context) -> Work {
             (layout.env(), files::PUBLIC_DIR, Some(users::CONTROLLERS)),
             (layout.assets(), files::PUBLIC_DIR, Some(users::APPLIANCE)),
             (layout.plane(), files::PUBLIC_DIR, Some(users::CONTROLLERS)),
-            (layout.appliance_state(), files::PRIVATE_DIR, Some(users::APPLIANCE)),
         ] {
             files::directory(&path, mode, user.and_then(|user| context.accounts().owner(user)))?;
         }
@@ -46,10 +45,13 @@ pub fn run(context: Context) -> Work {
         context.console.line(
             "Secrets are encrypted on the disk; the key is on the same disk (no TPM is used): keep disk and backups safe",
         );
-        context.facts().encryption_key = Some(key.name());
-        context.facts().pki = Some(pki);
-        let owner = context.accounts().owner(users::APPLIANCE).map(|id| Owner { uid: id, gid: id });
-        bloomery_pairing::load_or_create(&layout.pairing_secret(), owner)?;
+        let servers = Servers::new(layout, context.accounts(), context.logs.clone(), &pki);
+        let people = people::open(servers, built).await?;
+        people::listen(&people, layout, context.accounts())?;
+        let mut facts = context.facts();
+        facts.encryption_key = Some(key.name());
+        facts.pki = Some(pki);
+        facts.people = Some(people);
         Ok(())
     })
 }

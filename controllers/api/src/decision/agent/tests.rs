@@ -9,7 +9,6 @@ use super::super::fixtures::{
 use super::*;
 use crate::evidence::DiskState::{Bound, Clean, NeverUsed, Released};
 use crate::evidence::{DISKS_ANNOTATION, DiskRecord};
-use crate::plane::Authority;
 use crate::server::{Bmc, Server};
 use crate::server_binding::ServerBinding;
 

@@ -81,9 +81,13 @@ impl Index {
         let Marks { uuids, serial, cards } = known.marks;
         let maps = [(&mut self.uuids, uuids), (&mut self.cards, cards)];
         for (map, marks) in maps {
-            marks.iter().for_each(|mark| take(map, mark, name));
+            for mark in &marks {
+                take(map, mark, name);
+            }
         }
-        serial.iter().for_each(|serial| take(&mut self.serials, serial, name));
+        if let Some(serial) = serial {
+            take(&mut self.serials, &serial, name);
+        }
     }
 
     /// Adds the machines of the ledger whose Servers are gone.

@@ -211,6 +211,7 @@ fn tombstone(fate: Fate) -> Authority {
         uid: "gone".to_owned(),
         marks: registers(A, "SN1", &[CARD_1]),
         fate,
+        installed: false,
         seq: 3,
         record: "r".to_owned(),
         epoch: 7,

@@ -91,7 +91,7 @@ fn a_machine_left_alone_says_how_to_confirm_its_wipe() {
 #[test]
 fn a_controller_that_does_not_obey_makes_a_machine_unusable_and_says_why() {
     let why = "Failed to power off: timed out.";
-    let failed = PowerOutcome::Failed { power: Power::On, why: why.to_owned() };
+    let failed = PowerOutcome::Failed { power: Power::On, reason: POWER_COMMAND_FAILED, why: why.to_owned() };
     let mut seen = with_state(server(true, false, true), Clean);
     let decision = status(&machine(&seen, None, &HOLDS), None, &failed, &at(1));
     assert!(!decision.status.ready && decision.status.is_clean);

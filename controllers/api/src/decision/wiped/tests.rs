@@ -40,7 +40,7 @@ fn without_a_memory_the_times_tell() {
     let half = with_state(server(true, false, false), Clean);
     let written = u64::try_from(at(0).0.as_millisecond()).unwrap();
     let judge = |seen, booted_ms, given| {
-        wiped(&machine(seen, None, &HOLDS), &CallerMemory { booted_ms, given, ..CallerMemory::default() })
+        wiped(&machine(seen, None, &HOLDS), &CallerMemory { given, booted_ms, ..CallerMemory::default() })
     };
     assert_eq!(judge(&dirty, Some(written + 1000), false), Verdict::Record);
     assert_eq!(judge(&dirty, Some(written + 999), false), Verdict::Refuse(REGISTER_AGAIN));

@@ -82,3 +82,13 @@ fn a_directory_without_manifests_is_an_error() {
     assert!(matches!(read(directory.path(), "").unwrap_err(), Error::Empty { .. }));
     assert!(matches!(read(&directory.path().join("none"), "").unwrap_err(), Error::List { .. }));
 }
+
+#[test]
+fn the_rights_of_administrators_come_first() {
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests");
+    let manifests = read(&directory, "").unwrap();
+    let first: Vec<_> = manifests.iter().filter(|manifest| manifest.phase() == Phase::Rights).collect();
+    let names: Vec<_> = first.iter().map(|manifest| manifest.name.as_str()).collect();
+    assert_eq!((Phase::ORDER[0], names), (Phase::Rights, vec!["bloomery:admins"]));
+    assert_eq!(first[0].object["subjects"][0]["name"], "bloomery:admins");
+}

@@ -34,6 +34,8 @@ fn claim(second: i64) -> Condition {
 /// An accepted machine that was never used, with the claim of a cycle.
 fn server() -> Server {
     let mut server = Server::new("a", ServerSpec { accepted: true, ..ServerSpec::default() });
+    let blank = json!({ "storage": { "devices": [{ "contents": { "found": [] } }] } });
+    server.spec.hardware = serde_json::from_value(blank).unwrap();
     server.metadata.uid = Some("uid-a".to_owned());
     put(&mut server, Entry::NeverUsed(ContentsClass::Blank), 3);
     set_cycle(&mut server, Some(claim(10)));
@@ -148,10 +150,9 @@ fn what_a_machine_shares_meanwhile_stops_a_command() {
     let conflict = Some(Conflict { peers: vec![peer], rivals: Vec::new() });
     let controller = SharedController { endpoint: "10.0.0.5".to_owned(), others: vec!["b".to_owned()] };
     let with = |judged| Decided { server: &server, binding: None, authority: &authority, judged };
-    for judged in
-        [Judgement { conflict, shared: None }, Judgement { conflict: None, shared: Some(controller) }]
-    {
-        assert!(!still_so(&with(ALONE), &with(&judged)), "{judged:?}");
-        assert!(!still_so(&with(&judged), &with(ALONE)), "a person decided: decided anew");
+    let all = [Judgement { conflict, shared: None }, Judgement { conflict: None, shared: Some(controller) }];
+    for judged in &all {
+        assert!(!still_so(&with(ALONE), &with(judged)), "{judged:?}");
+        assert!(!still_so(&with(judged), &with(ALONE)), "a person decided: decided anew");
     }
 }

@@ -5,8 +5,11 @@ use std::time::Duration;
 use super::support::{Manner, pool, target};
 use crate::bmc::{Action, Kind};
 use crate::error::Cause;
+use crate::identity::Identity;
 use crate::pool::Config;
+use crate::select::{BmcTarget, Target};
 use crate::wanted::Always;
+use crate::web::CertificatePin;
 
 #[tokio::test(start_paused = true)]
 async fn redfish_is_preferred_and_remembered_for_a_while() {
@@ -79,4 +82,93 @@ async fn an_explicit_interface_forces_its_protocol() {
     let client = pool.client(&target("a", "redfish", "other")).unwrap();
     assert!(matches!(client.power_state().await.unwrap_err().cause(), Cause::Redfish(_)));
     assert_eq!(world.used("a").last(), Some(&Kind::Redfish));
+}
+
+/// A machine whose agent made the account, with the certificate that is known.
+fn of_agent(host: &str, pinned: Option<CertificatePin>) -> Target {
+    let target = target(host, "", "p");
+    let bmc = target.bmc.map(|bmc| BmcTarget { pinned, ..bmc });
+    Target { identity: Identity { account_is_proof: true, ..target.identity }, bmc, ..target }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_agents_account_goes_by_ipmi_first_unless_the_certificate_is_known() {
+    let (pool, world) = pool(Config::default());
+    for host in ["a", "b", "c"] {
+        world.give_redfish(host);
+    }
+    let pin = world.show_certificate("b", b"key");
+    pool.client(&of_agent("a", None)).unwrap().command(Action::On, &Always).await.unwrap();
+    assert_eq!((world.used("a"), world.probes()), (vec![Kind::Ipmi], 0));
+    pool.client(&of_agent("b", Some(pin))).unwrap().command(Action::On, &Always).await.unwrap();
+    assert_eq!(world.used("b"), [Kind::Redfish]);
+    // A BMC without IPMI over LAN is still reached.
+    world.behave("c", Kind::Ipmi, Manner::Refuses(Duration::ZERO));
+    pool.client(&of_agent("c", None)).unwrap().command(Action::On, &Always).await.unwrap();
+    assert_eq!(world.used("c"), [Kind::Ipmi, Kind::Redfish]);
+    world.behave("c", Kind::Redfish, Manner::Refuses(Duration::ZERO));
+    world.take_redfish("a");
+    world.behave("a", Kind::Ipmi, Manner::Refuses(Duration::ZERO));
+    tokio::time::advance(Config::default().ipmi_memory).await;
+    let error = pool.client(&of_agent("a", None)).unwrap().command(Action::On, &Always).await.unwrap_err();
+    assert!(matches!(error.cause(), Cause::Ipmi(_)), "{error:?}");
+    assert_eq!(world.used("a"), [Kind::Ipmi; 2], "it is not asked twice");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_other_protocol_is_tried_at_another_machines_bmc_nor_after_an_unsure_command() {
+    for (manner, category) in [(Manner::OtherMachine, "other_machine"), (Manner::Unsure, "unsure")] {
+        let (pool, world) = pool(Config::default());
+        world.give_redfish("a");
+        world.behave("a", Kind::Redfish, manner);
+        let client = pool.client(&target("a", "", "p")).unwrap();
+        let error = client.command(Action::Cycle, &Always).await.unwrap_err();
+        assert_eq!(error.category(), category);
+        assert_eq!(world.used("a"), [Kind::Redfish]);
+    }
+    let (pool, world) = pool(Config::default());
+    world.behave("a", Kind::Ipmi, Manner::OtherMachine);
+    world.give_redfish("a");
+    let error = pool.client(&of_agent("a", None)).unwrap().power_state().await.unwrap_err();
+    assert_eq!((error.category(), world.used("a")), ("other_machine", vec![Kind::Ipmi]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_certificate_is_an_alarm_and_not_a_reason_for_another_protocol() {
+    let (pool, world) = pool(Config::default());
+    world.give_redfish("a");
+    let first = world.show_certificate("a", b"first");
+    let client = pool.client(&target("a", "", "p")).unwrap();
+    client.power_state().await.unwrap();
+    assert_eq!(client.certificate(), Some(first));
+    // Not kept yet by anybody: the pool notices all the same.
+    let second = world.show_certificate("a", b"second");
+    for _ in 0..3 {
+        let error = client.command(Action::Cycle, &Always).await.unwrap_err();
+        assert_eq!(
+            error.cause().changed_certificate(),
+            Some((first, second)),
+            "no delay for failures either"
+        );
+    }
+    assert_eq!(world.used("a"), [Kind::Redfish; 4]);
+    assert_eq!(world.sent("a"), []);
+    // A person accepts the new one.
+    let accepted = Target {
+        bmc: target("a", "", "p").bmc.map(|bmc| BmcTarget { pinned: Some(second), ..bmc }),
+        ..target("a", "", "p")
+    };
+    pool.client(&accepted).unwrap().command(Action::On, &Always).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bmc_of_another_machine_is_asked_again_as_soon_as_somebody_corrected_it() {
+    let (pool, world) = pool(Config::default());
+    world.behave("a", Kind::Ipmi, Manner::OtherMachine);
+    let client = pool.client(&target("a", "lanplus", "p")).unwrap();
+    for _ in 0..5 {
+        assert_eq!(client.power_state().await.unwrap_err().retry_after(), None);
+    }
+    world.behave("a", Kind::Ipmi, Manner::Answers(Duration::ZERO));
+    client.power_state().await.unwrap();
 }

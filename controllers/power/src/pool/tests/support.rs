@@ -11,9 +11,11 @@ use tokio::time::{Instant, sleep};
 use crate::bmc::{Action, Bmc, Driver, Kind, Operation, Power};
 use crate::endpoint::{Endpoint, Origin, Scheme};
 use crate::error::Cause;
+use crate::identity::{Guid, Identity, NotOurs};
 use crate::pool::{Config, Connect, Observer, Pool};
 use crate::select::{BmcTarget, Lan, SelectError, Target};
 use crate::wanted::{Wanted, ask};
+use crate::web::{CertificatePin, WebError};
 use crate::{ipmi, redfish};
 
 /// How a BMC behaves.
@@ -27,6 +29,10 @@ pub(super) enum Manner {
     WrongPassword,
     /// Never answers.
     Hangs,
+    /// Is another machine's.
+    OtherMachine,
+    /// Breaks off after a command.
+    Unsure,
 }
 
 /// Everything that happened, and how everybody behaves.
@@ -43,6 +49,8 @@ pub(super) struct World {
     seen: Mutex<Vec<(Kind, Operation, &'static str)>>,
     /// Commands that were sent: what a BMC cannot take back.
     sent: Mutex<Vec<(String, Kind, Operation)>>,
+    /// Certificates that hosts show by Redfish.
+    certificates: Mutex<HashMap<String, CertificatePin>>,
 }
 
 impl World {
@@ -52,6 +60,12 @@ impl World {
 
     pub(super) fn give_redfish(&self, host: &str) {
         self.redfish.lock().unwrap().push(host.to_owned());
+    }
+
+    pub(super) fn show_certificate(&self, host: &str, key: &[u8]) -> CertificatePin {
+        let pin = CertificatePin::of(key);
+        self.certificates.lock().unwrap().insert(host.to_owned(), pin);
+        pin
     }
 
     pub(super) fn take_redfish(&self, host: &str) {
@@ -88,11 +102,27 @@ impl World {
     }
 }
 
+fn not_ours() -> NotOurs {
+    NotOurs { server: "s".to_owned(), told: Some(Guid::new([7; 16])), owner: None }
+}
+
+fn unsure() -> Cause {
+    let source = WebError::Timeout { origin: "https://a".to_owned(), limit: Duration::from_secs(1) };
+    Cause::Redfish(redfish::Error::Unsure { path: "/reset".to_owned(), source })
+}
+
+fn changed(host: &str, pinned: CertificatePin, shown: CertificatePin) -> Cause {
+    let source = WebError::CertificateChanged { origin: host.to_owned(), pinned, shown };
+    Cause::Redfish(redfish::Error::Web { path: "/".to_owned(), source })
+}
+
 #[derive(Debug)]
 struct Scripted {
     world: Arc<World>,
     host: String,
     kind: Kind,
+    pinned: Option<CertificatePin>,
+    shown: Option<CertificatePin>,
 }
 
 impl Scripted {
@@ -119,9 +149,14 @@ impl Scripted {
             }
             Manner::WrongPassword => Err(Cause::Ipmi(ipmi::Error::Password)),
             Manner::Hangs => pending().await,
+            Manner::OtherMachine => Err(Cause::OtherMachine(not_ours())),
+            Manner::Unsure => Err(unsure()),
         };
         note(true);
-        result
+        match (self.pinned, self.shown) {
+            (Some(pinned), Some(shown)) if pinned != shown => Err(changed(&self.host, pinned, shown)),
+            _ => result,
+        }
     }
 }
 
@@ -149,6 +184,10 @@ impl Driver for Scripted {
     fn peer(&self) -> &str {
         &self.host
     }
+
+    fn certificate(&self) -> Option<CertificatePin> {
+        self.shown
+    }
 }
 
 /// The world as the pool sees it.
@@ -156,17 +195,20 @@ struct Wires(Arc<World>);
 
 impl Wires {
     fn driver(&self, host: &str, kind: Kind) -> Box<dyn Driver> {
-        Box::new(Scripted { world: Arc::clone(&self.0), host: host.to_owned(), kind })
+        let world = Arc::clone(&self.0);
+        Box::new(Scripted { world, host: host.to_owned(), kind, pinned: None, shown: None })
     }
 }
 
 impl Connect for Wires {
-    fn ipmi(&self, endpoint: &Endpoint, _: &BmcTarget, _: Lan) -> Box<dyn Driver> {
+    fn ipmi(&self, endpoint: &Endpoint, _: &BmcTarget, _: Lan, _: &Identity) -> Box<dyn Driver> {
         self.driver(&endpoint.host, Kind::Ipmi)
     }
 
-    fn redfish(&self, origin: &Origin, _: &str, _: &BmcTarget) -> Box<dyn Driver> {
-        self.driver(&origin.host, Kind::Redfish)
+    fn redfish(&self, origin: &Origin, bmc: &BmcTarget, _: &Identity) -> Box<dyn Driver> {
+        let shown = self.0.certificates.lock().unwrap().get(&origin.host).copied();
+        let (world, host) = (Arc::clone(&self.0), origin.host.clone());
+        Box::new(Scripted { world, host, kind: Kind::Redfish, pinned: bmc.pinned, shown })
     }
 
     fn api(&self, endpoint: &str) -> Result<Box<dyn Driver>, SelectError> {
@@ -202,8 +244,9 @@ pub(super) fn target(host: &str, interface: &str, pass: &str) -> Target {
         user: "u".into(),
         pass: pass.into(),
         interface: interface.to_owned(),
+        pinned: None,
     };
-    Target { server: "s".to_owned(), bmc: Some(bmc), management_api: None }
+    Target { identity: Identity::of("s"), bmc: Some(bmc), management_api: None }
 }
 
 /// A client for IPMI at `host`.

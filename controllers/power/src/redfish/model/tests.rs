@@ -4,6 +4,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::bmc::PxeMode;
+use crate::endpoint::Scheme;
+
+fn at() -> Origin {
+    Origin { scheme: Scheme::Https, host: "bmc".to_owned(), port: 443 }
+}
 
 const SYSTEM: &str = r##"{"UUID":"38947555-7742-3448-3784-823347823834","PowerState":"On","Name":"x","Actions":{
     "#ComputerSystem.Reset":{"target":"/redfish/v1/Systems/1/Actions/ComputerSystem.Reset",
@@ -11,7 +16,7 @@ const SYSTEM: &str = r##"{"UUID":"38947555-7742-3448-3784-823347823834","PowerSt
 
 #[test]
 fn understands_a_system() {
-    let system = parse_system("/redfish/v1/Systems/1", SYSTEM.as_bytes()).unwrap();
+    let system = parse_system(&at(), "/redfish/v1/Systems/1", SYSTEM.as_bytes()).unwrap();
     assert_eq!(system.power, Ok(Power::On));
     assert_eq!(system.uuid.as_deref(), Some("38947555-7742-3448-3784-823347823834"));
     assert_eq!(system.reset.choices(Action::On), [ResetType::On]);
@@ -23,16 +28,17 @@ fn understands_a_system() {
 #[test]
 fn a_system_that_says_little_is_reset_at_the_usual_place() {
     let system =
-        parse_system("/redfish/v1/Systems/1/", br#"{"PowerState":"PoweringOff","UUID":"ABC"}"#).unwrap();
+        parse_system(&at(), "/redfish/v1/Systems/1/", br#"{"PowerState":"PoweringOff","UUID":"ABC"}"#)
+            .unwrap();
     assert_eq!(system.reset.target, "/redfish/v1/Systems/1/Actions/ComputerSystem.Reset");
-    assert_eq!(system.reset.choices(Action::Cycle), [ResetType::ForceRestart]);
-    assert_eq!((system.power, system.uuid.as_deref()), (Ok(Power::On), Some("abc")));
+    assert_eq!(system.reset.choices(Action::Cycle), [ResetType::ForceRestart, ResetType::PowerCycle]);
+    assert_eq!((system.power, system.uuid.as_deref()), (Ok(Power::On), Some("ABC")));
 }
 
 #[test]
 fn power_states_that_say_neither_on_nor_off_are_errors() {
     for text in [r#"{"PowerState":null}"#, "{}", r#"{"PowerState":"Unknown"}"#, r#"{"PowerState":""}"#] {
-        assert!(parse_system("/x", text.as_bytes()).unwrap().power.is_err(), "{text}");
+        assert!(parse_system(&at(), "/x", text.as_bytes()).unwrap().power.is_err(), "{text}");
     }
 }
 
@@ -40,9 +46,11 @@ fn power_states_that_say_neither_on_nor_off_are_errors() {
 fn understands_root_collection_and_action_info() {
     let root = br#"{"Systems":{"@odata.id":"/redfish/v1/Systems"},"Links":{"Sessions":{"@odata.id":"/s"}}}"#;
     let expected = ServiceRoot { systems: "/redfish/v1/Systems".to_owned(), sessions: Some("/s".to_owned()) };
-    assert_eq!(parse_service_root(root).unwrap(), expected);
+    assert_eq!(parse_service_root(&at(), root).unwrap(), expected);
     let collection = br#"{"Members":[{"@odata.id":"/redfish/v1/Systems/1"}]}"#;
-    assert_eq!(parse_collection(collection).unwrap().members, ["/redfish/v1/Systems/1"]);
+    let members = vec!["/redfish/v1/Systems/1".to_owned()];
+    let whole = Collection { members, unusable: 0, count: None, next: None };
+    assert_eq!(parse_collection(&at(), collection).unwrap(), whole);
     let info = br#"{"Parameters":[{"Name":"x"},{"Name":"ResetType","AllowableValues":["On"]}]}"#;
     assert_eq!(parse_action_info(info).unwrap(), ["On"]);
 }
@@ -60,16 +68,14 @@ fn refuses_bad_resources() {
         "{\"Systems\":{}}",
         "\u{0}",
         "{\"Members\":7}",
-        "{\"Members\":[7]}",
-        "{\"Members\":[{}]}",
         "{\"Parameters\":[{\"Name\":\"ResetType\"}]}",
     ] {
-        assert!(parse_service_root(text.as_bytes()).is_err(), "{text}");
-        assert!(parse_collection(text.as_bytes()).is_err(), "{text}");
+        assert!(parse_service_root(&at(), text.as_bytes()).is_err(), "{text}");
+        assert!(parse_collection(&at(), text.as_bytes()).is_err(), "{text}");
         assert!(parse_action_info(text.as_bytes()).is_err(), "{text}");
     }
     let deep = "[".repeat(100_000);
-    assert!(parse_system("/x", deep.as_bytes()).is_err());
+    assert!(parse_system(&at(), "/x", deep.as_bytes()).is_err());
 }
 
 #[test]
@@ -79,12 +85,12 @@ fn a_link_never_leads_away_from_the_bmc() {
     {
         let root = format!(r#"{{"Systems":{{"@odata.id":"{link}"}}}}"#);
         assert_eq!(
-            parse_service_root(root.as_bytes()),
+            parse_service_root(&at(), root.as_bytes()),
             Err(ParseError::Path { property: "Systems" }),
             "{link}"
         );
         let system = format!(r##"{{"Actions":{{"#ComputerSystem.Reset":{{"target":"{link}"}}}}}}"##);
-        assert!(parse_system("/x", system.as_bytes()).is_err(), "{link}");
+        assert!(parse_system(&at(), "/x", system.as_bytes()).is_err(), "{link}");
     }
 }
 
@@ -135,11 +141,11 @@ fn some_json() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #[test]
     fn no_json_makes_a_parser_panic(bytes in prop_oneof![some_json(), proptest::collection::vec(any::<u8>(), 0..200)]) {
-        let _ = parse_service_root(&bytes);
-        let _ = parse_collection(&bytes);
+        let _ = parse_service_root(&at(), &bytes);
+        let _ = parse_collection(&at(), &bytes);
         let _ = parse_action_info(&bytes);
         let _ = error_message(&bytes);
-        if let Ok(system) = parse_system("/redfish/v1/Systems/1", &bytes) {
+        if let Ok(system) = parse_system(&at(), "/redfish/v1/Systems/1", &bytes) {
             prop_assert!(system.reset.target.starts_with('/'));
             for action in [Action::On, Action::Off, Action::Cycle] {
                 let _ = system.reset.choices(action);
