@@ -92,10 +92,9 @@ impl State {
     /// Takes a Server in, unless a later version of it is known.
     fn put(&mut self, server: &Server) {
         let Some(name) = server.metadata.name.clone() else { return };
-        let is_old = self
-            .servers
-            .get(&name)
-            .is_some_and(|known| known.metadata.uid == server.metadata.uid && version(known) > version(server));
+        let is_old = self.servers.get(&name).is_some_and(|known| {
+            known.metadata.uid == server.metadata.uid && version(known) > version(server)
+        });
         if !is_old {
             self.servers.insert(name.clone(), kept(server));
             self.changed.insert(name);
@@ -160,7 +159,12 @@ impl Servers {
             match state.servers.get(uuid).filter(has) {
                 // By far the most.
                 Some(_) if !state.has_aliases() => vec![uuid.to_owned()],
-                _ => state.servers.iter().filter(|(_, server)| has(server)).map(|(name, _)| name.clone()).collect(),
+                _ => state
+                    .servers
+                    .iter()
+                    .filter(|(_, server)| has(server))
+                    .map(|(name, _)| name.clone())
+                    .collect(),
             }
         })
     }
@@ -226,7 +230,11 @@ impl State {
         let all = fake.objects_below(&crate::fake_api::metal("servers", ""));
         let servers = all.into_iter().filter_map(|object| serde_json::from_value::<Server>(object).ok());
         let by_name = |server: Server| Some((server.metadata.name.clone()?, server));
-        Self { listed: !fake.servers_are_unlisted(), servers: servers.filter_map(by_name).collect(), ..Self::default() }
+        Self {
+            listed: !fake.servers_are_unlisted(),
+            servers: servers.filter_map(by_name).collect(),
+            ..Self::default()
+        }
     }
 }
 

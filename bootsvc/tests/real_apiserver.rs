@@ -29,7 +29,9 @@ use k8s_openapi::api::core::v1::{Event, Secret};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
-use support::{PLANE_KEY, ControlPlane, Machine, connect, eventually, hand_over, install_kinds, patience, start};
+use support::{
+    ControlPlane, Machine, PLANE_KEY, connect, eventually, hand_over, install_kinds, patience, start,
+};
 use tonic::Code;
 
 const UUID: &str = "4c4c4544-0042-3110-8051-b7c04f4e3332";
@@ -392,5 +394,7 @@ async fn who_is_not_the_machine_gets_and_changes_nothing_of_it() {
     let rivals = servers.get(UUID).await.unwrap().metadata.annotations.unwrap();
     assert!(rivals["bloomery.dev/rival"].contains(OTHER), "{rivals:?}");
     let told = events(&client, &plane, "Identity Conflict").await;
-    assert!(told.iter().any(|event| event.message.as_ref().is_some_and(|text| text.contains("bloomery servers"))));
+    assert!(
+        told.iter().any(|event| event.message.as_ref().is_some_and(|text| text.contains("bloomery servers")))
+    );
 }

@@ -74,7 +74,10 @@ async fn a_known_machine_keeps_its_spec_and_gets_its_inventory_refreshed() {
     let token = lab.boot(UUID).await;
     let call = super::with(request(UUID), token.as_deref());
     let answer = client(&lab).await.create_server(call).await.unwrap().into_inner();
-    assert_eq!((answer.wipe, answer.message.as_str()), (false, "not accepted: nothing is written to this machine"));
+    assert_eq!(
+        (answer.wipe, answer.message.as_str()),
+        (false, "not accepted: nothing is written to this machine")
+    );
     assert_eq!(answer.sealing_key.len(), 32);
     let spec = lab.api.object(&metal("servers", UUID)).unwrap()["spec"].clone();
     assert_eq!(

@@ -59,11 +59,7 @@ impl Shown {
         pb::CreateServerRequest { hardware: Some(hardware), hostname: "(none)".to_owned() }
     }
 
-    async fn register(
-        &self,
-        lab: &Lab,
-        token: Option<&str>,
-    ) -> Result<pb::CreateServerResponse, Status> {
+    async fn register(&self, lab: &Lab, token: Option<&str>) -> Result<pb::CreateServerResponse, Status> {
         let mut agent: AgentClient<Channel> =
             AgentClient::connect(format!("http://{}", lab.address)).await.unwrap();
         let mut request = tonic::Request::new(self.inventory());
@@ -113,7 +109,9 @@ async fn cluster_node(lab: &Lab, machine: &Shown) {
 /// Finding 1: boards whose UUID and serial number nobody programmed.
 #[tokio::test]
 async fn a_second_machine_with_uuid_and_placeholder_serial_is_never_wiped() {
-    for serial in ["Default string", "", "To be filled by O.E.M.", "0123456789", "123456789", "System Serial Number"] {
+    for serial in
+        ["Default string", "", "To be filled by O.E.M.", "0123456789", "123456789", "System Serial Number"]
+    {
         let lab = Lab::start(Setup::default());
         let (first, second) = (Shown::new(A, serial, 1), Shown::new(A, serial, 2));
         first.boot_and_register(&lab).await.unwrap();
@@ -187,7 +185,9 @@ async fn a_machine_that_cannot_name_itself_is_known_by_its_card() {
             { "type": "PXEBooted", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z" } ] });
     });
     assert_eq!(node.ask(&lab).await.1, DISK);
-    for query in ["uuid=&mac=52-54-00-77-00-01", "mac=52-54-00-77-00-01", "uuid=&mac=52-54-00-77-00-01&serial=SN00001"] {
+    for query in
+        ["uuid=&mac=52-54-00-77-00-01", "mac=52-54-00-77-00-01", "uuid=&mac=52-54-00-77-00-01&serial=SN00001"]
+    {
         assert_eq!(lab.get(&format!("/ipxe?{query}")).await.1, DISK, "{query}");
     }
     let unknown = lab.get("/ipxe?uuid=&mac=52-54-00-77-00-55").await.1;
@@ -236,7 +236,8 @@ async fn a_machine_with_a_system_of_its_own_gets_back_to_its_disk() {
     assert!(token_of(&machine.ask(&lab).await.1).is_some());
     let mut inventory = machine.inventory();
     let disk = &mut inventory.hardware.as_mut().unwrap().storage.as_mut().unwrap().devices[0];
-    disk.contents = Some(pb::DiskContents { read: true, found: vec!["ext4".to_owned()], ..Default::default() });
+    disk.contents =
+        Some(pb::DiskContents { read: true, found: vec!["ext4".to_owned()], ..Default::default() });
     let mut agent = AgentClient::connect(format!("http://{}", lab.address)).await.unwrap();
     agent.create_server(inventory).await.unwrap();
     assert_eq!(machine.ask(&lab).await.1, DISK);
@@ -285,7 +286,8 @@ async fn a_machine_that_was_split_off_gets_a_server_and_tokens_of_its_own() {
     assert!(!first.register(&lab, token.as_deref()).await.unwrap().wipe);
     let mut agent = AgentClient::connect(format!("http://{}", lab.address)).await.unwrap();
     second.register(&lab, token.as_deref()).await.unwrap();
-    let disk = pb::DiskProgress { device: "sda".to_owned(), state: 2, size: 1, done: 1, ..Default::default() };
+    let disk =
+        pb::DiskProgress { device: "sda".to_owned(), state: 2, size: 1, done: 1, ..Default::default() };
     let mut ended =
         tonic::Request::new(pb::MarkServerAsWipedRequest { uuid: A.to_owned(), disks: vec![disk] });
     ended.metadata_mut().insert(TOKEN_METADATA, token.unwrap().parse().unwrap());

@@ -71,8 +71,10 @@ pub(super) fn disks(found: &[Option<&[&str]>]) -> HardwareInformation {
         }),
         ..StorageDevice::default()
     };
-    let storage =
-        StorageInformation { devices: found.iter().copied().map(disk).collect(), ..StorageInformation::default() };
+    let storage = StorageInformation {
+        devices: found.iter().copied().map(disk).collect(),
+        ..StorageInformation::default()
+    };
     HardwareInformation { storage: Some(storage), ..HardwareInformation::default() }
 }
 

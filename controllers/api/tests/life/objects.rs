@@ -33,7 +33,8 @@ pub(super) fn binding(name: &str, uid: u32, claimant: &str) -> ServerBinding {
         "metadata": { "name": name, "uid": format!("b{uid}") },
         "spec": { "metalMachineRef": { "name": claimant, "namespace": "default" } },
     });
-    serde_json::from_value(json).unwrap_or_else(|_| ServerBinding::new(name, bloomery_api::ServerBindingSpec::default()))
+    serde_json::from_value(json)
+        .unwrap_or_else(|_| ServerBinding::new(name, bloomery_api::ServerBindingSpec::default()))
 }
 
 /// There is the default Environment, and no class.

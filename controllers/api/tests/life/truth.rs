@@ -57,7 +57,8 @@ pub(super) struct Machine {
 
 impl Machine {
     pub(super) fn new(index: usize, flags: u8, count: &mut u32) -> Self {
-        let data = [Data::Blank, Data::Files, Data::System, Data::Blank][(index + usize::from(flags >> 1)) % 4];
+        let data =
+            [Data::Blank, Data::Files, Data::System, Data::Blank][(index + usize::from(flags >> 1)) % 4];
         let owner = if data == Data::Blank { Owner::Nobody } else { Owner::Stranger };
         *count += 1;
         let mut machine = Self {
@@ -84,7 +85,8 @@ impl Machine {
             self.cards = vec![format!("52:54:00:77:{:02x}:{:02x}", number >> 8 & 0xff, number & 0xff)];
         }
         if serial {
-            self.serial = if number.is_multiple_of(3) { "Default string".to_owned() } else { format!("SN{number}") };
+            self.serial =
+                if number.is_multiple_of(3) { "Default string".to_owned() } else { format!("SN{number}") };
         }
         self.agent = None;
     }

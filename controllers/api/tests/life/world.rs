@@ -9,6 +9,7 @@ mod truth;
 
 use std::collections::BTreeSet;
 
+use bloomery_api::contents::Contents;
 use bloomery_api::decision::agent::{AgentOptions, WipeOrder, agent};
 use bloomery_api::decision::boot::{BootAnswer, BootRequest, boot};
 use bloomery_api::decision::claim::{BootClaim, claim};
@@ -17,7 +18,6 @@ use bloomery_api::decision::registration::registration;
 use bloomery_api::decision::unknown::UnknownMachines;
 use bloomery_api::decision::wiped::{CallerMemory, Order, Verdict, wiped};
 use bloomery_api::decision::{Lookup, Machine as Decided, Standing};
-use bloomery_api::contents::Contents;
 use bloomery_api::exempt::ExemptDisks;
 
 use objects::{NoObjects, annotate, claimant};
@@ -62,7 +62,14 @@ impl World {
         let mut count = 0;
         let machines = (0..MACHINES).map(|index| Machine::new(index, flags, &mut count)).collect();
         let planes = [Plane::new(0), Plane::new(1)];
-        Self { machines, planes, auto_accept: flags & 1 == 1, count, reached: Reached::new(), story: Vec::new() }
+        Self {
+            machines,
+            planes,
+            auto_accept: flags & 1 == 1,
+            count,
+            reached: Reached::new(),
+            story: Vec::new(),
+        }
     }
 
     fn fresh(&mut self) -> u32 {
@@ -182,7 +189,9 @@ impl World {
             Identity::Other { server, .. } => {
                 self.reach("other");
                 let rival = self.planes[plane].servers.get_mut(server);
-                if let Some((server, text)) = rival.and_then(|one| Rival::noted(one, &marks).map(|text| (one, text))) {
+                if let Some((server, text)) =
+                    rival.and_then(|one| Rival::noted(one, &marks).map(|text| (one, text)))
+                {
                     annotate(server, bloomery_api::decision::identity::RIVAL_ANNOTATION, &text);
                 }
                 return Ok(());
@@ -191,7 +200,8 @@ impl World {
                 if !identity.is_new() {
                     self.reach("suspect");
                 }
-                let Some(name) = new_server_name(&marks, &index).filter(|name| !self.planes[plane].servers.contains_key(name))
+                let Some(name) = new_server_name(&marks, &index)
+                    .filter(|name| !self.planes[plane].servers.contains_key(name))
                 else {
                     return Ok(());
                 };
@@ -204,7 +214,15 @@ impl World {
                 }
                 let number = self.fresh();
                 let uuid = self.machines[machine].uuid().map(str::to_owned);
-                self.planes[plane].make(&name, number, uuid.as_deref(), machine, made, class, hardware.clone());
+                self.planes[plane].make(
+                    &name,
+                    number,
+                    uuid.as_deref(),
+                    machine,
+                    made,
+                    class,
+                    hardware.clone(),
+                );
                 name
             }
         };
