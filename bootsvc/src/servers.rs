@@ -181,14 +181,20 @@ impl Servers {
 
     /// Whether a Server that a person accepted has this card or this system UUID; none if nobody can tell.
     pub fn is_accepted(&self, card: Option<&str>, uuid: Option<&str>) -> Option<bool> {
+        let marks = Marks::of_query(uuid, card, None);
         self.with(|state| {
-            let has = |server: &&Server| {
-                let marks = Marks::of_server(server);
-                server.spec.accepted
-                    && (card.is_some_and(|card| marks.cards.contains(card))
-                        || uuid.is_some_and(|uuid| marks.uuids.contains(uuid)))
+            if !state.listed {
+                return None;
+            }
+            // As the last decision saw them; before the first one nothing is claimed for sure, which changes nothing here.
+            let authority = state.built.as_ref().map_or(Authority::Unknown, |built| built.authority.clone());
+            let names = match identity::identify(&marks, state.index(&authority)) {
+                Identity::Same { server, by: _ } | Identity::Other { server, why: _ } => vec![server],
+                Identity::Suspect { peers } => peers.into_iter().map(|peer| peer.server).collect(),
+                Identity::New | Identity::Unnamed => Vec::new(),
             };
-            state.listed.then(|| state.servers.values().any(|server| has(&server)))
+            let accepted = |name: &String| state.servers.get(name).is_some_and(|server| server.spec.accepted);
+            Some(names.iter().any(accepted))
         })
     }
 

@@ -47,7 +47,7 @@ impl Objects for NoObjects {
 
     fn environment(&self, name: &str) -> Lookup<Arc<Environment>> {
         let mut environment = Environment::new(name, EnvironmentSpec::default());
-        environment.spec.kernel.url = "k".to_owned();
+        "k".clone_into(&mut environment.spec.kernel.url);
         let condition = AssetCondition {
             url: "k".to_owned(),
             status: bloomery_api::ConditionStatus::True,

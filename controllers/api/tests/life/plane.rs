@@ -39,6 +39,8 @@ struct Snapshot {
     stopped: bool,
 }
 
+// Facts that have nothing to do with each other.
+#[allow(clippy::struct_excessive_bools)]
 pub(super) struct Plane {
     id: String,
     key: RecordKey,
@@ -127,7 +129,7 @@ impl Plane {
         &mut self,
         name: &str,
         number: u32,
-        uuid: Option<&str>,
+        uuid: &str,
         of: usize,
         made: Registration,
         class: ContentsClass,
@@ -139,7 +141,7 @@ impl Plane {
         server.metadata.labels = Some([(PLANE_LABEL.to_owned(), self.id.clone())].into());
         server.spec.hardware = Some(hardware);
         annotate(&mut server, OF, &of.to_string());
-        if let Some(uuid) = uuid.filter(|uuid| *uuid != name) {
+        if uuid != name {
             annotate(&mut server, SYSTEM_UUID_ANNOTATION, uuid);
         }
         if made.never_used {
@@ -218,7 +220,9 @@ impl Plane {
             self.stopped = true;
             for name in fenced.vanished {
                 let noted = self.ledger.with_fate(&name, Fate::Vanished, &now());
-                noted.into_iter().for_each(|entry| self.note(entry));
+                if let Some(entry) = noted {
+                    self.note(entry);
+                }
             }
         }
         self.is_unseen = false;

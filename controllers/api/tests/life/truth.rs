@@ -37,6 +37,8 @@ pub(super) struct Agent {
 }
 
 /// One machine.
+// Facts that have nothing to do with each other.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Clone, Debug)]
 pub(super) struct Machine {
     pub(super) index: usize,
@@ -91,10 +93,6 @@ impl Machine {
         self.agent = None;
     }
 
-    pub(super) fn uuid(&self) -> Option<&str> {
-        Some(&self.system_uuid)
-    }
-
     /// What its firmware says.
     pub(super) fn query(&self) -> Marks {
         let uuid = (!self.is_nameless).then_some(self.system_uuid.as_str());
@@ -103,7 +101,7 @@ impl Machine {
 
     /// What its agent says.
     pub(super) fn marks(&self) -> Marks {
-        Marks::of_hardware(self.uuid(), &self.hardware())
+        Marks::of_hardware(Some(&self.system_uuid), &self.hardware())
     }
 
     pub(super) fn hardware(&self) -> HardwareInformation {

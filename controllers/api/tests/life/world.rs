@@ -30,10 +30,10 @@ const MOST_OPERATIONS: usize = 100;
 const MACHINES: usize = 4;
 
 /// What was reached in a life, for the test that the model is worth something.
-pub type Reached = BTreeSet<&'static str>;
+pub(crate) type Reached = BTreeSet<&'static str>;
 
 /// Lives a life; the error says what was written against the truth, and how it came to that.
-pub fn live(octets: &[u8]) -> Result<Reached, String> {
+pub(crate) fn live(octets: &[u8]) -> Result<Reached, String> {
     let mut octets = octets.iter().copied();
     let mut world = World::new(octets.next().unwrap_or(0));
     for _ in 0..MOST_OPERATIONS {
@@ -179,7 +179,7 @@ impl World {
     /// Its agent registers it and carries out what it is told.
     fn registers(&mut self, machine: usize, plane: usize) -> Step {
         let hardware = self.machines[machine].hardware();
-        let marks = Marks::of_hardware(self.machines[machine].uuid(), &hardware);
+        let marks = Marks::of_hardware(Some(&self.machines[machine].system_uuid), &hardware);
         let authority = self.planes[plane].authority();
         let index = self.planes[plane].index();
         let identity = identify(&marks, &index);
@@ -213,16 +213,8 @@ impl World {
                     self.reach("accepted by itself");
                 }
                 let number = self.fresh();
-                let uuid = self.machines[machine].uuid().map(str::to_owned);
-                self.planes[plane].make(
-                    &name,
-                    number,
-                    uuid.as_deref(),
-                    machine,
-                    made,
-                    class,
-                    hardware.clone(),
-                );
+                let uuid = self.machines[machine].system_uuid.clone();
+                self.planes[plane].make(&name, number, &uuid, machine, made, class, hardware.clone());
                 name
             }
         };
