@@ -116,6 +116,7 @@ mod tests {
     const CARD: &str = "52:54:00:77:00:01";
     const ROUTER: &str = "52:54:00:aa:00:01";
 
+    #[allow(clippy::unnecessary_wraps, reason = "as the table takes it")]
     fn on_link(card: Option<&str>, routers: &[&str]) -> Option<OnLink> {
         let routers = routers.iter().map(|router| (*router).to_owned()).collect();
         Some(OnLink { card: card.map(str::to_owned), routers })

@@ -75,12 +75,11 @@ impl State {
         }
         let mut removed = false;
         for name in std::mem::take(&mut self.changed) {
-            match self.servers.get(&name) {
-                Some(server) => self.index.set(server, false, authority),
-                None => {
-                    self.index.remove(&name);
-                    removed = true;
-                }
+            if let Some(server) = self.servers.get(&name) {
+                self.index.set(server, false, authority);
+            } else {
+                self.index.remove(&name);
+                removed = true;
             }
         }
         if removed && let Some(ledger) = ledger_of(authority) {

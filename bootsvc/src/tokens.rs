@@ -228,13 +228,12 @@ fn now_ms() -> u64 {
 async fn read_or_create(kubernetes: &Kubernetes) -> Result<Keys, KeyError> {
     let client = kubernetes.client().ok_or(KeyError::Away)?;
     tokio::time::timeout(ANSWER_WITHIN, async {
-        let found = match read(&client).await? {
-            Some(found) => found,
-            None => {
-                create(&client).await?;
-                // Read back: another may have been quicker.
-                read(&client).await?.ok_or(KeyError::Malformed)?
-            }
+        let found = if let Some(found) = read(&client).await? {
+            found
+        } else {
+            create(&client).await?;
+            // Read back: another may have been quicker.
+            read(&client).await?.ok_or(KeyError::Malformed)?
         };
         if found.keys.sealing.is_some() {
             return Ok(found.keys);

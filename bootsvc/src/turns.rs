@@ -174,13 +174,11 @@ impl Turns {
         loop {
             let next = {
                 let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-                match state.next() {
-                    Some(next) => next,
-                    None => {
-                        state.free += 1;
-                        return;
-                    }
-                }
+                let Some(next) = state.next() else {
+                    state.free += 1;
+                    return;
+                };
+                next
             };
             // Its client may be gone: the turn comes back then, and goes to the one after that.
             match next.send(Turn(Some(self.clone()))) {

@@ -15,6 +15,7 @@ use bloomery_api::evidence::{DISKS_ANNOTATION, Entry, UNKNOWN_AFTER_RESTORE_ANNO
 use bloomery_api::exempt::ExemptDisks;
 use bloomery_api::plane::PLANE_LABEL;
 use bloomery_api::server::FINALIZER;
+use bloomery_api::trust::Trust;
 use bloomery_api::{Server, ServerSpec};
 use kube::api::PostParams;
 use kube::{Api, Client};
@@ -146,9 +147,7 @@ impl Handler {
         };
         let mut server = Server::new(&name, spec);
         server.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
-        if let Some(plane) =
-            look.authority.trust().map(|trust| trust.plane()).filter(|plane| !plane.is_empty())
-        {
+        if let Some(plane) = look.authority.trust().map(Trust::plane).filter(|plane| !plane.is_empty()) {
             server.metadata.labels = Some([(PLANE_LABEL.to_owned(), plane.to_owned())].into());
         }
         let mut annotations = std::collections::BTreeMap::new();

@@ -185,8 +185,8 @@ impl Handler {
                 Err(Status::failed_precondition(format!("more than one machine has system UUID {uuid}")))
             }
             (_, Some(token)) => {
-                let named = self.means.tokens.subject(&names, token).await;
-                named.map(str::to_owned).ok_or_else(|| {
+                let subject = self.means.tokens.subject(&names, token).await;
+                subject.map(str::to_owned).ok_or_else(|| {
                     Status::unauthenticated(format!(
                         "the boot token is of no machine with system UUID {uuid}"
                     ))

@@ -153,7 +153,7 @@ impl Handler {
 fn left(machine: &Machine, caller: &Caller, disks: &[pb::DiskProgress]) -> Option<String> {
     let reporter = if caller.token.is_some() { Reporter::Ours } else { Reporter::Upstream };
     // What the owner exempts was left as it is: whether he does is asked of the Server, not of the agent.
-    let reported: Vec<WipedDisk> = disks
+    let all: Vec<WipedDisk> = disks
         .iter()
         .map(|disk| WipedDisk {
             device_name: wire::text(&disk.device),
@@ -162,5 +162,5 @@ fn left(machine: &Machine, caller: &Caller, disks: &[pb::DiskProgress]) -> Optio
             is_wiped: disk.state() == State::Wiped,
         })
         .collect();
-    wiped::left_in_words(&machine.server, &reported, reporter)
+    wiped::left_in_words(&machine.server, &all, reporter)
 }

@@ -54,6 +54,7 @@ pub(crate) fn token_of(script: &str) -> Option<String> {
 }
 
 /// What a test may choose.
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub(crate) struct Setup {
     pub(crate) method: BootFromDiskMethod,
     pub(crate) extra_args: &'static str,

@@ -173,7 +173,7 @@ async fn a_machine_that_is_wiped_does_not_stand_in_line_behind_a_hall_of_new_one
             let mut machine = request(&uuid);
             let hardware = machine.hardware.as_mut().unwrap();
             hardware.system.as_mut().unwrap().serial_number.clone_from(&uuid);
-            let number = u32::from_str_radix(&uuid[32..], 10).unwrap();
+            let number = uuid[32..].parse::<u32>().unwrap();
             hardware.network.as_mut().unwrap().interfaces[0].mac =
                 format!("52:54:00:99:{:02x}:{:02x}", number >> 8, number & 255);
             hall.spawn(async move { agent.create_server(machine).await });

@@ -318,14 +318,15 @@ async fn an_inventory_larger_than_any_machine_is_refused() {
     let lab = Lab::start(Setup::default());
     // Small on the wire, large where it is stored.
     let mut inventory = Shown::new(A, "SN00001", 1).inventory();
-    let hardware = inventory.hardware.as_mut().unwrap();
-    hardware.memory = Some(pb::MemoryInformation {
-        modules: vec![pb::MemoryModule::default(); 1024],
+    let disk = pb::StorageDevice {
+        r#type: 1,
+        size: 1,
+        device_name: "/dev/sda".to_owned(),
+        model: "M".repeat(20),
         ..Default::default()
-    });
-    let disk =
-        pb::StorageDevice { r#type: 1, size: 1, device_name: "/dev/sda".to_owned(), ..Default::default() };
-    hardware.storage = Some(pb::StorageInformation { devices: vec![disk; 1024], ..Default::default() });
+    };
+    let storage = pb::StorageInformation { devices: vec![disk; 1024], ..Default::default() };
+    inventory.hardware.as_mut().unwrap().storage = Some(storage);
     let mut agent = AgentClient::connect(format!("http://{}", lab.address)).await.unwrap();
     let refused = agent.create_server(inventory).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
