@@ -64,10 +64,15 @@ fn judge(way: Way, on_link: Option<OnLink>) -> Seen {
     match (way, on_link) {
         (Way::Local | Way::Router, _) => Seen::Beyond,
         (Way::Link(_), Some(OnLink { card: Some(card), routers })) => {
-            if routers.contains(&card) { Seen::Beyond } else { Seen::Card(card) }
+            if routers.contains(&card) {
+                Seen::Beyond
+            } else {
+                Seen::Card(card)
+            }
         }
-        (Way::Link(_), Some(OnLink { card: None, .. }) | None)
-        | (Way::AdvertisedRouter | Way::None, _) => Seen::Unknown,
+        (Way::Link(_), Some(OnLink { card: None, .. }) | None) | (Way::AdvertisedRouter | Way::None, _) => {
+            Seen::Unknown
+        }
     }
 }
 

@@ -269,9 +269,8 @@ async fn read(client: &Client) -> Result<Option<Found>, KeyError> {
     let field = |name: &str| secret.data.as_ref().and_then(|data| data.get(name));
     let token = field(KEY_FIELD).and_then(|octets| Key::from_slice(&octets.0)).ok_or(KeyError::Malformed)?;
     let sealing = field(SEALING_FIELD);
-    let sealing = sealing
-        .map(|octets| octets.0.as_slice().try_into().map_err(|_| KeyError::Malformed))
-        .transpose()?;
+    let sealing =
+        sealing.map(|octets| octets.0.as_slice().try_into().map_err(|_| KeyError::Malformed)).transpose()?;
     Ok(Some(Found { keys: Keys { token, sealing }, metadata: secret.metadata }))
 }
 

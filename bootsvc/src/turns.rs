@@ -208,7 +208,13 @@ mod tests {
     }
 
     /// Lets one question wait; tells its name when it has its turn, and ends that at once.
-    fn ask(turns: &Turns, name: &'static str, from: IpAddr, line: Line, told: &tokio::sync::mpsc::UnboundedSender<&'static str>) {
+    fn ask(
+        turns: &Turns,
+        name: &'static str,
+        from: IpAddr,
+        line: Line,
+        told: &tokio::sync::mpsc::UnboundedSender<&'static str>,
+    ) {
         let (turns, told) = (turns.clone(), told.clone());
         tokio::spawn(async move {
             if let Ok(turn) = turns.turn(from, line).await {

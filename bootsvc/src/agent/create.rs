@@ -75,7 +75,8 @@ impl Handler {
         self.admit(applicant)?;
         let _reserved = self.strangers.reserve(&applicant.marks).await;
         // What was noted before the place was taken counts.
-        if self.means.servers.identify(&applicant.marks, &applicant.authority).map_err(unlisted)? != *identity {
+        if self.means.servers.identify(&applicant.marks, &applicant.authority).map_err(unlisted)? != *identity
+        {
             return Ok(None);
         }
         let Wanted { server: wanted, never_used } = self.wanted(applicant, identity).await?;
@@ -112,7 +113,9 @@ impl Handler {
         });
         if !is_wanted || !is_admitted {
             tracing::info!(client = ?applicant.peer, policy = %machines.policy(), "registration refused: not to be served");
-            return Err(Status::failed_precondition("unknown machines like this one are not registered here"));
+            return Err(Status::failed_precondition(
+                "unknown machines like this one are not registered here",
+            ));
         }
         let address = applicant.peer.map(|peer| peer.ip());
         if address.is_some_and(|address| !self.strangers.admit(address, Instant::now())) {
@@ -143,7 +146,9 @@ impl Handler {
         };
         let mut server = Server::new(&name, spec);
         server.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
-        if let Some(plane) = look.authority.trust().map(|trust| trust.plane()).filter(|plane| !plane.is_empty()) {
+        if let Some(plane) =
+            look.authority.trust().map(|trust| trust.plane()).filter(|plane| !plane.is_empty())
+        {
             server.metadata.labels = Some([(PLANE_LABEL.to_owned(), plane.to_owned())].into());
         }
         let mut annotations = std::collections::BTreeMap::new();

@@ -5,8 +5,8 @@
 //! call. It must never call a machine clean that was bound, released or replaced since the order.
 
 use bloomery_agent_api as pb;
-use bloomery_api::condition::{self, Condition};
 use bloomery_agent_api::disk_progress::State;
+use bloomery_api::condition::{self, Condition};
 use bloomery_api::decision::Standing;
 use bloomery_api::decision::wiped::{self, CallerMemory, REGISTER_AGAIN, Reporter, Verdict, WipedDisk};
 use bloomery_api::evidence::{DiskRecord, Entry, RecordId};
@@ -16,8 +16,8 @@ use serde_json::json;
 use tonic::Status;
 
 use super::objects::{ATTEMPTS, Machine, Writers, Written, contended, merge_status, now, record};
-use super::{progress, wire};
 use super::serve::{Handler, Shown};
+use super::{progress, wire};
 use crate::boots::{Caller, Memory};
 use crate::events::Happening;
 

@@ -145,7 +145,10 @@ mod tests {
         assert_eq!(names(&servers), ["a", "b", "made-meanwhile"]);
         // An older version of what is known changes nothing.
         servers.note(&server("a", "4"));
-        assert_eq!(servers.known("a").and_then(|known| known.metadata.resource_version).as_deref(), Some("5"));
+        assert_eq!(
+            servers.known("a").and_then(|known| known.metadata.resource_version).as_deref(),
+            Some("5")
+        );
         servers.listed(list(&[("b", "12")]));
         assert_eq!(names(&servers), ["b"]);
     }

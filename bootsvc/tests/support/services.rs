@@ -161,8 +161,12 @@ pub(crate) fn start(plane: &ControlPlane, kubernetes: &Kubernetes) -> SocketAddr
         machines: machines.clone(),
         neighbours: neighbours.clone(),
     };
-    let conflicts =
-        Conflicts { kubernetes: kubernetes.clone(), servers: servers.clone(), events, metrics: metrics.clone() };
+    let conflicts = Conflicts {
+        kubernetes: kubernetes.clone(),
+        servers: servers.clone(),
+        events,
+        metrics: metrics.clone(),
+    };
     let context = serve::Context {
         advertise: Advertise::new(None, 8081).0,
         loaders: Arc::new(LoaderStore::new(share.join("ipxe"))),

@@ -5,7 +5,7 @@ use data_encoding::BASE64;
 use time::OffsetDateTime;
 
 use crate::run::bloomery;
-use crate::site::{Leaf, Site};
+use crate::site::Site;
 use crate::status::paired;
 
 /// Runs a command that must fail and checks that one line says all of this.

@@ -63,7 +63,7 @@ type Moving = Arc<Mutex<BTreeSet<String>>>;
 /// Looks until `stop`.
 pub async fn run(context: Context, gate: Gate, fencer: Fencer, watched: Watched, stop: CancellationToken) {
     let moving = Moving::default();
-    let watches =
+    let kinds =
         MOVED.map(|kind| watch(context.client.clone(), kind, Arc::clone(&moving), watched.touched.clone()));
     let looks = async {
         loop {
@@ -74,12 +74,8 @@ pub async fn run(context: Context, gate: Gate, fencer: Fencer, watched: Watched,
             let _ = tokio::time::timeout(wait, watched.touched.notified()).await;
         }
     };
-    let all = async { futures::join!(futures::future::join_all(watches), looks) };
-    stop.run_until_cancelled(all).await;
-}
-
-fn forget(moving: &Moving, seen: &BTreeSet<String>) {
-    moving.lock().unwrap_or_else(PoisonError::into_inner).retain(|object| !seen.contains(object));
+    let all = async { futures::join!(futures::future::join_all(kinds), looks) };
+    stop.run_until_cancelled(Box::pin(all)).await;
 }
 
 /// One look; when to look again.

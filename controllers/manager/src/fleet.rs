@@ -251,16 +251,18 @@ mod tests {
 
         fn listed(servers: &[Server]) -> Self {
             let mut bench = Self::new();
-            bench.see(Event::Init);
-            servers.iter().for_each(|server| bench.see(Event::InitApply(guarded(server))));
-            bench.see(Event::InitDone);
+            bench.see(&Event::Init);
+            for server in servers {
+                bench.see(&Event::InitApply(guarded(server)));
+            }
+            bench.see(&Event::InitDone);
             bench.fleet.see_binding::<Server>(&Event::InitDone);
             bench
         }
 
-        fn see(&mut self, event: Event<GuardedServer>) {
-            self.writer.apply_watcher_event(&event);
-            self.fleet.see_server(&event);
+        fn see(&mut self, event: &Event<GuardedServer>) {
+            self.writer.apply_watcher_event(event);
+            self.fleet.see_server(event);
         }
 
         fn told(&mut self) -> Vec<String> {
@@ -274,7 +276,7 @@ mod tests {
         let a = server(A, CARD, "10.0.0.5");
         assert_eq!(bench.fleet.judge(&a, &holds(1)), None);
         for event in [Event::Init, Event::InitApply(guarded(&a)), Event::InitDone] {
-            bench.see(event);
+            bench.see(&event);
         }
         assert_eq!(bench.fleet.judge(&a, &holds(1)), None, "who is bound is not known");
         assert_eq!(bench.fleet.names().unwrap().into_iter().collect::<Vec<_>>(), [A]);
@@ -288,7 +290,7 @@ mod tests {
         let mut bench = Bench::listed(std::slice::from_ref(&a));
         bench.fleet.judge(&a, &holds(1)).unwrap();
         let b = server(B, CARD, "10.0.0.6");
-        bench.see(Event::Apply(guarded(&b)));
+        bench.see(&Event::Apply(guarded(&b)));
         assert_eq!(bench.told(), [A]);
         for (one, other) in [(&a, B), (&b, A)] {
             let judged = bench.fleet.judge(one, &holds(1)).unwrap();
@@ -296,14 +298,14 @@ mod tests {
             assert!(judged.conflict.unwrap().holds() && judged.shared.is_none());
         }
         // The same again concerns nobody; another controller does, and so does the end.
-        bench.see(Event::Apply(guarded(&b)));
+        bench.see(&Event::Apply(guarded(&b)));
         assert!(bench.told().is_empty());
         let b = server(B, "52:54:00:00:00:02", "10.0.0.5");
-        bench.see(Event::Apply(guarded(&b)));
+        bench.see(&Event::Apply(guarded(&b)));
         assert_eq!(bench.told(), [A]);
         let judged = bench.fleet.judge(&a, &holds(1)).unwrap();
         assert_eq!((judged.conflict, judged.shared.unwrap().others), (None, vec![B.to_owned()]));
-        bench.see(Event::Delete(guarded(&b)));
+        bench.see(&Event::Delete(guarded(&b)));
         assert_eq!(bench.told(), [A]);
         assert_eq!(bench.fleet.judge(&a, &holds(1)), Some(Judgement::default()));
     }
@@ -337,7 +339,7 @@ mod tests {
         }))
         .unwrap();
         assert!(malformed.0.is_err());
-        bench.see(Event::Apply(malformed));
+        bench.see(&Event::Apply(malformed));
         assert!(bench.fleet.judge(&a, &holds(2)).unwrap().conflict.is_some());
     }
 }

@@ -59,6 +59,8 @@ const API_CALLS: usize = 12;
 const SETTLE: Duration = Duration::from_millis(500);
 /// When to look again while the lists that conflicts are read from are not complete.
 const UNTIL_LISTED: Duration = Duration::from_millis(500);
+/// Until a machine is decided about anew after the ledger was written: the gate's answers are a second old at most.
+const AFTER_NOTE: Duration = Duration::from_secs(2);
 /// Until it is looked whether a machine that was switched off is off: BMCs say yes and do nothing, or not yet.
 const AFTER_POWER_OFF: Duration = Duration::from_secs(10);
 
@@ -214,13 +216,13 @@ async fn reconcile(
     };
     let of = |server| Machine { server, binding, authority, conflict: judged.conflict.as_ref() };
     // Before the record: what is lost of both is lost of neither.
-    ledger::note(shared.options.ledger.as_ref(), &of(&objects.server), &now).await?;
+    let before = ledger::note(shared.options.ledger.as_ref(), &of(&objects.server), &now).await?;
     let plan = plan::plan(&of(&objects.server), &now, &plan::new_record_id());
     let Some(server) = apply::apply(&context.client, name, &objects.server, binding, &plan).await? else {
         shared.forget(name);
         return Ok(Action::await_change());
     };
-    ledger::note(shared.options.ledger.as_ref(), &of(&server), &now).await?;
+    let after = ledger::note(shared.options.ledger.as_ref(), &of(&server), &now).await?;
     drop(turn);
     let Some(step) = power::control(shared, &server, binding, authority, &judged, &now).await? else {
         return Ok(Action::requeue(power::AFTER_CHANGE));
@@ -235,6 +237,10 @@ async fn reconcile(
         PowerAction::None | PowerAction::PowerOn | PowerAction::PxeOn | PowerAction::PxeCycle => step.requeue,
     };
     let requeue = requeue.unwrap_or(RESYNC).min(RESYNC);
+    // What is decided by the ledger was decided by what it said before: once more, and nothing is settled.
+    if before || after {
+        return Ok(Action::requeue(requeue.min(AFTER_NOTE)));
+    }
     // Some changes take two steps, the second once the first is on record: then the echo of the first is work.
     let next = plan::plan(&of(&server), &now, &plan::new_record_id());
     if next.is_empty() {

@@ -84,7 +84,9 @@ pub fn servers(
             if let Ok(event) = event {
                 seeing.see_server(event);
             }
-            touched.iter().for_each(|one| one.notify_one());
+            for one in &touched {
+                one.notify_one();
+            }
         })
         .applied_objects()
         .boxed();

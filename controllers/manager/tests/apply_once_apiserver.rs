@@ -31,7 +31,10 @@ async fn a_removed_or_changed_binding_of_administrators_stays_so() {
     bench.patch::<ClusterRoleBinding>(BINDING, narrowed).await;
     bench.apply();
     let kept = bindings.get(BINDING).await.unwrap();
-    assert_eq!((kept.labels()["changed"].as_str(), kept.subjects.unwrap_or_default()), ("by-hand", vec![]));
+    assert_eq!(
+        (kept.labels()["changed"].as_str(), kept.subjects.clone().unwrap_or_default()),
+        ("by-hand", vec![])
+    );
 
     bindings.delete(BINDING, &DeleteParams::default()).await.unwrap();
     bench.apply();

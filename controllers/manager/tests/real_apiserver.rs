@@ -103,14 +103,6 @@ async fn what_a_person_may_take_away_is_not_brought_back() {
     bench.apply();
     assert!(bindings.get_opt("bloomery:admins").await.unwrap().is_none(), "its removal is respected");
     assert!(bindings.get_opt("bloomery:controllers").await.unwrap().is_some(), "the plane needs this one");
-    // A person gives the rights back by making it again.
-    let binding = json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
-        "metadata": { "name": "bloomery:admins" },
-        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin" } });
-    let binding: ClusterRoleBinding = serde_json::from_value(binding).unwrap();
-    bindings.create(&PostParams::default(), &binding).await.unwrap();
-    bench.apply();
-    assert!(bindings.get("bloomery:admins").await.unwrap().subjects.is_some(), "it is looked after again");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -161,9 +161,9 @@ mod tests {
         assert_eq!(known(&version("a", "21"), Some(&binding), &acts, 0), Known::Changed);
         assert_eq!(known(&version("z", "19"), Some(&binding), &acts, 0), Known::Changed, "another Server");
         let shared = SharedController { endpoint: "10.0.0.5".to_owned(), others: vec!["n".to_owned()] };
-        let shares = Judgement { conflict: None, shared: Some(shared) };
+        let concerned = Judgement { conflict: None, shared: Some(shared) };
         let seen = Seen { server: &server, binding: Some(&binding), authority: &acts, judged: &judged };
-        let sharing = Seen { judged: &shares, ..seen };
+        let sharing = Seen { judged: &concerned, ..seen };
         assert_eq!(memory.compare("m", sharing, start), Known::Changed, "another Server concerns it");
         assert_eq!(memory.compare("other", seen, start), Known::Changed);
         memory.forget("m");
