@@ -165,9 +165,7 @@ impl Boots {
     /// Whether the machine's present agent is alive at another address than this one.
     pub fn is_alive_elsewhere(&mut self, uuid: &str, address: IpAddr, now: Instant) -> bool {
         let called = self.get_mut(uuid).and_then(|boot| boot.called);
-        called.is_some_and(|(when, from)| {
-            from != address && now.saturating_duration_since(when) < ALIVE_FOR
-        })
+        called.is_some_and(|(when, from)| from != address && now.saturating_duration_since(when) < ALIVE_FOR)
     }
 
     /// True when `token` is the one that was given or seen last.

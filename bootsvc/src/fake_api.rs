@@ -42,9 +42,13 @@ pub(crate) fn disks(state: &str, server: &str) -> Value {
 
 /// The same with another name and time.
 pub(crate) fn disks_of(state: &str, server: &str, id: &str, since: &str) -> Value {
-    let binding = ServerBinding::new(server, serde_json::from_value(json!({
-        "metalMachineRef": { "kind": "MetalMachine", "name": "m", "namespace": "default" },
-    })).unwrap());
+    let binding = ServerBinding::new(
+        server,
+        serde_json::from_value(json!({
+            "metalMachineRef": { "kind": "MetalMachine", "name": "m", "namespace": "default" },
+        }))
+        .unwrap(),
+    );
     let entry = match state {
         "neverUsed" => Entry::NeverUsed(ContentsClass::Blank),
         "bound" => Entry::Bound(&binding),

@@ -3,8 +3,8 @@
 //!
 //! Files are served whether or not the Kubernetes API answers; decisions are not.
 
-pub(crate) mod admitted;
 pub mod admission;
+pub(crate) mod admitted;
 pub mod architecture;
 pub mod claim;
 pub mod decide;

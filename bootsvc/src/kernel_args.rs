@@ -128,9 +128,16 @@ mod tests {
 
     #[test]
     fn the_token_stands_before_what_was_added_unless_that_names_it() {
-        let with = |extra| agent(Arch::Amd64, None, &endpoint(), (Some("TOKEN"), Some("PLANE")), extra).join(" ");
-        assert!(with("quiet").ends_with(" sidero.endpoint=10.77.0.3:8081 bloomery.token=TOKEN bloomery.plane=PLANE quiet"));
-        assert!(with("bloomery.token=x").ends_with(" sidero.endpoint=10.77.0.3:8081 bloomery.token=x bloomery.plane=PLANE"));
+        let with =
+            |extra| agent(Arch::Amd64, None, &endpoint(), (Some("TOKEN"), Some("PLANE")), extra).join(" ");
+        assert!(
+            with("quiet")
+                .ends_with(" sidero.endpoint=10.77.0.3:8081 bloomery.token=TOKEN bloomery.plane=PLANE quiet")
+        );
+        assert!(
+            with("bloomery.token=x")
+                .ends_with(" sidero.endpoint=10.77.0.3:8081 bloomery.token=x bloomery.plane=PLANE")
+        );
     }
 
     #[test]

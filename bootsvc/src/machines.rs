@@ -1,7 +1,7 @@
-//! Which machines are served at all: `unknownMachines`, and the lists of the configuration and of a ConfigMap.
+//! Which machines are served at all: `unknownMachines`, and the lists of the configuration and of a `ConfigMap`.
 //!
 //! It must never leave an accepted machine without an answer where it is known to be one, nor forget the last good lists
-//! because the ConfigMap cannot be read.
+//! because the `ConfigMap` cannot be read.
 
 use std::net::{IpAddr, SocketAddrV4};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -18,7 +18,7 @@ use crate::kubernetes::Kubernetes;
 
 /// Namespace of the lists that can be changed at run time.
 pub const NAMESPACE: &str = "sidero-system";
-/// Their ConfigMap.
+/// Their `ConfigMap`.
 pub const CONFIG_MAP: &str = "bloomery-machines";
 /// Its keys.
 const ALLOW: &str = "allow";
@@ -84,16 +84,13 @@ impl Machines {
         // Asked last: it takes longest.
         let uuid = request.machine_uuid().ok().flatten().map(|uuid| uuid.to_string());
         let is_accepted = self.0.is_accepted.read().unwrap_or_else(PoisonError::into_inner).clone();
-        match is_accepted.and_then(|is_accepted| is_accepted(card.as_deref(), uuid.as_deref())) {
-            Some(true) => Admission::Served,
-            Some(false) => refused,
-            // The lists say no by themselves; whether nobody accepted a machine is to be known first.
-            None if refused == Admission::Denied => refused,
-            None => Admission::Served,
-        }
+        let accepted = is_accepted.and_then(|is_accepted| is_accepted(card.as_deref(), uuid.as_deref()));
+        // The lists say no by themselves; whether nobody accepted a machine is to be known first.
+        let is_served = accepted.unwrap_or(refused == Admission::Ignored);
+        if is_served { Admission::Served } else { refused }
     }
 
-    /// Reads the ConfigMap again and again, until `shutdown`.
+    /// Reads the `ConfigMap` again and again, until `shutdown`.
     pub async fn follow(self, kubernetes: Kubernetes, shutdown: CancellationToken) {
         let mut seen = None;
         let reading = async {

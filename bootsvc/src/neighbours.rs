@@ -64,10 +64,15 @@ fn judge(way: Way, on_link: Option<OnLink>) -> Seen {
     match (way, on_link) {
         (Way::Local | Way::Router, _) => Seen::Beyond,
         (Way::Link(_), Some(OnLink { card: Some(card), routers })) => {
-            if routers.contains(&card) { Seen::Beyond } else { Seen::Card(card) }
+            if routers.contains(&card) {
+                Seen::Beyond
+            } else {
+                Seen::Card(card)
+            }
         }
-        (Way::Link(_), Some(OnLink { card: None, .. }) | None)
-        | (Way::AdvertisedRouter | Way::None, _) => Seen::Unknown,
+        (Way::Link(_), Some(OnLink { card: None, .. }) | None) | (Way::AdvertisedRouter | Way::None, _) => {
+            Seen::Unknown
+        }
     }
 }
 
@@ -111,6 +116,7 @@ mod tests {
     const CARD: &str = "52:54:00:77:00:01";
     const ROUTER: &str = "52:54:00:aa:00:01";
 
+    #[allow(clippy::unnecessary_wraps, reason = "as the table takes it")]
     fn on_link(card: Option<&str>, routers: &[&str]) -> Option<OnLink> {
         let routers = routers.iter().map(|router| (*router).to_owned()).collect();
         Some(OnLink { card: card.map(str::to_owned), routers })

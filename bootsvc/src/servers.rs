@@ -75,12 +75,11 @@ impl State {
         }
         let mut removed = false;
         for name in std::mem::take(&mut self.changed) {
-            match self.servers.get(&name) {
-                Some(server) => self.index.set(server, false, authority),
-                None => {
-                    self.index.remove(&name);
-                    removed = true;
-                }
+            if let Some(server) = self.servers.get(&name) {
+                self.index.set(server, false, authority);
+            } else {
+                self.index.remove(&name);
+                removed = true;
             }
         }
         if removed && let Some(ledger) = ledger_of(authority) {
@@ -92,10 +91,9 @@ impl State {
     /// Takes a Server in, unless a later version of it is known.
     fn put(&mut self, server: &Server) {
         let Some(name) = server.metadata.name.clone() else { return };
-        let is_old = self
-            .servers
-            .get(&name)
-            .is_some_and(|known| known.metadata.uid == server.metadata.uid && version(known) > version(server));
+        let is_old = self.servers.get(&name).is_some_and(|known| {
+            known.metadata.uid == server.metadata.uid && version(known) > version(server)
+        });
         if !is_old {
             self.servers.insert(name.clone(), kept(server));
             self.changed.insert(name);
@@ -160,7 +158,12 @@ impl Servers {
             match state.servers.get(uuid).filter(has) {
                 // By far the most.
                 Some(_) if !state.has_aliases() => vec![uuid.to_owned()],
-                _ => state.servers.iter().filter(|(_, server)| has(server)).map(|(name, _)| name.clone()).collect(),
+                _ => state
+                    .servers
+                    .iter()
+                    .filter(|(_, server)| has(server))
+                    .map(|(name, _)| name.clone())
+                    .collect(),
             }
         })
     }
@@ -177,14 +180,20 @@ impl Servers {
 
     /// Whether a Server that a person accepted has this card or this system UUID; none if nobody can tell.
     pub fn is_accepted(&self, card: Option<&str>, uuid: Option<&str>) -> Option<bool> {
+        let marks = Marks::of_query(uuid, card, None);
         self.with(|state| {
-            let has = |server: &&Server| {
-                let marks = Marks::of_server(server);
-                server.spec.accepted
-                    && (card.is_some_and(|card| marks.cards.contains(card))
-                        || uuid.is_some_and(|uuid| marks.uuids.contains(uuid)))
+            if !state.listed {
+                return None;
+            }
+            // As the last decision saw them; before the first one nothing is claimed for sure, which changes nothing here.
+            let authority = state.built.as_ref().map_or(Authority::Unknown, |built| built.authority.clone());
+            let names = match identity::identify(&marks, state.index(&authority)) {
+                Identity::Same { server, by: _ } | Identity::Other { server, why: _ } => vec![server],
+                Identity::Suspect { peers } => peers.into_iter().map(|peer| peer.server).collect(),
+                Identity::New | Identity::Unnamed => Vec::new(),
             };
-            state.listed.then(|| state.servers.values().any(|server| has(&server)))
+            let accepted = |name: &String| state.servers.get(name).is_some_and(|server| server.spec.accepted);
+            Some(names.iter().any(accepted))
         })
     }
 
@@ -226,7 +235,11 @@ impl State {
         let all = fake.objects_below(&crate::fake_api::metal("servers", ""));
         let servers = all.into_iter().filter_map(|object| serde_json::from_value::<Server>(object).ok());
         let by_name = |server: Server| Some((server.metadata.name.clone()?, server));
-        Self { listed: !fake.servers_are_unlisted(), servers: servers.filter_map(by_name).collect(), ..Self::default() }
+        Self {
+            listed: !fake.servers_are_unlisted(),
+            servers: servers.filter_map(by_name).collect(),
+            ..Self::default()
+        }
     }
 }
 

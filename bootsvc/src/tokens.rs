@@ -228,13 +228,12 @@ fn now_ms() -> u64 {
 async fn read_or_create(kubernetes: &Kubernetes) -> Result<Keys, KeyError> {
     let client = kubernetes.client().ok_or(KeyError::Away)?;
     tokio::time::timeout(ANSWER_WITHIN, async {
-        let found = match read(&client).await? {
-            Some(found) => found,
-            None => {
-                create(&client).await?;
-                // Read back: another may have been quicker.
-                read(&client).await?.ok_or(KeyError::Malformed)?
-            }
+        let found = if let Some(found) = read(&client).await? {
+            found
+        } else {
+            create(&client).await?;
+            // Read back: another may have been quicker.
+            read(&client).await?.ok_or(KeyError::Malformed)?
         };
         if found.keys.sealing.is_some() {
             return Ok(found.keys);
@@ -269,9 +268,8 @@ async fn read(client: &Client) -> Result<Option<Found>, KeyError> {
     let field = |name: &str| secret.data.as_ref().and_then(|data| data.get(name));
     let token = field(KEY_FIELD).and_then(|octets| Key::from_slice(&octets.0)).ok_or(KeyError::Malformed)?;
     let sealing = field(SEALING_FIELD);
-    let sealing = sealing
-        .map(|octets| octets.0.as_slice().try_into().map_err(|_| KeyError::Malformed))
-        .transpose()?;
+    let sealing =
+        sealing.map(|octets| octets.0.as_slice().try_into().map_err(|_| KeyError::Malformed)).transpose()?;
     Ok(Some(Found { keys: Keys { token, sealing }, metadata: secret.metadata }))
 }
 

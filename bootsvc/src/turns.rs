@@ -174,13 +174,11 @@ impl Turns {
         loop {
             let next = {
                 let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-                match state.next() {
-                    Some(next) => next,
-                    None => {
-                        state.free += 1;
-                        return;
-                    }
-                }
+                let Some(next) = state.next() else {
+                    state.free += 1;
+                    return;
+                };
+                next
             };
             // Its client may be gone: the turn comes back then, and goes to the one after that.
             match next.send(Turn(Some(self.clone()))) {
@@ -208,7 +206,13 @@ mod tests {
     }
 
     /// Lets one question wait; tells its name when it has its turn, and ends that at once.
-    fn ask(turns: &Turns, name: &'static str, from: IpAddr, line: Line, told: &tokio::sync::mpsc::UnboundedSender<&'static str>) {
+    fn ask(
+        turns: &Turns,
+        name: &'static str,
+        from: IpAddr,
+        line: Line,
+        told: &tokio::sync::mpsc::UnboundedSender<&'static str>,
+    ) {
         let (turns, told) = (turns.clone(), told.clone());
         tokio::spawn(async move {
             if let Ok(turn) = turns.turn(from, line).await {

@@ -181,7 +181,7 @@ fn two_packets_buy_few_of_ours_and_foreign_networks_none() {
         network.within(|| ip("addr add 198.51.100.7/24 dev eth0"));
         ip("route add 198.51.100.0/24 via 10.77.0.66");
         let process = Process::start(&[], DESCRIPTORS);
-        process.write_loader("snp.efi", &[0x5a; 1 << 20]);
+        process.write_loader("snp.efi", &vec![0x5a; 1 << 20]);
         let victim = |address: [u8; 4]| {
             let socket = network.within(|| UdpSocket::bind((Ipv4Addr::from(address), 0))).unwrap();
             let request = b"\x00\x01snp.efi\0octet\0blksize\x001468\0windowsize\x0064\0timeout\x001\0";

@@ -16,6 +16,7 @@ mod support {
     pub(crate) use super::services::{Machine, PLANE_KEY, connect, hand_over, install_kinds, start};
 }
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use bloomery_agent_api as pb;
@@ -29,13 +30,25 @@ use k8s_openapi::api::core::v1::{Event, Secret};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
-use support::{PLANE_KEY, ControlPlane, Machine, connect, eventually, hand_over, install_kinds, patience, start};
+use support::{
+    ControlPlane, Machine, PLANE_KEY, connect, eventually, hand_over, install_kinds, patience, start,
+};
 use tonic::Code;
 
 const UUID: &str = "4c4c4544-0042-3110-8051-b7c04f4e3332";
 const OTHER: &str = "5c5c5544-0042-3110-8051-b7c04f4e3332";
 /// Machines that register at once.
 const HALL: u16 = 1000;
+
+/// Waits until the services know all Servers and decide.
+async fn decides(plane: &ControlPlane, address: SocketAddr) {
+    let machine = Machine::new(address, OTHER, u16::MAX).await;
+    eventually("decisions", plane, || async {
+        let answer = machine.ask().await;
+        if answer.contains("kernel /env/agent-amd64/") { Ok(()) } else { Err(answer) }
+    })
+    .await;
+}
 
 async fn accept(servers: &Api<Server>, uuid: &str) {
     let patch = Patch::Merge(json!({ "spec": { "accepted": true } }));
@@ -216,6 +229,7 @@ async fn no_way_round_makes_a_machine_wiped_or_clean() {
     install_kinds(&client, &plane).await;
     hand_over(&client, None).await;
     let address = start(&plane, &kubernetes);
+    decides(&plane, address).await;
     let servers: Api<Server> = Api::all(client.clone());
     let mut machine = Machine::new(address, UUID, 1).await;
     machine.boot().await;
@@ -304,6 +318,7 @@ async fn a_hall_of_machines_registers_at_once() {
     install_kinds(&client, &plane).await;
     hand_over(&client, None).await;
     let address = start(&plane, &kubernetes);
+    decides(&plane, address).await;
     let started = Instant::now();
     let mut hall = tokio::task::JoinSet::new();
     for number in 0..HALL {
@@ -392,5 +407,7 @@ async fn who_is_not_the_machine_gets_and_changes_nothing_of_it() {
     let rivals = servers.get(UUID).await.unwrap().metadata.annotations.unwrap();
     assert!(rivals["bloomery.dev/rival"].contains(OTHER), "{rivals:?}");
     let told = events(&client, &plane, "Identity Conflict").await;
-    assert!(told.iter().any(|event| event.message.as_ref().is_some_and(|text| text.contains("bloomery servers"))));
+    assert!(
+        told.iter().any(|event| event.message.as_ref().is_some_and(|text| text.contains("bloomery servers")))
+    );
 }

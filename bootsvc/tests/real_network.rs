@@ -227,7 +227,8 @@ fn a_neighbour_that_names_another_machines_card_gets_no_token() {
 
 /// The interface's part of the address that the kernel made for the link.
 fn link_local_of(name: &str) -> String {
-    let output = std::process::Command::new("ip").args(["-6", "-o", "addr", "show", "dev", name]).output().unwrap();
+    let output =
+        std::process::Command::new("ip").args(["-6", "-o", "addr", "show", "dev", name]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let (_, rest) = text.split_once("inet6 fe80::").unwrap_or_else(|| panic!("{text}"));
     rest.split('/').next().unwrap().to_owned()

@@ -6,7 +6,7 @@ use crate::values;
 use ipnet::IpNet;
 use std::net::Ipv4Addr;
 
-/// Entries of one list: more is an inventory, which belongs into the ConfigMap.
+/// Entries of one list: more is an inventory, which belongs into the `ConfigMap`.
 const MAX_ENTRIES: usize = 1024;
 
 /// Octets of a hardware address, and of the part that its maker has.

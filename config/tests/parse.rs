@@ -113,6 +113,7 @@ fn reads_roles_of_interfaces_and_which_machines_are_served() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "one table")]
 fn each_mistake_is_named_with_its_place_and_what_is_allowed() {
     let cases = [
         (

@@ -52,7 +52,8 @@ pub fn inputs<'a>(context: &'a Context, config: &'a Config, generation: u64) -> 
     let address = addresses(context).first().copied();
     let encryption_key = context.facts().encryption_key.clone();
     let (layout, accounts) = (&context.layout, context.accounts());
-    Inputs { layout, accounts, config, address, encryption_key, generation }
+    let etcd_reserve = context.facts().etcd_reserve;
+    Inputs { layout, accounts, config, address, encryption_key, etcd_reserve, generation }
 }
 
 /// Makes everything anew and restarts what does not notice by itself.
@@ -69,7 +70,7 @@ pub fn renew(context: &Context) {
 }
 
 /// Gives the supervisor the services as they should be now; it restarts those that differ.
-fn redeclare(context: &Context) {
+pub(crate) fn redeclare(context: &Context) {
     let supervisor = context.facts().supervisor.clone();
     let Some(supervisor) = supervisor else { return };
     let config = context.config();

@@ -46,6 +46,8 @@ pub struct Facts {
     pub people: Option<Arc<People>>,
     /// The name of the key that Secrets are encrypted with.
     pub encryption_key: Option<String>,
+    /// Whether etcd has more than its usual quota.
+    pub etcd_reserve: bool,
     /// The running services.
     pub supervisor: Option<Arc<Supervisor>>,
 }

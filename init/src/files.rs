@@ -11,6 +11,8 @@ pub const PRIVATE: u32 = 0o600;
 pub const PRIVATE_DIR: u32 = 0o700;
 /// Everybody may look.
 pub const PUBLIC_DIR: u32 = 0o755;
+/// What is made in the directory gets its group.
+const SET_GROUP: u32 = 0o2000;
 
 /// Why a file or directory is not as it should be.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +100,18 @@ pub fn directory(path: &Path, mode: u32, owner: Option<u32>) -> Result<(), Error
         fs::set_permissions(path, Permissions::from_mode(mode))
     };
     make().map_err(|source| Error::Directory { path: path.to_owned(), source })
+}
+
+/// Gives a directory an owner and a group; what its owner makes in it is of that group too.
+///
+/// # Errors
+/// What the file system says.
+pub fn share(path: &Path, owner: u32, group: u32) -> Result<(), Error> {
+    let give = || -> io::Result<()> {
+        chown(path, Some(owner), Some(group))?;
+        fs::set_permissions(path, Permissions::from_mode(PUBLIC_DIR | SET_GROUP))
+    };
+    give().map_err(|source| Error::Directory { path: path.to_owned(), source })
 }
 
 /// Reads a file; none if it is not there.

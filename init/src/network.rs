@@ -8,6 +8,7 @@ mod keep;
 
 use crate::context::Context;
 use bloomery_hostnet::{LinkKind, Netlink, link};
+pub(crate) use keep::RESOLV_CONF;
 use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::watch;

@@ -7,7 +7,7 @@ mod apply;
 mod bootsvc;
 mod cluster_api;
 mod controllers;
-mod etcd;
+pub mod etcd;
 pub mod kube_apiserver;
 mod kube_controller_manager;
 pub mod users;
@@ -31,6 +31,8 @@ pub struct Inputs<'a> {
     pub address: Option<IpAddr>,
     /// The name of the key that Secrets are encrypted with.
     pub encryption_key: Option<String>,
+    /// Whether etcd has more than its usual quota.
+    pub etcd_reserve: bool,
     /// Raised when certificates that only a restart brings in were made anew.
     pub generation: u64,
 }

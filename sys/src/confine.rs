@@ -18,8 +18,16 @@ use seccompiler::{
 /// Of the image's kernel, 6.12; newer rights would be refused there and only be noise here.
 const LANDLOCK: ABI = ABI::V6;
 /// What every program may read: resolver and libraries, and what the C library and the runtime ask the kernel.
-const READABLE: [&str; 7] =
-    ["/etc", "/lib", "/usr/lib", "/proc", "/sys/devices/system/cpu", "/sys/class/net", "/sys/devices"];
+const READABLE: [&str; 8] = [
+    "/etc",
+    "/run/resolv",
+    "/lib",
+    "/usr/lib",
+    "/proc",
+    "/sys/devices/system/cpu",
+    "/sys/class/net",
+    "/sys/devices",
+];
 /// Devices that hold nothing.
 const DEVICES: [&str; 3] = ["/dev/null", "/dev/urandom", "/dev/random"];
 

@@ -206,6 +206,6 @@ fn the_end_of_a_wipe_counts_what_was_left_to_its_owner_apart() {
     let text = "OK     all disks are wiped: 1 disk; left, as their owner wants it: 1 disk";
     assert_eq!(wipe_done(&[wiped.clone(), exempt.clone()]), text);
     let failed =
-        wipe_failed(&[wiped, exempt, disk("sdc", disk_progress::State::Failed)], Duration::from_secs(60));
+        wipe_failed(&[wiped, exempt, disk("sdc", disk_progress::State::Failed)], Duration::from_mins(1));
     assert!(failed.contains("sdc") && !failed.contains("sdb"), "{failed}");
 }

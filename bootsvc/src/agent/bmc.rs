@@ -244,7 +244,9 @@ impl Handler {
             );
             self.means.events.record(Happening::of(&server, "BMC Update", text).warning());
         }
-        Err(Status::failed_precondition(format!("the management controller {address} is that of Server {other}")))
+        Err(Status::failed_precondition(format!(
+            "the management controller {address} is that of Server {other}"
+        )))
     }
 
     fn take_turn(&self, caller: &Caller, report: &Report) -> Result<Turn, Status> {

@@ -15,6 +15,7 @@ use bloomery_api::evidence::{DISKS_ANNOTATION, Entry, UNKNOWN_AFTER_RESTORE_ANNO
 use bloomery_api::exempt::ExemptDisks;
 use bloomery_api::plane::PLANE_LABEL;
 use bloomery_api::server::FINALIZER;
+use bloomery_api::trust::Trust;
 use bloomery_api::{Server, ServerSpec};
 use kube::api::PostParams;
 use kube::{Api, Client};
@@ -75,7 +76,8 @@ impl Handler {
         self.admit(applicant)?;
         let _reserved = self.strangers.reserve(&applicant.marks).await;
         // What was noted before the place was taken counts.
-        if self.means.servers.identify(&applicant.marks, &applicant.authority).map_err(unlisted)? != *identity {
+        if self.means.servers.identify(&applicant.marks, &applicant.authority).map_err(unlisted)? != *identity
+        {
             return Ok(None);
         }
         let Wanted { server: wanted, never_used } = self.wanted(applicant, identity).await?;
@@ -112,7 +114,9 @@ impl Handler {
         });
         if !is_wanted || !is_admitted {
             tracing::info!(client = ?applicant.peer, policy = %machines.policy(), "registration refused: not to be served");
-            return Err(Status::failed_precondition("unknown machines like this one are not registered here"));
+            return Err(Status::failed_precondition(
+                "unknown machines like this one are not registered here",
+            ));
         }
         let address = applicant.peer.map(|peer| peer.ip());
         if address.is_some_and(|address| !self.strangers.admit(address, Instant::now())) {
@@ -143,7 +147,7 @@ impl Handler {
         };
         let mut server = Server::new(&name, spec);
         server.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
-        if let Some(plane) = look.authority.trust().map(|trust| trust.plane()).filter(|plane| !plane.is_empty()) {
+        if let Some(plane) = look.authority.trust().map(Trust::plane).filter(|plane| !plane.is_empty()) {
             server.metadata.labels = Some([(PLANE_LABEL.to_owned(), plane.to_owned())].into());
         }
         let mut annotations = std::collections::BTreeMap::new();

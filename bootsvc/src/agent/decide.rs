@@ -52,6 +52,8 @@ pub fn hostname(sent: &str) -> Option<String> {
 }
 
 /// What is known when a machine that has a Server calls.
+// Each is a fact of its own, and the table of the tests names them all.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Debug, Clone, Copy)]
 pub struct Calling {
     /// Whether the call shows the present boot token; none where it shows none and needs none.

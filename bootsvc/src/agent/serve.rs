@@ -13,9 +13,9 @@ use http::{HeaderValue, Request, Response};
 use kube::Client;
 use tonic::{Code, Status};
 
+use super::create::Unrecorded;
 use super::decide;
 use super::recent::Recent;
-use super::create::Unrecorded;
 use super::strangers::Strangers;
 use crate::authority::PlaneAuthority;
 use crate::boots::Caller;
@@ -181,11 +181,15 @@ impl Handler {
         match (names.as_slice(), &shown.token) {
             ([], _) => Ok(uuid),
             ([only], _) => Ok(only.clone()),
-            (_, None) => Err(Status::failed_precondition(format!("more than one machine has system UUID {uuid}"))),
+            (_, None) => {
+                Err(Status::failed_precondition(format!("more than one machine has system UUID {uuid}")))
+            }
             (_, Some(token)) => {
-                let named = self.means.tokens.subject(&names, token).await;
-                named.map(str::to_owned).ok_or_else(|| {
-                    Status::unauthenticated(format!("the boot token is of no machine with system UUID {uuid}"))
+                let subject = self.means.tokens.subject(&names, token).await;
+                subject.map(str::to_owned).ok_or_else(|| {
+                    Status::unauthenticated(format!(
+                        "the boot token is of no machine with system UUID {uuid}"
+                    ))
                 })
             }
         }
@@ -294,7 +298,10 @@ impl Agent for Handler {
         request: tonic::Request<pb::CreateServerRequest>,
     ) -> Result<tonic::Response<pb::CreateServerResponse>, Status> {
         let shown = Shown::of(&request);
-        self.run(&self.registering, self.queued(&shown), move |handler| handler.create_server(request.into_inner(), shown)).await
+        self.run(&self.registering, self.queued(&shown), move |handler| {
+            handler.create_server(request.into_inner(), shown)
+        })
+        .await
     }
 
     async fn reconcile_server_addresses(
@@ -302,8 +309,10 @@ impl Agent for Handler {
         request: tonic::Request<pb::ReconcileServerAddressesRequest>,
     ) -> Result<tonic::Response<pb::ReconcileServerAddressesResponse>, Status> {
         let shown = Shown::of(&request);
-        self.run(&self.registered, self.queued(&shown), move |handler| handler.reconcile_addresses(request.into_inner(), shown))
-            .await
+        self.run(&self.registered, self.queued(&shown), move |handler| {
+            handler.reconcile_addresses(request.into_inner(), shown)
+        })
+        .await
     }
 
     async fn mark_server_as_wiped(
@@ -311,7 +320,10 @@ impl Agent for Handler {
         request: tonic::Request<pb::MarkServerAsWipedRequest>,
     ) -> Result<tonic::Response<pb::MarkServerAsWipedResponse>, Status> {
         let shown = Shown::of(&request);
-        self.run(&self.registered, self.queued(&shown), move |handler| handler.mark_wiped(request.into_inner(), shown)).await
+        self.run(&self.registered, self.queued(&shown), move |handler| {
+            handler.mark_wiped(request.into_inner(), shown)
+        })
+        .await
     }
 
     async fn heartbeat(
@@ -319,7 +331,10 @@ impl Agent for Handler {
         request: tonic::Request<pb::HeartbeatRequest>,
     ) -> Result<tonic::Response<pb::HeartbeatResponse>, Status> {
         let shown = Shown::of(&request);
-        self.run(&self.registered, self.queued(&shown), move |handler| handler.heartbeat(request.into_inner(), shown)).await
+        self.run(&self.registered, self.queued(&shown), move |handler| {
+            handler.heartbeat(request.into_inner(), shown)
+        })
+        .await
     }
 
     async fn update_bmc_info(
@@ -327,6 +342,9 @@ impl Agent for Handler {
         request: tonic::Request<pb::UpdateBmcInfoRequest>,
     ) -> Result<tonic::Response<pb::UpdateBmcInfoResponse>, Status> {
         let shown = Shown::of(&request);
-        self.run(&self.registered, self.queued(&shown), move |handler| handler.update_bmc(request.into_inner(), shown)).await
+        self.run(&self.registered, self.queued(&shown), move |handler| {
+            handler.update_bmc(request.into_inner(), shown)
+        })
+        .await
     }
 }

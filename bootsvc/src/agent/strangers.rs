@@ -167,7 +167,9 @@ mod tests {
         let (strangers, start, host) = (Strangers::default(), Instant::now(), [10, 0, 0, 1].into());
         assert!(!strangers.is_vouched_for(host, start));
         strangers.vouch(host, start);
-        assert!(strangers.is_vouched_for(host, start) && !strangers.is_vouched_for([10, 0, 0, 2].into(), start));
+        assert!(
+            strangers.is_vouched_for(host, start) && !strangers.is_vouched_for([10, 0, 0, 2].into(), start)
+        );
         assert!(!strangers.is_vouched_for(host, start + VOUCHED_FOR));
     }
 
@@ -184,7 +186,9 @@ mod tests {
         let many = (2..5000).filter(|number| strangers.admit(host(*number), start)).count();
         assert!((1800..2000).contains(&many), "{many}");
         let later = start + Duration::from_secs(5);
-        assert!((90..=110).contains(&(6000..9000).filter(|number| strangers.admit(host(*number), later)).count()));
+        assert!(
+            (90..=110).contains(&(6000..9000).filter(|number| strangers.admit(host(*number), later)).count())
+        );
         assert!(strangers.state.lock().unwrap().of_address.len() <= MAX_ADDRESSES);
     }
 
@@ -196,7 +200,11 @@ mod tests {
         let clone = of("4c4c4544-0042-3110-8051-b7c04f4e3333", "52:54:00:77:00:01", "SN00002");
         let other = of("4c4c4544-0042-3110-8051-b7c04f4e3334", "52:54:00:77:00:03", "SN00003");
         let held = strangers.try_reserve(&one);
-        assert!(held.is_some() && strangers.try_reserve(&clone).is_none() && strangers.try_reserve(&other).is_some());
+        assert!(
+            held.is_some()
+                && strangers.try_reserve(&clone).is_none()
+                && strangers.try_reserve(&other).is_some()
+        );
         drop(held);
         assert!(strangers.try_reserve(&clone).is_some());
     }

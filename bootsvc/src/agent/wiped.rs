@@ -5,8 +5,8 @@
 //! call. It must never call a machine clean that was bound, released or replaced since the order.
 
 use bloomery_agent_api as pb;
-use bloomery_api::condition::{self, Condition};
 use bloomery_agent_api::disk_progress::State;
+use bloomery_api::condition::{self, Condition};
 use bloomery_api::decision::Standing;
 use bloomery_api::decision::wiped::{self, CallerMemory, REGISTER_AGAIN, Reporter, Verdict, WipedDisk};
 use bloomery_api::evidence::{DiskRecord, Entry, RecordId};
@@ -16,8 +16,8 @@ use serde_json::json;
 use tonic::Status;
 
 use super::objects::{ATTEMPTS, Machine, Writers, Written, contended, merge_status, now, record};
-use super::{progress, wire};
 use super::serve::{Handler, Shown};
+use super::{progress, wire};
 use crate::boots::{Caller, Memory};
 use crate::events::Happening;
 
@@ -153,7 +153,7 @@ impl Handler {
 fn left(machine: &Machine, caller: &Caller, disks: &[pb::DiskProgress]) -> Option<String> {
     let reporter = if caller.token.is_some() { Reporter::Ours } else { Reporter::Upstream };
     // What the owner exempts was left as it is: whether he does is asked of the Server, not of the agent.
-    let reported: Vec<WipedDisk> = disks
+    let all: Vec<WipedDisk> = disks
         .iter()
         .map(|disk| WipedDisk {
             device_name: wire::text(&disk.device),
@@ -162,5 +162,5 @@ fn left(machine: &Machine, caller: &Caller, disks: &[pb::DiskProgress]) -> Optio
             is_wiped: disk.state() == State::Wiped,
         })
         .collect();
-    wiped::left_in_words(&machine.server, &reported, reporter)
+    wiped::left_in_words(&machine.server, &all, reporter)
 }

@@ -138,7 +138,8 @@ fn int32(value: u32) -> i32 {
 fn disk_contents(sent: &pb::DiskContents) -> hardware::DiskContents {
     let pb::DiskContents { read, found, error } = sent;
     let words: Vec<String> = found.iter().map(|word| text(word)).collect();
-    let fits = words.len() <= MAX_WORDS && words.iter().all(|word| !word.is_empty() && word.len() <= MAX_WORD);
+    let fits =
+        words.len() <= MAX_WORDS && words.iter().all(|word| !word.is_empty() && word.len() <= MAX_WORD);
     let error = match text(error) {
         error if !error.is_empty() => error,
         _ if !read => "not read".to_owned(),

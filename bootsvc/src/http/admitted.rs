@@ -37,7 +37,8 @@ pub(crate) fn is_admitted(
         }
     };
     let cards = if cards.is_empty() { &[None] } else { cards };
-    let any = |list: &[MachineFilter]| cards.iter().any(|card| list.iter().any(|entry| matches(entry, *card)));
+    let any =
+        |list: &[MachineFilter]| cards.iter().any(|card| list.iter().any(|entry| matches(entry, *card)));
     !any(&lists.deny) && (lists.allow.is_empty() || any(&lists.allow))
 }
 
@@ -77,7 +78,14 @@ mod tests {
             ("", "", "10.0.0.5:1", &here, &[Some(CARD)][..], true),
             ("52:54:00", "", "10.0.0.5:1", &here, &[Some(CARD)][..], true),
             ("52:54:01", "", "10.0.0.5:1", &here, &[Some(CARD)][..], false),
-            ("52:54:00", "mac:52:54:00:77:00:02", "10.0.0.5:1", &here, &[Some(CARD), Some("52:54:00:77:00:02")][..], false),
+            (
+                "52:54:00",
+                "mac:52:54:00:77:00:02",
+                "10.0.0.5:1",
+                &here,
+                &[Some(CARD), Some("52:54:00:77:00:02")][..],
+                false,
+            ),
             ("10.0.0.0/24", "", "10.0.0.5:1", &here, &[][..], true),
             ("10.0.0.0/24", "", "[fd00::1]:1", &here, &[Some(CARD)][..], false),
             ("relay:10.9.0.1", "", "10.9.3.5:1", &beyond, &[Some(CARD)][..], true),

@@ -144,7 +144,8 @@ impl Client<'_> {
 
     /// The token for a machine that is given the agent; a machine that boots something else has no agent from now on.
     async fn hand_out(&self, decided: &Decided, authority: &Authority) -> Option<String> {
-        let judged = self.subject(decided, authority).and_then(|name| self.judge(decided, &name).map(|()| name));
+        let judged =
+            self.subject(decided, authority).and_then(|name| self.judge(decided, &name).map(|()| name));
         let arch = match &decided.decision.answer {
             BootAnswer::Agent { arch } => *arch,
             BootAnswer::Environment { .. } | BootAnswer::BootFromDisk { .. } => {

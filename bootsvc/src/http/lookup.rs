@@ -87,9 +87,9 @@ async fn look(asking: &Asking<'_>) -> Looked {
     let Some(client) = asking.kubernetes.client() else { return Looked::FAILED };
     let Query { uuid, mac, serial, .. } = asking.query;
     let marks = Marks::of_query(uuid.as_deref(), mac.as_deref(), Some(serial.as_str()));
-    let identify = || asking.servers.identify(&marks, asking.authority).ok();
+    let compare = || asking.servers.identify(&marks, asking.authority).ok();
     for _ in 0..MAX_LOOKS {
-        let Some(identity) = identify() else { return Looked::FAILED };
+        let Some(identity) = compare() else { return Looked::FAILED };
         let name = match &identity {
             Identity::Same { server, by: _ } => Some(server.as_str()),
             Identity::New | Identity::Suspect { .. } => marks.uuids.first().map(String::as_str),
@@ -111,7 +111,7 @@ async fn look(asking: &Asking<'_>) -> Looked {
             }
             (_, Lookup::NotFound | Lookup::Failed) => None,
         };
-        if identify().as_ref() == Some(&identity) {
+        if compare().as_ref() == Some(&identity) {
             return Looked { identity: Lookup::Found(identity), server, binding, conflict };
         }
     }

@@ -35,8 +35,8 @@ use crate::authority::PlaneAuthority;
 use crate::conflicts::Conflicts;
 use crate::kubernetes::Kubernetes;
 use crate::loaders::{Loader, LoaderStore};
-use crate::metrics::Metrics;
 use crate::machines::Machines;
+use crate::metrics::Metrics;
 use crate::neighbours::Neighbours;
 use crate::servers::Servers;
 use crate::tokens::Tokens;
@@ -66,6 +66,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub const DRAIN: Duration = Duration::from_secs(5);
 /// Media type of scripts and messages.
 const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+/// Calls that are refused without a valid boot token.
+const PROVING: [&str; 3] = ["Heartbeat", "MarkServerAsWiped", "UpdateBMCInfo"];
 /// Prefix of gRPC's media types.
 const GRPC: &[u8] = b"application/grpc";
 
@@ -281,7 +283,7 @@ fn length(response: &Response<Body>) -> u64 {
 /// A call of an agent. Until its connection has shown a valid boot token, calls are short and come one by one.
 async fn call(context: Context, connection: Connection, request: Request<Body>) -> Response<Body> {
     let pulse = request.extensions().get::<Arc<Pulse>>().cloned().unwrap_or_default();
-    let shows_token = request.headers().contains_key(TOKEN_METADATA);
+    let may_prove = may_prove(&request);
     let is_known = pulse.has_shown_token();
     let turn = if is_known { None } else { Some(pulse.turn().await) };
     let (mut head, body) = request.into_parts();
@@ -291,10 +293,17 @@ async fn call(context: Context, connection: Connection, request: Request<Body>) 
     let response = context.agent.call(request, is_known).await;
     drop((charge, turn));
     // A refused call has its status in the head, as it has no message.
-    if shows_token && !response.headers().contains_key("grpc-status") {
+    if may_prove && !response.headers().contains_key("grpc-status") {
         pulse.show_token();
     }
     response
+}
+
+/// Whether an answer to this call says that its token is valid: registrations and addresses are answered whatever token
+/// is shown.
+fn may_prove(request: &Request<Body>) -> bool {
+    let method = request.uri().path().rsplit('/').next().unwrap_or_default();
+    PROVING.contains(&method) && request.headers().contains_key(TOKEN_METADATA)
 }
 
 /// RFC 9112 section 3.2: a request of HTTP/1.1 names its host, once.
@@ -432,5 +441,29 @@ pub(crate) async fn route_to(router: axum::Router, request: Request<Body>) -> Re
     match router.oneshot(request).await {
         Ok(response) => response,
         Err(never) => match never {},
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_calls_that_need_a_token_prove_one() {
+        for (method, shows, expected) in [
+            ("Heartbeat", true, true),
+            ("MarkServerAsWiped", true, true),
+            ("UpdateBMCInfo", true, true),
+            ("Heartbeat", false, false),
+            ("CreateServer", true, false),
+            ("ReconcileServerAddresses", true, false),
+            ("", true, false),
+        ] {
+            let mut request = Request::builder().uri(format!("/api.Agent/{method}"));
+            if shows {
+                request = request.header(TOKEN_METADATA, "x");
+            }
+            assert_eq!(may_prove(&request.body(Body::empty()).unwrap()), expected, "{method} {shows}");
+        }
     }
 }

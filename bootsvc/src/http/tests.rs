@@ -27,8 +27,8 @@ use crate::events::Events;
 use crate::fake_api::{FakeApi, PLANE, PLANE_KEY, plane_held_by};
 use crate::kubernetes::Kubernetes;
 use crate::loaders::LoaderStore;
-use crate::metrics::Metrics;
 use crate::machines::Machines;
+use crate::metrics::Metrics;
 use crate::neighbours::Neighbours;
 use crate::servers::Servers;
 use crate::tokens::Tokens;
@@ -54,6 +54,7 @@ pub(crate) fn token_of(script: &str) -> Option<String> {
 }
 
 /// What a test may choose.
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub(crate) struct Setup {
     pub(crate) method: BootFromDiskMethod,
     pub(crate) extra_args: &'static str,

@@ -91,12 +91,8 @@ async fn look(handle: &Handle, client: SocketAddr) -> Result<(Way, Option<OnLink
 /// How the kernel would send to the address.
 async fn way_to(handle: &Handle, address: IpAddr, scope: u32) -> Result<Way, AskError> {
     let mut question = match address {
-        IpAddr::V4(v4) => {
-            RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(v4, 32).build()
-        }
-        IpAddr::V6(v6) => {
-            RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(v6, 128).build()
-        }
+        IpAddr::V4(v4) => RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(v4, 32).build(),
+        IpAddr::V6(v6) => RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(v6, 128).build(),
     };
     if scope != 0 {
         question.attributes.push(RouteAttribute::Oif(scope));
@@ -281,7 +277,10 @@ mod tests {
             (route(RouteType::Unicast, boot, vec![link(), router()]), Way::Router),
             (route(RouteType::Unicast, boot, vec![link(), via()]), Way::Router),
             (route(RouteType::Unicast, RouteProtocol::Ra, vec![link(), router6()]), Way::AdvertisedRouter),
-            (route(RouteType::Unicast, RouteProtocol::IcmpRedirect, vec![link(), router6()]), Way::AdvertisedRouter),
+            (
+                route(RouteType::Unicast, RouteProtocol::IcmpRedirect, vec![link(), router6()]),
+                Way::AdvertisedRouter,
+            ),
             (route(RouteType::Unicast, boot, vec![]), Way::None),
             (route(RouteType::BlackHole, boot, vec![link()]), Way::None),
             (route(RouteType::Multicast, boot, vec![link()]), Way::None),

@@ -19,8 +19,11 @@ fn server(name: &str, card: &str, serial: &str) -> Server {
     let interface = NetworkInterface { mac: card.to_owned(), ..NetworkInterface::default() };
     let network = NetworkInformation { interfaces: vec![interface], ..NetworkInformation::default() };
     let system = SystemInformation { serial_number: serial.to_owned(), ..SystemInformation::default() };
-    let hardware =
-        HardwareInformation { system: Some(system), network: Some(network), ..HardwareInformation::default() };
+    let hardware = HardwareInformation {
+        system: Some(system),
+        network: Some(network),
+        ..HardwareInformation::default()
+    };
     let mut server = Server::new(name, ServerSpec { hardware: Some(hardware), ..ServerSpec::default() });
     server.metadata.uid = Some(format!("uid-of-{name}"));
     server

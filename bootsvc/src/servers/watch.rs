@@ -58,7 +58,7 @@ impl Servers {
                     listing.insert(server.metadata.name.clone().unwrap_or_default(), server);
                 }
                 Ok(Event::InitDone) => {
-                    self.listed(std::mem::take(&mut listing));
+                    self.listed(&std::mem::take(&mut listing));
                     part.set(State::Up);
                 }
                 Ok(Event::Apply(server)) => self.note(&readable(server)),
@@ -76,10 +76,10 @@ impl Servers {
     }
 
     /// The whole list was read. What was noted meanwhile and is later than all of it stays.
-    fn listed(&self, listing: BTreeMap<String, Server>) {
+    fn listed(&self, listing: &BTreeMap<String, Server>) {
         self.with(|state| {
             let latest = listing.values().map(version).max().unwrap_or_default();
-            let before = std::mem::replace(&mut state.servers, BTreeMap::new());
+            let before = std::mem::take(&mut state.servers);
             for server in listing.values().chain(before.values().filter(|server| version(server) > latest)) {
                 state.put(server);
             }
@@ -141,12 +141,15 @@ mod tests {
         let list = |names: &[(&str, &str)]| {
             names.iter().map(|(name, version)| ((*name).to_owned(), server(name, version))).collect()
         };
-        servers.listed(list(&[("a", "5"), ("b", "7")]));
+        servers.listed(&list(&[("a", "5"), ("b", "7")]));
         assert_eq!(names(&servers), ["a", "b", "made-meanwhile"]);
         // An older version of what is known changes nothing.
         servers.note(&server("a", "4"));
-        assert_eq!(servers.known("a").and_then(|known| known.metadata.resource_version).as_deref(), Some("5"));
-        servers.listed(list(&[("b", "12")]));
+        assert_eq!(
+            servers.known("a").and_then(|known| known.metadata.resource_version).as_deref(),
+            Some("5")
+        );
+        servers.listed(&list(&[("b", "12")]));
         assert_eq!(names(&servers), ["b"]);
     }
 }

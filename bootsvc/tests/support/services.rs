@@ -144,8 +144,8 @@ pub(crate) fn start(plane: &ControlPlane, kubernetes: &Kubernetes) -> SocketAddr
     std::fs::write(plane.path("key"), PLANE_KEY).unwrap();
     let authority = PlaneAuthority::new(kubernetes.clone(), plane.path("id").parent().unwrap(), false);
     let servers = Servers::default();
-    let part = Health::default().register("servers", Weight::Shown);
-    tokio::spawn(servers.clone().follow(kubernetes.clone(), part, CancellationToken::new()));
+    let shown = Health::default().register("servers", Weight::Shown);
+    tokio::spawn(servers.clone().follow(kubernetes.clone(), shown, CancellationToken::new()));
     let (machines, neighbours, events) =
         (Machines::default(), Neighbours::default(), Events::start(kubernetes.clone()));
     let tokens = Tokens::new(kubernetes.clone(), true);
@@ -161,8 +161,12 @@ pub(crate) fn start(plane: &ControlPlane, kubernetes: &Kubernetes) -> SocketAddr
         machines: machines.clone(),
         neighbours: neighbours.clone(),
     };
-    let conflicts =
-        Conflicts { kubernetes: kubernetes.clone(), servers: servers.clone(), events, metrics: metrics.clone() };
+    let conflicts = Conflicts {
+        kubernetes: kubernetes.clone(),
+        servers: servers.clone(),
+        events,
+        metrics: metrics.clone(),
+    };
     let context = serve::Context {
         advertise: Advertise::new(None, 8081).0,
         loaders: Arc::new(LoaderStore::new(share.join("ipxe"))),

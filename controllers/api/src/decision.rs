@@ -234,4 +234,4 @@ pub(crate) fn talos_installed(binding: &ServerBinding) -> bool {
 }
 
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;

@@ -44,3 +44,6 @@ fn names_itself(server: &Server, annotation: &str) -> bool {
     let named = annotations.and_then(|all| all.get(annotation));
     named.is_some_and(|uid| !uid.is_empty() && server.meta().uid.as_ref() == Some(uid))
 }
+
+#[cfg(test)]
+mod tests;

@@ -190,7 +190,8 @@ pub fn entry(
 /// Whether the node of the present claim is installed, by its record or by what was noted before of the same claim.
 fn is_installed(record: Option<&DiskRecord>, own: Option<&DiskRecord>, same: Option<&Tombstone>) -> bool {
     let is_new = own.is_some_and(|own| same.is_none_or(|same| own.seq > same.seq));
-    record.is_some_and(|record| record.state == DiskState::Installed) || (!is_new && same.is_some_and(|same| same.installed))
+    record.is_some_and(|record| record.state == DiskState::Installed)
+        || (!is_new && same.is_some_and(|same| same.installed))
 }
 
 /// The revision of etcd at which the object was written, as its resource version says; 0 if it says none.

@@ -112,6 +112,8 @@ fn columns_are_the_same_in_both_versions_and_in_order() {
         ("Cordoned", "boolean", ".spec.cordoned", 0),
         ("Allocated", "boolean", ".status.inUse", 0),
         ("Clean", "boolean", ".status.isClean", 0),
+        ("Disks", "string", ".status.contents", 0),
+        ("Conflict", "string", ".status.conditions[?(@.type==\"IdentityConflict\")].reason", 0),
         ("Power", "string", ".status.power", 0),
         ("Age", "date", ".metadata.creationTimestamp", 0),
     ];
@@ -138,6 +140,7 @@ fn columns_are_the_same_in_both_versions_and_in_order() {
         ("Holder", "string", ".spec.holder", 0),
         ("Epoch", "integer", ".spec.epoch", 0),
         ("Restored", "string", ".metadata.annotations.bloomery\\.dev/restored", 0),
+        ("Fenced", "string", ".metadata.annotations.bloomery\\.dev/fenced", 0),
         ("Age", "date", ".metadata.creationTimestamp", 0),
     ];
     let table: [(&str, &[Column<'_>]); 5] = [

@@ -45,8 +45,25 @@ fn lives_are_long_enough_to_reach_wipes_installations_and_conflicts() {
         }
     }
     for what in [
-        "agent", "disk", "environment", "registered", "accepted by itself", "suspect", "other", "wiped", "clean", "installed",
-        "released", "lost", "conflicted", "unconfirmed", "restored", "moved", "fenced", "confirmed", "forgotten",
+        "agent",
+        "disk",
+        "environment",
+        "registered",
+        "accepted by itself",
+        "suspect",
+        "other",
+        "wiped",
+        "clean",
+        "installed",
+        "released",
+        "lost",
+        "conflicted",
+        "unconfirmed",
+        "restored",
+        "moved",
+        "fenced",
+        "confirmed",
+        "forgotten",
     ] {
         assert!(reached.get(what).is_some_and(|times| *times > 0), "{what} was never reached: {reached:?}");
     }

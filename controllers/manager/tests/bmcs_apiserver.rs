@@ -97,7 +97,11 @@ async fn a_bmc_of_another_machine_is_told_nothing_until_a_person_says_otherwise(
     assert!(foreign.changes().is_empty(), "{:?}", foreign.changes());
 
     // Once the other machine is known, the command that would give it away is not shown.
-    bench.all::<Server>().create(&PostParams::default(), &registered(OTHER)).await.unwrap();
+    let mut other = registered(OTHER);
+    other.spec.accepted = true;
+    bench.all::<Server>().create(&PostParams::default(), &other).await.unwrap();
+    // A change has it looked at again now, and not with the next round.
+    bench.patch::<Server>(UUID, json!({ "spec": { "hostname": "host-2" } })).await;
     eventually("the other Server is named", async || {
         let (_, refused) = reachable(&bench, ConditionStatus::False, "OtherMachine").await;
         let named = refused.message.contains(&format!("Server {OTHER}")) && !refused.message.contains(GUID);

@@ -4,7 +4,7 @@
 
 use std::fs::{File, Permissions};
 use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use bloomery_api::trust::{KEY_LEN, RecordKey};
@@ -42,9 +42,11 @@ fn make(directory: &Path) -> Result<RecordKey, IdentityError> {
     let mut aside = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
     aside.write_all(&octets).map_err(failed)?;
     // Of the group of the directory: the process's own where nobody gave it another.
-    let group = std::os::unix::fs::MetadataExt::gid(&std::fs::metadata(directory).map_err(failed)?);
-    let given = std::os::unix::fs::fchown(aside.as_file(), None, Some(group));
-    if let Err(error) = given {
+    let group = std::fs::metadata(directory).map_err(failed)?.gid();
+    let has = aside.as_file().metadata().map_err(failed)?.gid();
+    if group != has
+        && let Err(error) = std::os::unix::fs::fchown(aside.as_file(), None, Some(group))
+    {
         tracing::warn!(%error, group, "the plane's key keeps the group of this process");
     }
     aside.as_file().set_permissions(Permissions::from_mode(MODE)).map_err(failed)?;

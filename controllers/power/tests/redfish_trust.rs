@@ -217,6 +217,7 @@ async fn the_pool_keeps_the_first_certificate_until_whoever_asks_does() {
     let kept = pool.client(&target(Some(pin))).unwrap();
     assert_eq!(kept.certificate(), None, "nothing is left to keep");
     kept.power_state().await.unwrap();
+    assert_eq!(kept.certificate(), None, "nor afterwards");
     let wrong = pool.client(&target(Some(CertificatePin::of(b"another")))).unwrap();
     assert_eq!(wrong.power_state().await.unwrap_err().category(), "certificate");
     // The change of mind is tried at once, without a delay for failures.

@@ -67,6 +67,16 @@ pub fn step(look: &Look, since_last: Option<Duration>) -> Step {
     }
 }
 
+/// Whether etcd is to have the reserve beyond its usual quota: content that alone reaches the quota could not even be
+/// deleted, because objects with finalizers take a last write. It keeps it until half of the quota is free.
+pub fn needs_reserve(look: &Look, has_reserve: bool, usual_quota: u64) -> bool {
+    if has_reserve {
+        look.size >= usual_quota / 2
+    } else {
+        look.no_space && !look.corrupt && look.quota > 0 && look.size >= look.quota
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,6 +115,23 @@ mod tests {
         for (look, since, expected) in table {
             assert_eq!(step(&look, since), expected, "{look:?} {since:?}");
         }
+    }
+
+    #[test]
+    fn the_reserve_is_for_content_that_reaches_the_quota_and_until_half_is_free() {
+        let table = [
+            (look(100, 100, true), false, true),
+            (look(99, 99, true), false, false),
+            (look(100, 100, false), false, false),
+            (look(100, 100, false), true, true),
+            (look(50, 50, false), true, true),
+            (look(49, 49, false), true, false),
+        ];
+        for (look, has, expected) in table {
+            assert_eq!(needs_reserve(&look, has, QUOTA), expected, "{look:?} {has}");
+        }
+        let damaged = Look { corrupt: true, ..look(100, 100, true) };
+        assert!(!needs_reserve(&damaged, false, QUOTA));
     }
 
     #[test]

@@ -3,10 +3,12 @@
 //! An etcd that does not answer is the supervisor's business; nothing is said about it here.
 
 use super::client::{Client, Error};
-use super::decide::{Look, Step, step};
+use super::decide::{Look, Step, needs_reserve, step};
+use crate::certificates;
 use crate::context::Context;
 use crate::errors::chain;
 use crate::layout::ETCD_CLIENT_PORT;
+use crate::services::etcd::QUOTA_BACKEND_BYTES;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -25,7 +27,7 @@ const MIB: u64 = 1 << 20;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Told {
     /// All is well.
-    Nothing,
+    Nothing(Look),
     /// Room was made: the file's size before and after, in octets.
     MadeRoom {
         /// Before.
@@ -48,7 +50,7 @@ pub async fn keep_room(client: &Client, since_last: Option<Duration>) -> Result<
     match step(&before, since_last) {
         Step::LeaveDamage => Ok(Told::Damage),
         Step::Rest if before.no_space || before.is_full() => Ok(Told::Waits(before)),
-        Step::Rest => Ok(Told::Nothing),
+        Step::Rest => Ok(Told::Nothing(before)),
         Step::MakeRoom => {
             client.compact(before.revision).await?;
             client.defragment().await?;
@@ -73,6 +75,9 @@ pub async fn watch(context: Context) {
                     last = Some(Instant::now());
                 }
                 tell(&context, &told);
+                if let Told::Nothing(look) | Told::MadeRoom { after: look, .. } | Told::Waits(look) = &told {
+                    follow_reserve(&context, look);
+                }
             }
             Err(error) => {
                 // A new connection next time: etcd may have been restarted, or our certificate made anew.
@@ -86,7 +91,7 @@ pub async fn watch(context: Context) {
 
 async fn round(context: &Context, client: &mut Option<Client>, last: Option<Instant>) -> Result<Told, Error> {
     let pki = context.facts().pki.clone();
-    let Some(pki) = pki else { return Ok(Told::Nothing) };
+    let Some(pki) = pki else { return Ok(Told::Nothing(Look::default())) };
     let known = match client.as_ref() {
         Some(known) => known.clone(),
         None => client.insert(Client::connect(&pki, ETCD_CLIENT_PORT).await?).clone(),
@@ -106,7 +111,7 @@ async fn round(context: &Context, client: &mut Option<Client>, last: Option<Inst
 /// Says it on the console and in the status, and lets etcd's readiness tell.
 fn tell(context: &Context, told: &Told) {
     match told {
-        Told::Nothing => accept(context),
+        Told::Nothing(look) => accept(context, look),
         Told::MadeRoom { before, after } => {
             context.console.line(format!(
                 "etcd: database compacted and defragmented: {} MiB before, {} of {} MiB now",
@@ -128,7 +133,7 @@ fn tell(context: &Context, told: &Told) {
                 if before.no_space {
                     context.console.line("etcd: takes writes again");
                 }
-                accept(context);
+                accept(context, after);
             }
         }
         Told::Waits(look) if look.no_space => refuse(context, &refused(look)),
@@ -172,7 +177,25 @@ fn nearly_full(context: &Context, look: &Look) {
     );
 }
 
-fn accept(context: &Context) {
+/// Gives etcd its reserve or takes it back; either restarts it.
+fn follow_reserve(context: &Context, look: &Look) {
+    let has = context.facts().etcd_reserve;
+    let needs = needs_reserve(look, has, QUOTA_BACKEND_BYTES);
+    if needs != has {
+        context.facts().etcd_reserve = needs;
+        context.console.line(if needs {
+            "etcd: its content reaches the quota; a reserve is opened, so that objects can be deleted"
+        } else {
+            "etcd: half of the quota is free again; the reserve is closed"
+        });
+        certificates::redeclare(context);
+    }
+}
+
+fn accept(context: &Context, look: &Look) {
+    if context.facts().etcd_reserve {
+        return nearly_full(context, look);
+    }
     set_refusing(context, false);
     context.clear_warning(SPACE, "etcd's database has room again");
     context.clear_warning(DAMAGE, "etcd does not report damage any more");

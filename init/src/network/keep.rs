@@ -20,8 +20,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const REPEAT: Duration = Duration::from_mins(1);
 /// A fixed address that was refused.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
-/// The image's /etc/resolv.conf is a link to it: the root is read-only.
-const RESOLV_CONF: &str = "/run/resolv.conf";
+/// The image's /etc/resolv.conf is a link to it: the root is read-only. It has a directory of its own, which programs
+/// that give up all other files keep (`sys/src/confine.rs`): the file is replaced by each lease.
+pub(crate) const RESOLV_CONF: &str = "/run/resolv/resolv.conf";
 /// The warning about the network.
 const WARNING: &str = "network";
 

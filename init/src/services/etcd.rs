@@ -12,7 +12,9 @@ const GOGC: &str = "50";
 /// 5,000 machines came (DESIGN.md §8).
 const GOMEMLIMIT: &str = "256MiB";
 /// 1 GiB: far beyond what a plane of 10,000 machines stores, and small enough for the state partition.
-const QUOTA_BACKEND_BYTES: u32 = 1 << 30;
+pub const QUOTA_BACKEND_BYTES: u64 = 1 << 30;
+/// Beyond the quota, for the last writes of objects that are deleted from a full database.
+const RESERVE_BYTES: u64 = 256 << 20;
 /// Entries kept in memory between snapshots.
 const SNAPSHOT_COUNT: u32 = 2000;
 /// History that no client of ours reads.
@@ -33,6 +35,7 @@ pub(super) fn service(inputs: &Inputs) -> Service {
         [("GOGC", GOGC), ("GOMEMLIMIT", GOMEMLIMIT)].map(|(name, value)| (name, value.to_owned())).into();
     let (certificate, key, ca) =
         (inputs.file("etcd", "tls.crt"), inputs.file("etcd", "tls.key"), inputs.file("etcd", "ca.crt"));
+    let quota = QUOTA_BACKEND_BYTES + if inputs.etcd_reserve { RESERVE_BYTES } else { 0 };
     let client_url = format!("https://127.0.0.1:{ETCD_CLIENT_PORT}");
     let peer_url = format!("https://127.0.0.1:{ETCD_PEER_PORT}");
     service.args = vec![
@@ -53,7 +56,7 @@ pub(super) fn service(inputs: &Inputs) -> Service {
         format!("--peer-trusted-ca-file={ca}"),
         "--peer-client-cert-auth=true".to_owned(),
         "--enable-grpc-gateway=false".to_owned(),
-        format!("--quota-backend-bytes={QUOTA_BACKEND_BYTES}"),
+        format!("--quota-backend-bytes={quota}"),
         format!("--snapshot-count={SNAPSHOT_COUNT}"),
         "--auto-compaction-mode=periodic".to_owned(),
         format!("--auto-compaction-retention={COMPACTION_RETENTION}"),

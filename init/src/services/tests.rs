@@ -7,7 +7,15 @@ use std::fmt::Write as _;
 
 fn inputs<'a>(layout: &'a Layout, config: &'a Config, address: Option<IpAddr>) -> Inputs<'a> {
     let encryption_key = Some("key-0123456789abcdef".to_owned());
-    Inputs { layout, accounts: Accounts::Separate, config, address, encryption_key, generation: 0 }
+    Inputs {
+        layout,
+        accounts: Accounts::Separate,
+        config,
+        address,
+        encryption_key,
+        etcd_reserve: false,
+        generation: 0,
+    }
 }
 
 /// One service as a person would read it.
@@ -129,4 +137,16 @@ fn limits_fit_the_smallest_appliance_and_grow_with_the_machine() {
             assert!(small > *used, "{} needs {used} of {small} MiB", service.name);
         }
     }
+}
+
+#[test]
+fn the_reserve_is_a_larger_quota_and_nothing_else() {
+    let (layout, config) = (Layout::system(), Config::default());
+    let usual = all(&inputs(&layout, &config, None));
+    let reserve = all(&Inputs { etcd_reserve: true, ..inputs(&layout, &config, None) });
+    let changed: Vec<_> = usual.iter().zip(&reserve).filter(|(usual, reserve)| usual != reserve).collect();
+    assert_eq!(changed.len(), 1);
+    let (usual, reserve) = changed[0];
+    let new: Vec<_> = reserve.args.iter().filter(|argument| !usual.args.contains(argument)).collect();
+    assert_eq!(new, ["--quota-backend-bytes=1342177280"]);
 }

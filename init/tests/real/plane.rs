@@ -75,6 +75,10 @@ impl Plane {
         self.encrypts = encrypts;
     }
 
+    pub(crate) fn set_quota(&mut self, quota: u64) {
+        self.quota = quota;
+    }
+
     pub(crate) fn key_name(&self) -> String {
         self.key.name()
     }
@@ -88,6 +92,7 @@ impl Plane {
             config: &config,
             address: None,
             encryption_key: Some(self.key.name()),
+            etcd_reserve: false,
             generation: 0,
         };
         let service = services::all(&inputs).into_iter().find(|service| service.name == name).unwrap();

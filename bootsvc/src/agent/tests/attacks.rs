@@ -70,7 +70,8 @@ async fn a_machine_that_was_bound_and_released_since_the_order_is_not_clean() {
     // Released: another record allows the next wipe.
     lab.api.delete(&binding(UUID));
     lab.api.change(&server(), |server| {
-        server["metadata"]["annotations"] = disks_of("released", UUID, "fedcba9876543210", "2026-01-01T00:00:00Z");
+        server["metadata"]["annotations"] =
+            disks_of("released", UUID, "fedcba9876543210", "2026-01-01T00:00:00Z");
     });
     let refused = wiped(&mut agent, token, done()).await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition);

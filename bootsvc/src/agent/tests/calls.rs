@@ -7,7 +7,7 @@ use serde_json::json;
 use tonic::Code;
 use tonic::transport::Channel;
 
-use super::events;
+use super::{events, with};
 
 use super::mapping::{UUID, inventory};
 use crate::fake_api::{Failure, binding, metal};
@@ -74,7 +74,10 @@ async fn a_known_machine_keeps_its_spec_and_gets_its_inventory_refreshed() {
     let token = lab.boot(UUID).await;
     let call = super::with(request(UUID), token.as_deref());
     let answer = client(&lab).await.create_server(call).await.unwrap().into_inner();
-    assert_eq!((answer.wipe, answer.message.as_str()), (false, "not accepted: nothing is written to this machine"));
+    assert_eq!(
+        (answer.wipe, answer.message.as_str()),
+        (false, "not accepted: nothing is written to this machine")
+    );
     assert_eq!(answer.sealing_key.len(), 32);
     let spec = lab.api.object(&metal("servers", UUID)).unwrap()["spec"].clone();
     assert_eq!(
@@ -216,6 +219,29 @@ async fn a_call_larger_than_any_machine_is_refused_before_it_is_in_memory() {
     let refused = client(&lab).await.create_server(huge).await.unwrap_err();
     assert_eq!(refused.code(), Code::OutOfRange, "{refused:?}");
     assert!(lab.api.writes().is_empty());
+}
+
+/// Finding 4: what a stranger may make the service hold.
+#[tokio::test]
+async fn a_long_call_needs_a_connection_that_has_shown_a_valid_token() {
+    let lab = Lab::start(Setup::default());
+    let token = lab.boot(UUID).await.expect("the agent's token");
+    let mut agent = client(&lab).await;
+    let mut long = request(UUID);
+    long.hostname = "x".repeat(100 << 10);
+    let address = pb::Address { r#type: "InternalIP".to_owned(), address: "10.77.0.50".to_owned() };
+    let report = pb::ReconcileServerAddressesRequest { uuid: UUID.to_owned(), address: vec![address] };
+    let beat = pb::HeartbeatRequest { uuid: UUID.to_owned(), disks: Vec::new() };
+    for shown in [None, Some("forged"), Some(&*token)] {
+        let refused = agent.create_server(with(long.clone(), shown)).await.unwrap_err();
+        assert_eq!(refused.code(), Code::OutOfRange, "{refused:?}");
+        // These prove nothing: they are answered whatever token is shown, or refused.
+        agent.create_server(with(request(UUID), shown)).await.unwrap();
+        agent.reconcile_server_addresses(with(report.clone(), shown)).await.unwrap();
+        agent.heartbeat(with(beat.clone(), shown)).await.unwrap_err();
+    }
+    let refused = agent.create_server(with(long, Some(&token))).await.unwrap_err();
+    assert_eq!(refused.code(), Code::OutOfRange, "{refused:?}");
 }
 
 #[tokio::test]

@@ -38,7 +38,11 @@ async fn report(
     send(agent, token, info).await
 }
 
-async fn send(agent: &mut AgentClient<Channel>, token: Option<&str>, info: pb::BmcInfo) -> Result<(), Status> {
+async fn send(
+    agent: &mut AgentClient<Channel>,
+    token: Option<&str>,
+    info: pb::BmcInfo,
+) -> Result<(), Status> {
     let message = pb::UpdateBmcInfoRequest { uuid: UUID.to_owned(), bmc_info: Some(info) };
     agent.update_bmc_info(with(message, token)).await.map(|_| ())
 }
@@ -122,7 +126,10 @@ async fn a_stranger_an_unasked_agent_and_a_bound_machine_are_refused() {
     let mut agent = client(&lab).await;
     assert_eq!(report(&lab, &mut agent, None, info).await.unwrap_err().code(), Code::Unauthenticated);
     let other = lab.boot("5c5c5544-0042-3110-8051-b7c04f4e3332").await;
-    assert_eq!(report(&lab, &mut agent, other.as_deref(), info).await.unwrap_err().code(), Code::Unauthenticated);
+    assert_eq!(
+        report(&lab, &mut agent, other.as_deref(), info).await.unwrap_err().code(),
+        Code::Unauthenticated
+    );
     let token = lab.boot(UUID).await;
     let token = token.as_deref();
     // Nobody told it to.
@@ -184,8 +191,8 @@ async fn an_account_that_is_not_sealed_to_this_plane_is_not_taken() {
     let other = pb::seal::public_key(&[9; 32]);
     let other = pb::seal::PlaneKey::verified(&other, &pb::seal::fingerprint(&other)).unwrap();
     let own = plane_key(&lab).unwrap();
-    for sealed in
-        [other.seal(UUID, &plain), own.seal("5c5c5544-0042-3110-8051-b7c04f4e3332", &plain)].map(Result::unwrap)
+    for sealed in [other.seal(UUID, &plain), own.seal("5c5c5544-0042-3110-8051-b7c04f4e3332", &plain)]
+        .map(Result::unwrap)
     {
         let refused = send(&mut agent, token, sealed).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");

@@ -173,8 +173,9 @@ async fn a_machine_that_is_wiped_does_not_stand_in_line_behind_a_hall_of_new_one
             let mut machine = request(&uuid);
             let hardware = machine.hardware.as_mut().unwrap();
             hardware.system.as_mut().unwrap().serial_number.clone_from(&uuid);
-            let number = u32::from_str_radix(&uuid[32..], 10).unwrap();
-            hardware.network.as_mut().unwrap().interfaces[0].mac = format!("52:54:00:99:{:02x}:{:02x}", number >> 8, number & 255);
+            let number = uuid[32..].parse::<u32>().unwrap();
+            hardware.network.as_mut().unwrap().interfaces[0].mac =
+                format!("52:54:00:99:{:02x}:{:02x}", number >> 8, number & 255);
             hall.spawn(async move { agent.create_server(machine).await });
         }
     }
@@ -217,7 +218,8 @@ async fn a_disk_that_fails_is_named_and_the_machine_stays_unclean() {
     assert_eq!(refused.code(), Code::FailedPrecondition);
     assert!(!is_clean(&lab));
     // A report that leaves a disk out, or all, is not believed (only upstream's agents report none).
-    for left_out in [vec![disk("sda", State::Wiped, 1000)], Vec::new(), vec![disk("sdx", State::Wiped, 1); 2]] {
+    for left_out in [vec![disk("sda", State::Wiped, 1000)], Vec::new(), vec![disk("sdx", State::Wiped, 1); 2]]
+    {
         let refused = wiped(&mut agent, token, left_out).await.unwrap_err();
         assert_eq!(refused.code(), Code::FailedPrecondition);
         assert!(refused.message().contains("sdb"), "{refused:?}");

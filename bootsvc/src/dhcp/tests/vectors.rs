@@ -13,6 +13,9 @@ use super::super::decide::Listener;
 use super::super::wire::option;
 use super::{Answer, NOBODY, answer};
 
+/// Options of a request.
+type Options<'a> = &'a [(u8, &'a [u8])];
+
 const DISCOVER: u8 = 1;
 const REQUEST: u8 = 3;
 const INFORM: u8 = 8;
@@ -72,7 +75,6 @@ fn the_class_names_the_architecture_where_option_93_does_not() {
 fn no_booting_machine_is_dropped_without_a_trace() {
     let mut typed = GUID;
     typed[0] = 1;
-    type Options<'a> = &'a [(u8, &'a [u8])];
     let cases: [(Options<'_>, &str); 5] = [
         (&[(option::VENDOR_CLASS, b"PXEClient")], "architecture"),
         (&[(option::VENDOR_CLASS, b"HTTPClient:Arch:x")], "architecture"),

@@ -59,11 +59,7 @@ impl Shown {
         pb::CreateServerRequest { hardware: Some(hardware), hostname: "(none)".to_owned() }
     }
 
-    async fn register(
-        &self,
-        lab: &Lab,
-        token: Option<&str>,
-    ) -> Result<pb::CreateServerResponse, Status> {
+    async fn register(&self, lab: &Lab, token: Option<&str>) -> Result<pb::CreateServerResponse, Status> {
         let mut agent: AgentClient<Channel> =
             AgentClient::connect(format!("http://{}", lab.address)).await.unwrap();
         let mut request = tonic::Request::new(self.inventory());
@@ -113,7 +109,9 @@ async fn cluster_node(lab: &Lab, machine: &Shown) {
 /// Finding 1: boards whose UUID and serial number nobody programmed.
 #[tokio::test]
 async fn a_second_machine_with_uuid_and_placeholder_serial_is_never_wiped() {
-    for serial in ["Default string", "", "To be filled by O.E.M.", "0123456789", "123456789", "System Serial Number"] {
+    for serial in
+        ["Default string", "", "To be filled by O.E.M.", "0123456789", "123456789", "System Serial Number"]
+    {
         let lab = Lab::start(Setup::default());
         let (first, second) = (Shown::new(A, serial, 1), Shown::new(A, serial, 2));
         first.boot_and_register(&lab).await.unwrap();
@@ -187,7 +185,9 @@ async fn a_machine_that_cannot_name_itself_is_known_by_its_card() {
             { "type": "PXEBooted", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z" } ] });
     });
     assert_eq!(node.ask(&lab).await.1, DISK);
-    for query in ["uuid=&mac=52-54-00-77-00-01", "mac=52-54-00-77-00-01", "uuid=&mac=52-54-00-77-00-01&serial=SN00001"] {
+    for query in
+        ["uuid=&mac=52-54-00-77-00-01", "mac=52-54-00-77-00-01", "uuid=&mac=52-54-00-77-00-01&serial=SN00001"]
+    {
         assert_eq!(lab.get(&format!("/ipxe?{query}")).await.1, DISK, "{query}");
     }
     let unknown = lab.get("/ipxe?uuid=&mac=52-54-00-77-00-55").await.1;
@@ -236,7 +236,8 @@ async fn a_machine_with_a_system_of_its_own_gets_back_to_its_disk() {
     assert!(token_of(&machine.ask(&lab).await.1).is_some());
     let mut inventory = machine.inventory();
     let disk = &mut inventory.hardware.as_mut().unwrap().storage.as_mut().unwrap().devices[0];
-    disk.contents = Some(pb::DiskContents { read: true, found: vec!["ext4".to_owned()], ..Default::default() });
+    disk.contents =
+        Some(pb::DiskContents { read: true, found: vec!["ext4".to_owned()], ..Default::default() });
     let mut agent = AgentClient::connect(format!("http://{}", lab.address)).await.unwrap();
     agent.create_server(inventory).await.unwrap();
     assert_eq!(machine.ask(&lab).await.1, DISK);
@@ -285,11 +286,73 @@ async fn a_machine_that_was_split_off_gets_a_server_and_tokens_of_its_own() {
     assert!(!first.register(&lab, token.as_deref()).await.unwrap().wipe);
     let mut agent = AgentClient::connect(format!("http://{}", lab.address)).await.unwrap();
     second.register(&lab, token.as_deref()).await.unwrap();
-    let disk = pb::DiskProgress { device: "sda".to_owned(), state: 2, size: 1, done: 1, ..Default::default() };
+    let disk =
+        pb::DiskProgress { device: "sda".to_owned(), state: 2, size: 1, done: 1, ..Default::default() };
     let mut ended =
         tonic::Request::new(pb::MarkServerAsWipedRequest { uuid: A.to_owned(), disks: vec![disk] });
     ended.metadata_mut().insert(TOKEN_METADATA, token.unwrap().parse().unwrap());
     agent.mark_server_as_wiped(ended).await.unwrap();
     assert_eq!(object(&lab, &own)["status"]["isClean"], json!(true));
     assert_ne!(object(&lab, A)["status"]["isClean"], json!(true));
+}
+
+/// Finding 3: strangers are bounded in number and size, and known machines go on at the bound.
+#[tokio::test]
+async fn at_the_bound_strangers_are_refused_and_known_machines_go_on() {
+    let lab = Lab::start(Setup::default());
+    let known = Shown::new(A, "SN00001", 1);
+    known.boot_and_register(&lab).await.unwrap();
+    accept(&lab, A);
+    for number in 0..2000 {
+        let name = format!("0ca11000-0000-4000-8000-{number:012}");
+        lab.api.put(&metal("servers", &name), json!({ "spec": { "accepted": false } }));
+    }
+    let stranger = Shown::new(B, "SN00002", 2);
+    assert_eq!(stranger.register(&lab, None).await.unwrap_err().code(), Code::ResourceExhausted);
+    assert_eq!((object(&lab, B), lab.metrics.registrations_refused_full.get()), (Value::Null, 1));
+    assert!(known.boot_and_register(&lab).await.unwrap().wipe);
+}
+
+#[tokio::test]
+async fn an_inventory_larger_than_any_machine_is_refused() {
+    let lab = Lab::start(Setup::default());
+    // Small on the wire, large where it is stored.
+    let mut inventory = Shown::new(A, "SN00001", 1).inventory();
+    let disk = pb::StorageDevice {
+        r#type: 1,
+        size: 1,
+        device_name: "/dev/sda".to_owned(),
+        model: "M".repeat(20),
+        ..Default::default()
+    };
+    let storage = pb::StorageInformation { devices: vec![disk; 1024], ..Default::default() };
+    inventory.hardware.as_mut().unwrap().storage = Some(storage);
+    let mut agent = AgentClient::connect(format!("http://{}", lab.address)).await.unwrap();
+    let refused = agent.create_server(inventory).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+    assert_eq!(object(&lab, A), Value::Null);
+}
+
+#[tokio::test]
+async fn an_agent_without_token_is_shown_on_its_server_once_and_until_it_has_one() {
+    let lab = Lab::start(Setup::default());
+    let machine = Shown::new(A, "SN00001", 1);
+    let token = token_of(&machine.ask(&lab).await.1);
+    machine.register(&lab, token.as_deref()).await.unwrap();
+    accept(&lab, A);
+    let shown = || {
+        let conditions = object(&lab, A)["status"]["conditions"].clone();
+        let all = conditions.as_array().cloned().unwrap_or_default();
+        all.into_iter().find(|condition| condition["type"] == "AgentToken")
+    };
+    let status_writes = || lab.api.writes().iter().filter(|(_, path)| path.ends_with("/status")).count();
+    for _ in 0..3 {
+        assert!(!machine.register(&lab, None).await.unwrap().wipe);
+    }
+    assert_eq!(status_writes(), 1);
+    let condition = shown().unwrap();
+    assert_eq!((&condition["status"], &condition["reason"]), (&json!("False"), &json!("NoToken")));
+    assert!(condition["message"].as_str().unwrap().contains("requireAgentToken"), "{condition}");
+    assert!(machine.register(&lab, token.as_deref()).await.unwrap().wipe);
+    assert_eq!(shown(), None);
 }

@@ -21,18 +21,18 @@ use crate::server_binding::{
 use crate::trust::{KEY_LEN, RecordKey, Trust};
 
 /// `metadata.uid` of every Server here.
-pub(super) const UID: &str = "server-uid";
+pub(crate) const UID: &str = "server-uid";
 /// `metadata.uid` of every binding here.
-pub(super) const BINDING_UID: &str = "binding-uid";
+pub(crate) const BINDING_UID: &str = "binding-uid";
 /// The current epoch.
-pub(super) const EPOCH: i64 = 7;
+pub(crate) const EPOCH: i64 = 7;
 /// The plane's key.
 const KEY: RecordKey = RecordKey::new([7; KEY_LEN]);
 /// This plane acts.
-pub(super) static HOLDS: LazyLock<Authority> = LazyLock::new(holds);
+pub(crate) static HOLDS: LazyLock<Authority> = LazyLock::new(holds);
 
 /// The same, to be changed.
-pub(super) fn holds() -> Authority {
+pub(crate) fn holds() -> Authority {
     Authority::Holds { epoch: EPOCH, trust: Trust::new(KEY, "own") }
 }
 
@@ -41,12 +41,12 @@ fn holds_in(epoch: i64) -> Authority {
     Authority::Holds { epoch, trust: Trust::new(KEY, "own") }
 }
 
-pub(super) fn at(second: u8) -> Time {
+pub(crate) fn at(second: u8) -> Time {
     serde_json::from_value(json!(format!("2026-01-01T00:00:{second:02}Z"))).unwrap()
 }
 
 /// Every authority under which nothing may be done.
-pub(super) fn powerless() -> [Authority; 3] {
+pub(crate) fn powerless() -> [Authority; 3] {
     [
         Authority::Fenced { holder: "other".to_owned() },
         Authority::Stopped { why: "moved".to_owned() },
@@ -54,7 +54,7 @@ pub(super) fn powerless() -> [Authority; 3] {
     ]
 }
 
-pub(super) fn server(accepted: bool, in_use: bool, is_clean: bool) -> Server {
+pub(crate) fn server(accepted: bool, in_use: bool, is_clean: bool) -> Server {
     let mut server = Server::new("a", ServerSpec { accepted, ..ServerSpec::default() });
     server.metadata.uid = Some(UID.to_owned());
     server.spec.hardware = Some(disks(&[Some(&[])]));
@@ -63,7 +63,7 @@ pub(super) fn server(accepted: bool, in_use: bool, is_clean: bool) -> Server {
 }
 
 /// An inventory with disks that hold this; none for one that was not looked at.
-pub(super) fn disks(found: &[Option<&[&str]>]) -> HardwareInformation {
+pub(crate) fn disks(found: &[Option<&[&str]>]) -> HardwareInformation {
     let disk = |found: Option<&[&str]>| StorageDevice {
         contents: found.map(|found| DiskContents {
             found: found.iter().map(|word| (*word).to_owned()).collect(),
@@ -71,13 +71,15 @@ pub(super) fn disks(found: &[Option<&[&str]>]) -> HardwareInformation {
         }),
         ..StorageDevice::default()
     };
-    let storage =
-        StorageInformation { devices: found.iter().copied().map(disk).collect(), ..StorageInformation::default() };
+    let storage = StorageInformation {
+        devices: found.iter().copied().map(disk).collect(),
+        ..StorageInformation::default()
+    };
     HardwareInformation { storage: Some(storage), ..HardwareInformation::default() }
 }
 
 /// What `decision::Machine` needs besides.
-pub(super) fn machine<'a>(
+pub(crate) fn machine<'a>(
     server: &'a Server,
     binding: Option<&'a ServerBinding>,
     authority: &'a Authority,
@@ -86,12 +88,12 @@ pub(super) fn machine<'a>(
 }
 
 /// A record without what differs with each write.
-pub(super) fn plain(record: DiskRecord) -> DiskRecord {
+pub(crate) fn plain(record: DiskRecord) -> DiskRecord {
     DiskRecord { seq: 0, mac: String::new(), ..record }
 }
 
 /// A record that is valid for [`server`] in [`EPOCH`].
-pub(super) fn record(state: DiskState) -> DiskRecord {
+pub(crate) fn record(state: DiskState) -> DiskRecord {
     let binding = state.is_claim().then(|| BINDING_UID.to_owned());
     let contents = (state == DiskState::NeverUsed).then_some(ContentsClass::Blank);
     DiskRecord {
@@ -110,30 +112,30 @@ pub(super) fn record(state: DiskState) -> DiskRecord {
 }
 
 /// The Server with this record, signed.
-pub(super) fn with(mut server: Server, record: &DiskRecord) -> Server {
+pub(crate) fn with(mut server: Server, record: &DiskRecord) -> Server {
     annotate(&mut server, DISKS_ANNOTATION, &signed(record.clone()).to_annotation());
     server
 }
 
-pub(super) fn signed(mut record: DiskRecord) -> DiskRecord {
+pub(crate) fn signed(mut record: DiskRecord) -> DiskRecord {
     record.sign(&KEY);
     record
 }
 
-pub(super) fn with_state(server: Server, state: DiskState) -> Server {
+pub(crate) fn with_state(server: Server, state: DiskState) -> Server {
     with(server, &record(state))
 }
 
-pub(super) fn annotate(server: &mut Server, key: &str, value: &str) {
+pub(crate) fn annotate(server: &mut Server, key: &str, value: &str) {
     server.metadata.annotations.get_or_insert_default().insert(key.to_owned(), value.to_owned());
 }
 
-pub(super) fn confirmed(mut server: Server) -> Server {
+pub(crate) fn confirmed(mut server: Server) -> Server {
     annotate(&mut server, CONFIRM_WIPE_ANNOTATION, UID);
     server
 }
 
-pub(super) fn binding(installed: bool) -> ServerBinding {
+pub(crate) fn binding(installed: bool) -> ServerBinding {
     let mut binding = ServerBinding::new("a", ServerBindingSpec::default());
     binding.metadata.uid = Some(BINDING_UID.to_owned());
     binding.metadata.finalizers = Some(vec![RELEASE_FINALIZER.to_owned()]);
@@ -144,12 +146,12 @@ pub(super) fn binding(installed: bool) -> ServerBinding {
     binding
 }
 
-pub(super) fn leaving(mut binding: ServerBinding) -> ServerBinding {
+pub(crate) fn leaving(mut binding: ServerBinding) -> ServerBinding {
     binding.metadata.deletion_timestamp = Some(at(1));
     binding
 }
 
-pub(super) fn any_authority() -> impl Strategy<Value = Authority> {
+pub(crate) fn any_authority() -> impl Strategy<Value = Authority> {
     prop_oneof![
         4 => Just(holds()),
         1 => Just(holds_in(EPOCH + 1)),
@@ -159,7 +161,7 @@ pub(super) fn any_authority() -> impl Strategy<Value = Authority> {
     ]
 }
 
-pub(super) fn any_state() -> impl Strategy<Value = DiskState> {
+pub(crate) fn any_state() -> impl Strategy<Value = DiskState> {
     prop_oneof![
         Just(DiskState::NeverUsed),
         Just(DiskState::Bound),
@@ -188,7 +190,7 @@ fn any_annotation() -> impl Strategy<Value = Option<String>> {
 
 prop_compose! {
     /// Any Server: every flag, any record, any confirmation, with and without status.
-    pub(super) fn any_server()(
+    pub(crate) fn any_server()(
         flags in any::<[bool; 8]>(), annotation in any_annotation(), confirmation in prop_oneof![
             Just(None), Just(Some(UID)), Just(Some("another-uid")), Just(Some(""))
         ],
@@ -219,7 +221,7 @@ prop_compose! {
 
 prop_compose! {
     /// Any binding: installed or not, with our finalizer or not, leaving or not.
-    pub(super) fn any_binding()(installed in any::<bool>(), finalizer in any::<bool>(), gone in any::<bool>())
+    pub(crate) fn any_binding()(installed in any::<bool>(), finalizer in any::<bool>(), gone in any::<bool>())
         -> ServerBinding {
         let mut made = binding(installed);
         if !finalizer {

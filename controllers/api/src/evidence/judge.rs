@@ -163,7 +163,10 @@ fn claim(server: &Server, record: &DiskRecord, authority: &Authority) -> Evidenc
     let ledger = authority.trust().and_then(|trust| trust.ledger.as_deref());
     let known = ledger.and_then(|ledger| ledger.of(server.metadata.name.as_deref().unwrap_or_default()));
     let is_later = known.is_some_and(|known| {
-        known.installed && known.uid == record.server_uid && record.seq <= known.seq && known.fate != Fate::Free
+        known.installed
+            && known.uid == record.server_uid
+            && record.seq <= known.seq
+            && known.fate != Fate::Free
     });
     if is_later { Evidence::Installed } else { Evidence::Bound }
 }

@@ -67,3 +67,79 @@ fn in_words<'a>(names: impl ExactSizeIterator<Item = &'a String>) -> String {
     let text = names.take(MOST_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
     if more > 0 { format!("{text} and {more} more") } else { text }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decision::fixtures::{HOLDS, at, binding, confirmed, leaving, machine, server, with_state};
+    use crate::decision::identity::Marks;
+    use crate::decision::records::{Records, records};
+    use crate::evidence::DiskState;
+    use crate::ledger::{Fate, Tombstone};
+
+    fn ledger(entries: &[(&str, Fate)]) -> Tombstones {
+        let mut ledger = Tombstones::default();
+        for (server, fate) in entries {
+            ledger.note(Tombstone {
+                server: (*server).to_owned(),
+                uid: "u".to_owned(),
+                marks: Marks::default(),
+                fate: *fate,
+                installed: false,
+                seq: 1,
+                record: "r".to_owned(),
+                epoch: 1,
+                revision: 1,
+                time: at(1),
+            });
+        }
+        ledger
+    }
+
+    fn names(all: &[&str]) -> BTreeSet<String> {
+        all.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn vanished_servers_and_moving_objects_stop_the_plane() {
+        let ledger = ledger(&[
+            ("a", Fate::Claimed),
+            ("b", Fate::Claimed),
+            ("c", Fate::Free),
+            ("d", Fate::Forgotten),
+            ("e", Fate::Vanished),
+        ]);
+        let look = |servers: Option<&[&str]>, moving: &[&str]| {
+            fence(&Observed { moving: names(moving), servers: servers.map(names) }, &ledger)
+        };
+        assert_eq!(look(Some(&["a", "b", "z"]), &[]), None);
+        // Without a complete list nothing has vanished.
+        assert_eq!(look(None, &[]), None);
+        let gone = look(Some(&["a"]), &[]).unwrap();
+        assert_eq!(gone.vanished, ["b"]);
+        assert!(gone.why.contains("gone: b;"), "{}", gone.why);
+        let moving = look(Some(&["a", "b"]), &["MetalMachine m"]).unwrap();
+        assert_eq!(moving.why, "clusterctl moves MetalMachine m to another cluster");
+        let many: Vec<String> = (0..9).map(|number| format!("Server {number}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert!(look(None, &many).unwrap().why.contains("Server 3 and 5 more"));
+    }
+
+    #[test]
+    fn what_is_being_moved_is_neither_released_nor_recorded() {
+        // Finding 11b: bindings that are deleted at the source are the target's clusters.
+        let moving = |meta: &mut ObjectMeta| {
+            meta.annotations
+                .get_or_insert_default()
+                .insert(DELETE_FOR_MOVE_ANNOTATION.to_owned(), String::new());
+        };
+        let seen = with_state(server(true, true, false), DiskState::Bound);
+        let mut going = leaving(binding(true));
+        assert_ne!(records(&machine(&seen, Some(&going), &HOLDS), &at(9), "r"), Records::NONE);
+        moving(&mut going.metadata);
+        assert_eq!(records(&machine(&seen, Some(&going), &HOLDS), &at(9), "r"), Records::NONE);
+        let mut seen = confirmed(seen);
+        moving(&mut seen.metadata);
+        assert_eq!(records(&machine(&seen, None, &HOLDS), &at(9), "r"), Records::NONE);
+    }
+}

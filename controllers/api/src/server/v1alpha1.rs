@@ -63,6 +63,18 @@ use crate::{schema, zero::is_zero};
         description = "whether the disks are known to be wiped"
     ),
     printcolumn(
+        name = "Disks",
+        type_ = "string",
+        json_path = ".status.contents",
+        description = "what the disks held when the machine reported last"
+    ),
+    printcolumn(
+        name = "Conflict",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"IdentityConflict\")].reason",
+        description = "set while another Server or machine shares an identity with this one"
+    ),
+    printcolumn(
         name = "Power",
         type_ = "string",
         json_path = ".status.power",

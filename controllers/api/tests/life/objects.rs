@@ -33,7 +33,8 @@ pub(super) fn binding(name: &str, uid: u32, claimant: &str) -> ServerBinding {
         "metadata": { "name": name, "uid": format!("b{uid}") },
         "spec": { "metalMachineRef": { "name": claimant, "namespace": "default" } },
     });
-    serde_json::from_value(json).unwrap_or_else(|_| ServerBinding::new(name, bloomery_api::ServerBindingSpec::default()))
+    serde_json::from_value(json)
+        .unwrap_or_else(|_| ServerBinding::new(name, bloomery_api::ServerBindingSpec::default()))
 }
 
 /// There is the default Environment, and no class.
@@ -46,7 +47,7 @@ impl Objects for NoObjects {
 
     fn environment(&self, name: &str) -> Lookup<Arc<Environment>> {
         let mut environment = Environment::new(name, EnvironmentSpec::default());
-        environment.spec.kernel.url = "k".to_owned();
+        "k".clone_into(&mut environment.spec.kernel.url);
         let condition = AssetCondition {
             url: "k".to_owned(),
             status: bloomery_api::ConditionStatus::True,

@@ -39,6 +39,8 @@ struct Snapshot {
     stopped: bool,
 }
 
+// Facts that have nothing to do with each other.
+#[allow(clippy::struct_excessive_bools)]
 pub(super) struct Plane {
     id: String,
     key: RecordKey,
@@ -66,7 +68,6 @@ pub(super) struct Seen {
     /// Commands, by the machine that obeys.
     pub(super) commands: Vec<(usize, PowerAction)>,
 }
-
 
 impl Plane {
     pub(super) fn new(number: u8) -> Self {
@@ -128,7 +129,7 @@ impl Plane {
         &mut self,
         name: &str,
         number: u32,
-        uuid: Option<&str>,
+        uuid: &str,
         of: usize,
         made: Registration,
         class: ContentsClass,
@@ -140,12 +141,14 @@ impl Plane {
         server.metadata.labels = Some([(PLANE_LABEL.to_owned(), self.id.clone())].into());
         server.spec.hardware = Some(hardware);
         annotate(&mut server, OF, &of.to_string());
-        if let Some(uuid) = uuid.filter(|uuid| *uuid != name) {
+        if uuid != name {
             annotate(&mut server, SYSTEM_UUID_ANNOTATION, uuid);
         }
         if made.never_used {
             let id = format!("r{number}");
-            if let Some(record) = DiskRecord::new(&server, Entry::NeverUsed(class), &self.authority(), &id, &now()) {
+            if let Some(record) =
+                DiskRecord::new(&server, Entry::NeverUsed(class), &self.authority(), &id, &now())
+            {
                 annotate(&mut server, DISKS_ANNOTATION, &record.to_annotation());
             }
         }
@@ -203,18 +206,23 @@ impl Plane {
         let orphans: Vec<String> =
             self.bindings.keys().filter(|name| !self.servers.contains_key(*name)).cloned().collect();
         for name in orphans {
-            if self.bindings.get(&name).is_some_and(|binding| binding_without_server(binding, &authority) == BindingFinalizer::Remove) {
+            if self.bindings.get(&name).is_some_and(|binding| {
+                binding_without_server(binding, &authority) == BindingFinalizer::Remove
+            }) {
                 self.bindings.remove(&name);
             }
         }
-        let observed = Observed { moving: BTreeSet::new(), servers: Some(self.servers.keys().cloned().collect()) };
+        let observed =
+            Observed { moving: BTreeSet::new(), servers: Some(self.servers.keys().cloned().collect()) };
         if let Some(fenced) = fence(&observed, &self.ledger) {
             seen.reached.insert("fenced");
             seen.story.push(format!("  fenced: {}", fenced.why));
             self.stopped = true;
             for name in fenced.vanished {
                 let noted = self.ledger.with_fate(&name, Fate::Vanished, &now());
-                noted.into_iter().for_each(|entry| self.note(entry));
+                if let Some(entry) = noted {
+                    self.note(entry);
+                }
             }
         }
         self.is_unseen = false;
@@ -236,8 +244,12 @@ impl Plane {
         }
         let authority = self.authority();
         let conflict = index.conflict(&server);
-        let machine =
-            Machine { server: &server, binding: bound.as_ref(), authority: &authority, conflict: conflict.as_ref() };
+        let machine = Machine {
+            server: &server,
+            binding: bound.as_ref(),
+            authority: &authority,
+            conflict: conflict.as_ref(),
+        };
         match machine.standing() {
             Standing::Conflicted => seen.reached.insert("conflicted"),
             Standing::Lost => seen.reached.insert("lost"),
@@ -268,12 +280,16 @@ impl Plane {
         }
         self.apply(name, decided.label, decided.finalizer);
         // What was written is noted at once, as the controllers do before anything else happens.
-        if let Some(noted) = self.servers.get(name).and_then(|server| entry(server, bound.as_ref(), &authority, &now())) {
+        if let Some(noted) =
+            self.servers.get(name).and_then(|server| entry(server, bound.as_ref(), &authority, &now()))
+        {
             self.note(noted);
         }
-        let is_installed = self.servers.get(name).and_then(DiskRecord::of).is_some_and(|record| {
-            record.state == bloomery_api::evidence::DiskState::Installed
-        });
+        let is_installed = self
+            .servers
+            .get(name)
+            .and_then(DiskRecord::of)
+            .is_some_and(|record| record.state == bloomery_api::evidence::DiskState::Installed);
         if is_installed && bound.is_some() {
             seen.installed.extend(self.of(name));
         }
@@ -302,7 +318,9 @@ impl Plane {
     }
 
     fn remove_annotation(&mut self, name: &str, key: &str) {
-        if let Some(annotations) = self.servers.get_mut(name).and_then(|server| server.metadata.annotations.as_mut()) {
+        if let Some(annotations) =
+            self.servers.get_mut(name).and_then(|server| server.metadata.annotations.as_mut())
+        {
             annotations.remove(key);
         }
     }
@@ -357,7 +375,8 @@ impl Plane {
             target.bindings.entry(name.clone()).or_insert(copy);
         }
         self.has_moved = true;
-        let moving: BTreeSet<String> = self.bindings.keys().map(|name| format!("MetalMachine {name}")).collect();
+        let moving: BTreeSet<String> =
+            self.bindings.keys().map(|name| format!("MetalMachine {name}")).collect();
         let observed = Observed { moving, servers: None };
         if fence(&observed, &self.ledger).is_some() {
             self.stopped = true;
@@ -472,10 +491,10 @@ impl Plane {
         let Some(server) = self.servers.get_mut(name) else { return };
         let uuids: Vec<&str> = marks.uuids.iter().map(String::as_str).collect();
         annotate(server, SYSTEM_UUID_ANNOTATION, &uuids.join(","));
-        let interfaces = marks.cards.iter().map(|mac| bloomery_api::hardware::NetworkInterface {
-            mac: mac.clone(),
-            ..Default::default()
-        });
+        let interfaces = marks
+            .cards
+            .iter()
+            .map(|mac| bloomery_api::hardware::NetworkInterface { mac: mac.clone(), ..Default::default() });
         let network = server.spec.hardware.get_or_insert_default().network.get_or_insert_default();
         network.interfaces.extend(interfaces);
         self.remove_annotation(name, RIVAL_ANNOTATION);

@@ -37,6 +37,8 @@ pub(super) struct Agent {
 }
 
 /// One machine.
+// Facts that have nothing to do with each other.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Clone, Debug)]
 pub(super) struct Machine {
     pub(super) index: usize,
@@ -57,7 +59,8 @@ pub(super) struct Machine {
 
 impl Machine {
     pub(super) fn new(index: usize, flags: u8, count: &mut u32) -> Self {
-        let data = [Data::Blank, Data::Files, Data::System, Data::Blank][(index + usize::from(flags >> 1)) % 4];
+        let data =
+            [Data::Blank, Data::Files, Data::System, Data::Blank][(index + usize::from(flags >> 1)) % 4];
         let owner = if data == Data::Blank { Owner::Nobody } else { Owner::Stranger };
         *count += 1;
         let mut machine = Self {
@@ -84,13 +87,10 @@ impl Machine {
             self.cards = vec![format!("52:54:00:77:{:02x}:{:02x}", number >> 8 & 0xff, number & 0xff)];
         }
         if serial {
-            self.serial = if number.is_multiple_of(3) { "Default string".to_owned() } else { format!("SN{number}") };
+            self.serial =
+                if number.is_multiple_of(3) { "Default string".to_owned() } else { format!("SN{number}") };
         }
         self.agent = None;
-    }
-
-    pub(super) fn uuid(&self) -> Option<&str> {
-        Some(&self.system_uuid)
     }
 
     /// What its firmware says.
@@ -101,7 +101,7 @@ impl Machine {
 
     /// What its agent says.
     pub(super) fn marks(&self) -> Marks {
-        Marks::of_hardware(self.uuid(), &self.hardware())
+        Marks::of_hardware(Some(&self.system_uuid), &self.hardware())
     }
 
     pub(super) fn hardware(&self) -> HardwareInformation {

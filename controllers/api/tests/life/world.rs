@@ -9,6 +9,7 @@ mod truth;
 
 use std::collections::BTreeSet;
 
+use bloomery_api::contents::Contents;
 use bloomery_api::decision::agent::{AgentOptions, WipeOrder, agent};
 use bloomery_api::decision::boot::{BootAnswer, BootRequest, boot};
 use bloomery_api::decision::claim::{BootClaim, claim};
@@ -17,7 +18,6 @@ use bloomery_api::decision::registration::registration;
 use bloomery_api::decision::unknown::UnknownMachines;
 use bloomery_api::decision::wiped::{CallerMemory, Order, Verdict, wiped};
 use bloomery_api::decision::{Lookup, Machine as Decided, Standing};
-use bloomery_api::contents::Contents;
 use bloomery_api::exempt::ExemptDisks;
 
 use objects::{NoObjects, annotate, claimant};
@@ -30,10 +30,10 @@ const MOST_OPERATIONS: usize = 100;
 const MACHINES: usize = 4;
 
 /// What was reached in a life, for the test that the model is worth something.
-pub type Reached = BTreeSet<&'static str>;
+pub(crate) type Reached = BTreeSet<&'static str>;
 
 /// Lives a life; the error says what was written against the truth, and how it came to that.
-pub fn live(octets: &[u8]) -> Result<Reached, String> {
+pub(crate) fn live(octets: &[u8]) -> Result<Reached, String> {
     let mut octets = octets.iter().copied();
     let mut world = World::new(octets.next().unwrap_or(0));
     for _ in 0..MOST_OPERATIONS {
@@ -62,7 +62,14 @@ impl World {
         let mut count = 0;
         let machines = (0..MACHINES).map(|index| Machine::new(index, flags, &mut count)).collect();
         let planes = [Plane::new(0), Plane::new(1)];
-        Self { machines, planes, auto_accept: flags & 1 == 1, count, reached: Reached::new(), story: Vec::new() }
+        Self {
+            machines,
+            planes,
+            auto_accept: flags & 1 == 1,
+            count,
+            reached: Reached::new(),
+            story: Vec::new(),
+        }
     }
 
     fn fresh(&mut self) -> u32 {
@@ -172,7 +179,7 @@ impl World {
     /// Its agent registers it and carries out what it is told.
     fn registers(&mut self, machine: usize, plane: usize) -> Step {
         let hardware = self.machines[machine].hardware();
-        let marks = Marks::of_hardware(self.machines[machine].uuid(), &hardware);
+        let marks = Marks::of_hardware(Some(&self.machines[machine].system_uuid), &hardware);
         let authority = self.planes[plane].authority();
         let index = self.planes[plane].index();
         let identity = identify(&marks, &index);
@@ -182,7 +189,9 @@ impl World {
             Identity::Other { server, .. } => {
                 self.reach("other");
                 let rival = self.planes[plane].servers.get_mut(server);
-                if let Some((server, text)) = rival.and_then(|one| Rival::noted(one, &marks).map(|text| (one, text))) {
+                if let Some((server, text)) =
+                    rival.and_then(|one| Rival::noted(one, &marks).map(|text| (one, text)))
+                {
                     annotate(server, bloomery_api::decision::identity::RIVAL_ANNOTATION, &text);
                 }
                 return Ok(());
@@ -191,7 +200,8 @@ impl World {
                 if !identity.is_new() {
                     self.reach("suspect");
                 }
-                let Some(name) = new_server_name(&marks, &index).filter(|name| !self.planes[plane].servers.contains_key(name))
+                let Some(name) = new_server_name(&marks, &index)
+                    .filter(|name| !self.planes[plane].servers.contains_key(name))
                 else {
                     return Ok(());
                 };
@@ -203,8 +213,8 @@ impl World {
                     self.reach("accepted by itself");
                 }
                 let number = self.fresh();
-                let uuid = self.machines[machine].uuid().map(str::to_owned);
-                self.planes[plane].make(&name, number, uuid.as_deref(), machine, made, class, hardware.clone());
+                let uuid = self.machines[machine].system_uuid.clone();
+                self.planes[plane].make(&name, number, &uuid, machine, made, class, hardware.clone());
                 name
             }
         };

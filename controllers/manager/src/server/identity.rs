@@ -89,7 +89,8 @@ pub(super) fn is_agents_account(server: &Server, bmc: &Bmc, user: &str) -> bool 
     user == AGENT_USER && kept(&bmc.user, bmc.user_from.as_ref()) && kept(&bmc.pass, bmc.pass_from.as_ref())
 }
 
-/// All Servers, by the GUIDs of their machines.
+/// All accepted Servers, by the GUIDs of their machines. One that a stranger registered must not take another's BMC
+/// away.
 pub(super) struct Known(pub(super) Store<GuardedServer>);
 
 impl Debug for Known {
@@ -100,7 +101,8 @@ impl Debug for Known {
 
 impl Machines for Known {
     fn owner(&self, guid: Guid) -> Option<String> {
-        let is_its = |server: &Server| uuid(server).is_some_and(|own| guid.matches(own));
+        let is_its =
+            |server: &Server| server.spec.accepted && uuid(server).is_some_and(|own| guid.matches(own));
         let all = self.0.state();
         all.iter().find(|guarded| guarded.0.as_ref().is_ok_and(is_its)).map(|guarded| guarded.name_any())
     }

@@ -54,8 +54,11 @@ impl State {
         self.learnt
     }
 
+    /// Remembers a certificate that nobody knew.
     pub(super) fn learn(&mut self, pin: CertificatePin) {
-        self.learnt = Some(pin);
+        if !self.kept {
+            self.learnt = Some(pin);
+        }
     }
 }
 

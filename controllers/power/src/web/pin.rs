@@ -86,7 +86,7 @@ mod tests {
     fn text_and_pin_are_one() {
         let pin = CertificatePin::of(b"key");
         assert_eq!(CertificatePin::parse(&pin.to_string()), Some(pin));
-        assert_eq!(CertificatePin::parse(&format!(" {}\n", pin.to_string().replace("2", "2"))), Some(pin));
+        assert_eq!(CertificatePin::parse(&format!(" {pin}\n")), Some(pin));
         let digits = "a".repeat(64);
         for text in
             ["", "sha256:", "sha256:00", &digits, &format!("sha1:{digits}"), &format!("sha256:{digits}0")]

@@ -1,4 +1,4 @@
-//! Crates: the versions of `Cargo.lock` against RustSec's ranges of safe versions.
+//! Crates: the versions of `Cargo.lock` against the ranges that `RustSec` calls safe.
 
 use anyhow::{Context, Result, bail};
 use semver::{Version, VersionReq};
@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::Hit;
 use super::list::List;
 
-/// RustSec's word for what can be attacked; all others are informational.
+/// `RustSec`'s word for what can be attacked; all others are informational.
 const VULNERABILITY: &str = "vulnerability";
 /// In the column of safe versions: there is none.
 const NONE: &str = "-";

@@ -39,7 +39,7 @@ pub(super) fn used(text: &str) -> Result<BTreeMap<String, String>> {
             ("require", [module, version]) => {
                 used.insert((*module).to_owned(), (*version).to_owned());
             }
-            ("replace", [module, middle @ .., target, version]) if middle.ends_with(&["=>"]) => {
+            ("replace", [module, .., "=>", target, version]) => {
                 replaced.insert((*module).to_owned(), Some(((*target).to_owned(), (*version).to_owned())));
             }
             ("replace", [module, .., _directory]) => {

@@ -23,14 +23,14 @@ struct Refused {
 }
 
 /// Runs the phase.
+#[expect(clippy::needless_pass_by_value, reason = "all phases have one type")]
 pub fn run(context: Context) -> Work {
     Box::pin(async move {
         // The kernel spares PID 1 of the machine anyway, but not that of a container.
         if let Err(error) = std::fs::write(OOM_SCORE, NEVER) {
             tracing::info!(%error, "PID 1 keeps its out-of-memory score");
         }
-        let Context { container, .. } = context;
-        if container {
+        if context.container {
             tracing::info!("kernel settings are the host's");
             return Ok(());
         }

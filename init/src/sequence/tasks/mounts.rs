@@ -5,8 +5,10 @@
 use crate::context::Context;
 use crate::errors::chain;
 use crate::files;
+use crate::network::RESOLV_CONF;
 use crate::sequence::Work;
 use bloomery_sys::mount;
+use std::path::Path;
 
 /// Some of the kernel's file systems are missing.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +25,10 @@ pub fn run(context: Context) -> Work {
             .filter(|missing| !(context.container && missing.starts_with("/sys")))
             .collect();
         files::directory(&context.layout.run, files::PUBLIC_DIR, None)?;
+        // Before the services: what is not there when they start, they cannot keep.
+        if let Some(directory) = Path::new(RESOLV_CONF).parent() {
+            files::directory(directory, files::PUBLIC_DIR, None)?;
+        }
         tokio::spawn(context.status.clone().publish(context.layout.status()));
         if missing.is_empty() { Ok(()) } else { Err(Missing(missing.join(", ")).into()) }
     })

@@ -37,6 +37,11 @@ pub fn run(context: Context) -> Work {
         ] {
             files::directory(&path, mode, user.and_then(|user| context.accounts().owner(user)))?;
         }
+        let owners = context.accounts();
+        if let (Some(owner), Some(group)) = (owners.owner(users::CONTROLLERS), owners.owner(users::BOOTSVC)) {
+            // The controllers make the plane's key in it, which the boot services read and nobody else.
+            files::share(&layout.plane(), owner, group)?;
+        }
         let built = OffsetDateTime::from(context.release.built);
         let pki = Arc::new(Pki::open(&layout.pki(), built)?);
         certificates::make_all(&context, &pki)?;

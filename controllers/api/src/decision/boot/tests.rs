@@ -290,6 +290,96 @@ fn a_plane_that_may_not_act_answers_nobody() {
     }
 }
 
+fn peer(claimed: bool) -> Identity {
+    let mark = SharedMark::Card("52:54:00:00:00:01".to_owned());
+    Identity::Suspect { peers: vec![Peer { server: "b".to_owned(), mark, claimed, is_tombstone: false }] }
+}
+
+fn asked<'a>(
+    identity: &'a Identity,
+    server: Lookup<&'a Server>,
+    binding: Lookup<&'a ServerBinding>,
+) -> BootRequest<'a> {
+    BootRequest { identity: Lookup::Found(identity), ..request(server, binding) }
+}
+
+#[test]
+fn a_machine_that_may_be_another_gets_its_disk_and_nothing_of_the_other() {
+    let (bound, known) = (binding(None), accepted(json!({})));
+    let other = Identity::Other { server: "a".to_owned(), why: OtherWhy::CardAndSerial };
+    for identity in [&other, &peer(true)] {
+        let decision = boot(&asked(identity, Lookup::NotFound, Lookup::NotFound), &cache());
+        assert_eq!(decision.answer, disk(BootFromDiskMethod::IpxeSanboot), "{identity:?}");
+        // Whoever looks the objects up by the UUID gets nothing out of it.
+        let decision = boot(&asked(identity, Lookup::Found(&known), Lookup::Found(&bound)), &cache());
+        assert_eq!(decision.answer, BootAnswer::Unavailable, "{identity:?}");
+    }
+    assert_eq!(boot(&asked(&peer(false), Lookup::NotFound, Lookup::NotFound), &cache()).answer, AGENT);
+    assert_eq!(boot(&asked(&Identity::Unnamed, Lookup::NotFound, Lookup::NotFound), &cache()).answer, AGENT);
+    for identity in [Lookup::Failed, Lookup::NotFound] {
+        let asked = BootRequest { identity, ..request(Lookup::NotFound, Lookup::NotFound) };
+        assert_eq!(boot(&asked, &cache()).answer, BootAnswer::Unavailable);
+    }
+}
+
+#[test]
+fn a_conflict_sends_free_machines_to_their_disk_and_changes_nothing_for_claimed_ones() {
+    let Identity::Suspect { peers } = peer(false) else { unreachable!() };
+    let conflict = Conflict { peers, rivals: Vec::new() };
+    let free = with_state(server(json!({ "accepted": true }), json!({})), DiskState::Released);
+    let bound = binding(None);
+    let asked = BootRequest { conflict: Some(&conflict), ..request(Lookup::Found(&free), Lookup::NotFound) };
+    assert_eq!(boot(&asked, &cache()).answer, disk(BootFromDiskMethod::IpxeSanboot));
+    let asked = BootRequest { binding: Lookup::Found(&bound), ..asked };
+    assert_eq!(boot(&asked, &cache()).answer, env("default"));
+}
+
+fn stranger_asks(server: Lookup<&Server>, unknown: UnknownMachines, admitted: bool) -> BootRequest<'_> {
+    BootRequest { unknown, admitted, ..request(server, Lookup::NotFound) }
+}
+
+#[test]
+fn a_machine_that_nobody_accepted_gets_back_to_its_disk() {
+    let mut found = server(json!({ "accepted": false }), json!({}));
+    for (unknown, admitted, answer) in [
+        (UnknownMachines::Agent, true, AGENT),
+        (UnknownMachines::Agent, false, BootAnswer::NotFound),
+        (UnknownMachines::BootDisk, true, disk(BootFromDiskMethod::IpxeSanboot)),
+        (UnknownMachines::Ignore, true, BootAnswer::NotFound),
+    ] {
+        for server in [Lookup::NotFound, Lookup::Found(&found)] {
+            assert_eq!(boot(&stranger_asks(server, unknown, admitted), &cache()).answer, answer, "{unknown}");
+        }
+    }
+    // Registered with a system of its own: from the next boot on it goes on with that.
+    for found_on_disk in [Some(&["gpt", "ext4"][..]), Some(&["talos-state"]), None] {
+        found.spec.hardware = Some(fixtures::disks(&[found_on_disk]));
+        let answer =
+            boot(&stranger_asks(Lookup::Found(&found), UnknownMachines::Agent, true), &cache()).answer;
+        assert_eq!(answer, disk(BootFromDiskMethod::IpxeSanboot), "{found_on_disk:?}");
+    }
+    // Accepted machines are not strangers.
+    let own = with_state(server(json!({ "accepted": true }), json!({})), DiskState::Released);
+    let answer = boot(&stranger_asks(Lookup::Found(&own), UnknownMachines::Ignore, false), &cache()).answer;
+    assert_eq!(answer, AGENT);
+}
+
+#[test]
+fn a_plane_that_stopped_itself_sends_nodes_to_their_disks_and_gives_nothing_else() {
+    let authority = Authority::Stopped { why: "moved".to_owned() };
+    let bound = fixtures::binding(false);
+    let claimed = with_state(server(json!({ "accepted": true }), json!({})), DiskState::Bound);
+    let node = with_state(server(json!({ "accepted": true }), json!({})), DiskState::Installed);
+    for (server, binding, answer) in [
+        (&claimed, None, disk(BootFromDiskMethod::IpxeSanboot)),
+        (&node, Some(&bound), disk(BootFromDiskMethod::IpxeSanboot)),
+        (&claimed, Some(&bound), BootAnswer::Unavailable),
+    ] {
+        let asked = BootRequest { authority: &authority, ..request(Lookup::Found(server), binding.into()) };
+        assert_eq!(boot(&asked, &cache()).answer, answer);
+    }
+}
+
 prop_compose! {
     fn any_server()(accepted in any::<bool>(), always in any::<bool>(), cordoned in any::<bool>(),
         in_use in any::<bool>(), clean in any::<bool>(), pxe_booted in any::<bool>(), status in any::<bool>(),

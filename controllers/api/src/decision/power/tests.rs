@@ -6,6 +6,7 @@ use super::super::fixtures::{
     HOLDS, any_authority, any_binding, any_server, at, binding, leaving, machine, powerless, server,
     with_state,
 };
+use super::super::identity::{Marks, Peer, SharedMark};
 use super::*;
 use crate::evidence::DiskState::{Bound, Clean, NeverUsed, Released};
 
@@ -212,6 +213,33 @@ fn lost_unconfirmed_and_fenced_machines_are_left_alone() {
             let asked = PowerRequest { authority: &authority, ..request(&seen, None, Ok(Power::On), &now) };
             assert_eq!(power(&asked), fenced);
         }
+    }
+}
+
+#[test]
+fn a_machine_in_a_conflict_or_with_a_shared_controller_gets_no_command() {
+    let mark = SharedMark::Card("52:54:00:00:00:01".to_owned());
+    let peers = vec![Peer { server: "b".to_owned(), mark, claimed: false, is_tombstone: false }];
+    let held = Conflict { peers, rivals: Vec::new() };
+    let shown = Conflict { peers: Vec::new(), rivals: vec![Marks::default()] };
+    let shared = SharedController { endpoint: "10.0.0.5 port 623".to_owned(), others: vec!["b".to_owned()] };
+    let bound = binding(false);
+    let cases = [
+        (dirty(), None, Ok(Power::On)),
+        (with_state(server(true, false, true), Clean), None, Ok(Power::On)),
+        (with_state(server(true, true, false), Bound), Some(&bound), Ok(Power::Off)),
+    ];
+    let now = at(50);
+    for (seen, bound, reading) in cases {
+        let plain = request(&seen, bound, reading, &now);
+        assert_ne!(power(&plain).action, PowerAction::None);
+        for asked in
+            [PowerRequest { conflict: Some(&held), ..plain }, PowerRequest { shared: Some(&shared), ..plain }]
+        {
+            assert_eq!(power(&asked), PowerDecision::none(None));
+        }
+        // A stranger who says names stops nobody.
+        assert_ne!(power(&PowerRequest { conflict: Some(&shown), ..plain }).action, PowerAction::None);
     }
 }
 
