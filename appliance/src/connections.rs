@@ -140,7 +140,8 @@ mod tests {
 
     #[test]
     fn a_host_with_sixty_addresses_keeps_nobody_out() {
-        let hosts: [(&str, fn(usize) -> IpAddr, IpAddr); 3] = [
+        type Host = (&'static str, fn(usize) -> IpAddr, IpAddr);
+        let hosts: [Host; 3] = [
             ("another network", |n| address(0x0a00_0000 + n % 60), address(0x0b00_0001)),
             ("the same network", |n| address(0x0a00_0000 + n % 60), address(0x0a00_00ff)),
             (

@@ -161,13 +161,12 @@ async fn revoke(args: RevokeArgs) -> Result<(), PairingError> {
     let answer = progress::during(&doing, client.revoke(&id, keep_code)).await.map_err(failed)?;
     match output {
         Format::Text => {
-            let mut text = format!("Revoked: {} {}\n", answer.revoked.id, answer.revoked.name);
-            match (&answer.code, keep_code) {
-                (Some(code), _) => text.push_str(&format!("Pairing code: {code}\n")),
-                (None, false) => text.push_str("The appliance's console shows the new pairing code.\n"),
-                (None, true) => {}
-            }
-            output::text(&text)
+            let code = match (&answer.code, keep_code) {
+                (Some(code), _) => format!("Pairing code: {code}\n"),
+                (None, false) => "The appliance's console shows the new pairing code.\n".to_owned(),
+                (None, true) => String::new(),
+            };
+            output::text(&format!("Revoked: {} {}\n{code}", answer.revoked.id, answer.revoked.name))
         }
         Format::Json => output::json(&answer),
     }

@@ -50,19 +50,19 @@ async fn an_appliance_that_is_not_there_or_another_one_is_named_with_what_to_do(
 
 /// Puts another certificate and key into a kubeconfig.
 fn put(kubeconfig: &str, certificate: &str, key: &str) {
-    let mut text = String::new();
+    let mut lines = Vec::new();
     for line in std::fs::read_to_string(kubeconfig).unwrap().lines() {
         let (name, pem) = match line.trim().split(':').next().unwrap() {
             "client-certificate-data" => ("client-certificate-data", certificate),
             "client-key-data" => ("client-key-data", key),
             _ => {
-                text.push_str(&format!("{line}\n"));
+                lines.push(line.to_owned());
                 continue;
             }
         };
-        text.push_str(&format!("    {name}: {}\n", BASE64.encode(pem.as_bytes())));
+        lines.push(format!("    {name}: {}", BASE64.encode(pem.as_bytes())));
     }
-    std::fs::write(kubeconfig, text).unwrap();
+    std::fs::write(kubeconfig, lines.join("\n")).unwrap();
 }
 
 #[tokio::test]

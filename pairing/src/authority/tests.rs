@@ -295,7 +295,8 @@ async fn answers_over_the_socket_and_survives_rubbish() {
     let path = directory.path().join("authority.sock");
     let listener = tokio::net::UnixListener::bind(&path).unwrap();
     let server = tokio::spawn(serve(listener, std::sync::Arc::new(authority), None));
-    for rubbish in [&b"\n"[..], b"{}\n", b"\xff\xff\n", &[b'x'; 100_000]] {
+    let endless = vec![b'x'; 100_000];
+    for rubbish in [&b"\n"[..], b"{}\n", b"\xff\xff\n", &endless] {
         let mut stream = tokio::net::UnixStream::connect(&path).await.unwrap();
         // A line that is too long is not read to its end.
         let _ = stream.write_all(rubbish).await;
