@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 /// The other side of an order.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Other {
-    /// A Server, and whether a ServerBinding has its name.
+    /// A Server, and whether a `ServerBinding` has its name.
     Server { server: Box<Server>, bound: bool },
     /// A machine without a Server, which showed the UUID of one.
     Rival(Marks),
@@ -123,7 +123,7 @@ pub(super) fn merge(into: &Server, other: &Other) -> Result<Value, Refusal> {
     let mut annotations = Map::new();
     annotations.insert(SYSTEM_UUID_ANNOTATION.to_owned(), json!(joined(uuids)));
     annotations.insert(RIVAL_ANNOTATION.to_owned(), Value::Null);
-    Ok(change(into, annotations, Some(json!({ "hardware": hardware }))))
+    Ok(change(into, &annotations, Some(json!({ "hardware": hardware }))))
 }
 
 /// The change of the Server that is declared to be another machine than `other`.
@@ -146,7 +146,7 @@ pub(super) fn split(server: &Server, other: &Other) -> Result<Value, Refusal> {
         // Those that are left show themselves again.
         annotations.insert(RIVAL_ANNOTATION.to_owned(), Value::Null);
     }
-    Ok(change(server, annotations, None))
+    Ok(change(server, &annotations, None))
 }
 
 /// The change that lets a claimed Server be deleted.
@@ -156,7 +156,7 @@ pub(super) fn forget(server: &Server, bound: bool) -> Result<Value, Refusal> {
     }
     let mut annotations = Map::new();
     annotations.insert(FORGET_ANNOTATION.to_owned(), json!(server.metadata.uid));
-    Ok(change(server, annotations, None))
+    Ok(change(server, &annotations, None))
 }
 
 fn alive(server: &Server) -> Result<(), Refusal> {
@@ -167,7 +167,7 @@ fn alive(server: &Server) -> Result<(), Refusal> {
 }
 
 /// A merge patch that the API server takes of no other state of the object.
-fn change(server: &Server, annotations: Map<String, Value>, spec: Option<Value>) -> Value {
+fn change(server: &Server, annotations: &Map<String, Value>, spec: Option<Value>) -> Value {
     let mut patch = json!({ "metadata": {
         "annotations": annotations,
         "uid": server.metadata.uid,

@@ -1,6 +1,6 @@
 //! Orders against Servers and bindings in memory, which know versions, uids and merge patches as the API server does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -69,14 +69,14 @@ impl Api {
         };
         match head.method {
             Method::PATCH => {
-                let patch: Value = serde_json::from_slice(&body).unwrap();
+                let change: Value = serde_json::from_slice(&body).unwrap();
                 for field in ["uid", "resourceVersion"] {
-                    let wanted = &patch["metadata"][field];
+                    let wanted = &change["metadata"][field];
                     if !wanted.is_null() && *wanted != object["metadata"][field] {
                         return reply(409, &status(409, "Conflict"));
                     }
                 }
-                merge(object, &patch);
+                merge(object, &change);
                 reply(200, object)
             }
             Method::DELETE => {
@@ -148,7 +148,7 @@ async fn run(api: &Api, order: Order) -> Result<Report, String> {
 /// Which Server the plane takes a machine for that shows these marks.
 fn found(api: &Api, uuid: &str, card: &str, serial: &str) -> Identity {
     let servers: Vec<Server> = [OLD, NEW].into_iter().filter_map(|name| api.server(name)).collect();
-    let index = Index::build(&servers, &Default::default(), &Authority::Unknown);
+    let index = Index::build(&servers, &HashSet::default(), &Authority::Unknown);
     identify(&Marks::of_query(Some(uuid), Some(card), Some(serial)), &index)
 }
 
