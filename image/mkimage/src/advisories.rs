@@ -34,7 +34,7 @@ pub struct Hit {
     pub package: String,
     /// Version in use.
     pub version: String,
-    /// What it is about.
+    /// What it is about, or its kind.
     pub title: String,
     /// Not a vulnerability: no longer maintained, or unsound in ways that no attacker is known to reach.
     pub informational: bool,
@@ -68,7 +68,8 @@ pub fn check(source: &Path, go_version: Option<&str>, today: Date) -> Result<()>
         List::parse(&read(&format!("{DIRECTORY}/crates.tsv"))?)?,
         List::parse(&read(&format!("{DIRECTORY}/modules.tsv"))?)?,
     );
-    let names = read(&format!("{DIRECTORY}/modules.names"))?;
+    let known = |name: &str| read(&format!("{DIRECTORY}/{name}"));
+    let (crate_names, module_names) = (known("crates.names")?, known("modules.names")?);
     let locked = crates::locked(&read("Cargo.lock")?)?;
     let mut used = modules::used(&read("image/controlplane/go.mod")?)?;
     used.extend(go_version.map(modules::toolchain).into_iter().flatten());
@@ -87,7 +88,10 @@ pub fn check(source: &Path, go_version: Option<&str>, today: Date) -> Result<()>
     if go_version.is_none() {
         println!("advisories: no Go toolchain here; its standard library was not looked up");
     }
-    for name in uncovered(&used, &names) {
+    let crates_in_use = locked.iter().map(|package| package.name.as_str());
+    let missing = uncovered(crates_in_use, &crate_names)
+        .chain(uncovered(used.keys().map(String::as_str), &module_names));
+    for name in missing {
         println!("advisories: NOTE: {name} is newer than the list and not in it; run scripts/advisories");
     }
     let mut hits = crates::check(&locked, &crates_list)?;
@@ -95,10 +99,11 @@ pub fn check(source: &Path, go_version: Option<&str>, today: Date) -> Result<()>
     conclude(&hits, &toml::from_str(&read(&format!("{DIRECTORY}/accepted.toml"))?)?)
 }
 
-/// Modules in use that were not looked up when the list was made.
-fn uncovered<'a>(used: &'a BTreeMap<String, String>, names: &str) -> Vec<&'a str> {
+/// Those in use that were not looked up when the list was made.
+fn uncovered<'a>(used: impl Iterator<Item = &'a str>, names: &str) -> impl Iterator<Item = &'a str> {
     let known: BTreeSet<&str> = names.lines().collect();
-    used.keys().map(String::as_str).filter(|name| !known.contains(name)).collect()
+    let missing: BTreeSet<&str> = used.filter(|name| !known.contains(name)).collect();
+    missing.into_iter()
 }
 
 /// How old the list is, in words. An old list is no error: a build must not fail because time went by.
