@@ -21,7 +21,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bloomery-plane", &["bloomery-api"]),
     ("bloomery-power", &[]),
     ("controllers", &["bloomery-api", "bloomery-config", "bloomery-plane", "bloomery-power", "bloomery-sys"]),
-    ("bootsvc", &["bloomery-api", "bloomery-agent-api", "bloomery-hostnet", "bloomery-plane", "bloomery-sys"]),
+    (
+        "bootsvc",
+        &["bloomery-api", "bloomery-agent-api", "bloomery-hostnet", "bloomery-plane", "bloomery-sys"],
+    ),
     ("agent", &["bloomery-sys", "bloomery-hostnet", "bloomery-agent-api"]),
     ("bloomery-lab", &["bloomery-agent-api", "bloomery-api", "bloomery-pairing"]),
     ("bloomery", &["bloomery-api", "bloomery-pairing", "bloomery-lab", "bloomery-config"]),
