@@ -11,6 +11,7 @@ use init::files;
 use init::layout::{ETCD_CLIENT_PORT, ETCD_HEALTH_PORT, ETCD_PEER_PORT, KUBERNETES_API_PORT, Layout};
 use init::pki::Pki;
 use init::pki::leaf::Leaf;
+use init::pki::people;
 use init::pki::provision::{Names, Provisioner};
 use init::sequence::tasks::pki::provide;
 use init::services::users::Accounts;
@@ -64,6 +65,9 @@ impl Plane {
         provisioner.everything(&Names::default()).unwrap();
         let key = Key::open(&layout).unwrap();
         provide(&layout, Accounts::Single, &key).unwrap();
+        // Nobody has paired: the API server takes the certificates of processes alone.
+        let clients = layout.service_file("kube-apiserver", people::API_CLIENTS);
+        files::replace(&clients, pki.client_ca.certificate().as_bytes(), files::PRIVATE, None).unwrap();
         let held: Vec<TcpListener> = (0..4).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let free = held.iter().map(|listener| listener.local_addr().unwrap().port());
         let ours = [ETCD_CLIENT_PORT, ETCD_PEER_PORT, ETCD_HEALTH_PORT, KUBERNETES_API_PORT];
@@ -172,7 +176,7 @@ impl Plane {
 
     /// One request of an administrator to the API server.
     pub(crate) async fn api(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, String> {
-        let leaf = Self::leaf("tester", &["system:masters"]).issue(&self.pki.ca).unwrap();
+        let leaf = Self::leaf("tester", &["system:masters"]).issue(&self.pki.client_ca).unwrap();
         let authority = self.pki.ca.certificate().to_owned();
         let identity = Identity { authority, certificate: leaf.certificate, key: leaf.key };
         ask(&identity, self.ports[&KUBERNETES_API_PORT], method, path, body).await
