@@ -144,6 +144,12 @@ fn start_controllers(
         Box::pin(fence::run(common, acting, fencer, watched, token)).await;
         "fence"
     });
+    let sweep = server::age::Sweep::new(context(), gate.clone(), watch.store.clone(), fleet.clone());
+    let token = stop.clone();
+    parts.spawn(async move {
+        Box::pin(sweep.run(token)).await;
+        "age"
+    });
     let listed = watch.store.clone();
     let caches = server::Caches { servers: watch, bindings, fleet, concerned };
     let work = server::controller(context(), servers(options, gate, ledger, health), caches, stop.clone());

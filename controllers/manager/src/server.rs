@@ -6,6 +6,7 @@
 //! Never believes a cache that says "no binding", never commands a machine before its claim on the object was written,
 //! and never does anything while another plane is the one that acts.
 
+pub mod age;
 mod apply;
 mod credentials;
 mod fetch;

@@ -48,7 +48,7 @@ fn fate(bench: &Bench, name: &str) -> Option<Fate> {
         let (_, entry) = line.split_once(' ')?;
         serde_json::from_str::<Tombstone>(entry).ok()
     });
-    entries.filter(|entry| entry.server == name).last().map(|entry| entry.fate)
+    entries.rev().find(|entry| entry.server == name).map(|entry| entry.fate)
 }
 
 /// Takes a Server away as no part of the plane does.
