@@ -175,7 +175,6 @@ fn servers(options: &RunOptions, gate: Gate, ledger: Option<Ledger>, health: &He
     let ServerOptions {
         server_reboot_timeout: reboot_timeout,
         ipmi_pxe_method,
-        boot_from_disk_method: _,
         auto_accept_non_empty: _,
         test_power_simulated_explicit_failure_prob: explicit,
         test_power_simulated_silent_failure_prob: silent,
