@@ -2,22 +2,10 @@
 
 use bloomery_agent_api::{PLANE_ARGUMENT, TOKEN_ARGUMENT};
 use bloomery_api::decision::boot::Arch;
-use bloomery_api::environment::INITRD_FILE;
+use bloomery_api::environment::{INITRD_FILE, TALOS_ARGS};
 
 use crate::advertise::Endpoint;
 
-/// What Talos 1.13 and later adds by default (spec/sidero.md §2.3); the agent's kernel gets the same.
-const TALOS_DEFAULTS: [&str; 9] = [
-    "init_on_alloc=1",
-    "slab_nomerge",
-    "pti=on",
-    "consoleblank=0",
-    "nvme_core.io_timeout=4294967295",
-    "printk.devkmsg=on",
-    "selinux=1",
-    "module.sig_enforce=1",
-    "proc_mem.force_override=never",
-];
 /// Consoles of the agent: the screen, and the first serial port of x86 or of arm64 server firmware.
 const CONSOLES: [&str; 2] = ["console=tty0", "console=ttyS0"];
 /// Seconds until a machine whose agent's kernel crashed starts over.
@@ -33,7 +21,7 @@ pub fn agent(
     (token, plane): (Option<&str>, Option<&str>),
     extra: &str,
 ) -> Vec<String> {
-    let mut args: Vec<String> = TALOS_DEFAULTS.into_iter().chain(CONSOLES).map(str::to_owned).collect();
+    let mut args: Vec<String> = TALOS_ARGS.into_iter().chain(CONSOLES).map(str::to_owned).collect();
     args.push(format!("initrd={INITRD_FILE}"));
     args.push(PANIC.to_owned());
     if let Some(mac) = mac {

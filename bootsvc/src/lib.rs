@@ -19,6 +19,7 @@ pub mod http;
 pub mod interfaces;
 pub mod kernel_args;
 pub mod kubernetes;
+pub mod last_call;
 pub mod loaders;
 pub mod mac;
 pub mod machines;

@@ -8,12 +8,16 @@
 
 #[path = "support/control_plane.rs"]
 mod control_plane;
+#[path = "real_apiserver/history.rs"]
+mod history;
 #[path = "support/services.rs"]
 mod services;
 
 mod support {
     pub(crate) use super::control_plane::{ControlPlane, eventually, patience};
-    pub(crate) use super::services::{Machine, PLANE_KEY, connect, hand_over, install_kinds, start};
+    pub(crate) use super::services::{
+        Machine, PLANE_KEY, connect, hand_over, install_kinds, start, start_accepting,
+    };
 }
 
 use std::net::SocketAddr;

@@ -24,6 +24,7 @@ use super::wire;
 use crate::boots::Caller;
 use crate::events::Happening;
 use crate::http::serve::Connection;
+use crate::last_call;
 use crate::neighbours::Seen;
 use crate::tokens::CheckError;
 
@@ -58,7 +59,8 @@ impl Handler {
         let name = machine.server.metadata.name.as_deref().unwrap_or_default();
         self.means.tokens.keep(name);
         let response = self.instruct(&client, &machine, &applicant.marks, checked).await;
-        self.recent.put(name, machine.server.clone(), Instant::now());
+        let noted = last_call::note(&self.means.kubernetes, &machine.authority, &machine.server).await;
+        self.recent.put(name, noted.unwrap_or_else(|| machine.server.clone()), Instant::now());
         Ok(response)
     }
 

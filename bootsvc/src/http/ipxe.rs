@@ -17,6 +17,7 @@ use super::serve::{Connection, Context, text};
 use super::{admitted, architecture, claim, lookup};
 use crate::advertise::Endpoint;
 use crate::agent;
+use crate::last_call;
 use crate::neighbours::Seen;
 use crate::trace;
 use crate::turns::Line;
@@ -108,6 +109,9 @@ impl Client<'_> {
         let token = self.hand_out(&decided, &authority).await;
         if let Some(identity) = &decided.identity {
             context.conflicts.note(identity, &self.marks(), &authority).await;
+        }
+        if let Some(server) = &decided.server {
+            last_call::note(&context.kubernetes, &authority, server).await;
         }
         if query.arch == Arch::Arm64
             && let Some(server) = &decided.server

@@ -131,6 +131,17 @@ pub(crate) async fn hand_over(client: &Client, holder: Option<&str>) {
 
 /// Starts the services of one process.
 pub(crate) fn start(plane: &ControlPlane, kubernetes: &Kubernetes) -> SocketAddr {
+    start_with(plane, kubernetes, false)
+}
+
+/// The same with the option `autoAcceptServers`.
+// Not each test that takes this file in has such machines.
+#[allow(dead_code)]
+pub(crate) fn start_accepting(plane: &ControlPlane, kubernetes: &Kubernetes) -> SocketAddr {
+    start_with(plane, kubernetes, true)
+}
+
+fn start_with(plane: &ControlPlane, kubernetes: &Kubernetes, auto_accept: bool) -> SocketAddr {
     let (share, metrics) = (plane.path("share"), Arc::new(Metrics::default()));
     std::fs::create_dir_all(share.join("agent/amd64")).unwrap();
     for file in ["vmlinuz", "initramfs.xz"] {
@@ -138,7 +149,7 @@ pub(crate) fn start(plane: &ControlPlane, kubernetes: &Kubernetes) -> SocketAddr
     }
     std::fs::write(plane.path("id"), json!({ "id": OWN, "epoch": 1 }).to_string()).unwrap();
     let options = Options {
-        auto_accept: false,
+        auto_accept,
         insecure_wipe: true,
         auto_bmc_setup: true,
         reboot_timeout: Duration::from_mins(20),
@@ -194,8 +205,8 @@ pub(crate) fn start(plane: &ControlPlane, kubernetes: &Kubernetes) -> SocketAddr
     ([127, 0, 0, 1], port).into()
 }
 
-fn blank_disk() -> pb::StorageDevice {
-    let contents = pb::DiskContents { read: true, ..pb::DiskContents::default() };
+fn disk_with(found: &[String]) -> pb::StorageDevice {
+    let contents = pb::DiskContents { read: true, found: found.to_vec(), ..pb::DiskContents::default() };
     pb::StorageDevice {
         device_name: "/dev/sda".to_owned(),
         contents: Some(contents),
@@ -224,6 +235,8 @@ pub(crate) struct Machine {
     pub(crate) mac: String,
     pub(crate) address: SocketAddr,
     pub(crate) token: Option<String>,
+    /// What its disk holds; blank if nothing.
+    pub(crate) found: Vec<String>,
     agent: AgentClient<Channel>,
 }
 
@@ -242,6 +255,7 @@ impl Machine {
             mac: format!("52:54:00:77:{:02x}:{:02x}", number >> 8, number & 0xff),
             address,
             token: None,
+            found: Vec::new(),
             agent,
         }
     }
@@ -291,7 +305,10 @@ impl Machine {
         let hardware = pb::HardwareInformation {
             system: Some(system),
             network: Some(pb::NetworkInformation { interface_count: 1, interfaces }),
-            storage: Some(pb::StorageInformation { devices: vec![blank_disk()], ..Default::default() }),
+            storage: Some(pb::StorageInformation {
+                devices: vec![disk_with(&self.found)],
+                ..Default::default()
+            }),
             ..Default::default()
         };
         let message = pb::CreateServerRequest { hardware: Some(hardware), hostname: "node1".to_owned() };

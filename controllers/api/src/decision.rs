@@ -8,6 +8,7 @@
 //! Never takes the absence of something as leave to write to a disk: a lost binding, a lost status or an
 //! unreadable object leads to an answer that leaves the machine alone.
 
+pub mod age;
 pub mod agent;
 pub mod boot;
 pub mod claim;

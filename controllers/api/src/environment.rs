@@ -26,6 +26,19 @@ const ARM64_SUFFIX: &str = "-arm64";
 pub const KERNEL_FILE: &str = "vmlinuz";
 /// File name of the initramfs in an Environment's directory.
 pub const INITRD_FILE: &str = "initramfs.xz";
+/// Kernel arguments that Talos 1.13 and later sets for itself, in its order. Upstream's Environments print the flag among
+/// them with an equals sign, its agent without one.
+pub const TALOS_ARGS: [&str; 9] = [
+    "init_on_alloc=1",
+    "slab_nomerge",
+    "pti=on",
+    "consoleblank=0",
+    "nvme_core.io_timeout=4294967295",
+    "printk.devkmsg=on",
+    "selinux=1",
+    "module.sig_enforce=1",
+    "proc_mem.force_override=never",
+];
 /// The one condition type an asset has.
 pub const READY: &str = "Ready";
 

@@ -6,7 +6,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bloomery_api::boot_method::BootFromDiskMethod;
 use bloomery_config::GoDuration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
@@ -111,9 +110,6 @@ pub struct ServerOptions {
     /// How a machine that does not say it itself is told to netboot.
     #[arg(long, value_name = "METHOD", default_value = "uefi")]
     pub ipmi_pxe_method: IpmiPxeMethod,
-    /// How machines boot from disk: ipxe-exit, http-404 or ipxe-sanboot.
-    #[arg(long, value_name = "METHOD", default_value = "ipxe-exit", value_parser = boot_from_disk_method)]
-    pub boot_from_disk_method: BootFromDiskMethod,
     /// Whether disks that are not blank, or that nobody read, are wiped on acceptance alone, as upstream does.
     #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, default_value_t = false,
         default_missing_value = "true")]
@@ -138,11 +134,6 @@ pub enum IpmiPxeMethod {
 /// A span in Go's notation.
 fn go_duration(text: &str) -> Result<Duration, String> {
     GoDuration::parse(text).map(|span| span.duration()).map_err(|allowed| format!("must be {allowed}"))
-}
-
-/// A method by its exact name.
-fn boot_from_disk_method(word: &str) -> Result<BootFromDiskMethod, String> {
-    word.parse().map_err(|error: bloomery_api::boot_method::UnknownMethod| error.to_string())
 }
 
 /// A number from 0 to 1.
@@ -185,14 +176,12 @@ mod tests {
         let ServerOptions {
             server_reboot_timeout,
             ipmi_pxe_method,
-            boot_from_disk_method,
             auto_accept_non_empty,
             test_power_simulated_explicit_failure_prob: explicit,
             test_power_simulated_silent_failure_prob: silent,
         } = options.servers;
         assert_eq!(server_reboot_timeout, Duration::from_mins(20));
         assert_eq!(ipmi_pxe_method, IpmiPxeMethod::Uefi);
-        assert_eq!(boot_from_disk_method, BootFromDiskMethod::IpxeExit);
         assert!(!auto_accept_non_empty);
         assert!(explicit + silent < f64::EPSILON);
     }
@@ -205,7 +194,6 @@ mod tests {
         for good in [
             "--server-reboot-timeout=1h30m",
             "--ipmi-pxe-method=bios",
-            "--boot-from-disk-method=http-404",
             "--auto-accept-non-empty=true",
             "--auto-accept-non-empty",
             "--test-power-simulated-explicit-failure-prob=0.1",
@@ -216,7 +204,6 @@ mod tests {
         for bad in [
             "--server-reboot-timeout=20",
             "--ipmi-pxe-method=pxe",
-            "--boot-from-disk-method=exit",
             "--test-power-simulated-explicit-failure-prob=1.1",
             "--test-power-simulated-silent-failure-prob=NaN",
         ] {

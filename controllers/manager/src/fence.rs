@@ -19,8 +19,8 @@ use kube::api::{ApiResource, DynamicObject};
 use kube::core::{GroupVersionKind, PartialObjectMeta};
 use kube::runtime::events::EventType;
 use kube::runtime::reflector::Store;
+use kube::runtime::watcher;
 use kube::runtime::watcher::Event;
-use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -36,6 +36,10 @@ const EVERY: Duration = Duration::from_mins(1);
 const SETTLE: Duration = Duration::from_secs(1);
 /// Until a look that failed is tried again.
 const AGAIN: Duration = Duration::from_secs(2);
+/// Until a kind is asked for again that is not served: Cluster API comes after the controllers, or never.
+const UNTIL_SERVED: Duration = Duration::from_secs(10);
+/// The same of one that was: what is moved away meanwhile is not seen.
+const UNTIL_WATCHED: Duration = Duration::from_secs(1);
 /// Reason of the event.
 const REASON: &str = "Plane Fenced";
 /// Kinds that `clusterctl move` marks at the source before it deletes them, and which machines belong to: group,
@@ -155,7 +159,9 @@ async fn watch(
 ) {
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
     let objects: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(client, &resource);
-    let mut events = std::pin::pin!(watcher(objects, watcher::Config::default()).default_backoff());
+    // Not with its own backoff: each new list counts as a success there, so that it never grows.
+    let mut events = std::pin::pin!(watcher(objects, watcher::Config::default()));
+    let mut was_served = false;
     while let Some(event) = events.next().await {
         match event {
             Ok(Event::Apply(object) | Event::InitApply(object) | Event::Delete(object)) => {
@@ -166,9 +172,12 @@ async fn watch(
                     touched.notify_one();
                 }
             }
-            Ok(Event::Init | Event::InitDone) => {}
-            // Cluster API may not be there yet, or never.
-            Err(error) => debug!(kind, error = %ErrorChain(&error), "watch for moved objects failed"),
+            Ok(Event::Init) => {}
+            Ok(Event::InitDone) => was_served = true,
+            Err(error) => {
+                debug!(kind, error = %ErrorChain(&error), "watch for moved objects failed");
+                tokio::time::sleep(if was_served { UNTIL_WATCHED } else { UNTIL_SERVED }).await;
+            }
         }
     }
 }

@@ -144,6 +144,12 @@ fn start_controllers(
         Box::pin(fence::run(common, acting, fencer, watched, token)).await;
         "fence"
     });
+    let sweep = server::age::Sweep::new(context(), gate.clone(), watch.store.clone(), fleet.clone());
+    let token = stop.clone();
+    parts.spawn(async move {
+        Box::pin(sweep.run(token)).await;
+        "age"
+    });
     let listed = watch.store.clone();
     let caches = server::Caches { servers: watch, bindings, fleet, concerned };
     let work = server::controller(context(), servers(options, gate, ledger, health), caches, stop.clone());
@@ -169,7 +175,6 @@ fn servers(options: &RunOptions, gate: Gate, ledger: Option<Ledger>, health: &He
     let ServerOptions {
         server_reboot_timeout: reboot_timeout,
         ipmi_pxe_method,
-        boot_from_disk_method: _,
         auto_accept_non_empty: _,
         test_power_simulated_explicit_failure_prob: explicit,
         test_power_simulated_silent_failure_prob: silent,

@@ -6,6 +6,7 @@
 //! Never believes a cache that says "no binding", never commands a machine before its claim on the object was written,
 //! and never does anything while another plane is the one that acts.
 
+pub mod age;
 mod apply;
 mod credentials;
 mod fetch;
@@ -45,6 +46,7 @@ use crate::fleet::{Fleet, Judgement};
 use crate::reconcile::{Context, Error, RESYNC};
 use crate::watch::{self, Bindings, GuardedServer, Watch};
 use names::Names;
+use recheck::Withheld;
 use settled::{Known, Memory, Seen, Settled, Version};
 use stamps::Stamps;
 
@@ -61,6 +63,8 @@ const SETTLE: Duration = Duration::from_millis(500);
 const UNTIL_LISTED: Duration = Duration::from_millis(500);
 /// Until a machine is decided about anew after the ledger was written: the gate's answers are a second old at most.
 const AFTER_NOTE: Duration = Duration::from_secs(2);
+/// Until a plane that stopped itself is asked for again: a person's word is to count within seconds.
+const WHILE_STOPPED: Duration = Duration::from_secs(3);
 /// Until it is looked whether a machine that was switched off is off: BMCs say yes and do nothing, or not yet.
 const AFTER_POWER_OFF: Duration = Duration::from_secs(10);
 
@@ -102,6 +106,7 @@ struct Shared {
     memory: Memory,
     names: Names,
     stamps: Stamps,
+    withheld: Withheld,
 }
 
 impl Shared {
@@ -115,6 +120,7 @@ impl Shared {
     fn forget(&self, name: &str) {
         self.memory.forget(name);
         self.stamps.forget(name);
+        self.withheld.forget(name);
         self.context.metrics().stands(name, None);
     }
 }
@@ -150,6 +156,7 @@ pub fn controller(
         memory: Memory::default(),
         names: Names::default(),
         stamps: Stamps::default(),
+        withheld: Withheld::default(),
     });
     controller
         .run(
@@ -165,12 +172,20 @@ pub fn controller(
         })
 }
 
+/// When to ask again whether this plane acts.
+fn until_it_acts(authority: &Authority) -> Duration {
+    match authority {
+        Authority::Stopped { .. } => WHILE_STOPPED,
+        Authority::Holds { .. } | Authority::Fenced { .. } | Authority::Unknown => ERROR_REQUEUE,
+    }
+}
+
 /// Reconciles, unless all that happened since the last time are our own writes.
 async fn called(cached: &Arc<GuardedServer>, shared: &Shared) -> Result<Action, Error> {
     let name = cached.name_any();
     let authority = shared.options.gate.current().await;
     if !authority.acts() {
-        return Ok(Action::requeue(ERROR_REQUEUE));
+        return Ok(Action::requeue(until_it_acts(&authority)));
     }
     let binding = watch::of(&shared.bindings, &name).map(|binding| Version::of(binding.meta()));
     let server = Version::of(cached.meta());
@@ -188,6 +203,7 @@ async fn called(cached: &Arc<GuardedServer>, shared: &Shared) -> Result<Action, 
         Known::Changed => Some(cached.as_ref()),
     };
     shared.memory.forget(&name);
+    let cached = if recheck::catch_up(shared, &name).await { None } else { cached };
     shared.context.observe(KIND, &name, Box::pin(reconcile(&name, cached, &authority, shared))).await
 }
 

@@ -141,6 +141,32 @@ async fn the_record_is_the_planes_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_controllers_delete_what_nobody_accepted_used_or_keeps() {
+    let bench = start().await;
+    let admin = Identity::of(&bench, "admin", &["system:masters"]).await;
+    let controllers = Identity::of(&bench, "bloomery:controllers", &[]).await;
+    admin.servers.create(&PostParams::default(), &registered("a")).await.unwrap();
+    let delete = async || controllers.servers.delete("a", &DeleteParams::default()).await.map(drop);
+    let accepted = |accepted: bool| json!({ "spec": { "accepted": accepted } });
+    admin.may("accept", accepted(true)).await;
+    refusal("deleting an accepted one", delete().await);
+    admin.may("take it back", accepted(false)).await;
+    admin.may("keep", annotated("bloomery.dev/keep", "")).await;
+    refusal("deleting one that is kept", delete().await);
+    admin.may("keep no longer", annotated("bloomery.dev/keep", Value::Null)).await;
+    admin.status(json!({ "inUse": true })).await.unwrap();
+    refusal("deleting one in use", delete().await);
+    admin.status(json!({ "inUse": null })).await.unwrap();
+    for state in ["bound", "installed", "released", "clean"] {
+        controllers.may("record", disks(state)).await;
+        refusal(state, delete().await);
+    }
+    controllers.may("record", disks("neverUsed")).await;
+    delete().await.unwrap();
+    assert!(admin.servers.get_opt("a").await.unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_boot_services_write_what_agents_report_and_no_decision() {
     let bench = start().await;
     let admin = Identity::of(&bench, "admin", &["system:masters"]).await;
@@ -156,6 +182,7 @@ async fn the_boot_services_write_what_agents_report_and_no_decision() {
     let arch = json!({ "metadata": { "labels": { "bloomery.dev/arch": "arm64" } } });
     bootsvc.may("note the architecture", arch).await;
     bootsvc.may("note a rival", annotated("bloomery.dev/rival", "{}")).await;
+    bootsvc.may("note the last call", annotated("bloomery.dev/last-call", "2026-01-01")).await;
     for (what, patch) in [
         ("accept", json!({ "spec": { "accepted": true } })),
         ("cordon", json!({ "spec": { "cordoned": true } })),
@@ -166,6 +193,7 @@ async fn the_boot_services_write_what_agents_report_and_no_decision() {
         ),
         ("confirm a wipe", annotated("bloomery.dev/confirm-wipe", "u")),
         ("forget", annotated("bloomery.dev/forget", "u")),
+        ("keep", annotated("bloomery.dev/keep", "true")),
         ("declare it another machine", annotated("bloomery.dev/distinct-from", "b")),
         ("take the record away", annotated("bloomery.dev/disks", Value::Null)),
         ("record a release", disks("released")),

@@ -408,7 +408,8 @@ async fn each_identity_may_do_its_work_and_no_more() {
     let controllers = bench.plane.client("bloomery:controllers", &[]).await;
     let servers: Api<Server> = Api::all(controllers.clone());
     refused("creating a Server", servers.create(&PostParams::default(), &registered("b")).await.map(drop));
-    refused("deleting a Server", servers.delete("a", &DeleteParams::default()).await.map(drop));
+    bench.patch::<Server>("a", json!({ "spec": { "accepted": true } })).await;
+    refused("deleting an accepted Server", servers.delete("a", &DeleteParams::default()).await.map(drop));
     let secrets: Api<Secret> = Api::all(controllers);
     refused("reading secrets", secrets.list(&ListParams::default()).await.map(drop));
 

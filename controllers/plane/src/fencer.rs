@@ -32,17 +32,11 @@ impl Fencer {
     /// next look, at most seconds later; the mark alone stops the plane.
     pub async fn look(&self, observed: &Observed) -> Result<bool, Error> {
         let ledger = self.ledger.as_ref().map(Ledger::tombstones);
-        let Some(Fence { why, vanished }) = fence(observed, &ledger.clone().unwrap_or_default()) else {
+        let Some(seen) = fence(observed, &ledger.clone().unwrap_or_default()) else {
             return Ok(false);
         };
-        let plane = self.planes.get_opt(NAME).await.map_err(Error::api("get"))?;
-        if plane.as_ref().is_some_and(|plane| plane.fenced().is_none()) {
-            error!(why, "this plane stops acting until a person has looked");
-            let annotations = json!({ FENCED_ANNOTATION: marked(&why) });
-            let change = json!({ "metadata": { "annotations": annotations } });
-            let patched = self.planes.patch(NAME, &PatchParams::default(), &Patch::Merge(change)).await;
-            patched.map(drop).map_err(Error::api("patch"))?;
-        }
+        self.mark(&seen).await?;
+        let Fence { why: _, vanished } = seen;
         // Only once the mark is there: from now on they do not set it again.
         let now = Time(Timestamp::now());
         for server in vanished {
@@ -52,6 +46,26 @@ impl Fencer {
             }
         }
         Ok(true)
+    }
+
+    /// Writes the mark, or adds what is new to the one that is there.
+    async fn mark(&self, seen: &Fence) -> Result<(), Error> {
+        let plane = self.planes.get_opt(NAME).await.map_err(Error::api("get"))?;
+        let Some(plane) = plane else { return Ok(()) };
+        let text = match plane.fenced() {
+            None => marked(&seen.why),
+            Some(mark) => match seen.added_to(mark) {
+                None => return Ok(()),
+                Some(text) => text,
+            },
+        };
+        error!(why = seen.why, "this plane stops acting until a person has looked");
+        // Of the version that was read: a mark that a person takes away at this moment is not put back by its text.
+        let version = plane.metadata.resource_version;
+        let annotations = json!({ FENCED_ANNOTATION: text });
+        let change = json!({ "metadata": { "resourceVersion": version, "annotations": annotations } });
+        let patched = self.planes.patch(NAME, &PatchParams::default(), &Patch::Merge(change)).await;
+        patched.map(drop).map_err(Error::api("patch"))
     }
 }
 

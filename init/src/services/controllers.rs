@@ -33,7 +33,7 @@ pub(super) fn service(inputs: &Inputs) -> Service {
         format!("--plane-dir={}", inputs.layout.plane().display()),
         format!("--server-reboot-timeout={}", sidero.server_reboot_timeout),
         format!("--ipmi-pxe-method={}", sidero.ipmi_pxe_method.as_str()),
-        format!("--boot-from-disk-method={}", sidero.boot_from_disk_method.as_str()),
+        format!("--auto-accept-non-empty={}", sidero.auto_accept_non_empty),
         format!(
             "--test-power-simulated-explicit-failure-prob={}",
             sidero.test_power_simulated_explicit_failure_prob

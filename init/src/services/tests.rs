@@ -78,8 +78,8 @@ fn no_two_services_share_a_user_and_none_is_root() {
 fn sidero_options_reach_the_boot_services() {
     let layout = Layout::system();
     let config = Config::parse(
-        "advertisedEndpoint: plane.example.org\nsidero: {autoAcceptServers: true, bootFromDiskMethod: http-404, \
-         extraAgentKernelArgs: a=b c, disableDhcpProxy: true, httpPort: 9000}\n",
+        "advertisedEndpoint: plane.example.org\nsidero: {autoAcceptServers: true, autoAcceptNonEmpty: true, \
+         bootFromDiskMethod: http-404, extraAgentKernelArgs: a=b c, disableDhcpProxy: true, httpPort: 9000}\n",
     )
     .unwrap();
     let services = all(&inputs(&layout, &config, Some("192.0.2.7".parse().unwrap())));
@@ -93,6 +93,12 @@ fn sidero_options_reach_the_boot_services() {
         "--disable-dhcp-proxy=true",
     ] {
         assert!(bootsvc.args.iter().any(|given| given == argument), "{argument}: {:?}", bootsvc.args);
+    }
+    // Both judge what acceptance covers: told differently, one accepts what the other never commands.
+    for name in ["bootsvc", "controllers"] {
+        let service = services.iter().find(|service| service.name == name).unwrap();
+        let argument = "--auto-accept-non-empty=true";
+        assert!(service.args.iter().any(|given| given == argument), "{name}: {:?}", service.args);
     }
 }
 

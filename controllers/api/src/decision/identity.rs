@@ -12,6 +12,7 @@ pub use conflict::{Conflict, IDENTITY_CONFLICT, Peer, SharedMark};
 pub use index::Index;
 pub use marks::{Marks, Rival, rivals};
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use sha1::{Digest as _, Sha1};
@@ -36,6 +37,16 @@ pub enum Proof {
     Serial,
     /// Its UUID alone: the Server, or the query, has no card and no serial number that could tell.
     Uuid,
+}
+
+impl Proof {
+    const fn strength(self) -> u8 {
+        match self {
+            Self::Card => 2,
+            Self::Serial => 1,
+            Self::Uuid => 0,
+        }
+    }
 }
 
 /// Which machine it is.
@@ -144,10 +155,11 @@ fn is_split_off(marks: &Marks, index: &Index, named: &BTreeSet<&str>) -> bool {
 }
 
 /// Name of the Server that a machine gets that [`identify`] calls new: its UUID, or a name made of UUID and lowest card
-/// where other machines have the UUID too. None without a UUID, or without a card where one is needed.
+/// where other Servers have the UUID too. None without a UUID, or without a card where one is needed. The name of a
+/// tombstone is free.
 pub fn new_server_name(marks: &Marks, index: &Index) -> Option<String> {
     let uuid = marks.uuids.first()?;
-    if index.of_uuid(uuid).next().is_none() {
+    if index.of_uuid(uuid).all(|name| index.is_tombstone(name)) {
         return Some(uuid.clone());
     }
     split_name(uuid, marks.cards.first()?)
@@ -176,14 +188,13 @@ fn among(marks: &Marks, index: &Index, named: &BTreeSet<&str>) -> Identity {
         let Some(known) = index.marks_of(name) else { continue };
         match compare(known, marks) {
             Ok(proof) => {
-                let rank = |proof: Proof| match proof {
-                    Proof::Card => 2,
-                    Proof::Serial => 1,
-                    Proof::Uuid => 0,
-                };
-                let order = best.map_or(1, |(before, _)| rank(proof) - rank(before));
-                is_tied = order == 0 || (order < 0 && is_tied);
-                if order > 0 {
+                // A machine that registered again has a Server of its own beside its tombstone: it is that one, which is
+                // held for the mark that both share.
+                let rank = |proof: Proof, name: &str| (proof.strength(), !index.is_tombstone(name));
+                let order = best
+                    .map_or(Ordering::Greater, |(before, other)| rank(proof, name).cmp(&rank(before, other)));
+                is_tied = order.is_eq() || (order.is_lt() && is_tied);
+                if order.is_gt() {
                     best = Some((proof, name));
                 }
             }

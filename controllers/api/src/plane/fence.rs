@@ -17,6 +17,8 @@ pub const DELETE_FOR_MOVE_ANNOTATION: &str = "clusterctl.cluster.x-k8s.io/delete
 
 /// Objects named in the mark.
 const MOST_NAMED: usize = 4;
+/// Octets of a mark beyond which nothing is added to it: the log and the ledger name the rest.
+const LONGEST_MARK: usize = 1024;
 
 /// True for an object that `clusterctl move` has taken to another cluster.
 pub fn is_moving(meta: &ObjectMeta) -> bool {
@@ -42,6 +44,16 @@ pub struct Fence {
     pub vanished: Vec<String>,
 }
 
+impl Fence {
+    /// The text of a mark that is there already once what is new is in it; none if nothing is. Only what vanished is
+    /// counted as new: it is seen once, while what is being moved is seen until it is gone.
+    pub fn added_to(&self, mark: &str) -> Option<String> {
+        let Self { why: _, vanished } = self;
+        let is_news = !vanished.is_empty() && mark.len() < LONGEST_MARK;
+        is_news.then(|| if mark.is_empty() { gone(vanished) } else { format!("{mark}; {}", gone(vanished)) })
+    }
+}
+
 /// Decides. A plane that is marked already is looked at all the same, so that what vanished meanwhile is noted.
 pub fn fence(observed: &Observed, ledger: &Tombstones) -> Option<Fence> {
     let Observed { moving, servers } = observed;
@@ -54,12 +66,16 @@ pub fn fence(observed: &Observed, ledger: &Tombstones) -> Option<Fence> {
         why.push(format!("clusterctl moves {} to another cluster", in_words(moving.iter())));
     }
     if !vanished.is_empty() {
-        why.push(format!(
-            "Servers of machines that clusters use are gone: {}; nobody released them",
-            in_words(vanished.iter())
-        ));
+        why.push(gone(&vanished));
     }
     (!why.is_empty()).then(|| Fence { why: why.join("; "), vanished })
+}
+
+fn gone(vanished: &[String]) -> String {
+    format!(
+        "Servers of machines that clusters use are gone: {}; nobody released them",
+        in_words(vanished.iter())
+    )
 }
 
 fn in_words<'a>(names: impl ExactSizeIterator<Item = &'a String>) -> String {
@@ -123,6 +139,22 @@ mod tests {
         let many: Vec<String> = (0..9).map(|number| format!("Server {number}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         assert!(look(None, &many).unwrap().why.contains("Server 3 and 5 more"));
+    }
+
+    #[test]
+    fn what_vanishes_while_the_plane_stands_still_is_added_to_its_mark() {
+        let seen = |vanished: &[&str]| Fence {
+            why: "clusterctl moves Server m to another cluster".to_owned(),
+            vanished: vanished.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        assert_eq!(seen(&[]).added_to("2026-01-01 moved"), None, "it is told already");
+        let added = seen(&["b"]).added_to("2026-01-01 moved").unwrap();
+        assert_eq!(
+            added,
+            "2026-01-01 moved; Servers of machines that clusters use are gone: b; nobody released them"
+        );
+        assert!(seen(&["b"]).added_to("").unwrap().starts_with("Servers"), "any text is a mark");
+        assert_eq!(seen(&["b"]).added_to(&"x".repeat(LONGEST_MARK)), None);
     }
 
     #[test]

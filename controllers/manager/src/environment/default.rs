@@ -3,24 +3,14 @@
 //! Never applied to one that exists: users edit it.
 
 use bloomery_api::decision::boot::Arch;
-use bloomery_api::environment::{DEFAULT, FETCH_ANNOTATION, Initrd, Kernel, ON_DEMAND, names_for};
+use bloomery_api::environment::{
+    DEFAULT, FETCH_ANNOTATION, Initrd, Kernel, ON_DEMAND, TALOS_ARGS, names_for,
+};
 use bloomery_api::{Environment, EnvironmentSpec};
 
 /// Release of Talos that machines boot when nothing names another.
 pub const TALOS_RELEASE: &str = "v1.13.0";
 
-/// Kernel arguments that Talos sets for itself on this release.
-const TALOS_ARGS: [&str; 9] = [
-    "init_on_alloc=1",
-    "slab_nomerge=",
-    "pti=on",
-    "consoleblank=0",
-    "nvme_core.io_timeout=4294967295",
-    "printk.devkmsg=on",
-    "selinux=1",
-    "module.sig_enforce=1",
-    "proc_mem.force_override=never",
-];
 /// Kernel arguments for netbooting bare metal with a screen.
 const METAL_ARGS: [&str; 3] = ["console=tty0", "initrd=initramfs.xz", "talos.platform=metal"];
 
@@ -33,13 +23,19 @@ const fn serial_args(arch: Arch) -> [&'static str; 2] {
     }
 }
 
+/// A flag as upstream's Environments have it (spec/sidero.md §2.3): the kernel takes both forms.
+fn with_value(arg: &str) -> String {
+    if arg.contains('=') { arg.to_owned() } else { format!("{arg}=") }
+}
+
 /// The object to create for an architecture.
 pub fn environment(arch: Arch) -> Environment {
     let base = format!("https://github.com/siderolabs/talos/releases/download/{TALOS_RELEASE}");
     let word = arch.as_str();
     let serial = serial_args(arch);
+    let talos = TALOS_ARGS.into_iter().map(with_value);
     let mut args: Vec<String> =
-        TALOS_ARGS.iter().chain(&METAL_ARGS).chain(&serial).map(|arg| (*arg).to_owned()).collect();
+        talos.chain(METAL_ARGS.into_iter().chain(serial).map(str::to_owned)).collect();
     args.sort_unstable();
     let mut made = Environment::new(
         &names_for(arch, DEFAULT).0,

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bloomery_api::ServerBinding;
-use bloomery_api::decision::power::ERROR_REQUEUE;
 use bloomery_api::decision::records::{BindingFinalizer, binding_without_server};
 use bloomery_plane::Gate;
 use futures::{Stream, StreamExt};
@@ -61,7 +60,7 @@ pub fn controller(
 async fn reconcile(name: &str, context: &Context, gate: &Gate) -> Result<Action, Error> {
     let authority = gate.current().await;
     if !authority.acts() {
-        return Ok(Action::requeue(ERROR_REQUEUE));
+        return Ok(Action::requeue(super::until_it_acts(&authority)));
     }
     let fetch::Fetched { server: None, binding: Some(binding) } =
         fetch::fetch(&context.client, name, None).await?

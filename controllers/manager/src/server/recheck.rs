@@ -4,6 +4,9 @@
 //! cluster may have taken the machine by then, its agent may have begun to report, or another plane may act.
 //! Never says yes to what it could not read, and never takes back a claim that is not the one it was given.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
 use bloomery_api::decision::{Machine, Standing};
 use bloomery_api::plane::Authority;
 use bloomery_api::{Server, ServerBinding};
@@ -104,6 +107,36 @@ fn still_so(then: &Decided<'_>, now: &Decided<'_>) -> bool {
         && now.standing() == then.standing()
 }
 
+/// Claims that were to be taken back while this plane did not act: they would hold up the next command for a reboot
+/// timeout once a person lets it go on.
+#[derive(Debug, Default)]
+pub(super) struct Withheld(Mutex<HashMap<String, Box<(Server, Server)>>>);
+
+impl Withheld {
+    fn put(&self, name: &str, claimed: &Server, before: &Server) {
+        let pair = Box::new((claimed.clone(), before.clone()));
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), pair);
+    }
+
+    fn take(&self, name: &str) -> Option<Box<(Server, Server)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name)
+    }
+
+    /// Forgets a Server that is gone.
+    pub(super) fn forget(&self, name: &str) {
+        self.take(name);
+    }
+}
+
+/// Takes back what is left of a time when this plane did not act; true if there was anything, which the cache does not
+/// show yet.
+pub(super) async fn catch_up(shared: &Shared, name: &str) -> bool {
+    let Some(pair) = shared.withheld.take(name) else { return false };
+    let (claimed, before) = *pair;
+    withdraw(shared, &claimed, &before).await;
+    true
+}
+
 /// Takes the claim of `claimed` back to what it was `before`, wherever the object has got since: it stood for a
 /// command that was not sent, and would hold up the next one for a reboot timeout.
 pub(super) async fn withdraw(shared: &Shared, claimed: &Server, before: &Server) {
@@ -113,8 +146,9 @@ pub(super) async fn withdraw(shared: &Shared, claimed: &Server, before: &Server)
     }
     let _turn = shared.turn().await;
     for _ in 0..ATTEMPTS {
-        // A plane that does not act writes nothing.
+        // A plane that does not act writes nothing. When it acts again, the claim is still not of any command.
         if !shared.options.gate.current().await.acts() {
+            shared.withheld.put(&name, claimed, before);
             return;
         }
         let written = async {

@@ -10,7 +10,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use super::eventually::eventually;
 
 /// Lines of a log that a failed test prints.
-const TAIL: usize = 60;
+const TAIL: usize = 400;
 
 /// A running child. Dropping it kills it by its own id.
 pub(crate) struct Process {

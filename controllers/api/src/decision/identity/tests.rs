@@ -250,6 +250,35 @@ fn a_claimed_machine_whose_server_is_gone_boots_its_disk_and_is_nothing_new() {
 }
 
 #[test]
+fn a_machine_that_registers_again_gets_its_name_back_and_is_its_new_server_from_then_on() {
+    for fate in [Fate::Claimed, Fate::Vanished, Fate::Forgotten] {
+        let authority = tombstone(fate);
+        let marks = registers(A, "SN1", &[CARD_1]);
+        let gone = Index::build(&[], &HashSet::new(), &authority);
+        assert_eq!(new_server_name(&marks, &gone).as_deref(), Some(A));
+        let again = [server(A, "SN1", &[CARD_1])];
+        assert_eq!(
+            identify(&marks, &Index::build(&again, &HashSet::new(), &authority)),
+            same(A, Proof::Card)
+        );
+        // Its tombstone has another name, because its board was changed: the Server is held for what both share.
+        let renamed = [server(B, "SN1", &[CARD_1])];
+        let mut renamed_again = renamed.clone();
+        fixtures::annotate(&mut renamed_again[0], SYSTEM_UUID_ANNOTATION, A);
+        for servers in [renamed, renamed_again] {
+            let known = Index::build(&servers, &HashSet::new(), &authority);
+            assert_eq!(identify(&registers(B, "SN1", &[CARD_1]), &known), same(B, Proof::Card), "{fate:?}");
+            assert!(Conflict::of(&servers[0], &known).unwrap().holds());
+        }
+        let known = Index::build(&[], &HashSet::new(), &authority);
+        assert!(
+            matches!(identify(&marks, &known), Identity::Suspect { .. }),
+            "the tombstone alone is no Server"
+        );
+    }
+}
+
+#[test]
 fn rivals_are_bounded_shown_and_hold_nothing() {
     let mut seen = server(A, "SN1", &[CARD_1]);
     for number in 0..10 {
