@@ -12,7 +12,10 @@ pub mod questions;
 pub mod registrations;
 pub mod wire;
 
-use crate::simulate::{config::Firmware, inventory::Identity};
+use crate::{
+    contract::BOOT_PORT,
+    simulate::{config::Firmware, inventory::Identity},
+};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -56,6 +59,8 @@ pub struct Order {
     pub plane_v6: Ipv6Addr,
     /// Its own addresses.
     pub sources: Vec<Ipv4Addr>,
+    /// More of its own addresses, for connections that are held: each address may have a few only.
+    pub holders: Vec<Ipv4Addr>,
     /// Its own addresses of the link.
     pub sources_v6: Vec<Ipv6Addr>,
     /// An address that never speaks TCP: whom TFTP's answers hit.
@@ -110,11 +115,8 @@ impl Stage {
 
     /// All ways to the plane's HTTP port, by both families.
     pub fn ways(&self) -> Vec<Way> {
-        let port = crate::contract::BOOT_PORT;
-        let v4 = self.order.sources.iter().map(|from| Way {
-            from: SocketAddr::from((*from, 0)),
-            plane: SocketAddr::from((self.order.plane, port)),
-        });
+        let v4 = self.order.sources.iter().map(|from| self.way_from(*from));
+        let port = BOOT_PORT;
         let on_link = |address, port| SocketAddr::V6(SocketAddrV6::new(address, port, 0, self.scope));
         let v6 = self
             .order
@@ -122,6 +124,11 @@ impl Stage {
             .iter()
             .map(|from| Way { from: on_link(*from, 0), plane: on_link(self.order.plane_v6, port) });
         v4.chain(v6).collect()
+    }
+
+    /// The way from one of its addresses.
+    fn way_from(&self, from: Ipv4Addr) -> Way {
+        Way { from: (from, 0).into(), plane: (self.order.plane, BOOT_PORT).into() }
     }
 
     /// What is left of the time.

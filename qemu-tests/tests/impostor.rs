@@ -40,9 +40,11 @@ const MEANWHILE: (u32, u16) = (750, 8003);
 /// A registration that takes no longer than this is never too slow, seconds: firmware that asks again after a lost
 /// datagram, and two busy cores.
 const FLOOR: f64 = 20.0;
-/// Addresses of the impostor: four that speak TCP, the next one only for what TFTP sends.
+/// Addresses of the impostor: four that ask and call, the next one only for what TFTP sends, then those of connections
+/// that are held.
 const SOURCES: u8 = 4;
 const FIRST_SOURCE: u8 = 200;
+const HOLDERS: std::ops::Range<u8> = FIRST_SOURCE + SOURCES + 1..FIRST_SOURCE + SOURCES + 41;
 /// Registrations that one address, or network of 64 bits, may cause at once (README: limits), and then in a second.
 const BURST: u64 = 64;
 /// Some more seconds than the attack takes.
@@ -114,7 +116,8 @@ async fn life(bench: &mut Bench) -> Result<()> {
         std::env::var("IMPOSTOR_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(ATTACK),
     );
     let order = order(bench, &site, stale, duration).await?;
-    let host_addresses: Vec<Ipv4Addr> = order.sources.iter().copied().chain([order.reflected]).collect();
+    let host_addresses = order.sources.iter().chain([&order.reflected]).chain(&order.holders);
+    let host_addresses: Vec<Ipv4Addr> = host_addresses.copied().collect();
     let host = Host::build(&bench.net, &bench.dir, &host_addresses, &order.sources_v6).await?;
     let program = helper(env!("CARGO_BIN_EXE_bloomery-lab-impostor"));
     let attack = host.attack(&bench.net, &program, &order).await?;
@@ -158,6 +161,7 @@ async fn order(
         plane: site.lab.plane,
         plane_v6: plane_v6.with_context(|| format!("the plane has no address of the link: {addresses:?}"))?,
         sources: (FIRST_SOURCE..FIRST_SOURCE + SOURCES).map(stranger).collect(),
+        holders: HOLDERS.map(stranger).collect(),
         sources_v6: [0xbad1, 0xbad2].map(|last| Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, last)).to_vec(),
         reflected: stranger(FIRST_SOURCE + SOURCES),
         mac: host::MAC.to_owned(),

@@ -37,16 +37,16 @@ pub(super) fn spawn(stage: &Arc<Stage>, tasks: &mut JoinSet<()>) {
 /// All calls for one machine, with one of the tokens that can be had.
 async fn claim(stage: &Stage, at: usize, way: Way) {
     let victim = stage.order.victims[at % stage.order.victims.len()];
-    let stale = stage.order.stale.get(&victim.index).map(String::as_str);
-    let token = [None, stale, Some(MADE_UP_TOKEN)][at / stage.order.victims.len() % 3];
+    let old = stage.order.stale.get(&victim.index).map(String::as_str);
+    let token = [None, old, Some(MADE_UP_TOKEN)][at / stage.order.victims.len() % 3];
     let uuid = victim.identity().uuid.to_string();
-    let shown = if token.is_some() && token == stale { "a stale token" } else { "no good token" };
+    let shown = if token.is_some() && token == old { "a stale token" } else { "no good token" };
     let Ok(mut agent) = way.agent().await else { return stage.count("calls: no connection", 1) };
     let judge = |method: &str, failed: Option<Status>| match failed {
         None => stage.gain(format!("{method} for {uuid} with {shown} over {}", way.family())),
         Some(status) => stage.count(format!("{method}: {:?}", status.code()), 1),
     };
-    let disks = wiped(victim.identity());
+    let disks = wiped(&victim.identity());
     let wiped = pb::MarkServerAsWipedRequest { uuid: uuid.clone(), disks };
     judge("MarkServerAsWiped", agent.mark_server_as_wiped(call(wiped, token)).await.err());
     let bmc = pb::BmcInfo {
@@ -69,8 +69,8 @@ async fn claim(stage: &Stage, at: usize, way: Way) {
 }
 
 /// A report that every disk is wiped.
-fn wiped(identity: inventory::Identity) -> Vec<pb::DiskProgress> {
-    let storage = inventory::hardware(&identity).storage.unwrap_or_default();
+fn wiped(identity: &inventory::Identity) -> Vec<pb::DiskProgress> {
+    let storage = inventory::hardware(identity).storage.unwrap_or_default();
     let disk = |device: pb::StorageDevice| pb::DiskProgress {
         device: device.name,
         model: device.model,

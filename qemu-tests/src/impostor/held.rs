@@ -10,6 +10,8 @@ use tokio::{
 
 /// Half-open connections that are wanted: more than the descriptors that a kernel gives a process by default.
 const HALF_OPEN: u32 = 1400;
+/// One of so many is over IPv6: all addresses of the link are one network, and share what one may have.
+const V6_EVERY: u32 = 12;
 /// Between the first attempts of two of them.
 const STAGGER: Duration = Duration::from_millis(4);
 /// Until one that was closed is opened again.
@@ -35,8 +37,13 @@ const END_HEADERS: u8 = 4;
 
 /// Opens them.
 pub(super) fn spawn(stage: &Arc<Stage>, tasks: &mut JoinSet<()>) {
-    let ways = stage.ways();
-    let spread = |number: u32| ways[usize::try_from(number).unwrap_or_default() % ways.len()];
+    let (v6, v4): (Vec<Way>, Vec<Way>) = stage.ways().into_iter().partition(|way| way.family() == "v6");
+    let holders: Vec<Way> = stage.order.holders.iter().map(|from| stage.way_from(*from)).collect();
+    let all = if holders.is_empty() { v4 } else { holders };
+    let spread = |number: u32| {
+        let ways = if number.is_multiple_of(V6_EVERY) && !v6.is_empty() { &v6 } else { &all };
+        ways[usize::try_from(number).unwrap_or_default() % ways.len()]
+    };
     for number in 0..HALF_OPEN {
         let (stage, way) = (Arc::clone(stage), spread(number));
         tasks.spawn(async move {

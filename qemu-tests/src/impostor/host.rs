@@ -53,14 +53,11 @@ impl Host {
         let card = ["ip", "link", "add", CABLE, "type", "veth", "peer", "name", CARD, "address", MAC];
         net.run(&[&card[..], &["netns", &pid]].concat(), "").await.context("failed to make its card")?;
         net.run(&["ip", "link", "set", CABLE, "master", BRIDGE, "up"], "").await?;
-        let mut batch = format!("link set lo up\nlink set {CARD} up\n");
-        for address in v4 {
-            batch.push_str(&format!("addr add {address}/{PREFIX} dev {CARD}\n"));
-        }
-        for address in v6 {
-            batch.push_str(&format!("addr add {address}/64 dev {CARD} nodad\n"));
-        }
-        batch.push_str(&format!("route add default via {LAB_ADDRESS}\n"));
+        let v4 = v4.iter().map(|address| format!("addr add {address}/{PREFIX} dev {CARD}\n"));
+        let v6 = v6.iter().map(|address| format!("addr add {address}/64 dev {CARD} nodad\n"));
+        let addresses: String = v4.chain(v6).collect();
+        let batch =
+            format!("link set lo up\nlink set {CARD} up\n{addresses}route add default via {LAB_ADDRESS}\n");
         let namespace = format!("--net=/proc/{network}/ns/net");
         net.run(&["nsenter", &namespace, "--", "ip", "-batch", "-"], &batch).await?;
         Ok(Self { dir: Arc::clone(dir), network })

@@ -22,11 +22,14 @@ struct Said {
     uuid: Option<String>,
     mac: Option<String>,
     serial: Option<String>,
+    /// Whether it is a machine that nobody knows, but for a serial number, which machines of one chassis share: a token
+    /// of that boot is its own.
+    is_nobody: bool,
 }
 
 impl Said {
     fn path(&self) -> String {
-        let Self { uuid, mac, serial } = self;
+        let Self { uuid, mac, serial, is_nobody: _ } = self;
         let pairs = [("uuid", uuid), ("mac", mac), ("serial", serial)];
         let said: Vec<String> = pairs
             .into_iter()
@@ -76,7 +79,12 @@ fn questions(victims: &[Victim], own_mac: &str) -> Vec<Said> {
                 for (s, serial) in serials.iter().enumerate() {
                     // What remains is a machine that nobody knows, and has its own rights.
                     if u == 0 || u == 3 || m == 0 || s == 0 {
-                        all.push(Said { uuid: uuid.clone(), mac: mac.clone(), serial: serial.clone() });
+                        all.push(Said {
+                            uuid: uuid.clone(),
+                            mac: mac.clone(),
+                            serial: serial.clone(),
+                            is_nobody: u == 2 && m != 0,
+                        });
                     }
                 }
             }
@@ -91,7 +99,7 @@ async fn ask(stage: &Stage, said: &Said, way: Way) {
     let kind = match &answer {
         Err(_) => "nothing".to_owned(),
         Ok((status, body)) => {
-            if let Some(gain) = gain(&stage.order.secret, body) {
+            if let Some(gain) = gain(&stage.order.secret, said, body) {
                 stage.gain(format!("{gain} for {path} over {} ({status})", way.family()));
             }
             match script::order(body) {
@@ -106,13 +114,13 @@ async fn ask(stage: &Stage, said: &Said, way: Way) {
 }
 
 /// What a script gives that only the machine itself may have.
-fn gain(secret: &str, script: &str) -> Option<&'static str> {
+fn gain(secret: &str, said: &Said, script: &str) -> Option<&'static str> {
     if script.contains(secret) {
         return Some("a configuration");
     }
     match script::order(script) {
         Ok(Boot::Kernel(kernel)) => match kernel.agent {
-            Some(agent) => agent.token.map(|_| "a boot token"),
+            Some(agent) => agent.token.filter(|_| !said.is_nobody).map(|_| "a boot token"),
             None => Some("an Environment"),
         },
         Ok(Boot::Disk | Boot::Wait(_)) | Err(_) => None,
@@ -142,15 +150,22 @@ mod tests {
 
     #[test]
     fn tokens_environments_and_configurations_are_gains() {
+        let known = Said { uuid: None, mac: None, serial: None, is_nobody: false };
+        let nobody = Said { is_nobody: true, ..known.clone() };
         let agent = |token: &str| {
             format!("#!ipxe\nkernel /env/agent-amd64/vmlinuz sidero.endpoint=10.77.0.3:8081{token}\nboot\n")
         };
-        assert_eq!(gain("s3cret", &agent(" bloomery.token=x")), Some("a boot token"));
-        assert_eq!(gain("s3cret", &agent("")), None);
-        assert_eq!(gain("s3cret", "#!ipxe\nkernel /env/e/vmlinuz a=s3cret\nboot\n"), Some("a configuration"));
-        assert_eq!(gain("s3cret", "#!ipxe\nkernel /env/e/vmlinuz\nboot\n"), Some("an Environment"));
+        assert_eq!(gain("s3cret", &known, &agent(" bloomery.token=x")), Some("a boot token"));
+        assert_eq!(gain("s3cret", &nobody, &agent(" bloomery.token=x")), None);
+        assert_eq!(gain("s3cret", &nobody, "#!ipxe\nkernel /env/e/vmlinuz\nboot\n"), Some("an Environment"));
+        assert_eq!(gain("s3cret", &known, &agent("")), None);
+        assert_eq!(
+            gain("s3cret", &known, "#!ipxe\nkernel /env/e/vmlinuz a=s3cret\nboot\n"),
+            Some("a configuration")
+        );
+        assert_eq!(gain("s3cret", &known, "#!ipxe\nkernel /env/e/vmlinuz\nboot\n"), Some("an Environment"));
         for script in ["", "#!ipxe\nexit\n", "environment \"e\" is not ready"] {
-            assert_eq!(gain("s3cret", script), None, "{script:?}");
+            assert_eq!(gain("s3cret", &known, script), None, "{script:?}");
         }
     }
 }

@@ -35,8 +35,8 @@ pub(super) fn spawn(stage: &Arc<Stage>, tasks: &mut JoinSet<()>) {
             let at = usize::try_from(round).unwrap_or_default();
             let (index, hardware) = &all[at % all.len()];
             let way = ways_of_known[at / all.len() % ways_of_known.len()];
-            let stale = known.order.stale.get(index).map(String::as_str);
-            let token = [None, stale, Some("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")][at % 3];
+            let old = known.order.stale.get(index).map(String::as_str);
+            let token = [None, old, Some("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")][at % 3];
             register_known(&known, hardware.clone(), token, way)
         };
         known.repeat(KNOWN_EVERY, act).await;
@@ -105,8 +105,8 @@ fn set_serial(hardware: &mut pb::HardwareInformation, serial: &str) {
 /// A machine that does not exist.
 fn made_up(disks: u32) -> pb::HardwareInformation {
     let uuid = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
-    let [a, b, c] = rand::random::<[u8; 3]>();
-    let [x, y, z] = OWN_CARDS;
+    let number: [u8; 3] = rand::random();
+    let mac: Vec<String> = OWN_CARDS.iter().chain(&number).map(|octet| format!("{octet:02x}")).collect();
     let device = |number: u32| pb::StorageDevice {
         model: "M".repeat(MODEL),
         serial: format!("{uuid}-{number}"),
@@ -115,10 +115,7 @@ fn made_up(disks: u32) -> pb::HardwareInformation {
         size: 1 << 40,
         ..pb::StorageDevice::default()
     };
-    let card = pb::NetworkInterface {
-        mac: format!("{x:02x}:{y:02x}:{z:02x}:{a:02x}:{b:02x}:{c:02x}"),
-        ..pb::NetworkInterface::default()
-    };
+    let card = pb::NetworkInterface { mac: mac.join(":"), ..pb::NetworkInterface::default() };
     pb::HardwareInformation {
         system: Some(pb::SystemInformation {
             uuid: uuid.to_string(),

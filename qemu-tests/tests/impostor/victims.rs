@@ -111,7 +111,7 @@ impl Fleets {
         for index in ALL {
             until(site, index, "is registered", |server| server.spec["hardware"].is_object()).await?;
         }
-        let bmc = json!({ "endpoint": "10.77.0.240", "port": 623, "user": "owner", "pass": "owner" });
+        let bmc = json!({ "endpoint": "10.77.0.251", "port": 623, "user": "owner", "pass": "owner" });
         servers::patch_spec(&site.client, &name(UNACCEPTED), json!({ "bmc": bmc })).await?;
         for index in [CLEAN, BOUND, WIPING] {
             servers::patch_spec(&site.client, &name(index), json!({ "accepted": true })).await?;
