@@ -42,34 +42,32 @@ pub(super) enum AskError {
     Timeout,
 }
 
-/// A connection that is opened with the first question and again after one that failed.
+/// A connection that is opened with the first question and again after one that failed. One question at a time: the
+/// kernel refuses a second list on one socket while the first is under way (`EBUSY`, netlink(7)).
 #[derive(Debug, Clone, Default)]
 pub(super) struct Kernel(Arc<Mutex<Option<Handle>>>);
 
 impl Kernel {
     /// The way to `client`, and who is there if that is a link of ours.
     pub(super) async fn ask(&self, client: SocketAddr) -> Result<(Way, Option<OnLink>), AskError> {
-        let handle = self.handle().await?;
-        let asked = match tokio::time::timeout(ANSWER_WITHIN, look(&handle, client)).await {
-            Ok(asked) => asked,
-            Err(_) => Err(AskError::Timeout),
+        let mut connection = self.0.lock().await;
+        let handle = match connection.take() {
+            Some(handle) => handle,
+            None => open()?,
         };
-        if asked.is_err() {
-            self.0.lock().await.take();
-        }
-        asked
+        // A question that failed, or that nobody waits for any more, takes the connection with it.
+        let answer = tokio::time::timeout(ANSWER_WITHIN, look(&handle, client))
+            .await
+            .unwrap_or(Err(AskError::Timeout))?;
+        *connection = Some(handle);
+        Ok(answer)
     }
+}
 
-    async fn handle(&self) -> Result<Handle, AskError> {
-        let mut known = self.0.lock().await;
-        if let Some(handle) = &*known {
-            return Ok(handle.clone());
-        }
-        let (connection, handle, _) = rtnetlink::new_connection().map_err(AskError::Open)?;
-        tokio::spawn(connection);
-        *known = Some(handle.clone());
-        Ok(handle)
-    }
+fn open() -> Result<Handle, AskError> {
+    let (connection, handle, _) = rtnetlink::new_connection().map_err(AskError::Open)?;
+    tokio::spawn(connection);
+    Ok(handle)
 }
 
 async fn look(handle: &Handle, client: SocketAddr) -> Result<(Way, Option<OnLink>), AskError> {

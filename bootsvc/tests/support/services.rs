@@ -2,7 +2,7 @@
 //!
 //! Never knows more of the services than a machine on the network does.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,12 +28,14 @@ use bootsvc::servers::Servers;
 use bootsvc::tokens::Tokens;
 use bootsvc::trace::Trace;
 use bootsvc::turns::Turns;
+use hyper_util::rt::TokioIo;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, CustomResourceExt};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
@@ -201,9 +203,22 @@ fn blank_disk() -> pb::StorageDevice {
     }
 }
 
+/// Each machine has an address of its own: the services bound what one address may do.
+fn source(number: u16) -> Ipv4Addr {
+    let [high, low] = number.to_be_bytes();
+    Ipv4Addr::new(127, 1, high, low)
+}
+
+async fn connect_from(source: Ipv4Addr, address: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((source, 0).into())?;
+    socket.connect(address).await
+}
+
 /// A machine on the network.
 #[derive(Clone)]
 pub(crate) struct Machine {
+    source: Ipv4Addr,
     pub(crate) uuid: String,
     pub(crate) serial: String,
     pub(crate) mac: String,
@@ -215,8 +230,13 @@ pub(crate) struct Machine {
 impl Machine {
     /// A machine that reaches the services at `address`.
     pub(crate) async fn new(address: SocketAddr, uuid: &str, number: u16) -> Self {
-        let agent = AgentClient::connect(format!("http://{address}")).await.unwrap();
+        let source = source(number);
+        let connector =
+            tower::service_fn(move |_| async move { connect_from(source, address).await.map(TokioIo::new) });
+        let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}")).unwrap();
+        let agent = AgentClient::new(endpoint.connect_with_connector(connector).await.unwrap());
         Self {
+            source,
             uuid: uuid.to_owned(),
             serial: format!("SN{number}"),
             mac: format!("52:54:00:77:{:02x}:{:02x}", number >> 8, number & 0xff),
@@ -228,7 +248,7 @@ impl Machine {
 
     /// Asks what to boot: the whole answer.
     pub(crate) async fn ask(&self) -> String {
-        let mut stream = tokio::net::TcpStream::connect(self.address).await.unwrap();
+        let mut stream = connect_from(self.source, self.address).await.unwrap();
         let request = format!(
             "GET /ipxe?uuid={}&mac={}&serial={} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n",
             self.uuid,
