@@ -54,7 +54,7 @@ test-bootsvc-apiserver: setup out/controlplane
 
 .PHONY: test-namespaces
 test-namespaces: image
-	@$(LAB_TESTS) --test namespaces --test plane_in_namespaces --test simulated_machines -- --nocapture --test-threads=1
+	@$(LAB_TESTS) --test namespaces --test plane_in_namespaces --test simulated_machines --test impostor -- --nocapture --test-threads=1
 	@$(TESTS) --lib -- --ignored reads_the_index_of_a_debian_kernel
 
 .PHONY: test-qemu

@@ -6,6 +6,7 @@
 
 mod kernel;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 #[cfg(test)]
 use std::{
@@ -31,6 +32,15 @@ impl Seen {
         match self {
             Self::Card(card) => Some(card),
             Self::Beyond | Self::Unknown => None,
+        }
+    }
+
+    /// Whether the client may have one of these cards: it is seen with one, or cannot be seen behind its router.
+    pub fn may_have_one_of(&self, cards: &BTreeSet<String>) -> bool {
+        match self {
+            Self::Card(card) => cards.contains(card),
+            Self::Beyond => true,
+            Self::Unknown => false,
         }
     }
 }

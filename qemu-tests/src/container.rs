@@ -214,7 +214,7 @@ fn argv(words: &[&str]) -> Vec<String> {
 }
 
 /// The holder's process id, once its network namespace is another one than the lab's.
-async fn holder_of_network(net: &Net, pid_file: &Path) -> Result<Option<u32>> {
+pub(crate) async fn holder_of_network(net: &Net, pid_file: &Path) -> Result<Option<u32>> {
     let Ok(text) = std::fs::read_to_string(pid_file) else { return Ok(None) };
     let Ok(pid) = text.trim().parse::<u32>() else { return Ok(None) };
     let own = net.run(&["readlink", "/proc/self/ns/net"], "").await?;

@@ -12,6 +12,7 @@ pub mod control;
 pub mod dhcpd;
 pub mod disk;
 pub mod forward;
+pub mod impostor;
 pub mod journey;
 pub mod known_data;
 pub mod lab;

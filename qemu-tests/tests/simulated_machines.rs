@@ -28,6 +28,8 @@ const MACHINES_LIMIT: Duration = Duration::from_mins(2);
 /// Anything that the plane answers at once.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 const MACHINES: u32 = 20;
+/// Kind of trouble of a machine whose firmware found nobody and gave up.
+const GAVE_UP: &str = "no-offer";
 
 fn helper(program: &str) -> Helper {
     Helper { program: program.into(), arguments: Vec::new() }
@@ -95,5 +97,39 @@ async fn life(dir: &Arc<LabDir>, net: &Net, machine: &mut Container) -> Result<(
     let products: BTreeSet<_> =
         registered.iter().map(|server| server.hardware("/system/productName")).collect();
     ensure!(products.len() > 1, "all of one kind: {products:?}");
+    comes_up_at_once(net, machine, &lab, &client).await
+}
+
+/// After a power cut the machines of a rack are switched on in the same second as the plane, and are quicker: their
+/// firmware asks before there is a network, and their scripts ask before there is an API.
+async fn comes_up_at_once(
+    net: &Net,
+    machine: &mut Container,
+    lab: &Running,
+    client: &kube::Client,
+) -> Result<()> {
+    machine.cut_power(net).await?;
+    let config = Config {
+        first: MACHINES,
+        until: Some(Until::Registered),
+        limit: Some(bloomery_lab::patience::scaled(BOOT_LIMIT)),
+        ..Config::new(MACHINES, Target::new(lab.plane))
+    };
+    let simulation = helper(env!("CARGO_BIN_EXE_bloomery-lab-simulation"));
+    let (console, mut inside) =
+        tokio::try_join!(machine.power_on(net), lab.start(&simulation, &config, Stdio::piped()))?;
+    let mut answer = String::new();
+    inside.child.stdout.take().context("no pipe")?.read_to_string(&mut answer).await?;
+    let summary: serde_json::Value = serde_json::from_str(&answer).context("no summary")?;
+    println!("a rack at once: registered {}, {}", summary["registeredAt"], summary["counts"]);
+    ensure!(summary["end"] == "done", "not all machines of the rack registered: {summary:#}");
+    ensure!(summary["errors"].get(GAVE_UP).is_none(), "firmware gave up: {summary:#}");
+    ensure!(summary["phases"].get("disk").is_none(), "a machine went to its disk: {summary:#}");
+    let all = 2 * MACHINES as usize;
+    eventually!("all machines have Servers", ANSWER_LIMIT, Some(&console), async {
+        let servers = servers::list(client).await?;
+        ensure!(servers.len() == all, "{} of {all}", servers.len());
+        Ok::<_, anyhow::Error>(Some(()))
+    })?;
     Ok(())
 }

@@ -3,6 +3,8 @@
 use std::time::Instant;
 
 use bloomery_agent_api as pb;
+use bloomery_api::Server;
+use bloomery_api::decision::identity::Marks;
 use serde_json::json;
 use tonic::Status;
 
@@ -26,8 +28,8 @@ impl Handler {
                 Some(server) => server,
                 None => self.server(&client, &name).await?,
             };
-            // An address of an accepted machine is one that others rely on.
-            if server.spec.accepted {
+            // An address of an accepted machine is one that others rely on; of another, its own card is enough.
+            if server.spec.accepted || !self.may_be_its_machine(&server, &shown).await {
                 self.caller(&uuid, &shown).await?;
             }
             let known = server.status.as_ref().map(|status| &status.addresses[..]);
@@ -41,5 +43,12 @@ impl Handler {
             }
         }
         Err(contended(&name))
+    }
+
+    /// Whether nothing seen of the client speaks against it that it is the machine of this Server.
+    async fn may_be_its_machine(&self, server: &Server, shown: &Shown) -> bool {
+        let Some(peer) = shown.peer else { return false };
+        let cards = Marks::of_server(server).cards;
+        cards.is_empty() || self.means.neighbours.seen(peer).await.may_have_one_of(&cards)
     }
 }

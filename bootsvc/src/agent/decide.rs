@@ -68,19 +68,22 @@ pub struct Calling {
     pub same_marks: bool,
     /// Whether no card is on record.
     pub no_cards: bool,
+    /// Whether the call may come from a card on record: it is seen to, or comes from behind a router.
+    pub may_be_its_card: bool,
 }
 
 /// Whether the call may change the inventory, by which tokens are given: only the machine's present agent may, and while
-/// nobody accepted it a call with the very same cards and serial number.
+/// nobody accepted it a call with the very same cards and serial number that does not come from another card.
 pub fn may_change_inventory(calling: Calling) -> bool {
-    let Calling { token, accepted, claimed, shares_card, same_marks, no_cards } = calling;
+    let Calling { token, accepted, claimed, shares_card, same_marks, no_cards, may_be_its_card } = calling;
     if claimed {
         return false;
     }
     match token {
+        Some(true) => shares_card || no_cards,
         // Of upstream's agents, where they are allowed, the card is all that they can show.
-        Some(true) | None => shares_card || no_cards,
-        Some(false) => !accepted && same_marks,
+        None => (shares_card && may_be_its_card) || no_cards,
+        Some(false) => !accepted && same_marks && may_be_its_card,
     }
 }
 
@@ -161,6 +164,7 @@ mod tests {
             shares_card: cards != "other" && cards != "none known",
             same_marks: cards == "same",
             no_cards: cards == "none known",
+            may_be_its_card: true,
         };
         for (token, accepted, claimed, cards, expected) in [
             (Some(true), true, false, "same", true),
@@ -183,6 +187,10 @@ mod tests {
         ] {
             let calling = call(token, accepted, claimed, cards);
             assert_eq!(may_change_inventory(calling), expected, "{calling:?}");
+            // Who is seen to have another card needs the token, whatever marks he says.
+            let stranger = Calling { may_be_its_card: false, ..calling };
+            let expected = expected && (token == Some(true) || cards == "none known");
+            assert_eq!(may_change_inventory(stranger), expected, "{stranger:?}");
         }
     }
 

@@ -172,7 +172,7 @@ impl Handler {
         if machine.server.spec.hardware.as_ref() == Some(hardware) {
             return Ok(Some(Called { machine, checked }));
         }
-        if !decide::may_change_inventory(calling(&machine, marks, &checked)) {
+        if !decide::may_change_inventory(calling(&machine, applicant, &checked)) {
             tracing::info!(server = name, client = ?peer, "inventory left as it is: not shown by the machine's present agent");
             return Ok(Some(Called { machine, checked }));
         }
@@ -218,7 +218,8 @@ impl Handler {
     }
 }
 
-fn calling(machine: &Machine, marks: &Marks, checked: &Result<Caller, CheckError>) -> Calling {
+fn calling(machine: &Machine, applicant: &Applicant, checked: &Result<Caller, CheckError>) -> Calling {
+    let Applicant { marks, seen, .. } = applicant;
     let known = Marks::of_server(&machine.server);
     Calling {
         token: match checked {
@@ -231,6 +232,7 @@ fn calling(machine: &Machine, marks: &Marks, checked: &Result<Caller, CheckError
         shares_card: !known.cards.is_disjoint(&marks.cards),
         same_marks: known.cards == marks.cards && known.serial == marks.serial && !marks.cards.is_empty(),
         no_cards: known.cards.is_empty(),
+        may_be_its_card: seen.may_have_one_of(&known.cards),
     }
 }
 

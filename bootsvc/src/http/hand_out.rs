@@ -71,6 +71,17 @@ pub fn judge(asked: Asked<'_>) -> Result<(), Withheld> {
     Ok(())
 }
 
+/// Whether a node system may be given: on a network of ours only to a card that the Server has. A machine behind a
+/// router cannot be seen: its marks were compared already.
+pub fn judge_node(mac: Option<&str>, seen: &Seen, server: Option<&Server>) -> Result<(), Withheld> {
+    match seen {
+        Seen::Beyond => Ok(()),
+        Seen::Card(_) | Seen::Unknown => {
+            judge(Asked { mac: mac.or(seen.card()), seen, server, alive_elsewhere: false })
+        }
+    }
+}
+
 fn cards(server: Option<&Server>) -> impl Iterator<Item = &str> {
     let hardware = server.and_then(|server| server.spec.hardware.as_ref());
     let network = hardware.and_then(|hardware| hardware.network.as_ref());

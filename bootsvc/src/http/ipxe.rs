@@ -97,6 +97,7 @@ impl Client<'_> {
             servers: &context.servers,
             authority: &authority,
             query,
+            seen,
             default_method: context.boot_from_disk,
             unknown: context.machines.policy(),
             admitted: admitted::is_admitted(&lists, connection, seen, &[query.mac.as_deref()]),

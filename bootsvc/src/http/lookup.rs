@@ -22,8 +22,10 @@ use kube::core::Status;
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 
+use super::hand_out::{self, Withheld};
 use super::query::Query;
 use crate::kubernetes::{ANSWER_WITHIN, Kubernetes};
+use crate::neighbours::Seen;
 use crate::servers::Servers;
 
 /// The definition of `ServerBinding`; where it is not installed no machine can be bound.
@@ -45,6 +47,8 @@ pub struct Asking<'a> {
     pub authority: &'a Authority,
     /// What the machine says.
     pub query: &'a Query,
+    /// What is seen of it.
+    pub seen: &'a Seen,
     /// `--boot-from-disk-method`.
     pub default_method: BootFromDiskMethod,
     /// `--unknown-machines`.
@@ -120,7 +124,8 @@ async fn look(asking: &Asking<'_>) -> Looked {
 
 /// Decides what the machine of a query boots.
 pub async fn decide(asking: &Asking<'_>) -> Decided {
-    let Asking { kubernetes, servers: _, authority, query, default_method, unknown, admitted } = *asking;
+    let Asking { kubernetes, servers: _, authority, query, seen, default_method, unknown, admitted } =
+        *asking;
     let client = kubernetes.client();
     let Looked { identity, server, binding, conflict } = look(asking).await;
     let request = BootRequest {
@@ -148,6 +153,7 @@ pub async fn decide(asking: &Asking<'_>) -> Decided {
         answer: BootAnswer::Unavailable,
         reason: "the objects that name the Environment keep changing".to_owned(),
     });
+    withhold(&mut decision, query.mac.as_deref(), seen, borrow(&server), default_method);
     let mut environment = None;
     if let BootAnswer::Environment { name } | BootAnswer::NotReady { name } = &mut decision.answer {
         environment = objects.found_environment(name);
@@ -157,6 +163,31 @@ pub async fn decide(asking: &Asking<'_>) -> Decided {
     }
     let (server, binding) = (found(server), found(binding));
     Decided { decision, identity: found(identity), environment, server, binding }
+}
+
+/// Takes the node system, and with it what its arguments say, back from who is seen not to be the machine: the disk is
+/// what such a client loses nothing by. Who cannot be told asks again.
+fn withhold(
+    decision: &mut BootDecision,
+    mac: Option<&str>,
+    seen: &Seen,
+    server: Lookup<&Server>,
+    method: BootFromDiskMethod,
+) {
+    if !matches!(decision.answer, BootAnswer::Environment { .. } | BootAnswer::NotReady { .. }) {
+        return;
+    }
+    let Err(why) = hand_out::judge_node(mac, seen, found(server)) else { return };
+    let answer = match why {
+        Withheld::CannotTell => BootAnswer::Unavailable,
+        Withheld::NoIdentity
+        | Withheld::Held
+        | Withheld::NoAddress
+        | Withheld::OtherCard
+        | Withheld::UnknownCard
+        | Withheld::AgentAlive => BootAnswer::BootFromDisk { method },
+    };
+    *decision = BootDecision { answer, reason: format!("node system withheld: {why}") };
 }
 
 fn found<T>(lookup: Lookup<T>) -> Option<T> {

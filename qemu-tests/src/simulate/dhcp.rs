@@ -114,7 +114,13 @@ impl Relay {
             let (sender, answer) = oneshot::channel();
             self.waiting().insert(xid, sender);
             asked();
-            self.socket.send_to(&request, self.plane).await.map_err(Trouble::Socket)?;
+            // A plane that has no address yet: the datagram is lost, and firmware asks again.
+            if let Err(error) = self.socket.send_to(&request, self.plane).await
+                && !is_away(&error)
+            {
+                self.waiting().remove(&xid);
+                return Err(Trouble::Socket(error));
+            }
             let answer = tokio::time::timeout(Duration::from_secs(*wait), answer).await;
             self.waiting().remove(&xid);
             if let Ok(Ok(message)) = answer {
@@ -127,6 +133,12 @@ impl Relay {
     fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<u32, oneshot::Sender<v4::Message>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether nobody has the address that was sent to, as far as anybody knows.
+fn is_away(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
+    matches!(error.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable)
 }
 
 /// Hands answers to those who asked, by transaction.
@@ -153,7 +165,8 @@ fn class(firmware: Firmware, speaker: Speaker) -> (u16, &'static str) {
     }
 }
 
-fn request(identity: &Identity, speaker: Speaker, xid: u32, relay: Ipv4Addr) -> v4::Message {
+/// A DISCOVER, as the relay at `relay` sends it on.
+pub(crate) fn request(identity: &Identity, speaker: Speaker, xid: u32, relay: Ipv4Addr) -> v4::Message {
     let mut message = v4::Message::default();
     message
         .set_opcode(Opcode::BootRequest)
@@ -188,7 +201,8 @@ fn request(identity: &Identity, speaker: Speaker, xid: u32, relay: Ipv4Addr) -> 
     message
 }
 
-fn encode(message: &v4::Message) -> io::Result<Vec<u8>> {
+/// The octets of a message.
+pub(crate) fn encode(message: &v4::Message) -> io::Result<Vec<u8>> {
     let mut octets = Vec::new();
     message.encode(&mut Encoder::new(&mut octets)).map_err(io::Error::other)?;
     Ok(octets)

@@ -187,8 +187,18 @@ impl Machine {
         let script = self.loader(&mut http).await?;
         self.enter(Phase::Script);
         let mut passes = 1;
+        let text = std::str::from_utf8(&script).map_err(|_| broken("/boot.ipxe", "it is no text"))?;
+        let url = script::chain(text, &self.identity).map_err(|problem| broken("/boot.ipxe", problem))?;
+        let mut path = http.path_of(&url)?;
         let order = loop {
-            match self.ask(&mut http, &script).await {
+            match self.ask(&mut http, &path).await {
+                // The plane decides how long: it counts as one pass until it does not answer any more.
+                Ok(Order::Wait(url)) => {
+                    add(&self.world.tally.counts.waits, 1);
+                    path = http.path_of(&url)?;
+                    sleep(PASS_PAUSE).await;
+                    continue;
+                }
                 Ok(order) => break order,
                 Err(trouble) if passes < PASSES => self.world.tally.trouble(&trouble),
                 // Its disk is tried then; a blank one starts over.
@@ -198,7 +208,7 @@ impl Machine {
             sleep(PASS_PAUSE).await;
         };
         let kernel = match order {
-            Order::Disk => return Ok(Boot::Disk),
+            Order::Disk | Order::Wait(_) => return Ok(Boot::Disk),
             Order::Kernel(kernel) => kernel,
         };
         self.enter(Phase::Kernel);
@@ -275,22 +285,18 @@ impl Machine {
         Ok(answer.head)
     }
 
-    /// `/ipxe`, as the boot script chains to it.
-    async fn ask(&self, http: &mut Http, script: &[u8]) -> Result<Order, Trouble> {
-        let broken = |path: &str, problem| Trouble::Script { path: path.to_owned(), problem };
-        let text = std::str::from_utf8(script).map_err(|_| broken("/boot.ipxe", "it is no text"))?;
-        let url = script::chain(text, &self.identity).map_err(|problem| broken("/boot.ipxe", problem))?;
-        let path = http.path_of(&url)?;
-        let answer = http.get(&path, Want::All).await?;
+    /// `/ipxe`, as a script chains to it.
+    async fn ask(&self, http: &mut Http, path: &str) -> Result<Order, Trouble> {
+        let answer = http.get(path, Want::All).await?;
         self.count_http(answer.len);
         match answer.status {
             200 => {
-                let text = std::str::from_utf8(&answer.head).map_err(|_| broken(&path, "it is no text"))?;
-                script::order(text).map_err(|problem| broken(&path, problem))
+                let text = std::str::from_utf8(&answer.head).map_err(|_| broken(path, "it is no text"))?;
+                script::order(text).map_err(|problem| broken(path, problem))
             }
             // One of the three ways to be sent to the disk.
             404 => Ok(Order::Disk),
-            status => Err(Trouble::HttpStatus { path, status }),
+            status => Err(Trouble::HttpStatus { path: path.to_owned(), status }),
         }
     }
 
@@ -381,6 +387,10 @@ impl Machine {
         let target = &self.world.config.target;
         SocketAddrV4::new(target.address, target.http_port).into()
     }
+}
+
+fn broken(path: &str, problem: &'static str) -> Trouble {
+    Trouble::Script { path: path.to_owned(), problem }
 }
 
 /// What a boot came to.

@@ -17,6 +17,8 @@ pub enum Order {
     Kernel(Kernel),
     /// Its own disk.
     Disk,
+    /// To wait and to ask again, at this URL.
+    Wait(String),
 }
 
 /// A kernel to boot.
@@ -96,6 +98,11 @@ pub fn order(script: &str) -> Result<Order, &'static str> {
             Some("initrd") => files.push(words.next().ok_or("its initrd has no name")?.to_owned()),
             Some("boot") if !files.is_empty() => return Ok(Order::Kernel(Kernel { files, agent })),
             Some("exit" | "sanboot") => return Ok(Order::Disk),
+            // Before any other way to go on: what stands behind it is for a plane that went away.
+            Some("chain") => {
+                let url = words.find(|word| word.starts_with("http://")).ok_or("it chains to nothing")?;
+                return Ok(Order::Wait(url.to_owned()));
+            }
             Some(_) | None => {}
         }
     }
@@ -154,6 +161,9 @@ mod tests {
         assert!(matches!(order(node), Ok(Order::Kernel(Kernel { agent: None, .. }))));
         assert_eq!(order("#!ipxe\nexit\n"), Ok(Order::Disk));
         assert_eq!(order("#!ipxe\nsanboot --no-describe --drive 0x80\n"), Ok(Order::Disk));
+        let wait = "#!ipxe\necho The plane is starting\nsleep 5\n:ask\nchain --replace http://a:8081/ipxe?uuid=x ||\n\
+                    :give_up\nsanboot --no-describe --drive 0x80 ||\nreboot\n";
+        assert_eq!(order(wait), Ok(Order::Wait("http://a:8081/ipxe?uuid=x".to_owned())));
         assert!(order("#!ipxe\nboot\n").is_err() && order("<html>").is_err());
     }
 }

@@ -76,6 +76,8 @@ pub struct Counts {
     pub http_requests: AtomicU64,
     /// Octets by HTTP.
     pub http_bytes: AtomicU64,
+    /// Times a machine was told that the plane is starting.
+    pub waits: AtomicU64,
     /// Rounds of `CreateServer` and `ReconcileServerAddresses` that succeeded.
     pub rounds: AtomicU64,
     /// `Heartbeat`s that were answered.
@@ -283,6 +285,7 @@ impl Tally {
             tftp_bytes,
             http_requests,
             http_bytes,
+            waits,
             rounds,
             heartbeats,
             power_commands,
@@ -294,6 +297,7 @@ impl Tally {
             ("tftpBytes", tftp_bytes),
             ("httpRequests", http_requests),
             ("httpBytes", http_bytes),
+            ("waits", waits),
             ("rounds", rounds),
             ("heartbeats", heartbeats),
             ("powerCommands", power_commands),

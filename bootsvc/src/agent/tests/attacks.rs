@@ -10,6 +10,7 @@ use super::wiping::{beat, done, put, register, server, state, told_to_wipe, wipe
 use super::with;
 use crate::fake_api::{Failure, binding, disks_of, metal};
 use crate::http::tests::{Lab, Setup};
+use crate::neighbours::Seen;
 
 const OTHER: &str = "5c5c5544-0042-3110-8051-b7c04f4e3332";
 
@@ -56,6 +57,34 @@ async fn forged_foreign_and_outdated_tokens_are_refused_everywhere() {
     }
     assert_eq!(writes_of(&lab), writes);
     assert!(wiped(&mut agent, Some(&current), done()).await.is_ok());
+}
+
+/// Of a machine that nobody accepted, everybody can know the marks.
+#[tokio::test]
+async fn a_stranger_with_the_marks_of_a_machine_but_not_its_card_changes_nothing_of_it() {
+    let lab = Lab::start(Setup::default());
+    let mut agent = client(&lab).await;
+    let mut changed = request(UUID);
+    agent.create_server(changed.clone()).await.unwrap();
+    let hardware = || lab.api.object(&server()).unwrap()["spec"]["hardware"].clone();
+    let (before, card) = (hardware(), hardware()["network"]["interfaces"][0]["mac"].clone());
+    let sent = changed.hardware.as_mut().unwrap();
+    sent.memory.get_or_insert_default().total_size += 1;
+    let addresses = pb::ReconcileServerAddressesRequest {
+        uuid: UUID.to_owned(),
+        address: vec![pb::Address { r#type: "InternalIP".to_owned(), address: "10.0.0.66".to_owned() }],
+    };
+    for seen in [Seen::Card("52:54:00:77:00:66".to_owned()), Seen::Unknown] {
+        lab.neighbours.fix([127, 0, 0, 1].into(), seen);
+        agent.create_server(changed.clone()).await.unwrap();
+        let refused = agent.reconcile_server_addresses(addresses.clone()).await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unauthenticated);
+        assert_eq!(hardware(), before);
+    }
+    lab.neighbours.fix([127, 0, 0, 1].into(), Seen::Card(card.as_str().unwrap().to_owned()));
+    agent.create_server(changed).await.unwrap();
+    agent.reconcile_server_addresses(addresses).await.unwrap();
+    assert_ne!(hardware(), before);
 }
 
 #[tokio::test]

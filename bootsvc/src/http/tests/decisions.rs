@@ -262,6 +262,37 @@ async fn the_token_is_only_for_who_may_be_the_machine() {
 }
 
 #[tokio::test]
+async fn the_node_system_is_only_for_who_may_be_the_machine() {
+    let lab = lab();
+    bound(&lab, None);
+    let cards = json!({ "hardware": { "network": { "interfaces": [{ "mac": "52:54:00:77:00:09" }] },
+                                      "system": { "serialNumber": "SN00009" } } });
+    server(&lab, cards, json!({}));
+    environment(&lab, "default", &["talos.config=http://a/secret"]);
+    let ask = async |rest: &str| lab.get(&format!("/ipxe?uuid={UUID}{rest}")).await;
+    let (its, serial) = ("&mac=52-54-00-77-00-09", "&serial=SN00009");
+    let is_given = |(status, script): (StatusCode, String)| {
+        assert_eq!(status, StatusCode::OK, "{script}");
+        let given = script.contains("talos.config");
+        assert!(given || script == "#!ipxe\nexit\n", "{script}");
+        given
+    };
+    // From behind a router.
+    assert!(is_given(ask(its).await) && is_given(ask(serial).await));
+    let see = |seen| lab.neighbours.fix([127, 0, 0, 1].into(), seen);
+    see(Seen::Card("52:54:00:77:00:09".to_owned()));
+    assert!(is_given(ask(its).await) && is_given(ask(serial).await));
+    see(Seen::Card("52:54:00:77:00:01".to_owned()));
+    for said in [its, serial, "", "&mac=52-54-00-77-00-01&serial=SN00009"] {
+        assert!(!is_given(ask(said).await), "{said}");
+    }
+    see(Seen::Unknown);
+    for said in [its, serial, ""] {
+        assert_eq!(ask(said).await.0, StatusCode::INTERNAL_SERVER_ERROR, "{said}");
+    }
+}
+
+#[tokio::test]
 async fn without_a_key_the_agent_comes_without_a_token() {
     let lab = lab();
     lab.api.fail("/api/v1/namespaces/default/secrets/bloomery-agent-token", Failure::Status(403));
