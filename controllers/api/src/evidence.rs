@@ -14,12 +14,14 @@ pub use record::{DiskRecord, DiskState, Entry};
 
 use kube::Resource;
 
+use crate::plane::Authority;
 use crate::server::Server;
 
 /// Annotation of a Server with the [`DiskRecord`] as JSON.
 pub const DISKS_ANNOTATION: &str = "bloomery.dev/disks";
-/// Annotation of a Server by which a person allows one wipe where nothing is on record. Its value is the Server's
-/// `metadata.uid`, so that it means nothing on a copy.
+/// Annotation of a Server by which a person allows one wipe where nothing is on record. Its value names the Server's
+/// `metadata.uid`, so that it means nothing on a copy, and the plane's epoch, so that a restore does not bring back a
+/// word that was used up: see [`wipe_confirmation`].
 pub const CONFIRM_WIPE_ANNOTATION: &str = "bloomery.dev/confirm-wipe";
 /// Annotation of a Server by which a person lets it be deleted although it is claimed or may be. Its value is the
 /// Server's `metadata.uid`. The ledger goes on knowing the machine.
@@ -29,19 +31,37 @@ pub const FORGET_ANNOTATION: &str = "bloomery.dev/forget";
 /// restored: the mark of the Plane object at that time. For people; nothing is decided by it.
 pub const UNKNOWN_AFTER_RESTORE_ANNOTATION: &str = "bloomery.dev/unknown-after-restore";
 
-/// True when a person confirmed that the disks of this very object may be wiped.
-pub fn wipe_confirmed(server: &Server) -> bool {
-    names_itself(server, CONFIRM_WIPE_ANNOTATION)
+/// The epoch of a plane that nothing was restored to, or moved or handed over to.
+const FIRST_EPOCH: i64 = 1;
+
+/// The value by which a person confirms that the disks of this very object may be wiped, in this epoch: `UID`, and
+/// `UID/EPOCH` once the epoch was raised.
+pub fn wipe_confirmation(server: &Server, authority: &Authority) -> String {
+    let uid = server.meta().uid.as_deref().unwrap_or_default();
+    match authority.epoch() {
+        None | Some(FIRST_EPOCH) => uid.to_owned(),
+        Some(epoch) => format!("{uid}/{epoch}"),
+    }
+}
+
+/// True when a person confirmed that the disks of this very object may be wiped. One from before a restore counts for
+/// nothing: a cluster may have had the machine since.
+pub fn wipe_confirmed(server: &Server, authority: &Authority) -> bool {
+    let annotations = server.meta().annotations.as_ref();
+    let named = annotations.and_then(|all| all.get(CONFIRM_WIPE_ANNOTATION));
+    let (Some(named), Some(epoch), Some(uid)) = (named, authority.epoch(), server.meta().uid.as_ref()) else {
+        return false;
+    };
+    let of_now = || {
+        named.strip_prefix(uid.as_str()).and_then(|rest| rest.strip_prefix('/')) == Some(&epoch.to_string())
+    };
+    !uid.is_empty() && ((epoch == FIRST_EPOCH && named == uid) || of_now())
 }
 
 /// True when a person said that this very object may be deleted.
 pub fn is_forgotten(server: &Server) -> bool {
-    names_itself(server, FORGET_ANNOTATION)
-}
-
-fn names_itself(server: &Server, annotation: &str) -> bool {
     let annotations = server.meta().annotations.as_ref();
-    let named = annotations.and_then(|all| all.get(annotation));
+    let named = annotations.and_then(|all| all.get(FORGET_ANNOTATION));
     named.is_some_and(|uid| !uid.is_empty() && server.meta().uid.as_ref() == Some(uid))
 }
 

@@ -143,7 +143,7 @@ async fn what_is_restored_moved_or_lost_is_left_alone_until_a_person_confirms() 
     let conditions = ready.status.unwrap().conditions;
     let message = &condition::find(&conditions, "Ready").unwrap().message;
     let uid = by_hand.uid().unwrap();
-    let command = format!("kubectl annotate server {MADE} {CONFIRM_WIPE_ANNOTATION}={uid}");
+    let command = format!("kubectl annotate --overwrite server {MADE} {CONFIRM_WIPE_ANNOTATION}={uid}");
     assert!(message.contains(&command), "{message}");
 
     canary(&bench, "4c4c4544-0039-3010-804d-000000000014").await;

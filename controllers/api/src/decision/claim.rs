@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::evidence::{DiskRecord, Entry, Evidence, VoidReason, wipe_confirmed};
 use crate::plane::Authority;
 use crate::server::Server;
-use crate::server_binding::{RELEASE_FINALIZER, ServerBinding};
+use crate::server_binding::ServerBinding;
 
 /// What to do before the node system is given.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,9 +40,8 @@ pub fn claim(
         return BootClaim::Refuse("this plane is not the one that may act on machines");
     }
     let evidence = Evidence::of(server, authority);
-    let confirmed = wipe_confirmed(server);
+    let confirmed = wipe_confirmed(server, authority);
     let leaving = binding.metadata.deletion_timestamp.is_some();
-    let ours = binding.metadata.finalizers.iter().flatten().any(|name| name == RELEASE_FINALIZER);
     let is_its = DiskRecord::of(server).is_some_and(|record| record.is_claim_for(binding));
     let write = |entry| {
         DiskRecord::new(server, entry, authority, id, now).map_or(
@@ -50,11 +49,11 @@ pub fn claim(
             |record| BootClaim::Write { record, remove_confirmation: confirmed },
         )
     };
+    if leaving {
+        // Its cluster has let go: what is installed now would be wiped under way.
+        return BootClaim::Refuse("its ServerBinding is being deleted");
+    }
     match evidence {
-        // Its end is on record already, and the next thing is that the binding goes.
-        Evidence::Released(_) if leaving && ours => {
-            BootClaim::Refuse("its ServerBinding is released and about to go")
-        }
         Evidence::Void(VoidReason::OtherPlane) => BootClaim::Refuse("another plane looks after this machine"),
         // One of another machine than the binding's says nothing of this one's node.
         Evidence::Installed if !is_its => write(Entry::Bound(binding)),

@@ -131,7 +131,7 @@ pub(crate) fn annotate(server: &mut Server, key: &str, value: &str) {
 }
 
 pub(crate) fn confirmed(mut server: Server) -> Server {
-    annotate(&mut server, CONFIRM_WIPE_ANNOTATION, UID);
+    annotate(&mut server, CONFIRM_WIPE_ANNOTATION, &format!("{UID}/{EPOCH}"));
     server
 }
 
@@ -192,7 +192,8 @@ prop_compose! {
     /// Any Server: every flag, any record, any confirmation, with and without status.
     pub(crate) fn any_server()(
         flags in any::<[bool; 8]>(), annotation in any_annotation(), confirmation in prop_oneof![
-            Just(None), Just(Some(UID)), Just(Some("another-uid")), Just(Some(""))
+            Just(None), Just(Some(format!("{UID}/{EPOCH}"))), Just(Some(UID.to_owned())),
+            Just(Some("another-uid".to_owned())), Just(Some(String::new()))
         ],
     ) -> Server {
         let [accepted, in_use, clean, status, booted, cycled, always, deleting] = flags;
@@ -211,8 +212,8 @@ prop_compose! {
         if let Some(text) = annotation {
             annotate(&mut made, DISKS_ANNOTATION, &text);
         }
-        if let Some(uid) = confirmation {
-            annotate(&mut made, CONFIRM_WIPE_ANNOTATION, uid);
+        if let Some(word) = confirmation {
+            annotate(&mut made, CONFIRM_WIPE_ANNOTATION, &word);
         }
         made.metadata.deletion_timestamp = deleting.then(|| at(2));
         made

@@ -64,7 +64,7 @@ pub fn records(machine: &Machine<'_>, now: &Time, id: &str) -> Records {
     if !authority.acts() || is_moving(&server.metadata) || binding.is_some_and(|it| is_moving(&it.metadata)) {
         return Records::NONE;
     }
-    let confirmed = wipe_confirmed(server);
+    let confirmed = wipe_confirmed(server, authority);
     let evidence = machine.evidence();
     let is_foreign = evidence == Evidence::Void(VoidReason::OtherPlane);
     let write = |entry: Entry<'_>| {

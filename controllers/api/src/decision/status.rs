@@ -11,8 +11,10 @@ use crate::condition::{self, Condition, Severity};
 use crate::contents::{Contents, ContentsClass};
 use crate::evidence::{
     CONFIRM_WIPE_ANNOTATION, Evidence, FORGET_ANNOTATION, UNKNOWN_AFTER_RESTORE_ANNOTATION, is_forgotten,
+    wipe_confirmation,
 };
 use crate::exempt::ExemptDisks;
+use crate::plane::Authority;
 use crate::server::{DISKS_WIPED, FINALIZER, POWER_REACHABLE, PXE_BOOTED, Power, Server, ServerStatus};
 
 /// Condition with the standing of the machine in words.
@@ -116,7 +118,7 @@ pub fn status(
     let failure = set_power_reachable(&mut status, power, shared, now);
     // A machine that does not obey cannot be used either.
     status.ready = server.spec.accepted && is_usable(standing) && failure.is_none();
-    let ready = ready_condition(server, standing, &evidence, status.ready, failure.as_deref(), now);
+    let ready = ready_condition(machine, standing, &evidence, status.ready, failure.as_deref(), now);
     condition::set(&mut status.conditions, ready);
     // A person may let go of a Server, but not of one that a binding claims now.
     let is_let_go = is_forgotten(server) && binding.is_none();
@@ -207,13 +209,14 @@ const fn is_usable(standing: Standing) -> bool {
 }
 
 fn ready_condition(
-    server: &Server,
+    machine: &Machine<'_>,
     standing: Standing,
     evidence: &Evidence,
     ready: bool,
     failure: Option<&str>,
     now: &Time,
 ) -> Condition {
+    let Machine { server, authority, .. } = *machine;
     if ready {
         let mut condition = Condition::holds(READY, now.clone());
         standing.reason().clone_into(&mut condition.reason);
@@ -225,8 +228,12 @@ fn ready_condition(
     };
     match standing {
         Standing::Lost | Standing::Unconfirmed => {
-            let message =
-                format!("{}{}: {}", standing.message(), why_unconfirmed(evidence), how_to_go_on(server));
+            let message = format!(
+                "{}{}: {}",
+                standing.message(),
+                why_unconfirmed(evidence),
+                how_to_go_on(server, authority)
+            );
             fails(Severity::Warning, standing.reason(), message)
         }
         Standing::Conflicted => fails(Severity::Warning, standing.reason(), standing.message().to_owned()),
@@ -277,15 +284,14 @@ fn why_unconfirmed(evidence: &Evidence) -> String {
 }
 
 /// The command by which a person allows one wipe of this very machine, or its deletion where that is wanted.
-fn how_to_go_on(server: &Server) -> String {
+fn how_to_go_on(server: &Server, authority: &Authority) -> String {
     let name = server.metadata.name.as_deref().unwrap_or_default();
-    let uid = server.metadata.uid.as_deref().unwrap_or_default();
-    let annotation = if server.metadata.deletion_timestamp.is_some() {
-        FORGET_ANNOTATION
+    let (annotation, value) = if server.metadata.deletion_timestamp.is_some() {
+        (FORGET_ANNOTATION, server.metadata.uid.clone().unwrap_or_default())
     } else {
-        CONFIRM_WIPE_ANNOTATION
+        (CONFIRM_WIPE_ANNOTATION, wipe_confirmation(server, authority))
     };
-    format!("kubectl annotate server {name} {annotation}={uid}")
+    format!("kubectl annotate --overwrite server {name} {annotation}={value}")
 }
 
 fn finalizer(server: &Server, claimed: bool) -> FinalizerChange {

@@ -291,3 +291,39 @@ fn the_revision_of_the_object_is_noted_with_each_record() {
     let noted = entry(&seen, Some(&binding(false)), &with_ledger([]), &at(1)).unwrap();
     assert_eq!(with_ledger([noted]).trust().unwrap().ledger.as_ref().unwrap().seen(), (7, 4711));
 }
+
+#[test]
+fn a_confirmation_is_for_one_object_and_one_epoch() {
+    let in_epoch = |epoch| {
+        let Authority::Holds { trust, .. } = holds() else { unreachable!() };
+        Authority::Holds { epoch, trust }
+    };
+    let plain = server(true, false, false);
+    // value, epoch of the plane, counts
+    for (word, epoch, counts) in [
+        ("server-uid", 1, true),
+        ("server-uid/1", 1, true),
+        // A restore brought it back: a cluster may have had the machine since.
+        ("server-uid", 2, false),
+        ("server-uid/1", 2, false),
+        ("server-uid/2", 2, true),
+        ("server-uid/3", 2, false),
+        ("server-uid/", 2, false),
+        ("server-uid/02", 2, false),
+        ("server-uid2", 2, false),
+        ("another-uid/2", 2, false),
+        ("/2", 2, false),
+        ("", 1, false),
+    ] {
+        let mut said = plain.clone();
+        annotate(&mut said, CONFIRM_WIPE_ANNOTATION, word);
+        assert_eq!(wipe_confirmed(&said, &in_epoch(epoch)), counts, "{word} in {epoch}");
+    }
+    for epoch in [1, 2, 7] {
+        let mut said = plain.clone();
+        annotate(&mut said, CONFIRM_WIPE_ANNOTATION, &wipe_confirmation(&plain, &in_epoch(epoch)));
+        assert!(wipe_confirmed(&said, &in_epoch(epoch)));
+        assert!(!wipe_confirmed(&said, &in_epoch(epoch + 1)));
+        assert!(!wipe_confirmed(&said, &Authority::Unknown));
+    }
+}

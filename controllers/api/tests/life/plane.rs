@@ -16,6 +16,7 @@ use bloomery_api::decision::status::{FinalizerChange, PowerOutcome, status};
 use bloomery_api::decision::{Machine, Standing};
 use bloomery_api::evidence::{
     CONFIRM_WIPE_ANNOTATION, DISKS_ANNOTATION, DiskRecord, Entry, FORGET_ANNOTATION, RecordId,
+    wipe_confirmation,
 };
 use bloomery_api::hardware::HardwareInformation;
 use bloomery_api::ledger::{Fate, Tombstone, Tombstones, entry};
@@ -66,7 +67,7 @@ pub(super) struct Seen {
     /// Machines whose installation is on record.
     pub(super) installed: Vec<usize>,
     /// Commands, by the machine that obeys.
-    pub(super) commands: Vec<(usize, PowerAction)>,
+    pub(super) commands: Vec<(usize, BTreeSet<String>, PowerAction)>,
 }
 
 impl Plane {
@@ -269,8 +270,11 @@ impl Plane {
             stamp_seen_for: Duration::from_hours(1),
             now: &now(),
         });
+        if commanded.action != PowerAction::None {
+            seen.story.push(format!("  Server {name} ({:?}): {:?}", machine.standing(), commanded.action));
+        }
         if let Some(of) = self.of(name) {
-            seen.commands.push((of, commanded.action));
+            seen.commands.push((of, Marks::of_server(&server).uuids, commanded.action));
         }
         if let RecordChange::Write(record) = &decided.record {
             seen.story.push(format!("  Server {name}: record {:?}", record.state));
@@ -416,9 +420,10 @@ impl Plane {
     }
 
     pub(super) fn confirm(&mut self, name: &str) -> Option<usize> {
+        let authority = self.authority();
         let server = self.servers.get_mut(name)?;
-        let uid = server.metadata.uid.clone()?;
-        annotate(server, CONFIRM_WIPE_ANNOTATION, &uid);
+        let word = wipe_confirmation(server, &authority);
+        annotate(server, CONFIRM_WIPE_ANNOTATION, &word);
         self.of(name)
     }
 

@@ -308,8 +308,11 @@ impl World {
         for of in seen.installed {
             self.machines[of].installation_is_on_record();
         }
-        for (of, action) in seen.commands {
-            self.machines[of].is_switched(action)?;
+        for (of, uuids, action) in seen.commands {
+            // The drivers ask a BMC whose it is; one that tells another machine's UUID gets no command.
+            if uuids.contains(&self.machines[of].system_uuid) {
+                self.machines[of].is_switched(action)?;
+            }
         }
         Ok(())
     }

@@ -46,7 +46,7 @@ fn applied(server: &Server, claim: &BootClaim) -> Server {
 fn whatever_is_on_record_a_claim_is_before_the_boot() {
     let mut bare = binding(false);
     bare.metadata.finalizers = None;
-    for binding in [binding(false), bare.clone(), leaving(bare)] {
+    for binding in [binding(false), bare] {
         for state in [NeverUsed, Released, Clean] {
             let seen = with_state(server(true, false, state == Clean), state);
             assert_eq!(decide(&seen, &binding), written(false), "{state:?}");
@@ -66,13 +66,16 @@ fn whatever_is_on_record_a_claim_is_before_the_boot() {
 }
 
 #[test]
-fn a_binding_that_is_as_good_as_gone_gets_nothing() {
-    let released = with_state(server(true, true, false), Released);
-    assert!(matches!(decide(&released, &leaving(binding(false))), BootClaim::Refuse(_)));
-    // Without our finalizer nobody has to see its end.
-    let mut bare = leaving(binding(false));
-    bare.metadata.finalizers = Some(vec!["someone.else".to_owned()]);
-    assert_eq!(decide(&released, &bare), written(false));
+fn a_binding_that_is_being_deleted_gets_no_node_system() {
+    let mut others = leaving(binding(false));
+    others.metadata.finalizers = Some(vec!["someone.else".to_owned()]);
+    for binding in [leaving(binding(false)), others] {
+        for state in [NeverUsed, Bound, Released, Clean] {
+            let seen = with_state(server(true, true, false), state);
+            assert!(matches!(decide(&seen, &binding), BootClaim::Refuse(_)), "{state:?}");
+            assert!(matches!(decide(&confirmed(seen), &binding), BootClaim::Refuse(_)), "{state:?}");
+        }
+    }
 }
 
 #[test]

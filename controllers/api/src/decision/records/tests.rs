@@ -183,7 +183,7 @@ proptest! {
                 (None, Released) => {
                     let given_up = !server.spec.accepted
                         && matches!(Evidence::of(&server, &authority), Evidence::Clean(_));
-                    prop_assert!(wipe_confirmed(&server) || given_up);
+                    prop_assert!(wipe_confirmed(&server, &authority) || given_up);
                 }
                 (_, state) => prop_assert!(false, "wrote {state:?}"),
             }

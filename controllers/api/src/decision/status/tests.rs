@@ -83,7 +83,7 @@ fn a_machine_left_alone_says_how_to_confirm_its_wipe() {
         let decision = decide(&seen, None);
         let condition = ready(&decision);
         assert_eq!(condition.severity, "Warning");
-        let command = "kubectl annotate server a bloomery.dev/confirm-wipe=server-uid";
+        let command = "kubectl annotate --overwrite server a bloomery.dev/confirm-wipe=server-uid/7";
         assert!(condition.message.ends_with(command), "{}", condition.message);
     }
 }
@@ -180,7 +180,9 @@ fn a_server_that_may_be_in_use_goes_only_by_a_persons_word() {
         assert!(decision.standing.is_claimed());
         assert_eq!(decision.finalizer, FinalizerChange::Keep, "{record:?}");
         assert!(
-            ready(&decision).message.ends_with("kubectl annotate server a bloomery.dev/forget=server-uid")
+            ready(&decision)
+                .message
+                .ends_with("kubectl annotate --overwrite server a bloomery.dev/forget=server-uid")
         );
         for (uid, change) in [
             ("", FinalizerChange::Keep),
