@@ -46,7 +46,7 @@ pub(super) fn spawn(stage: &Arc<Stage>, tasks: &mut JoinSet<()>) {
         tasks.spawn(async move {
             let act = |round: u64| {
                 let at = usize::try_from(round).unwrap_or_default();
-                let disks = if round % TOO_MUCH_EVERY == 0 { TOO_MANY_DISKS } else { DISKS };
+                let disks = if round.is_multiple_of(TOO_MUCH_EVERY) { TOO_MANY_DISKS } else { DISKS };
                 register_made_up(&stage, made_up(disks), ways[(at + caller) % ways.len()])
             };
             stage.repeat(MADE_UP_EVERY, act).await;
