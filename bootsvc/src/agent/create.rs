@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bloomery_api::contents::Contents;
 use bloomery_api::decision::identity::{Identity, SYSTEM_UUID_ANNOTATION};
-use bloomery_api::decision::registration::registration;
+use bloomery_api::decision::registration::{Held, may_be_named, registration};
 use bloomery_api::decision::unknown::UnknownMachines;
 use bloomery_api::evidence::{DISKS_ANNOTATION, Entry, UNKNOWN_AFTER_RESTORE_ANNOTATION};
 use bloomery_api::exempt::ExemptDisks;
@@ -26,7 +26,7 @@ use super::register::Applicant;
 use super::serve::Handler;
 use super::strangers::MAX_UNACCEPTED;
 use crate::events::Happening;
-use crate::http::admitted;
+use crate::http::{admitted, lookup};
 
 /// Pause before a write is tried again; the next is twice as long.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -88,6 +88,10 @@ impl Handler {
                 "{MAX_UNACCEPTED} Servers wait for acceptance already: accept or delete some"
             )));
         }
+        let name = wanted.metadata.name.as_deref().unwrap_or_default();
+        // Its next boot would be that of the binding's node, whichever machine it is.
+        let binding = lookup::binding(client, name).await;
+        may_be_named(binding.as_ref()).map_err(|held| unnamed(held, name, applicant))?;
         let created = self.create(client, wanted).await?;
         if let Some(server) = &created {
             self.means.servers.note(server);
@@ -232,6 +236,20 @@ impl Handler {
             "record of a new server not written; tried again when the machine calls"
         );
         Ok(machine)
+    }
+}
+
+/// No Server is made under that name.
+fn unnamed(held: Held, name: &str, applicant: &Applicant) -> Status {
+    match held {
+        Held::Bound => {
+            tracing::warn!(server = name, client = ?applicant.peer, "registration refused: a ServerBinding of that name waits for its Server");
+            Status::failed_precondition(format!(
+                "a cluster has claimed {name} and its Server is gone: restore the Server, or delete the cluster's machine \
+                 and its ServerBinding"
+            ))
+        }
+        Held::CannotTell => Status::unavailable(format!("failed to look up ServerBinding {name}")),
     }
 }
 

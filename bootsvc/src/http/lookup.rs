@@ -129,9 +129,9 @@ pub async fn decide(asking: &Asking<'_>) -> Decided {
     let client = kubernetes.client();
     let Looked { identity, server, binding, conflict } = look(asking).await;
     let request = BootRequest {
-        identity: borrow(&identity),
-        server: borrow(&server),
-        binding: borrow(&binding),
+        identity: identity.as_ref(),
+        server: server.as_ref(),
+        binding: binding.as_ref(),
         conflict: conflict.as_ref(),
         authority,
         unknown,
@@ -153,7 +153,7 @@ pub async fn decide(asking: &Asking<'_>) -> Decided {
         answer: BootAnswer::Unavailable,
         reason: "the objects that name the Environment keep changing".to_owned(),
     });
-    withhold(&mut decision, query.mac.as_deref(), seen, borrow(&server), default_method);
+    withhold(&mut decision, query.mac.as_deref(), seen, server.as_ref(), default_method);
     let mut environment = None;
     if let BootAnswer::Environment { name } | BootAnswer::NotReady { name } = &mut decision.answer {
         environment = objects.found_environment(name);
@@ -194,14 +194,6 @@ fn found<T>(lookup: Lookup<T>) -> Option<T> {
     match lookup {
         Lookup::Found(object) => Some(object),
         Lookup::NotFound | Lookup::Failed => None,
-    }
-}
-
-fn borrow<T>(lookup: &Lookup<T>) -> Lookup<&T> {
-    match lookup {
-        Lookup::Found(object) => Lookup::Found(object),
-        Lookup::NotFound => Lookup::NotFound,
-        Lookup::Failed => Lookup::Failed,
     }
 }
 

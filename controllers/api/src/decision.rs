@@ -39,6 +39,17 @@ pub enum Lookup<T> {
     Failed,
 }
 
+impl<T> Lookup<T> {
+    /// The same of a reference.
+    pub const fn as_ref(&self) -> Lookup<&T> {
+        match self {
+            Self::Found(object) => Lookup::Found(object),
+            Self::NotFound => Lookup::NotFound,
+            Self::Failed => Lookup::Failed,
+        }
+    }
+}
+
 impl<T> From<Option<T>> for Lookup<T> {
     fn from(found: Option<T>) -> Self {
         found.map_or(Self::NotFound, Self::Found)
@@ -120,10 +131,11 @@ impl Standing {
         // A lost status, here or on the binding, takes no node from its disk.
         let recorded = *evidence == Evidence::Installed
             && DiskRecord::of(server).is_some_and(|record| record.is_claim_for(binding));
+        let is_noted = *evidence == Evidence::Void(VoidReason::Installed);
         if *evidence == Evidence::Void(VoidReason::OtherPlane) {
             // Another plane may have installed it; what became of that is not known here.
             Self::Unconfirmed
-        } else if seen || recorded || talos_installed(binding) {
+        } else if seen || recorded || is_noted || talos_installed(binding) {
             Self::Installed
         } else {
             Self::Bound
@@ -134,7 +146,7 @@ impl Standing {
         let status = server.status.as_ref();
         let in_use = status.is_some_and(|status| status.in_use);
         match evidence {
-            Evidence::Bound | Evidence::Installed => Self::Lost,
+            Evidence::Bound | Evidence::Installed | Evidence::Void(VoidReason::Installed) => Self::Lost,
             // The record of the release is written before the status follows.
             Evidence::Released(_) if !server.spec.accepted => Self::Discovered,
             Evidence::Released(_) => Self::Dirty,

@@ -170,7 +170,7 @@ pub fn entry(
         }
     };
     let seq = own.map_or(0, |own| own.seq).max(same.map_or(0, |same| same.seq));
-    let installed = claimed && is_installed(record.as_ref(), own, same);
+    let installed = claimed && is_installed(record.as_ref(), own, known, &uid);
     let id = own.filter(|own| own.seq == seq).map(|own| own.id.clone());
     let entry = Tombstone {
         server: name,
@@ -187,11 +187,20 @@ pub fn entry(
     (!known.is_some_and(|known| known.says_the_same(&entry))).then_some(entry)
 }
 
-/// Whether the node of the present claim is installed, by its record or by what was noted before of the same claim.
-fn is_installed(record: Option<&DiskRecord>, own: Option<&DiskRecord>, same: Option<&Tombstone>) -> bool {
-    let is_new = own.is_some_and(|own| same.is_none_or(|same| own.seq > same.seq));
+/// Whether the node of the present claim is installed, by its record or by what was noted before of the same claim. A
+/// Server that was made anew carries on the claim of the one before it until a record of its own says more than that.
+fn is_installed(
+    record: Option<&DiskRecord>,
+    own: Option<&DiskRecord>,
+    known: Option<&Tombstone>,
+    uid: &str,
+) -> bool {
+    let is_new = |known: &Tombstone| {
+        let before = if known.uid == uid { known.seq } else { 1 };
+        own.is_some_and(|own| own.seq > before)
+    };
     record.is_some_and(|record| record.state == DiskState::Installed)
-        || (!is_new && same.is_some_and(|same| same.installed))
+        || known.is_some_and(|known| known.installed && known.fate != Fate::Free && !is_new(known))
 }
 
 /// The revision of etcd at which the object was written, as its resource version says; 0 if it says none.

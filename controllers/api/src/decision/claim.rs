@@ -58,7 +58,7 @@ pub fn claim(
         // One of another machine than the binding's says nothing of this one's node.
         Evidence::Installed if !is_its => write(Entry::Bound(binding)),
         Evidence::Bound | Evidence::Installed if !confirmed => BootClaim::OnRecord,
-        Evidence::Installed => write(Entry::Installed(binding)),
+        Evidence::Installed | Evidence::Void(VoidReason::Installed) => write(Entry::Installed(binding)),
         Evidence::Bound
         | Evidence::None
         | Evidence::Void(_)

@@ -2,9 +2,11 @@
 //!
 //! Never accepts a machine, and never calls one "never used", of which another Server or the ledger may tell otherwise.
 
+use super::Lookup;
 use super::identity::Identity;
 use crate::contents::ContentsClass;
 use crate::plane::Authority;
+use crate::server_binding::ServerBinding;
 
 /// What a new Server is made with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +37,25 @@ pub fn registration(
     }
 }
 
+/// Whether a new Server may have the name of this binding, looked up just now. One whose Server is gone is a claim on a
+/// machine: the Server that gets its name would be given that cluster's node system, whichever machine it is.
+pub fn may_be_named(binding: Lookup<&ServerBinding>) -> Result<(), Held> {
+    match binding {
+        Lookup::NotFound => Ok(()),
+        Lookup::Found(_) => Err(Held::Bound),
+        Lookup::Failed => Err(Held::CannotTell),
+    }
+}
+
+/// Why no Server is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// A binding without a Server has the name.
+    Bound,
+    /// The binding could not be looked up.
+    CannotTell,
+}
+
 /// Whether a machine that registers and is not known is accepted at once.
 pub fn accepts_unknown(
     wanted: bool,
@@ -53,7 +74,7 @@ pub fn accepts_unknown(
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixtures::{holds, powerless};
+    use super::super::fixtures::{binding, holds, powerless};
     use super::super::identity::{OtherWhy, Peer, Proof, SharedMark};
     use super::*;
 
@@ -91,6 +112,14 @@ mod tests {
             let made = registration(true, &any, None, Blank, &identity);
             assert_eq!((made.accepted, made.never_used, made.held_by_restore), (false, false, false));
         }
+    }
+
+    #[test]
+    fn no_machine_takes_the_place_of_a_bound_one_whose_server_is_gone() {
+        let bound = binding(false);
+        assert_eq!(may_be_named(Lookup::Found(&bound)), Err(Held::Bound));
+        assert_eq!(may_be_named(Lookup::Failed), Err(Held::CannotTell));
+        assert_eq!(may_be_named(Lookup::NotFound), Ok(()));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use kube::Resource as _;
 use super::{DISKS_ANNOTATION, DiskRecord, DiskState};
 use crate::contents::{Contents, ContentsClass};
 use crate::exempt::ExemptDisks;
-use crate::ledger::Fate;
+use crate::ledger::{Fate, Tombstone};
 use crate::plane::{Authority, label};
 use crate::server::Server;
 use crate::trust::Trust;
@@ -53,6 +53,8 @@ pub enum VoidReason {
     Superseded,
     /// The ledger knows the machine as claimed.
     Claimed,
+    /// The ledger knows a later claim of this Server, whose node was installed.
+    Installed,
     /// The plane's key or its ledger cannot be read.
     NoTrust,
     /// The plane does not know whether it may act.
@@ -72,6 +74,9 @@ impl VoidReason {
             }
             Self::Superseded => "its record is older than the one that this plane saw last",
             Self::Claimed => "this plane's ledger knows the machine as claimed by a cluster",
+            Self::Installed => {
+                "its record is older than the node that this plane's ledger knows as installed"
+            }
             Self::NoTrust => "this plane's key or ledger cannot be read",
             Self::NoAuthority => "this plane does not know whether it may act",
         }
@@ -88,6 +93,9 @@ impl Evidence {
             && label(server).is_some_and(|plane| !trust.is_own(plane))
         {
             return Self::Void(VoidReason::OtherPlane);
+        }
+        if is_before_installed(server, record.as_ref().and_then(|record| record.as_ref().ok()), authority) {
+            return Self::Void(VoidReason::Installed);
         }
         match record {
             // A claim keeps everybody away, wherever it comes from.
@@ -160,15 +168,34 @@ impl Evidence {
 /// A claim whose node was installed when the ledger saw it last is one of an installed node, also when a restore brought
 /// back the record from before.
 fn claim(server: &Server, record: &DiskRecord, authority: &Authority) -> Evidence {
-    let ledger = authority.trust().and_then(|trust| trust.ledger.as_deref());
-    let known = ledger.and_then(|ledger| ledger.of(server.metadata.name.as_deref().unwrap_or_default()));
-    let is_later = known.is_some_and(|known| {
-        known.installed
-            && known.uid == record.server_uid
-            && record.seq <= known.seq
-            && known.fate != Fate::Free
-    });
-    if is_later { Evidence::Installed } else { Evidence::Bound }
+    let is_installed = installed(server, authority)
+        .is_some_and(|known| record.server_uid == known.uid && record.seq <= known.seq);
+    if is_installed { Evidence::Installed } else { Evidence::Bound }
+}
+
+/// True when the ledger saw a node installed on this Server, or on one of its name, and `record` is none that the plane
+/// wrote since: a restore, a copy or a person brought it back, or the Server was made anew. Whose node it is, and whether
+/// a binding that is there is its own, cannot be told.
+fn is_before_installed(server: &Server, record: Option<&DiskRecord>, authority: &Authority) -> bool {
+    let (Some(known), Some(trust)) = (installed(server, authority), authority.trust()) else { return false };
+    let is_later = |record: &DiskRecord| match (known.uid == record.server_uid, record.state.is_claim()) {
+        (true, true) => record.seq >= known.seq,
+        (true, false) => record.seq > known.seq,
+        // The first record of a Server that was made anew is no word of a release if it is a claim.
+        (false, true) => record.seq > 1,
+        (false, false) => record.state != DiskState::NeverUsed,
+    };
+    !record.is_some_and(|record| {
+        server.metadata.uid.as_ref() == Some(&record.server_uid)
+            && is_later(record)
+            && record.is_signed_by(trust)
+    })
+}
+
+/// What the ledger knows of the Server of that name, if that is an installed node.
+fn installed<'a>(server: &Server, authority: &'a Authority) -> Option<&'a Tombstone> {
+    let known = authority.trust()?.ledger.as_deref()?.of(server.metadata.name.as_deref()?)?;
+    (known.installed && known.fate != Fate::Free).then_some(known)
 }
 
 /// What the ledger says to a record that is signed.

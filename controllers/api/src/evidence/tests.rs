@@ -247,6 +247,42 @@ fn a_lost_status_takes_no_node_from_its_disk() {
 }
 
 #[test]
+fn a_node_that_the_ledger_knows_as_installed_boots_its_disk_whatever_record_a_restore_brings_back() {
+    let bound = binding(false);
+    let noted = Tombstone { installed: true, ..tombstone(UID, Fate::Claimed, 5, "r5") };
+    let known = with_ledger([noted.clone()]);
+    let standing = |server: &Server, authority| machine(server, Some(&bound), authority).standing();
+    for state in [NeverUsed, Released, Clean, Bound] {
+        let old = with(server(true, false, false), &DiskRecord { seq: 4, ..record(state) });
+        assert_eq!(standing(&old, &known), Standing::Installed, "{state:?}");
+        assert_eq!(machine(&old, None, &known).standing(), Standing::Lost, "{state:?}");
+        // What this plane wrote since ends it.
+        let new = with(server(true, false, false), &DiskRecord { seq: 6, ..record(state) });
+        assert_eq!(standing(&new, &known), Standing::Bound, "{state:?}");
+        let mut unsigned = new.clone();
+        let text = DiskRecord { mac: String::new(), ..DiskRecord::of(&new).unwrap() }.to_annotation();
+        annotate(&mut unsigned, DISKS_ANNOTATION, &text);
+        assert_eq!(
+            standing(&unsigned, &known),
+            Standing::Installed,
+            "{state:?}: anybody may have written it"
+        );
+    }
+    assert_eq!(standing(&server(true, false, false), &known), Standing::Installed, "no record");
+    // The Server was made anew.
+    let before = Tombstone { uid: "before".to_owned(), ..noted.clone() };
+    let remade = with_ledger([before.clone()]);
+    let first = with(server(true, false, false), &DiskRecord { seq: 1, ..record(Bound) });
+    assert_eq!(standing(&first, &remade), Standing::Installed);
+    assert_eq!(entry(&first, Some(&bound), &remade, &at(2)).map(|entry| entry.installed), Some(true));
+    let wiped = with(server(true, false, false), &DiskRecord { seq: 2, ..record(Clean) });
+    assert_eq!(standing(&wiped, &remade), Standing::Bound);
+    // A cluster that let go has no node.
+    let free = with_ledger([Tombstone { fate: Fate::Free, ..noted }]);
+    assert_eq!(standing(&server(true, false, false), &free), Standing::Bound);
+}
+
+#[test]
 fn the_ledger_notes_claims_and_their_end_and_nothing_of_machines_that_were_never_claimed() {
     let note = |server: &Server, bound: Option<&crate::ServerBinding>, authority: &Authority| {
         entry(server, bound, authority, &at(2))

@@ -96,7 +96,13 @@ impl Plane {
         Authority::Holds { epoch: self.epoch, trust }
     }
 
+    /// As the boot services know the machines: the bindings are read one by one.
     pub(super) fn index(&self) -> View {
+        View(Index::build(self.servers.values(), &HashSet::new(), &self.authority()))
+    }
+
+    /// As the controllers know them.
+    fn fleet(&self) -> View {
         let bound: HashSet<String> = self.bindings.keys().cloned().collect();
         View(Index::build(self.servers.values(), &bound, &self.authority()))
     }
@@ -198,7 +204,7 @@ impl Plane {
         let mut seen = Seen::default();
         let names: Vec<String> = self.servers.keys().cloned().collect();
         for round in 0..2 {
-            let index = self.index();
+            let index = self.fleet();
             for (number, name) in names.iter().enumerate() {
                 self.reconcile_one(name, &format!("r{base}-{round}-{number}"), &index, &mut seen);
             }
@@ -430,7 +436,7 @@ impl Plane {
     pub(super) fn bind(&mut self, name: &str, number: u32) {
         let Some(server) = self.servers.get(name) else { return };
         let authority = self.authority();
-        let conflict = self.index().conflict(server);
+        let conflict = self.fleet().conflict(server);
         let machine = Machine { server, binding: None, authority: &authority, conflict: conflict.as_ref() };
         if !self.bindings.contains_key(name) && machine.standing() == Standing::Clean {
             self.bindings.insert(name.to_owned(), binding(name, number, &format!("cluster{number}")));

@@ -14,7 +14,7 @@ use bloomery_api::decision::agent::{AgentOptions, WipeOrder, agent};
 use bloomery_api::decision::boot::{BootAnswer, BootRequest, boot};
 use bloomery_api::decision::claim::{BootClaim, claim};
 use bloomery_api::decision::identity::{Identity, Marks, Proof, Rival, identify, new_server_name};
-use bloomery_api::decision::registration::registration;
+use bloomery_api::decision::registration::{may_be_named, registration};
 use bloomery_api::decision::unknown::UnknownMachines;
 use bloomery_api::decision::wiped::{CallerMemory, Order, Verdict, wiped};
 use bloomery_api::decision::{Lookup, Machine as Decided, Standing};
@@ -132,7 +132,10 @@ impl World {
         let index = self.planes[plane].index();
         let identity = identify(&marks, &index);
         let server = identity.server().and_then(|name| self.planes[plane].servers.get(name).cloned());
-        let name = identity.server().unwrap_or_default();
+        let name = match &identity {
+            Identity::New | Identity::Suspect { .. } => marks.uuids.first().map_or("", String::as_str),
+            _ => identity.server().unwrap_or_default(),
+        };
         let binding = self.planes[plane].bindings.get(name).cloned();
         let conflict = server.as_ref().and_then(|server| index.conflict(server));
         let request = BootRequest {
@@ -205,6 +208,10 @@ impl World {
                 else {
                     return Ok(());
                 };
+                if may_be_named(Lookup::from(self.planes[plane].bindings.get(&name))).is_err() {
+                    self.reach("bound without Server");
+                    return Ok(());
+                }
                 let class = Contents::of(Some(&hardware), &ExemptDisks::default()).class;
                 let restored = self.planes[plane].restored.then_some("restored");
                 let made = registration(self.auto_accept, &authority, restored, class, &identity);
