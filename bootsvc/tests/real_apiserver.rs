@@ -4,7 +4,7 @@
 //! Run: `cargo test -p bootsvc --test real_apiserver -- --ignored`
 
 // The lint knows test functions, not the helpers of an integration test.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 #[path = "support/control_plane.rs"]
 mod control_plane;
