@@ -20,8 +20,8 @@ use crate::server::Server;
 /// Annotation of a Server with the [`DiskRecord`] as JSON.
 pub const DISKS_ANNOTATION: &str = "bloomery.dev/disks";
 /// Annotation of a Server by which a person allows one wipe where nothing is on record. Its value names the Server's
-/// `metadata.uid`, so that it means nothing on a copy, and the plane's epoch, so that a restore does not bring back a
-/// word that was used up: see [`wipe_confirmation`].
+/// `metadata.uid`, so that it means nothing on a copy, and after a restore more, so that one that was used up does not
+/// count again: see [`wipe_confirmation`].
 pub const CONFIRM_WIPE_ANNOTATION: &str = "bloomery.dev/confirm-wipe";
 /// Annotation of a Server by which a person lets it be deleted although it is claimed or may be. Its value is the
 /// Server's `metadata.uid`. The ledger goes on knowing the machine.
@@ -34,28 +34,25 @@ pub const UNKNOWN_AFTER_RESTORE_ANNOTATION: &str = "bloomery.dev/unknown-after-r
 /// The epoch of a plane that nothing was restored to, or moved or handed over to.
 const FIRST_EPOCH: i64 = 1;
 
-/// The value by which a person confirms that the disks of this very object may be wiped, in this epoch: `UID`, and
-/// `UID/EPOCH` once the epoch was raised.
+/// The value by which a person confirms that the disks of this very object may be wiped, as it stands: `UID`;
+/// `UID/EPOCH` once the epoch was raised; `UID/EPOCH/NUMBER` where the ledger knows a later record than the object has.
+/// What a restore brings back was said of another time: a cluster may have had the machine since.
 pub fn wipe_confirmation(server: &Server, authority: &Authority) -> String {
     let uid = server.meta().uid.as_deref().unwrap_or_default();
-    match authority.epoch() {
-        None | Some(FIRST_EPOCH) => uid.to_owned(),
-        Some(epoch) => format!("{uid}/{epoch}"),
+    let epoch = authority.epoch().unwrap_or(FIRST_EPOCH);
+    match (epoch, record::later_number(server, authority)) {
+        (FIRST_EPOCH, None) => uid.to_owned(),
+        (epoch, None) => format!("{uid}/{epoch}"),
+        (epoch, Some(number)) => format!("{uid}/{epoch}/{number}"),
     }
 }
 
-/// True when a person confirmed that the disks of this very object may be wiped. One from before a restore counts for
-/// nothing: a cluster may have had the machine since.
+/// True when a person confirmed that the disks of this very object, as it stands, may be wiped.
 pub fn wipe_confirmed(server: &Server, authority: &Authority) -> bool {
     let annotations = server.meta().annotations.as_ref();
     let named = annotations.and_then(|all| all.get(CONFIRM_WIPE_ANNOTATION));
-    let (Some(named), Some(epoch), Some(uid)) = (named, authority.epoch(), server.meta().uid.as_ref()) else {
-        return false;
-    };
-    let of_now = || {
-        named.strip_prefix(uid.as_str()).and_then(|rest| rest.strip_prefix('/')) == Some(&epoch.to_string())
-    };
-    !uid.is_empty() && ((epoch == FIRST_EPOCH && named == uid) || of_now())
+    let has_uid = server.meta().uid.as_ref().is_some_and(|uid| !uid.is_empty());
+    has_uid && authority.epoch().is_some() && named == Some(&wipe_confirmation(server, authority))
 }
 
 /// True when a person said that this very object may be deleted.

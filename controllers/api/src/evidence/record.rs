@@ -229,12 +229,25 @@ impl DiskRecord {
 
 /// One more than the last number that counts: of the record that is there, if the plane signed it, and of the ledger.
 fn next_number(server: &Server, trust: &Trust) -> u64 {
+    signed_number(server, trust).max(noted_number(server, trust)).saturating_add(1)
+}
+
+/// The number that the ledger knows of this very object, if it is later than that of its record.
+pub(super) fn later_number(server: &Server, authority: &Authority) -> Option<u64> {
+    let trust = authority.trust()?;
+    Some(noted_number(server, trust)).filter(|noted| *noted > signed_number(server, trust))
+}
+
+fn signed_number(server: &Server, trust: &Trust) -> u64 {
+    let uid = server.meta().uid.as_ref();
     let signed = DiskRecord::of(server).filter(|record| record.is_signed_by(trust));
+    signed.filter(|record| uid == Some(&record.server_uid)).map_or(0, |record| record.seq)
+}
+
+fn noted_number(server: &Server, trust: &Trust) -> u64 {
     let name = server.metadata.name.as_deref().unwrap_or_default();
     let noted = trust.ledger.as_deref().and_then(|ledger| ledger.of(name));
-    let noted =
-        noted.filter(|noted| server.meta().uid.as_ref() == Some(&noted.uid)).map_or(0, |noted| noted.seq);
-    signed.map_or(0, |record| record.seq).max(noted).saturating_add(1)
+    noted.filter(|noted| server.meta().uid.as_ref() == Some(&noted.uid)).map_or(0, |noted| noted.seq)
 }
 
 fn uid_of(binding: &ServerBinding) -> Option<String> {
