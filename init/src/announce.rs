@@ -1,7 +1,10 @@
 //! The two lines that a person waits for, and what to do with them.
 //!
 //! `API: https://ADDRESS:6443` and `Pairing code: XXXXX-…` are a contract: the lab and people's eyes look for them.
-//! They are shown when the API is ready, and again when the address or the code has changed.
+//! They are shown when the API is ready, and again when the address or the code has changed. Before the boot services
+//! answer anybody, a box says what that does to the network.
+
+use bloomery_config::{Config, Role, UnknownMachines};
 
 use crate::context::{Context, State};
 use crate::errors::chain;
@@ -113,9 +116,76 @@ fn banner(url: &str, now: &Shown, state: State) -> Vec<String> {
     lines
 }
 
+/// Columns of the box: those of a text console, one left free.
+const WIDTH: usize = 79;
+
+/// What plugging the appliance in does, in a box.
+pub fn effect(config: &Config) -> Vec<String> {
+    let strangers = match config.unknown_machines {
+        UnknownMachines::Agent => {
+            "A machine that it does not know gets the agent once, which reads its parts and disks and writes nothing. If \
+             the disks are not blank, the machine goes on to its disk from the next boot on, until a person accepts it."
+        }
+        UnknownMachines::BootDisk => "A machine that it does not know is sent on to its disk.",
+        UnknownMachines::Ignore => "A machine that it does not know gets no answer.",
+    };
+    let named: Vec<&str> = config.network.with_role(Role::Provisioning).collect();
+    let interfaces = if named.is_empty() { "all physical interfaces".to_owned() } else { named.join(", ") };
+    let text = [
+        format!("Bloomery now answers every machine that boots from the network on {interfaces}."),
+        strangers.to_owned(),
+        format!(
+            "bloomery.yaml changes that: unknownMachines (now: {}), machines.allow, machines.deny and \
+             network.interfaces.",
+            config.unknown_machines.as_str()
+        ),
+    ];
+    let rule = format!("+{}+", "-".repeat(WIDTH - 2));
+    let lines = text.iter().flat_map(|paragraph| wrap(paragraph, WIDTH - 4));
+    let boxed = lines.map(|line| format!("| {line:<0$} |", WIDTH - 4));
+    std::iter::once(rule.clone()).chain(boxed).chain([rule]).collect()
+}
+
+/// Lines of at most `width` characters; a longer word has a line of its own.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.len() + 1 + word.len() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_box_says_what_plugging_it_in_does() {
+        insta::assert_snapshot!(effect(&Config::default()).join("\n"));
+        for (unknown, says) in [
+            (UnknownMachines::BootDisk, "is sent on to its disk"),
+            (UnknownMachines::Ignore, "gets no answer"),
+        ] {
+            let text = effect(&Config { unknown_machines: unknown, ..Config::default() }).join("\n");
+            assert!(text.contains(says), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_box_names_the_interfaces_and_keeps_its_form() {
+        let mut config = Config::default();
+        let entry = |name: &str, role| bloomery_config::InterfaceRole { name: name.to_owned(), role };
+        config.network.interfaces = vec![entry("eth0", Role::Management), entry("eth1", Role::Provisioning)];
+        let lines = effect(&config);
+        assert!(lines.iter().all(|line| line.len() == WIDTH), "{lines:?}");
+        assert!(lines.iter().any(|line| line.contains("on eth1.")), "{lines:?}");
+    }
 
     #[test]
     fn shows_the_contracts_lines_and_what_to_do() {

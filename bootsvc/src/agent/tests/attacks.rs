@@ -212,12 +212,22 @@ async fn a_server_that_somebody_else_made_is_never_called_unused() {
 }
 
 #[tokio::test]
-async fn a_bound_machine_whose_server_was_lost_is_registered_without_a_record() {
+async fn no_machine_is_registered_under_the_name_of_a_binding_whose_server_was_lost() {
     let lab = Lab::start(Setup { auto_accept: true, ..Setup::default() });
     lab.api.put(&binding(UUID), json!({ "spec": { "metalMachineRef": { "name": "m" } } }));
-    let orders = register(&mut client(&lab).await, None).await.unwrap();
-    assert!(orders.restart && !orders.wipe, "{orders:?}");
-    assert_eq!(state(&lab), "");
+    let mut agent = client(&lab).await;
+    let refused = register(&mut agent, None).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+    assert!(refused.message().contains("its Server is gone"), "{refused}");
+    assert!(lab.api.object(&server()).is_none());
+    lab.api.fail(&binding(UUID), Failure::Status(500));
+    assert_eq!(register(&mut agent, None).await.unwrap_err().code(), Code::Unavailable);
+    assert!(lab.api.object(&server()).is_none());
+    // The cluster lets go.
+    lab.api.heal(&binding(UUID));
+    lab.api.delete(&binding(UUID));
+    register(&mut agent, None).await.unwrap();
+    assert_eq!(state(&lab), "neverUsed");
 }
 
 #[tokio::test]

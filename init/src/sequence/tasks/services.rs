@@ -1,5 +1,6 @@
 //! Starts the service graph; from here on it runs by itself.
 
+use crate::announce;
 use crate::certificates;
 use crate::context::{Context, State};
 use crate::etcd;
@@ -37,6 +38,9 @@ pub fn run(context: Context) -> Work {
                 .line("the kernel counts no memory of groups here: each process is limited by itself");
         }
         let config = context.config();
+        for line in announce::effect(&config) {
+            context.console.line(line);
+        }
         let supervisor =
             Supervisor::start(services::all(&certificates::inputs(&context, &config, 0)), &shared)?;
         context.facts().supervisor = Some(Arc::new(supervisor));
