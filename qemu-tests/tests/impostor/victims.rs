@@ -224,14 +224,16 @@ pub(crate) async fn snapshot(site: &Site) -> Result<Vec<Value>> {
         let server = servers_api(site).get(&name(index)).await?;
         let record = server.metadata.annotations.as_ref().and_then(|all| all.get(RECORD).cloned());
         let status = |field: &str| server.data["status"][field].clone();
+        // What is not there is no: the controllers write it a moment later.
+        let is = |field: &str| status(field).as_bool().unwrap_or_default();
         all.push(json!({
             "name": name(index),
             "uid": server.metadata.uid,
             "labels": server.metadata.labels,
             "record": record,
             "spec": server.data["spec"],
-            "isClean": status("isClean"),
-            "inUse": status("inUse"),
+            "isClean": is("isClean"),
+            "inUse": is("inUse"),
             "addresses": status("addresses"),
         }));
     }
