@@ -45,7 +45,7 @@ const FLOOR: f64 = 20.0;
 const SOURCES: u8 = 4;
 const FIRST_SOURCE: u8 = 200;
 const HOLDERS: std::ops::Range<u8> = FIRST_SOURCE + SOURCES + 1..FIRST_SOURCE + SOURCES + 41;
-/// Registrations that one address, or network of 64 bits, may cause at once (README: limits), and then in a second.
+/// Registrations that one address, or network of 64 bits, may cause at once (DESIGN.md: limits), and then in a second.
 const BURST: u64 = 64;
 /// Some more seconds than the attack takes.
 const MARGIN: u64 = 30;

@@ -143,7 +143,7 @@ fn tell(context: &Context, told: &Told) {
             context.warn(
                 DAMAGE,
                 "etcd has found damage in its database, and takes no writes",
-                "restore a backup: see \"Backup\" in README.md",
+                "put a copy of the state partition back, or flash the image anew; nodes go on booting their disks",
             );
         }
     }
