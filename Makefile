@@ -31,6 +31,7 @@ run: image ## Boot the image in QEMU with one blank machine of each kind beside 
 .PHONY: check
 check: setup ## Formatting, lints, documentation
 	@cargo fmt --all --check
+	@cd fuzz && cargo metadata --locked --format-version 1 >/dev/null
 	@cargo clippy --locked --workspace --all-targets --features bloomery-lab/lab --quiet -- -D warnings
 	@cd image/controlplane && test -z "$$(gofmt -l .)"
 	@RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --locked --workspace --no-deps --document-private-items --quiet

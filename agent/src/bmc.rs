@@ -117,7 +117,7 @@ fn open() -> Result<Option<Device>, Error> {
                 // The node's own module says nothing about hardware.
                 Ok(_) => may_come |= module != "ipmi_devintf",
                 Err(error) => {
-                    let error = bloomery_hostnet::network::chain(&error);
+                    let error = bloomery_base::chain(&error);
                     tracing::debug!(%error, "no driver for a BMC");
                 }
             }
@@ -186,7 +186,7 @@ mod tests {
             (&plane, &[], "0 octets instead of 32"),
         ] {
             let error = verified(plane, shown).unwrap_err();
-            let text = bloomery_hostnet::network::chain(&error);
+            let text = bloomery_base::chain(&error);
             assert!(text.contains(part), "{text}");
         }
         assert_eq!(fake.told(), [""; 0]);

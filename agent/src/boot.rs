@@ -2,7 +2,7 @@
 //!
 //! It must never end the boot: what fails is said, and the rest goes on.
 
-use bloomery_hostnet::network::chain;
+use bloomery_base::chain;
 use bloomery_sys::{kmsg, mount, power};
 
 /// Mounts, opens the log and takes over ctrl-alt-del; returns what did not work, for the console.

@@ -64,11 +64,7 @@ impl Findings {
         DiskContents {
             read: self.error.is_none(),
             found: self.found.iter().map(|word| (*word).to_owned()).collect(),
-            error: self
-                .error
-                .as_ref()
-                .map(|error| bloomery_hostnet::network::chain(error))
-                .unwrap_or_default(),
+            error: self.error.as_ref().map(|error| bloomery_base::chain(error)).unwrap_or_default(),
         }
     }
 

@@ -19,7 +19,7 @@ pub fn serve() -> watch::Receiver<u64> {
     let modules = match Modules::of_running_kernel() {
         Ok(modules) => Some(modules),
         Err(error) => {
-            let error = bloomery_hostnet::network::chain(&error);
+            let error = bloomery_base::chain(&error);
             tracing::warn!(%error, "no module index; only built-in drivers work");
             None
         }
@@ -52,7 +52,7 @@ impl Drivers {
             tracing::info!(modules = loaded.join(" "), "drivers loaded");
         }
         for (module, error) in failed {
-            let error = bloomery_hostnet::network::chain(&error);
+            let error = bloomery_base::chain(&error);
             tracing::debug!(%module, %error, "driver not loaded");
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bloomery_agent_api::{DiskProgress, StorageDevice};
-use bloomery_hostnet::network::chain;
+use bloomery_base::chain;
 use bloomery_sys::power::Action;
 use tokio::sync::watch;
 use tokio::time::Instant;

@@ -36,7 +36,7 @@ impl Inventory {
 pub fn read(sysfs: &Path, links: &[Link]) -> Inventory {
     let tables: PathBuf = sysfs.join(smbios::TABLES);
     let firmware = smbios::read(&tables).unwrap_or_else(|error| {
-        let error = bloomery_hostnet::network::chain(&error);
+        let error = bloomery_base::chain(&error);
         tracing::warn!(%error, "no smbios tables");
         smbios::Firmware::default()
     });

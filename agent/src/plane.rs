@@ -184,6 +184,6 @@ fn retries() -> ConstantBuilder {
 }
 
 fn log_retry(error: &Error, pause: Duration) {
-    let error = bloomery_hostnet::network::chain(error);
+    let error = bloomery_base::chain(error);
     tracing::warn!(%error, ?pause, "report not taken; trying again");
 }

@@ -53,7 +53,7 @@ pub fn end(action: Action) -> bloomery_sys::power::Error {
     loop {
         match reboot(action) {
             Err(error @ bloomery_sys::power::Error::Refused { .. }) => {
-                let error = bloomery_hostnet::network::chain(&error);
+                let error = bloomery_base::chain(&error);
                 tracing::error!(%error, ?action, "trying again");
             }
             Err(error) => return error,

@@ -112,7 +112,7 @@ async fn work(cmdline: &str, devices: watch::Receiver<u64>, screen: &Screen) -> 
 
 async fn read(netlink: Netlink, survey: Survey) -> Inventory {
     let links = netlink.links().await.unwrap_or_else(|error| {
-        let error = bloomery_hostnet::network::chain(&error);
+        let error = bloomery_base::chain(&error);
         tracing::warn!(%error, "network cards not listed");
         Vec::new()
     });

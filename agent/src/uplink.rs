@@ -59,7 +59,7 @@ pub async fn follow(client: &mut Client, link: &str, screen: &Screen) {
             && let Some(hostname) = &lease.hostname
             && let Err(error) = bloomery_sys::host::set_name(hostname)
         {
-            let error = bloomery_hostnet::network::chain(&error);
+            let error = bloomery_base::chain(&error);
             tracing::warn!(%error, "host name of the lease not used");
         }
     }

@@ -202,12 +202,12 @@ fn erase_one(disk: &Disk, thoroughness: Thoroughness, line: &Line) -> Result<(),
         Thoroughness::Fast => erase::fast(&mut device, &disk.partitions, line),
         Thoroughness::Full => erase::full(&mut device, line),
     };
-    outcome.map_err(|error| bloomery_hostnet::network::chain(&error))
+    outcome.map_err(|error| bloomery_base::chain(&error))
 }
 
 /// Why a disk cannot be opened, with what holds it.
 fn explain(disk: &Disk, error: &bloomery_sys::block::erase::Error) -> String {
-    let mut reason = bloomery_hostnet::network::chain(error);
+    let mut reason = bloomery_base::chain(error);
     if error.is_busy() {
         let holders = disks::holders(&disk.sysfs);
         let holders = if holders.is_empty() { mounted(&disk.node) } else { holders.join(", ") };

@@ -1,5 +1,6 @@
 //! Parses the command line, runs the server until SIGTERM, prints why it could not.
 
+use bloomery_base::chain;
 use std::error::Error;
 use std::process::ExitCode;
 
@@ -45,12 +46,4 @@ fn run(config: Config) -> Result<(), Box<dyn Error>> {
         appliance.run(stop).await;
         Ok(())
     })
-}
-
-/// The error and its causes in one line: "a: b: c".
-fn chain(error: &(dyn Error + 'static)) -> String {
-    std::iter::successors(Some(error), |&error| error.source())
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
 }

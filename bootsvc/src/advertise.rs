@@ -160,7 +160,7 @@ impl Resolver {
                     RESOLVE_EVERY
                 }
                 Err(error) => {
-                    tracing::warn!(endpoint = %target, error = crate::error::chain(&error), "api endpoint does not resolve; dhcp answers name the interface's own address");
+                    tracing::warn!(endpoint = %target, error = bloomery_base::chain(&error), "api endpoint does not resolve; dhcp answers name the interface's own address");
                     RETRY_AFTER
                 }
             };

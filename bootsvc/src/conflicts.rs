@@ -67,7 +67,7 @@ impl Conflicts {
             }
             Ok(Written::Changed) => {}
             Err(error) => {
-                tracing::warn!(server = name, error = crate::error::chain(&error), "conflict not noted");
+                tracing::warn!(server = name, error = bloomery_base::chain(&error), "conflict not noted");
             }
         }
     }

@@ -140,7 +140,7 @@ async fn write(kubernetes: &Kubernetes, happening: &Happening, count: i32) {
     let written = tokio::time::timeout(ANSWER_WITHIN, events.create(&PostParams::default(), &event)).await;
     // What it tells has happened; a lost event changes nothing.
     if let Ok(Err(error)) = written {
-        tracing::warn!(server, reason, error = crate::error::chain(&error), "event not recorded");
+        tracing::warn!(server, reason, error = bloomery_base::chain(&error), "event not recorded");
     }
 }
 

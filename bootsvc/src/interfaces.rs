@@ -111,7 +111,7 @@ pub fn watch(selection: Selection, shutdown: CancellationToken) -> watch::Receiv
                 }
                 Err(error) => {
                     netlink = None;
-                    tracing::warn!(error = crate::error::chain(&error), "interfaces cannot be listed");
+                    tracing::warn!(error = bloomery_base::chain(&error), "interfaces cannot be listed");
                 }
             }
         }

@@ -73,7 +73,7 @@ pub fn connect(kubeconfig: Option<PathBuf>, part: Part, shutdown: CancellationTo
         loop {
             let state = match check(kubeconfig.as_deref(), &mut made_from, &sender).await {
                 Ok(()) => State::Up,
-                Err(error) => State::Down(crate::error::chain(&error)),
+                Err(error) => State::Down(bloomery_base::chain(&error)),
             };
             if part.set(state.clone()) {
                 match &state {

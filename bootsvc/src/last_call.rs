@@ -30,7 +30,7 @@ pub async fn note(kubernetes: &Kubernetes, authority: &Authority, server: &Serve
             Some(server)
         }
         Ok(Err(error)) => {
-            tracing::warn!(server = name, error = crate::error::chain(&error), "last call not noted");
+            tracing::warn!(server = name, error = bloomery_base::chain(&error), "last call not noted");
             None
         }
         Err(_) => {

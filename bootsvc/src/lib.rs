@@ -12,7 +12,6 @@ pub mod boots;
 pub mod config;
 pub mod conflicts;
 pub mod dhcp;
-pub mod error;
 pub mod events;
 pub mod health;
 pub mod http;

@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     match runtime.block_on(run(args)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(error = bootsvc::error::chain(error.as_ref()), "boot services not started");
+            tracing::error!(error = bloomery_base::chain(error.as_ref()), "boot services not started");
             ExitCode::FAILURE
         }
     }

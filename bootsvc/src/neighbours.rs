@@ -104,7 +104,7 @@ impl Neighbours {
         match self.kernel.ask(client).await {
             Ok((way, on_link)) => judge(way, on_link),
             Err(error) => {
-                tracing::warn!(%client, error = crate::error::chain(&error), "card of a client not told");
+                tracing::warn!(%client, error = bloomery_base::chain(&error), "card of a client not told");
                 Seen::Unknown
             }
         }

@@ -34,7 +34,7 @@ where
             () = shutdown.cancelled() => return,
             ended = run => match ended {
                 Ok(Ok(())) => "service ended".to_owned(),
-                Ok(Err(error)) => crate::error::chain(&error),
+                Ok(Err(error)) => bloomery_base::chain(&error),
                 Err(join) => join.to_string(),
             },
         };

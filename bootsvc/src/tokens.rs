@@ -242,7 +242,7 @@ async fn read_or_create(kubernetes: &Kubernetes) -> Result<Keys, KeyError> {
         match add_sealing_key(&client, &found).await {
             Ok(()) => Ok(read(&client).await?.unwrap_or(found).keys),
             Err(error) => {
-                let error = crate::error::chain(&error);
+                let error = bloomery_base::chain(&error);
                 tracing::warn!(secret = KEY_SECRET, error, "no key to seal accounts to");
                 Ok(found.keys)
             }

@@ -2,6 +2,7 @@
 //!
 //! It must never touch an address or a route that it did not put there itself.
 
+use bloomery_base::chain;
 use std::net::Ipv4Addr;
 
 use ipnet::{IpNet, Ipv4Net};
@@ -93,21 +94,6 @@ impl Configured {
     }
 }
 
-/// An error with its causes, `a: b: c`. A cause that only repeats the one before (as those of some crates do)
-/// is left out.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut texts = vec![error.to_string()];
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if texts.last() != Some(&text) {
-            texts.push(text);
-        }
-        cause = error.source();
-    }
-    texts.join(": ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,19 +128,5 @@ mod tests {
                 ("10.9.0.0/16".to_owned(), false),
             ]
         );
-    }
-
-    #[test]
-    fn a_chain_names_each_cause_once() {
-        #[derive(Debug, thiserror::Error)]
-        #[error("{text}")]
-        struct Link {
-            text: &'static str,
-            #[source]
-            cause: Option<Box<Link>>,
-        }
-        let link = |text, cause: Option<Link>| Link { text, cause: cause.map(Box::new) };
-        let error = link("a", Some(link("b", Some(link("b", Some(link("c", None)))))));
-        assert_eq!(chain(&error), "a: b: c");
     }
 }

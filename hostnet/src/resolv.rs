@@ -2,6 +2,7 @@
 //!
 //! It must never let a name from the network put more than itself into the file.
 
+use bloomery_base::Replace;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -33,17 +34,13 @@ pub struct Error {
     pub source: std::io::Error,
 }
 
-/// Writes the file anew: beside it first and then renamed, so that no reader sees half of it.
-/// Makes its directory if that is not there (an initramfs may have no `/etc`).
+/// Writes the file anew, as a whole. Makes its directory if that is not there (an initramfs may have no `/etc`).
 pub fn write(path: &Path, conf: &ResolvConf) -> Result<(), Error> {
     let error = |source| Error { path: path.to_owned(), source };
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory).map_err(error)?;
     }
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    std::fs::write(&beside, text(conf)).map_err(error)?;
-    std::fs::rename(&beside, path).map_err(error)
+    Replace::with_mode(0o644).volatile().write(path, text(conf).as_bytes()).map_err(error)
 }
 
 /// The file's text.

@@ -177,7 +177,7 @@ async fn query_all(servers: &[(&str, u16)], built: SystemTime) -> Result<Measure
 }
 
 fn not_used(server: &str, error: Error) -> Error {
-    tracing::debug!(%server, error = %crate::network::chain(&error), "time server not used");
+    tracing::debug!(%server, error = %bloomery_base::chain(&error), "time server not used");
     error
 }
 

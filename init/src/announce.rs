@@ -7,9 +7,9 @@
 use bloomery_config::{Config, Role, UnknownMachines};
 
 use crate::context::{Context, State};
-use crate::errors::chain;
 use crate::layout::KUBERNETES_API_PORT;
 use crate::supervise::{Snapshot, Snapshots};
+use bloomery_base::chain;
 use bloomery_pairing::Code;
 use std::net::IpAddr;
 use std::time::Duration;

@@ -4,11 +4,11 @@
 //! its certificates are made anew, which is at half of their life or after a great step of the clock.
 
 use crate::context::Context;
-use crate::errors::chain;
 use crate::pki::identities::{CLIENTS, LIFETIME, SHORT_LIFETIME};
 use crate::pki::provision::{Names, Provisioner};
 use crate::pki::{self, Pki, people};
 use crate::services::{self, Inputs};
+use bloomery_base::chain;
 use bloomery_config::Config;
 use std::net::IpAddr;
 use std::sync::Arc;

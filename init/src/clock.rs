@@ -4,8 +4,8 @@
 
 use crate::certificates;
 use crate::context::Context;
-use crate::errors::chain;
 use crate::pki::authority;
+use bloomery_base::chain;
 use bloomery_hostnet::sntp;
 use std::time::{Duration, SystemTime};
 

@@ -3,7 +3,7 @@
 //! It must never format or repair anything: that was decided before the root was mounted.
 
 use crate::context::Context;
-use crate::errors::chain;
+use bloomery_base::chain;
 use bloomery_sys::mount::{self, Flags, Mount};
 use std::fs;
 use std::path::Path;

@@ -1,8 +1,9 @@
 //! Small files that must be there whole or not at all, with an owner and a mode.
 
-use std::fs::{self, DirBuilder, OpenOptions, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown, fchown};
+use bloomery_base::Replace;
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 /// Only the owner.
@@ -54,31 +55,13 @@ impl Error {
     }
 }
 
-/// Replaces a file: written aside, given away, synced, renamed. A power cut leaves the old one or the new one.
+/// Replaces a file as a whole ([`Replace`]), and gives it to the user and the group of that number.
 ///
 /// # Errors
 /// Any step's; the old file is then untouched.
 pub fn replace(path: &Path, content: &[u8], mode: u32, owner: Option<u32>) -> Result<(), Error> {
-    let aside = PathBuf::from(format!("{}.new", path.display()));
-    let write = || -> io::Result<()> {
-        match fs::remove_file(&aside) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&aside)?;
-        if let Some(owner) = owner {
-            fchown(&file, Some(owner), Some(owner))?;
-        }
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&aside, path)?;
-        sync_parent(path)
-    };
-    write().map_err(|source| {
-        // The first error is the one that counts.
-        drop(fs::remove_file(&aside));
-        Error::Write { path: path.to_owned(), source }
-    })
+    let replaced = Replace::with_mode(mode).owned_by(owner, owner).write(path, content);
+    replaced.map_err(|source| Error::Write { path: path.to_owned(), source })
 }
 
 /// Makes a directory (and those above it) if it is not there, and gives it this mode and owner in any case.
@@ -126,30 +109,9 @@ pub fn read_if_there(path: &Path) -> Result<Option<String>, Error> {
     }
 }
 
-/// Makes a rename survive a power cut.
-fn sync_parent(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(parent) => fs::File::open(parent)?.sync_all(),
-        None => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn replaces_whole_files_privately() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("ca.key");
-        fs::write(dir.path().join("ca.key.new"), "left by a power cut").unwrap();
-        for text in ["one", "two"] {
-            replace(&path, text.as_bytes(), PRIVATE, None).unwrap();
-            assert_eq!(fs::read_to_string(&path).unwrap(), text);
-        }
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(!dir.path().join("ca.key.new").exists());
-    }
 
     #[test]
     fn corrects_the_mode_of_a_directory() {

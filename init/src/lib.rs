@@ -14,7 +14,6 @@ pub mod disk;
 pub mod disk_state;
 pub mod early;
 pub mod encryption;
-pub mod errors;
 pub mod etcd;
 pub mod files;
 pub mod layout;

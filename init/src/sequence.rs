@@ -8,9 +8,9 @@ pub mod shutdown;
 pub mod tasks;
 
 use crate::context::Context;
-use crate::errors::chain;
 use crate::status::{PhaseOutcome, PhaseStatus};
 use crate::supervise::human;
+use bloomery_base::chain;
 use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;

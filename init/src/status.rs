@@ -3,6 +3,7 @@
 //! Readers must ignore fields that they do not know. It must never hold a secret: the appliance shows it to
 //! whoever has the pairing code.
 
+use bloomery_base::Replace;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::net::IpAddr;
@@ -204,9 +205,7 @@ impl Board {
 /// Replaces the file as a whole, so that no reader sees half of it. World-readable: there are no secrets in it.
 fn write(path: &Path, status: &Status) -> io::Result<()> {
     let text = serde_json::to_vec_pretty(status)?;
-    let aside = path.with_extension("json.new");
-    std::fs::write(&aside, text)?;
-    std::fs::rename(&aside, path)
+    Replace::with_mode(0o644).volatile().write(path, &text)
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@
 //! replaced as a whole (written aside, synced, renamed), so a power cut leaves the old or the new secret,
 //! never half of one.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, fchown};
+use bloomery_base::Replace;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -50,14 +50,8 @@ pub fn store(path: &Path, secret: &Secret, owner: Option<Owner>) -> Result<(), S
 
 /// Replaces a file as a whole, readable by its owner only.
 pub(crate) fn replace(path: &Path, content: &[u8], owner: Option<Owner>) -> io::Result<()> {
-    let aside = path.with_extension("new");
-    write_aside(&aside, content, owner)
-        .and_then(|()| fs::rename(&aside, path))
-        .and_then(|()| sync_parent(path))
-        .inspect_err(|_| {
-            // Best effort: the error that matters is the one being returned.
-            let _ = fs::remove_file(&aside);
-        })
+    let (uid, gid) = owner.map(|Owner { uid, gid }| (uid, gid)).unzip();
+    Replace::with_mode(FILE_MODE).owned_by(uid, gid).write(path, content)
 }
 
 /// Reads the secret, or makes and writes one if there is no file.
@@ -73,28 +67,6 @@ pub fn load_or_create(path: &Path, owner: Option<Owner>) -> Result<Secret, Secre
             Ok(secret)
         }
         other => other,
-    }
-}
-
-fn write_aside(aside: &Path, content: &[u8], owner: Option<Owner>) -> io::Result<()> {
-    // Left by a power cut, perhaps by another user: made anew rather than opened.
-    match fs::remove_file(aside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(aside)?;
-    if let Some(Owner { uid, gid }) = owner {
-        fchown(&file, Some(uid), Some(gid))?;
-    }
-    file.write_all(content)?;
-    file.sync_all()
-}
-
-/// Makes the rename itself survive a power cut.
-fn sync_parent(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
-        _ => File::open(".")?.sync_all(),
     }
 }
 
@@ -143,6 +115,8 @@ impl SecretFileError {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
+
+    use std::fs;
 
     use super::*;
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bloomery_agent_api::DiskProgress;
 use bloomery_agent_api::disk_progress::State;
+use bloomery_base::chain;
 use bloomery_hostnet::dhcp::{Event, Lease, LossReason, Phase};
-use bloomery_hostnet::network::chain;
 use bloomery_hostnet::{Link, MacAddr};
 
 use crate::orders::Thoroughness;

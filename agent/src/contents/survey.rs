@@ -151,7 +151,7 @@ pub fn read(disk: &Disk) -> DiskContents {
 fn read_while(disk: &Disk, go_on: &dyn Fn() -> bool) -> DiskContents {
     let reader = match Reader::open(&disk.node) {
         Ok(reader) => reader,
-        Err(error) => return unread(&bloomery_hostnet::network::chain(&error)),
+        Err(error) => return unread(&bloomery_base::chain(&error)),
     };
     if reader.size() != disk.size {
         // Or a disk that has lost its capacity would be blank.

@@ -130,7 +130,7 @@ pub fn full(medium: &mut impl Medium, progress: &impl Progress) -> Result<(), Er
             }
             Err(Error::Cancelled) => return Err(Error::Cancelled),
             Err(error) => {
-                let error = bloomery_hostnet::network::chain(&error);
+                let error = bloomery_base::chain(&error);
                 tracing::info!(method = method.name(), %error, "next way");
                 reasons.push(error);
             }
@@ -202,7 +202,7 @@ fn settle(medium: &mut impl Medium) -> Result<(), Error> {
     // The partitions have caches of their own, which are dropped with them. Where there are none, that fails on some
     // kinds of devices; the reading back past the caches decides.
     if let Err(error) = medium.forget_partitions() {
-        let error = bloomery_hostnet::network::chain(&error);
+        let error = bloomery_base::chain(&error);
         tracing::debug!(%error, "partitions not forgotten");
     }
     medium.flush().map_err(Error::Flush)

@@ -35,7 +35,7 @@ pub(super) fn free(places: &Places, disks: Vec<Disk>, board: &Board) -> Vec<Disk
 }
 
 fn take_down(places: &Places, block: &Path, name: &str) -> Result<(), String> {
-    let chain = |error: &dyn std::error::Error| bloomery_hostnet::network::chain(error);
+    let chain = |error: &dyn std::error::Error| bloomery_base::chain(error);
     if name.starts_with("dm-") {
         let mapped = storage::attribute(&block.join(name), "dm/name");
         bloomery_sys::dm::remove(&mapped).map_err(|error| chain(&error))

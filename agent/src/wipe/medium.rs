@@ -67,7 +67,7 @@ impl Device {
         let nvme = is_nvme.then(|| nvme::identify_controller(opened.file())).and_then(|controller| {
             controller
                 .inspect_err(|error| {
-                    let error = bloomery_hostnet::network::chain(error);
+                    let error = bloomery_base::chain(error);
                     tracing::warn!(disk = disk.name, %error, "controller not asked what it can do");
                 })
                 .ok()

@@ -221,9 +221,9 @@ impl Handler {
             };
         }
         self.means.tokens.open(uuid, &info).await.map_err(|error| match error {
-            OpenError::Key(_) => Status::unavailable(crate::error::chain(&error)),
-            OpenError::NoKey => Status::failed_precondition(crate::error::chain(&error)),
-            OpenError::Seal(_) => Status::invalid_argument(crate::error::chain(&error)),
+            OpenError::Key(_) => Status::unavailable(bloomery_base::chain(&error)),
+            OpenError::NoKey => Status::failed_precondition(bloomery_base::chain(&error)),
+            OpenError::Seal(_) => Status::invalid_argument(bloomery_base::chain(&error)),
         })
     }
 

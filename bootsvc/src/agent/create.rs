@@ -189,7 +189,7 @@ impl Handler {
                 // It may have been created all the same: the next attempt tells.
                 Err(error) => {
                     answer_was_lost = true;
-                    let error = crate::error::chain(&error);
+                    let error = bloomery_base::chain(&error);
                     tracing::warn!(server = name, error, "no answer to a registration");
                     tokio::time::sleep(pause).await;
                     pause *= 2;

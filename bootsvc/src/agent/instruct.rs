@@ -170,7 +170,7 @@ fn without_token(orders: &AgentOrders, error: &CheckError) -> pb::CreateServerRe
     let ordered = wipe || orders.setup_bmc;
     let curable = matches!(error, CheckError::Problem(problem) if problem.is_cured_by_a_restart());
     let message = if ordered {
-        format!("{}: nothing is written", crate::error::chain(error))
+        format!("{}: nothing is written", bloomery_base::chain(error))
     } else {
         reason.to_owned()
     };

@@ -123,7 +123,7 @@ fn late() -> Status {
 
 /// A write that failed. Refusals by the API's rules are the caller's to see; the rest is worth a retry.
 pub(super) fn api_failed(verb: &'static str, what: &str, error: &kube::Error) -> Status {
-    let cause = crate::error::chain(error);
+    let cause = bloomery_base::chain(error);
     tracing::warn!(object = what, verb, error = cause, "object not written");
     match error {
         kube::Error::Api(status) if status.is_invalid() => {

@@ -257,7 +257,7 @@ impl Handler {
 
 /// How a caller that is not the machine's present agent is told so.
 fn refused(name: &str, error: &CheckError) -> Status {
-    let why = crate::error::chain(error);
+    let why = bloomery_base::chain(error);
     tracing::warn!(server = name, why, "agent refused");
     match error {
         CheckError::Problem(_) => Status::unauthenticated(why),

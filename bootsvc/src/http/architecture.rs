@@ -39,7 +39,7 @@ pub async fn note(kubernetes: &Kubernetes, arch: Arch, answer: &BootAnswer, serv
     match tokio::time::timeout(ANSWER_WITHIN, servers.patch(name, &params, &patch)).await {
         Ok(Ok(_)) => tracing::info!(server = name, arch = arch.as_str(), "architecture noted"),
         Ok(Err(error)) => {
-            tracing::warn!(server = name, error = crate::error::chain(&error), "architecture not noted");
+            tracing::warn!(server = name, error = bloomery_base::chain(&error), "architecture not noted");
         }
         Err(_) => tracing::warn!(server = name, "architecture not noted: no answer"),
     }

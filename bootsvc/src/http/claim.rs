@@ -84,7 +84,7 @@ async fn write(client: &Client, server: &Server, record: &DiskRecord, remove_con
         }
         Ok(Written::Changed) => Claimed::Changed,
         Err(WriteError::Api(error)) => {
-            tracing::warn!(server = name, error = crate::error::chain(&error), "claim not recorded");
+            tracing::warn!(server = name, error = bloomery_base::chain(&error), "claim not recorded");
             Claimed::Refused("failed to record the claim on the disks")
         }
         Err(WriteError::Timeout) => Claimed::Refused("failed to record the claim on the disks in time"),

@@ -181,7 +181,7 @@ impl Client<'_> {
                 Some(token)
             }
             Err(error) => {
-                let error = crate::error::chain(&error);
+                let error = bloomery_base::chain(&error);
                 tracing::warn!(%client, uuid, error, "agent given without boot token");
                 None
             }

@@ -243,7 +243,7 @@ where
         Ok(Ok(object)) => Asked::Found(object),
         Ok(Err(kube::Error::Api(status))) if is_object_missing(&status, name) => Asked::Missing,
         Ok(Err(error)) => {
-            tracing::warn!(kind = %kind, name, error = crate::error::chain(&error), "kubernetes lookup failed");
+            tracing::warn!(kind = %kind, name, error = bloomery_base::chain(&error), "kubernetes lookup failed");
             match error {
                 kube::Error::Api(status) if status.code == 404 => Asked::UnknownKind,
                 _ => Asked::Failed,

@@ -67,7 +67,7 @@ impl Servers {
                     self.with(|state| state.remove(&name));
                 }
                 Err(error) => {
-                    let error = crate::error::chain(&error);
+                    let error = bloomery_base::chain(&error);
                     tracing::debug!(error, "watch of Servers interrupted");
                     part.set(State::Down(error));
                 }

@@ -196,7 +196,7 @@ impl Server {
             Err(error) => {
                 self.context.metrics.tftp_transfer(TftpResult::Refused);
                 self.trace(peer, file, Moment::Refused);
-                tracing::warn!(client = %peer.0, file = file.name(), error = crate::error::chain(&error), "tftp file cannot be served");
+                tracing::warn!(client = %peer.0, file = file.name(), error = bloomery_base::chain(&error), "tftp file cannot be served");
                 return self.refuse(peer, ErrorCode::FileNotFound, "file not available");
             }
         };

@@ -2,8 +2,9 @@
 //!
 //! The file is replaced as a whole, readable by its owner only: an interrupted run leaves the former one.
 
+use bloomery_base::Replace;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::merge::{MergeError, merge};
@@ -59,16 +60,7 @@ pub(super) fn change(
 
 fn replace(path: &Path, text: &str) -> Result<(), FileError> {
     let write = |source| FileError::Write { path: path.to_owned(), source };
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    // `tempfile` makes files with mode 0600.
-    let mut aside = tempfile::NamedTempFile::new_in(folder).map_err(write)?;
-    aside.write_all(text.as_bytes()).map_err(write)?;
-    aside.as_file().sync_all().map_err(write)?;
-    aside.persist(path).map_err(|error| write(error.error))?;
-    Ok(())
+    Replace::with_mode(0o600).write(path, text.as_bytes()).map_err(write)
 }
 
 /// Why the file was not written; it is as it was.

@@ -3,6 +3,7 @@
 //! The object is written before or after the file as the steps say, bound to the version that was read: of two planes
 //! one wins.
 
+use bloomery_base::chain;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -257,12 +258,4 @@ async fn patch(planes: &Api<Plane>, change: Value) -> Result<(), Error> {
 /// The mark's text.
 pub(crate) fn marked(why: &str) -> String {
     format!("{} {why}", Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ"))
-}
-
-/// The error and its causes in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    std::iter::successors(Some(error), |&error| error.source())
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
 }

@@ -18,10 +18,10 @@ use kube::{Api, Client};
 use tokio::sync::Mutex;
 use tracing::{info, warn};
 
-use crate::establish::chain;
 use crate::identity::{self, Known};
 use crate::key;
 use crate::ledger::Reader;
+use bloomery_base::chain;
 
 /// How long one answer serves the decisions that follow: a rack asks once a second, not a thousand times. A plane
 /// that is fenced still acts for so long after it asked.

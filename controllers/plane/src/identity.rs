@@ -2,9 +2,8 @@
 //!
 //! Never leaves half a file: it is written aside, flushed and renamed.
 
-use std::fs::{File, Permissions};
-use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use bloomery_base::Replace;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use bloomery_api::Plane;
@@ -141,20 +140,18 @@ pub(crate) fn load(directory: &Path) -> Result<Option<Record>, IdentityError> {
 /// Writes the file; when this returns it survives a power cut.
 pub(crate) fn store(directory: &Path, record: &Record) -> Result<(), IdentityError> {
     let path = directory.join(FILE);
-    let failed = |source| IdentityError::Write { path: path.clone(), source };
     // Numbers and texts always have a JSON form.
     let mut text = serde_json::to_vec(record).unwrap_or_default();
     text.push(b'\n');
-    let mut aside = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
-    aside.write_all(&text).map_err(failed)?;
-    aside.as_file().set_permissions(Permissions::from_mode(MODE)).map_err(failed)?;
-    aside.as_file().sync_all().map_err(failed)?;
-    aside.persist(&path).map_err(|error| failed(error.error))?;
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)
+    Replace::with_mode(MODE)
+        .write(&path, &text)
+        .map_err(|source| IdentityError::Write { path: path.clone(), source })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]

@@ -2,9 +2,9 @@
 //!
 //! Never makes another key where one is that cannot be read: all records would be void, and nobody would know why.
 
-use std::fs::{File, Permissions};
-use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use bloomery_base::Replace;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use bloomery_api::trust::{KEY_LEN, RecordKey};
@@ -39,25 +39,23 @@ fn make(directory: &Path) -> Result<RecordKey, IdentityError> {
     let path = directory.join(FILE);
     let octets: [u8; KEY_LEN] = rand::random();
     let failed = |source| IdentityError::Write { path: path.clone(), source };
-    let mut aside = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
-    aside.write_all(&octets).map_err(failed)?;
     // Of the group of the directory: the process's own where nobody gave it another.
     let group = std::fs::metadata(directory).map_err(failed)?.gid();
-    let has = aside.as_file().metadata().map_err(failed)?.gid();
-    if group != has
-        && let Err(error) = std::os::unix::fs::fchown(aside.as_file(), None, Some(group))
-    {
+    let replace = Replace::with_mode(MODE);
+    if let Err(error) = replace.owned_by(None, Some(group)).write(&path, &octets) {
+        if error.kind() != ErrorKind::PermissionDenied {
+            return Err(failed(error));
+        }
         tracing::warn!(%error, group, "the plane's key keeps the group of this process");
+        replace.write(&path, &octets).map_err(failed)?;
     }
-    aside.as_file().set_permissions(Permissions::from_mode(MODE)).map_err(failed)?;
-    aside.as_file().sync_all().map_err(failed)?;
-    aside.persist(&path).map_err(|error| failed(error.error))?;
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)?;
     Ok(RecordKey::new(octets))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]

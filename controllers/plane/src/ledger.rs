@@ -5,6 +5,7 @@
 //! Never takes a damaged line in the middle for no line: the ledger is of no use then, and nothing is wiped. Only a last
 //! line that was cut off by a power cut is taken for one that was never written.
 
+use bloomery_base::Replace;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -127,16 +128,8 @@ impl Ledger {
 fn compact(open: &mut Open) -> Result<(), LedgerError> {
     let path = open.directory.join(FILE);
     let failed = |source| LedgerError::Write { path: path.clone(), source };
-    let mut aside = tempfile::Builder::new()
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(MODE))
-        .tempfile_in(&open.directory)
-        .map_err(failed)?;
     let text: String = open.entries.iter().map(line).collect();
-    aside.write_all(text.as_bytes()).map_err(failed)?;
-    aside.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(MODE)).map_err(failed)?;
-    aside.as_file().sync_all().map_err(failed)?;
-    aside.persist(&path).map_err(|error| failed(error.error))?;
-    sync(&open.directory).map_err(failed)?;
+    Replace::with_mode(MODE).write(&path, text.as_bytes()).map_err(failed)?;
     open.file = self::open(&path).map_err(failed)?;
     open.lines = open.entries.len();
     Ok(())

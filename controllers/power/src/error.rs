@@ -2,6 +2,7 @@
 //!
 //! Never contains a password or a user name.
 
+use bloomery_base::chain;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -225,15 +226,4 @@ impl Cause {
             Self::Ipmi(_) | Self::Redfish(_) | Self::Http(_) | Self::Overdue { .. } | Self::Unwanted => None,
         }
     }
-}
-
-/// An error and its causes on one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }

@@ -12,8 +12,9 @@ use tokio::time::{Instant, sleep_until};
 use super::message::MAX_MESSAGE;
 use super::{Config, Event, Identity, Lease, Machine, Output, socket};
 use crate::link::{Change, Link, Netlink, Watch};
-use crate::network::{Configured, chain};
+use crate::network::Configured;
 use crate::resolv;
+use bloomery_base::chain;
 
 /// How long to wait after this host itself failed (no socket, link refused).
 const RETRY: Duration = Duration::from_secs(5);

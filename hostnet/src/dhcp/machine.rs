@@ -247,7 +247,7 @@ impl Machine {
         let reply = match Reply::read(bytes, self.identity.mac) {
             Ok(reply) => reply,
             Err(error) => {
-                tracing::debug!(error = %crate::network::chain(&error), "dhcp packet ignored");
+                tracing::debug!(error = %bloomery_base::chain(&error), "dhcp packet ignored");
                 return outputs;
             }
         };
@@ -396,7 +396,7 @@ impl Machine {
         match encode(&request) {
             Ok(payload) => outputs.push(Output::Send { payload, to: intent.destination() }),
             Err(error) => {
-                let error = crate::network::chain(&error);
+                let error = bloomery_base::chain(&error);
                 outputs.push(Output::Event(Event::Failed { error }));
             }
         }

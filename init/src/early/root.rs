@@ -59,7 +59,7 @@ impl Drivers {
         }
         for (name, error) in report.failed {
             // Most often a driver for several kinds of hardware that does not find its own.
-            voice.log(&format!("driver {name}: {}", crate::errors::chain(&error)));
+            voice.log(&format!("driver {name}: {}", bloomery_base::chain(&error)));
         }
     }
 
@@ -72,7 +72,7 @@ impl Drivers {
 
     fn load(&mut self, name: &str, voice: &Voice) {
         if let Some(Err(error)) = self.modules.as_mut().map(|modules| modules.load(name)) {
-            voice.log(&format!("driver {name}: {}", crate::errors::chain(&error)));
+            voice.log(&format!("driver {name}: {}", bloomery_base::chain(&error)));
         }
     }
 }
@@ -125,12 +125,12 @@ fn mount_first<'a>(
             Ok(()) => {
                 trouble.push(format!("{} holds no system", partition.node.display()));
                 if let Err(error) = mount::unmount(target, UmountFlags::MNT_DETACH) {
-                    trouble.push(crate::errors::chain(&error));
+                    trouble.push(bloomery_base::chain(&error));
                 }
                 false
             }
             Err(error) => {
-                trouble.push(crate::errors::chain(&error));
+                trouble.push(bloomery_base::chain(&error));
                 false
             }
         }
@@ -179,7 +179,7 @@ fn heal(sysfs: &Sysfs, slot: Slot, voice: &Voice) -> bool {
 fn reread(node: &Path, voice: &Voice) {
     let result = std::fs::File::open(node)
         .map_err(|error| error.to_string())
-        .and_then(|disk| block::reread_partitions(&disk).map_err(|error| crate::errors::chain(&error)));
+        .and_then(|disk| block::reread_partitions(&disk).map_err(|error| bloomery_base::chain(&error)));
     if let Err(error) = result {
         voice.say(&format!("{}: {error}; restart the machine", node.display()));
     }

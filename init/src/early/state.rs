@@ -10,7 +10,7 @@ use bloomery_sys::mount::{Flags, Mount};
 
 use super::voice::Voice;
 use crate::disk::{self, Failure, How, Outcome};
-use crate::errors::chain;
+use bloomery_base::chain;
 
 /// Where the state belongs.
 const STATE: &str = "/var";

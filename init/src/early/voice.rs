@@ -7,7 +7,7 @@ use std::error::Error;
 use bloomery_sys::console::Console;
 use bloomery_sys::kmsg::{self, Kmsg, Priority};
 
-use crate::errors::chain;
+use bloomery_base::chain;
 
 /// Where lines go.
 enum Sink {

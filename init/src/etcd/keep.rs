@@ -6,9 +6,9 @@ use super::client::{Client, Error};
 use super::decide::{Look, Step, needs_reserve, step};
 use crate::certificates;
 use crate::context::Context;
-use crate::errors::chain;
 use crate::layout::ETCD_CLIENT_PORT;
 use crate::services::etcd::QUOTA_BACKEND_BYTES;
+use bloomery_base::chain;
 use std::time::Duration;
 use tokio::time::Instant;
 

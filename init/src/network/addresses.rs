@@ -1,7 +1,7 @@
 //! All addresses that others can reach the plane under, from whatever source.
 
 use crate::context::Context;
-use crate::errors::chain;
+use bloomery_base::chain;
 use bloomery_hostnet::link::Watch;
 use bloomery_hostnet::{Link, Netlink};
 use std::net::IpAddr;

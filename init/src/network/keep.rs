@@ -2,9 +2,9 @@
 
 use super::choose;
 use crate::context::Context;
-use crate::errors::chain;
 use crate::supervise::human;
 use crate::sysctl;
+use bloomery_base::chain;
 use bloomery_config::{Addressing, StaticAddress};
 use bloomery_hostnet::dhcp::{self, Client, Event};
 use bloomery_hostnet::fixed::Fixed;

@@ -1,17 +1,19 @@
 //! Drives one service: feeds its state machine with what happens to its child, and does what the machine says.
 //!
-//! It decides nothing by itself and must never return before it is told to stop: a panic on the way is logged and
-//! the loop goes on.
+//! It decides nothing by itself and must never return before it is told to stop: after a panic on the way it ends what
+//! runs of the service and goes on.
 
 use super::log_file::Tail;
 use super::service::Service;
 use super::state::{Action, Event, Kind, Machine, State};
 use super::words::{describe, human};
 use super::{Shared, Snapshot, Snapshots};
-use crate::errors::chain;
 use crate::status::ServiceState;
+use bloomery_base::chain;
 use bloomery_sys::process::{Signal, cgroup, signal, signal_group};
+use futures::FutureExt;
 use std::os::fd::OwnedFd;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,6 +39,8 @@ const LAST_WORDS_INTERVAL: Duration = Duration::from_mins(10);
 const LEFTOVERS_LIMIT: Duration = Duration::from_millis(500);
 /// Between looks at a control group that empties.
 const LEFTOVERS_INTERVAL: Duration = Duration::from_millis(5);
+/// After a panic of a driver: one that always fails must not take the processor from the others.
+const AFTER_PANIC: Duration = Duration::from_secs(1);
 /// One read of a child's output.
 const READ_BYTES: usize = 16 * 1024;
 
@@ -108,11 +112,36 @@ impl Runner {
     /// Runs until the service has been stopped for good.
     pub(super) async fn keep_running(mut self) {
         while !matches!(self.machine.state(), State::Stopped { .. }) {
-            self.publish();
-            self.step().await;
+            let turn = async {
+                self.publish();
+                self.step().await;
+            };
+            // What a panic leaves of the child is not known; `recover` assumes nothing.
+            if AssertUnwindSafe(turn).catch_unwind().await.is_err() {
+                self.recover().await;
+            }
         }
         self.shared.cgroups.remove(self.name);
         self.publish();
+    }
+
+    /// Ends everything of the service after a panic of this driver, so that it starts anew as after a crash.
+    async fn recover(&mut self) {
+        tracing::error!(service = self.name, "the service's supervision has failed");
+        if let Some(probe) = self.probe.take() {
+            probe.abort();
+        }
+        if let Some(mut current) = self.current.take() {
+            drop(signal_group(current.pid, Signal::SIGKILL));
+            self.kill_control_group();
+            drop(tokio::time::timeout(LEFTOVERS_LIMIT, &mut current.exit).await);
+            self.end_leftovers(current.pid).await;
+        }
+        let how = "ended: its supervision failed".to_owned();
+        self.crash = Some(how.clone());
+        self.last_exit = Some(how);
+        self.machine.handle(Event::Exited { success: false }, Instant::now());
+        tokio::time::sleep(AFTER_PANIC).await;
     }
 
     /// Waits for one thing to happen and handles it.
@@ -209,15 +238,11 @@ impl Runner {
         {
             Ok(running) => {
                 let tail = Arc::new(Mutex::new(Tail::default()));
+                let pid = running.child.pid;
                 let output = running.child.output.map(|fd| self.follow_output(fd, Arc::clone(&tail)));
-                tracing::debug!(service = self.name, pid = running.child.pid, "started");
-                self.current = Some(Current {
-                    pid: running.child.pid,
-                    exit: running.exit,
-                    output,
-                    tail,
-                    started: Instant::now(),
-                });
+                self.current =
+                    Some(Current { pid, exit: running.exit, output, tail, started: Instant::now() });
+                tracing::debug!(service = self.name, pid, "started");
             }
             Err(error) => {
                 self.last_exit = Some(chain(&error));

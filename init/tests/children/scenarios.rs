@@ -15,7 +15,7 @@ use tokio::time::Instant;
 type Scenario = fn() -> Pin<Box<dyn Future<Output = ()>>>;
 
 /// All of them.
-pub(crate) const ALL: [(&str, Scenario); 16] = [
+pub(crate) const ALL: [(&str, Scenario); 17] = [
     ("restarts_after_crash_with_growing_delay", || Box::pin(restarts_after_crash())),
     ("restarts_a_killed_child", || Box::pin(restarts_a_killed_child())),
     ("ends_and_restarts_a_child_that_never_gets_ready", || Box::pin(never_ready())),
@@ -31,6 +31,7 @@ pub(crate) const ALL: [(&str, Scenario); 16] = [
     ("restarts_when_its_settings_change", || Box::pin(settings_change())),
     ("gives_each_child_its_limits", || Box::pin(limits_are_given())),
     ("ends_a_child_that_eats_memory_and_serves_the_others", || Box::pin(eats_memory())),
+    ("supervises_on_after_a_panic_and_leaves_no_child_behind", || Box::pin(supervision_panics())),
     ("says_why_a_program_cannot_be_started", || Box::pin(cannot_be_started())),
 ];
 
@@ -339,5 +340,70 @@ async fn eats_memory() {
     assert_eq!(by_the_kernel, bench.shared.cgroups.limit_memory(), "{end}");
     let now = bench.snapshot("steady");
     assert_eq!((now.pid, now.restarts, now.state), (first.pid, 0, ServiceState::Running));
+    bench.stop().await;
+}
+
+/// A subscriber that panics when the service's driver says for the first time that its child was started.
+struct Trap {
+    service: &'static str,
+    is_set: std::sync::atomic::AtomicBool,
+}
+
+impl tracing::Subscriber for Trap {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Said(Vec<String>);
+        impl tracing::field::Visit for Said {
+            fn record_debug(&mut self, _: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                self.0.push(format!("{value:?}"));
+            }
+        }
+        let mut said = Said(Vec::new());
+        event.record(&mut said);
+        let is_it = said.0.contains(&"started".to_owned()) && said.0.contains(&format!("{:?}", self.service));
+        assert!(
+            !(is_it && self.is_set.swap(false, std::sync::atomic::Ordering::Relaxed)),
+            "the trap of this test"
+        );
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+async fn supervision_panics() {
+    let (dir, port, other) = (tempdir(), free_port(), free_port());
+    let text = format!("echo $$ >> pids; sleep 1000 & echo $! >> pids; exec {}", answering(port, ""));
+    let service = script(dir.path(), "trapped", port, &text);
+    let beside = script(dir.path(), "beside", other, &format!("exec {}", answering(other, "")));
+    let trap = Trap { service: "trapped", is_set: true.into() };
+    let _trap = tracing::subscriber::set_default(trap);
+    let bench = Bench::start(dir, vec![service, beside]);
+    let again = bench.until("trapped", "started again", |snapshot| snapshot.restarts == 1).await;
+    assert_eq!(again.last_exit.as_deref(), Some("ended: its supervision failed"));
+    bench.until("trapped", "running", |snapshot| snapshot.state == ServiceState::Running).await;
+    bench.until_shown("trapped: ended: its supervision failed; restarting in").await;
+    // Whatever the first child came to start is gone.
+    let now = bench.snapshot("trapped").pid.expect("a process");
+    let pids = pids_in(&bench.dir.path().join("pids"));
+    let at = pids.iter().position(|pid| *pid == now).expect("its own line");
+    eventually("the first child is gone", || {
+        let left: Vec<_> = pids[..at].iter().filter(|pid| is_alive(**pid)).collect();
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+    })
+    .await;
+    assert_eq!(bench.snapshot("beside").restarts, 0);
     bench.stop().await;
 }

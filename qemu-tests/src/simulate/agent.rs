@@ -6,6 +6,7 @@ use super::{inventory::Identity, network, script::AgentBoot, trouble::Trouble};
 use bloomery_agent_api::{
     self as pb, Address, TOKEN_METADATA, agent_client::AgentClient, disk_progress::State,
 };
+use bloomery_base::chain;
 use hyper_util::rt::TokioIo;
 use std::{net::SocketAddr, time::Duration};
 use tonic::{
@@ -158,15 +159,4 @@ async fn call<T>(
         Ok(Err(status)) => Err(failed(status.code(), status.message())),
         Err(_) => Err(failed(Code::DeadlineExceeded, "no answer in time")),
     }
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -48,5 +48,5 @@ async fn answers_from_the_interface_whatever_junk_came_before() {
 #[tokio::test]
 async fn an_interface_that_is_not_there_is_an_error_with_its_name() {
     let error = serve::bind("nosuch0", 0).unwrap_err();
-    assert!(crate::error::chain(&error).starts_with("failed to bind DHCP port 0 on nosuch0: "), "{error}");
+    assert!(bloomery_base::chain(&error).starts_with("failed to bind DHCP port 0 on nosuch0: "), "{error}");
 }

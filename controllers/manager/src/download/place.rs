@@ -2,8 +2,8 @@
 //!
 //! Never a path outside its root: names that could lead there make no place.
 
-use std::io::Write;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use bloomery_base::Replace;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -171,15 +171,9 @@ impl Place {
 
 /// Writes a small JSON file as a whole.
 pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
-    let temporary = path.with_extension("new");
-    let failed = |operation| Error::file(operation, &temporary);
-    let text = serde_json::to_vec(value).map_err(std::io::Error::from).map_err(failed("write"))?;
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(FILE_MODE);
-    let mut file = options.open(&temporary).map_err(failed("create"))?;
-    file.write_all(&text).map_err(failed("write"))?;
-    file.sync_all().map_err(failed("sync"))?;
-    std::fs::rename(&temporary, path).map_err(Error::file("put in place", path))
+    let failed = |error| Error::file("write", path)(error);
+    let text = serde_json::to_vec(value).map_err(std::io::Error::from).map_err(failed)?;
+    Replace::with_mode(FILE_MODE).write(path, &text).map_err(failed)
 }
 
 /// Removes a file that may be absent.

@@ -157,6 +157,6 @@ pub(super) async fn read(
 fn reason(path: &str, error: &Error) -> String {
     match error.status() {
         Some(status) => format!("{path}: HTTP status {status}"),
-        None => format!("{path}: {}", crate::error::chain(error)),
+        None => format!("{path}: {}", bloomery_base::chain(error)),
     }
 }

@@ -2,9 +2,9 @@
 
 use crate::boot_partition;
 use crate::context::{Context, State};
-use crate::errors::chain;
 use crate::files;
 use crate::sequence::Work;
+use bloomery_base::chain;
 use bloomery_config::{Config, ConfigError, FILE_NAME};
 use std::io;
 use std::path::Path;

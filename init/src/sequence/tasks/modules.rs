@@ -3,8 +3,8 @@
 //! A driver that fails leaves its device dead and the rest as it is.
 
 use crate::context::Context;
-use crate::errors::chain;
 use crate::sequence::Work;
+use bloomery_base::chain;
 use bloomery_sys::modules::{Coldplug, Modules};
 
 /// Modules that no device asks for by its alias: the power button of virtual machines, and watchers of it.

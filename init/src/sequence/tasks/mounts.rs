@@ -3,10 +3,10 @@
 //! A missing one leaves the others; most of them are there already when the initramfs hands over.
 
 use crate::context::Context;
-use crate::errors::chain;
 use crate::files;
 use crate::network::RESOLV_CONF;
 use crate::sequence::Work;
+use bloomery_base::chain;
 use bloomery_sys::mount;
 use std::path::Path;
 
