@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::termios::{OutputModes, tcgetattr};
 
 /// The names of the consoles that the kernel writes to, e.g. `tty0 ttyS0`, the preferred one last.
 const ACTIVE: &str = "/sys/class/tty/console/active";
@@ -41,10 +42,9 @@ impl Console {
 
     /// Writes `line` and a line end to every console. What cannot be written in time is dropped.
     pub fn line(&self, line: &str) {
-        let bytes = format!("{}\r\n", line.replace('\n', "\r\n"));
         for device in self.devices() {
             // A console that cannot be written to has nowhere to be reported to.
-            let _ = write_bounded(&device, bytes.as_bytes(), LINE_TIMEOUT);
+            let _ = write_line(&device, line, LINE_TIMEOUT);
         }
     }
 }
@@ -54,18 +54,26 @@ fn device_names(list: &str) -> impl Iterator<Item = &str> {
     list.split_ascii_whitespace().filter(|name| !name.contains('/') && !name.starts_with('.'))
 }
 
-fn write_bounded(device: &Path, mut bytes: &[u8], limit: Duration) -> io::Result<()> {
-    let mut file: File = OpenOptions::new()
+/// Lines end in CR and LF. A terminal that makes them of LF, as most do, is given no CR: it would show two.
+fn write_line(device: &Path, line: &str, limit: Duration) -> io::Result<()> {
+    let mut file = OpenOptions::new()
         .write(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC)
         .open(device)?;
+    let adds_cr = tcgetattr(&file)
+        .is_ok_and(|settings| settings.output_modes.contains(OutputModes::OPOST | OutputModes::ONLCR));
+    let text = if adds_cr { format!("{line}\n") } else { format!("{}\r\n", line.replace('\n', "\r\n")) };
+    write_bounded(&mut file, text.as_bytes(), limit)
+}
+
+fn write_bounded(file: &mut File, mut bytes: &[u8], limit: Duration) -> io::Result<()> {
     let deadline = Instant::now() + limit;
     while !bytes.is_empty() {
         match file.write(bytes) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(written) => bytes = &bytes[written..],
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait_writable(&file, deadline)?,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait_writable(file, deadline)?,
             Err(error) => return Err(error),
         }
     }
@@ -105,6 +113,27 @@ mod tests {
     }
 
     #[test]
+    fn a_line_ends_in_one_cr_whatever_the_terminal_adds() {
+        use nix::pty::openpty;
+        use rustix::termios::{OptionalActions, tcsetattr};
+        for raw in [false, true] {
+            let pty = openpty(None, None).unwrap();
+            let mut settings = tcgetattr(&pty.slave).unwrap();
+            if raw {
+                settings.make_raw();
+            } else {
+                settings.output_modes |= OutputModes::OPOST | OutputModes::ONLCR;
+            }
+            tcsetattr(&pty.slave, OptionalActions::Now, &settings).unwrap();
+            let device = rustix::termios::ttyname(&pty.slave, Vec::new()).unwrap();
+            write_line(Path::new(device.to_str().unwrap()), "a\nb", LINE_TIMEOUT).unwrap();
+            let mut seen = [0; 6];
+            File::from(pty.master).read_exact(&mut seen).unwrap();
+            assert_eq!(&seen, b"a\r\nb\r\n", "raw: {raw}");
+        }
+    }
+
+    #[test]
     fn falls_back_without_a_list() {
         let console = Console { active: "/nonexistent/active".into(), dev: "/dev".into() };
         assert_eq!(console.devices(), [PathBuf::from(FALLBACK)]);
@@ -117,7 +146,7 @@ mod tests {
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let mut reader = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&fifo).unwrap();
         let started = Instant::now();
-        let error = write_bounded(&fifo, &vec![b'x'; 1 << 20], Duration::from_millis(50)).unwrap_err();
+        let error = write_line(&fifo, &"x".repeat(1 << 20), Duration::from_millis(50)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!(started.elapsed() >= Duration::from_millis(50));
         let mut first = [0; 1];
