@@ -39,7 +39,7 @@ const CLIENTS: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 0);
 /// What the clients ask for.
 #[derive(Clone, Copy)]
 struct Ask {
-    name: [&'static str; 2],
+    name: [&'static str; 3],
     /// Name of the server's CPU time for a block.
     cpu: &'static str,
     clients: usize,
@@ -54,7 +54,11 @@ const PROMISE: Option<Goal> = Some(Goal::AtLeastTimesPeer(TIMES));
 
 const ASKS: [Ask; 4] = [
     Ask {
-        name: ["TFTP, blocks of 512, beside dnsmasq", "TFTP, blocks of 512, beside tftpd-hpa"],
+        name: [
+            "TFTP, blocks of 512, beside dnsmasq",
+            "TFTP, blocks of 512, beside tftpd-hpa",
+            "TFTP, blocks of 512, beside async-tftp",
+        ],
         cpu: "TFTP, blocks of 512: server's CPU for a block",
         clients: 8,
         file: LARGE,
@@ -63,7 +67,11 @@ const ASKS: [Ask; 4] = [
         goal: PROMISE,
     },
     Ask {
-        name: ["TFTP, 512, 64 clients, beside dnsmasq", "TFTP, 512, 64 clients, beside tftpd-hpa"],
+        name: [
+            "TFTP, 512, 64 clients, beside dnsmasq",
+            "TFTP, 512, 64 clients, beside tftpd-hpa",
+            "TFTP, 512, 64 clients, beside async-tftp",
+        ],
         cpu: "TFTP, 512, 64 clients: server's CPU for a block",
         clients: 64,
         file: USUAL,
@@ -72,7 +80,11 @@ const ASKS: [Ask; 4] = [
         goal: None,
     },
     Ask {
-        name: ["TFTP, 1468 and window 4, beside dnsmasq", "TFTP, 1468 and window 4, beside tftpd-hpa"],
+        name: [
+            "TFTP, 1468 and window 4, beside dnsmasq",
+            "TFTP, 1468 and window 4, beside tftpd-hpa",
+            "TFTP, 1468 and window 4, beside async-tftp",
+        ],
         cpu: "TFTP, 1468 and window 4: server's CPU for a block",
         clients: 8,
         file: LARGE,
@@ -81,7 +93,11 @@ const ASKS: [Ask; 4] = [
         goal: PROMISE,
     },
     Ask {
-        name: ["TFTP, 1468 and window 64, beside dnsmasq", "TFTP, 1468 and window 64, beside tftpd-hpa"],
+        name: [
+            "TFTP, 1468 and window 64, beside dnsmasq",
+            "TFTP, 1468 and window 64, beside tftpd-hpa",
+            "TFTP, 1468 and window 64, beside async-tftp",
+        ],
         cpu: "TFTP, 1468 and window 64: server's CPU for a block",
         clients: 8,
         file: LARGE,
@@ -98,14 +114,17 @@ struct Runs {
     cpu: Vec<f64>,
 }
 
-/// Ours, dnsmasq's and tftpd-hpa's. The peers ignore the window, as they do with real firmware.
+/// Peers, in the order of [`start`]. dnsmasq and tftpd-hpa ignore the window, as they do with real firmware.
+const PEERS: [&str; 3] = ["dnsmasq", "tftpd-hpa", "async-tftp"];
+
+/// Ours, and each peer's.
 pub(crate) fn measure(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
     for (name, len) in [LARGE, USUAL] {
         std::fs::write(lab.folder().join("share/ipxe").join(name), vec![7; len])?;
     }
     let mut runs: BTreeMap<(usize, usize), Runs> = BTreeMap::new();
     for _ in 0..RUNS {
-        for number in 0..3 {
+        for number in 0..=PEERS.len() {
             let server = start(lab, number)?;
             lab.until("the TFTP server", || Ask { clients: 1, ..ASKS[2] }.download())?;
             for (index, ask) in ASKS.iter().enumerate() {
@@ -120,7 +139,7 @@ pub(crate) fn measure(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
     }
     let mut figures = Vec::new();
     for (index, ask) in ASKS.iter().enumerate() {
-        for (peer, name) in ["dnsmasq", "tftpd-hpa"].into_iter().enumerate() {
+        for (peer, name) in PEERS.into_iter().enumerate() {
             let (ours, theirs) = (&runs[&(0, index)], &runs[&(peer + 1, index)]);
             figures.push(Figure {
                 name: ask.name[peer],
@@ -145,7 +164,7 @@ pub(crate) fn measure(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
     Ok(figures)
 }
 
-/// Ours is the first, then dnsmasq, then tftpd-hpa.
+/// Ours is the first, then the peers.
 fn start(lab: &Lab, number: usize) -> anyhow::Result<Server> {
     let root = lab.folder().join("share/ipxe").display().to_string();
     match number {
@@ -165,7 +184,11 @@ fn start(lab: &Lab, number: usize) -> anyhow::Result<Server> {
                 &format!("--tftp-root={root}"),
             ],
         ),
-        _ => lab.start(&lab.peer("in.tftpd"), &["-L", "-a", "127.0.0.1:69", "-u", "root", "-s", &root]),
+        2 => lab.start(&lab.peer("in.tftpd"), &["-L", "-a", "127.0.0.1:69", "-u", "root", "-s", &root]),
+        _ => {
+            let program = std::env::current_exe().context("failed to name this program")?;
+            lab.start(&program.with_file_name("bench-async-tftp"), &[&root])
+        }
     }
 }
 
