@@ -166,13 +166,18 @@ async fn a_templates_spec_is_immutable_once_its_kind_is_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_registered_while_the_controllers_are_away_and_again_once_they_are_back() {
+async fn machines_register_while_the_controllers_are_away_and_what_is_to_be_judged_waits() {
     let (bench, mut controllers) = Bench::with_controllers().await;
     let id = nix::unistd::Pid::from_raw(i32::try_from(controllers.process.id()).unwrap());
     nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGTERM).unwrap();
     assert!(controllers.process.wait().await.success(), "{}", controllers.process.output());
     let servers: Api<Server> = bench.all();
-    let status = refusal(servers.create(&PostParams::default(), &registered("a")).await);
+    servers.create(&PostParams::default(), &registered("a")).await.unwrap();
+    let accepted =
+        Patch::Merge(json!({ "metadata": { "labels": { "rack": "1" } }, "spec": { "accepted": true } }));
+    servers.patch("a", &PatchParams::default(), &accepted).await.unwrap();
+    let mode = Patch::Merge(json!({ "spec": { "pxeMode": "uefi" } }));
+    let status = refusal(servers.patch("a", &PatchParams::default(), &mode).await);
     assert_eq!(status.code, 500, "{status:?}");
     assert!(
         status.message.contains("failed calling webhook \"vservers.metal.sidero.dev\""),
@@ -182,10 +187,19 @@ async fn nothing_is_registered_while_the_controllers_are_away_and_again_once_the
     let classes: Api<ServerClass> = bench.all();
     let class = ServerClass::new("free", bloomery_api::ServerClassSpec::default());
     classes.create(&PostParams::default(), &class).await.unwrap();
-    let _controllers = bench.setup.run(&bench.plane).await;
-    // As the boot services do: who is refused tries again.
-    eventually("it is registered", async || {
-        servers.create(&PostParams::default(), &registered("a")).await.map_err(|error| error.to_string())
+    let controllers = bench.setup.run(&bench.plane).await;
+    // A client that is refused tries again.
+    eventually("it is written", async || {
+        servers.patch("a", &PatchParams::default(), &mode).await.map_err(|error| error.to_string())
     })
     .await;
+    // What changes beside the spec asks nobody.
+    let reviewed = async || {
+        let (_, metrics) = controllers.get("/metrics").await.unwrap();
+        metrics.lines().find(|line| line.contains(r#"reviews_total{result="allowed"}"#)).unwrap().to_owned()
+    };
+    let before = reviewed().await;
+    let label = Patch::Merge(json!({ "metadata": { "labels": { "rack": "2" } } }));
+    servers.patch("a", &PatchParams::default(), &label).await.unwrap();
+    assert_eq!(reviewed().await, before);
 }
