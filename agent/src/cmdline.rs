@@ -34,7 +34,6 @@ pub enum Error {
     /// Not given, or empty.
     #[error("failed to find the kernel argument {name}")]
     Missing {
-        /// Its name.
         name: &'static str,
     },
     /// Not a hardware address.

@@ -35,7 +35,6 @@ pub struct Answer {
     pub restart: bool,
     /// It waits for a person, whatever else is ordered.
     pub held: bool,
-    /// Why.
     pub message: String,
 }
 
@@ -48,7 +47,6 @@ pub struct WipeOrder {
 }
 
 impl WipeOrder {
-    /// How.
     pub fn thoroughness(&self) -> Thoroughness {
         self.thoroughness
     }

@@ -45,7 +45,6 @@ pub enum Error {
     Connect {
         /// `host:port`.
         endpoint: String,
-        /// The reason.
         #[source]
         source: tonic::transport::Error,
     },

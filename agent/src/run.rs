@@ -42,7 +42,6 @@ pub enum Error {
     /// A task that should run for ever ended.
     #[error("failed to keep {task} running")]
     Ended {
-        /// Which.
         task: &'static str,
     },
 }

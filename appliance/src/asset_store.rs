@@ -60,9 +60,7 @@ pub(crate) enum StoreError {
     File {
         /// What was tried, as a verb.
         operation: &'static str,
-        /// The file.
         path: PathBuf,
-        /// The cause.
         #[source]
         source: io::Error,
     },

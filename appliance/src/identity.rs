@@ -75,9 +75,7 @@ pub(crate) enum NotTaken {
     /// The authorities cannot be read.
     #[error("failed to read the authorities from {}", path.display())]
     Authorities {
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },

@@ -1,5 +1,7 @@
 //! Parses the command line, runs the server until SIGTERM, prints why it could not.
 
+#![allow(missing_docs, reason = "a program: nothing is built on it")]
+
 use bloomery_base::chain;
 use std::error::Error;
 use std::process::ExitCode;

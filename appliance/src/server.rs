@@ -105,15 +105,12 @@ pub enum StartError {
     /// The certificate cannot be used.
     #[error("failed to load the serving certificate")]
     Tls {
-        /// Why.
         source: TlsError,
     },
     /// A socket could not be opened.
     #[error("failed to listen on {address}")]
     Listen {
-        /// Where.
         address: SocketAddr,
-        /// Why.
         source: io::Error,
     },
 }

@@ -151,29 +151,23 @@ pub enum TlsError {
     /// A file cannot be read, or is not PEM.
     #[error("failed to read {}", path.display())]
     Read {
-        /// The file.
         path: PathBuf,
-        /// Why.
         source: pem::Error,
     },
     /// A file holds no certificate.
     #[error("failed to find a certificate in {}", path.display())]
     Empty {
-        /// The file.
         path: PathBuf,
     },
     /// The first certificate cannot be parsed.
     #[error("failed to use the certificate in {}", path.display())]
     Certificate {
-        /// The file.
         path: PathBuf,
-        /// Why.
         source: bloomery_pairing::CertificateError,
     },
     /// The TLS library refuses certificate or key.
     #[error("failed to set up TLS")]
     Config {
-        /// Why.
         source: rustls::Error,
     },
 }

@@ -36,7 +36,6 @@ pub enum LoaderError {
     /// Missing, unreadable.
     #[error("failed to read loader {}", path.display())]
     Read {
-        /// The file.
         path: PathBuf,
         /// Cause.
         source: std::io::Error,
@@ -44,7 +43,6 @@ pub enum LoaderError {
     /// Larger than any loader is.
     #[error("failed to accept loader {} of {len} bytes: too large", path.display())]
     TooLarge {
-        /// The file.
         path: PathBuf,
         /// Its size in bytes.
         len: u64,

@@ -1,5 +1,7 @@
 //! Starts the boot services; everything they do is in the library.
 
+#![allow(missing_docs, reason = "a program: nothing is built on it")]
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 

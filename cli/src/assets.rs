@@ -192,29 +192,23 @@ pub enum AssetsError {
     /// The kubeconfig does not lead to an appliance.
     #[error("failed to find the appliance")]
     Connection {
-        /// Why.
         source: ConnectionError,
     },
     /// The appliance did not list them.
     #[error("failed to list the assets")]
     List {
-        /// Why.
         source: Box<ClientError>,
     },
     /// The appliance did not remove it.
     #[error("failed to delete the asset {name:?} (`bloomery assets list` shows what is there)")]
     Delete {
-        /// Its name.
         name: String,
-        /// Why.
         source: Box<ClientError>,
     },
     /// The appliance did not take it.
     #[error("failed to upload {}", file.display())]
     Upload {
-        /// The file.
         file: PathBuf,
-        /// Why.
         source: Box<ClientError>,
     },
     /// More than an appliance takes.
@@ -223,7 +217,6 @@ pub enum AssetsError {
         file.display()
     )]
     TooLarge {
-        /// The file.
         file: PathBuf,
         /// What it has.
         size: u64,
@@ -236,27 +229,22 @@ pub enum AssetsError {
     /// The file cannot be read.
     #[error("failed to read {} for the upload", file.display())]
     Read {
-        /// The file.
         file: PathBuf,
-        /// Why.
         source: io::Error,
     },
     /// There is nothing in it.
     #[error("failed to upload {}: it is empty", file.display())]
     Empty {
-        /// The file.
         file: PathBuf,
     },
     /// The path has no name of its own.
     #[error("failed to name the asset after {}; say what it is called with --name", file.display())]
     NoName {
-        /// The file.
         file: PathBuf,
     },
     /// It cannot be printed.
     #[error("failed to print the result")]
     Output {
-        /// Why.
         source: OutputError,
     },
 }

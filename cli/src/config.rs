@@ -116,9 +116,7 @@ pub enum ConfigError {
     /// The file cannot be read.
     #[error("failed to read {}", file.display())]
     Read {
-        /// The file.
         file: PathBuf,
-        /// Why.
         source: io::Error,
     },
     /// The file is not valid; what is wrong has been printed.
@@ -130,7 +128,6 @@ pub enum ConfigError {
     /// The result cannot be printed.
     #[error("failed to print the result")]
     Output {
-        /// Why.
         source: OutputError,
     },
 }

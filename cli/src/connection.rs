@@ -240,9 +240,7 @@ pub enum ConnectionError {
         file.display()
     )]
     ReadKubeconfig {
-        /// The file.
         file: PathBuf,
-        /// Why.
         source: io::Error,
     },
     /// It is none, or none that can be used.
@@ -264,13 +262,11 @@ pub enum ConnectionError {
     Expired {
         /// Where it is.
         place: String,
-        /// When.
         expired: String,
     },
     /// It has no such context.
     #[error("failed to find {what} in the kubeconfig {place}; name one with --context; there: {known}")]
     Context {
-        /// Which.
         what: String,
         /// Where it is.
         place: String,
@@ -282,7 +278,6 @@ pub enum ConnectionError {
         "failed to find the {what} in the kubeconfig {place}; one made with `bloomery kubeconfig` has it"
     )]
     Missing {
-        /// What.
         what: &'static str,
         /// Where it is.
         place: String,
@@ -290,7 +285,6 @@ pub enum ConnectionError {
     /// Something in it is neither base64 nor PEM.
     #[error("failed to decode the {what} in the kubeconfig {place}; make it anew with `bloomery kubeconfig`")]
     Garbled {
-        /// What.
         what: &'static str,
         /// Where it is.
         place: String,
@@ -298,11 +292,8 @@ pub enum ConnectionError {
     /// A file that it names cannot be read.
     #[error("failed to read the {what} from {}", file.display())]
     Read {
-        /// What.
         what: &'static str,
-        /// The file.
         file: PathBuf,
-        /// Why.
         source: io::Error,
     },
     /// The server in it is not a host.
@@ -310,19 +301,16 @@ pub enum ConnectionError {
     Endpoint {
         /// Where it is.
         place: String,
-        /// Why.
         source: EndpointError,
     },
     /// The identity in it cannot be used.
     #[error("failed to use the identity in the kubeconfig")]
     Credentials {
-        /// Why.
         source: Box<ClientError>,
     },
     /// No Kubernetes client can be made of it.
     #[error("failed to make a Kubernetes client")]
     Kubernetes {
-        /// Why.
         source: Box<kube::Error>,
     },
 }

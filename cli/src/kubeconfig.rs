@@ -130,25 +130,21 @@ pub enum KubeconfigError {
     /// Standard input cannot be read.
     #[error("failed to read the pairing code from standard input")]
     Stdin {
-        /// Why.
         source: io::Error,
     },
     /// The code was mistyped; nothing was sent.
     #[error("failed to use the pairing code")]
     Code {
-        /// Why.
         source: CodeError,
     },
     /// The appliance was not reached, not recognized, or refused.
     #[error("failed to get the admin identity")]
     Pair {
-        /// Why.
         source: Box<ClientError>,
     },
     /// The kubeconfig to renew does not lead to an appliance.
     #[error("failed to find what to renew")]
     Connection {
-        /// Why.
         source: ConnectionError,
     },
     /// More than one file is named.
@@ -157,25 +153,21 @@ pub enum KubeconfigError {
     /// The appliance did not renew.
     #[error("failed to renew the certificate")]
     Renew {
-        /// Why.
         source: Box<ClientError>,
     },
     /// It cannot be written as YAML.
     #[error("failed to make the kubeconfig")]
     Render {
-        /// Why.
         source: RenderError,
     },
     /// The file cannot be written, or should not be.
     #[error("failed to save the kubeconfig")]
     File {
-        /// Why.
         source: FileError,
     },
     /// It cannot be printed.
     #[error("failed to print the kubeconfig")]
     Output {
-        /// Why.
         source: OutputError,
     },
 }

@@ -2,6 +2,8 @@
 //!
 //! Results go to standard output and nothing else does; progress and remarks go to standard error.
 
+#![allow(missing_docs, reason = "a program: nothing is built on it")]
+
 pub mod assets;
 pub mod commands;
 pub mod completion;

@@ -1,5 +1,7 @@
 //! Parses the command line, runs the subcommand, prints what went wrong with its causes.
 
+#![allow(missing_docs, reason = "a program: nothing is built on it")]
+
 use std::process::ExitCode;
 
 use bloomery::commands::Cli;

@@ -58,13 +58,11 @@ pub enum OutputError {
     /// Standard output is closed or full.
     #[error("failed to write to standard output")]
     Write {
-        /// Why.
         source: io::Error,
     },
     /// Not JSON.
     #[error("failed to encode the result as JSON")]
     Encode {
-        /// Why.
         source: serde_json::Error,
     },
 }

@@ -193,13 +193,11 @@ pub enum PairingError {
     /// The kubeconfig does not lead to an appliance.
     #[error("failed to find the appliance")]
     Connection {
-        /// Why.
         source: ConnectionError,
     },
     /// The appliance did not say.
     #[error("failed to list the pairings")]
     List {
-        /// Why.
         source: Box<ClientError>,
     },
     /// Not an ID.
@@ -213,27 +211,22 @@ pub enum PairingError {
         "failed to revoke {id}: it is the pairing of this kubeconfig, whose access would end; add --own if you mean it"
     )]
     Own {
-        /// Which.
         id: String,
     },
     /// The appliance did not do it.
     #[error("failed to revoke {id} (`bloomery pairing list` shows what there is)")]
     Revoke {
-        /// Which.
         id: String,
-        /// Why.
         source: Box<ClientError>,
     },
     /// The appliance did not do it.
     #[error("failed to re-issue the pairing code")]
     Reissue {
-        /// Why.
         source: Box<ClientError>,
     },
     /// It is done but could not be printed.
     #[error("failed to print the outcome (it is in force; the appliance's console shows the present code)")]
     Output {
-        /// Why.
         source: OutputError,
     },
 }

@@ -175,19 +175,16 @@ pub enum ServersError {
     /// The kubeconfig does not lead to an API server.
     #[error("failed to reach the Kubernetes API")]
     Connection {
-        /// Why.
         source: ConnectionError,
     },
     /// The order was refused, or the API server did not take a change.
     #[error("failed to carry it out")]
     CarryOut {
-        /// Why.
         source: CarryOutError,
     },
     /// The result cannot be printed.
     #[error("failed to print the result")]
     Output {
-        /// Why.
         source: OutputError,
     },
 }

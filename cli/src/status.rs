@@ -110,19 +110,16 @@ pub enum StatusError {
     /// The kubeconfig does not lead to an appliance.
     #[error("failed to find the appliance")]
     Connection {
-        /// Why.
         source: ConnectionError,
     },
     /// The appliance did not give it.
     #[error("failed to get the status")]
     Appliance {
-        /// Why.
         source: Box<ClientError>,
     },
     /// It cannot be printed.
     #[error("failed to print the status")]
     Output {
-        /// Why.
         source: OutputError,
     },
 }

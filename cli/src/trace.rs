@@ -64,19 +64,16 @@ pub enum TraceError {
     /// The kubeconfig does not lead to an appliance.
     #[error("failed to find the appliance")]
     Connection {
-        /// Why.
         source: ConnectionError,
     },
     /// The appliance did not give it.
     #[error("failed to get the boot traces")]
     Appliance {
-        /// Why.
         source: Box<ClientError>,
     },
     /// A much newer or older appliance.
     #[error("failed to read the boot traces (-o json shows them as they are)")]
     Unreadable {
-        /// Why.
         source: serde_json::Error,
     },
     /// Nothing is known of such a machine.
@@ -93,7 +90,6 @@ pub enum TraceError {
     /// It cannot be printed.
     #[error("failed to print the boot traces")]
     Output {
-        /// Why.
         source: OutputError,
     },
 }

@@ -38,7 +38,6 @@ pub enum Outcome {
     Mounted {
         /// The partition's node.
         node: PathBuf,
-        /// How.
         how: How,
         /// What people should be told, a sentence each.
         warnings: Vec<String>,
@@ -91,7 +90,6 @@ pub enum Failure {
         what: &'static str,
         /// The disk.
         disk: PathBuf,
-        /// The cause.
         #[source]
         source: std::io::Error,
     },
@@ -100,7 +98,6 @@ pub enum Failure {
     Block {
         /// The disk.
         disk: PathBuf,
-        /// The cause.
         #[source]
         source: bloomery_sys::block::Error,
     },
@@ -119,7 +116,6 @@ pub enum Failure {
         tool: &'static str,
         /// The partition.
         node: PathBuf,
-        /// The cause.
         #[source]
         source: bloomery_sys::process::Error,
     },
@@ -142,7 +138,6 @@ pub enum Failure {
     Mount {
         /// The partition.
         node: PathBuf,
-        /// The cause.
         #[source]
         source: bloomery_sys::mount::Error,
     },

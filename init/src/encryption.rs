@@ -32,7 +32,6 @@ pub enum Error {
     /// The file does not hold a key.
     #[error("failed to understand {}: it is damaged; restore it from a backup", path.display())]
     Damaged {
-        /// Which.
         path: PathBuf,
     },
     /// Secrets are encrypted with another key, or with one that is gone.

@@ -21,27 +21,21 @@ pub enum Error {
     /// Writing.
     #[error("failed to write {}", path.display())]
     Write {
-        /// Which.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
     /// Reading.
     #[error("failed to read {}", path.display())]
     Read {
-        /// Which.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
     /// Making a directory, or giving it away.
     #[error("failed to make the directory {}", path.display())]
     Directory {
-        /// Which.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },

@@ -3,6 +3,8 @@
 //! It knows processes, mounts and the network, and nothing of Kubernetes' objects. It must never exit, abort or
 //! block on a console, a disk or the network: what does not work is said, and the rest goes on.
 
+#![allow(missing_docs, reason = "a program: nothing is built on it")]
+
 pub mod announce;
 pub mod audit;
 pub mod boot_partition;

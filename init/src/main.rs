@@ -1,5 +1,7 @@
 //! `/init` of the initramfs and PID 1 of the appliance: starts the runtime and, whatever happens, stays.
 
+#![allow(missing_docs, reason = "a program: nothing is built on it")]
+
 use init::console::Console;
 use init::layout::Layout;
 use init::{early, log, run};

@@ -27,18 +27,14 @@ pub enum Error {
     /// A key or a certificate could not be made.
     #[error("failed to make {what}")]
     Make {
-        /// What.
         what: &'static str,
-        /// Why.
         #[source]
         source: rcgen::Error,
     },
     /// A file is there, and is not what it should be.
     #[error("failed to understand {}: it is damaged", path.display())]
     Damaged {
-        /// Which.
         path: PathBuf,
-        /// Why.
         #[source]
         source: rcgen::Error,
     },
@@ -59,9 +55,7 @@ pub enum Error {
     /// What the servers are to take, or the socket where certificates are signed.
     #[error("failed to {what}")]
     People {
-        /// What.
         what: &'static str,
-        /// Why.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },

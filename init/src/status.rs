@@ -56,7 +56,6 @@ pub enum Stage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PhaseStatus {
-    /// Its name.
     pub name: String,
     /// How it went.
     pub outcome: PhaseOutcome,

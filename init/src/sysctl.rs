@@ -19,7 +19,6 @@ pub struct Setting {
     pub path: &'static str,
     /// What is written.
     pub value: &'static str,
-    /// Why.
     pub reason: &'static str,
 }
 

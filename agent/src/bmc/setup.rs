@@ -33,16 +33,13 @@ pub enum Error {
     /// No answer.
     #[error("failed to ask the BMC ({request})")]
     Ask {
-        /// What.
         request: &'static str,
-        /// The reason.
         #[source]
         source: bloomery_sys::ipmi::Error,
     },
     /// It said no.
     #[error("failed to ask the BMC ({request}): it answers {code:#04x}")]
     Completion {
-        /// What.
         request: &'static str,
         /// IPMI 2.0 table 5-2.
         code: u8,

@@ -37,7 +37,6 @@ impl Place {
 pub(super) struct Signature {
     /// Its word.
     pub(super) word: &'static str,
-    /// Where.
     pub(super) place: Place,
     /// Its octets.
     pub(super) magic: &'static [u8],

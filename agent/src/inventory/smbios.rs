@@ -41,9 +41,7 @@ pub enum Error {
     /// No such file, usually: a machine without SMBIOS.
     #[error("failed to read {}", path.display())]
     Read {
-        /// Which file.
         path: PathBuf,
-        /// The system's reason.
         #[source]
         source: std::io::Error,
     },

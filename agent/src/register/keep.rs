@@ -46,7 +46,6 @@ pub enum Report {
     },
     /// It was not possible.
     Failed {
-        /// Why.
         error: Error,
         /// Failures in a row.
         attempt: u32,

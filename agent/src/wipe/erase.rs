@@ -72,7 +72,6 @@ pub enum Error {
     /// It was said to be erased, and is not.
     #[error("failed to find it erased: byte {at} is not zero")]
     NotZero {
-        /// Where.
         at: u64,
     },
     /// Every way failed.

@@ -89,7 +89,6 @@ pub struct Recorded {
     pub first: Instant,
     /// When, the last time.
     pub last: Instant,
-    /// What.
     pub step: Step,
     /// File, reason or decision.
     pub detail: Cow<'static, str>,

@@ -69,25 +69,19 @@ pub enum FileError {
     /// It is there but cannot be read.
     #[error("failed to read {}", path.display())]
     Read {
-        /// The file.
         path: PathBuf,
-        /// Why.
         source: io::Error,
     },
     /// Its content does not allow it.
     #[error("failed to merge into {}", path.display())]
     Merge {
-        /// The file.
         path: PathBuf,
-        /// Why.
         source: MergeError,
     },
     /// It cannot be written.
     #[error("failed to write {}", path.display())]
     Write {
-        /// The file.
         path: PathBuf,
-        /// Why.
         source: io::Error,
     },
 }

@@ -90,7 +90,6 @@ pub enum MergeError {
     /// Not YAML.
     #[error("failed to parse the existing file")]
     Parse {
-        /// Why.
         source: serde_norway::Error,
     },
     /// YAML, but something else.
@@ -99,7 +98,6 @@ pub enum MergeError {
     /// There is no such user entry to renew.
     #[error("failed to find the user {name:?} in the file")]
     NoUser {
-        /// The name.
         name: String,
     },
     /// Something else has the name.
@@ -107,13 +105,11 @@ pub enum MergeError {
         "failed to add {name:?}: the file has entries of that name for something else; choose another --name"
     )]
     NameTaken {
-        /// The name.
         name: String,
     },
     /// Not writable as YAML.
     #[error("failed to write the merged kubeconfig as YAML")]
     Render {
-        /// Why.
         source: serde_norway::Error,
     },
 }

@@ -24,13 +24,11 @@ pub enum CarryOutError {
     /// There is no such Server.
     #[error("failed to find Server {name}; all of them: kubectl get servers")]
     NotFound {
-        /// Its name.
         name: String,
     },
     /// Somebody wrote the Server in between.
     #[error("failed to change Server {name}: it was written in between; look at it and try again")]
     Changed {
-        /// Its name.
         name: String,
     },
     /// The API server refused or was not there.
@@ -40,7 +38,6 @@ pub enum CarryOutError {
         verb: &'static str,
         /// The object.
         object: String,
-        /// Why.
         source: Box<kube::Error>,
     },
 }

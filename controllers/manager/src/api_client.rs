@@ -25,18 +25,14 @@ pub enum Error {
     /// The kubeconfig cannot be read.
     #[error("failed to read kubeconfig {}", path.display())]
     Read {
-        /// The file.
         path: PathBuf,
-        /// The cause.
         #[source]
         source: kube::config::KubeconfigError,
     },
     /// The kubeconfig does not describe a usable connection.
     #[error("failed to make a client of kubeconfig {}", path.display())]
     Client {
-        /// The file.
         path: PathBuf,
-        /// The cause.
         #[source]
         source: kube::Error,
     },

@@ -35,9 +35,7 @@ pub enum Error {
     /// The CA file cannot be read.
     #[error("failed to read CA {}", path.display())]
     Ca {
-        /// The file.
         path: PathBuf,
-        /// The cause.
         #[source]
         source: std::io::Error,
     },

@@ -4,6 +4,8 @@
 //! they should be (`run`), with the webhook that converts between their versions.
 //! Never decides anything about a machine by itself: the decisions are in `bloomery_api::decision`.
 
+#![allow(missing_docs, reason = "a program: nothing is built on it")]
+
 // Kubernetes' kinds stand in comments as they do in manifests.
 #![allow(clippy::doc_markdown)]
 

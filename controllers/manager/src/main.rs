@@ -2,6 +2,8 @@
 //!
 //! Never holds logic: that is in the library half.
 
+#![allow(missing_docs, reason = "a program: nothing is built on it")]
+
 use std::process::ExitCode;
 
 use bloomery_controllers::cli::{Cli, Command, RunOptions};

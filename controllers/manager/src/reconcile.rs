@@ -38,7 +38,6 @@ pub enum Error {
         operation: &'static str,
         /// Kind and name.
         object: String,
-        /// The cause.
         #[source]
         source: Box<kube::Error>,
     },
@@ -53,9 +52,7 @@ pub enum Error {
     /// A file could not be looked at.
     #[error("failed to inspect {path}")]
     File {
-        /// The file.
         path: String,
-        /// The cause.
         #[source]
         source: std::io::Error,
     },

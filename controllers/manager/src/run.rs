@@ -46,9 +46,7 @@ pub enum Error {
     /// A port is taken or not ours.
     #[error("failed to listen on {address}")]
     Listen {
-        /// The address.
         address: SocketAddr,
-        /// The cause.
         #[source]
         source: std::io::Error,
     },

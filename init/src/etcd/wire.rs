@@ -20,7 +20,6 @@ pub(super) struct Empty {}
 pub(super) struct StatusResponse {
     #[prost(message, optional, tag = "1")]
     pub(super) header: Option<ResponseHeader>,
-    /// The file.
     #[prost(int64, tag = "3")]
     pub(super) db_size: i64,
     /// What of it is not free pages.

@@ -26,16 +26,12 @@ const FAILED_CHECK: &str = "[-]";
 pub enum Probe {
     /// GET on 127.0.0.1 is answered with 200.
     Http {
-        /// Port.
         port: u16,
-        /// Path.
         path: &'static str,
     },
     /// The same over TLS, with a certificate of this authority.
     Https {
-        /// Port.
         port: u16,
-        /// Path.
         path: &'static str,
         /// PEM file, read anew for each probe: authorities of a volatile plane change.
         ca: PathBuf,
@@ -56,9 +52,7 @@ pub enum Error {
     /// Nobody listens, or the connection broke.
     #[error("failed to connect to port {port}")]
     Connect {
-        /// Port.
         port: u16,
-        /// Why.
         #[source]
         source: std::io::Error,
     },
@@ -67,7 +61,6 @@ pub enum Error {
     Authority {
         /// File.
         path: PathBuf,
-        /// Why.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },

@@ -7,7 +7,6 @@ use std::net::Ipv4Addr;
 /// One entry of the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
-    /// The address.
     pub address: Ipv4Addr,
     /// The card, lower case with colons; `None` for entries without one.
     pub mac: Option<String>,

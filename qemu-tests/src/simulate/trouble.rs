@@ -20,7 +20,6 @@ pub enum Trouble {
     /// The loader did not come by TFTP.
     #[error("failed to read {file} by TFTP: {problem}")]
     Tftp {
-        /// Its name.
         file: String,
         /// What the server said, or did not.
         problem: String,
@@ -66,7 +65,6 @@ pub enum Trouble {
     /// A gRPC call was refused or got no answer.
     #[error("failed to call {method}: {code:?}: {message}")]
     Call {
-        /// Its name.
         method: &'static str,
         /// gRPC status.
         code: tonic::Code,

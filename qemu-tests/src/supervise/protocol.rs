@@ -40,7 +40,6 @@ pub enum Op {
     },
     /// Kill a child (SIGKILL) that was started with [`Op::Spawn`].
     Kill {
-        /// Its name.
         name: String,
     },
     /// Send one datagram, broadcast included, from the lab's own address.
@@ -72,7 +71,6 @@ pub enum Message {
     },
     /// A child has ended.
     Exited {
-        /// Its name.
         name: String,
         /// How, for people.
         status: String,

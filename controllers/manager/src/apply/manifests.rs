@@ -20,16 +20,13 @@ pub enum Error {
     List {
         /// The directory.
         path: PathBuf,
-        /// The cause.
         #[source]
         source: std::io::Error,
     },
     /// A file cannot be read.
     #[error("failed to read {}", path.display())]
     Read {
-        /// The file.
         path: PathBuf,
-        /// The cause.
         #[source]
         source: std::io::Error,
     },
@@ -40,7 +37,6 @@ pub enum Error {
         file: String,
         /// The document, counted from 1.
         document: usize,
-        /// The cause.
         #[source]
         source: serde_norway::Error,
     },
@@ -100,7 +96,6 @@ pub struct Manifest {
     pub document: usize,
     /// Its kind.
     pub gvk: GroupVersionKind,
-    /// Its name.
     pub name: String,
     /// Its namespace, if it says one.
     pub namespace: Option<String>,

@@ -38,7 +38,6 @@ pub enum Error {
         kind: String,
         /// Its group and version.
         api_version: String,
-        /// The cause.
         #[source]
         source: Box<kube::Error>,
     },

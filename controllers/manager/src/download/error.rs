@@ -13,7 +13,6 @@ pub enum Error {
     Connect {
         /// Host and port.
         address: String,
-        /// The cause.
         #[source]
         source: std::io::Error,
     },
@@ -22,16 +21,13 @@ pub enum Error {
     Tls {
         /// The host.
         host: String,
-        /// The cause.
         #[source]
         source: std::io::Error,
     },
     /// The trusted certificates cannot be read.
     #[error("failed to read CA file {}", path.display())]
     Trust {
-        /// The file.
         path: PathBuf,
-        /// The cause.
         #[source]
         source: rustls::pki_types::pem::Error,
     },
@@ -43,7 +39,6 @@ pub enum Error {
     Request {
         /// The URL.
         url: String,
-        /// The cause.
         #[source]
         source: ::http::Error,
     },
@@ -52,7 +47,6 @@ pub enum Error {
     Exchange {
         /// The URL.
         url: String,
-        /// The cause.
         #[source]
         source: hyper::Error,
     },
@@ -157,9 +151,7 @@ pub enum Error {
     File {
         /// What was tried, as a verb.
         operation: &'static str,
-        /// The file.
         path: PathBuf,
-        /// The cause.
         #[source]
         source: std::io::Error,
     },
@@ -169,7 +161,6 @@ pub enum Error {
     /// The work was lost with its thread.
     #[error("failed to finish {}", path.display())]
     Lost {
-        /// The file.
         path: PathBuf,
     },
 }

@@ -35,7 +35,6 @@ const AGENT: &str = concat!("bloomery-controllers/", env!("CARGO_PKG_VERSION"));
 
 /// What is asked for.
 pub(super) struct Get<'a> {
-    /// Where.
     pub(super) url: &'a Url,
     /// From which byte on, and by what the server knows that it is the same file still.
     pub(super) resume: Option<(u64, Option<&'a str>)>,

@@ -84,7 +84,6 @@ impl Place {
         &self.directory
     }
 
-    /// The file.
     pub fn path(&self) -> PathBuf {
         self.directory.join(self.file)
     }

@@ -23,7 +23,6 @@ pub enum Unusable {
     Syntax {
         /// The text.
         url: String,
-        /// The cause.
         #[source]
         source: url::ParseError,
     },

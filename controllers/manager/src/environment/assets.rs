@@ -58,7 +58,6 @@ pub(super) enum Standing {
     NotAskedFor,
     /// It can never be here before the Environment is changed.
     Unusable {
-        /// Why.
         problem: String,
     },
 }

@@ -47,7 +47,6 @@ pub(super) enum State {
     },
     /// The last try failed; there will be another.
     Failed {
-        /// Why.
         message: String,
     },
     /// The file is in its place.

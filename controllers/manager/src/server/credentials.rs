@@ -30,7 +30,6 @@ pub(super) enum CredentialError {
     /// The Secret cannot be read.
     #[error("error getting secret \"{name}\": {why}")]
     Secret {
-        /// Its name.
         name: String,
         /// Why, without anything of its content.
         why: String,
@@ -41,7 +40,6 @@ pub(super) enum CredentialError {
          rolebinding {ROLE} --namespace {namespace} --clusterrole {ROLE} --user {USER}"
     )]
     NotAllowed {
-        /// Its name.
         name: String,
         /// Its namespace.
         namespace: String,
@@ -51,7 +49,6 @@ pub(super) enum CredentialError {
         "secret \"{name}\" is no account of a management controller: {problem}; put the account into a Secret of its own"
     )]
     NotAnAccount {
-        /// Its name.
         name: String,
         /// What it is.
         problem: &'static str,

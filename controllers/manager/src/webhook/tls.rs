@@ -28,18 +28,14 @@ pub enum Error {
     /// A file cannot be read.
     #[error("failed to read {}", path.display())]
     Read {
-        /// The file.
         path: PathBuf,
-        /// The cause.
         #[source]
         source: std::io::Error,
     },
     /// A file does not hold what it should.
     #[error("failed to parse {}", path.display())]
     Parse {
-        /// The file.
         path: PathBuf,
-        /// The cause.
         #[source]
         source: rustls::pki_types::pem::Error,
     },
@@ -48,7 +44,6 @@ pub enum Error {
     Use {
         /// The directory.
         path: PathBuf,
-        /// The cause.
         #[source]
         source: rustls::Error,
     },

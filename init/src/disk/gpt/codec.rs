@@ -52,7 +52,6 @@ pub struct Entry {
     pub first: u64,
     /// Last sector, included.
     pub last: u64,
-    /// Name.
     pub name: String,
 }
 
