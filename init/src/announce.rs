@@ -111,7 +111,7 @@ fn banner(url: &str, now: &Shown, state: State) -> Vec<String> {
         String::new(),
     ];
     if state == State::Volatile {
-        lines.push("The state is in memory and WILL BE LOST at the next restart.".to_owned());
+        lines.push("The state is in memory: all data WILL BE LOST at the next restart. Write the image to a disk of 2 GB or more.".to_owned());
     }
     lines
 }

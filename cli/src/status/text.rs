@@ -224,8 +224,8 @@ SERVICE  STATE       SINCE   RESTARTS  LAST EXIT
 etcd     running     1h 12m  0         -
 bootsvc  backingOff  -       3         exit code 1
 
-SERVER  HOSTNAME  ACCEPTED  ALLOCATED  CLEAN  POWER  WAITS FOR         AGE
-0ef1    node      yes       no         no     on     your word, below  50s
+SERVER  HOSTNAME  ACCEPTED  ALLOCATED  CLEAN  POWER  WAITS FOR                 AGE
+0ef1    node      yes       no         no     on     confirmation (see below)  50s
 
 0ef1: say so
 ";

@@ -31,7 +31,7 @@ pub(super) fn waiting(spec: &ServerSpec, status: &ServerStatus) -> Waiting {
     let wiping = failing(DISKS_WIPED);
     let mut waits_for = match standing {
         Some(Standing::Discovered) => "acceptance".to_owned(),
-        Some(Standing::Unconfirmed | Standing::Lost | Standing::Conflicted) => "your word, below".to_owned(),
+        Some(Standing::Unconfirmed | Standing::Lost | Standing::Conflicted) => "confirmation (see below)".to_owned(),
         Some(Standing::Dirty) => wipe_in_words(wiping),
         Some(Standing::Clean) => "a cluster".to_owned(),
         Some(Standing::Bound) => "its installation".to_owned(),
@@ -66,7 +66,7 @@ pub(super) fn waiting(spec: &ServerSpec, status: &ServerStatus) -> Waiting {
 
 fn wipe_in_words(wiping: Option<&Condition>) -> String {
     match wiping {
-        Some(condition) if needs_a_person(condition) => "a disk that is wiped, below".to_owned(),
+        Some(condition) if needs_a_person(condition) => "a disk that cannot be wiped (see below)".to_owned(),
         Some(condition) if !condition.message.is_empty() => format!("its wipe: {}", condition.message),
         Some(_) | None => "its wipe".to_owned(),
     }
@@ -103,9 +103,9 @@ mod tests {
             ("True", "", "Available", "a cluster", 0),
             ("True", "", "Bound", "its installation", 0),
             ("True", "", "Installed", "nothing", 0),
-            ("False", "Warning", "NotConfirmed", "your word, below", 1),
-            ("False", "Warning", "IdentityConflict", "your word, below", 1),
-            ("False", "Warning", "BindingLost", "your word, below", 1),
+            ("False", "Warning", "NotConfirmed", "confirmation (see below)", 1),
+            ("False", "Warning", "IdentityConflict", "confirmation (see below)", 1),
+            ("False", "Warning", "BindingLost", "confirmation (see below)", 1),
             ("False", "Warning", "BoundButNotAccepted", "BoundButNotAccepted", 1),
         ];
         for (status, severity, reason, expected, notes) in table {
@@ -138,7 +138,7 @@ mod tests {
         let (words, notes) = words(true, &json!([dirty, failed]));
         assert_eq!(
             (words.as_str(), notes),
-            ("a disk that is wiped, below", vec!["sdb: read-only".to_owned()])
+            ("a disk that cannot be wiped (see below)", vec!["sdb: read-only".to_owned()])
         );
     }
 

@@ -11,7 +11,7 @@ pub(super) fn table(traces: &Traces, now: SystemTime) -> String {
     if traces.machines.is_empty() {
         return "No machine has asked what to boot since the boot services started.\n".to_owned();
     }
-    let mut rows = vec![["MACHINE", "MAC", "ADDRESS", "STATE", "SEEN", "IT"].map(str::to_owned)];
+    let mut rows = vec![["MACHINE", "MAC", "ADDRESS", "STATE", "SEEN", "STATUS"].map(str::to_owned)];
     rows.extend(traces.machines.iter().map(|machine| {
         let last = machine.steps.last();
         [
@@ -93,7 +93,7 @@ mod tests {
     fn the_table_shows_who_stopped_where_and_what_to_do() {
         let now = humantime::parse_rfc3339("2026-11-23T02:00:00Z").unwrap();
         let expected = "\
-MACHINE  MAC                ADDRESS      STATE   SEEN     IT
+MACHINE  MAC                ADDRESS      STATE   SEEN     STATUS
 0ef1     52:54:00:77:01:01  10.77.0.101  failed  50s ago  was offered a loader and never asked for it
 
 0ef1: was offered a loader and never asked for it; check port 69

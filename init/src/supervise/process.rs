@@ -405,7 +405,7 @@ impl Runner {
                 self.say(&format!("not ready after {} ({reason}); restarting", human(since.elapsed())));
             }
             State::Running { failing_since: Some(since), .. } => {
-                self.say(&format!("hangs since {} ({reason}); restarting", human(since.elapsed())));
+                self.say(&format!("not answering for {} ({reason}); restarting", human(since.elapsed())));
             }
             _ => {}
         }

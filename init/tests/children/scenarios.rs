@@ -94,7 +94,7 @@ async fn hangs_later() {
     bench.until("hanger", "running", |snapshot| snapshot.state == ServiceState::Running).await;
     bench.until("hanger", "unready", |snapshot| snapshot.state == ServiceState::Unready).await;
     bench.until("hanger", "restarted", |snapshot| snapshot.restarts >= 1).await;
-    bench.until_shown("hanger: hangs since").await;
+    bench.until_shown("hanger: not answering for").await;
     bench.stop().await;
 }
 
