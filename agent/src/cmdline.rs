@@ -33,9 +33,7 @@ pub struct Arguments {
 pub enum Error {
     /// Not given, or empty.
     #[error("failed to find the kernel argument {name}")]
-    Missing {
-        name: &'static str,
-    },
+    Missing { name: &'static str },
     /// Not a hardware address.
     #[error("failed to read the kernel argument {MAC}")]
     Mac(#[source] ParseMacError),

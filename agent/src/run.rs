@@ -41,9 +41,7 @@ pub enum Error {
     Network(#[source] bloomery_hostnet::link::Error),
     /// A task that should run for ever ended.
     #[error("failed to keep {task} running")]
-    Ended {
-        task: &'static str,
-    },
+    Ended { task: &'static str },
 }
 
 /// Loads drivers, brings the network up, registers and keeps registered, until somebody wants the machine to end.

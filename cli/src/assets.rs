@@ -191,26 +191,16 @@ fn print(format: Format, assets: &[Asset]) -> Result<(), AssetsError> {
 pub enum AssetsError {
     /// The kubeconfig does not lead to an appliance.
     #[error("failed to find the appliance")]
-    Connection {
-        source: ConnectionError,
-    },
+    Connection { source: ConnectionError },
     /// The appliance did not list them.
     #[error("failed to list the assets")]
-    List {
-        source: Box<ClientError>,
-    },
+    List { source: Box<ClientError> },
     /// The appliance did not remove it.
     #[error("failed to delete the asset {name:?} (`bloomery assets list` shows what is there)")]
-    Delete {
-        name: String,
-        source: Box<ClientError>,
-    },
+    Delete { name: String, source: Box<ClientError> },
     /// The appliance did not take it.
     #[error("failed to upload {}", file.display())]
-    Upload {
-        file: PathBuf,
-        source: Box<ClientError>,
-    },
+    Upload { file: PathBuf, source: Box<ClientError> },
     /// More than an appliance takes.
     #[error(
         "failed to upload {}: it has {size} bytes, more than the {LARGEST_ASSET_BYTES} that Environments take",
@@ -228,25 +218,16 @@ pub enum AssetsError {
     EmptyName,
     /// The file cannot be read.
     #[error("failed to read {} for the upload", file.display())]
-    Read {
-        file: PathBuf,
-        source: io::Error,
-    },
+    Read { file: PathBuf, source: io::Error },
     /// There is nothing in it.
     #[error("failed to upload {}: it is empty", file.display())]
-    Empty {
-        file: PathBuf,
-    },
+    Empty { file: PathBuf },
     /// The path has no name of its own.
     #[error("failed to name the asset after {}; say what it is called with --name", file.display())]
-    NoName {
-        file: PathBuf,
-    },
+    NoName { file: PathBuf },
     /// It cannot be printed.
     #[error("failed to print the result")]
-    Output {
-        source: OutputError,
-    },
+    Output { source: OutputError },
 }
 
 #[cfg(test)]

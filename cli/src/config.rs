@@ -115,10 +115,7 @@ fn read(file: &Path) -> Result<Vec<u8>, ConfigError> {
 pub enum ConfigError {
     /// The file cannot be read.
     #[error("failed to read {}", file.display())]
-    Read {
-        file: PathBuf,
-        source: io::Error,
-    },
+    Read { file: PathBuf, source: io::Error },
     /// The file is not valid; what is wrong has been printed.
     #[error("failed to validate the configuration: {count} {}", if *count == 1 { "problem" } else { "problems" })]
     Invalid {
@@ -127,7 +124,5 @@ pub enum ConfigError {
     },
     /// The result cannot be printed.
     #[error("failed to print the result")]
-    Output {
-        source: OutputError,
-    },
+    Output { source: OutputError },
 }

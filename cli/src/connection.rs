@@ -239,10 +239,7 @@ pub enum ConnectionError {
         "failed to read the kubeconfig {} (make one with `bloomery kubeconfig`, or name another with --kubeconfig)",
         file.display()
     )]
-    ReadKubeconfig {
-        file: PathBuf,
-        source: io::Error,
-    },
+    ReadKubeconfig { file: PathBuf, source: io::Error },
     /// It is none, or none that can be used.
     #[error(
         "failed to use the kubeconfig {place}: {reason} (make one with `bloomery kubeconfig`, or name another with \
@@ -291,11 +288,7 @@ pub enum ConnectionError {
     },
     /// A file that it names cannot be read.
     #[error("failed to read the {what} from {}", file.display())]
-    Read {
-        what: &'static str,
-        file: PathBuf,
-        source: io::Error,
-    },
+    Read { what: &'static str, file: PathBuf, source: io::Error },
     /// The server in it is not a host.
     #[error("failed to find the appliance's host in the kubeconfig {place} (--endpoint says it instead)")]
     Endpoint {
@@ -305,14 +298,10 @@ pub enum ConnectionError {
     },
     /// The identity in it cannot be used.
     #[error("failed to use the identity in the kubeconfig")]
-    Credentials {
-        source: Box<ClientError>,
-    },
+    Credentials { source: Box<ClientError> },
     /// No Kubernetes client can be made of it.
     #[error("failed to make a Kubernetes client")]
-    Kubernetes {
-        source: Box<kube::Error>,
-    },
+    Kubernetes { source: Box<kube::Error> },
 }
 
 impl ConnectionError {

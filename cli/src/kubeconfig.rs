@@ -129,45 +129,29 @@ fn read_code(code: String) -> Result<Code, KubeconfigError> {
 pub enum KubeconfigError {
     /// Standard input cannot be read.
     #[error("failed to read the pairing code from standard input")]
-    Stdin {
-        source: io::Error,
-    },
+    Stdin { source: io::Error },
     /// The code was mistyped; nothing was sent.
     #[error("failed to use the pairing code")]
-    Code {
-        source: CodeError,
-    },
+    Code { source: CodeError },
     /// The appliance was not reached, not recognized, or refused.
     #[error("failed to get the admin identity")]
-    Pair {
-        source: Box<ClientError>,
-    },
+    Pair { source: Box<ClientError> },
     /// The kubeconfig to renew does not lead to an appliance.
     #[error("failed to find what to renew")]
-    Connection {
-        source: ConnectionError,
-    },
+    Connection { source: ConnectionError },
     /// More than one file is named.
     #[error("failed to tell which file to renew: $KUBECONFIG names several; name one with --kubeconfig")]
     SeveralFiles,
     /// The appliance did not renew.
     #[error("failed to renew the certificate")]
-    Renew {
-        source: Box<ClientError>,
-    },
+    Renew { source: Box<ClientError> },
     /// It cannot be written as YAML.
     #[error("failed to make the kubeconfig")]
-    Render {
-        source: RenderError,
-    },
+    Render { source: RenderError },
     /// The file cannot be written, or should not be.
     #[error("failed to save the kubeconfig")]
-    File {
-        source: FileError,
-    },
+    File { source: FileError },
     /// It cannot be printed.
     #[error("failed to print the kubeconfig")]
-    Output {
-        source: OutputError,
-    },
+    Output { source: OutputError },
 }

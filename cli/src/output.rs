@@ -57,14 +57,10 @@ pub(crate) fn table<const N: usize>(rows: &[[String; N]]) -> String {
 pub enum OutputError {
     /// Standard output is closed or full.
     #[error("failed to write to standard output")]
-    Write {
-        source: io::Error,
-    },
+    Write { source: io::Error },
     /// Not JSON.
     #[error("failed to encode the result as JSON")]
-    Encode {
-        source: serde_json::Error,
-    },
+    Encode { source: serde_json::Error },
 }
 
 #[cfg(test)]

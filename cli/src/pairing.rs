@@ -192,14 +192,10 @@ async fn reissue(args: ReissueArgs) -> Result<(), PairingError> {
 pub enum PairingError {
     /// The kubeconfig does not lead to an appliance.
     #[error("failed to find the appliance")]
-    Connection {
-        source: ConnectionError,
-    },
+    Connection { source: ConnectionError },
     /// The appliance did not say.
     #[error("failed to list the pairings")]
-    List {
-        source: Box<ClientError>,
-    },
+    List { source: Box<ClientError> },
     /// Not an ID.
     #[error("failed to revoke {id:?}: it is no ID of a pairing; `bloomery pairing list` shows the IDs")]
     Id {
@@ -210,23 +206,14 @@ pub enum PairingError {
     #[error(
         "failed to revoke {id}: it is the pairing of this kubeconfig, whose access would end; add --own if you mean it"
     )]
-    Own {
-        id: String,
-    },
+    Own { id: String },
     /// The appliance did not do it.
     #[error("failed to revoke {id} (`bloomery pairing list` shows what there is)")]
-    Revoke {
-        id: String,
-        source: Box<ClientError>,
-    },
+    Revoke { id: String, source: Box<ClientError> },
     /// The appliance did not do it.
     #[error("failed to re-issue the pairing code")]
-    Reissue {
-        source: Box<ClientError>,
-    },
+    Reissue { source: Box<ClientError> },
     /// It is done but could not be printed.
     #[error("failed to print the outcome (it is in force; the appliance's console shows the present code)")]
-    Output {
-        source: OutputError,
-    },
+    Output { source: OutputError },
 }

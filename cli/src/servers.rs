@@ -174,17 +174,11 @@ enum Order {
 pub enum ServersError {
     /// The kubeconfig does not lead to an API server.
     #[error("failed to reach the Kubernetes API")]
-    Connection {
-        source: ConnectionError,
-    },
+    Connection { source: ConnectionError },
     /// The order was refused, or the API server did not take a change.
     #[error("failed to carry it out")]
-    CarryOut {
-        source: CarryOutError,
-    },
+    CarryOut { source: CarryOutError },
     /// The result cannot be printed.
     #[error("failed to print the result")]
-    Output {
-        source: OutputError,
-    },
+    Output { source: OutputError },
 }

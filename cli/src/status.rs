@@ -109,17 +109,11 @@ enum ServersError {
 pub enum StatusError {
     /// The kubeconfig does not lead to an appliance.
     #[error("failed to find the appliance")]
-    Connection {
-        source: ConnectionError,
-    },
+    Connection { source: ConnectionError },
     /// The appliance did not give it.
     #[error("failed to get the status")]
-    Appliance {
-        source: Box<ClientError>,
-    },
+    Appliance { source: Box<ClientError> },
     /// It cannot be printed.
     #[error("failed to print the status")]
-    Output {
-        source: OutputError,
-    },
+    Output { source: OutputError },
 }

@@ -63,19 +63,13 @@ pub(crate) async fn run(args: Args) -> Result<(), TraceError> {
 pub enum TraceError {
     /// The kubeconfig does not lead to an appliance.
     #[error("failed to find the appliance")]
-    Connection {
-        source: ConnectionError,
-    },
+    Connection { source: ConnectionError },
     /// The appliance did not give it.
     #[error("failed to get the boot traces")]
-    Appliance {
-        source: Box<ClientError>,
-    },
+    Appliance { source: Box<ClientError> },
     /// A much newer or older appliance.
     #[error("failed to read the boot traces (-o json shows them as they are)")]
-    Unreadable {
-        source: serde_json::Error,
-    },
+    Unreadable { source: serde_json::Error },
     /// Nothing is known of such a machine.
     #[error(
         "failed to find {machine:?} among the {known} machines that asked what to boot since the boot services started; \
@@ -89,7 +83,5 @@ pub enum TraceError {
     },
     /// It cannot be printed.
     #[error("failed to print the boot traces")]
-    Output {
-        source: OutputError,
-    },
+    Output { source: OutputError },
 }

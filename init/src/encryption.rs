@@ -31,9 +31,7 @@ pub enum Error {
     Random(#[source] rand::rand_core::OsError),
     /// The file does not hold a key.
     #[error("failed to understand {}: it is damaged; restore it from a backup", path.display())]
-    Damaged {
-        path: PathBuf,
-    },
+    Damaged { path: PathBuf },
     /// Secrets are encrypted with another key, or with one that is gone.
     #[error(
         "failed to find the key {name} in {}: Secrets are encrypted with it; restore it from a backup",

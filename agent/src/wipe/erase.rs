@@ -71,9 +71,7 @@ pub enum Error {
     Read(#[source] io::Error),
     /// It was said to be erased, and is not.
     #[error("failed to find it erased: byte {at} is not zero")]
-    NotZero {
-        at: u64,
-    },
+    NotZero { at: u64 },
     /// Every way failed.
     #[error("failed to erase it in any way: {reasons}")]
     AllFailed {

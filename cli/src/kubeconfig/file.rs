@@ -68,22 +68,13 @@ fn replace(path: &Path, text: &str) -> Result<(), FileError> {
 pub enum FileError {
     /// It is there but cannot be read.
     #[error("failed to read {}", path.display())]
-    Read {
-        path: PathBuf,
-        source: io::Error,
-    },
+    Read { path: PathBuf, source: io::Error },
     /// Its content does not allow it.
     #[error("failed to merge into {}", path.display())]
-    Merge {
-        path: PathBuf,
-        source: MergeError,
-    },
+    Merge { path: PathBuf, source: MergeError },
     /// It cannot be written.
     #[error("failed to write {}", path.display())]
-    Write {
-        path: PathBuf,
-        source: io::Error,
-    },
+    Write { path: PathBuf, source: io::Error },
 }
 
 #[cfg(test)]

@@ -89,29 +89,21 @@ fn has_name(entry: &Value, name: &str) -> bool {
 pub enum MergeError {
     /// Not YAML.
     #[error("failed to parse the existing file")]
-    Parse {
-        source: serde_norway::Error,
-    },
+    Parse { source: serde_norway::Error },
     /// YAML, but something else.
     #[error("failed to recognize the existing file as a kubeconfig")]
     NotAKubeconfig,
     /// There is no such user entry to renew.
     #[error("failed to find the user {name:?} in the file")]
-    NoUser {
-        name: String,
-    },
+    NoUser { name: String },
     /// Something else has the name.
     #[error(
         "failed to add {name:?}: the file has entries of that name for something else; choose another --name"
     )]
-    NameTaken {
-        name: String,
-    },
+    NameTaken { name: String },
     /// Not writable as YAML.
     #[error("failed to write the merged kubeconfig as YAML")]
-    Render {
-        source: serde_norway::Error,
-    },
+    Render { source: serde_norway::Error },
 }
 
 #[cfg(test)]

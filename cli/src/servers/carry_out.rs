@@ -23,14 +23,10 @@ pub enum CarryOutError {
     Refused(#[from] Refusal),
     /// There is no such Server.
     #[error("failed to find Server {name}; all of them: kubectl get servers")]
-    NotFound {
-        name: String,
-    },
+    NotFound { name: String },
     /// Somebody wrote the Server in between.
     #[error("failed to change Server {name}: it was written in between; look at it and try again")]
-    Changed {
-        name: String,
-    },
+    Changed { name: String },
     /// The API server refused or was not there.
     #[error("failed to {verb} {object}")]
     Api {

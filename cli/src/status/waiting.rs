@@ -31,7 +31,9 @@ pub(super) fn waiting(spec: &ServerSpec, status: &ServerStatus) -> Waiting {
     let wiping = failing(DISKS_WIPED);
     let mut waits_for = match standing {
         Some(Standing::Discovered) => "acceptance".to_owned(),
-        Some(Standing::Unconfirmed | Standing::Lost | Standing::Conflicted) => "confirmation (see below)".to_owned(),
+        Some(Standing::Unconfirmed | Standing::Lost | Standing::Conflicted) => {
+            "confirmation (see below)".to_owned()
+        }
         Some(Standing::Dirty) => wipe_in_words(wiping),
         Some(Standing::Clean) => "a cluster".to_owned(),
         Some(Standing::Bound) => "its installation".to_owned(),

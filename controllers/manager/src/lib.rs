@@ -5,7 +5,6 @@
 //! Never decides anything about a machine by itself: the decisions are in `bloomery_api::decision`.
 
 #![allow(missing_docs, reason = "a program: nothing is built on it")]
-
 // Kubernetes' kinds stand in comments as they do in manifests.
 #![allow(clippy::doc_markdown)]
 

@@ -25,10 +25,7 @@ const FAILED_CHECK: &str = "[-]";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Probe {
     /// GET on 127.0.0.1 is answered with 200.
-    Http {
-        port: u16,
-        path: &'static str,
-    },
+    Http { port: u16, path: &'static str },
     /// The same over TLS, with a certificate of this authority.
     Https {
         port: u16,

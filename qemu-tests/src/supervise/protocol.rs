@@ -39,9 +39,7 @@ pub enum Op {
         log: String,
     },
     /// Kill a child (SIGKILL) that was started with [`Op::Spawn`].
-    Kill {
-        name: String,
-    },
+    Kill { name: String },
     /// Send one datagram, broadcast included, from the lab's own address.
     Datagram {
         /// Receiver.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bloomery_api::condition::Condition;
 use bloomery_api::contents::ContentsClass;
+use bloomery_api::decision::controllers::{Controllers, SharedController};
 use bloomery_api::decision::identity::{
     Conflict, DISTINCT_FROM_ANNOTATION, Index, Marks, RIVAL_ANNOTATION, SYSTEM_UUID_ANNOTATION,
 };
@@ -22,7 +23,7 @@ use bloomery_api::hardware::HardwareInformation;
 use bloomery_api::ledger::{Fate, Tombstone, Tombstones, entry};
 use bloomery_api::plane::fence::{DELETE_FOR_MOVE_ANNOTATION, Observed, fence};
 use bloomery_api::plane::{Authority, PLANE_LABEL};
-use bloomery_api::server::{FINALIZER, Power};
+use bloomery_api::server::{Bmc, FINALIZER, Power};
 use bloomery_api::server_binding::{RELEASE_FINALIZER, ServerBindingStatus, TALOS_INSTALLED};
 use bloomery_api::trust::{KEY_LEN, RecordKey, Trust};
 use bloomery_api::{Server, ServerBinding, ServerSpec};
@@ -147,6 +148,8 @@ impl Plane {
         server.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
         server.metadata.labels = Some([(PLANE_LABEL.to_owned(), self.id.clone())].into());
         server.spec.hardware = Some(hardware);
+        // The agent tells which controller the machine has: the same one, whatever else was changed.
+        server.spec.bmc = Some(Bmc { endpoint: format!("10.0.0.{}", of + 1), ..Bmc::default() });
         annotate(&mut server, OF, &of.to_string());
         if uuid != name {
             annotate(&mut server, SYSTEM_UUID_ANNOTATION, uuid);
@@ -205,8 +208,10 @@ impl Plane {
         let names: Vec<String> = self.servers.keys().cloned().collect();
         for round in 0..2 {
             let index = self.fleet();
+            let controllers = Controllers::of(self.servers.values());
             for (number, name) in names.iter().enumerate() {
-                self.reconcile_one(name, &format!("r{base}-{round}-{number}"), &index, &mut seen);
+                let id = format!("r{base}-{round}-{number}");
+                self.reconcile_one(name, &id, &index, controllers.shared(name).as_ref(), &mut seen);
             }
         }
         let authority = self.authority();
@@ -236,7 +241,14 @@ impl Plane {
         seen
     }
 
-    fn reconcile_one(&mut self, name: &str, id: &str, index: &View, seen: &mut Seen) {
+    fn reconcile_one(
+        &mut self,
+        name: &str,
+        id: &str,
+        index: &View,
+        shared: Option<&SharedController>,
+        seen: &mut Seen,
+    ) {
         let authority = self.authority();
         if !authority.acts() {
             return;
@@ -269,7 +281,7 @@ impl Plane {
             binding: bound.as_ref(),
             authority: &authority,
             conflict: conflict.as_ref(),
-            shared: None,
+            shared,
             reading: Ok(Power::On),
             is_fake: false,
             reboot_timeout: Duration::from_mins(1),

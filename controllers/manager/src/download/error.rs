@@ -160,9 +160,7 @@ pub enum Error {
     Unwanted,
     /// The work was lost with its thread.
     #[error("failed to finish {}", path.display())]
-    Lost {
-        path: PathBuf,
-    },
+    Lost { path: PathBuf },
 }
 
 impl Error {

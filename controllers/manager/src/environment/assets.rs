@@ -57,9 +57,7 @@ pub(super) enum Standing {
     /// It is fetched when a machine waits for it, and none does.
     NotAskedFor,
     /// It can never be here before the Environment is changed.
-    Unusable {
-        problem: String,
-    },
+    Unusable { problem: String },
 }
 
 /// An asset that an Environment asks for; one without URL is not asked for.

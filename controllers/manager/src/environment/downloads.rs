@@ -46,9 +46,7 @@ pub(super) enum State {
         total: Option<u64>,
     },
     /// The last try failed; there will be another.
-    Failed {
-        message: String,
-    },
+    Failed { message: String },
     /// The file is in its place.
     Placed(Placed),
 }
