@@ -5,12 +5,18 @@
 mod world;
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 /// Sequences in one run of the tests.
 const SEQUENCES: u32 = 2000;
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: sequences(), max_shrink_iters: 3000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: sequences(),
+        rng_seed: seed(),
+        max_shrink_iters: 3000,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn no_sequence_writes_to_disks_whose_last_owner_did_not_let_go(
@@ -24,6 +30,15 @@ proptest! {
 /// More by the variable `LIFE_SEQUENCES`, for a long run in a release build.
 fn sequences() -> u32 {
     std::env::var("LIFE_SEQUENCES").ok().and_then(|text| text.parse().ok()).unwrap_or(SEQUENCES)
+}
+
+/// The same lives each time, so that a change is what a failure comes from; `make fuzz` says `LIFE_SEED=random`.
+fn seed() -> RngSeed {
+    match std::env::var("LIFE_SEED").as_deref() {
+        Ok("random") => RngSeed::Random,
+        Ok(text) => RngSeed::Fixed(text.parse().unwrap_or_default()),
+        Err(_) => RngSeed::Fixed(0),
+    }
 }
 
 /// The model reaches what it is about: machines that are wiped, installed and released, and all that is refused.

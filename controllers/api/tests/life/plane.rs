@@ -57,6 +57,9 @@ pub(super) struct Plane {
     ledger: Arc<Tombstones>,
     /// Bindings and records changed since the controllers looked last.
     is_unseen: bool,
+    /// A bound Server was deleted by force before the controllers saw its claim: with a restore that nobody notices
+    /// nothing tells of it any more (DESIGN.md, known limits).
+    is_lost_sight_of: bool,
     kept: Option<Snapshot>,
 }
 
@@ -85,6 +88,7 @@ impl Plane {
             has_moved: false,
             ledger: Arc::default(),
             is_unseen: false,
+            is_lost_sight_of: false,
             kept: None,
         }
     }
@@ -368,7 +372,7 @@ impl Plane {
         (self.servers, self.bindings) = (servers, bindings);
         // What the file says of a plane that stopped itself survives.
         self.stopped |= stopped;
-        if noticed || self.is_unseen {
+        if noticed || self.is_unseen || self.is_lost_sight_of {
             self.epoch += 1;
             self.restored = true;
         }
@@ -479,6 +483,7 @@ impl Plane {
         server.metadata.deletion_timestamp = Some(now());
         if by_force {
             self.servers.remove(name);
+            self.is_lost_sight_of |= self.is_unseen && self.bindings.contains_key(name);
         }
         forget
     }
