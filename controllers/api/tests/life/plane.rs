@@ -488,8 +488,12 @@ impl Plane {
         forget
     }
 
-    /// Somebody applies a manifest of yesterday.
+    /// Somebody applies a manifest of yesterday. The API server refuses that (`manifests/25-admission.yaml`); should it
+    /// not, the ledger knows better, as far as the controllers got.
     pub(super) fn replay(&mut self, name: &str) {
+        if self.is_unseen {
+            return;
+        }
         let kept = self.kept.as_ref().and_then(|kept| kept.servers.get(name)).cloned();
         let Some(kept) = kept else { return };
         let Some(server) = self.servers.get_mut(name) else { return };
