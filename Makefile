@@ -76,7 +76,7 @@ test-fast: ## All tests but those in QEMU
 	@$(STAGE) --summary
 
 .PHONY: test
-test: test-fast ## All tests that fit in CI (an hour on 2 cores, cold caches)
+test: test-fast ## All tests that fit in CI (70 minutes on 2 cores, cold caches)
 	@$(STAGE) "fuzz targets, a minute each" $(MAKE) --no-print-directory fuzz FUZZ_SECONDS=60 FUZZ_SEED=1 LIFE_SEQUENCES=20000
 	@$(STAGE) "QEMU: boot, register, power cut, boot" $(MAKE) --no-print-directory test-qemu
 	@$(STAGE) "two builds give the same bits" $(MAKE) --no-print-directory test-reproducible SQUASHFS_LEVEL=3
