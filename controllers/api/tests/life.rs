@@ -36,7 +36,11 @@ fn sequences() -> u32 {
 fn seed() -> RngSeed {
     match std::env::var("LIFE_SEED").as_deref() {
         Ok("random") => RngSeed::Random,
-        Ok(text) => RngSeed::Fixed(text.parse().unwrap_or_default()),
+        Ok(text) => {
+            let seed = text.parse();
+            assert!(seed.is_ok(), "LIFE_SEED is {text:?}; write a number, or random");
+            RngSeed::Fixed(seed.unwrap_or_default())
+        }
         Err(_) => RngSeed::Fixed(0),
     }
 }
