@@ -71,7 +71,7 @@ impl PlaneAuthority {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bloomery_api::trust::{RecordKey, Trust};
+    use bloomery_api::trust::{SigningKey, Trust};
 
     use crate::fake_api::{Failure, FakeApi, PLANE, PLANE_KEY, plane_held_by};
     use crate::health::{Health, Weight};
@@ -86,7 +86,7 @@ mod tests {
     }
 
     fn holds(epoch: i64) -> Authority {
-        Authority::Holds { epoch, trust: Trust::new(RecordKey::new(PLANE_KEY), "own") }
+        Authority::Holds { epoch, trust: Trust::new(SigningKey::new(PLANE_KEY), "own") }
     }
 
     #[tokio::test]

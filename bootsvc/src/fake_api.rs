@@ -8,7 +8,7 @@ use axum::body::{Body, to_bytes};
 use bloomery_api::contents::ContentsClass;
 use bloomery_api::evidence::{DiskRecord, Entry};
 use bloomery_api::plane::Authority;
-use bloomery_api::trust::{RecordKey, Trust};
+use bloomery_api::trust::{SigningKey, Trust};
 use bloomery_api::{Server, ServerBinding, ServerSpec};
 use http::{Method, Request, Response, StatusCode};
 use kube::Client;
@@ -59,7 +59,7 @@ pub(crate) fn disks_of(state: &str, server: &str, id: &str, since: &str) -> Valu
     };
     let mut object = Server::new(server, ServerSpec::default());
     object.metadata.uid = Some(format!("uid-of-{server}"));
-    let authority = Authority::Holds { epoch: 1, trust: Trust::new(RecordKey::new(PLANE_KEY), "own") };
+    let authority = Authority::Holds { epoch: 1, trust: Trust::new(SigningKey::new(PLANE_KEY), "own") };
     let since = serde_json::from_value(json!(since)).unwrap();
     let record = DiskRecord::new(&object, entry, &authority, id, &since).unwrap();
     json!({ "bloomery.dev/disks": record.to_annotation() })

@@ -28,7 +28,7 @@ use bloomery_agent_api::disk_progress::State;
 use bloomery_api::condition::{self, ConditionStatus};
 use bloomery_api::evidence::{DISKS_ANNOTATION, DiskRecord, DiskState, Entry};
 use bloomery_api::plane::Authority;
-use bloomery_api::trust::{RecordKey, Trust};
+use bloomery_api::trust::{SigningKey, Trust};
 use bloomery_api::{Environment, Server, ServerBinding};
 use k8s_openapi::api::core::v1::{Event, Secret};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -76,7 +76,7 @@ async fn unbind(client: &Client, uuid: &str) {
 /// Writes a record as the controllers do.
 async fn record(servers: &Api<Server>, uuid: &str, state: DiskState) {
     let server = servers.get(uuid).await.unwrap();
-    let authority = Authority::Holds { epoch: 1, trust: Trust::new(RecordKey::new(PLANE_KEY), "own") };
+    let authority = Authority::Holds { epoch: 1, trust: Trust::new(SigningKey::new(PLANE_KEY), "own") };
     let entry = match state {
         DiskState::Released => Entry::Released,
         DiskState::Clean => Entry::Clean,

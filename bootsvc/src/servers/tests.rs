@@ -2,7 +2,7 @@
 
 use bloomery_api::decision::identity::Proof;
 use bloomery_api::hardware::{NetworkInformation, NetworkInterface, SystemInformation};
-use bloomery_api::trust::{RecordKey, Trust};
+use bloomery_api::trust::{SigningKey, Trust};
 use bloomery_api::{ServerSpec, server::Bmc};
 
 use super::*;
@@ -12,7 +12,7 @@ const B: &str = "4c4c4544-0042-3110-8051-b7c04f4e3333";
 const CARD: &str = "52:54:00:77:00:01";
 
 fn authority() -> Authority {
-    Authority::Holds { epoch: 1, trust: Trust::new(RecordKey::new([7; 32]), "own") }
+    Authority::Holds { epoch: 1, trust: Trust::new(SigningKey::new([7; 32]), "own") }
 }
 
 fn server(name: &str, card: &str, serial: &str) -> Server {

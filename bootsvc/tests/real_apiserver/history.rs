@@ -20,7 +20,7 @@ fn since() -> Time {
 }
 
 fn authority(ledger: &Ledger) -> Authority {
-    let trust = Trust::new(RecordKey::new(PLANE_KEY), "own").with_ledger(Arc::clone(&ledger.tombstones()));
+    let trust = Trust::new(SigningKey::new(PLANE_KEY), "own").with_ledger(Arc::clone(&ledger.tombstones()));
     Authority::Holds { epoch: 1, trust }
 }
 

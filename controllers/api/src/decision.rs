@@ -14,6 +14,7 @@ pub mod boot;
 pub mod claim;
 pub mod controllers;
 pub mod identity;
+pub mod order;
 pub mod power;
 pub mod records;
 pub mod registration;

@@ -208,14 +208,14 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use bloomery_api::trust::{RecordKey, Trust};
+    use bloomery_api::trust::{SigningKey, Trust};
     use kube::runtime::reflector::{self, store::Writer};
     use serde_json::json;
 
     use super::*;
 
     fn holds(epoch: i64) -> Authority {
-        Authority::Holds { epoch, trust: Trust::new(RecordKey::new([7; 32]), "own") }
+        Authority::Holds { epoch, trust: Trust::new(SigningKey::new([7; 32]), "own") }
     }
 
     fn server(name: &str, card: &str, bmc: &str) -> Server {

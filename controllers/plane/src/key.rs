@@ -7,7 +7,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use bloomery_api::trust::{KEY_LEN, RecordKey};
+use bloomery_api::trust::{KEY_LEN, SigningKey};
 
 use crate::identity::IdentityError;
 
@@ -17,17 +17,17 @@ pub const FILE: &str = "key";
 const MODE: u32 = 0o640;
 
 /// The key of the plane in `directory`; `None` when there is none that can be used.
-pub(crate) fn known(directory: &Path) -> Option<RecordKey> {
+pub(crate) fn known(directory: &Path) -> Option<SigningKey> {
     let octets: [u8; KEY_LEN] = std::fs::read(directory.join(FILE)).ok()?.try_into().ok()?;
-    Some(RecordKey::new(octets))
+    Some(SigningKey::new(octets))
 }
 
 /// The same, made when there is no file yet.
-pub(crate) fn establish(directory: &Path) -> Result<RecordKey, IdentityError> {
+pub(crate) fn establish(directory: &Path) -> Result<SigningKey, IdentityError> {
     let path = directory.join(FILE);
     match std::fs::read(&path) {
         Ok(octets) => match octets.try_into() {
-            Ok(octets) => Ok(RecordKey::new(octets)),
+            Ok(octets) => Ok(SigningKey::new(octets)),
             Err(octets) => Err(IdentityError::Key { path, found: octets.len() }),
         },
         Err(error) if error.kind() == ErrorKind::NotFound => make(directory),
@@ -35,7 +35,7 @@ pub(crate) fn establish(directory: &Path) -> Result<RecordKey, IdentityError> {
     }
 }
 
-fn make(directory: &Path) -> Result<RecordKey, IdentityError> {
+fn make(directory: &Path) -> Result<SigningKey, IdentityError> {
     let path = directory.join(FILE);
     let octets: [u8; KEY_LEN] = rand::random();
     let failed = |source| IdentityError::Write { path: path.clone(), source };
@@ -49,7 +49,7 @@ fn make(directory: &Path) -> Result<RecordKey, IdentityError> {
         tracing::warn!(%error, group, "the plane's key keeps the group of this process");
         replace.write(&path, &octets).map_err(failed)?;
     }
-    Ok(RecordKey::new(octets))
+    Ok(SigningKey::new(octets))
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::server::{POWER_CYCLE, PXE_BOOTED, Server, ServerSpec, ServerStatus};
 use crate::server_binding::{
     RELEASE_FINALIZER, ServerBinding, ServerBindingSpec, ServerBindingStatus, TALOS_INSTALLED,
 };
-use crate::trust::{KEY_LEN, RecordKey, Trust};
+use crate::trust::{KEY_LEN, SigningKey, Trust};
 
 /// `metadata.uid` of every Server here.
 pub(crate) const UID: &str = "server-uid";
@@ -27,7 +27,7 @@ pub(crate) const BINDING_UID: &str = "binding-uid";
 /// The current epoch.
 pub(crate) const EPOCH: i64 = 7;
 /// The plane's key.
-const KEY: RecordKey = RecordKey::new([7; KEY_LEN]);
+const KEY: SigningKey = SigningKey::new([7; KEY_LEN]);
 /// This plane acts.
 pub(crate) static HOLDS: LazyLock<Authority> = LazyLock::new(holds);
 
@@ -108,6 +108,7 @@ pub(crate) fn record(state: DiskState) -> DiskRecord {
         seq: 1,
         revision: 0,
         mac: String::new(),
+        made_with: None,
     }
 }
 

@@ -4,38 +4,15 @@
 //! that the inventory lists was wiped; disks that the owner exempts are left out. It must never call a machine clean that
 //! was bound, released or replaced since the order, or one of whose disks nobody spoke.
 
-use std::cmp::Ordering;
-
+use super::order::Order;
 use super::{Machine, Standing};
-use crate::evidence::{DiskRecord, Evidence, RecordId};
+use crate::evidence::Evidence;
 use crate::exempt::ExemptDisks;
 use crate::hardware::StorageDevice;
 use crate::server::Server;
 
 /// Disks named in one message.
 const MOST_NAMED: usize = 8;
-
-/// The order that a boot was given.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Order {
-    /// The record that allowed it.
-    pub record: RecordId,
-    /// `metadata.uid` of the Server.
-    pub server_uid: Option<String>,
-}
-
-/// What is known of the caller.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct CallerMemory<'a> {
-    /// The order that its boot was given, if that is remembered.
-    pub order: Option<&'a Order>,
-    /// The record that its boot led to.
-    pub cleaned: Option<&'a RecordId>,
-    /// Whether this process gave it its boot: then it knows everything that boot was told.
-    pub given: bool,
-    /// When its boot began, in Unix milliseconds; upstream's agents do not show it.
-    pub booted_ms: Option<u64>,
-}
 
 /// Which agent reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,13 +49,12 @@ pub enum Verdict {
     Refuse(&'static str),
 }
 
-/// Said when nobody remembers the order.
-pub const REGISTER_AGAIN: &str = "no order to wipe is remembered for this boot: register again";
+/// Said to an agent that shows no order of this plane for this boot.
+pub const REGISTER_AGAIN: &str =
+    "the agent shows no order to wipe that is good for this machine now: register again";
 
-/// Judges the caller's word.
-pub fn wiped(machine: &Machine<'_>, caller: &CallerMemory<'_>) -> Verdict {
-    // Without a memory, the times must tell: did the boot begin before or after the record was written?
-    let begun = if caller.given { None } else { compare(caller.booted_ms, machine.server) };
+/// Judges the word of an agent that shows this order.
+pub fn wiped(machine: &Machine<'_>, order: Option<&Order>) -> Verdict {
     match (machine.standing(), machine.evidence()) {
         _ if !machine.authority.acts() => {
             Verdict::Refuse("this plane is not the one that may act on machines")
@@ -87,36 +63,22 @@ pub fn wiped(machine: &Machine<'_>, caller: &CallerMemory<'_>) -> Verdict {
             let Some(record) = evidence.allows_wipe() else {
                 return Verdict::Refuse("nothing on record says that the disks may be wiped");
             };
-            match caller.order {
-                Some(order) if order.record == *record && order.server_uid == machine.server.metadata.uid => {
-                    Verdict::Record
-                }
+            match order {
+                Some(order) if order.record == *record => Verdict::Record,
                 Some(_) => Verdict::Refuse("the machine was used since the order to wipe: register again"),
-                None if begun == Some(Ordering::Greater) => Verdict::Record,
                 None => Verdict::Refuse(REGISTER_AGAIN),
             }
         }
         (Standing::Clean, _) => Verdict::Done,
-        (Standing::Unconfirmed, Evidence::Clean(record)) => {
-            // Ours, if this boot led to it: the status did not get written.
-            match caller.cleaned {
-                Some(cleaned) if *cleaned == record => Verdict::Finish,
-                None if begun == Some(Ordering::Less) => Verdict::Finish,
-                Some(_) | None => Verdict::Refuse(REGISTER_AGAIN),
-            }
+        // The record was written on this very order, and its status was not.
+        (Standing::Unconfirmed, Evidence::Clean(record))
+            if order.is_some_and(|order| order.cleaned == record) =>
+        {
+            Verdict::Finish
         }
+        (Standing::Unconfirmed, Evidence::Clean(_)) => Verdict::Refuse(REGISTER_AGAIN),
         (standing, _) => Verdict::Refuse(standing.message()),
     }
-}
-
-/// Whether a boot began before or after the record on the Server was written. The record's time may have whole seconds:
-/// a boot in the same second counts as before, which believes less.
-fn compare(booted_ms: Option<u64>, server: &Server) -> Option<Ordering> {
-    /// Milliseconds in the record's unit.
-    const SECOND_MS: i64 = 1000;
-    let booted = i64::try_from(booted_ms?).ok()?;
-    let since = DiskRecord::of(server)?.since.0.as_millisecond();
-    Some(if booted >= since.saturating_add(SECOND_MS) { Ordering::Greater } else { Ordering::Less })
 }
 
 /// The disks on record that the report does not call wiped, in words; none when all are. A report without disks leaves

@@ -2,7 +2,7 @@
 
 use kube::Resource as _;
 
-use super::{DISKS_ANNOTATION, DiskRecord, DiskState};
+use super::{DiskRecord, DiskState};
 use crate::contents::{Contents, ContentsClass};
 use crate::exempt::ExemptDisks;
 use crate::ledger::{Fate, Tombstone};
@@ -86,9 +86,7 @@ impl VoidReason {
 impl Evidence {
     /// Reads the record of `server` in the light of what this plane is.
     pub fn of(server: &Server, authority: &Authority) -> Self {
-        let annotations = server.meta().annotations.as_ref();
-        let text = annotations.and_then(|all| all.get(DISKS_ANNOTATION));
-        let record = text.map(|text| serde_json::from_str::<DiskRecord>(text));
+        let record = DiskRecord::read(server);
         if let Authority::Holds { epoch: _, trust } = authority
             && label(server).is_some_and(|plane| !trust.is_own(plane))
         {

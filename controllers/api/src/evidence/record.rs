@@ -10,11 +10,17 @@ use crate::ledger::revision_of;
 use crate::plane::Authority;
 use crate::server::Server;
 use crate::server_binding::ServerBinding;
-use crate::trust::{RecordKey, Trust};
+use crate::trust::{SigningKey, Trust};
 use crate::zero::is_zero;
 
 /// What a signature is of, so that it never fits anything else.
 const PURPOSE: &[u8] = b"bloomery disk record 1";
+/// Stands before the name of the Server in place of its uid in a record that is made together with it: nobody knows the
+/// uid before.
+const MADE_WITH: &str = "made with ";
+/// Seconds from the time of such a record to the Server's `creationTimestamp`: clocks of one plane differ by less, and
+/// a Server that is made anew later has another time.
+const MADE_WITHIN: std::ops::RangeInclusive<i64> = -2..=30;
 
 /// What happened last to the disks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,6 +119,9 @@ pub struct DiskRecord {
     /// Signature with the plane's key, in hexadecimal; empty in records of the release that did not sign.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub mac: String,
+    /// What the record itself says in place of the uid, where it was made together with its Server.
+    #[serde(skip)]
+    pub made_with: Option<String>,
 }
 
 impl DiskRecord {
@@ -149,6 +158,7 @@ impl DiskRecord {
             seq: next_number(server, trust),
             revision: revision_of(server),
             mac: String::new(),
+            made_with: None,
         };
         if let Some(key) = &trust.key {
             record.sign(key);
@@ -156,8 +166,22 @@ impl DiskRecord {
         Some(record)
     }
 
+    /// The record "never used" for a Server that is about to be made; [`Self::new`] says when there is none. It counts
+    /// for the Server of that name that is made within half a minute, and for no other.
+    pub fn made_with(
+        server: &Server,
+        contents: ContentsClass,
+        authority: &Authority,
+        id: &str,
+        now: &Time,
+    ) -> Option<Self> {
+        let mut named = server.clone();
+        named.metadata.uid = Some(made_with(server)?);
+        Self::new(&named, Entry::NeverUsed(contents), authority, id, now)
+    }
+
     /// Signs it as it is.
-    pub(crate) fn sign(&mut self, key: &RecordKey) {
+    pub(crate) fn sign(&mut self, key: &SigningKey) {
         self.mac = self.signed(|parts| key.sign(parts));
     }
 
@@ -193,8 +217,9 @@ impl DiskRecord {
 
     /// Hands the parts that a signature is of to `with`.
     fn signed<T>(&self, with: impl FnOnce(&[&[u8]]) -> T) -> T {
-        let Self { state, server_uid, epoch, id, since, binding, claimant, contents, seq, revision, mac: _ } =
+        let Self { state, server_uid, epoch, id, since, binding, claimant, contents, seq, revision, .. } =
             self;
+        let server_uid = self.made_with.as_ref().unwrap_or(server_uid);
         // Whole seconds, as its text has them: parts of one would be lost with the first write.
         let since = since.0.as_second().to_be_bytes();
         let text = |text: &Option<String>| text.as_ref().map_or_else(String::new, |text| format!("+{text}"));
@@ -222,9 +247,33 @@ impl DiskRecord {
 
     /// The record of a Server, if it has one that can be read.
     pub fn of(server: &Server) -> Option<Self> {
-        let text = server.meta().annotations.as_ref()?.get(DISKS_ANNOTATION)?;
-        serde_json::from_str(text).ok()
+        Self::read(server)?.ok()
     }
+
+    /// What a Server has for a record, if anything.
+    pub(super) fn read(server: &Server) -> Option<Result<Self, serde_json::Error>> {
+        let text = server.meta().annotations.as_ref()?.get(DISKS_ANNOTATION)?;
+        let record = serde_json::from_str(text);
+        Some(record.map(|record: Self| record.of_its_server(server)))
+    }
+
+    /// The same with the uid of the Server that it was made together with.
+    fn of_its_server(mut self, server: &Server) -> Self {
+        let made = server.metadata.creation_timestamp.as_ref().map(|made| made.0.as_second());
+        let age = made.map(|made| made.saturating_sub(self.since.0.as_second()));
+        if self.state == DiskState::NeverUsed
+            && made_with(server).as_ref() == Some(&self.server_uid)
+            && age.is_some_and(|age| MADE_WITHIN.contains(&age))
+        {
+            let uid = server.metadata.uid.clone().unwrap_or_default();
+            self.made_with = Some(std::mem::replace(&mut self.server_uid, uid));
+        }
+        self
+    }
+}
+
+fn made_with(server: &Server) -> Option<String> {
+    server.metadata.name.as_ref().filter(|name| !name.is_empty()).map(|name| format!("{MADE_WITH}{name}"))
 }
 
 /// One more than the last number that counts: of the record that is there, if the plane signed it, and of the ledger.
@@ -269,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_record_is_believed_as_it_comes_back_from_its_annotation() {
-        let authority = Authority::Holds { epoch: 1, trust: Trust::new(RecordKey::new([7; 32]), "own") };
+        let authority = Authority::Holds { epoch: 1, trust: Trust::new(SigningKey::new([7; 32]), "own") };
         let mut server = Server::new("a", ServerSpec::default());
         server.metadata.uid = Some("u".to_owned());
         // As the clock gives it: with parts of a second, which the text of a time has not.
@@ -277,5 +326,41 @@ mod tests {
         let written = DiskRecord::new(&server, Entry::Released, &authority, "r", &now).unwrap();
         server.metadata.annotations = Some([(DISKS_ANNOTATION.to_owned(), written.to_annotation())].into());
         assert!(DiskRecord::of(&server).unwrap().is_ours(&server, &authority));
+    }
+
+    #[test]
+    fn a_record_that_was_made_with_its_server_counts_for_that_server_alone() {
+        let authority = Authority::Holds { epoch: 1, trust: Trust::new(SigningKey::new([7; 32]), "own") };
+        let wanted = Server::new("a", ServerSpec::default());
+        let since = Time(Timestamp::new(1_700_000_000, 0).unwrap());
+        let record = |name: &str| {
+            let wanted = Server::new(name, ServerSpec::default());
+            DiskRecord::made_with(&wanted, ContentsClass::Blank, &authority, "r", &since).unwrap()
+        };
+        let made = |record: &DiskRecord, after: i64| {
+            let mut server = wanted.clone();
+            server.metadata.uid = Some("u".to_owned());
+            let made = Timestamp::from_second(1_700_000_000 + after).unwrap();
+            server.metadata.creation_timestamp = Some(Time(made));
+            server.metadata.annotations =
+                Some([(DISKS_ANNOTATION.to_owned(), record.to_annotation())].into());
+            server
+        };
+        let counts = |record: &DiskRecord, after: i64| {
+            let server = made(record, after);
+            DiskRecord::of(&server).unwrap().is_ours(&server, &authority)
+        };
+        for (after, expected) in
+            [(-3, false), (-2, true), (0, true), (30, true), (31, false), (86_400, false)]
+        {
+            assert_eq!(counts(&record("a"), after), expected, "{after} s");
+        }
+        assert!(!counts(&record("b"), 0), "the record of another Server");
+        assert!(!counts(&DiskRecord { state: DiskState::Released, ..record("a") }, 0));
+        assert!(!counts(&DiskRecord { contents: None, ..record("a") }, 0), "changed after it was signed");
+        let unmade = Server { metadata: made(&record("a"), 0).metadata, ..wanted.clone() };
+        let mut undated = unmade;
+        undated.metadata.creation_timestamp = None;
+        assert!(!DiskRecord::of(&undated).unwrap().is_ours(&undated, &authority));
     }
 }

@@ -11,7 +11,7 @@ use crate::decision::fixtures::{
 };
 use crate::ledger::{Fate, Tombstone, Tombstones, entry};
 use crate::plane::{Authority, PLANE_LABEL};
-use crate::trust::{KEY_LEN, RecordKey};
+use crate::trust::{KEY_LEN, SigningKey};
 
 use DiskState::{Bound, Clean, Installed, NeverUsed, Released};
 
@@ -47,7 +47,7 @@ fn a_record_that_the_plane_did_not_sign_is_no_evidence_but_a_claim_is_always_bel
         let own = signed(record(state));
         let other_key = {
             let mut forged = record(state);
-            forged.sign(&RecordKey::new([8; KEY_LEN]));
+            forged.sign(&SigningKey::new([8; KEY_LEN]));
             forged
         };
         let tampered = [

@@ -14,6 +14,12 @@ pub(super) fn now() -> Time {
     Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH)
 }
 
+/// When the object of this number was made: a minute after the one before, longer than a record waits for its Server.
+pub(super) fn made_at(number: u32) -> Time {
+    let made = k8s_openapi::jiff::Timestamp::from_second(60 * i64::from(number));
+    Time(made.unwrap_or(k8s_openapi::jiff::Timestamp::MAX))
+}
+
 pub(super) fn annotate(server: &mut Server, key: &str, value: &str) {
     server.metadata.annotations.get_or_insert_default().insert(key.to_owned(), value.to_owned());
 }

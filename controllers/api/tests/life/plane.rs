@@ -16,8 +16,7 @@ use bloomery_api::decision::registration::Registration;
 use bloomery_api::decision::status::{FinalizerChange, PowerOutcome, status};
 use bloomery_api::decision::{Machine, Standing};
 use bloomery_api::evidence::{
-    CONFIRM_WIPE_ANNOTATION, DISKS_ANNOTATION, DiskRecord, Entry, FORGET_ANNOTATION, RecordId,
-    wipe_confirmation,
+    CONFIRM_WIPE_ANNOTATION, DISKS_ANNOTATION, DiskRecord, Entry, FORGET_ANNOTATION, wipe_confirmation,
 };
 use bloomery_api::hardware::HardwareInformation;
 use bloomery_api::ledger::{Fate, Tombstone, Tombstones, entry};
@@ -25,10 +24,10 @@ use bloomery_api::plane::fence::{DELETE_FOR_MOVE_ANNOTATION, Observed, fence};
 use bloomery_api::plane::{Authority, PLANE_LABEL};
 use bloomery_api::server::{Bmc, FINALIZER, Power};
 use bloomery_api::server_binding::{RELEASE_FINALIZER, ServerBindingStatus, TALOS_INSTALLED};
-use bloomery_api::trust::{KEY_LEN, RecordKey, Trust};
+use bloomery_api::trust::{KEY_LEN, SigningKey, Trust};
 use bloomery_api::{Server, ServerBinding, ServerSpec};
 
-use super::objects::{annotate, annotation, binding, claimant, now};
+use super::objects::{annotate, annotation, binding, claimant, made_at, now};
 
 /// Annotation of the model: the machine that the Server was made for. No decision reads it.
 const OF: &str = "model/of";
@@ -45,7 +44,7 @@ struct Snapshot {
 #[allow(clippy::struct_excessive_bools)]
 pub(super) struct Plane {
     id: String,
-    key: RecordKey,
+    key: SigningKey,
     epoch: i64,
     revision: u64,
     pub(super) servers: BTreeMap<String, Server>,
@@ -78,7 +77,7 @@ impl Plane {
     pub(super) fn new(number: u8) -> Self {
         Self {
             id: format!("plane{number}"),
-            key: RecordKey::new([number + 1; KEY_LEN]),
+            key: SigningKey::new([number + 1; KEY_LEN]),
             epoch: 1,
             revision: 1,
             servers: BTreeMap::new(),
@@ -149,6 +148,7 @@ impl Plane {
     ) {
         let mut server = Server::new(name, ServerSpec { accepted: made.accepted, ..ServerSpec::default() });
         server.metadata.uid = Some(format!("u{number}"));
+        server.metadata.creation_timestamp = Some(made_at(number));
         server.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
         server.metadata.labels = Some([(PLANE_LABEL.to_owned(), self.id.clone())].into());
         server.spec.hardware = Some(hardware);
@@ -161,7 +161,7 @@ impl Plane {
         if made.never_used {
             let id = format!("r{number}");
             if let Some(record) =
-                DiskRecord::new(&server, Entry::NeverUsed(class), &self.authority(), &id, &now())
+                DiskRecord::made_with(&server, class, &self.authority(), &id, &made_at(number))
             {
                 annotate(&mut server, DISKS_ANNOTATION, &record.to_annotation());
             }
@@ -192,12 +192,15 @@ impl Plane {
         self.touch(name);
     }
 
-    pub(super) fn record_clean(&mut self, name: &str, id: &str) -> Option<RecordId> {
-        let server = self.servers.get(name)?;
-        let record = DiskRecord::new(server, Entry::Clean, &self.authority(), id, &now())?;
-        self.write(name, &record, false);
-        self.mark_clean(name);
-        Some(RecordId(record.id))
+    pub(super) fn record_clean(&mut self, name: &str, id: &str) {
+        let record = self
+            .servers
+            .get(name)
+            .and_then(|server| DiskRecord::new(server, Entry::Clean, &self.authority(), id, &now()));
+        if let Some(record) = record {
+            self.write(name, &record, false);
+            self.mark_clean(name);
+        }
     }
 
     pub(super) fn mark_clean(&mut self, name: &str) {
@@ -391,6 +394,7 @@ impl Plane {
             }
             let mut copy = server.clone();
             copy.metadata.uid = Some(format!("u{number}-{index}"));
+            copy.metadata.creation_timestamp = Some(made_at(number));
             copy.status = None;
             target.servers.insert(name.clone(), copy);
         }

@@ -4,8 +4,6 @@ use bloomery_api::HardwareInformation;
 use bloomery_api::contents::ContentsClass;
 use bloomery_api::decision::identity::Marks;
 use bloomery_api::decision::power::PowerAction;
-use bloomery_api::decision::wiped::Order;
-use bloomery_api::evidence::RecordId;
 use serde_json::json;
 
 /// Whose data it is.
@@ -27,13 +25,13 @@ pub(super) enum Data {
     System,
 }
 
-/// What the agent of a boot remembers, and what is remembered of it.
+/// What the agent of a boot shows.
 #[derive(Clone, Debug)]
 pub(super) struct Agent {
     pub(super) plane: usize,
     pub(super) server: String,
-    pub(super) order: Option<Order>,
-    pub(super) cleaned: Option<RecordId>,
+    pub(super) boot: [u8; 4],
+    pub(super) order: Option<Vec<u8>>,
 }
 
 /// One machine.

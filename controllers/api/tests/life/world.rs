@@ -14,11 +14,13 @@ use bloomery_api::decision::agent::{AgentOptions, WipeOrder, agent};
 use bloomery_api::decision::boot::{BootAnswer, BootRequest, boot};
 use bloomery_api::decision::claim::{BootClaim, claim};
 use bloomery_api::decision::identity::{Identity, Marks, Proof, Rival, identify, new_server_name};
+use bloomery_api::decision::order::Order;
 use bloomery_api::decision::registration::{may_be_named, registration};
 use bloomery_api::decision::unknown::UnknownMachines;
-use bloomery_api::decision::wiped::{CallerMemory, Order, Verdict, wiped};
+use bloomery_api::decision::wiped::{Verdict, wiped};
 use bloomery_api::decision::{Lookup, Machine as Decided, Standing};
 use bloomery_api::exempt::ExemptDisks;
+use bloomery_api::trust::{KEY_LEN, SigningKey};
 
 use objects::{NoObjects, annotate, claimant};
 use plane::Plane;
@@ -28,6 +30,8 @@ use truth::{Agent, Data, Machine, Owner};
 const MOST_OPERATIONS: usize = 100;
 /// Machines.
 const MACHINES: usize = 4;
+/// The key that orders are signed with: both planes read it from the state that one took over from the other.
+const ORDERS: SigningKey = SigningKey::new([9; KEY_LEN]);
 
 /// What was reached in a life, for the test that the model is worth something.
 pub(crate) type Reached = BTreeSet<&'static str>;
@@ -260,22 +264,22 @@ impl World {
             _ => {}
         }
         self.tell(format!("  Server {name} is told {:?}", orders.wipe));
+        let boot = self.fresh().to_be_bytes();
         let order = match orders.wipe {
             WipeOrder::Wipe(record) => {
                 self.reach("wiped");
                 self.machines[machine].is_wiped()?;
-                Some(Order { record, server_uid: server.metadata.uid.clone() })
+                Order::sign(&ORDERS, &server, &authority, &record, &boot)
             }
             WipeOrder::Refuse(_) => None,
         };
-        self.machines[machine].agent = Some(Agent { plane, server: name.to_owned(), order, cleaned: None });
+        self.machines[machine].agent = Some(Agent { plane, server: name.to_owned(), boot, order });
         Ok(())
     }
 
     /// The agent says that all disks are wiped.
     fn finishes(&mut self, machine: usize) {
         let Some(said) = self.machines[machine].agent.clone() else { return };
-        let id = format!("r{}", self.fresh());
         let plane = &mut self.planes[said.plane];
         let authority = plane.authority();
         let index = plane.index();
@@ -288,17 +292,13 @@ impl World {
             authority: &authority,
             conflict: conflict.as_ref(),
         };
-        let memory = CallerMemory {
-            order: said.order.as_ref(),
-            cleaned: said.cleaned.as_ref(),
-            given: true,
-            booted_ms: None,
-        };
-        match wiped(&decided, &memory) {
+        let order = said.order.as_deref();
+        let order = order.and_then(|shown| Order::verify(&ORDERS, &server, &authority, shown, &said.boot));
+        match wiped(&decided, order.as_ref()) {
             Verdict::Record => {
-                let cleaned = plane.record_clean(&said.server, &id);
+                let id = order.map(|order| order.cleaned.0).unwrap_or_default();
+                plane.record_clean(&said.server, &id);
                 self.reach("clean");
-                self.machines[machine].agent = Some(Agent { order: None, cleaned, ..said });
             }
             Verdict::Finish => plane.mark_clean(&said.server),
             Verdict::Done | Verdict::Refuse(_) => {}

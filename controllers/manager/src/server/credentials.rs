@@ -184,7 +184,7 @@ fn is_account(name: &str, secret: &Secret) -> Result<(), CredentialError> {
 #[cfg(test)]
 mod tests {
     use bloomery_api::plane::PLANE_LABEL;
-    use bloomery_api::trust::{RecordKey, Trust};
+    use bloomery_api::trust::{SigningKey, Trust};
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
     use kube::core::Status;
 
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn only_of_servers_in_our_charge() {
-        let trust = Trust::new(RecordKey::new([7; 32]), "own");
+        let trust = Trust::new(SigningKey::new([7; 32]), "own");
         let holds = Authority::Holds { epoch: 1, trust };
         let fenced = Authority::Fenced { holder: "other".to_owned() };
         for (plane, authority, is_read) in [

@@ -49,7 +49,7 @@ mod tests {
     use bloomery_api::evidence::{DISKS_ANNOTATION, Entry, Evidence};
     use bloomery_api::ledger::{Fate, Tombstones};
     use bloomery_api::plane::Authority;
-    use bloomery_api::trust::{RecordKey, Trust};
+    use bloomery_api::trust::{SigningKey, Trust};
     use bloomery_api::{Server, ServerBindingSpec, ServerSpec};
 
     use super::*;
@@ -63,7 +63,7 @@ mod tests {
         server.metadata.uid = Some("u".to_owned());
         let mut ledger = Tombstones::default();
         let mut step = |server: &mut Server, binding: Option<&ServerBinding>, entry: Option<Entry<'_>>| {
-            let trust = Trust::new(RecordKey::new([7; 32]), "own").with_ledger(Arc::new(ledger.clone()));
+            let trust = Trust::new(SigningKey::new([7; 32]), "own").with_ledger(Arc::new(ledger.clone()));
             let authority = Authority::Holds { epoch: 1, trust };
             if let Some(entry) = entry {
                 let record =
@@ -75,7 +75,7 @@ mod tests {
             if let Some(noted) = wanted(&machine, &now) {
                 ledger.note(noted);
             }
-            let trust = Trust::new(RecordKey::new([7; 32]), "own").with_ledger(Arc::new(ledger.clone()));
+            let trust = Trust::new(SigningKey::new([7; 32]), "own").with_ledger(Arc::new(ledger.clone()));
             (ledger.of("a").unwrap().fate, Evidence::of(server, &Authority::Holds { epoch: 1, trust }))
         };
         let claim = binding.clone();

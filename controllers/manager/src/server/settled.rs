@@ -112,7 +112,7 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use bloomery_api::decision::controllers::SharedController;
-    use bloomery_api::trust::{RecordKey, Trust};
+    use bloomery_api::trust::{SigningKey, Trust};
 
     use super::*;
 
@@ -121,7 +121,7 @@ mod tests {
     }
 
     fn holds(epoch: i64) -> Authority {
-        Authority::Holds { epoch, trust: Trust::new(RecordKey::new([7; 32]), "own") }
+        Authority::Holds { epoch, trust: Trust::new(SigningKey::new([7; 32]), "own") }
     }
 
     const LATER: Duration = Duration::from_secs(10);

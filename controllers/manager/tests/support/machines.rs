@@ -7,7 +7,7 @@ use bloomery_api::condition;
 use bloomery_api::contents::ContentsClass;
 use bloomery_api::evidence::{DISKS_ANNOTATION, DiskRecord, Entry};
 use bloomery_api::plane::Authority;
-use bloomery_api::trust::{RecordKey, Trust};
+use bloomery_api::trust::{SigningKey, Trust};
 use bloomery_api::{Plane, Server, ServerBinding};
 use k8s_openapi::api::core::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -46,7 +46,7 @@ fn trust(bench: &Bench) -> Trust {
     let directory = bench.plane.directory().join("plane");
     let id: Value = serde_json::from_slice(&std::fs::read(directory.join("id")).unwrap()).unwrap();
     let key = std::fs::read(directory.join(bloomery_plane::KEY_FILE)).unwrap();
-    Trust::new(RecordKey::new(key.try_into().unwrap()), id["id"].as_str().unwrap())
+    Trust::new(SigningKey::new(key.try_into().unwrap()), id["id"].as_str().unwrap())
 }
 
 pub(crate) fn now() -> Time {

@@ -1,53 +1,47 @@
 //! Whose word is believed, and about which disks.
 
-use super::super::fixtures::{HOLDS, UID, at, machine, powerless, record, server, with_state};
+use super::super::fixtures::{HOLDS, machine, powerless, record, server, with_state};
 use super::*;
 use crate::evidence::DiskState::{Bound, Clean, NeverUsed, Released};
+use crate::evidence::RecordId;
 use crate::exempt::EXEMPT_DISKS_ANNOTATION;
 use crate::hardware::{HardwareInformation, StorageInformation};
 
+const BOOT: &[u8] = b"boot";
+
 fn order(id: &str) -> Order {
-    Order { record: RecordId(id.to_owned()), server_uid: Some(UID.to_owned()) }
+    Order::new(RecordId(id.to_owned()), BOOT)
 }
 
 #[test]
 fn only_the_agent_that_was_ordered_is_believed_while_its_record_stands() {
-    let id = record(Released).id;
-    let (own, old, foreign) = (order(&id), order("before"), Order { server_uid: None, ..order(&id) });
+    let (own, old) = (order(&record(Released).id), order("before"));
     let dirty = with_state(server(true, false, false), Released);
-    let judge = |order| {
-        wiped(&machine(&dirty, None, &HOLDS), &CallerMemory { order, given: true, ..CallerMemory::default() })
-    };
+    let judge = |order| wiped(&machine(&dirty, None, &HOLDS), order);
     assert_eq!(judge(Some(&own)), Verdict::Record);
-    for order in [Some(&old), Some(&foreign), None] {
+    for order in [Some(&old), None] {
         assert!(matches!(judge(order), Verdict::Refuse(_)), "{order:?}");
     }
-    let memory = CallerMemory { order: Some(&own), given: true, ..CallerMemory::default() };
     for state in [Bound, NeverUsed] {
         let seen = with_state(server(false, false, false), state);
-        assert!(matches!(wiped(&machine(&seen, None, &HOLDS), &memory), Verdict::Refuse(_)), "{state:?}");
+        assert!(matches!(wiped(&machine(&seen, None, &HOLDS), Some(&own)), Verdict::Refuse(_)), "{state:?}");
     }
     for authority in powerless() {
-        assert!(matches!(wiped(&machine(&dirty, None, &authority), &memory), Verdict::Refuse(_)));
+        assert!(matches!(wiped(&machine(&dirty, None, &authority), Some(&own)), Verdict::Refuse(_)));
     }
     let clean = with_state(server(true, false, true), Clean);
-    assert_eq!(wiped(&machine(&clean, None, &HOLDS), &memory), Verdict::Done);
+    assert_eq!(wiped(&machine(&clean, None, &HOLDS), Some(&own)), Verdict::Done);
 }
 
 #[test]
-fn without_a_memory_the_times_tell() {
-    let dirty = with_state(server(true, false, false), Released);
+fn a_record_without_its_status_is_finished_by_the_order_that_led_to_it() {
     let half = with_state(server(true, false, false), Clean);
-    let written = u64::try_from(at(0).0.as_millisecond()).unwrap();
-    let judge = |seen, booted_ms, given| {
-        wiped(&machine(seen, None, &HOLDS), &CallerMemory { given, booted_ms, ..CallerMemory::default() })
-    };
-    assert_eq!(judge(&dirty, Some(written + 1000), false), Verdict::Record);
-    assert_eq!(judge(&dirty, Some(written + 999), false), Verdict::Refuse(REGISTER_AGAIN));
-    assert_eq!(judge(&dirty, Some(written + 1000), true), Verdict::Refuse(REGISTER_AGAIN));
-    assert_eq!(judge(&dirty, None, false), Verdict::Refuse(REGISTER_AGAIN));
-    assert_eq!(judge(&half, Some(written), false), Verdict::Finish);
-    assert_eq!(judge(&half, Some(written + 5000), false), Verdict::Refuse(REGISTER_AGAIN));
+    let judge = |order| wiped(&machine(&half, None, &HOLDS), order);
+    let own = Order { cleaned: RecordId(record(Clean).id), ..order("before") };
+    assert_eq!(judge(Some(&own)), Verdict::Finish);
+    for other in [Some(&order("before")), None] {
+        assert_eq!(judge(other), Verdict::Refuse(REGISTER_AGAIN));
+    }
 }
 
 fn known(disks: &[(&str, &str, &str)]) -> Server {

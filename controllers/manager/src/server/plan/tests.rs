@@ -5,12 +5,12 @@ use bloomery_api::contents::ContentsClass;
 use bloomery_api::evidence::{DiskRecord, DiskState, Entry, FORGET_ANNOTATION};
 use bloomery_api::plane::Authority;
 use bloomery_api::server_binding::RELEASE_FINALIZER;
-use bloomery_api::trust::{RecordKey, Trust};
+use bloomery_api::trust::{SigningKey, Trust};
 use bloomery_api::{ServerBinding, ServerBindingSpec, ServerSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 fn holds() -> Authority {
-    Authority::Holds { epoch: 1, trust: Trust::new(RecordKey::new([7; 32]), "own") }
+    Authority::Holds { epoch: 1, trust: Trust::new(SigningKey::new([7; 32]), "own") }
 }
 
 fn now() -> Time {

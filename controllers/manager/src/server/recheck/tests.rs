@@ -7,7 +7,7 @@ use bloomery_api::decision::controllers::SharedController;
 use bloomery_api::decision::identity::{Conflict, Peer, SharedMark};
 use bloomery_api::evidence::{DISKS_ANNOTATION, DiskRecord, Entry};
 use bloomery_api::server::ManagementApi;
-use bloomery_api::trust::{RecordKey, Trust};
+use bloomery_api::trust::{SigningKey, Trust};
 use k8s_openapi::api::core::v1::NodeAddress;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
@@ -18,7 +18,7 @@ use bloomery_api::Condition;
 use bloomery_api::server::POWER_CYCLE;
 
 fn holds(epoch: i64) -> Authority {
-    Authority::Holds { epoch, trust: Trust::new(RecordKey::new([7; 32]), "own") }
+    Authority::Holds { epoch, trust: Trust::new(SigningKey::new([7; 32]), "own") }
 }
 
 const ALONE: &Judgement = &Judgement { conflict: None, shared: None };
