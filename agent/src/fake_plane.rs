@@ -110,7 +110,8 @@ impl Agent for FakePlane {
         &self,
         request: Request<MarkServerAsWipedRequest>,
     ) -> Result<Response<MarkServerAsWipedResponse>, Status> {
-        self.tell(&request, "wiped".to_owned());
+        let order = String::from_utf8_lossy(&request.get_ref().order).into_owned();
+        self.tell(&request, if order.is_empty() { "wiped".to_owned() } else { format!("wiped by {order}") });
         *self.disks.lock().unwrap() = request.into_inner().disks;
         match self.marks.lock().unwrap().pop_front() {
             Some(status) => Err(status),

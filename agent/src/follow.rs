@@ -125,6 +125,7 @@ impl Follower {
 
     async fn wipe(&mut self, order: WipeOrder, uuid: &str, inventory: &Inventory) -> After {
         let (screen, beat_every) = (self.screen.clone(), order.beat());
+        let signed = order.signed().to_vec();
         screen.show(&console::wipe_starts(order.thoroughness()));
         let board = Arc::new(Board::new(move |line| screen.show(line)));
         let reported: Vec<StorageDevice> =
@@ -146,17 +147,17 @@ impl Follower {
         // What is registered next is what is on the disks now.
         self.survey.forget().await;
         if board.all_wiped() {
-            self.report_wiped(uuid, &board.disks()).await
+            self.report_wiped(uuid, &board.disks(), &signed).await
         } else {
             self.report_failed(uuid, &board.disks(), beat_every).await;
             After::Rest
         }
     }
 
-    async fn report_wiped(&mut self, uuid: &str, disks: &[DiskProgress]) -> After {
+    async fn report_wiped(&mut self, uuid: &str, disks: &[DiskProgress], order: &[u8]) -> After {
         self.memory.wipe_not_before = None;
         self.screen.show(&console::wipe_done(disks));
-        match self.plane.mark_as_wiped(uuid, disks).await {
+        match self.plane.mark_as_wiped(uuid, disks, order).await {
             Ok(()) => {
                 // Whatever is ordered from now on is a new wipe.
                 self.erased.forget();

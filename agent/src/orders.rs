@@ -44,11 +44,17 @@ pub struct WipeOrder {
     thoroughness: Thoroughness,
     beat: Duration,
     exempt: Vec<ExemptDisk>,
+    signed: Vec<u8>,
 }
 
 impl WipeOrder {
     pub fn thoroughness(&self) -> Thoroughness {
         self.thoroughness
+    }
+
+    /// The order as the plane signed it, to show with the report that it was carried out.
+    pub fn signed(&self) -> &[u8] {
+        &self.signed
     }
 
     /// Time between two heartbeats.
@@ -89,12 +95,14 @@ impl Orders {
             sealing_key,
             exempt_disks: exempt,
             held,
+            order: signed,
+            addresses_taken: _,
         } = response;
         let thoroughness = if insecure_wipe { Thoroughness::Fast } else { Thoroughness::Full };
         Self {
             answer: Answer { wipe: wipe.then_some(thoroughness), setup_bmc, restart, held, message },
             sealing_key,
-            wipe: wipe.then(|| WipeOrder { thoroughness, beat: beat(reboot_timeout), exempt }),
+            wipe: wipe.then(|| WipeOrder { thoroughness, beat: beat(reboot_timeout), exempt, signed }),
         }
     }
 }

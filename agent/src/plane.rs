@@ -125,10 +125,11 @@ impl Plane {
         self.call("Heartbeat", limit, message, send).await.map(drop)
     }
 
-    /// Says that all disks are wiped; again every 30 s for five minutes, unless the plane refuses.
-    pub async fn mark_as_wiped(&self, uuid: &str, disks: &[DiskProgress]) -> Result<(), Error> {
+    /// Says that all disks are wiped, as this order said; again every 30 s for five minutes, unless the plane refuses.
+    pub async fn mark_as_wiped(&self, uuid: &str, disks: &[DiskProgress], order: &[u8]) -> Result<(), Error> {
         let report = || async {
-            let message = MarkServerAsWipedRequest { uuid: uuid.to_owned(), disks: disks.to_vec() };
+            let (uuid, disks, order) = (uuid.to_owned(), disks.to_vec(), order.to_vec());
+            let message = MarkServerAsWipedRequest { uuid, disks, order };
             let send =
                 async |mut client: AgentClient<Channel>, request| client.mark_server_as_wiped(request).await;
             self.call("MarkServerAsWiped", CALL_LIMIT, message, send).await.map(drop)

@@ -17,15 +17,18 @@ pub use keep::{Act, After, Pace, Report, keep_registered};
 /// Type of the addresses reported (spec §5.2).
 const ADDRESS_TYPE: &str = "InternalIP";
 
-/// Registers once: `CreateServer`, then `ReconcileServerAddresses`. Both are safe to repeat.
+/// Registers once: `CreateServer`, and `ReconcileServerAddresses` where the plane did not take the addresses with it. Both
+/// are safe to repeat.
 pub async fn register(plane: &Plane, hostname: &str, inventory: &Inventory) -> Result<Orders, Error> {
     let uuid = inventory.uuid().ok_or(Error::NoIdentity)?.to_owned();
+    let addresses: Vec<Address> = inventory.addresses.iter().map(address).collect();
+    let hardware = Some(inventory.hardware.clone());
     let request =
-        CreateServerRequest { hardware: Some(inventory.hardware.clone()), hostname: hostname.to_owned() };
+        CreateServerRequest { hardware, hostname: hostname.to_owned(), addresses: addresses.clone() };
     let response = plane.create_server(request).await?;
-    let request =
-        ReconcileServerAddressesRequest { uuid, address: inventory.addresses.iter().map(address).collect() };
-    plane.reconcile_addresses(request).await?;
+    if !response.addresses_taken {
+        plane.reconcile_addresses(ReconcileServerAddressesRequest { uuid, address: addresses }).await?;
+    }
     Ok(Orders::read(response))
 }
 

@@ -19,7 +19,6 @@ pub mod heartbeat;
 mod instruct;
 pub mod objects;
 pub mod progress;
-mod recent;
 pub mod register;
 pub mod serve;
 mod strangers;

@@ -1,12 +1,9 @@
-//! Which boot of a machine counts, and what its agent was told: in memory, one entry for each machine.
+//! Which boot of a machine counts: in memory, one entry for each machine.
 //!
-//! ```text
-//! (nothing) ─give─▶ Given ─give─▶ Given (the newer one)
-//!     │               │
-//!     │ admit         └─ end ──▶ Ended: the machine was told to boot something else
-//!     ▼
-//!   Seen: given before this process started; a later token takes its place
-//! ```
+//! The newest boot that this process heard of counts. It gave that boot its token, or another replica did, or this
+//! process before it was started anew: then the agent shows the token, and its time tells. Times of tokens of one machine
+//! grow, whatever the clock does. When a machine is told to boot something else, no boot counts until a later one.
+//!
 //! It must never hold more entries than its bound, and never let an older boot's agent act once a newer
 //! boot is known. Machines that have a Server are kept apart from strangers, of which anybody can make up as many as he
 //! likes: a flood of those forgets none of these. Tokens are compared without a timing channel.
@@ -15,9 +12,6 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
-
-pub use bloomery_api::decision::wiped::Order;
-use bloomery_api::evidence::RecordId;
 
 use crate::token::Token;
 
@@ -67,6 +61,13 @@ pub struct Caller {
     pub token: Option<Token>,
 }
 
+impl Caller {
+    /// The octets that name its boot in an order.
+    pub fn boot(&self) -> &[u8] {
+        self.token.as_ref().map_or(&[], Token::octets)
+    }
+}
+
 /// Set-up of the management controller in one boot.
 #[derive(Debug, Clone, Default)]
 pub struct BmcSetup {
@@ -83,27 +84,20 @@ pub struct BmcSetup {
 /// What is remembered of one boot.
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
-    /// The order to wipe, once given.
-    pub order: Option<Order>,
-    /// The `clean` record that this boot's wipe led to.
-    pub cleaned: Option<RecordId>,
-    /// When the last heartbeat was written, and what the disks were doing.
-    pub beat: Option<(Instant, Vec<(String, i32)>)>,
+    /// The order to wipe that an agent of upstream's was given: it cannot show it.
+    pub upstream_order: Vec<u8>,
+    /// What the disks were doing when a heartbeat told last.
+    pub disks: Option<Vec<(String, i32)>>,
     /// Set-up of the controller, once ordered.
     pub bmc: Option<BmcSetup>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Origin {
-    Given,
-    Seen,
-    Ended,
-}
-
 #[derive(Debug)]
 struct Boot {
+    /// None when the machine was told to boot something else.
     token: Option<Token>,
-    origin: Origin,
+    /// A token that is not later than this is of an older boot. In Unix milliseconds.
+    newest_ms: u64,
     memory: Memory,
     /// An agent of upstream's in the same boot: it was given a token that it does not show.
     tokenless: Memory,
@@ -112,8 +106,8 @@ struct Boot {
 }
 
 impl Boot {
-    fn new(token: Option<Token>, origin: Origin) -> Self {
-        Self { token, origin, memory: Memory::default(), tokenless: Memory::default(), called: None }
+    fn new(token: Option<Token>, newest_ms: u64) -> Self {
+        Self { token, newest_ms, memory: Memory::default(), tokenless: Memory::default(), called: None }
     }
 }
 
@@ -135,7 +129,12 @@ impl Default for Boots {
 impl Boots {
     /// The machine was given the agent and this token: only they count from now on.
     pub fn give(&mut self, uuid: &str, token: Token) {
-        self.begin(uuid, Some(token), Origin::Given);
+        self.begin(uuid, Some(token));
+    }
+
+    /// The time of the machine's next token: now, or later where that is needed to make it the newest.
+    pub fn next_ms(&mut self, uuid: &str, now_ms: u64) -> u64 {
+        self.get_mut(uuid).map_or(now_ms, |boot| now_ms.max(boot.newest_ms.saturating_add(1)))
     }
 
     /// The machine has a Server: its boot is kept apart from those of strangers from now on.
@@ -146,9 +145,9 @@ impl Boots {
     }
 
     /// The machine was told to boot something else: no agent of it may act any more.
-    pub fn end(&mut self, uuid: &str) {
+    pub fn end(&mut self, uuid: &str, now_ms: u64) {
         if let Some(boot) = self.get_mut(uuid) {
-            *boot = Boot::new(None, Origin::Ended);
+            *boot = Boot::new(None, now_ms.max(boot.newest_ms));
         }
     }
 
@@ -175,20 +174,18 @@ impl Boots {
 
     /// Takes a token that we signed for this machine but that is not the current one.
     pub fn admit(&mut self, uuid: &str, token: Token, now_ms: u64) -> Result<(), Problem> {
-        match self.get_mut(uuid) {
-            Some(boot) if boot.token.as_ref() == Some(&token) => return Ok(()),
-            Some(Boot { origin: Origin::Given | Origin::Ended, .. }) => return Err(Problem::Replaced),
-            Some(Boot { token: Some(seen), origin: Origin::Seen, .. })
-                if token.time_ms() <= seen.time_ms() =>
-            {
+        if let Some(boot) = self.get_mut(uuid) {
+            if boot.token.as_ref() == Some(&token) {
+                return Ok(());
+            }
+            if token.time_ms() <= boot.newest_ms {
                 return Err(Problem::Replaced);
             }
-            Some(Boot { origin: Origin::Seen, .. }) | None => {}
         }
         if !token.is_recent(now_ms) {
             return Err(Problem::Expired);
         }
-        self.begin(uuid, Some(token), Origin::Seen);
+        self.begin(uuid, Some(token));
         Ok(())
     }
 
@@ -196,7 +193,7 @@ impl Boots {
     pub fn memory(&mut self, caller: &Caller) -> Option<&mut Memory> {
         let Some(token) = &caller.token else {
             if self.get_mut(&caller.uuid).is_none() {
-                self.begin(&caller.uuid, None, Origin::Seen);
+                self.begin(&caller.uuid, None);
             }
             return self.get_mut(&caller.uuid).map(|boot| &mut boot.tokenless);
         };
@@ -204,13 +201,8 @@ impl Boots {
         (boot.token.as_ref() == Some(token)).then_some(&mut boot.memory)
     }
 
-    /// Whether this process itself gave the caller its boot. Of others it knows only what they show.
-    pub fn was_given(&mut self, caller: &Caller) -> bool {
-        self.get_mut(&caller.uuid).is_some_and(|boot| boot.origin == Origin::Given)
-    }
-
-    fn begin(&mut self, uuid: &str, token: Option<Token>, origin: Origin) {
-        let boot = Boot::new(token, origin);
+    fn begin(&mut self, uuid: &str, token: Option<Token>) {
+        let boot = Boot::new(token, token.map_or(0, |token| token.time_ms()));
         if self.known.get_mut(uuid).is_some() {
             self.known.insert(uuid.to_owned(), boot);
         } else {

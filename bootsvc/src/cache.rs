@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use bloomery_api::decision::Lookup;
+use bloomery_api::lookup::Lookup;
 use kube::Resource;
 use parking_lot::RwLock;
 use serde::de::DeserializeOwned;

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use bloomery_api::Server;
-use bloomery_api::decision::Lookup;
 use bloomery_api::decision::identity::{Identity, Marks, RIVAL_ANNOTATION, Rival};
+use bloomery_api::lookup::Lookup;
 use bloomery_api::plane::Authority;
 use serde_json::json;
 
@@ -44,7 +44,7 @@ impl Conflicts {
         }
         for name in concerned(identity) {
             // Most often it is there already: then nothing is asked.
-            if self.servers.known(name).is_none_or(|known| Rival::noted(&known, marks).is_some()) {
+            if self.servers.known(name).is_none_or(|known| Rival::noted(&known.server, marks).is_some()) {
                 self.note_on(name, marks, authority).await;
             }
         }
@@ -59,6 +59,7 @@ impl Conflicts {
             Ok(Written::Done(server)) => {
                 tracing::warn!(server = name, ?marks, "another machine shows the marks of a Server");
                 self.metrics.identity_conflicts.increment();
+                self.servers.note(&server);
                 let conflict = self.servers.conflict(&server, authority);
                 if let Ok(Some(conflict)) = conflict {
                     let text = format!("{}.", conflict.message(name));

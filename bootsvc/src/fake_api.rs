@@ -7,11 +7,14 @@ use std::sync::{Arc, Mutex};
 use axum::body::{Body, to_bytes};
 use bloomery_api::contents::ContentsClass;
 use bloomery_api::evidence::{DiskRecord, Entry};
+use bloomery_api::lookup::Lookup;
 use bloomery_api::plane::Authority;
 use bloomery_api::trust::{SigningKey, Trust};
 use bloomery_api::{Server, ServerBinding, ServerSpec};
 use http::{Method, Request, Response, StatusCode};
+use k8s_openapi::jiff::Timestamp;
 use kube::Client;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 /// Path of a cluster-scoped object of `metal.sidero.dev/v1alpha2`.
@@ -87,6 +90,10 @@ struct State {
     revision: u64,
     /// Whether the services do not know all Servers yet.
     unlisted: bool,
+    /// What new objects are dated, where that is not now.
+    date: Option<String>,
+    /// What caches have, where they do not follow.
+    frozen: Option<HashMap<String, Value>>,
     /// Done once before the next PATCH of a path, as another writer would.
     meddle: HashMap<String, Meddling>,
 }
@@ -128,6 +135,30 @@ impl FakeApi {
 
     pub(crate) fn servers_are_unlisted(&self) -> bool {
         self.0.lock().unwrap().unlisted
+    }
+
+    /// Dates new objects so.
+    pub(crate) fn date(&self, date: &str) {
+        self.0.lock().unwrap().date = Some(date.to_owned());
+    }
+
+    /// Has the caches stay as they are from now on, or follow again.
+    pub(crate) fn freeze_caches(&self, frozen: bool) {
+        let mut state = self.0.lock().unwrap();
+        state.frozen = frozen.then(|| state.objects.clone());
+    }
+
+    /// What a cache has of the object at a path.
+    pub(crate) fn cached<K: DeserializeOwned>(&self, path: &str) -> Lookup<Arc<K>> {
+        let state = self.0.lock().unwrap();
+        if state.failures.contains_key(path) {
+            return Lookup::Failed;
+        }
+        match state.frozen.as_ref().unwrap_or(&state.objects).get(path) {
+            Some(object) => serde_json::from_value(object.clone())
+                .map_or(Lookup::Failed, |object| Lookup::Found(Arc::new(object))),
+            None => Lookup::NotFound,
+        }
     }
 
     /// Takes an object away.
@@ -174,11 +205,11 @@ impl FakeApi {
         self.0.lock().unwrap().objects.get(path).cloned()
     }
 
-    /// Objects whose path begins so.
+    /// Objects whose path begins so, as caches have them.
     pub(crate) fn objects_below(&self, prefix: &str) -> Vec<Value> {
         let state = self.0.lock().unwrap();
-        state
-            .objects
+        let objects = state.frozen.as_ref().unwrap_or(&state.objects);
+        objects
             .iter()
             .filter(|(path, _)| path.starts_with(prefix))
             .map(|(_, object)| object.clone())
@@ -256,6 +287,8 @@ fn create(state: &mut State, path: &str, mut object: Value, manager: Option<&str
         return status(409, "AlreadyExists", &name);
     }
     object["metadata"]["uid"] = json!(format!("uid-of-{name}"));
+    let made = state.date.clone().unwrap_or_else(|| Timestamp::now().to_string());
+    object["metadata"]["creationTimestamp"] = json!(made);
     object["metadata"]["resourceVersion"] = json!(state.revision.to_string());
     object["metadata"]["managedFields"] = json!([{ "manager": manager, "operation": "Update" }]);
     state.objects.insert(path, object.clone());

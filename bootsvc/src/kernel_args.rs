@@ -1,7 +1,7 @@
 //! Kernel arguments that machines are started with (spec/sidero.md §3.4): pure functions on lists.
 
 use bloomery_agent_api::{PLANE_ARGUMENT, TOKEN_ARGUMENT};
-use bloomery_api::decision::boot::Arch;
+use bloomery_api::arch::Arch;
 use bloomery_api::environment::{INITRD_FILE, TALOS_ARGS};
 
 use crate::advertise::Endpoint;

@@ -11,6 +11,7 @@ pub mod agent;
 pub mod authority;
 pub mod boot_script;
 pub mod boots;
+pub mod cache;
 pub mod config;
 pub mod conflicts;
 pub mod dhcp;
@@ -37,6 +38,7 @@ pub mod token;
 pub mod tokens;
 pub mod trace;
 pub mod turns;
+pub mod watch;
 pub mod writes;
 
 #[cfg(test)]

@@ -1,20 +1,24 @@
 //! All Servers by their marks, kept up to date by one watch: what a machine is compared with before anything is changed
 //! or handed out.
 //!
-//! It must never answer before the whole list was read once, and never be the ground of a write or a hand-out by itself:
-//! the Server and its binding are read from the API at the moment of asking.
+//! It must never answer before the whole list was read once, and never be the ground of a write that does not name the
+//! version that it was made on.
 
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock};
 
 use bloomery_api::Server;
 use bloomery_api::decision::identity::{self, Conflict, Identity, Index, Marks};
 use bloomery_api::hardware::HardwareInformation;
 use bloomery_api::ledger::Tombstones;
 use bloomery_api::plane::Authority;
+use parking_lot::Mutex;
+
+use crate::writes::FIELD_MANAGER;
 
 /// All Servers were not read yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -32,12 +36,52 @@ pub struct Servers {
 #[derive(Default)]
 struct State {
     listed: bool,
-    servers: BTreeMap<String, Server>,
+    servers: BTreeMap<String, Known>,
+    /// Servers whose system UUID is not their name.
+    aliases: usize,
+    /// Servers that nobody accepted.
+    unaccepted: usize,
     /// Those that the index has not taken in.
     changed: BTreeSet<String>,
     index: Index,
     /// What the index was built with.
     built: Option<Built>,
+}
+
+/// What is known of a Server.
+#[derive(Clone)]
+pub struct Known {
+    /// The Server without its processors, memory and writers: nothing is decided by them, and they are most of it.
+    pub server: Arc<Server>,
+    inventory: Option<u64>,
+    is_ours: bool,
+}
+
+impl Known {
+    fn of(server: &Server) -> Self {
+        let inventory = server.spec.hardware.as_ref().and_then(digest);
+        let writers = server.metadata.managed_fields.as_deref().unwrap_or_default();
+        let is_ours = writers.iter().all(|writer| {
+            writer.manager.as_deref() == Some(FIELD_MANAGER) && writer.operation.as_deref() == Some("Update")
+        });
+        Self { server: Arc::new(trimmed(server)), inventory, is_ours }
+    }
+
+    /// True when the Server has this inventory, to the last field.
+    pub fn has_inventory(&self, hardware: &HardwareInformation) -> bool {
+        self.inventory.is_some() && self.inventory == digest(hardware)
+    }
+
+    /// True when nobody but the boot services wrote the Server.
+    pub fn is_ours(&self) -> bool {
+        self.is_ours
+    }
+}
+
+/// Keyed anew in each process, so that nobody can make two inventories look alike.
+fn digest(hardware: &HardwareInformation) -> Option<u64> {
+    static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    serde_json::to_vec(hardware).ok().map(|octets| KEYS.hash_one(octets))
 }
 
 struct Built {
@@ -69,14 +113,15 @@ impl State {
     fn index(&mut self, authority: &Authority) -> &Index {
         if !self.built.as_ref().is_some_and(|built| built.is_with(authority)) {
             // A claim is on record before the machine is given anything, so the bindings are not needed here.
-            self.index = Index::build(self.servers.values(), &HashSet::new(), authority);
+            let servers = self.servers.values().map(|known| &*known.server);
+            self.index = Index::build(servers, &HashSet::new(), authority);
             self.built = Some(Built::with(authority));
             self.changed.clear();
         }
         let mut removed = false;
         for name in std::mem::take(&mut self.changed) {
-            if let Some(server) = self.servers.get(&name) {
-                self.index.set(server, false, authority);
+            if let Some(known) = self.servers.get(&name) {
+                self.index.set(&known.server, false, authority);
             } else {
                 self.index.remove(&name);
                 removed = true;
@@ -89,19 +134,39 @@ impl State {
     }
 
     /// Takes a Server in, unless a later version of it is known.
-    fn put(&mut self, server: &Server) {
-        let Some(name) = server.metadata.name.clone() else { return };
-        let is_old = self.servers.get(&name).is_some_and(|known| {
-            known.metadata.uid == server.metadata.uid && version(known) > version(server)
+    fn put(&mut self, name: String, known: Known) {
+        let before = self.servers.get(&name);
+        let is_old = before.is_some_and(|before| {
+            before.server.metadata.uid == known.server.metadata.uid
+                && version(&before.server) > version(&known.server)
         });
         if !is_old {
-            self.servers.insert(name.clone(), kept(server));
+            self.count(&known, true);
+            if let Some(before) = self.servers.insert(name.clone(), known) {
+                self.count(&before, false);
+            }
             self.changed.insert(name);
         }
     }
 
+    fn count(&mut self, known: &Known, is_new: bool) {
+        let annotations = known.server.metadata.annotations.as_ref();
+        let has_alias = annotations.is_some_and(|all| all.contains_key(identity::SYSTEM_UUID_ANNOTATION));
+        for (counts, counter) in
+            [(has_alias, &mut self.aliases), (!known.server.spec.accepted, &mut self.unaccepted)]
+        {
+            match (counts, is_new) {
+                (true, true) => *counter += 1,
+                (true, false) => *counter -= 1,
+                (false, _) => {}
+            }
+        }
+    }
+
     fn remove(&mut self, name: &str) {
-        self.servers.remove(name);
+        if let Some(known) = self.servers.remove(name) {
+            self.count(&known, false);
+        }
         self.changed.insert(name.to_owned());
     }
 }
@@ -111,18 +176,14 @@ fn version(server: &Server) -> u64 {
     server.metadata.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or_default()
 }
 
-/// What of a Server the comparison needs.
-fn kept(server: &Server) -> Server {
-    let mut kept = server.clone();
-    kept.metadata.managed_fields = None;
-    if let Some(hardware) = &mut kept.spec.hardware {
-        *hardware = HardwareInformation { compute: None, memory: None, ..std::mem::take(hardware) };
+fn trimmed(server: &Server) -> Server {
+    let mut trimmed = server.clone();
+    trimmed.metadata.managed_fields = None;
+    if let Some(hardware) = &mut trimmed.spec.hardware {
+        hardware.compute = None;
+        hardware.memory = None;
     }
-    if let Some(status) = &mut kept.status {
-        status.conditions = Vec::new();
-        status.addresses = Vec::new();
-    }
-    kept
+    trimmed
 }
 
 impl Servers {
@@ -131,9 +192,8 @@ impl Servers {
         self.with_index(authority, |index| identity::identify(marks, index))
     }
 
-    /// Whether another Server may be the same machine as this one, which was just read.
+    /// Whether another Server may be the same machine as this one, which is known or was noted.
     pub fn conflict(&self, server: &Server, authority: &Authority) -> Result<Option<Conflict>, Unlisted> {
-        self.note(server);
         self.with_index(authority, |index| Conflict::of(server, index))
     }
 
@@ -148,20 +208,22 @@ impl Servers {
 
     /// Takes in a Server as it was just read or written: the watch comes a moment later.
     pub fn note(&self, server: &Server) {
-        self.with(|state| state.put(server));
+        let Some(name) = server.metadata.name.clone() else { return };
+        let known = Known::of(server);
+        self.with(|state| state.put(name, known));
     }
 
     /// The Servers that have this system UUID: by their name, or because a person said so.
     pub fn named(&self, uuid: &str) -> Vec<String> {
         self.with(|state| {
-            let has = |server: &&Server| Marks::of_server(server).uuids.contains(uuid);
+            let has = |known: &&Known| Marks::of_server(&known.server).uuids.contains(uuid);
             match state.servers.get(uuid).filter(has) {
                 // By far the most.
-                Some(_) if !state.has_aliases() => vec![uuid.to_owned()],
+                Some(_) if state.aliases == 0 => vec![uuid.to_owned()],
                 _ => state
                     .servers
                     .iter()
-                    .filter(|(_, server)| has(server))
+                    .filter(|(_, known)| has(known))
                     .map(|(name, _)| name.clone())
                     .collect(),
             }
@@ -169,13 +231,13 @@ impl Servers {
     }
 
     /// A Server as the watch knows it.
-    pub fn known(&self, name: &str) -> Option<Server> {
+    pub fn known(&self, name: &str) -> Option<Known> {
         self.with(|state| state.servers.get(name).cloned())
     }
 
     /// Servers that nobody accepted.
     pub fn unaccepted(&self) -> usize {
-        self.with(|state| state.servers.values().filter(|server| !server.spec.accepted).count())
+        self.with(|state| state.unaccepted)
     }
 
     /// Whether a Server that a person accepted has this card or this system UUID; none if nobody can tell.
@@ -192,7 +254,8 @@ impl Servers {
                 Identity::Suspect { peers } => peers.into_iter().map(|peer| peer.server).collect(),
                 Identity::New | Identity::Unnamed => Vec::new(),
             };
-            let accepted = |name: &String| state.servers.get(name).is_some_and(|server| server.spec.accepted);
+            let accepted =
+                |name: &String| state.servers.get(name).is_some_and(|known| known.server.spec.accepted);
             Some(names.iter().any(accepted))
         })
     }
@@ -200,19 +263,19 @@ impl Servers {
     /// Another Server whose management controller has this address.
     pub fn controlled_at(&self, address: IpAddr, but: &str) -> Result<Option<String>, Unlisted> {
         self.with(|state| {
-            let is_there = |server: &&Server| {
-                let bmc = server.spec.bmc.as_ref();
+            let is_there = |known: &Known| {
+                let bmc = known.server.spec.bmc.as_ref();
                 let endpoint = bmc.and_then(|bmc| bmc.endpoint.trim().parse::<IpAddr>().ok());
                 endpoint.is_some_and(|endpoint| endpoint.to_canonical() == address.to_canonical())
             };
-            let others = state.servers.values().filter(|server| server.metadata.name.as_deref() != Some(but));
-            let found = others.filter(is_there).find_map(|server| server.metadata.name.clone());
+            let mut others = state.servers.iter().filter(|(name, _)| *name != but);
+            let found = others.find(|(_, known)| is_there(known)).map(|(name, _)| name.clone());
             if state.listed { Ok(found) } else { Err(Unlisted) }
         })
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         #[cfg(test)]
         if let Some(fake) = &self.fake {
             *state = State::of_fake(fake);
@@ -222,24 +285,14 @@ impl Servers {
 }
 
 impl State {
-    /// Whether any Server has a system UUID that is not its name.
-    fn has_aliases(&self) -> bool {
-        self.servers.values().any(|server| {
-            let annotations = server.metadata.annotations.as_ref();
-            annotations.is_some_and(|all| all.contains_key(identity::SYSTEM_UUID_ANNOTATION))
-        })
-    }
-
     #[cfg(test)]
     fn of_fake(fake: &crate::fake_api::FakeApi) -> Self {
         let all = fake.objects_below(&crate::fake_api::metal("servers", ""));
-        let servers = all.into_iter().filter_map(|object| serde_json::from_value::<Server>(object).ok());
-        let by_name = |server: Server| Some((server.metadata.name.clone()?, server));
-        Self {
-            listed: !fake.servers_are_unlisted(),
-            servers: servers.filter_map(by_name).collect(),
-            ..Self::default()
+        let mut state = Self { listed: !fake.servers_are_unlisted(), ..Self::default() };
+        for server in all.into_iter().filter_map(|object| serde_json::from_value::<Server>(object).ok()) {
+            state.put(server.metadata.name.clone().unwrap_or_default(), Known::of(&server));
         }
+        state
     }
 }
 

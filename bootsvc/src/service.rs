@@ -3,12 +3,14 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
+use bloomery_api::{Environment, ServerBinding, ServerClass};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::advertise::Advertise;
 use crate::authority::PlaneAuthority;
+use crate::cache::Cache;
 use crate::config::{Args, ConfigError};
 use crate::conflicts::Conflicts;
 use crate::health::{self, Health, State, Weight};
@@ -50,9 +52,9 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), ConfigEr
     spawn_health(&args, &health, (&metrics, &trace), &tasks, &shutdown);
     let loaders = Arc::new(LoaderStore::new(args.share_dir.join(LOADER_DIRECTORY)));
     let _loaders_part = report_loaders(&loaders, &health);
-    let servers = Servers::default();
-    let part = health.register("servers", Weight::Shown);
-    tasks.spawn(servers.clone().follow(kubernetes.clone(), part, shutdown.clone()));
+    let objects = Objects::default();
+    objects.follow(&kubernetes, &health, &tasks, &shutdown);
+    let servers = objects.servers.clone();
     let known = servers.clone();
     machines.tell_by(Arc::new(move |card, uuid| known.is_accepted(card, uuid)));
     tasks.spawn(machines.clone().follow(kubernetes.clone(), shutdown.clone()));
@@ -88,7 +90,7 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), ConfigEr
         advertise,
         loaders,
         (metrics, trace),
-        (servers, machines, edge),
+        (objects, machines, edge),
     );
     tasks.spawn(serve_http(args.http_port, context, health.clone(), shutdown.clone()));
     tracing::info!("boot services started");
@@ -97,6 +99,32 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), ConfigEr
     tasks.wait().await;
     tracing::info!("boot services stopped");
     Ok(())
+}
+
+/// Everything that the services look up, each kind by one watch.
+#[derive(Default)]
+struct Objects {
+    servers: Servers,
+    bindings: Cache<ServerBinding>,
+    classes: Cache<ServerClass>,
+    environments: Cache<Environment>,
+}
+
+impl Objects {
+    fn follow(
+        &self,
+        kubernetes: &Kubernetes,
+        health: &Health,
+        tasks: &TaskTracker,
+        shutdown: &CancellationToken,
+    ) {
+        let part = |name| health.register(name, Weight::Shown);
+        let (api, stop) = (|| kubernetes.clone(), || shutdown.clone());
+        tasks.spawn(self.servers.clone().follow(api(), part("servers"), stop()));
+        tasks.spawn(self.bindings.clone().follow(api(), part("serverbindings"), stop()));
+        tasks.spawn(self.classes.clone().follow(api(), part("serverclasses"), stop()));
+        tasks.spawn(self.environments.clone().follow(api(), part("environments"), stop()));
+    }
 }
 
 fn spawn_health(
@@ -146,8 +174,9 @@ fn http_context(
     advertise: Advertise,
     loaders: Arc<LoaderStore>,
     (metrics, trace): (Arc<Metrics>, Trace),
-    (servers, machines, edge): (Servers, Machines, Edge),
+    (objects, machines, edge): (Objects, Machines, Edge),
 ) -> http::serve::Context {
+    let Objects { servers, bindings, classes, environments } = objects;
     let options = agent::serve::Options {
         auto_accept: args.auto_accept_servers,
         insecure_wipe: args.insecure_wipe,
@@ -164,6 +193,7 @@ fn http_context(
         metrics: metrics.clone(),
         trace: trace.clone(),
         servers: servers.clone(),
+        bindings,
         machines: machines.clone(),
         neighbours: neighbours.clone(),
     };
@@ -186,6 +216,8 @@ fn http_context(
         tokens,
         neighbours,
         servers,
+        classes,
+        environments,
         machines,
         conflicts,
         turns: Turns::new(http::ipxe::DECISIONS),

@@ -1,28 +1,23 @@
 //! The token that ties an agent to the boot it was given: its form, and whether we made it.
 //!
 //! Version octet 1, 8 octets nonce, 8 octets Unix milliseconds, the first 16 octets of an HMAC-SHA256 over
-//! the purpose, the machine's UUID, the nonce and the time; all in base64url without padding. Pure: it asks
-//! no clock and no cluster. It must never show a token or a key in a log.
+//! the purpose, the machine's UUID, the nonce and the time, each with its length before it; all in base64url without
+//! padding. Pure: it asks no clock and no cluster. It must never show a token in a log.
 
 use std::fmt;
 
+use bloomery_api::trust::{SHORTEST_TAG, SigningKey};
 use data_encoding::BASE64URL_NOPAD;
-use hmac::{Hmac, Mac};
-use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-/// Octets of the key.
-pub const KEY_LEN: usize = 32;
 /// Octets of the nonce.
 pub const NONCE_LEN: usize = 8;
-/// What the HMAC is for, so that the key can never sign anything else by accident.
-const PURPOSE: &[u8] = b"bloomery agent boot";
+/// What the HMAC is for, so that it never fits anything else.
+const PURPOSE: &[u8] = b"bloomery agent boot 2";
 /// The only version there is.
-const VERSION: u8 = 1;
-/// Octets of the HMAC that are kept: guessing takes 2^127 calls.
-const TAG_LEN: usize = 16;
+const VERSION: u8 = 2;
 /// Octets of a token.
-const LEN: usize = 1 + NONCE_LEN + 8 + TAG_LEN;
+const LEN: usize = 1 + NONCE_LEN + 8 + SHORTEST_TAG;
 /// Where the time begins.
 const TIME_AT: usize = 1 + NONCE_LEN;
 /// Where the HMAC begins.
@@ -31,19 +26,9 @@ const TAG_AT: usize = TIME_AT + 8;
 /// was put right must not make an old token last for ever.
 const TRUSTED_FOR_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// The secret that signs tokens.
-#[derive(Clone)]
-pub struct Key([u8; KEY_LEN]);
-
 /// One token.
 #[derive(Clone, Copy)]
 pub struct Token([u8; LEN]);
-
-impl fmt::Debug for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Key(…)")
-    }
-}
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -59,41 +44,28 @@ impl PartialEq for Token {
 
 impl Eq for Token {}
 
-impl Key {
-    /// A key from its octets; `None` if they are too few or too many.
-    pub fn from_slice(octets: &[u8]) -> Option<Self> {
-        octets.try_into().ok().map(Self)
-    }
-
+impl Token {
     /// A token for one boot of the machine `uuid` (lower case).
-    pub fn sign(&self, uuid: &str, nonce: [u8; NONCE_LEN], time_ms: u64) -> Token {
+    pub fn sign(key: &SigningKey, uuid: &str, nonce: [u8; NONCE_LEN], time_ms: u64) -> Self {
         let mut octets = [0; LEN];
         octets[0] = VERSION;
         octets[1..TIME_AT].copy_from_slice(&nonce);
         octets[TIME_AT..TAG_AT].copy_from_slice(&time_ms.to_be_bytes());
-        let tag = self.mac(uuid, &octets[1..TAG_AT]).finalize().into_bytes();
-        octets[TAG_AT..].copy_from_slice(&tag[..TAG_LEN]);
-        Token(octets)
+        let tag = key.tag(&[PURPOSE, uuid.as_bytes(), &octets[1..TAG_AT]]);
+        octets[TAG_AT..].copy_from_slice(&tag[..SHORTEST_TAG]);
+        Self(octets)
     }
 
-    /// Whether this key signed `token` for `uuid`.
-    pub fn has_signed(&self, uuid: &str, token: &Token) -> bool {
-        self.mac(uuid, &token.0[1..TAG_AT]).verify_truncated_left(&token.0[TAG_AT..]).is_ok()
+    /// Whether `key` signed it for `uuid`.
+    pub fn is_signed(&self, key: &SigningKey, uuid: &str) -> bool {
+        key.verifies_tag(&[PURPOSE, uuid.as_bytes(), &self.0[1..TAG_AT]], &self.0[TAG_AT..])
     }
 
-    fn mac(&self, uuid: &str, nonce_and_time: &[u8]) -> Hmac<Sha256> {
-        // The padded block is what HMAC makes of a key that is shorter than a block (RFC 2104).
-        let mut block = [0; 64];
-        block[..KEY_LEN].copy_from_slice(&self.0);
-        let mut mac = <Hmac<Sha256> as Mac>::new(&block.into());
-        mac.update(PURPOSE);
-        mac.update(uuid.as_bytes());
-        mac.update(nonce_and_time);
-        mac
+    /// Its octets, which name the boot in what is signed for it.
+    pub fn octets(&self) -> &[u8] {
+        &self.0
     }
-}
 
-impl Token {
     /// Reads the text form; `None` if it is none. Each token has exactly one text.
     pub fn parse(text: &str) -> Option<Self> {
         let octets: [u8; LEN] = BASE64URL_NOPAD.decode(text.as_bytes()).ok()?.try_into().ok()?;
@@ -126,28 +98,26 @@ mod tests {
     const UUID: &str = "4c4c4544-0042-3110-8051-b7c04f4e3332";
     const DAY_MS: u64 = 86_400_000;
 
-    fn key(octet: u8) -> Key {
-        Key::from_slice(&[octet; KEY_LEN]).unwrap()
+    fn key(octet: u8) -> SigningKey {
+        SigningKey::new([octet; 32])
     }
 
     #[test]
     fn the_form_is_fixed() {
-        let token = key(7).sign(UUID, [1, 2, 3, 4, 5, 6, 7, 8], 0x0102_0304_0506_0708);
+        let token = Token::sign(&key(7), UUID, [1, 2, 3, 4, 5, 6, 7, 8], 0x0102_0304_0506_0708);
         insta::assert_snapshot!(token.text());
         let octets = BASE64URL_NOPAD.decode(token.text().as_bytes()).unwrap();
         assert_eq!(octets.len(), 33);
-        assert_eq!(octets[..17], [1, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8]);
-        // HMAC-SHA256 by another road.
-        let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(&[7; KEY_LEN]).unwrap();
-        mac.update(&[b"bloomery agent boot", UUID.as_bytes(), &octets[1..17]].concat());
-        assert_eq!(mac.finalize().into_bytes()[..16], octets[17..]);
+        assert_eq!(octets[..17], [2, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(
+            octets[17..],
+            key(7).tag(&[b"bloomery agent boot 2", UUID.as_bytes(), &octets[1..17]])[..16]
+        );
     }
 
     #[test]
-    fn keys_have_one_length_and_neither_key_nor_token_is_shown() {
-        assert!(Key::from_slice(&[0; 31]).is_none() && Key::from_slice(&[0; 33]).is_none());
-        let token = key(1).sign(UUID, [9; 8], 5);
-        assert_eq!(format!("{token:?} {:?}", key(1)), "Token(…) Key(…)");
+    fn a_token_is_not_shown() {
+        assert_eq!(format!("{:?}", Token::sign(&key(1), UUID, [9; 8], 5)), "Token(…)");
     }
 
     #[test]
@@ -162,30 +132,30 @@ mod tests {
             (0, false),
             (u64::MAX, false),
         ] {
-            assert_eq!(key(1).sign(UUID, [0; 8], time).is_recent(now), recent, "{time}");
+            assert_eq!(Token::sign(&key(1), UUID, [0; 8], time).is_recent(now), recent, "{time}");
         }
     }
 
     proptest! {
         #[test]
         fn a_token_is_good_for_its_machine_and_key_only(nonce: [u8; 8], time: u64, other in "[0-9a-f-]{0,40}") {
-            let token = key(1).sign(UUID, nonce, time);
+            let token = Token::sign(&key(1), UUID, nonce, time);
             let read = Token::parse(&token.text()).unwrap();
             prop_assert_eq!(read.time_ms(), time);
-            prop_assert!(key(1).has_signed(UUID, &read));
-            prop_assert!(!key(2).has_signed(UUID, &read));
-            prop_assert!(other == UUID || !key(1).has_signed(&other, &read));
+            prop_assert!(read.is_signed(&key(1), UUID));
+            prop_assert!(!read.is_signed(&key(2), UUID));
+            prop_assert!(other == UUID || !read.is_signed(&key(1), &other));
         }
 
         #[test]
         fn no_changed_octet_and_no_shorter_or_longer_text_passes(
             nonce: [u8; 8], time: u64, at in 0usize..33, bit in 0u8..8, cut in 0usize..44, more in "[A-Za-z0-9_=-]{1,8}",
         ) {
-            let token = key(1).sign(UUID, nonce, time);
+            let token = Token::sign(&key(1), UUID, nonce, time);
             let mut octets = BASE64URL_NOPAD.decode(token.text().as_bytes()).unwrap();
             octets[at] ^= 1 << bit;
             let forged = Token::parse(&BASE64URL_NOPAD.encode(&octets));
-            prop_assert!(forged.is_none_or(|forged| !key(1).has_signed(UUID, &forged)));
+            prop_assert!(forged.is_none_or(|forged| !forged.is_signed(&key(1), UUID)));
             let text = token.text();
             prop_assert!(Token::parse(&text[..cut]).is_none());
             let longer = [text, more].concat();
@@ -196,7 +166,7 @@ mod tests {
         fn no_text_panics(text in ".{0,64}") {
             if let Some(token) = Token::parse(&text) {
                 prop_assert_eq!(token.text(), text);
-                prop_assert!(!key(1).has_signed(UUID, &token));
+                prop_assert!(!token.is_signed(&key(1), UUID));
             }
         }
     }

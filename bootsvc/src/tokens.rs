@@ -4,22 +4,28 @@
 //! or the key, and never replace a key that is there.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bloomery_agent_api::{BmcInfo, seal};
+use bloomery_api::Server;
 use bloomery_api::crds::MOVE_LABEL;
+use bloomery_api::decision::order::Order;
+use bloomery_api::evidence::RecordId;
+use bloomery_api::plane::Authority;
+use bloomery_api::trust::{KEY_LEN, SigningKey};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
+use parking_lot::Mutex;
 use rand::RngCore as _;
 use serde_json::json;
 
 use crate::boots::{Boots, Caller, Memory, Problem};
 use crate::kubernetes::{ANSWER_WITHIN, Kubernetes};
-use crate::token::{KEY_LEN, Key, NONCE_LEN, Token};
+use crate::token::{NONCE_LEN, Token};
 
 /// Namespace of the key.
 pub const KEY_NAMESPACE: &str = "default";
@@ -55,14 +61,20 @@ pub enum KeyError {
 }
 
 /// A call that is not the machine's present agent's.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum CheckError {
     /// The token.
     #[error(transparent)]
     Problem(Problem),
     /// Nobody can tell.
     #[error("failed to check the boot token")]
-    Key(#[source] KeyError),
+    Key(#[source] Arc<KeyError>),
+}
+
+impl From<KeyError> for CheckError {
+    fn from(error: KeyError) -> Self {
+        Self::Key(Arc::new(error))
+    }
 }
 
 /// A sealed account that is not opened.
@@ -93,7 +105,7 @@ struct Inner {
 /// What is in the Secret.
 #[derive(Clone)]
 struct Keys {
-    token: Key,
+    token: SigningKey,
     /// None where it could not be put into a Secret of an older release.
     sealing: Option<[u8; seal::KEY_LENGTH]>,
 }
@@ -114,8 +126,11 @@ impl Tokens {
         let key = self.keys().await?.token;
         let mut nonce = [0; NONCE_LEN];
         rand::rng().fill_bytes(&mut nonce);
-        let token = key.sign(uuid, nonce, now_ms());
-        self.boots(|boots| boots.give(uuid, token));
+        let token = self.boots(|boots| {
+            let token = Token::sign(&key, uuid, nonce, boots.next_ms(uuid, now_ms()));
+            boots.give(uuid, token);
+            token
+        });
         Ok(token.text())
     }
 
@@ -136,7 +151,43 @@ impl Tokens {
 
     /// The machine was told to boot something else.
     pub fn end(&self, uuid: &str) {
-        self.boots(|boots| boots.end(uuid));
+        self.boots(|boots| boots.end(uuid, now_ms()));
+    }
+
+    /// The signed order to wipe for the caller's boot; none where the plane may not act or the boot is over. That of an
+    /// agent of upstream's is kept for it: such an agent cannot show one.
+    pub async fn sign_order(
+        &self,
+        caller: &Caller,
+        server: &Server,
+        authority: &Authority,
+        record: &RecordId,
+    ) -> Result<Option<Vec<u8>>, KeyError> {
+        let key = self.keys().await?.token;
+        let Some(order) = Order::sign(&key, server, authority, record, caller.boot()) else {
+            return Ok(None);
+        };
+        if caller.token.is_none() {
+            self.with(caller, |memory| memory.upstream_order.clone_from(&order));
+        }
+        Ok(Some(order))
+    }
+
+    /// The order that the caller shows, if it is good for the Server as it is now.
+    pub async fn order(
+        &self,
+        caller: &Caller,
+        server: &Server,
+        authority: &Authority,
+        shown: &[u8],
+    ) -> Result<Option<Order>, KeyError> {
+        let key = self.keys().await?.token;
+        let kept = match &caller.token {
+            Some(_) => None,
+            None => self.with(caller, |memory| memory.upstream_order.clone()),
+        };
+        let shown = kept.as_deref().unwrap_or(shown);
+        Ok(Order::verify(&key, server, authority, shown, caller.boot()))
     }
 
     /// Whether the token that an agent shows, or that it shows none, makes it the machine's present agent.
@@ -153,8 +204,8 @@ impl Tokens {
         if self.boots(|boots| boots.is_current(uuid, &token)) {
             return Ok(caller);
         }
-        let key = self.keys().await.map_err(CheckError::Key)?.token;
-        if !key.has_signed(uuid, &token) {
+        let key = self.keys().await?.token;
+        if !token.is_signed(&key, uuid) {
             return Err(CheckError::Problem(Problem::Forged));
         }
         self.boots(|boots| boots.admit(uuid, token, now_ms())).map_err(CheckError::Problem)?;
@@ -165,7 +216,7 @@ impl Tokens {
     pub async fn subject<'a>(&self, names: &'a [String], shown: &str) -> Option<&'a str> {
         let token = Token::parse(shown)?;
         let key = self.keys().await.ok()?.token;
-        names.iter().map(String::as_str).find(|name| key.has_signed(name, &token))
+        names.iter().map(String::as_str).find(|name| token.is_signed(&key, name))
     }
 
     /// Whether an agent must show a token.
@@ -195,13 +246,8 @@ impl Tokens {
         self.boots(|boots| boots.memory(caller).map(work))
     }
 
-    /// Whether this process gave the caller its boot.
-    pub fn was_given(&self, caller: &Caller) -> bool {
-        self.boots(|boots| boots.was_given(caller))
-    }
-
     fn boots<T>(&self, work: impl FnOnce(&mut Boots) -> T) -> T {
-        work(&mut self.0.boots.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut self.0.boots.lock())
     }
 
     async fn keys(&self) -> Result<Keys, KeyError> {
@@ -266,7 +312,8 @@ async fn read(client: &Client) -> Result<Option<Found>, KeyError> {
         .map_err(|source| KeyError::Api { verb: "read", source: Box::new(source) })?;
     let Some(secret) = secret else { return Ok(None) };
     let field = |name: &str| secret.data.as_ref().and_then(|data| data.get(name));
-    let token = field(KEY_FIELD).and_then(|octets| Key::from_slice(&octets.0)).ok_or(KeyError::Malformed)?;
+    let token =
+        field(KEY_FIELD).and_then(|octets| SigningKey::from_slice(&octets.0)).ok_or(KeyError::Malformed)?;
     let sealing = field(SEALING_FIELD);
     let sealing =
         sealing.map(|octets| octets.0.as_slice().try_into().map_err(|_| KeyError::Malformed)).transpose()?;
@@ -375,7 +422,7 @@ mod tests {
         let api = FakeApi::default();
         let old = data_encoding::BASE64.encode(&[5; KEY_LEN]);
         api.put(SECRET, json!({ "data": { "key": old } }));
-        let token = Key::from_slice(&[5; KEY_LEN]).unwrap().sign(UUID, [1; NONCE_LEN], now_ms()).text();
+        let token = Token::sign(&SigningKey::new([5; KEY_LEN]), UUID, [1; NONCE_LEN], now_ms()).text();
         let (one, other) = (tokens(&api), tokens(&api));
         assert!(one.check(UUID, Some(&token)).await.is_ok());
         let key = one.sealing_key().await;

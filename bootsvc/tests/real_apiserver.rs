@@ -16,7 +16,7 @@ mod services;
 mod support {
     pub(crate) use super::control_plane::{ControlPlane, eventually, patience};
     pub(crate) use super::services::{
-        Machine, PLANE_KEY, connect, hand_over, install_kinds, start, start_accepting,
+        Machine, PLANE_KEY, connect, hand_over, install_kinds, replica, start, start_accepting,
     };
 }
 
@@ -35,7 +35,7 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use support::{
-    ControlPlane, Machine, PLANE_KEY, connect, eventually, hand_over, install_kinds, patience, start,
+    ControlPlane, Machine, PLANE_KEY, connect, eventually, hand_over, install_kinds, patience, replica, start,
 };
 use tonic::Code;
 
@@ -57,6 +57,24 @@ async fn decides(plane: &ControlPlane, address: SocketAddr) {
 async fn accept(servers: &Api<Server>, uuid: &str) {
     let patch = Patch::Merge(json!({ "spec": { "accepted": true } }));
     servers.patch(uuid, &PatchParams::default(), &patch).await.unwrap();
+}
+
+/// Registers until the machine is told to wipe: its acceptance is known to the services a moment later.
+async fn ordered(plane: &ControlPlane, machine: &Machine) -> pb::CreateServerResponse {
+    eventually("order to wipe", plane, || async {
+        let told = machine.register().await.map_err(|error| error.to_string())?;
+        if told.wipe { Ok(told) } else { Err(format!("{told:?}")) }
+    })
+    .await
+}
+
+/// Registers until the machine is told to leave the agent: that it is bound is known a moment later.
+async fn leaves(plane: &ControlPlane, machine: &Machine) {
+    eventually("told to leave the agent", plane, || async {
+        let told = machine.register().await.map_err(|error| error.to_string())?;
+        if told.restart { Ok(()) } else { Err(format!("{told:?}")) }
+    })
+    .await;
 }
 
 async fn bind(client: &Client, uuid: &str) {
@@ -146,11 +164,13 @@ async fn a_machine_goes_from_unknown_to_clean_and_a_bound_one_never_gets_the_age
     check_registration(&client, &plane, &machine).await;
 
     accept(&servers, UUID).await;
-    let orders = machine.register().await.unwrap();
-    assert!(orders.wipe && orders.setup_bmc, "{orders:?}");
-    machine.beat(disk(State::Wiping)).await.unwrap();
+    assert!(ordered(&plane, &machine).await.setup_bmc);
     let conditions = servers.get(UUID).await.unwrap().status.unwrap().conditions;
-    assert_eq!(condition::find(&conditions, "DisksWiped").unwrap().message, "sda 45 %");
+    assert_eq!(condition::find(&conditions, "DisksWiped").unwrap().reason, "Wiping");
+    machine.beat(disk(State::Wiping)).await.unwrap();
+    machine.beat(disk(State::Failed)).await.unwrap();
+    let conditions = servers.get(UUID).await.unwrap().status.unwrap().conditions;
+    assert_eq!(condition::find(&conditions, "DisksWiped").unwrap().message, "sda: gone");
     machine.wiped(disk(State::Wiped)).await.unwrap();
     machine.wiped(disk(State::Wiped)).await.unwrap();
     assert_eq!(state(&servers, UUID).await, (Some(DiskState::Clean), true));
@@ -165,7 +185,7 @@ async fn a_machine_goes_from_unknown_to_clean_and_a_bound_one_never_gets_the_age
     bind(&client, UUID).await;
     let answer = machine.ask().await;
     assert!(!answer.contains("agent") && answer.starts_with("HTTP/1.1 404 "), "{answer}");
-    assert!(machine.register().await.unwrap().restart);
+    leaves(&plane, &machine).await;
     check_claim(&client, &plane, &machine).await;
 }
 
@@ -239,7 +259,7 @@ async fn no_way_round_makes_a_machine_wiped_or_clean() {
     machine.boot().await;
     machine.register().await.unwrap();
     accept(&servers, UUID).await;
-    assert!(machine.register().await.unwrap().wipe);
+    ordered(&plane, &machine).await;
 
     // Forged, of an earlier boot, of another machine, none.
     let mut stranger = machine.clone();
@@ -261,8 +281,9 @@ async fn no_way_round_makes_a_machine_wiped_or_clean() {
     }
 
     // Bound and released between the order and its end.
-    assert!(machine.register().await.unwrap().wipe);
+    ordered(&plane, &machine).await;
     bind(&client, UUID).await;
+    leaves(&plane, &machine).await;
     assert_eq!(machine.wiped(disk(State::Wiped)).await.unwrap_err().code(), Code::FailedPrecondition);
     record(&servers, UUID, DiskState::Released).await;
     unbind(&client, UUID).await;
@@ -270,7 +291,7 @@ async fn no_way_round_makes_a_machine_wiped_or_clean() {
     assert_eq!(state(&servers, UUID).await, (Some(DiskState::Released), false));
 
     // A disk that failed.
-    assert!(machine.register().await.unwrap().wipe);
+    ordered(&plane, &machine).await;
     assert_eq!(machine.wiped(disk(State::Failed)).await.unwrap_err().code(), Code::FailedPrecondition);
     assert_eq!(state(&servers, UUID).await, (Some(DiskState::Released), false));
 
@@ -368,6 +389,83 @@ async fn a_hall_of_machines_registers_at_once() {
     assert!(all.iter().all(|server| unused(server) == Some(DiskState::NeverUsed)));
 }
 
+/// A machine of the rack in the middle of its wipe: it boots by one replica and registers at the other.
+async fn in_the_middle(replicas: [SocketAddr; 2], plane: &ControlPlane, number: u16) -> Machine {
+    let uuid = format!("{number:08x}-0042-3110-8051-b7c04f4e3332");
+    let [one, other] = if number.is_multiple_of(2) { replicas } else { [replicas[1], replicas[0]] };
+    let mut machine = Machine::new(one, &uuid, number).await;
+    eventually("boot token", plane, || async {
+        let mut machine = machine.clone();
+        let answer = machine.boot().await;
+        machine.token.ok_or(answer)
+    })
+    .await;
+    machine.boot().await;
+    let machine = machine.turn_to(other).await;
+    assert!(until_its_turn(|| machine.register()).await.wipe);
+    until_its_turn(|| machine.beat(disk(State::Wiping))).await;
+    machine
+}
+
+/// Promise of replicas: an order is good at each of them, and after the death of the one that gave it.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the control-plane binary"]
+async fn of_two_replicas_one_dies_in_the_middle_of_wipes_and_nothing_is_lost_or_done_twice() {
+    const RACK: u16 = 40;
+    let plane = ControlPlane::start();
+    let (_, client) = connect(&plane).await;
+    install_kinds(&client, &plane).await;
+    hand_over(&client, None).await;
+    let ((doomed, first), (survivor, second)) = (replica(&plane), replica(&plane));
+    for address in [first, second] {
+        decides(&plane, address).await;
+    }
+    let mut rack = Vec::new();
+    for number in 0..RACK {
+        rack.push(in_the_middle([first, second], &plane, number).await);
+    }
+    // Half of them are about to report to the replica that dies; a few calls get through, some break off half-way.
+    let mut reports = tokio::task::JoinSet::new();
+    for machine in rack.iter().filter(|machine| machine.address == first).cloned() {
+        reports.spawn(async move { machine.wiped(disk(State::Wiped)).await.is_ok() });
+    }
+    let reported = reports.join_next().await.unwrap().unwrap();
+    doomed.shutdown_background();
+    let through =
+        usize::from(reported) + reports.join_all().await.into_iter().filter(|through| *through).count();
+    println!("{through} reports got through before the replica died");
+    for machine in &rack {
+        let machine = machine.clone().turn_to(second).await;
+        until_its_turn(|| machine.wiped(disk(State::Wiped))).await;
+    }
+    let servers: Api<Server> = Api::all(client.clone());
+    let versions = async || {
+        let all = servers.list(&ListParams::default()).await.unwrap();
+        let of = |server: Server| (server.metadata.name, server.metadata.resource_version);
+        all.items.into_iter().map(of).collect::<Vec<_>>()
+    };
+    for machine in &rack {
+        assert_eq!(state(&servers, &machine.uuid).await, (Some(DiskState::Clean), true));
+        let record = DiskRecord::of(&servers.get(&machine.uuid).await.unwrap()).unwrap();
+        assert_eq!(record.seq, 2, "never used, then clean: once each");
+    }
+    // Said once more, nothing is written.
+    let before = versions().await;
+    for machine in &rack {
+        let machine = machine.clone().turn_to(second).await;
+        machine.wiped(disk(State::Wiped)).await.unwrap();
+        assert!(!machine.register().await.unwrap().wipe);
+    }
+    assert_eq!(versions().await, before);
+    // A replayed token of a boot before does not count at the replica that did not give it, once it knows a later one.
+    let old = rack[0].clone().turn_to(second).await;
+    let mut new = old.clone();
+    new.boot().await;
+    new.register().await.unwrap();
+    assert_eq!(old.wiped(disk(State::Wiped)).await.unwrap_err().code(), Code::Unauthenticated);
+    survivor.shutdown_background();
+}
+
 /// Impostors: a board whose identity nobody programmed (finding 1, F3), a clone of a bound machine (F2), a bound
 /// machine whose board was changed (F1), firmware without a UUID (finding 10), and a stranger who says what it likes
 /// (findings 5 and 6).
@@ -388,7 +486,7 @@ async fn who_is_not_the_machine_gets_and_changes_nothing_of_it() {
     .await;
     node.boot().await;
     accept(&servers, UUID).await;
-    assert!(node.register().await.unwrap().wipe);
+    ordered(&plane, &node).await;
 
     // The same UUID, and serial numbers that say nothing.
     let mut twin = Machine::new(address, UUID, 2).await;

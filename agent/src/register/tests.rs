@@ -105,6 +105,16 @@ async fn registering_hands_orders_on_and_follows_none() {
 }
 
 #[tokio::test]
+async fn addresses_that_the_plane_took_are_not_told_again() {
+    let plane = FakePlane::default();
+    let taken = CreateServerResponse { addresses_taken: true, ..CreateServerResponse::default() };
+    plane.answers.lock().unwrap().push_back(Ok(taken));
+    let address = plane.serve(any_port()).await;
+    register(&address, "", &inventory(UUID)).await.unwrap();
+    assert_eq!(plane.told().len(), 1, "{:?}", plane.told());
+}
+
+#[tokio::test]
 async fn the_token_goes_with_every_call_and_none_where_there_is_none() {
     let fake = FakePlane::default();
     let mut plane = fake.serve(any_port()).await;
@@ -113,7 +123,7 @@ async fn the_token_goes_with_every_call_and_none_where_there_is_none() {
     plane.token = Token::new("AQID-_");
     register(&plane, "", &inventory(UUID)).await.unwrap();
     plane.heartbeat(UUID, Vec::new(), limit()).await.unwrap();
-    plane.mark_as_wiped(UUID, &[]).await.unwrap();
+    plane.mark_as_wiped(UUID, &[], b"order").await.unwrap();
     plane.update_bmc_info(UUID, &bloomery_agent_api::BmcInfo::default()).await.unwrap();
     let tokens = fake.tokens.lock().unwrap().split_off(2);
     assert_eq!(tokens, vec![Some("AQID-_".to_owned()); 5]);

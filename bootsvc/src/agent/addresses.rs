@@ -1,15 +1,12 @@
 //! `ReconcileServerAddresses`: what addresses the machine has, in its Server's status.
 
-use std::time::Instant;
-
 use bloomery_agent_api as pb;
 use bloomery_api::Server;
 use bloomery_api::decision::identity::Marks;
-use serde_json::json;
 use tonic::Status;
 
 use super::decide;
-use super::objects::{ATTEMPTS, Written, contended, merge_status};
+use super::objects::{ATTEMPTS, Source, Written, contended, status_of};
 use super::serve::{Handler, Shown};
 
 impl Handler {
@@ -21,23 +18,19 @@ impl Handler {
         let pb::ReconcileServerAddressesRequest { uuid, address } = request;
         let name = self.name(&uuid, &shown).await?;
         let client = self.client()?;
-        let mut known = self.recent.take(&name, Instant::now());
-        for _ in 0..ATTEMPTS {
-            self.acting().await?;
-            let server = match known.take() {
-                Some(server) => server,
-                None => self.server(&client, &name).await?,
-            };
+        for attempt in 0..ATTEMPTS {
+            let machine = self.machine(&client, &name, Source::of(attempt)).await?;
+            let server = &machine.server;
             // An address of an accepted machine is one that others rely on; of another, its own card is enough.
-            if server.spec.accepted || !self.may_be_its_machine(&server, &shown).await {
+            if server.spec.accepted || !self.may_be_its_machine(server, &shown).await {
                 self.caller(&uuid, &shown).await?;
             }
-            let known = server.status.as_ref().map(|status| &status.addresses[..]);
-            let changed = decide::addresses(known.unwrap_or_default(), &address)
+            let mut status = status_of(server);
+            let changed = decide::addresses(&status.addresses, &address)
                 .map_err(|error| Status::invalid_argument(error.to_string()))?;
             let Some(addresses) = changed else { return Ok(pb::ReconcileServerAddressesResponse {}) };
-            let status = json!({ "addresses": addresses });
-            if let Written::Done(_) = merge_status(&client, &server, status).await? {
+            status.addresses = addresses;
+            if let Written::Done(_) = self.write_status(&client, &machine, status).await? {
                 tracing::info!(server = name, addresses = address.len(), "addresses recorded");
                 return Ok(pb::ReconcileServerAddressesResponse {});
             }

@@ -20,7 +20,8 @@ use sha2::{Digest, Sha256};
 use tonic::Status;
 
 use super::objects::{
-    ATTEMPTS, FIELD_MANAGER, Machine, Written, api_failed, contended, merge_object, params, unlisted, within,
+    ATTEMPTS, FIELD_MANAGER, Machine, Source, Written, api_failed, contended, merge_object, params, unlisted,
+    within,
 };
 use super::serve::{Handler, Shown};
 use crate::boots::{BmcSetup, Caller};
@@ -186,7 +187,7 @@ impl Handler {
             return Ok(pb::UpdateBmcInfoResponse {});
         }
         for _ in 0..ATTEMPTS {
-            let machine = self.machine(&client, &name).await?;
+            let machine = self.machine(&client, &name, Source::Api).await?;
             self.may_set_up(&caller, &machine)?;
             if let Some((user, pass)) = &report.account {
                 store_account(&client, &machine.server, user, pass).await?;
@@ -237,7 +238,8 @@ impl Handler {
             return Ok(());
         };
         tracing::warn!(server = name, other, %address, "management controller refused: it is another Server's");
-        if let Some(server) = self.means.servers.known(name) {
+        if let Some(known) = self.means.servers.known(name) {
+            let server = known.server;
             let text = format!(
                 "The machine's agent names the management controller {address}, which is that of Server {other}: it is \
                  not stored."

@@ -3,17 +3,17 @@
 //! A new Server gets that record only if it was created by this process for a machine that nothing on record speaks of.
 //! It must never write it on an object that somebody else made, or on one that is bound.
 
-use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bloomery_api::contents::Contents;
 use bloomery_api::decision::identity::{Identity, SYSTEM_UUID_ANNOTATION};
 use bloomery_api::decision::registration::{Held, may_be_named, registration};
 use bloomery_api::decision::unknown::UnknownMachines;
-use bloomery_api::evidence::{DISKS_ANNOTATION, Entry, UNKNOWN_AFTER_RESTORE_ANNOTATION};
+use bloomery_api::evidence::{
+    DISKS_ANNOTATION, DiskRecord, Entry, Evidence, UNKNOWN_AFTER_RESTORE_ANNOTATION,
+};
 use bloomery_api::exempt::ExemptDisks;
-use bloomery_api::plane::PLANE_LABEL;
+use bloomery_api::plane::{Authority, PLANE_LABEL};
 use bloomery_api::server::FINALIZER;
 use bloomery_api::trust::Trust;
 use bloomery_api::{Server, ServerSpec};
@@ -21,12 +21,12 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 use tonic::Status;
 
-use super::objects::{ATTEMPTS, FIELD_MANAGER, Machine, Writers, Written, api_failed, record, unlisted};
+use super::objects::{FIELD_MANAGER, Source, Written, api_failed, now, record, unlisted};
 use super::register::Applicant;
 use super::serve::Handler;
 use super::strangers::MAX_UNACCEPTED;
 use crate::events::Happening;
-use crate::http::{admitted, lookup};
+use crate::http::admitted;
 
 /// Pause before a write is tried again; the next is twice as long.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -34,33 +34,11 @@ const PAUSE: Duration = Duration::from_millis(50);
 const CREATE_ATTEMPTS: u32 = 4;
 /// Status codes from here on leave open whether the object was created.
 const SERVER_ERRORS: u16 = 500;
-/// Servers remembered that still lack the record of their creation.
-const MAX_UNRECORDED: usize = 16_384;
-
-/// Servers (by uid) that we created and whose record could not be written yet.
-#[derive(Debug, Default)]
-pub(super) struct Unrecorded(Mutex<HashSet<String>>);
-
-impl Unrecorded {
-    fn set(&self, uid: Option<&str>, unrecorded: bool) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(uid) = uid else { return };
-        if !unrecorded {
-            all.remove(uid);
-        } else if all.len() < MAX_UNRECORDED {
-            all.insert(uid.to_owned());
-        }
-    }
-
-    pub(super) fn has(&self, uid: Option<&str>) -> bool {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        uid.is_some_and(|uid| all.contains(uid))
-    }
-}
-
 /// A Server to be made.
 struct Wanted {
     server: Server,
+    /// The plane that it is made by.
+    authority: Authority,
     /// Whether it gets the record "never used".
     never_used: bool,
 }
@@ -80,7 +58,7 @@ impl Handler {
         {
             return Ok(None);
         }
-        let Wanted { server: wanted, never_used } = self.wanted(applicant, identity).await?;
+        let Wanted { server: wanted, authority, never_used } = self.wanted(applicant, identity).await?;
         if !wanted.spec.accepted && self.means.servers.unaccepted() >= MAX_UNACCEPTED {
             self.means.metrics.registrations_refused_full.increment();
             tracing::warn!(client = ?applicant.peer, limit = MAX_UNACCEPTED, "registration refused: too many Servers wait for acceptance");
@@ -90,9 +68,12 @@ impl Handler {
         }
         let name = wanted.metadata.name.as_deref().unwrap_or_default();
         // Its next boot would be that of the binding's node, whichever machine it is.
-        let binding = lookup::binding(client, name).await;
-        may_be_named(binding.as_ref()).map_err(|held| unnamed(held, name, applicant))?;
-        let created = self.create(client, wanted).await?;
+        let binding = self.means.bindings.get(name);
+        may_be_named(binding.as_deref()).map_err(|held| unnamed(held, name, applicant))?;
+        let created = match self.create(client, wanted).await? {
+            Some(server) if never_used => Some(self.record_creation(client, server, &authority).await?),
+            created => created,
+        };
         if let Some(server) = &created {
             self.means.servers.note(server);
             let Applicant { peer, hostname, .. } = applicant;
@@ -100,7 +81,6 @@ impl Handler {
             self.means.metrics.registrations.increment();
             tracing::info!(server = server_name, client = ?peer, hostname, accepted = server.spec.accepted, "machine registered");
             self.means.events.record(registered(server, identity));
-            self.unrecorded.set(server.metadata.uid.as_deref(), never_used);
         }
         Ok(created)
     }
@@ -161,8 +141,14 @@ impl Handler {
         if name != *uuid {
             annotations.insert(SYSTEM_UUID_ANNOTATION.to_owned(), uuid.clone());
         }
+        if made.never_used {
+            let id = bloomery_plane::digits();
+            if let Some(record) = DiskRecord::made_with(&server, contents, &look.authority, &id, &now()) {
+                annotations.insert(DISKS_ANNOTATION.to_owned(), record.to_annotation());
+            }
+        }
         server.metadata.annotations = Some(annotations).filter(|annotations| !annotations.is_empty());
-        Ok(Wanted { server, never_used: made.never_used })
+        Ok(Wanted { server, authority: look.authority, never_used: made.never_used })
     }
 
     /// Creates the Server; `None` if it is there already and not by our doing.
@@ -176,11 +162,9 @@ impl Handler {
             match servers.create(&params, &wanted).await {
                 Ok(server) => return Ok(Some(server)),
                 Err(kube::Error::Api(status)) if status.is_already_exists() => {
-                    let found = self.look(client, name).await?.0;
-                    if let Some(found) = &found {
-                        self.means.servers.note(found);
-                    }
-                    return Ok(found.filter(|found| answer_was_lost && is_untouched(found, &wanted)));
+                    let found = self.server(client, name, Source::Api).await?;
+                    let is_ours = answer_was_lost && is_untouched(&found, &wanted);
+                    return Ok(is_ours.then(|| Server::clone(&found)));
                 }
                 Err(kube::Error::Api(status)) if status.code < SERVER_ERRORS => {
                     let error = kube::Error::Api(status);
@@ -199,43 +183,27 @@ impl Handler {
         Err(Status::unavailable(format!("failed to create server {name}")))
     }
 
-    /// Writes the record "never used" on a Server that we created.
-    pub(super) async fn record_creation(
+    /// Writes the record "never used" on a Server that we created, where the one that it was made with does not count:
+    /// the clock of the API server is another.
+    async fn record_creation(
         &self,
         client: &Client,
-        mut machine: Machine,
-    ) -> Result<Machine, Status> {
-        let name = machine.server.metadata.name.clone().unwrap_or_default();
-        let uid = machine.server.metadata.uid.clone();
-        let mut pause = PAUSE;
-        for attempt in 0..ATTEMPTS {
-            if has_record(&machine.server) || machine.binding.is_some() || machine.server.metadata.uid != uid
-            {
-                self.unrecorded.set(uid.as_deref(), false);
-                return Ok(machine);
-            }
-            let contents = Contents::of(machine.server.spec.hardware.as_ref(), &ExemptDisks::default()).class;
-            let entry = Entry::NeverUsed(contents);
-            match record(client, &machine.server, entry, &machine.authority, Writers::Forget).await {
-                Ok(Written::Done(server)) => {
-                    self.unrecorded.set(uid.as_deref(), false);
-                    self.means.servers.note(&server);
-                    return Ok(Machine { server: *server, ..machine });
-                }
-                Ok(Written::Changed) => {}
-                Err(error) => {
-                    tracing::warn!(server = name, attempt, %error, "record of a new server not written");
-                    tokio::time::sleep(pause).await;
-                    pause *= 2;
-                }
-            }
-            machine = self.machine(client, &name).await?;
+        server: Server,
+        authority: &Authority,
+    ) -> Result<Server, Status> {
+        let counts = !matches!(Evidence::of(&server, authority), Evidence::Void(_) | Evidence::None);
+        if counts {
+            return Ok(server);
         }
-        tracing::warn!(
-            server = name,
-            "record of a new server not written; tried again when the machine calls"
-        );
-        Ok(machine)
+        let name = server.metadata.name.as_deref();
+        tracing::warn!(server = name, "the clocks of the boot services and of the API server differ");
+        let contents = Contents::of(server.spec.hardware.as_ref(), &ExemptDisks::default()).class;
+        let (entry, id) = (Entry::NeverUsed(contents), bloomery_plane::digits());
+        match record(client, &server, entry, (authority, &id), true).await? {
+            Written::Done(server) => Ok(*server),
+            // Somebody else wrote it: it has no record by our doing any more.
+            Written::Changed => Ok(server),
+        }
     }
 }
 
@@ -279,16 +247,12 @@ fn registered(server: &Server, identity: &Identity) -> Happening {
     Happening::of(server, REASON, message).warning()
 }
 
-fn has_record(server: &Server) -> bool {
-    server.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(DISKS_ANNOTATION))
-}
-
 /// Whether `found` is what we asked to be created, and nobody but we wrote it.
 fn is_untouched(found: &Server, wanted: &Server) -> bool {
     let writers = found.metadata.managed_fields.as_deref().unwrap_or_default();
     found.spec == wanted.spec
         && found.metadata.finalizers == wanted.metadata.finalizers
-        && !has_record(found)
+        && found.metadata.annotations == wanted.metadata.annotations
         && !writers.is_empty()
         && writers.iter().all(|writer| writer.manager.as_deref() == Some(FIELD_MANAGER))
 }

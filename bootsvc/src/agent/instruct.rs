@@ -1,19 +1,21 @@
-//! What the agent of a registered machine is told to do; what it is told is remembered for its boot.
+//! What the agent of a registered machine is told to do.
 //!
 //! It must never order anything of an agent that is not known to be the machine's, by its token and by its card.
 
 use bloomery_agent_api as pb;
-use bloomery_api::Server;
 use bloomery_api::condition::{self, Condition, Severity};
 use bloomery_api::decision::agent::{self as orders, AgentOptions, AgentOrders, WipeOrder, WipeRefusal};
 use bloomery_api::decision::identity::Marks;
 use bloomery_api::exempt::ExemptDisks;
+use bloomery_api::{Server, ServerStatus};
 use kube::Client;
-use serde_json::json;
+use tonic::Status;
 
-use super::objects::{Machine, Written, merge_status, now};
+use super::objects::{ATTEMPTS, Machine, Source, Written, contended, now, status_of};
+use super::register::{Applicant, Called};
 use super::serve::Handler;
-use crate::boots::{Caller, Order, Problem};
+use super::{decide, heartbeat};
+use crate::boots::{Caller, Problem};
 use crate::events::Happening;
 use crate::tokens::CheckError;
 
@@ -25,58 +27,111 @@ const NO_TOKEN: &str = "NoToken";
 const NO_TOKEN_MESSAGE: &str = "the machine's agent shows no boot token, so it is given no orders: upstream's agents \
                                 have none. To trust such agents: sidero.requireAgentToken: false in bloomery.yaml";
 
+/// What a call of `CreateServer` comes to.
+struct Told {
+    response: pb::CreateServerResponse,
+    /// The status with what the call tells, if it is to be written.
+    status: Option<ServerStatus>,
+    /// Whether it begins to say that the agent has no token.
+    lacks_token: bool,
+}
+
 impl Handler {
+    /// Tells the agent what to do. What it tells goes on record before; so does an order to wipe, on the very version of
+    /// the Server that it was decided on: a cache that is behind orders nothing.
     pub(super) async fn instruct(
         &self,
         client: &Client,
+        applicant: &Applicant,
+        Called { mut machine, checked }: Called,
+    ) -> Result<pb::CreateServerResponse, Status> {
+        let name = machine.server.metadata.name.clone().unwrap_or_default();
+        for _ in 0..ATTEMPTS {
+            let Told { mut response, status, lacks_token } = self.tell(applicant, &machine, &checked).await?;
+            let written = match status {
+                None => Ok(Written::Done(Box::new(Server::clone(&machine.server)))),
+                Some(status) => self.write_status(client, &machine, status).await,
+            };
+            match written {
+                Ok(Written::Changed) => {
+                    machine = self.machine(client, &name, Source::Api).await?;
+                    continue;
+                }
+                Ok(Written::Done(_)) if lacks_token => {
+                    tracing::warn!(server = name, "agent without boot token: it is given no orders");
+                    let event = Happening::of(&machine.server, "Agent Token", format!("{NO_TOKEN_MESSAGE}."));
+                    self.means.events.record(event.warning());
+                }
+                Ok(Written::Done(_)) => {}
+                Err(error) if response.wipe => return Err(error),
+                Err(error) => {
+                    tracing::warn!(server = name, %error, "what an agent tells was not written");
+                    response.addresses_taken = false;
+                }
+            }
+            if response.wipe {
+                self.means.metrics.wipes_ordered.increment();
+            }
+            tracing::info!(
+                server = name,
+                wipe = response.wipe,
+                setup_bmc = response.setup_bmc,
+                restart = response.restart,
+                reason = response.message,
+                "agent told what to do"
+            );
+            return Ok(response);
+        }
+        Err(contended(&name))
+    }
+
+    async fn tell(
+        &self,
+        applicant: &Applicant,
         machine: &Machine,
-        marks: &Marks,
-        checked: Result<Caller, CheckError>,
-    ) -> pb::CreateServerResponse {
+        checked: &Result<Caller, CheckError>,
+    ) -> Result<Told, Status> {
         let options = AgentOptions {
             auto_bmc_setup: self.options.auto_bmc_setup,
             insecure_wipe: self.options.insecure_wipe,
         };
         let mut orders = orders::agent(&machine.view(), options);
-        let name = machine.server.metadata.name.as_deref().unwrap_or_default();
-        let problem = match checked {
-            Ok(_) if !is_proven(machine, marks) => {
+        let caller = match checked {
+            Ok(_) if !is_proven(machine, &applicant.marks) => {
+                let name = machine.server.metadata.name.as_deref();
                 tracing::warn!(server = name, "agent shows no network card of its Server");
-                Some(CheckError::Problem(Problem::Card))
+                Err(CheckError::Problem(Problem::Card))
             }
-            Ok(caller) if self.remember(&caller, machine, &orders) => {
-                orders.setup_bmc |= self.is_half_set_up(&caller, machine);
-                None
+            Ok(caller) if self.remember(caller, &orders) => {
+                orders.setup_bmc |= self.is_half_set_up(caller, machine);
+                Ok(caller)
             }
-            Ok(_) => Some(CheckError::Problem(Problem::Replaced)),
-            Err(error) => Some(error),
+            Ok(_) => Err(CheckError::Problem(Problem::Replaced)),
+            Err(error) => Err(error.clone()),
         };
-        let response = match &problem {
-            None => self.told(&orders, &machine.server).await,
-            Some(error) => without_token(&orders, error),
+        let mut response = match &caller {
+            Ok(caller) => self.told(&orders, machine, caller).await?,
+            Err(error) => without_token(&orders, error),
         };
-        self.show_token(client, machine, &orders, problem.as_ref()).await;
-        tracing::info!(
-            server = name,
-            wipe = response.wipe,
-            setup_bmc = response.setup_bmc,
-            restart = response.restart,
-            reason = response.message,
-            "agent told what to do"
-        );
-        response
+        let before = status_of(&machine.server);
+        let mut status = before.clone();
+        response.addresses_taken = applicant.may_report_addresses(machine, checked);
+        if response.addresses_taken {
+            let merged = decide::addresses(&status.addresses, &applicant.addresses)
+                .map_err(|error| Status::invalid_argument(error.to_string()))?;
+            status.addresses = merged.unwrap_or(status.addresses);
+        }
+        let lacks_token = self.show_token(&mut status, &orders, caller.as_ref().err());
+        if response.wipe {
+            heartbeat::order_wipe(&mut status, now());
+        }
+        let is_news = response.wipe || status != before;
+        Ok(Told { response, status: is_news.then_some(status), lacks_token })
     }
 
-    /// Notes the orders in the caller's boot; false when that is over.
-    fn remember(&self, caller: &Caller, machine: &Machine, orders: &AgentOrders) -> bool {
+    /// Notes in the caller's boot that it is to set up its controller; false when that boot is over.
+    fn remember(&self, caller: &Caller, orders: &AgentOrders) -> bool {
         let noted = self.means.tokens.with(caller, |memory| {
-            memory.order = match &orders.wipe {
-                WipeOrder::Wipe(record) => {
-                    self.means.metrics.wipes_ordered.increment();
-                    Some(Order { record: record.clone(), server_uid: machine.server.metadata.uid.clone() })
-                }
-                WipeOrder::Refuse(_) => None,
-            };
             if orders.setup_bmc {
                 memory.bmc.get_or_insert_default();
             }
@@ -84,12 +139,26 @@ impl Handler {
         noted.is_some()
     }
 
-    async fn told(&self, orders: &AgentOrders, server: &Server) -> pb::CreateServerResponse {
-        let (wipe, reason) = reason(orders);
+    async fn told(
+        &self,
+        orders: &AgentOrders,
+        machine: &Machine,
+        caller: &Caller,
+    ) -> Result<pb::CreateServerResponse, Status> {
+        let Machine { server, authority, .. } = machine;
+        let (_, reason) = reason(orders);
+        let order = match &orders.wipe {
+            WipeOrder::Wipe(record) => {
+                let signed = self.means.tokens.sign_order(caller, server, authority, record).await;
+                signed.map_err(|error| Status::unavailable(bloomery_base::chain(&error)))?
+            }
+            WipeOrder::Refuse(_) => None,
+        };
+        let wipe = order.is_some();
         let exempt = ExemptDisks::of_or_none(server);
         let exempt = exempt.disks().iter();
         let sealing_key = self.means.tokens.sealing_key().await;
-        pb::CreateServerResponse {
+        Ok(pb::CreateServerResponse {
             wipe,
             insecure_wipe: orders.insecure_wipe,
             setup_bmc: orders.setup_bmc,
@@ -101,47 +170,32 @@ impl Handler {
             exempt_disks: exempt
                 .map(|disk| pb::ExemptDisk { model: disk.model.clone(), serial: disk.serial.clone() })
                 .collect(),
-        }
+            order: order.unwrap_or_default(),
+            addresses_taken: false,
+        })
     }
 
-    /// Shows on the Server that its agent has no token, while that keeps it from its orders. The condition has no other
-    /// writer, and is written when it changes.
-    async fn show_token(
+    /// Shows in the status that the agent has no token, while that keeps it from its orders; true when that is news. The
+    /// condition has no other writer.
+    fn show_token(
         &self,
-        client: &Client,
-        machine: &Machine,
+        status: &mut ServerStatus,
         orders: &AgentOrders,
         problem: Option<&CheckError>,
-    ) {
+    ) -> bool {
         let is_ordered = reason(orders).0 || orders.setup_bmc;
         let is_missing = is_ordered && matches!(problem, Some(CheckError::Problem(Problem::Missing)));
-        let server = &machine.server;
-        let mut conditions =
-            server.status.as_ref().map(|status| status.conditions.clone()).unwrap_or_default();
-        let known = condition::find(&conditions, AGENT_TOKEN).is_some();
+        let is_known = condition::find(&status.conditions, AGENT_TOKEN).is_some();
         if is_missing {
             self.means.metrics.agents_without_token.increment();
+            let message = NO_TOKEN_MESSAGE.to_owned();
+            let missing = Condition::fails(AGENT_TOKEN, Severity::Warning, NO_TOKEN, message, now());
+            condition::set(&mut status.conditions, missing);
+        } else if problem.is_none() {
+            // One that shows its token ends it; any other problem says nothing of that.
+            condition::remove(&mut status.conditions, AGENT_TOKEN);
         }
-        // One that shows its token now ends it; any other problem says nothing of that.
-        match (is_missing, known, problem) {
-            (true, false, _) => {
-                let message = NO_TOKEN_MESSAGE.to_owned();
-                let missing = Condition::fails(AGENT_TOKEN, Severity::Warning, NO_TOKEN, message, now());
-                condition::set(&mut conditions, missing);
-            }
-            (false, true, None) => condition::remove(&mut conditions, AGENT_TOKEN),
-            (true, true, _) | (false, true, Some(_)) | (false, false, _) => return,
-        }
-        let name = server.metadata.name.as_deref().unwrap_or_default();
-        match merge_status(client, server, json!({ "conditions": conditions })).await {
-            Ok(Written::Done(server)) if is_missing => {
-                tracing::warn!(server = name, "agent without boot token: it is given no orders");
-                let event = Happening::of(&server, "Agent Token", format!("{NO_TOKEN_MESSAGE}."));
-                self.means.events.record(event.warning());
-            }
-            Ok(Written::Done(_) | Written::Changed) => {}
-            Err(error) => tracing::warn!(server = name, %error, "condition of the boot token not written"),
-        }
+        is_missing && !is_known
     }
 }
 

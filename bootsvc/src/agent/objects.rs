@@ -1,13 +1,17 @@
-//! The objects of the machine that calls: read at the moment of asking, written only as they were read.
+//! The objects of the machine that calls: taken from the caches, written only as they were read.
 //!
 //! Every write carries the uid and the resource version that it was decided on; when the object changed in
-//! between, the caller looks and decides again. It must never write on top of what it has not seen.
+//! between, the caller reads it from the API and decides again. It must never write on top of what it has not seen.
+
+use std::sync::Arc;
 
 use bloomery_api::decision::identity::Conflict;
-use bloomery_api::decision::{self, Lookup, Standing};
+use bloomery_api::decision::status::{self, PowerOutcome};
+use bloomery_api::decision::{self, Standing};
 use bloomery_api::evidence::{DISKS_ANNOTATION, DiskRecord, Entry};
+use bloomery_api::lookup::Lookup;
 use bloomery_api::plane::Authority;
-use bloomery_api::{Server, ServerBinding};
+use bloomery_api::{Server, ServerBinding, ServerStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
@@ -27,8 +31,8 @@ pub(super) const ATTEMPTS: u32 = 8;
 /// A machine as it is on record now.
 #[derive(Debug)]
 pub(super) struct Machine {
-    pub(super) server: Server,
-    pub(super) binding: Option<ServerBinding>,
+    pub(super) server: Arc<Server>,
+    pub(super) binding: Option<Arc<ServerBinding>>,
     pub(super) authority: Authority,
     pub(super) conflict: Option<Conflict>,
 }
@@ -38,7 +42,7 @@ impl Machine {
     pub(super) fn view(&self) -> decision::Machine<'_> {
         decision::Machine {
             server: &self.server,
-            binding: self.binding.as_ref(),
+            binding: self.binding.as_deref(),
             authority: &self.authority,
             conflict: self.conflict.as_ref(),
         }
@@ -49,41 +53,112 @@ impl Machine {
     }
 }
 
+/// Where the objects of a machine are looked up. A write that meets a later version tells that the caches are behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The caches, and the API for what they do not have.
+    Caches,
+    /// The API.
+    Api,
+}
+
+impl Source {
+    /// That of an attempt: the first is made on what is at hand.
+    pub(super) const fn of(attempt: u32) -> Self {
+        if attempt == 0 { Self::Caches } else { Self::Api }
+    }
+}
+
 impl Handler {
-    /// The Server and its binding; no Server is no error here.
-    pub(super) async fn look(
+    /// The machine, which must be registered, on a plane that must be the one that acts.
+    pub(super) async fn machine(
         &self,
         client: &Client,
         name: &str,
-    ) -> Result<(Option<Server>, Option<ServerBinding>), Status> {
-        let (server, binding) =
-            tokio::join!(lookup::get::<Server>(client, name), lookup::binding(client, name));
-        Ok((found(server, "Server")?, found(binding, "ServerBinding")?))
-    }
-
-    /// The Server alone, which must be there.
-    pub(super) async fn server(&self, client: &Client, name: &str) -> Result<Server, Status> {
-        found(lookup::get::<Server>(client, name).await, "Server")?.ok_or_else(|| unregistered(name))
-    }
-
-    /// The machine, which must be registered, on a plane that must be the one that acts.
-    pub(super) async fn machine(&self, client: &Client, name: &str) -> Result<Machine, Status> {
+        source: Source,
+    ) -> Result<Machine, Status> {
         let authority = self.acting().await?;
-        let (server, binding) = self.look(client, name).await?;
-        let server = server.ok_or_else(|| unregistered(name))?;
+        let server = self.server(client, name, source).await?;
+        let binding = self.binding(client, name, source).await?;
         self.compared(server, binding, authority)
+    }
+
+    /// The Server, which must be there.
+    pub(super) async fn server(
+        &self,
+        client: &Client,
+        name: &str,
+        source: Source,
+    ) -> Result<Arc<Server>, Status> {
+        if source == Source::Caches
+            && let Some(known) = self.means.servers.known(name)
+        {
+            return Ok(known.server);
+        }
+        let server = found(lookup::get::<Server>(client, name).await, "Server")?;
+        let server = server.ok_or_else(|| unregistered(name))?;
+        self.means.servers.note(&server);
+        Ok(Arc::new(server))
+    }
+
+    /// The ServerBinding, if there is one.
+    pub(super) async fn binding(
+        &self,
+        client: &Client,
+        name: &str,
+        source: Source,
+    ) -> Result<Option<Arc<ServerBinding>>, Status> {
+        match (source, self.means.bindings.get(name)) {
+            (Source::Caches, Lookup::Found(binding)) => Ok(Some(binding)),
+            (Source::Caches, Lookup::NotFound) => Ok(None),
+            (Source::Api, _) | (_, Lookup::Failed) => {
+                Ok(found(lookup::get(client, name).await, "ServerBinding")?.map(Arc::new))
+            }
+        }
     }
 
     /// The machine, compared with all others.
     pub(super) fn compared(
         &self,
-        server: Server,
-        binding: Option<ServerBinding>,
+        server: Arc<Server>,
+        binding: Option<Arc<ServerBinding>>,
         authority: Authority,
     ) -> Result<Machine, Status> {
         let conflict = self.means.servers.conflict(&server, &authority).map_err(unlisted)?;
         Ok(Machine { server, binding, authority, conflict })
     }
+
+    /// Writes the whole status that follows from this one, if the Server is still the one that was read.
+    pub(super) async fn write_status(
+        &self,
+        client: &Client,
+        machine: &Machine,
+        status: ServerStatus,
+    ) -> Result<Written, Status> {
+        let mut seen = Server::clone(&machine.server);
+        seen.status = Some(status);
+        let view = decision::Machine { server: &seen, ..machine.view() };
+        let decided = status::status(&view, None, &PowerOutcome::unasked(&seen), &now());
+        let written = merge(client, &machine.server, body(&decided.status), Part::Status).await?;
+        if let Written::Done(server) = &written {
+            self.means.servers.note(server);
+        }
+        Ok(written)
+    }
+}
+
+/// Every field, so that none that became empty stays.
+fn body(status: &ServerStatus) -> Value {
+    let ServerStatus { ready, in_use, is_clean, conditions, addresses, power, contents } = status;
+    json!({ "status": {
+        "ready": ready, "inUse": in_use, "isClean": is_clean, "conditions": conditions, "addresses": addresses,
+        "power": power, "contents": contents,
+    } })
+}
+
+/// The status that is on record.
+pub(super) fn status_of(server: &Server) -> ServerStatus {
+    server.status.clone().unwrap_or_default()
 }
 
 /// Nobody can tell which machine it is, for now.
@@ -147,33 +222,20 @@ pub(super) async fn merge_object(client: &Client, server: &Server, change: Value
     merge(client, server, change, Part::Object).await
 }
 
-/// Merges into the status.
-pub(super) async fn merge_status(client: &Client, server: &Server, status: Value) -> Result<Written, Status> {
-    merge(client, server, json!({ "status": status }), Part::Status).await
-}
-
-/// What becomes of the API's own record of who wrote which field (`metadata.managedFields`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Writers {
-    /// It stays.
-    Keep,
-    /// It goes, and the API starts none until somebody applies (server-side apply): of a Server that we made it would
-    /// be half of the object, copied with every write and to every watcher.
-    Forget,
-}
-
-/// Puts a new record of the disks on the Server.
+/// Puts a new record of the disks on the Server. Of a Server that nobody else wrote, who wrote which field
+/// (`metadata.managedFields`) goes with it, and the API starts none until somebody applies (server-side apply): it would
+/// be half of the object, copied with every write and to every watcher.
 pub(super) async fn record(
     client: &Client,
     server: &Server,
     entry: Entry<'_>,
-    authority: &Authority,
-    writers: Writers,
+    (authority, id): (&Authority, &str),
+    is_ours: bool,
 ) -> Result<Written, Status> {
-    let record = DiskRecord::new(server, entry, authority, &bloomery_plane::digits(), &now());
+    let record = DiskRecord::new(server, entry, authority, id, &now());
     let record = record.ok_or_else(|| away("this plane cannot sign records: its key is not at hand"))?;
     let mut change = json!({ "metadata": { "annotations": { DISKS_ANNOTATION: record.to_annotation() } } });
-    if writers == Writers::Forget {
+    if is_ours {
         // One empty entry is the API's word for it; an empty list would mean no change.
         change["metadata"]["managedFields"] = json!([{}]);
     }

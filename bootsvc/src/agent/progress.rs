@@ -17,9 +17,18 @@ const MAX_DISKS: usize = 128;
 /// Characters of a condition's message, far below the 10,240 that it may have.
 const MAX_MESSAGE: usize = 4096;
 
+/// Reason of the condition while a wipe goes on, and where a disk could not be wiped.
+const WIPING: &str = "Wiping";
+pub(super) const FAILED: &str = "WipeFailed";
+
 /// The states of all disks, by name: when they change, people want to know at once.
 pub(super) fn states(disks: &[DiskProgress]) -> Vec<(String, i32)> {
     disks.iter().take(MAX_DISKS).map(|disk| (wire::text(&disk.device), disk.state)).collect()
+}
+
+/// The condition of a machine whose agent is ordered to wipe, and has not said how it goes.
+pub(super) fn ordered(now: Time) -> Condition {
+    Condition::fails(DISKS_WIPED, Severity::Info, WIPING, "ordered; the agent begins", now)
 }
 
 /// The condition that tells how far the wipe is; none if the agent does not say, as upstream's.
@@ -28,8 +37,8 @@ pub(super) fn condition(disks: &[DiskProgress], now: Time) -> Option<Condition> 
         return None;
     }
     Some(match failures(disks) {
-        Some(failed) => Condition::fails(DISKS_WIPED, Severity::Error, "WipeFailed", failed, now),
-        None => Condition::fails(DISKS_WIPED, Severity::Info, "Wiping", progress(disks), now),
+        Some(failed) => Condition::fails(DISKS_WIPED, Severity::Error, FAILED, failed, now),
+        None => Condition::fails(DISKS_WIPED, Severity::Info, WIPING, progress(disks), now),
     })
 }
 

@@ -5,6 +5,7 @@
 //! machine that is not known to be its own.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bloomery_agent_api as pb;
@@ -18,7 +19,7 @@ use serde_json::json;
 use tonic::Status;
 
 use super::decide::{self, Calling};
-use super::objects::{ATTEMPTS, Machine, api_failed, contended, params, unlisted, within};
+use super::objects::{ATTEMPTS, Machine, Source, api_failed, contended, params, unlisted, within};
 use super::serve::{Handler, Shown};
 use super::wire;
 use crate::boots::Caller;
@@ -26,6 +27,7 @@ use crate::events::Happening;
 use crate::http::serve::Connection;
 use crate::last_call;
 use crate::neighbours::Seen;
+use crate::servers::Known;
 use crate::tokens::CheckError;
 
 /// What a machine says of itself, and what is seen of it.
@@ -39,12 +41,28 @@ pub(super) struct Applicant {
     pub(super) connection: Option<Connection>,
     pub(super) seen: Seen,
     pub(super) authority: Authority,
+    /// Addresses; agents of upstream's report them by a call of their own.
+    pub(super) addresses: Vec<pb::Address>,
+}
+
+impl Applicant {
+    /// Whether the addresses go on record. An address of an accepted machine is one that others rely on: its token is
+    /// needed. Of another, its own card is enough.
+    pub(super) fn may_report_addresses(
+        &self,
+        machine: &Machine,
+        checked: &Result<Caller, CheckError>,
+    ) -> bool {
+        let cards = Marks::of_server(&machine.server).cards;
+        let may_be_its_card = self.peer.is_some() && (cards.is_empty() || self.seen.may_have_one_of(&cards));
+        !self.addresses.is_empty() && (checked.is_ok() || (!machine.server.spec.accepted && may_be_its_card))
+    }
 }
 
 /// A machine that called, and whether it is its present agent that did.
-struct Called {
-    machine: Machine,
-    checked: Result<Caller, CheckError>,
+pub(super) struct Called {
+    pub(super) machine: Machine,
+    pub(super) checked: Result<Caller, CheckError>,
 }
 
 impl Handler {
@@ -55,18 +73,19 @@ impl Handler {
     ) -> Result<pb::CreateServerResponse, Status> {
         let applicant = self.applicant(request, &shown).await?;
         let client = self.client()?;
-        let Called { machine, checked } = Box::pin(self.register(&client, &applicant, &shown)).await?;
-        let name = machine.server.metadata.name.as_deref().unwrap_or_default();
-        self.means.tokens.keep(name);
-        let response = self.instruct(&client, &machine, &applicant.marks, checked).await;
-        let noted = last_call::note(&self.means.kubernetes, &machine.authority, &machine.server).await;
-        self.recent.put(name, noted.unwrap_or_else(|| machine.server.clone()), Instant::now());
+        let called = Box::pin(self.register(&client, &applicant, &shown)).await?;
+        let server = called.machine.server.clone();
+        self.means.tokens.keep(server.metadata.name.as_deref().unwrap_or_default());
+        let response = self.instruct(&client, &applicant, called).await?;
+        if let Some(server) = last_call::note(&self.means.kubernetes, &applicant.authority, &server).await {
+            self.means.servers.note(&server);
+        }
         Ok(response)
     }
 
     /// Reads and bounds what was sent.
     async fn applicant(&self, request: pb::CreateServerRequest, shown: &Shown) -> Result<Applicant, Status> {
-        let pb::CreateServerRequest { hardware, hostname } = request;
+        let pb::CreateServerRequest { hardware, hostname, addresses } = request;
         let peer = shown.peer;
         let hardware = hardware.ok_or_else(|| Status::invalid_argument("hardware is missing"))?;
         let uuid = hardware.system.as_ref().map_or("", |system| system.uuid.as_str());
@@ -99,6 +118,7 @@ impl Handler {
             connection: shown.connection,
             seen,
             authority: self.acting().await?,
+            addresses,
         })
     }
 
@@ -118,9 +138,9 @@ impl Handler {
                     match self.enlist(client, applicant, &identity).await? {
                         Some(server) => {
                             self.conflicts.note(&identity, marks, authority).await;
-                            let name = server.metadata.name.unwrap_or_default();
-                            // With its binding: a bound machine's Server may have been lost.
-                            let machine = self.machine(client, &name).await?;
+                            let name = server.metadata.name.clone().unwrap_or_default();
+                            let binding = self.binding(client, &name, Source::Caches).await?;
+                            let machine = self.compared(Arc::new(server), binding, authority.clone())?;
                             let checked = self.identify(&name, shown).await;
                             Some(Called { machine, checked })
                         }
@@ -137,19 +157,14 @@ impl Handler {
                     return Err(Status::invalid_argument(format!("system UUID {uuid} names no machine")));
                 }
             };
-            if let Some(Called { machine, checked }) = called {
-                let machine = if self.unrecorded.has(machine.server.metadata.uid.as_deref()) {
-                    self.record_creation(client, machine).await?
-                } else {
-                    machine
-                };
-                return Ok(Called { machine, checked });
+            if let Some(called) = called {
+                return Ok(called);
             }
         }
         Err(contended(uuid))
     }
 
-    /// A machine that has a Server; `None` if that, read now, is not its own after all.
+    /// A machine that has a Server; `None` if that is not its own after all.
     async fn known(
         &self,
         client: &Client,
@@ -158,10 +173,10 @@ impl Handler {
         shown: &Shown,
     ) -> Result<Option<Called>, Status> {
         let Applicant { marks, authority, hardware, peer, .. } = applicant;
-        let (server, binding) = self.look(client, name).await?;
-        let Some(server) = server else {
+        let Some(Known { server, .. }) = self.means.servers.known(name) else {
             return Err(Status::unavailable(format!("server {name} went away a moment ago: call again")));
         };
+        let binding = self.binding(client, name, Source::Caches).await?;
         let machine = self.compared(server, binding, authority.clone())?;
         let identity = self.means.servers.identify(marks, authority).map_err(unlisted)?;
         if identity.server() != Some(name) {
@@ -169,7 +184,7 @@ impl Handler {
         }
         tracing::info!(server = name, client = ?peer, "known machine called");
         let checked = self.identify(name, shown).await;
-        if machine.server.spec.hardware.as_ref() == Some(hardware) {
+        if self.means.servers.known(name).is_some_and(|known| known.has_inventory(hardware)) {
             return Ok(Some(Called { machine, checked }));
         }
         if !decide::may_change_inventory(calling(&machine, applicant, &checked)) {
@@ -181,7 +196,8 @@ impl Handler {
             return Err(Status::resource_exhausted("too many registrations at once: call again later"));
         }
         let server = self.refresh(client, &machine.server, hardware).await?;
-        let machine = self.compared(server, machine.binding, machine.authority)?;
+        self.means.servers.note(&server);
+        let machine = self.compared(Arc::new(server), machine.binding, machine.authority)?;
         Ok(Some(Called { machine, checked }))
     }
 

@@ -8,17 +8,17 @@ use axum::body::Body;
 use bloomery_agent_api as pb;
 use bloomery_agent_api::TOKEN_METADATA;
 use bloomery_agent_api::agent_server::{Agent, AgentServer};
+use bloomery_api::ServerBinding;
 use bloomery_api::plane::Authority;
 use http::{HeaderValue, Request, Response};
 use kube::Client;
 use tonic::{Code, Status};
 
-use super::create::Unrecorded;
 use super::decide;
-use super::recent::Recent;
 use super::strangers::Strangers;
 use crate::authority::PlaneAuthority;
 use crate::boots::Caller;
+use crate::cache::Cache;
 use crate::conflicts::Conflicts;
 use crate::events::Events;
 use crate::http::serve::Connection;
@@ -74,6 +74,8 @@ pub struct Means {
     pub trace: Trace,
     /// All Servers.
     pub servers: Servers,
+    /// All ServerBindings.
+    pub bindings: Cache<ServerBinding>,
     /// Who is served while nobody accepted it.
     pub machines: Machines,
     /// Who is on our networks.
@@ -103,8 +105,6 @@ impl Service {
             means,
             registering: Turns::new(REGISTERING),
             registered: Turns::new(REGISTERED),
-            unrecorded: Arc::default(),
-            recent: Arc::default(),
             strangers: Arc::default(),
         };
         let router = |longest| {
@@ -138,8 +138,6 @@ pub(super) struct Handler {
     pub(super) conflicts: Conflicts,
     registering: Turns,
     registered: Turns,
-    pub(super) unrecorded: Arc<Unrecorded>,
-    pub(super) recent: Arc<Recent>,
     pub(super) strangers: Arc<Strangers>,
 }
 
@@ -256,7 +254,7 @@ impl Handler {
 }
 
 /// How a caller that is not the machine's present agent is told so.
-fn refused(name: &str, error: &CheckError) -> Status {
+pub(super) fn refused(name: &str, error: &CheckError) -> Status {
     let why = bloomery_base::chain(error);
     tracing::warn!(server = name, why, "agent refused");
     match error {

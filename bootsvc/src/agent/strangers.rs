@@ -1,4 +1,5 @@
-//! Bounds on what machines that nobody accepted make the plane store: how many, and how fast.
+//! Bounds on what machines make the plane store: those that nobody accepted, how many and how fast; those that are
+//! wiped, how often.
 //!
 //! It must never stand in the way of a machine that is registered and shows its token.
 
@@ -19,6 +20,9 @@ const ADDRESS_RATE: f64 = 1.0;
 /// The same of all addresses together.
 const ALL_BURST: f64 = 2000.0;
 const ALL_RATE: f64 = 20.0;
+/// Heartbeats of all machines that are written at once, and then in a second.
+const HEARTBEAT_BURST: f64 = 64.0;
+const HEARTBEAT_RATE: f64 = 20.0;
 /// Addresses remembered; beyond it those whose share is full again make room.
 const MAX_ADDRESSES: usize = 16_384;
 
@@ -48,6 +52,7 @@ impl Share {
 #[derive(Debug, Default)]
 struct State {
     all: Option<Share>,
+    heartbeats: Option<Share>,
     of_address: HashMap<IpAddr, Share>,
     /// Marks of registrations that are under way.
     under_way: BTreeSet<String>,
@@ -86,6 +91,13 @@ impl Strangers {
             }
         }
         all.get_or_insert(Share { left: ALL_BURST, since: now }).take(ALL_BURST, ALL_RATE, now)
+    }
+
+    /// Whether one more heartbeat may be written that is no news.
+    pub(super) fn admit_heartbeat(&self, now: Instant) -> bool {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let share = state.heartbeats.get_or_insert(Share { left: HEARTBEAT_BURST, since: now });
+        share.take(HEARTBEAT_BURST, HEARTBEAT_RATE, now)
     }
 
     /// An agent at this address showed a good token.

@@ -1,46 +1,27 @@
-//! `MarkServerAsWiped`: the end of a wipe, believed only of the agent that was ordered to do it, while the
+//! `MarkServerAsWiped`: the end of a wipe, believed only of an agent that shows the order to do it, while the
 //! record that allowed it still stands.
 //!
 //! First the record, then the status that follows from it; a half-written pair is finished by the repeated
 //! call. It must never call a machine clean that was bound, released or replaced since the order.
 
+use std::sync::Arc;
+
 use bloomery_agent_api as pb;
 use bloomery_agent_api::disk_progress::State;
 use bloomery_api::condition::{self, Condition};
 use bloomery_api::decision::Standing;
-use bloomery_api::decision::wiped::{self, CallerMemory, REGISTER_AGAIN, Reporter, Verdict, WipedDisk};
-use bloomery_api::evidence::{DiskRecord, Entry, RecordId};
+use bloomery_api::decision::wiped::{self, Reporter, Verdict, WipedDisk};
+use bloomery_api::evidence::Entry;
 use bloomery_api::server::POWER_CYCLE;
 use kube::Client;
-use serde_json::json;
 use tonic::Status;
 
-use super::objects::{ATTEMPTS, Machine, Writers, Written, contended, merge_status, now, record};
-use super::serve::{Handler, Shown};
+use super::objects::{ATTEMPTS, Machine, Source, Written, contended, now, record, status_of};
+use super::serve::{Handler, Shown, refused};
 use super::{progress, wire};
-use crate::boots::{Caller, Memory};
+use crate::boots::Caller;
 use crate::events::Happening;
-
-/// What is known of the caller.
-struct Known {
-    /// What its boot was told.
-    memory: Memory,
-    /// Whether this process gave it its boot: then it knows everything that boot was told.
-    given: bool,
-    /// When its boot began, in Unix milliseconds; upstream's agents do not show it.
-    booted_ms: Option<u64>,
-}
-
-impl Known {
-    fn view(&self) -> CallerMemory<'_> {
-        CallerMemory {
-            order: self.memory.order.as_ref(),
-            cleaned: self.memory.cleaned.as_ref(),
-            given: self.given,
-            booted_ms: self.booted_ms,
-        }
-    }
-}
+use crate::tokens::CheckError;
 
 impl Handler {
     pub(super) async fn mark_wiped(
@@ -48,16 +29,21 @@ impl Handler {
         request: pb::MarkServerAsWipedRequest,
         shown: Shown,
     ) -> Result<pb::MarkServerAsWipedResponse, Status> {
-        let pb::MarkServerAsWipedRequest { uuid, disks } = request;
+        let pb::MarkServerAsWipedRequest { uuid, disks, order } = request;
         let client = self.client()?;
         self.acting().await?;
         let (name, caller) = self.caller(&uuid, &shown).await?;
-        for _ in 0..ATTEMPTS {
-            let machine = self.machine(&client, &name).await?;
-            let known = self.remembered(&caller)?;
+        for attempt in 0..ATTEMPTS {
+            let source = Source::of(attempt);
+            let machine = self.machine(&client, &name, source).await?;
+            let order = self.means.tokens.order(&caller, &machine.server, &machine.authority, &order).await;
+            let order = order.map_err(|error| refused(&name, &CheckError::from(error)))?;
             let left = left(&machine, &caller, &disks);
-            let ended = match wiped::wiped(&machine.view(), &known.view()) {
+            let ended = match wiped::wiped(&machine.view(), order.as_ref()) {
                 Verdict::Done => true,
+                // The caches may be behind.
+                Verdict::Refuse(_) if source == Source::Caches => false,
+                Verdict::Record | Verdict::Finish if left.is_some() && source == Source::Caches => false,
                 Verdict::Refuse(why) => {
                     tracing::warn!(server = name, why, "not marked as wiped");
                     return Err(Status::failed_precondition(format!("server {name}: {why}")));
@@ -65,24 +51,17 @@ impl Handler {
                 Verdict::Record | Verdict::Finish if left.is_some() => {
                     return Err(self.not_all(&client, &machine, &disks, &left.unwrap_or_default()).await);
                 }
-                Verdict::Record => self.write_clean(&client, &caller, &machine, &disks).await?,
-                Verdict::Finish => self.write_status(&client, &machine, &disks).await?,
+                Verdict::Record => {
+                    let id = order.map(|order| order.cleaned.0).unwrap_or_default();
+                    self.write_clean(&client, &id, machine, &disks).await?
+                }
+                Verdict::Finish => self.write_wiped(&client, &machine, &disks).await?,
             };
             if ended {
                 return Ok(pb::MarkServerAsWipedResponse {});
             }
         }
         Err(contended(&name))
-    }
-
-    fn remembered(&self, caller: &Caller) -> Result<Known, Status> {
-        let memory = self.means.tokens.with(caller, |memory| memory.clone());
-        let memory = memory.ok_or_else(|| Status::failed_precondition(REGISTER_AGAIN))?;
-        Ok(Known {
-            memory,
-            given: self.means.tokens.was_given(caller),
-            booted_ms: caller.token.as_ref().map(crate::token::Token::time_ms),
-        })
     }
 
     /// A disk that is not wiped is reported, and the machine stays unclean (promise S4).
@@ -106,38 +85,31 @@ impl Handler {
     async fn write_clean(
         &self,
         client: &Client,
-        caller: &Caller,
-        machine: &Machine,
+        id: &str,
+        machine: Machine,
         disks: &[pb::DiskProgress],
     ) -> Result<bool, Status> {
-        let Written::Done(server) =
-            record(client, &machine.server, Entry::Clean, &machine.authority, Writers::Keep).await?
-        else {
-            return Ok(false);
-        };
-        let cleaned = DiskRecord::of(&server).map(|record| RecordId(record.id));
-        self.means.tokens.with(caller, |memory| {
-            memory.order = None;
-            memory.cleaned = cleaned;
-        });
-        let binding = machine.binding.clone();
-        let machine = self.compared(*server, binding, machine.authority.clone())?;
-        self.write_status(client, &machine, disks).await
+        let Machine { server, binding, authority, conflict: _ } = machine;
+        let name = server.metadata.name.as_deref().unwrap_or_default();
+        let is_ours = self.means.servers.known(name).is_some_and(|known| known.is_ours());
+        let written = record(client, &server, Entry::Clean, (&authority, id), is_ours).await?;
+        let Written::Done(server) = written else { return Ok(false) };
+        self.means.servers.note(&server);
+        let machine = self.compared(Arc::from(server), binding, authority)?;
+        self.write_wiped(client, &machine, disks).await
     }
 
-    async fn write_status(
+    async fn write_wiped(
         &self,
         client: &Client,
         machine: &Machine,
         disks: &[pb::DiskProgress],
     ) -> Result<bool, Status> {
-        let server = &machine.server;
-        let mut conditions =
-            server.status.as_ref().map(|status| status.conditions.clone()).unwrap_or_default();
-        condition::set(&mut conditions, Condition::holds(POWER_CYCLE, now()));
-        condition::set(&mut conditions, progress::wiped(disks, now()));
-        let status = json!({ "isClean": true, "conditions": conditions });
-        match merge_status(client, server, status).await? {
+        let mut status = status_of(&machine.server);
+        status.is_clean = true;
+        condition::set(&mut status.conditions, Condition::holds(POWER_CYCLE, now()));
+        condition::set(&mut status.conditions, progress::wiped(disks, now()));
+        match self.write_status(client, machine, status).await? {
             Written::Changed => Ok(false),
             Written::Done(server) => {
                 tracing::info!(server = server.metadata.name, disks = disks.len(), "server wiped");

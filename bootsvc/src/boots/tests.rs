@@ -1,63 +1,75 @@
 //! Whose token counts: the newest boot's, whatever the clock does and whoever floods the memory.
 
+use bloomery_api::trust::SigningKey;
 use proptest::prelude::*;
 
 use super::*;
-use crate::token::Key;
 
 const UUID: &str = "4c4c4544-0042-3110-8051-b7c04f4e3332";
 const NOW: u64 = 1_800_000_000_000;
 const DAY: u64 = 86_400_000;
 
 fn token(nonce: u8, time: u64) -> Token {
-    Key::from_slice(&[3; 32]).unwrap().sign(UUID, [nonce; 8], time)
+    Token::sign(&SigningKey::new([3; 32]), UUID, [nonce; 8], time)
 }
 
 fn caller(token: Option<Token>) -> Caller {
     Caller { uuid: UUID.to_owned(), token }
 }
 
-#[test]
-fn only_the_newest_token_given_counts() {
-    let mut boots = Boots::default();
-    boots.give(UUID, token(1, NOW));
-    assert!(boots.is_current(UUID, &token(1, NOW)));
-    boots.memory(&caller(Some(token(1, NOW)))).unwrap().cleaned = Some(RecordId("r".to_owned()));
-    // The clock went back: what counts is what was given last.
-    boots.give(UUID, token(2, NOW - DAY));
-    assert!(!boots.is_current(UUID, &token(1, NOW)));
-    assert_eq!(boots.admit(UUID, token(1, NOW), NOW), Err(Problem::Replaced));
-    assert!(boots.memory(&caller(Some(token(1, NOW)))).is_none());
-    assert_eq!(boots.memory(&caller(Some(token(2, NOW - DAY)))).unwrap().cleaned, None);
-    // A token that was given in this process does not age.
-    assert_eq!(boots.admit(UUID, token(2, NOW - DAY), NOW + 40 * DAY), Ok(()));
+fn order(boots: &mut Boots, token: Option<Token>) -> Option<&mut Vec<u8>> {
+    boots.memory(&caller(token)).map(|memory| &mut memory.upstream_order)
 }
 
 #[test]
-fn after_a_restart_a_recent_token_is_believed_until_a_later_one_is_seen() {
+fn only_the_newest_token_given_counts() {
+    let mut boots = Boots::default();
+    let first = token(1, NOW);
+    boots.give(UUID, first);
+    assert!(boots.is_current(UUID, &first));
+    order(&mut boots, Some(first)).unwrap().push(1);
+    // The clock went back: the next token is the newest all the same.
+    assert_eq!(boots.next_ms(UUID, NOW - DAY), NOW + 1);
+    assert_eq!(boots.next_ms(UUID, NOW + 5), NOW + 5);
+    let second = token(2, NOW + 1);
+    boots.give(UUID, second);
+    assert!(!boots.is_current(UUID, &first));
+    assert_eq!(boots.admit(UUID, first, NOW), Err(Problem::Replaced));
+    assert!(order(&mut boots, Some(first)).is_none());
+    assert!(order(&mut boots, Some(second)).unwrap().is_empty());
+    // A token that was given in this process does not age.
+    assert_eq!(boots.admit(UUID, second, NOW + 40 * DAY), Ok(()));
+}
+
+#[test]
+fn a_boot_of_another_replica_or_of_before_a_restart_counts_until_a_later_one_is_seen() {
     let mut boots = Boots::default();
     assert_eq!(boots.admit(UUID, token(1, NOW - DAY - 1), NOW), Err(Problem::Expired));
     assert_eq!(boots.admit(UUID, token(1, NOW + DAY + 1), NOW), Err(Problem::Expired));
     assert_eq!(boots.admit(UUID, token(1, NOW - 10), NOW), Ok(()));
-    assert!(!boots.was_given(&caller(Some(token(1, NOW - 10)))));
     assert_eq!(boots.admit(UUID, token(2, NOW - 20), NOW), Err(Problem::Replaced));
     assert_eq!(boots.admit(UUID, token(3, NOW - 5), NOW), Ok(()));
     assert_eq!(boots.admit(UUID, token(1, NOW - 10), NOW), Err(Problem::Replaced));
     boots.give(UUID, token(4, NOW));
     assert_eq!(boots.admit(UUID, token(3, NOW - 5), NOW), Err(Problem::Replaced));
+    // The other replica gave the machine its next boot.
+    assert_eq!(boots.admit(UUID, token(5, NOW + 1), NOW + 2), Ok(()));
+    assert_eq!(boots.admit(UUID, token(4, NOW), NOW + 2), Err(Problem::Replaced));
 }
 
 #[test]
-fn a_machine_that_boots_something_else_has_no_agent() {
+fn a_machine_that_boots_something_else_has_no_agent_until_a_later_boot() {
     let mut boots = Boots::default();
     boots.give(UUID, token(1, NOW));
-    boots.memory(&caller(None)).unwrap().cleaned = Some(RecordId("r".to_owned()));
-    boots.end(UUID);
+    order(&mut boots, None).unwrap().push(1);
+    boots.end(UUID, NOW + 50);
     assert_eq!(boots.admit(UUID, token(1, NOW), NOW), Err(Problem::Replaced));
-    assert!(boots.memory(&caller(Some(token(1, NOW)))).is_none());
-    assert_eq!(boots.memory(&caller(None)).unwrap().cleaned, None);
+    assert_eq!(boots.admit(UUID, token(2, NOW + 50), NOW), Err(Problem::Replaced));
+    assert!(order(&mut boots, Some(token(1, NOW))).is_none());
+    assert!(order(&mut boots, None).unwrap().is_empty());
+    assert_eq!(boots.admit(UUID, token(3, NOW + 51), NOW), Ok(()));
     // Nothing is remembered of a machine that was never given an agent.
-    boots.end("other");
+    boots.end("other", NOW);
     assert!(boots.get_mut("other").is_none());
 }
 
@@ -90,7 +102,7 @@ fn a_flood_of_made_up_machines_brings_no_old_token_back() {
     boots.give(UUID, new);
     boots.give("ended", old);
     boots.keep("ended");
-    boots.end("ended");
+    boots.end("ended", NOW);
     assert_eq!(boots.admit(UUID, old, NOW), Err(Problem::Replaced));
     flood(&mut boots);
     assert_eq!(boots.admit(UUID, old, NOW), Err(Problem::Replaced));
@@ -117,43 +129,46 @@ fn an_agent_is_alive_where_it_called_from_for_a_while() {
     boots.called(&caller(None), here, start);
     assert!(!boots.is_alive_elsewhere(UUID, elsewhere, start));
     boots.called(&caller(Some(new)), here, start);
-    boots.end(UUID);
+    boots.end(UUID, NOW);
     assert!(!boots.is_alive_elsewhere(UUID, elsewhere, start));
 }
 
 proptest! {
-    /// Whatever happens, at most one token counts, and it is the last one given if one was.
+    /// Whatever happens, at most one token counts, and none that is older than one that counted.
     #[test]
     fn at_most_one_boot_acts(steps in prop::collection::vec((0u8..3, 0u8..4, 0u64..3 * DAY), 1..40)) {
         let mut boots = Boots::default();
-        let mut last_given = None;
+        let mut newest = 0;
         let mut known = Vec::new();
         for (what, nonce, time) in steps {
-            let made = token(nonce, NOW + time);
+            let mut made = token(nonce, NOW + time);
             match what {
                 0 => {
+                    made = token(nonce, boots.next_ms(UUID, NOW + time));
                     boots.give(UUID, made);
-                    last_given = Some(made);
+                    prop_assert!(made.time_ms() > newest && boots.is_current(UUID, &made));
+                    newest = made.time_ms();
                 }
                 1 => {
                     if boots.get_mut(UUID).is_some() {
-                        last_given = None;
-                        boots.end(UUID);
+                        boots.end(UUID, NOW + time);
+                        newest = newest.max(NOW + time);
                         prop_assert_eq!(boots.admit(UUID, made, NOW + time), Err(Problem::Replaced));
                     }
                 }
                 _ => {
+                    let was_current = boots.is_current(UUID, &made);
                     let admitted = boots.admit(UUID, made, NOW + DAY).is_ok();
                     prop_assert_eq!(admitted, boots.is_current(UUID, &made));
-                    if let Some(given) = last_given {
-                        prop_assert_eq!(admitted, given == made);
+                    prop_assert!(!admitted || was_current || made.time_ms() > newest);
+                    if admitted {
+                        newest = made.time_ms();
                     }
                 }
             }
             known.push(made);
             let mut current: Vec<String> =
                 known.iter().filter(|token| boots.is_current(UUID, token)).map(Token::text).collect();
-            current.dedup();
             current.sort();
             current.dedup();
             prop_assert!(current.len() <= 1);

@@ -4,7 +4,8 @@
 //! Never keeps the answer from the machine, which asks again; nothing about amd64 is noted.
 
 use bloomery_api::Server;
-use bloomery_api::decision::boot::{Arch, BootAnswer};
+use bloomery_api::arch::Arch;
+use bloomery_api::decision::boot::BootAnswer;
 use bloomery_api::server::ARCH_LABEL;
 use kube::Api;
 use kube::api::{Patch, PatchParams};

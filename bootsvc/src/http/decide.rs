@@ -3,9 +3,10 @@
 //! It never decides which machine gets what: `bloomery_api::decision` does.
 
 use bloomery_api::Environment;
+use bloomery_api::arch::Arch;
 use bloomery_api::boot_method::BootFromDiskMethod;
 use bloomery_api::condition::ConditionStatus;
-use bloomery_api::decision::boot::{Arch, BootAnswer};
+use bloomery_api::decision::boot::BootAnswer;
 use bloomery_api::environment::{self, INITRD_FILE, KERNEL_FILE};
 use http::StatusCode;
 

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use axum::body::Body;
-use bloomery_api::decision::boot::Arch;
+use bloomery_api::arch::Arch;
 use bloomery_api::environment;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use tower::ServiceExt;

@@ -4,7 +4,8 @@
 
 use axum::body::Body;
 use bloomery_api::Server;
-use bloomery_api::decision::boot::{Arch, BootAnswer};
+use bloomery_api::arch::Arch;
+use bloomery_api::decision::boot::BootAnswer;
 use bloomery_api::decision::identity::{Identity, Marks, Proof};
 use bloomery_api::plane::Authority;
 use http::{Method, Response, StatusCode};
@@ -95,6 +96,8 @@ impl Client<'_> {
         let asking = Asking {
             kubernetes: &context.kubernetes,
             servers: &context.servers,
+            classes: &context.classes,
+            environments: &context.environments,
             authority: &authority,
             query,
             seen,
@@ -142,7 +145,7 @@ impl Client<'_> {
 
     /// Whether nothing speaks against it that the machine of this name itself asks.
     fn judge(&self, decided: &Decided, subject: &str) -> Result<(), Withheld> {
-        let server: Option<&Server> = decided.server.as_ref();
+        let server: Option<&Server> = decided.server.as_deref();
         let alive_elsewhere = self.context.tokens.is_alive_elsewhere(subject, self.connection.peer.ip());
         hand_out::judge(Asked { mac: self.query.mac.as_deref(), seen: self.seen, server, alive_elsewhere })
     }

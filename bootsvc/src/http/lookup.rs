@@ -1,37 +1,32 @@
-//! The objects behind a boot decision, read from the Kubernetes API at the moment of asking.
+//! The objects behind a boot decision: the ServerBinding is read from the Kubernetes API at the moment of asking, the
+//! others come from the caches.
 //!
-//! "Not found" is believed only when the API says that this very object does not exist; every
-//! other failure is "nobody could tell", so that a machine whose binding cannot be read is never
-//! given the agent (promise S2 of the design).
+//! That a bound machine is never given the agent is a promise about now (S2 of the design), so no cache can keep it. "Not
+//! found" is believed only when the API says that this very object does not exist; every other failure is "nobody could
+//! tell". The Server of a bound machine is read too: a node that was installed a moment ago is not installed again.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use bloomery_api::arch::Arch;
 use bloomery_api::boot_method::BootFromDiskMethod;
-use bloomery_api::decision::Lookup;
-use bloomery_api::decision::boot::{self, Arch, BootAnswer, BootDecision, BootRequest, Objects};
+use bloomery_api::decision::boot::{self, BootAnswer, BootDecision, BootRequest, Objects};
 use bloomery_api::decision::identity::{Conflict, Identity, Marks};
 use bloomery_api::decision::unknown::UnknownMachines;
 use bloomery_api::environment::names_for;
+use bloomery_api::lookup::Lookup;
 use bloomery_api::plane::Authority;
 use bloomery_api::{Environment, Server, ServerBinding, ServerClass};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::core::Status;
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 
 use super::hand_out::{self, Withheld};
 use super::query::Query;
+use crate::cache::Cache;
 use crate::kubernetes::{ANSWER_WITHIN, Kubernetes};
 use crate::neighbours::Seen;
 use crate::servers::Servers;
-
-/// The definition of `ServerBinding`; where it is not installed no machine can be bound.
-const SERVER_BINDING_CRD: &str = "serverbindings.infrastructure.cluster.x-k8s.io";
-/// Objects a decision can ask for after `Server` and `ServerBinding`: a class, then an Environment.
-const MAX_ROUNDS: usize = 4;
 
 /// Times the objects are read again because the Server turned out to be another than the list of all Servers says.
 const MAX_LOOKS: usize = 3;
@@ -43,6 +38,10 @@ pub struct Asking<'a> {
     pub kubernetes: &'a Kubernetes,
     /// All Servers.
     pub servers: &'a Servers,
+    /// All classes.
+    pub classes: &'a Cache<ServerClass>,
+    /// All Environments.
+    pub environments: &'a Cache<Environment>,
     /// What this plane may do.
     pub authority: &'a Authority,
     /// What the machine says.
@@ -67,7 +66,7 @@ pub struct Decided {
     /// The Environment, for its kernel arguments.
     pub environment: Option<Arc<Environment>>,
     /// The machine's Server, if it has one.
-    pub server: Option<Server>,
+    pub server: Option<Arc<Server>>,
     /// Its binding, if it has one.
     pub binding: Option<ServerBinding>,
 }
@@ -75,7 +74,7 @@ pub struct Decided {
 /// The machine as it is on record.
 struct Looked {
     identity: Lookup<Identity>,
-    server: Lookup<Server>,
+    server: Lookup<Arc<Server>>,
     binding: Lookup<ServerBinding>,
     conflict: Option<Conflict>,
 }
@@ -85,8 +84,8 @@ impl Looked {
         Self { identity: Lookup::Failed, server: Lookup::Failed, binding: Lookup::Failed, conflict: None };
 }
 
-/// Finds out which machine asks, and reads its objects. What the list of all Servers says counts only if the Server,
-/// read now, says the same.
+/// Finds out which machine asks, and its objects. Of a bound machine what the list of all Servers says counts only if the
+/// Server, read now, says the same.
 async fn look(asking: &Asking<'_>) -> Looked {
     let Some(client) = asking.kubernetes.client() else { return Looked::FAILED };
     let Query { uuid, mac, serial, .. } = asking.query;
@@ -101,7 +100,7 @@ async fn look(asking: &Asking<'_>) -> Looked {
             Identity::Other { .. } | Identity::Unnamed => None,
         };
         let (server, binding) = match name {
-            Some(name) => tokio::join!(get::<Server>(&client, name), binding(&client, name)),
+            Some(name) => objects(asking, &client, name).await,
             None => (Lookup::NotFound, Lookup::NotFound),
         };
         let conflict = match (&identity, &server) {
@@ -122,15 +121,34 @@ async fn look(asking: &Asking<'_>) -> Looked {
     Looked::FAILED
 }
 
+async fn objects(
+    asking: &Asking<'_>,
+    client: &Client,
+    name: &str,
+) -> (Lookup<Arc<Server>>, Lookup<ServerBinding>) {
+    let binding = get::<ServerBinding>(client, name).await;
+    let server = match (&binding, asking.servers.known(name)) {
+        (Lookup::Found(_), _) => {
+            let read: Lookup<Server> = get(client, name).await;
+            if let Lookup::Found(server) = &read {
+                asking.servers.note(server);
+            }
+            read.map(Arc::new)
+        }
+        (Lookup::NotFound | Lookup::Failed, Some(known)) => Lookup::Found(known.server),
+        // All are listed, or nobody could have told which machine it is.
+        (Lookup::NotFound | Lookup::Failed, None) => Lookup::NotFound,
+    };
+    (server, binding)
+}
+
 /// Decides what the machine of a query boots.
 pub async fn decide(asking: &Asking<'_>) -> Decided {
-    let Asking { kubernetes, servers: _, authority, query, seen, default_method, unknown, admitted } =
-        *asking;
-    let client = kubernetes.client();
+    let Asking { authority, query, seen, default_method, unknown, admitted, .. } = *asking;
     let Looked { identity, server, binding, conflict } = look(asking).await;
     let request = BootRequest {
         identity: identity.as_ref(),
-        server: server.as_ref(),
+        server: server.as_deref(),
         binding: binding.as_ref(),
         conflict: conflict.as_ref(),
         authority,
@@ -139,30 +157,23 @@ pub async fn decide(asking: &Asking<'_>) -> Decided {
         arch: query.arch,
         default_method,
     };
-    let mut objects = Fetched { arch: query.arch, ..Fetched::default() };
-    let mut decision = None;
-    for _ in 0..MAX_ROUNDS {
-        let made = boot::boot(&request, &objects);
-        let Some(wanted) = objects.wanted.take() else {
-            decision = Some(made);
-            break;
-        };
-        objects.fetch(client.as_ref(), wanted).await;
-    }
-    let mut decision = decision.unwrap_or_else(|| BootDecision {
-        answer: BootAnswer::Unavailable,
-        reason: "the objects that name the Environment keep changing".to_owned(),
-    });
-    withhold(&mut decision, query.mac.as_deref(), seen, server.as_ref(), default_method);
+    let objects = Cached { arch: query.arch, classes: asking.classes, environments: asking.environments };
+    let mut decision = boot::boot(&request, &objects);
+    withhold(&mut decision, query.mac.as_deref(), seen, server.as_deref(), default_method);
     let mut environment = None;
     if let BootAnswer::Environment { name } | BootAnswer::NotReady { name } = &mut decision.answer {
-        environment = objects.found_environment(name);
+        environment = objects.environment(name).found();
         if let Some(found) = environment.as_ref().and_then(|found| found.metadata.name.clone()) {
             *name = found;
         }
     }
-    let (server, binding) = (found(server), found(binding));
-    Decided { decision, identity: found(identity), environment, server, binding }
+    Decided {
+        decision,
+        identity: identity.found(),
+        environment,
+        server: server.found(),
+        binding: binding.found(),
+    }
 }
 
 /// Takes the node system, and with it what its arguments say, back from who is seen not to be the machine: the disk is
@@ -177,7 +188,7 @@ fn withhold(
     if !matches!(decision.answer, BootAnswer::Environment { .. } | BootAnswer::NotReady { .. }) {
         return;
     }
-    let Err(why) = hand_out::judge_node(mac, seen, found(server)) else { return };
+    let Err(why) = hand_out::judge_node(mac, seen, server.found()) else { return };
     let answer = match why {
         Withheld::CannotTell => BootAnswer::Unavailable,
         Withheld::NoIdentity
@@ -190,68 +201,23 @@ fn withhold(
     *decision = BootDecision { answer, reason: format!("node system withheld: {why}") };
 }
 
-fn found<T>(lookup: Lookup<T>) -> Option<T> {
-    match lookup {
-        Lookup::Found(object) => Some(object),
-        Lookup::NotFound | Lookup::Failed => None,
-    }
-}
-
-/// Reads the `ServerBinding` of a machine. Without the kind there is none; that is believed only when
-/// the definition itself is known not to exist.
-pub async fn binding(client: &Client, name: &str) -> Lookup<ServerBinding> {
-    match ask(client, name).await {
-        Asked::Found(binding) => Lookup::Found(binding),
-        Asked::Missing => Lookup::NotFound,
-        Asked::Failed => Lookup::Failed,
-        Asked::UnknownKind => match ask::<CustomResourceDefinition>(client, SERVER_BINDING_CRD).await {
-            Asked::Missing => Lookup::NotFound,
-            Asked::Found(_) | Asked::UnknownKind | Asked::Failed => Lookup::Failed,
-        },
-    }
-}
-
 /// Reads one cluster-scoped object.
 pub async fn get<K>(client: &Client, name: &str) -> Lookup<K>
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
-{
-    match ask(client, name).await {
-        Asked::Found(object) => Lookup::Found(object),
-        Asked::Missing => Lookup::NotFound,
-        Asked::UnknownKind | Asked::Failed => Lookup::Failed,
-    }
-}
-
-/// What the API said of one object.
-enum Asked<K> {
-    Found(K),
-    /// This object does not exist.
-    Missing,
-    /// 404, but not about this object.
-    UnknownKind,
-    Failed,
-}
-
-async fn ask<K>(client: &Client, name: &str) -> Asked<K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
     let api: Api<K> = Api::all(client.clone());
     let kind = K::kind(&());
     match tokio::time::timeout(ANSWER_WITHIN, api.get(name)).await {
-        Ok(Ok(object)) => Asked::Found(object),
-        Ok(Err(kube::Error::Api(status))) if is_object_missing(&status, name) => Asked::Missing,
+        Ok(Ok(object)) => Lookup::Found(object),
+        Ok(Err(kube::Error::Api(status))) if is_object_missing(&status, name) => Lookup::NotFound,
         Ok(Err(error)) => {
             tracing::warn!(kind = %kind, name, error = bloomery_base::chain(&error), "kubernetes lookup failed");
-            match error {
-                kube::Error::Api(status) if status.code == 404 => Asked::UnknownKind,
-                _ => Asked::Failed,
-            }
+            Lookup::Failed
         }
         Err(_) => {
             tracing::warn!(kind = %kind, name, "kubernetes lookup took too long");
-            Asked::Failed
+            Lookup::Failed
         }
     }
 }
@@ -264,77 +230,25 @@ fn is_object_missing(status: &Status, name: &str) -> bool {
         && status.details.as_ref().is_some_and(|details| details.name == name)
 }
 
-/// What the decision may still ask for.
-#[derive(Debug)]
-enum Wanted {
-    Class(String),
-    Environment(String),
-}
-
-/// Objects read so far. The decision cannot wait, so one that is not here yet is noted, read, and
-/// the decision is made again.
-#[derive(Default)]
-struct Fetched {
+/// The objects that a decision may name.
+struct Cached<'a> {
     arch: Arch,
-    classes: HashMap<String, Lookup<Arc<ServerClass>>>,
-    environments: HashMap<String, Lookup<Arc<Environment>>>,
-    wanted: RefCell<Option<Wanted>>,
+    classes: &'a Cache<ServerClass>,
+    environments: &'a Cache<Environment>,
 }
 
-impl Fetched {
-    async fn fetch(&mut self, client: Option<&Client>, wanted: Wanted) {
-        match (wanted, client) {
-            (Wanted::Class(name), Some(client)) => {
-                let class = shared(get(client, &name).await);
-                self.classes.insert(name, class);
-            }
-            (Wanted::Environment(base), Some(client)) => {
-                let (first, other) = names_for(self.arch, &base);
-                let mut environment = shared(get(client, &first).await);
-                // Only what is known not to exist is passed over.
-                if let (Lookup::NotFound, Some(other)) = (&environment, other) {
-                    environment = shared(get(client, &other).await);
-                }
-                self.environments.insert(base, environment);
-            }
-            (Wanted::Class(name), None) => {
-                self.classes.insert(name, Lookup::Failed);
-            }
-            (Wanted::Environment(name), None) => {
-                self.environments.insert(name, Lookup::Failed);
-            }
-        }
-    }
-
-    fn found_environment(&self, name: &str) -> Option<Arc<Environment>> {
-        match self.environments.get(name) {
-            Some(Lookup::Found(environment)) => Some(environment.clone()),
-            _ => None,
-        }
-    }
-}
-
-fn shared<T>(lookup: Lookup<T>) -> Lookup<Arc<T>> {
-    match lookup {
-        Lookup::Found(object) => Lookup::Found(Arc::new(object)),
-        Lookup::NotFound => Lookup::NotFound,
-        Lookup::Failed => Lookup::Failed,
-    }
-}
-
-impl Objects for Fetched {
+impl Objects for Cached<'_> {
     fn class(&self, name: &str) -> Lookup<Arc<ServerClass>> {
-        self.classes.get(name).cloned().unwrap_or_else(|| {
-            self.wanted.replace(Some(Wanted::Class(name.to_owned())));
-            Lookup::Failed
-        })
+        self.classes.get(name)
     }
 
     fn environment(&self, name: &str) -> Lookup<Arc<Environment>> {
-        self.environments.get(name).cloned().unwrap_or_else(|| {
-            self.wanted.replace(Some(Wanted::Environment(name.to_owned())));
-            Lookup::Failed
-        })
+        let (first, other) = names_for(self.arch, name);
+        match (self.environments.get(&first), other) {
+            // Only what is known not to exist is passed over.
+            (Lookup::NotFound, Some(other)) => self.environments.get(&other),
+            (found, _) => found,
+        }
     }
 }
 

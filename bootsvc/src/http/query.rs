@@ -3,7 +3,7 @@
 //! Whatever cannot be read is left out: the answer for a machine we cannot name is decided like that
 //! for one we do not know.
 
-use bloomery_api::decision::boot::Arch;
+use bloomery_api::arch::Arch;
 
 use crate::mac;
 

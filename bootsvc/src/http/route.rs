@@ -1,6 +1,6 @@
 //! What a request is for, by its path (spec/sidero.md §3.4): a pure function.
 
-use bloomery_api::decision::boot::Arch;
+use bloomery_api::arch::Arch;
 
 use crate::loaders::Loader;
 

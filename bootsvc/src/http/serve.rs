@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::body::Body;
 use bloomery_agent_api::TOKEN_METADATA;
 use bloomery_api::boot_method::BootFromDiskMethod;
+use bloomery_api::{Environment, ServerClass};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
@@ -32,6 +33,7 @@ use super::query::Query;
 use super::route::{self, Route};
 use crate::advertise::{Advertise, Endpoint};
 use crate::authority::PlaneAuthority;
+use crate::cache::Cache;
 use crate::conflicts::Conflicts;
 use crate::kubernetes::Kubernetes;
 use crate::loaders::{Loader, LoaderStore};
@@ -103,6 +105,10 @@ pub struct Context {
     pub neighbours: Neighbours,
     /// All Servers.
     pub servers: Servers,
+    /// All ServerClasses.
+    pub classes: Cache<ServerClass>,
+    /// All Environments.
+    pub environments: Cache<Environment>,
     /// Who is served while nobody accepted it.
     pub machines: Machines,
     /// Where conflicts of identity are noted.
@@ -397,7 +403,7 @@ async fn loader_file(
 async fn agent_file(
     context: &Context,
     connection: Connection,
-    arch: bloomery_api::decision::boot::Arch,
+    arch: bloomery_api::arch::Arch,
     file: &str,
     request: Request<Body>,
 ) -> Response<Body> {

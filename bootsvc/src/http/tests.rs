@@ -22,9 +22,10 @@ use super::serve::{self, Context};
 use crate::advertise::{Advertise, Endpoint};
 use crate::agent::serve::{Means, Options, Service};
 use crate::authority::PlaneAuthority;
+use crate::cache::Cache;
 use crate::conflicts::Conflicts;
 use crate::events::Events;
-use crate::fake_api::{FakeApi, PLANE, PLANE_KEY, plane_held_by};
+use crate::fake_api::{FakeApi, PLANE, PLANE_KEY, binding, metal, plane_held_by};
 use crate::kubernetes::Kubernetes;
 use crate::loaders::LoaderStore;
 use crate::machines::Machines;
@@ -128,6 +129,7 @@ impl Lab {
             metrics: metrics.clone(),
             trace: crate::trace::Trace::default(),
             servers: servers.clone(),
+            bindings: Cache::of_fake(api.clone(), binding("")),
             machines: machines.clone(),
             neighbours: neighbours.clone(),
         };
@@ -147,6 +149,8 @@ impl Lab {
             tokens,
             neighbours: neighbours.clone(),
             servers,
+            classes: Cache::of_fake(api.clone(), metal("serverclasses", "")),
+            environments: Cache::of_fake(api.clone(), metal("environments", "")),
             machines,
             conflicts,
             turns: Turns::new(super::ipxe::DECISIONS),

@@ -1,87 +1,35 @@
-//! The watch that keeps [`super::Servers`] up to date.
+//! What the watch of all Servers tells [`super::Servers`].
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use bloomery_api::{Server, ServerSpec};
-use futures::StreamExt as _;
-use kube::core::DeserializeGuard;
-use kube::runtime::utils::Backoff;
-use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt as _, watcher as watch};
-use kube::{Api, Client};
 use tokio_util::sync::CancellationToken;
 
-use super::{Servers, version};
-use crate::health::{Part, State};
+use super::{Known, Servers, version};
+use crate::health::Part;
 use crate::kubernetes::Kubernetes;
-
-/// Pause after an error: before the kinds are installed there are many, and machines wait.
-const PAUSE: Duration = Duration::from_secs(1);
-/// How often a new client of the API is looked for.
-const CLIENT_EVERY: Duration = Duration::from_secs(1);
+use crate::watch::{self, Keeper, Seen};
 
 impl Servers {
-    /// Follows the Servers until `shutdown`. With each new client of the API it begins anew; what was read before counts
-    /// until the new list is complete.
+    /// Follows the Servers until `shutdown`.
     pub async fn follow(self, kubernetes: Kubernetes, part: Part, shutdown: CancellationToken) {
-        let following = async {
-            loop {
-                let mut clients = kubernetes.clients();
-                let client = clients.borrow_and_update().clone();
-                match client {
-                    None => tokio::time::sleep(CLIENT_EVERY).await,
-                    Some(client) => {
-                        tokio::select! {
-                            () = self.watch(client, &part) => {}
-                            changed = clients.changed() => if changed.is_err() {
-                                // It never changes any more: the client that is there is the last.
-                                tokio::time::sleep(CLIENT_EVERY).await;
-                            },
-                        }
-                    }
-                }
-            }
-        };
-        shutdown.run_until_cancelled(following).await;
+        watch::follow::<Server>(self, kubernetes, part, shutdown).await;
     }
+}
 
-    async fn watch(&self, client: Client, part: &Part) {
-        let servers: Api<DeserializeGuard<Server>> = Api::all(client);
-        let mut events = std::pin::pin!(watch(servers, watcher::Config::default()).backoff(Steady));
-        let mut listing = BTreeMap::new();
-        while let Some(event) = events.next().await {
-            match event {
-                Ok(Event::Init) => listing.clear(),
-                Ok(Event::InitApply(server)) => {
-                    let server = readable(server);
-                    listing.insert(server.metadata.name.clone().unwrap_or_default(), server);
-                }
-                Ok(Event::InitDone) => {
-                    self.listed(&std::mem::take(&mut listing));
-                    part.set(State::Up);
-                }
-                Ok(Event::Apply(server)) => self.note(&readable(server)),
-                Ok(Event::Delete(server)) => {
-                    let name = readable(server).metadata.name.unwrap_or_default();
-                    self.with(|state| state.remove(&name));
-                }
-                Err(error) => {
-                    let error = bloomery_base::chain(&error);
-                    tracing::debug!(error, "watch of Servers interrupted");
-                    part.set(State::Down(error));
-                }
-            }
-        }
-    }
-
-    /// The whole list was read. What was noted meanwhile and is later than all of it stays.
-    fn listed(&self, listing: &BTreeMap<String, Server>) {
+impl Keeper<Server> for Servers {
+    /// What was noted meanwhile and is later than all of the list stays.
+    fn listed(&self, all: BTreeMap<String, Seen<Server>>) {
+        let listing: Vec<_> =
+            all.into_iter().map(|(name, seen)| (name, Known::of(&readable(seen)))).collect();
         self.with(|state| {
-            let latest = listing.values().map(version).max().unwrap_or_default();
+            let of = |known: &Known| version(&known.server);
+            let latest = listing.iter().map(|(_, known)| of(known)).max().unwrap_or_default();
             let before = std::mem::take(&mut state.servers);
-            for server in listing.values().chain(before.values().filter(|server| version(server) > latest)) {
-                state.put(server);
+            (state.aliases, state.unaccepted) = (0, 0);
+            let later = before.into_iter().filter(|(_, known)| of(known) > latest);
+            for (name, known) in listing.into_iter().chain(later) {
+                state.put(name, known);
             }
             // Anything may have gone.
             state.built = None;
@@ -90,30 +38,21 @@ impl Servers {
             }
         });
     }
-}
 
-/// The same pause each time.
-struct Steady;
+    fn changed(&self, _: String, server: Seen<Server>) {
+        self.note(&readable(server));
+    }
 
-impl Iterator for Steady {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        Some(PAUSE)
+    fn removed(&self, name: &str) {
+        self.with(|state| state.remove(name));
     }
 }
 
-impl Backoff for Steady {
-    fn reset(&mut self) {}
-}
-
 /// A Server that cannot be read is known by its name, which is its machine's UUID, and by its annotations.
-fn readable(server: DeserializeGuard<Server>) -> Server {
-    server.0.unwrap_or_else(|invalid| {
-        let name = invalid.metadata.name.clone().unwrap_or_default();
-        tracing::warn!(server = name, error = invalid.error, "server cannot be read");
-        let mut server = Server::new(&name, ServerSpec::default());
-        server.metadata = invalid.metadata;
+fn readable(server: Seen<Server>) -> Server {
+    server.unwrap_or_else(|metadata| {
+        let mut server = Server::new(metadata.name.as_deref().unwrap_or_default(), ServerSpec::default());
+        server.metadata = metadata;
         server
     })
 }
@@ -139,17 +78,17 @@ mod tests {
         servers.note(&server("gone", "3"));
         servers.note(&server("made-meanwhile", "9"));
         let list = |names: &[(&str, &str)]| {
-            names.iter().map(|(name, version)| ((*name).to_owned(), server(name, version))).collect()
+            names.iter().map(|(name, version)| ((*name).to_owned(), Ok(server(name, version)))).collect()
         };
-        servers.listed(&list(&[("a", "5"), ("b", "7")]));
+        servers.listed(list(&[("a", "5"), ("b", "7")]));
         assert_eq!(names(&servers), ["a", "b", "made-meanwhile"]);
         // An older version of what is known changes nothing.
         servers.note(&server("a", "4"));
         assert_eq!(
-            servers.known("a").and_then(|known| known.metadata.resource_version).as_deref(),
+            servers.known("a").and_then(|known| known.server.metadata.resource_version.clone()).as_deref(),
             Some("5")
         );
-        servers.listed(&list(&[("b", "12")]));
+        servers.listed(list(&[("b", "12")]));
         assert_eq!(names(&servers), ["b"]);
     }
 }

@@ -91,9 +91,13 @@ async fn a_machine_whose_claimed_server_was_deleted_is_not_new_and_not_accepted(
     let again = servers.get(UUID).await.unwrap();
     assert!(!again.spec.accepted && DiskRecord::of(&again).is_none(), "{again:?}");
     accept(&servers, UUID).await;
+    eventually("the acceptance is known", &plane, || async {
+        let answer = machine.ask().await;
+        if answer.ends_with(DISK) { Ok(()) } else { Err(answer) }
+    })
+    .await;
     machine.boot().await;
     assert!(!machine.register().await.unwrap().wipe, "acceptance alone is no leave");
-    assert!(machine.ask().await.ends_with(DISK));
 }
 
 /// Finding 2, the second route: a new stick knows nothing of the machines around it. What their disks hold tells.

@@ -4,16 +4,17 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bloomery_agent_api as pb;
 use bloomery_agent_api::agent_client::AgentClient;
 use bloomery_api::plane::{Plane, PlaneSpec};
-use bloomery_api::{Server, ServerBinding};
+use bloomery_api::{Environment, Server, ServerBinding, ServerClass};
 use bootsvc::advertise::Advertise;
 use bootsvc::agent::serve::{Means, Options, Service};
 use bootsvc::authority::PlaneAuthority;
+use bootsvc::cache::Cache;
 use bootsvc::conflicts::Conflicts;
 use bootsvc::events::Events;
 use bootsvc::health::{Health, Weight};
@@ -141,6 +142,19 @@ pub(crate) fn start_accepting(plane: &ControlPlane, kubernetes: &Kubernetes) -> 
     start_with(plane, kubernetes, true)
 }
 
+/// Starts the services in a runtime of their own: to shut that down is as near to the end of a process as a test gets.
+// Not each test that takes this file in has replicas.
+#[allow(dead_code)]
+pub(crate) fn replica(plane: &ControlPlane) -> (tokio::runtime::Runtime, SocketAddr) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let entered = runtime.enter();
+    let part = Health::default().register("kubernetes", Weight::Shown);
+    let kubernetes = kubernetes::connect(Some(plane.path("bootsvc")), part, CancellationToken::new());
+    let address = start_accepting(plane, &kubernetes);
+    drop(entered);
+    (runtime, address)
+}
+
 fn start_with(plane: &ControlPlane, kubernetes: &Kubernetes, auto_accept: bool) -> SocketAddr {
     let (share, metrics) = (plane.path("share"), Arc::new(Metrics::default()));
     std::fs::create_dir_all(share.join("agent/amd64")).unwrap();
@@ -157,8 +171,13 @@ fn start_with(plane: &ControlPlane, kubernetes: &Kubernetes, auto_accept: bool) 
     std::fs::write(plane.path("key"), PLANE_KEY).unwrap();
     let authority = PlaneAuthority::new(kubernetes.clone(), plane.path("id").parent().unwrap(), false);
     let servers = Servers::default();
-    let shown = Health::default().register("servers", Weight::Shown);
-    tokio::spawn(servers.clone().follow(kubernetes.clone(), shown, CancellationToken::new()));
+    let (bindings, classes, environments) = (Cache::default(), Cache::default(), Cache::default());
+    let shown = || Health::default().register("objects", Weight::Shown);
+    let (api, never) = (|| kubernetes.clone(), CancellationToken::new);
+    tokio::spawn(servers.clone().follow(api(), shown(), never()));
+    tokio::spawn(bindings.clone().follow(api(), shown(), never()));
+    tokio::spawn(Cache::<ServerClass>::follow(Cache::clone(&classes), api(), shown(), never()));
+    tokio::spawn(Cache::<Environment>::follow(Cache::clone(&environments), api(), shown(), never()));
     let (machines, neighbours, events) =
         (Machines::default(), Neighbours::default(), Events::start(kubernetes.clone()));
     let tokens = Tokens::new(kubernetes.clone(), true);
@@ -171,6 +190,7 @@ fn start_with(plane: &ControlPlane, kubernetes: &Kubernetes, auto_accept: bool) 
         metrics: metrics.clone(),
         trace: trace.clone(),
         servers: servers.clone(),
+        bindings,
         machines: machines.clone(),
         neighbours: neighbours.clone(),
     };
@@ -190,6 +210,8 @@ fn start_with(plane: &ControlPlane, kubernetes: &Kubernetes, auto_accept: bool) 
         tokens,
         neighbours,
         servers,
+        classes,
+        environments,
         machines,
         conflicts,
         turns: Turns::new(bootsvc::http::ipxe::DECISIONS),
@@ -237,6 +259,8 @@ pub(crate) struct Machine {
     pub(crate) token: Option<String>,
     /// What its disk holds; blank if nothing.
     pub(crate) found: Vec<String>,
+    /// The order that it was given last.
+    pub(crate) order: Arc<Mutex<Vec<u8>>>,
     agent: AgentClient<Channel>,
 }
 
@@ -256,6 +280,7 @@ impl Machine {
             address,
             token: None,
             found: Vec::new(),
+            order: Arc::default(),
             agent,
         }
     }
@@ -286,6 +311,15 @@ impl Machine {
         answer
     }
 
+    /// The same machine, which turns to the services at another address.
+    // Not each test that takes this file in has replicas.
+    #[allow(dead_code)]
+    pub(crate) async fn turn_to(self, address: SocketAddr) -> Self {
+        let number = u16::from_be_bytes([self.source.octets()[2], self.source.octets()[3]]);
+        let Self { agent, .. } = Self::new(address, &self.uuid, number).await;
+        Self { address, agent, ..self }
+    }
+
     fn request<T>(&self, message: T) -> tonic::Request<T> {
         let mut request = tonic::Request::new(message);
         if let Some(token) = &self.token {
@@ -311,8 +345,13 @@ impl Machine {
             }),
             ..Default::default()
         };
-        let message = pb::CreateServerRequest { hardware: Some(hardware), hostname: "node1".to_owned() };
-        self.agent.clone().create_server(self.request(message)).await.map(tonic::Response::into_inner)
+        let hostname = "node1".to_owned();
+        let message = pb::CreateServerRequest { hardware: Some(hardware), hostname, addresses: Vec::new() };
+        let told = self.agent.clone().create_server(self.request(message)).await?.into_inner();
+        if told.wipe {
+            self.order.lock().unwrap().clone_from(&told.order);
+        }
+        Ok(told)
     }
 
     pub(crate) async fn report_address(&self, address: &str) -> Result<(), tonic::Status> {
@@ -327,7 +366,8 @@ impl Machine {
     }
 
     pub(crate) async fn wiped(&self, disks: Vec<pb::DiskProgress>) -> Result<(), tonic::Status> {
-        let message = pb::MarkServerAsWipedRequest { uuid: self.uuid.clone(), disks };
+        let order = self.order.lock().unwrap().clone();
+        let message = pb::MarkServerAsWipedRequest { uuid: self.uuid.clone(), disks, order };
         self.agent.clone().mark_server_as_wiped(self.request(message)).await.map(|_| ())
     }
 

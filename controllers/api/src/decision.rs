@@ -29,34 +29,6 @@ use crate::server::{PXE_BOOTED, Server};
 use crate::server_binding::{ServerBinding, TALOS_INSTALLED};
 use identity::Conflict;
 
-/// Result of looking for an object.
-#[derive(Clone, Copy, Debug)]
-pub enum Lookup<T> {
-    /// It is there.
-    Found(T),
-    /// It is known not to be there.
-    NotFound,
-    /// Nobody could tell.
-    Failed,
-}
-
-impl<T> Lookup<T> {
-    /// The same of a reference.
-    pub const fn as_ref(&self) -> Lookup<&T> {
-        match self {
-            Self::Found(object) => Lookup::Found(object),
-            Self::NotFound => Lookup::NotFound,
-            Self::Failed => Lookup::Failed,
-        }
-    }
-}
-
-impl<T> From<Option<T>> for Lookup<T> {
-    fn from(found: Option<T>) -> Self {
-        found.map_or(Self::NotFound, Self::Found)
-    }
-}
-
 /// Where a machine stands.
 ///
 /// ```text

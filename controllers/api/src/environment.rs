@@ -8,8 +8,8 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::arch::Arch;
 use crate::condition::ConditionStatus;
-use crate::decision::boot::Arch;
 use crate::zero::is_zero;
 
 /// The Environment that is booted when nothing names another; it always exists.

@@ -10,6 +10,7 @@
 // Comments become the schemas' descriptions, where kinds stand without backticks.
 #![allow(clippy::doc_markdown)]
 
+pub mod arch;
 pub mod boot_method;
 pub mod condition;
 pub mod contents;
@@ -22,6 +23,7 @@ pub mod exempt;
 pub mod go_duration;
 pub mod hardware;
 pub mod ledger;
+pub mod lookup;
 pub mod patch;
 pub mod placeholder;
 pub mod plane;

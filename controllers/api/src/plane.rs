@@ -13,7 +13,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::decision::Lookup;
+use crate::lookup::Lookup;
 use crate::server::Server;
 use crate::trust::Trust;
 

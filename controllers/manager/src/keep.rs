@@ -6,7 +6,7 @@
 
 use std::fmt::Debug;
 
-use bloomery_api::decision::boot::Arch;
+use bloomery_api::arch::Arch;
 use bloomery_api::server_class::ANY;
 use bloomery_api::{Environment, ServerClass, ServerClassSpec};
 use futures::StreamExt;

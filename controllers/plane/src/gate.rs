@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use bloomery_api::Plane;
-use bloomery_api::decision::Lookup;
+use bloomery_api::lookup::Lookup;
 use bloomery_api::plane::{Authority, FENCED_ANNOTATION, NAME, Seen};
 use bloomery_api::trust::Trust;
 use kube::api::ListParams;

@@ -18,6 +18,8 @@ const EVERY: Duration = Duration::from_millis(150);
 const HEARTBEATS: usize = 10;
 /// A token that was never given.
 const MADE_UP_TOKEN: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+/// An order that no plane signed.
+const MADE_UP_ORDER: [u8; 33] = [1; 33];
 
 /// Starts the callers.
 pub(super) fn spawn(stage: &Arc<Stage>, tasks: &mut JoinSet<()>) {
@@ -47,7 +49,7 @@ async fn claim(stage: &Stage, at: usize, way: Way) {
         Some(status) => stage.count(format!("{method}: {:?}", status.code()), 1),
     };
     let disks = wiped(&victim.identity());
-    let wiped = pb::MarkServerAsWipedRequest { uuid: uuid.clone(), disks };
+    let wiped = pb::MarkServerAsWipedRequest { uuid: uuid.clone(), disks, order: MADE_UP_ORDER.to_vec() };
     judge("MarkServerAsWiped", agent.mark_server_as_wiped(call(wiped, token)).await.err());
     let bmc = pb::BmcInfo {
         ip: "10.77.0.250".to_owned(),

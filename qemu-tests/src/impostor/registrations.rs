@@ -148,7 +148,9 @@ async fn register(
     token: Option<&str>,
     way: Way,
 ) {
-    let request = pb::CreateServerRequest { hardware: Some(hardware), hostname: "impostor".to_owned() };
+    let address = pb::Address { r#type: "InternalIP".to_owned(), address: "10.77.0.200".to_owned() };
+    let (hostname, addresses) = ("impostor".to_owned(), vec![address]);
+    let request = pb::CreateServerRequest { hardware: Some(hardware), hostname, addresses };
     let answer = match way.agent().await {
         Ok(mut agent) => agent.create_server(call(request, token)).await,
         Err(_) => return stage.count(format!("CreateServer {kind}: no connection"), 1),

@@ -25,8 +25,8 @@ const ADDRESS_TYPE: &str = "InternalIP";
 /// What the plane says to a registration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Orders {
-    /// Wipe the disks.
-    pub wipe: bool,
+    /// Wipe the disks: the signed order.
+    pub wipe: Option<Vec<u8>>,
     /// Restart: the machine is no longer one for the agent.
     pub restart: bool,
     /// The plane reckons the machine dead after this time without a word, while it wipes.
@@ -61,21 +61,25 @@ impl Agent {
         Ok(Self { identity: identity.clone(), plane, token, hardware })
     }
 
-    /// `CreateServer`, then `ReconcileServerAddresses`, on a connection of their own, like the real agent each time.
+    /// `CreateServer`, and `ReconcileServerAddresses` where that is needed, on a connection of their own, like the real
+    /// agent each time.
     ///
     /// # Errors
     /// No connection, or a call fails.
     pub async fn register(&self) -> Result<Orders, Trouble> {
         let mut client = self.connect().await?;
         let hardware = Some(self.hardware.clone());
-        let request = pb::CreateServerRequest { hardware, hostname: self.identity.hostname() };
-        let answer = call("CreateServer", client.create_server(self.with_token(request))).await?;
         let address = Address { r#type: ADDRESS_TYPE.to_owned(), address: self.identity.address.to_string() };
-        let request = pb::ReconcileServerAddressesRequest { uuid: self.uuid(), address: vec![address] };
-        let request = self.with_token(request);
-        call("ReconcileServerAddresses", client.reconcile_server_addresses(request)).await?;
+        let (hostname, addresses) = (self.identity.hostname(), vec![address]);
+        let request = pb::CreateServerRequest { hardware, hostname, addresses: addresses.clone() };
+        let answer = call("CreateServer", client.create_server(self.with_token(request))).await?;
+        if !answer.addresses_taken {
+            let request = pb::ReconcileServerAddressesRequest { uuid: self.uuid(), address: addresses };
+            let request = self.with_token(request);
+            call("ReconcileServerAddresses", client.reconcile_server_addresses(request)).await?;
+        }
         let reboot_timeout = Duration::try_from_secs_f64(answer.reboot_timeout).unwrap_or_default();
-        Ok(Orders { wipe: answer.wipe, restart: answer.restart, reboot_timeout })
+        Ok(Orders { wipe: answer.wipe.then_some(answer.order), restart: answer.restart, reboot_timeout })
     }
 
     /// `Heartbeat`: the wipe is `done`, of one.
@@ -88,13 +92,13 @@ impl Agent {
         call("Heartbeat", client.heartbeat(self.with_token(request))).await.map(drop)
     }
 
-    /// `MarkServerAsWiped`: every disk is.
+    /// `MarkServerAsWiped`: every disk is, as this order said.
     ///
     /// # Errors
     /// No connection, or the call fails.
-    pub async fn wiped(&self) -> Result<(), Trouble> {
-        let request =
-            pb::MarkServerAsWipedRequest { uuid: self.uuid(), disks: self.disks(State::Wiped, 1.0) };
+    pub async fn wiped(&self, order: Vec<u8>) -> Result<(), Trouble> {
+        let disks = self.disks(State::Wiped, 1.0);
+        let request = pb::MarkServerAsWipedRequest { uuid: self.uuid(), disks, order };
         let mut client = self.connect().await?;
         call("MarkServerAsWiped", client.mark_server_as_wiped(self.with_token(request))).await.map(drop)
     }

@@ -310,9 +310,9 @@ impl Machine {
                 let orders = agent.register().await?;
                 self.note_registered();
                 permit.take();
-                if orders.wipe {
+                if let Some(order) = &orders.wipe {
                     self.enter(Phase::Wiping);
-                    self.wipe(agent, &orders).await?;
+                    self.wipe(agent, &orders, order).await?;
                     self.note_clean();
                     clean = true;
                 }
@@ -335,7 +335,7 @@ impl Machine {
     }
 
     /// Heartbeats at once and then steadily, and the report at the end.
-    async fn wipe(&self, agent: &Agent, orders: &Orders) -> Result<(), Trouble> {
+    async fn wipe(&self, agent: &Agent, orders: &Orders, order: &[u8]) -> Result<(), Trouble> {
         let Config { wipe, heartbeat, .. } = self.world.config;
         // Upstream's agent reports three times within the plane's limit.
         let limit = orders.reboot_timeout / 3;
@@ -344,7 +344,7 @@ impl Machine {
         loop {
             let elapsed = began.elapsed();
             if elapsed >= wipe {
-                return agent.wiped().await;
+                return agent.wiped(order.to_vec()).await;
             }
             // A lost heartbeat is no reason to stop wiping.
             match agent.heartbeat(elapsed.as_secs_f64() / wipe.as_secs_f64()).await {

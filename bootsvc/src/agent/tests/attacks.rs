@@ -256,15 +256,16 @@ async fn a_creation_whose_answer_was_lost_is_ours_only_if_nobody_else_wrote_it()
 }
 
 #[tokio::test]
-async fn a_record_that_could_not_be_written_is_written_when_the_machine_calls_again() {
+async fn a_server_that_the_api_server_dates_otherwise_gets_its_record_by_a_second_write() {
     let lab = Lab::start(Setup::default());
-    let mut agent = client(&lab).await;
-    lab.api.fail_writes(&server(), Failure::Status(500));
-    let _ = register(&mut agent, None).await;
-    assert_eq!(state(&lab), "");
-    lab.api.heal(&server());
-    register(&mut agent, None).await.unwrap();
-    assert_eq!(state(&lab), "neverUsed");
+    lab.api.date("2020-01-01T00:00:00Z");
+    register(&mut client(&lab).await, None).await.unwrap();
+    let text = lab.api.object(&server()).unwrap()["metadata"]["annotations"]["bloomery.dev/disks"].clone();
+    let record: serde_json::Value = serde_json::from_str(text.as_str().unwrap()).unwrap();
+    assert_eq!(
+        (&record["state"], &record["serverUID"]),
+        (&json!("neverUsed"), &json!(format!("uid-of-{UUID}")))
+    );
 }
 
 #[tokio::test]

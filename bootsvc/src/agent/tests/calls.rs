@@ -1,5 +1,7 @@
 //! The vectors of spec/sidero.md §10.3 for gRPC, as far as this release serves them.
 
+use std::ops::{Deref, DerefMut};
+
 use bloomery_agent_api as pb;
 use bloomery_agent_api::agent_client::AgentClient;
 use http::Method;
@@ -13,8 +15,36 @@ use super::mapping::{UUID, inventory};
 use crate::fake_api::{Failure, binding, metal};
 use crate::http::tests::{Lab, Setup};
 
-pub(super) async fn client(lab: &Lab) -> AgentClient<Channel> {
-    AgentClient::connect(format!("http://{}", lab.address)).await.unwrap()
+/// An agent, with the order that it was given last.
+pub(super) struct Caller {
+    agent: AgentClient<Channel>,
+    pub(super) order: Vec<u8>,
+}
+
+impl Deref for Caller {
+    type Target = AgentClient<Channel>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.agent
+    }
+}
+
+impl DerefMut for Caller {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.agent
+    }
+}
+
+impl Caller {
+    /// The same agent, which turns to another replica.
+    pub(super) async fn turn_to(self, lab: &Lab) -> Self {
+        Self { order: self.order, ..client(lab).await }
+    }
+}
+
+pub(super) async fn client(lab: &Lab) -> Caller {
+    let agent = AgentClient::connect(format!("http://{}", lab.address)).await.unwrap();
+    Caller { agent, order: Vec::new() }
 }
 
 /// An answer that orders nothing, and says why.
@@ -23,7 +53,8 @@ fn nothing(message: &str) -> pb::CreateServerResponse {
 }
 
 pub(super) fn request(uuid: &str) -> pb::CreateServerRequest {
-    pb::CreateServerRequest { hardware: Some(inventory(uuid)), hostname: "node1".to_owned() }
+    let hardware = Some(inventory(uuid));
+    pb::CreateServerRequest { hardware, hostname: "node1".to_owned(), addresses: Vec::new() }
 }
 
 #[tokio::test]
@@ -42,7 +73,7 @@ async fn registers_a_machine_once_and_tells_it_to_write_nothing() {
     let record: serde_json::Value = serde_json::from_str(record).unwrap();
     assert_eq!(
         (&record["state"], &record["serverUID"], &record["epoch"]),
-        (&json!("neverUsed"), &json!(format!("uid-of-{UUID}")), &json!(1))
+        (&json!("neverUsed"), &json!(format!("made with {UUID}")), &json!(1))
     );
     let events = events(&lab, 1).await;
     let event = &events[0];
@@ -56,8 +87,8 @@ async fn registers_a_machine_once_and_tells_it_to_write_nothing() {
     agent.create_server(request(UUID)).await.unwrap();
     assert_eq!(lab.api.writes().len(), writes);
     assert_eq!(lab.metrics.registrations.get(), 1);
-    // The Server, its record, and beside them the event.
-    assert_eq!(lab.api.writes().len(), 3);
+    // The Server with its record, and beside it the event.
+    assert_eq!(lab.api.writes().len(), 2);
 }
 
 #[tokio::test]
@@ -174,7 +205,7 @@ async fn addresses_of_a_type_are_replaced_and_others_stay() {
     let lab = Lab::start(Setup::default());
     lab.api.put(
         &metal("servers", UUID),
-        json!({ "spec": { "accepted": false }, "status": { "isClean": true, "addresses": [
+        json!({ "spec": { "accepted": false }, "status": { "inUse": true, "addresses": [
             { "type": "Hostname", "address": "h" }, { "type": "InternalIP", "address": "10.0.0.1" } ] } }),
     );
     let mut agent = client(&lab).await;
@@ -188,7 +219,7 @@ async fn addresses_of_a_type_are_replaced_and_others_stay() {
         status["addresses"],
         json!([{ "type": "Hostname", "address": "h" }, { "type": "InternalIP", "address": "10.77.0.50" }])
     );
-    assert_eq!(status["isClean"], json!(true));
+    assert_eq!(status["inUse"], json!(true));
     let writes = lab.api.writes().len();
     agent.reconcile_server_addresses(report.clone()).await.unwrap();
     assert_eq!(lab.api.writes().len(), writes);

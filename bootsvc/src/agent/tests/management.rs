@@ -1,12 +1,10 @@
 //! Access to management controllers: taken from the boot that was told to set one up, and from nobody else.
 
 use bloomery_agent_api as pb;
-use bloomery_agent_api::agent_client::AgentClient;
 use serde_json::{Value, json};
-use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use super::calls::client;
+use super::calls::{Caller, client};
 use super::mapping::UUID;
 use super::wiping::{put, register, server};
 use super::{events, with};
@@ -29,7 +27,7 @@ fn plane_key(lab: &Lab) -> Option<pb::seal::PlaneKey> {
 /// Reports as our agent does: sealed.
 async fn report(
     lab: &Lab,
-    agent: &mut AgentClient<Channel>,
+    agent: &mut Caller,
     token: Option<&str>,
     said: (&str, u32, &str, &str),
 ) -> Result<(), Status> {
@@ -38,11 +36,7 @@ async fn report(
     send(agent, token, info).await
 }
 
-async fn send(
-    agent: &mut AgentClient<Channel>,
-    token: Option<&str>,
-    info: pb::BmcInfo,
-) -> Result<(), Status> {
+async fn send(agent: &mut Caller, token: Option<&str>, info: pb::BmcInfo) -> Result<(), Status> {
     let message = pb::UpdateBmcInfoRequest { uuid: UUID.to_owned(), bmc_info: Some(info) };
     agent.update_bmc_info(with(message, token)).await.map(|_| ())
 }
@@ -56,7 +50,7 @@ fn bmc(lab: &Lab) -> Value {
 }
 
 /// The agent of a machine that waits for its controller to be set up, and its boot's token.
-async fn told_to_set_up(lab: &Lab) -> (AgentClient<Channel>, Option<String>) {
+async fn told_to_set_up(lab: &Lab) -> (Caller, Option<String>) {
     put(lab, "released");
     let token = lab.boot(UUID).await;
     let mut agent = client(lab).await;

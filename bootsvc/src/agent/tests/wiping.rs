@@ -4,10 +4,9 @@ use bloomery_agent_api as pb;
 use bloomery_agent_api::agent_client::AgentClient;
 use bloomery_agent_api::disk_progress::State;
 use serde_json::{Value, json};
-use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use super::calls::{client, request};
+use super::calls::{Caller, client, request};
 use super::mapping::UUID;
 use super::{events, with};
 use crate::fake_api::{Failure, PLANE, binding, disks, disks_of, metal, plane_held_by};
@@ -46,14 +45,18 @@ pub(super) fn done() -> Vec<pb::DiskProgress> {
 }
 
 pub(super) async fn register(
-    agent: &mut AgentClient<Channel>,
+    agent: &mut Caller,
     token: Option<&str>,
 ) -> Result<pb::CreateServerResponse, Status> {
-    agent.create_server(with(request(UUID), token)).await.map(tonic::Response::into_inner)
+    let told = agent.create_server(with(request(UUID), token)).await.map(tonic::Response::into_inner)?;
+    if told.wipe {
+        agent.order.clone_from(&told.order);
+    }
+    Ok(told)
 }
 
 pub(super) async fn beat(
-    agent: &mut AgentClient<Channel>,
+    agent: &mut Caller,
     token: Option<&str>,
     disks: Vec<pb::DiskProgress>,
 ) -> Result<(), Status> {
@@ -62,11 +65,11 @@ pub(super) async fn beat(
 }
 
 pub(super) async fn wiped(
-    agent: &mut AgentClient<Channel>,
+    agent: &mut Caller,
     token: Option<&str>,
     disks: Vec<pb::DiskProgress>,
 ) -> Result<(), Status> {
-    let message = pb::MarkServerAsWipedRequest { uuid: UUID.to_owned(), disks };
+    let message = pb::MarkServerAsWipedRequest { uuid: UUID.to_owned(), disks, order: agent.order.clone() };
     agent.mark_server_as_wiped(with(message, token)).await.map(|_| ())
 }
 
@@ -83,7 +86,7 @@ pub(super) fn state(lab: &Lab) -> String {
 }
 
 /// A machine with this record that has called and was told to wipe: the agent of it, and its token.
-pub(super) async fn told_to_wipe(state: &str) -> (Lab, AgentClient<Channel>, Option<String>) {
+pub(super) async fn told_to_wipe(state: &str) -> (Lab, Caller, Option<String>) {
     let lab = Lab::start(Setup::default());
     put(&lab, state);
     let token = lab.boot(UUID).await;
@@ -159,17 +162,14 @@ async fn a_machine_that_is_wiped_does_not_stand_in_line_behind_a_hall_of_new_one
     let (lab, mut agent, token) = told_to_wipe("released").await;
     let token = token.as_deref();
     let mut hall = tokio::task::JoinSet::new();
-    let uuids: Vec<String> = (0..4 * NEW)
-        .map(|machine| {
-            let uuid = format!("0ca11000-0000-4000-8000-{machine:012}");
-            lab.api.fail(&metal("servers", &uuid), Failure::Hang);
-            uuid
-        })
-        .collect();
+    let servers = "/apis/metal.sidero.dev/v1alpha2/servers";
+    lab.api.fail(servers, Failure::Hang);
+    let uuids: Vec<String> =
+        (0..4 * NEW).map(|machine| format!("0ca11000-0000-4000-8000-{machine:012}")).collect();
     for some in uuids.chunks(NEW) {
         let agent = client(&lab).await;
         for uuid in some {
-            let (mut agent, uuid) = (agent.clone(), uuid.clone());
+            let (mut agent, uuid) = (AgentClient::clone(&agent), uuid.clone());
             let mut machine = request(&uuid);
             let hardware = machine.hardware.as_mut().unwrap();
             hardware.system.as_mut().unwrap().serial_number.clone_from(&uuid);
@@ -179,7 +179,7 @@ async fn a_machine_that_is_wiped_does_not_stand_in_line_behind_a_hall_of_new_one
             hall.spawn(async move { agent.create_server(machine).await });
         }
     }
-    while uuids.iter().all(|uuid| lab.api.reads(&metal("servers", uuid)) == 0) {
+    while !lab.api.writes().iter().any(|(_, path)| path == servers) {
         tokio::task::yield_now().await;
     }
     // Without a line of their own these would be told to call again.
@@ -257,7 +257,7 @@ async fn a_half_written_end_is_finished_after_a_restart_of_the_service_too() {
     wiped(&mut agent, token, done()).await.unwrap_err();
     lab.api.heal(&format!("{}/status", server()));
     let restarted = Lab::start(Setup { api: Some(lab.api.clone()), ..Setup::default() });
-    let mut agent = client(&restarted).await;
+    let mut agent = agent.turn_to(&restarted).await;
     let unfinished = wiped(&mut agent, token, vec![disk("sda", State::Failed, 0)]).await.unwrap_err();
     assert_eq!((unfinished.code(), is_clean(&lab)), (Code::FailedPrecondition, false));
     wiped(&mut agent, token, done()).await.unwrap();
@@ -279,24 +279,89 @@ async fn a_writer_in_between_makes_the_call_look_again() {
 }
 
 #[tokio::test]
-async fn after_a_restart_of_the_service_the_record_must_be_older_than_the_boot() {
-    let lab = Lab::start(Setup::default());
-    put(&lab, "released");
-    let token = lab.boot(UUID).await;
+async fn after_a_restart_of_the_service_the_order_counts_while_its_record_stands() {
+    let (lab, agent, token) = told_to_wipe("released").await;
     let token = token.as_deref();
-    register(&mut client(&lab).await, token).await.unwrap();
     let restarted = Lab::start(Setup { api: Some(lab.api.clone()), ..Setup::default() });
-    let mut agent = client(&restarted).await;
+    let mut agent = agent.turn_to(&restarted).await;
     beat(&mut agent, token, Vec::new()).await.unwrap();
-    // Released anew after the machine booted.
+    // Released anew since: another record.
     lab.api.change(&server(), |server| {
-        let later = disks_of("released", UUID, "0123456789abcdef", "2999-01-01T00:00:00Z");
-        server["metadata"]["annotations"] = later;
+        server["metadata"]["annotations"] =
+            disks_of("released", UUID, "fedcba9876543210", "2026-01-01T00:00:00Z");
     });
     let refused = wiped(&mut agent, token, done()).await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition);
     assert!(refused.message().contains("register again"), "{refused:?}");
     lab.api.change(&server(), |server| server["metadata"]["annotations"] = disks("released", UUID));
+    // Without the order the token alone does not count.
+    let order = std::mem::take(&mut agent.order);
+    assert_eq!(wiped(&mut agent, token, done()).await.unwrap_err().code(), Code::FailedPrecondition);
+    agent.order = order;
+    wiped(&mut agent, token, done()).await.unwrap();
+    assert!(is_clean(&lab));
+}
+
+/// A cache that is behind orders nothing and believes nothing that does not hold now.
+#[tokio::test]
+async fn stale_caches_lead_to_no_order_and_to_no_clean_machine() {
+    type Change = fn(&Lab);
+    let bound: Change = |lab| {
+        lab.api.put(&binding(UUID), json!({ "spec": { "metalMachineRef": { "name": "m" } } }));
+        lab.api.change(&server(), |server| server["metadata"]["annotations"] = disks("bound", UUID));
+    };
+    let replaced: Change = |lab| lab.api.change(&server(), |server| server["metadata"]["uid"] = json!("new"));
+    let unaccepted: Change =
+        |lab| lab.api.change(&server(), |server| server["spec"]["accepted"] = json!(false));
+    let installed: Change = |lab| {
+        lab.api.change(&server(), |server| server["metadata"]["annotations"] = disks("installed", UUID));
+    };
+    let deleted: Change = |lab| lab.api.delete(&server());
+    for (change, what) in [
+        (bound, "bound"),
+        (replaced, "replaced"),
+        (unaccepted, "unaccepted"),
+        (installed, "installed, its binding gone"),
+        (deleted, "deleted"),
+    ] {
+        // Before the order.
+        let lab = Lab::start(Setup::default());
+        put(&lab, "released");
+        let token = lab.boot(UUID).await;
+        let token = token.as_deref();
+        let mut agent = client(&lab).await;
+        lab.api.freeze_caches(true);
+        change(&lab);
+        let told = register(&mut agent, token).await;
+        assert!(told.as_ref().is_ok_and(|told| !told.wipe) || told.is_err(), "{what}: {told:?}");
+        // Between the order and its end.
+        let (lab, mut agent, token) = told_to_wipe("released").await;
+        let token = token.as_deref();
+        lab.api.freeze_caches(true);
+        change(&lab);
+        let before = lab.api.object(&server()).map(|server| server["metadata"]["annotations"].clone());
+        let refused = wiped(&mut agent, token, done()).await;
+        assert!(refused.is_err(), "{what}");
+        let after = lab.api.object(&server());
+        assert_eq!(after.as_ref().map(|server| server["metadata"]["annotations"].clone()), before, "{what}");
+        assert!(after.is_none_or(|server| server["status"]["isClean"] != json!(true)), "{what}");
+    }
+}
+
+/// What a cache that is behind would refuse, and what holds now.
+#[tokio::test]
+async fn stale_caches_keep_no_agent_from_what_it_is_to_do() {
+    // The cache has a binding that was released.
+    let lab = Lab::start(Setup::default());
+    put(&lab, "released");
+    let token = lab.boot(UUID).await;
+    let token = token.as_deref();
+    let mut agent = client(&lab).await;
+    register(&mut agent, token).await.unwrap();
+    lab.api.put(&binding(UUID), json!({ "spec": { "metalMachineRef": { "name": "m" } } }));
+    lab.api.freeze_caches(true);
+    lab.api.delete(&binding(UUID));
+    beat(&mut agent, token, vec![disk("sda", State::Wiping, 1)]).await.unwrap();
     wiped(&mut agent, token, done()).await.unwrap();
     assert!(is_clean(&lab));
 }

@@ -344,10 +344,14 @@ async fn the_agent_follows_the_architecture() {
 
 #[tokio::test]
 async fn nothing_but_an_error_while_the_api_cannot_tell() {
-    for path in [metal("servers", UUID), binding(UUID)] {
+    for (path, is_bound) in [(metal("servers", UUID), true), (binding(UUID), false)] {
         for failure in [Failure::Status(500), Failure::Status(403), Failure::Status(503), Failure::Page(502)]
         {
             let lab = lab();
+            if is_bound {
+                server(&lab, json!({ "accepted": true }), json!({}));
+                bound(&lab, None);
+            }
             lab.api.fail(&path, failure);
             assert_eq!(
                 ask(&lab).await,
@@ -369,33 +373,33 @@ async fn an_api_that_hangs_is_an_error_in_time() {
 }
 
 #[tokio::test]
-async fn a_kind_that_is_not_there_means_unbound_only_if_the_api_says_so() {
-    let crd = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/\
-               serverbindings.infrastructure.cluster.x-k8s.io";
+async fn a_missing_binding_kind_is_an_error_and_not_an_unbound_machine() {
     let lab = lab();
     lab.api.fail(&binding(UUID), Failure::Page(404));
-    assert!(kernel_of(&ask(&lab).await.1).starts_with(AGENT));
-    // The kind exists: the 404 came from somebody else.
-    lab.api.put(
-        crd,
-        json!({
-            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-            "spec": {
-                "group": "infrastructure.cluster.x-k8s.io", "scope": "Cluster", "versions": [],
-                "names": { "kind": "ServerBinding", "plural": "serverbindings" },
-            },
-        }),
-    );
-    assert_eq!(ask(&lab).await.0, StatusCode::INTERNAL_SERVER_ERROR);
-    lab.api.fail(crd, Failure::Status(403));
     assert_eq!(ask(&lab).await.0, StatusCode::INTERNAL_SERVER_ERROR);
 }
 
+/// Only the binding, and the Server of a machine that has one, are read at the moment of asking.
 #[tokio::test]
-async fn a_missing_server_kind_is_an_error_and_not_an_unknown_machine() {
+async fn stale_caches_give_no_bound_machine_the_agent_and_no_installed_one_its_environment() {
+    // Bound since.
     let lab = lab();
-    lab.api.fail(&metal("servers", UUID), Failure::Page(404));
-    assert_eq!(ask(&lab).await.0, StatusCode::INTERNAL_SERVER_ERROR);
+    environment(&lab, "default", &[]);
+    recorded(&lab, "clean", json!({ "accepted": true }), json!({ "isClean": true }));
+    assert!(kernel_of(&ask(&lab).await.1).starts_with(AGENT));
+    lab.api.freeze_caches(true);
+    bound(&lab, None);
+    assert!(kernel_of(&ask(&lab).await.1).starts_with("kernel /env/default/vmlinuz"));
+    // Installed since.
+    lab.api.freeze_caches(true);
+    lab.api.change(&metal("servers", UUID), |server| {
+        server["metadata"]["annotations"] = disks("installed", UUID);
+    });
+    assert_eq!(ask(&lab).await.1, "#!ipxe\nexit\n");
+    // Nobody can tell before all are listed.
+    let unlisted = self::lab();
+    unlisted.api.unlist_servers(true);
+    assert_eq!(ask(&unlisted).await.0, StatusCode::INTERNAL_SERVER_ERROR);
 }
 
 #[tokio::test]

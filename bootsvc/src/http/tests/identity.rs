@@ -56,7 +56,8 @@ impl Shown {
             storage: Some(pb::StorageInformation { devices: vec![disk], ..Default::default() }),
             ..Default::default()
         };
-        pb::CreateServerRequest { hardware: Some(hardware), hostname: "(none)".to_owned() }
+        let hostname = "(none)".to_owned();
+        pb::CreateServerRequest { hardware: Some(hardware), hostname, addresses: Vec::new() }
     }
 
     async fn register(&self, lab: &Lab, token: Option<&str>) -> Result<pb::CreateServerResponse, Status> {
@@ -285,11 +286,11 @@ async fn a_machine_that_was_split_off_gets_a_server_and_tokens_of_its_own() {
     let token = token_of(&second.ask(&lab).await.1);
     assert!(!first.register(&lab, token.as_deref()).await.unwrap().wipe);
     let mut agent = AgentClient::connect(format!("http://{}", lab.address)).await.unwrap();
-    second.register(&lab, token.as_deref()).await.unwrap();
+    let order = second.register(&lab, token.as_deref()).await.unwrap().order;
     let disk =
         pb::DiskProgress { device: "sda".to_owned(), state: 2, size: 1, done: 1, ..Default::default() };
     let mut ended =
-        tonic::Request::new(pb::MarkServerAsWipedRequest { uuid: A.to_owned(), disks: vec![disk] });
+        tonic::Request::new(pb::MarkServerAsWipedRequest { uuid: A.to_owned(), disks: vec![disk], order });
     ended.metadata_mut().insert(TOKEN_METADATA, token.unwrap().parse().unwrap());
     agent.mark_server_as_wiped(ended).await.unwrap();
     assert_eq!(object(&lab, &own)["status"]["isClean"], json!(true));

@@ -6,51 +6,20 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 
+use super::Standing;
 use super::identity::{Conflict, Identity};
 use super::unknown::{Strangers, UnknownMachines, unknown};
-use super::{Lookup, Standing};
+use crate::arch::Arch;
 use crate::boot_method::BootFromDiskMethod;
 use crate::contents::Contents;
 use crate::environment::{self, Environment};
 use crate::evidence::Evidence;
 use crate::exempt::ExemptDisks;
+use crate::lookup::Lookup;
 use crate::plane::Authority;
 use crate::server::Server;
 use crate::server_binding::ServerBinding;
 use crate::server_class::ServerClass;
-
-/// Processor architecture of a netbooting machine.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Arch {
-    /// x86-64.
-    #[default]
-    Amd64,
-    /// 64-bit ARM.
-    Arm64,
-}
-
-impl Arch {
-    /// Reads the query key `arch`: `arm64`, or else amd64.
-    pub fn from_query(word: &str) -> Self {
-        if word == "arm64" { Self::Arm64 } else { Self::Amd64 }
-    }
-
-    /// The word used in names.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Amd64 => "amd64",
-            Self::Arm64 => "arm64",
-        }
-    }
-
-    /// Name of the agent's environment, `agent-<arch>`.
-    pub const fn agent_environment(self) -> &'static str {
-        match self {
-            Self::Amd64 => "agent-amd64",
-            Self::Arm64 => "agent-arm64",
-        }
-    }
-}
 
 /// Looks up the objects that a decision names. Implemented over caches: it must not wait.
 pub trait Objects {

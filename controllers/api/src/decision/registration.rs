@@ -2,9 +2,9 @@
 //!
 //! Never accepts a machine, and never calls one "never used", of which another Server or the ledger may tell otherwise.
 
-use super::Lookup;
 use super::identity::Identity;
 use crate::contents::ContentsClass;
+use crate::lookup::Lookup;
 use crate::plane::Authority;
 use crate::server_binding::ServerBinding;
 

@@ -1,4 +1,5 @@
-//! What the controllers write into a Server's status.
+//! A Server's whole status. Whoever writes a part of it writes the whole: the controllers, and the boot services with
+//! what an agent reports.
 //!
 //! Never calls a machine clean that is bound or not accepted.
 
@@ -7,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::controllers::SharedController;
 use super::identity::{Conflict, IDENTITY_CONFLICT};
 use super::{Machine, Standing, talos_installed};
-use crate::condition::{self, Condition, Severity};
+use crate::condition::{self, Condition, ConditionStatus, Severity};
 use crate::contents::{Contents, ContentsClass};
 use crate::evidence::{
     CONFIRM_WIPE_ANNOTATION, Evidence, FORGET_ANNOTATION, UNKNOWN_AFTER_RESTORE_ANNOTATION, is_forgotten,
@@ -41,6 +42,8 @@ pub enum FinalizerChange {
 pub enum PowerOutcome {
     /// Nobody controls it: it counts as on.
     Fake,
+    /// It was not asked for: what the status says of it stays.
+    OnRecord,
     /// It was read, and every command succeeded.
     Known(Power),
     /// It could not be read, or a command failed.
@@ -55,11 +58,18 @@ pub enum PowerOutcome {
 }
 
 impl PowerOutcome {
-    /// The state to show.
-    pub const fn power(&self) -> Power {
+    /// What whoever cannot ask for the power says of it.
+    pub const fn unasked(server: &Server) -> Self {
+        let is_controlled = server.spec.bmc.is_some() || server.spec.management_api.is_some();
+        if is_controlled { Self::OnRecord } else { Self::Fake }
+    }
+
+    /// The state to show; `None` to leave the one that is there.
+    pub const fn power(&self) -> Option<Power> {
         match self {
-            Self::Fake => Power::On,
-            Self::Known(power) | Self::Failed { power, .. } => *power,
+            Self::Fake => Some(Power::On),
+            Self::OnRecord => None,
+            Self::Known(power) | Self::Failed { power, .. } => Some(*power),
         }
     }
 }
@@ -97,7 +107,9 @@ pub fn status(
         && server.spec.accepted
         && binding.is_none()
         && matches!(evidence, Evidence::Clean(_));
-    power.power().as_str().clone_into(&mut status.power);
+    if let Some(power) = power.power() {
+        power.as_str().clone_into(&mut status.power);
+    }
     match binding {
         // A lost claim keeps what is known of its node, for the day its binding comes back.
         None if status.in_use => {}
@@ -182,6 +194,14 @@ fn set_power_reachable(
         (None, PowerOutcome::Fake) => {
             condition::remove(&mut status.conditions, POWER_REACHABLE);
             return None;
+        }
+        (None, PowerOutcome::OnRecord) => {
+            let known = condition::find(&status.conditions, POWER_REACHABLE);
+            return match known {
+                Some(known) if known.status == ConditionStatus::True => None,
+                Some(known) => Some(known.message.clone()),
+                None => Some("its power state was not read yet".to_owned()),
+            };
         }
         (None, PowerOutcome::Known(_)) => {
             condition::set(&mut status.conditions, Condition::holds(POWER_REACHABLE, now.clone()));

@@ -1,7 +1,5 @@
 //! Whether a record counts here and now.
 
-use kube::Resource as _;
-
 use super::{DiskRecord, DiskState};
 use crate::contents::{Contents, ContentsClass};
 use crate::exempt::ExemptDisks;

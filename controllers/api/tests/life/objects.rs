@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use bloomery_api::decision::Lookup;
 use bloomery_api::decision::boot::Objects;
 use bloomery_api::environment::{AssetCondition, Environment, EnvironmentStatus, READY};
+use bloomery_api::lookup::Lookup;
 use bloomery_api::{EnvironmentSpec, Server, ServerBinding, ServerClass};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;

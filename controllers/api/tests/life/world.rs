@@ -18,8 +18,9 @@ use bloomery_api::decision::order::Order;
 use bloomery_api::decision::registration::{may_be_named, registration};
 use bloomery_api::decision::unknown::UnknownMachines;
 use bloomery_api::decision::wiped::{Verdict, wiped};
-use bloomery_api::decision::{Lookup, Machine as Decided, Standing};
+use bloomery_api::decision::{Machine as Decided, Standing};
 use bloomery_api::exempt::ExemptDisks;
+use bloomery_api::lookup::Lookup;
 use bloomery_api::trust::{KEY_LEN, SigningKey};
 
 use objects::{NoObjects, annotate, claimant};
@@ -150,7 +151,7 @@ impl World {
             authority: &authority,
             unknown: UnknownMachines::Agent,
             admitted: true,
-            arch: bloomery_api::decision::boot::Arch::Amd64,
+            arch: bloomery_api::arch::Arch::Amd64,
             default_method: bloomery_api::boot_method::BootFromDiskMethod::IpxeExit,
         };
         let decision = boot(&request, &NoObjects);

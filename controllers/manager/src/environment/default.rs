@@ -2,7 +2,7 @@
 //!
 //! Never applied to one that exists: users edit it.
 
-use bloomery_api::decision::boot::Arch;
+use bloomery_api::arch::Arch;
 use bloomery_api::environment::{
     DEFAULT, FETCH_ANNOTATION, Initrd, Kernel, ON_DEMAND, TALOS_ARGS, names_for,
 };

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use bloomery_api::Environment;
-use bloomery_api::decision::boot::Arch;
+use bloomery_api::arch::Arch;
 use bloomery_api::server::ARCH_LABEL;
 use kube::ResourceExt;
 use tokio::sync::watch;

@@ -110,7 +110,8 @@ pub(super) async fn control(
                 notify(shared, &server, EventType::Warning, format!("{why}.")).await;
                 // The claim stood for a command that was not carried out: it must not hold up the next try.
                 server.status = Some(status::unclaimed(&server, before));
-                outcome = PowerOutcome::Failed { power: outcome.power(), reason, why };
+                outcome =
+                    PowerOutcome::Failed { power: outcome.power().unwrap_or(Power::Unknown), reason, why };
                 requeue = Some(bloomery_api::decision::power::ERROR_REQUEUE);
             }
         }

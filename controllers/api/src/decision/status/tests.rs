@@ -8,7 +8,6 @@ use super::super::fixtures::{
     with_state,
 };
 use super::*;
-use crate::condition::ConditionStatus;
 use crate::evidence::DiskRecord;
 use crate::evidence::DiskState::{Bound, Clean, Installed, NeverUsed, Released};
 use crate::server_binding::ServerBinding;
@@ -216,6 +215,48 @@ proptest! {
         prop_assert_eq!(second.standing, first.standing);
         prop_assert!(!second.released);
     }
+
+    #[test]
+    fn of_two_writers_in_turn_the_second_has_nothing_to_write(
+        seen in any_server(), bound in proptest::option::of(any_binding()), authority in any_authority(), has_controller in any::<bool>(),
+        known in prop_oneof![
+            Just(PowerOutcome::Known(Power::On)),
+            Just(PowerOutcome::Failed { power: Power::Unknown, reason: POWER_COMMAND_FAILED, why: "silent".to_owned() }),
+        ],
+    ) {
+        let mut seen = seen;
+        seen.spec.bmc = has_controller.then(Default::default);
+        seen.spec.management_api = None;
+        let read = if has_controller { known } else { PowerOutcome::Fake };
+        let unasked = PowerOutcome::unasked(&seen);
+        for (first, second) in [(&read, &unasked), (&unasked, &read)] {
+            if has_controller && *first == unasked {
+                // The controllers read it first.
+                continue;
+            }
+            let mut seen = seen.clone();
+            let one = status(&machine(&seen, bound.as_ref(), &authority), None, first, &at(1));
+            seen.status = Some(one.status.clone());
+            let other = status(&machine(&seen, bound.as_ref(), &authority), None, second, &at(2));
+            prop_assert_eq!(other.status, one.status);
+        }
+    }
+}
+
+#[test]
+fn a_machine_whose_power_nobody_read_is_not_ready() {
+    let mut clean = with_state(server(true, false, true), Clean);
+    clean.spec.bmc = Some(crate::server::Bmc::default());
+    let decide = |server: &Server| {
+        status(&machine(server, None, &HOLDS), None, &PowerOutcome::unasked(server), &at(1))
+    };
+    assert!(!decide(&clean).status.ready);
+    clean.status.get_or_insert_default().conditions.push(Condition::holds(POWER_REACHABLE, at(0)));
+    assert!(decide(&clean).status.ready);
+    clean.spec.bmc = None;
+    let decision = decide(&clean);
+    assert!(decision.status.ready && decision.status.power == "on");
+    assert!(condition::find(&decision.status.conditions, POWER_REACHABLE).is_none());
 }
 
 #[test]
