@@ -31,8 +31,7 @@ run: image ## Boot the image in QEMU with one blank machine of each kind beside 
 .PHONY: check
 check: setup ## Formatting, lints, documentation
 	@cargo fmt --all --check
-	@cd fuzz && cargo metadata --locked --format-version 1 >/dev/null
-	@cargo clippy --locked --workspace --all-targets --features bloomery-lab/lab --quiet -- -D warnings
+	@cargo clippy --locked --workspace --all-targets --features bloomery-lab/lab,bloomery-fuzz/entries --quiet -- -D warnings
 	@cd image/controlplane && test -z "$$(gofmt -l .)"
 	@RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --locked --workspace --no-deps --document-private-items --quiet
 
@@ -77,7 +76,6 @@ test-fast: ## All tests but those in QEMU
 
 .PHONY: test
 test: test-fast ## All tests that fit in CI (70 minutes on 2 cores, cold caches)
-	@$(STAGE) "fuzz targets, a minute each" $(MAKE) --no-print-directory fuzz FUZZ_SECONDS=60 FUZZ_SEED=1 LIFE_SEQUENCES=20000
 	@$(STAGE) "QEMU: boot, register, power cut, boot" $(MAKE) --no-print-directory test-qemu
 	@$(STAGE) "two builds give the same bits" $(MAKE) --no-print-directory test-reproducible SQUASHFS_LEVEL=3
 	@$(STAGE) --summary
@@ -90,6 +88,10 @@ bench: image ## Measure image, memory, boot time, boot services and many machine
 .PHONY: fuzz
 fuzz: ## Fuzz each parser of foreign bytes for FUZZ_SECONDS (300), and live a million lives of machines
 	@scripts/fuzz
+
+.PHONY: fuzz-keep
+fuzz-keep: ## Add to fuzz/corpus what `make fuzz` found and the corpus does not reach
+	@scripts/fuzz --keep
 
 .PHONY: clean
 clean: ## Remove what was built (downloaded packages stay in out/cache)

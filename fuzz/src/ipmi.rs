@@ -1,15 +1,14 @@
 //! What a BMC may send: IPMI packets of both versions layer by layer, Redfish documents, the HTTP API's status.
-#![no_main]
-
-use bloomery_power::ipmi::{
-    Keys, Suite, open_packet, parse_activated, parse_auth_capabilities, parse_challenge, parse_chassis_status,
-    parse_cipher_suites, parse_open_session_response, parse_rakp2, parse_rakp4, parse_response, parse_rmcp,
-    parse_session_header, parse_session_packet, parse_system_guid,
-};
 use bloomery_power::endpoint::{Origin, Scheme};
+use bloomery_power::ipmi::{
+    Keys, Suite, open_packet, parse_activated, parse_auth_capabilities, parse_challenge,
+    parse_chassis_status, parse_cipher_suites, parse_open_session_response, parse_rakp2, parse_rakp4,
+    parse_response, parse_rmcp, parse_session_header, parse_session_packet, parse_system_guid,
+};
 use bloomery_power::{http_api, redfish};
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+/// One input.
+pub fn run(bytes: &[u8]) {
     if let Ok((_, rest)) = parse_rmcp(bytes) {
         let _ = parse_session_header(rest);
         let _ = parse_session_packet(rest);
@@ -17,7 +16,10 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let _ = parse_session_header(bytes);
     let _ = parse_session_packet(bytes);
     for suite in [Suite::Three, Suite::Seventeen] {
-        assert!(open_packet(&Keys::derive(suite, b"key"), 42, bytes).is_err(), "a packet without the key was taken");
+        assert!(
+            open_packet(&Keys::derive(suite, b"key"), 42, bytes).is_err(),
+            "a packet without the key was taken"
+        );
     }
     let _ = parse_response(bytes);
     let _ = parse_open_session_response(bytes);
@@ -36,4 +38,4 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let _ = redfish::parse_collection(&origin, bytes);
     let _ = redfish::parse_system(&origin, "/redfish/v1/Systems/1", bytes);
     let _ = redfish::parse_action_info(bytes);
-});
+}

@@ -1,11 +1,11 @@
 //! The query of `/ipxe`, a path, a Host header and a Range.
-#![no_main]
-
 use std::time::UNIX_EPOCH;
 
 use bootsvc::http::download::plan::{Wanted, plan};
 
-libfuzzer_sys::fuzz_target!(|text: &str| {
+/// One input; what is no text is none.
+pub fn run(octets: &[u8]) {
+    let Ok(text) = std::str::from_utf8(octets) else { return };
     let _ = bootsvc::http::query::Query::parse(text);
     let _ = bootsvc::http::route::route(text);
     if let Some(path) = bootsvc::http::download::decode(text) {
@@ -14,4 +14,4 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
     let _ = bootsvc::advertise::Endpoint::parse(text, 8081);
     let part = plan(Wanted { range: Some(text), ..Wanted::default() }, 1000, UNIX_EPOCH);
     assert!(part.start + part.len <= 1000);
-});
+}

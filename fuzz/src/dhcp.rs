@@ -1,10 +1,9 @@
 //! A datagram on port 67 and on 4011: parsed, decided, answered.
-#![no_main]
-
 use bootsvc::dhcp::decide::{Admission, Listener, Means, Server, decide};
 use bootsvc::dhcp::wire::Request;
 
-libfuzzer_sys::fuzz_target!(|datagram: &[u8]| {
+/// One input.
+pub fn run(datagram: &[u8]) {
     let Ok(request) = Request::parse(datagram) else { return };
     let address = [10, 77, 0, 3].into();
     let server = Server { interface: "eth0", on: address, address, http_port: 8081 };
@@ -20,4 +19,4 @@ libfuzzer_sys::fuzz_target!(|datagram: &[u8]| {
             assert!(reply.len() >= 300 && reply[16..20] == [0; 4], "an address was handed out");
         }
     }
-});
+}

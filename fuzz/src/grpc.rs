@@ -1,10 +1,9 @@
 //! A CreateServer request: decoded and turned into a Server's hardware.
-#![no_main]
-
 use bloomery_agent_api::CreateServerRequest;
 use prost::Message as _;
 
-libfuzzer_sys::fuzz_target!(|message: &[u8]| {
+/// One input.
+pub fn run(message: &[u8]) {
     let Ok(request) = CreateServerRequest::decode(message) else { return };
     let Some(hardware) = request.hardware else { return };
     let uuid = hardware.system.as_ref().map_or("", |system| system.uuid.as_str());
@@ -12,4 +11,4 @@ libfuzzer_sys::fuzz_target!(|message: &[u8]| {
         let _ = bootsvc::agent::wire::hardware(&hardware, &name);
     }
     let _ = bootsvc::agent::wire::text(&request.hostname);
-});
+}

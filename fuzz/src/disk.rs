@@ -1,6 +1,4 @@
 //! A small disk with anything on it: looked at within its bounds, and blank only if all of it is zero.
-#![no_main]
-
 use std::io;
 
 struct Disk<'data>(&'data [u8]);
@@ -22,7 +20,8 @@ impl agent::contents::ReadAt for Disk<'_> {
     }
 }
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+/// One input.
+pub fn run(data: &[u8]) {
     let findings = agent::contents::look(&Disk(data), 0, &|| true);
     assert_eq!(findings.is_blank(), data.iter().all(|byte| *byte == 0), "{findings:?}");
-});
+}

@@ -1,12 +1,11 @@
 //! A datagram on port 69; a read request is played to its end by a client that acknowledges what it likes.
-#![no_main]
-
 use std::time::{Duration, Instant};
 
 use bootsvc::tftp::transfer::{Path, Step, Transfer};
 use bootsvc::tftp::wire::Packet;
 
-libfuzzer_sys::fuzz_target!(|datagram: &[u8]| {
+/// One input.
+pub fn run(datagram: &[u8]) {
     let Ok(Packet::Read(request)) = Packet::parse(datagram) else { return };
     let _ = bootsvc::tftp::decide::find(&request.path);
     let (file, mut now) = (vec![7u8; 4096].into(), Instant::now());
@@ -27,4 +26,4 @@ libfuzzer_sys::fuzz_target!(|datagram: &[u8]| {
         }
         step = if octet == 0xff { transfer.tick(now) } else { transfer.acknowledge(octet.into(), now) };
     }
-});
+}
