@@ -15,7 +15,7 @@ use bloomery_lab::{
     servers,
     vm::{
         Vm,
-        spec::{BootPath, Firmware},
+        spec::{BootPath, DiskBus, Firmware, VmSpec},
     },
 };
 use std::{path::PathBuf, time::Duration};
@@ -44,8 +44,14 @@ fn step(text: &str, since: std::time::Instant) {
 }
 
 /// Boots the appliance up to its pairing line, pairs, and waits for its boot services.
-async fn boot(lab: &Lab, since: std::time::Instant) -> anyhow::Result<(Vm, String, Access)> {
-    let appliance = lab.power_on_appliance(Firmware::Bios, APPLIANCE_MEMORY).await?;
+async fn boot(
+    lab: &Lab,
+    firmware: Firmware,
+    disk: DiskBus,
+    since: std::time::Instant,
+) -> anyhow::Result<(Vm, String, Access)> {
+    let spec = VmSpec { disks: vec![disk], ..VmSpec::appliance(firmware, APPLIANCE_MEMORY) };
+    let appliance = lab.power_on(spec).await?;
     journey::pid1(&appliance).await?;
     step("PID 1 started", since);
     let line = journey::pairing_line(&appliance).await?;
@@ -134,7 +140,7 @@ async fn registered_machine_survives_a_power_cut_of_the_appliance() -> anyhow::R
     };
     let lab = Lab::start(config).await?;
     step(&format!("network up, guests run by {}", lab.site.accel), since);
-    let (mut appliance, code, access) = boot(&lab, since).await?;
+    let (mut appliance, code, access) = boot(&lab, Firmware::Bios, DiskBus::Virtio, since).await?;
 
     let spec = MachineSpec::new(BootPath::Uefi, 1, MACHINE_MEMORY, BmcKind::None);
     let machine = lab.build(spec).await?;
@@ -157,8 +163,9 @@ async fn registered_machine_survives_a_power_cut_of_the_appliance() -> anyhow::R
     appliance.pull_plug().await?;
     step("power cut", since);
     // The power comes back for all in the same second: the machine's firmware asks before the appliance has a network.
+    // The appliance's disk is a USB stick now, and its firmware UEFI: the image boots both ways, with the same state.
     machine.switch.obey(Command::On).await?;
-    let (appliance, code_after, access) = boot(&lab, since).await?;
+    let (appliance, code_after, access) = boot(&lab, Firmware::Uefi, DiskBus::Usb, since).await?;
     machine.switch.console().await.wait_for(AGENT_REGISTERED, REGISTRATION_LIMIT).await?;
     step("machine and appliance came up at once, and the machine is registered", since);
     assert_eq!(code_after, code, "the pairing code must outlive a power cut");
