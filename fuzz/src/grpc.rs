@@ -1,4 +1,4 @@
-//! A CreateServer request: decoded and turned into a Server's hardware.
+//! A `CreateServer` request: decoded and turned into a Server's hardware.
 use bloomery_agent_api::CreateServerRequest;
 use prost::Message as _;
 
