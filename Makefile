@@ -29,9 +29,15 @@ run: image ## Boot the image in QEMU with one blank machine of each kind beside 
 	@out/bloomery lab run --image out/bloomery-amd64.img --out out/lab $(foreach m,$(MACHINES),--machine $(m))
 
 .PHONY: check
-check: ## Formatting, lints, documentation (needs Rust and Go alone)
+check: format lint ## Formatting, lints, documentation: needs Rust, Go and a C compiler
+
+.PHONY: format
+format:
 	@cargo fmt --all --check
 	@cd image/controlplane && test -z "$$(gofmt -l .)"
+
+.PHONY: lint
+lint:
 	@cargo clippy --locked --workspace --all-targets --features bloomery-fuzz/entries --quiet -- -D warnings
 	@cargo clippy --locked --workspace --test lab --quiet -- -D warnings
 	@RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --locked --workspace --no-deps --document-private-items --quiet
@@ -68,8 +74,9 @@ test-qemu: image ## The image and machines in QEMU
 .PHONY: test-fast
 test-fast: ## All tests but those in QEMU
 	@$(STAGE) --start
-	@$(STAGE) "format, lints, documentation" $(MAKE) --no-print-directory check
+	@$(STAGE) "formatting" $(MAKE) --no-print-directory format
 	@$(STAGE) "set-up" $(MAKE) --no-print-directory setup
+	@$(STAGE) "lints, documentation" $(MAKE) --no-print-directory lint
 	@$(STAGE) "unit and property tests" $(MAKE) --no-print-directory test-unit
 	@$(STAGE) "security advisories" $(MAKE) --no-print-directory advisories
 	@$(STAGE) "build of the control plane (Go)" $(MAKE) --no-print-directory out/controlplane.d out/kubectl

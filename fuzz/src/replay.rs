@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 const MOST_OCTETS: usize = 1024;
 /// What takes the place of an octet: the ends of its range and its sign.
 const OCTETS: [u8; 4] = [0, 0x7f, 0x80, 0xff];
-const TARGETS: [(&str, fn(&[u8])); 8] = [
+/// Name and function of a target.
+type Target = (&'static str, fn(&[u8]));
+
+const TARGETS: [Target; 8] = [
     ("dhcp", crate::dhcp::run),
     ("disk", crate::disk::run),
     ("grpc", crate::grpc::run),

@@ -1,6 +1,6 @@
 //! The machines that are attacked: nobody's, clean, a cluster's, and in the middle of a wipe.
 
-use crate::site::{ANSWER_LIMIT, Bench, Fleet, MACHINES_LIMIT, Site};
+use super::site::{ANSWER_LIMIT, Bench, Fleet, MACHINES_LIMIT, Site};
 use anyhow::{Context, Result, ensure};
 use bloomery_lab::{
     contract::BOOT_PORT,
