@@ -14,7 +14,7 @@ MACHINES ?= uefi,bmc=ipmi bios,bmc=http
 
 .PHONY: help
 help: ## Show this help
-	@awk -F':.*## ' '/^[a-zA-Z_-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-zA-Z_-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: ## Install the Debian packages that are missing (root or sudo; else names them)
@@ -29,57 +29,67 @@ run: image ## Boot the image in QEMU with one blank machine of each kind beside 
 	@out/bloomery lab run --image out/bloomery-amd64.img --out out/lab $(foreach m,$(MACHINES),--machine $(m))
 
 .PHONY: check
-check: setup ## Formatting, lints, documentation
+check: format lint ## Formatting, lints, documentation: needs Rust, Go and a C compiler
+
+.PHONY: format
+format:
 	@cargo fmt --all --check
-	@cd fuzz && cargo metadata --locked --format-version 1 >/dev/null
-	@cargo clippy --locked --workspace --all-targets --features bloomery-lab/lab --quiet -- -D warnings
 	@cd image/controlplane && test -z "$$(gofmt -l .)"
+
+.PHONY: lint
+lint:
+	@cargo clippy --locked --workspace --all-targets --features bloomery-fuzz/entries --quiet -- -D warnings
+	@cargo clippy --locked --workspace --test lab --quiet -- -D warnings
 	@RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --locked --workspace --no-deps --document-private-items --quiet
 
 # Always the whole workspace, so that one build of the dependencies serves every stage.
 # What this machine cannot run fails and says so; BLOOMERY_INCOMPLETE_TESTS=1 leaves it out (no root, a BMC).
 TESTS := cargo test --locked --workspace --quiet
-LAB_TESTS := $(TESTS) --features bloomery-lab/lab
+# Modules of tests that need a real etcd and kube-apiserver.
+APISERVER := with_api_server
 
 .PHONY: advisories
-advisories: ## Check crates, Go modules and Go against the pinned lists of security advisories
-	@cargo run --locked --quiet --release -p mkimage -- advisories --go-version="$$(cd image/controlplane && go env GOVERSION)"
+advisories: target/debug/mkimage ## Check crates, Go modules and Go against the pinned lists of security advisories
+	@target/debug/mkimage advisories --go-version="$$(cd image/controlplane && go env GOVERSION)"
 
 .PHONY: test-unit
-test-unit: setup out/controlplane.d
-	@BLOOMERY_CONTROLPLANE=$(CURDIR)/out/controlplane.d $(TESTS)
+test-unit: setup ## Tables, property tests, programs against other programs: all but the API server
+	@scripts/progress tests cargo test --locked --workspace --no-run
+	@$(TESTS) -- --skip=$(APISERVER)
 
-.PHONY: test-bootsvc-apiserver
-test-bootsvc-apiserver: setup out/controlplane
-	@CONTROLPLANE=$(CURDIR)/out/controlplane $(TESTS) --test real_apiserver --test real_network -- --ignored
+.PHONY: test-apiserver
+test-apiserver: setup out/controlplane.d ## Tests against a real etcd and kube-apiserver
+	@BLOOMERY_CONTROLPLANE=$(CURDIR)/out/controlplane.d $(TESTS) --test it --test people -- $(APISERVER)
 
 .PHONY: test-namespaces
-test-namespaces: image
-	@$(LAB_TESTS) --test namespaces --test plane_in_namespaces --test simulated_machines --test impostor -- --nocapture --test-threads=1
+test-namespaces: image ## The whole plane in namespaces
+	@$(TESTS) --test lab -- in_namespaces:: --nocapture --test-threads=1
 	@$(TESTS) --lib -- --ignored reads_the_index_of_a_debian_kernel
 
 .PHONY: test-qemu
-test-qemu: image
-	@$(LAB_TESTS) --test machines --test bmcs --test power_cut --test boot_paths --test faults --test site_dhcp -- --nocapture --test-threads=1
+test-qemu: image ## The image and machines in QEMU
+	@$(TESTS) --test lab -- in_qemu:: --nocapture --test-threads=1
 
+# What is cheap to find wrong is looked at first.
 .PHONY: test-fast
 test-fast: ## All tests but those in QEMU
 	@$(STAGE) --start
+	@$(STAGE) "formatting" $(MAKE) --no-print-directory format
 	@$(STAGE) "set-up" $(MAKE) --no-print-directory setup
-	@$(STAGE) "build of the control plane (Go)" $(MAKE) --no-print-directory out/controlplane.d out/kubectl
-	@$(STAGE) "format, lints, documentation" $(MAKE) --no-print-directory check
+	@$(STAGE) "lints, documentation" $(MAKE) --no-print-directory lint
+	@$(STAGE) "unit and property tests" $(MAKE) --no-print-directory test-unit
 	@$(STAGE) "security advisories" $(MAKE) --no-print-directory advisories
-	@$(STAGE) "unit, property and API server tests" $(MAKE) --no-print-directory test-unit
-	@$(STAGE) "boot services against the API server" $(MAKE) --no-print-directory test-bootsvc-apiserver
+	@$(STAGE) "build of the control plane (Go)" $(MAKE) --no-print-directory out/controlplane.d out/kubectl
+	@$(STAGE) "tests against the API server" $(MAKE) --no-print-directory test-apiserver
 	@$(STAGE) "build of the image" $(MAKE) --no-print-directory image
 	@$(STAGE) "whole plane in namespaces" $(MAKE) --no-print-directory test-namespaces
 	@$(STAGE) --summary
 
 .PHONY: test
-test: test-fast ## All tests that fit in CI (70 minutes on 2 cores, cold caches)
-	@$(STAGE) "fuzz targets, a minute each" $(MAKE) --no-print-directory fuzz FUZZ_SECONDS=60 FUZZ_SEED=1 LIFE_SEQUENCES=20000
+test: test-fast ## All tests that fit in CI (about 45 minutes on 2 cores, cold caches)
 	@$(STAGE) "QEMU: boot, register, power cut, boot" $(MAKE) --no-print-directory test-qemu
-	@$(STAGE) "two builds give the same bits" $(MAKE) --no-print-directory test-reproducible SQUASHFS_LEVEL=3
+	@$(STAGE) "two builds give the same bits" $(MAKE) --no-print-directory test-reproducible
+	@$(STAGE) "the tree is as it was" $(STAGE) --same-tree
 	@$(STAGE) --summary
 
 .PHONY: bench
@@ -90,6 +100,10 @@ bench: image ## Measure image, memory, boot time, boot services and many machine
 .PHONY: fuzz
 fuzz: ## Fuzz each parser of foreign bytes for FUZZ_SECONDS (300), and live a million lives of machines
 	@scripts/fuzz
+
+.PHONY: fuzz-keep
+fuzz-keep: ## Add to fuzz/corpus what `make fuzz` found and the corpus does not reach
+	@scripts/fuzz --keep
 
 .PHONY: clean
 clean: ## Remove what was built (downloaded packages stay in out/cache)

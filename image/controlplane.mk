@@ -16,17 +16,18 @@ stamp_version = $(foreach p,k8s.io/component-base/version k8s.io/client-go/pkg/v
 	-X sigs.k8s.io/cluster-api/version.gitMajor=$(word 1,$(subst ., ,$(patsubst v%,%,$(CLUSTER_API_VERSION)))) \
 	-X sigs.k8s.io/cluster-api/version.gitMinor=$(word 2,$(subst ., ,$(patsubst v%,%,$(CLUSTER_API_VERSION)))) \
 	-X go.etcd.io/etcd/api/v3/version.GitSHA=module
-GO_BUILD = cd image/controlplane && CGO_ENABLED=0 GOFLAGS=-mod=readonly go build -trimpath -buildvcs=false -ldflags "-s -w $(strip $(stamp_version))"
+GO_BUILD = env CGO_ENABLED=0 GOFLAGS=-mod=readonly go build -C image/controlplane -v -trimpath -buildvcs=false \
+	-ldflags "-s -w $(strip $(stamp_version))"
 
 out/controlplane: $(CONTROLPLANE_SRC)
 	@mkdir -p out
 	@echo "controlplane: building etcd, Kubernetes $(KUBERNETES_VERSION) and Cluster API $(CLUSTER_API_VERSION) (about 6 minutes with cold caches)"
-	@$(GO_BUILD) -o ../../out/controlplane .
+	@scripts/progress controlplane $(GO_BUILD) -o ../../out/controlplane .
 
 out/kubectl: $(CONTROLPLANE_SRC)
 	@mkdir -p out
 	@echo "kubectl: building $(KUBERNETES_VERSION)"
-	@$(GO_BUILD) -o ../../out/kubectl ./kubectl
+	@scripts/progress kubectl $(GO_BUILD) -o ../../out/kubectl ./kubectl
 
 # Upstream's own kustomization, rendered; mkimage adapts it to a plane without pods (image/mkimage/src/cluster_api.rs).
 out/cluster-api.yaml: image/controlplane/go.mod out/kubectl

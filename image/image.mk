@@ -9,30 +9,38 @@ RUST_TARGET := x86_64-unknown-linux-gnu
 PROGRAMS_DIR := target/$(RUST_TARGET)/release
 # Neither this directory nor the home directory may show in the programs: two machines build the same bits.
 CARGO_HOME_DIR := $(or $(CARGO_HOME),$(HOME)/.cargo)
-PROGRAM_FLAGS := -C target-feature=+crt-static --remap-path-prefix=$(CURDIR)=/bloomery \
+PROGRAM_CODEGEN := -C target-feature=+crt-static
+PROGRAM_FLAGS := $(PROGRAM_CODEGEN) --remap-path-prefix=$(CURDIR)=/bloomery \
 	--remap-path-prefix=$(CARGO_HOME_DIR)=/cargo
+
+PROGRAM_PACKAGES := -p init -p controllers -p bootsvc -p agent -p appliance -p bloomery
 
 # With --target these flags reach the programs only, not build scripts and macros.
 .PHONY: programs
 programs:
-	@RUSTFLAGS="$(strip $(PROGRAM_FLAGS))" cargo build --locked --quiet --release --target $(RUST_TARGET) \
-		-p init -p controllers -p bootsvc -p agent -p appliance -p bloomery
+	@RUSTFLAGS="$(strip $(PROGRAM_FLAGS))" scripts/progress programs cargo build --locked --release --target $(RUST_TARGET) \
+		$(PROGRAM_PACKAGES)
 
-MKIMAGE := cargo run --locked --quiet --release -p mkimage -- --programs $(PROGRAMS_DIR) --squashfs-level $(SQUASHFS_LEVEL)
+# Of the workspace's graph of dependencies in the dev profile, which the tests have as well.
+.PHONY: target/debug/mkimage
+target/debug/mkimage:
+	@scripts/progress mkimage cargo build --locked --workspace --bin mkimage
+
+MKIMAGE = target/debug/mkimage --programs $(PROGRAMS_DIR) --squashfs-level $(SQUASHFS_LEVEL)
 
 # Always asked: cargo and mkimage know what is out of date.
 .PHONY: out/bloomery-amd64.img out/rootfs out/bloomery test-reproducible packages-update
-out/bloomery-amd64.img: programs out/controlplane out/cluster-api.yaml
+out/bloomery-amd64.img: target/debug/mkimage programs out/controlplane out/cluster-api.yaml
 	@$(MKIMAGE) build
 
-out/rootfs: programs out/controlplane out/cluster-api.yaml
+out/rootfs: target/debug/mkimage programs out/controlplane out/cluster-api.yaml
 	@$(MKIMAGE) build --until rootfs
 
 out/bloomery: programs
 	@install -D -m 755 $(PROGRAMS_DIR)/bloomery $@
 
-test-reproducible: programs out/controlplane out/cluster-api.yaml ## Build the image twice and compare every bit
+test-reproducible: target/debug/mkimage programs out/controlplane out/cluster-api.yaml ## Build the image twice and compare every bit
 	@$(MKIMAGE) verify-reproducible
 
-packages-update: ## Take the suites' current Debian packages and record them in image/components.lock
+packages-update: target/debug/mkimage ## Take the suites' current Debian packages and record them in image/components.lock
 	@$(MKIMAGE) packages --update

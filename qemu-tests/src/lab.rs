@@ -86,12 +86,23 @@ impl Lab {
     /// # Errors
     /// Its disk or tap device cannot be made, or QEMU does not start.
     pub async fn power_on_appliance(&self, firmware: Firmware, memory: u32) -> Result<Vm> {
-        let spec = VmSpec::appliance(firmware, memory);
+        self.power_on(VmSpec::appliance(firmware, memory)).await
+    }
+
+    /// The same with other parts than usual, for example another bus of the disk.
+    ///
+    /// # Errors
+    /// Its disk or tap device cannot be made, or QEMU does not start.
+    pub async fn power_on(&self, spec: VmSpec) -> Result<Vm> {
         disk::overlay(&self.dir, &spec.name, &self.image, APPLIANCE_DISK).await?;
         if !self.net.has_link(&spec.tap).await? {
             self.net.add_tap(&spec.tap).await?;
         }
-        Vm::power_on(&self.dir, &self.net, &spec, self.site.accel).await
+        let vm = Vm::power_on(&self.dir, &self.net, &spec, self.site.accel).await?;
+        if self.site.accel == Accel::Tcg {
+            vm.repeat_faulty_boots();
+        }
+        Ok(vm)
     }
 
     /// Builds a blank machine; it is off.

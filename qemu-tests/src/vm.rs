@@ -5,6 +5,7 @@
 mod boot;
 mod command;
 pub mod firmware;
+pub mod int3;
 mod loader;
 pub mod spec;
 
@@ -110,6 +111,23 @@ impl Vm {
             .with_context(|| format!("failed to change the boot order of {}", spec.name))?;
         self.spec = spec;
         Ok(())
+    }
+
+    /// Resets the machine when QEMU's emulation has made its kernel panic, see [`int3`].
+    pub fn repeat_faulty_boots(&self) {
+        let mut watch = int3::Watch::new(&self.spec.name, &self.console);
+        let (mut process, monitor) = (self.process.clone(), self.monitor.clone());
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    () = watch.repeat() => {
+                        // It fails only when the machine has ended, and then it is not needed.
+                        let _ = qmp::execute(&monitor, QmpCommand::Reset).await;
+                    }
+                    _ = process.ended() => return,
+                }
+            }
+        });
     }
 
     /// How QEMU ended; `None` while the machine runs.

@@ -47,6 +47,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bloomery-lab", &["bloomery-agent-api", "bloomery-api", "bloomery-base", "bloomery-pairing"]),
     ("bloomery", &["bloomery-api", "bloomery-base", "bloomery-pairing", "bloomery-lab", "bloomery-config"]),
     ("mkimage", &[]),
+    ("bloomery-testkit", &[]),
+    ("bloomery-fuzz", &["agent", "bloomery-agent-api", "bloomery-api", "bloomery-power", "bootsvc"]),
     ("bench", &["bloomery-api", "bloomery-lab", "bloomery-pairing", "bloomery-sys"]),
 ];
 

@@ -1,5 +1,5 @@
 //! Thousands of random lives of a few machines: whatever happens in whatever order, no disks are written whose last
-//! owner did not let go. `fuzz/fuzz_targets/life.rs` runs the same code a million times.
+//! owner did not let go. `fuzz/src/life.rs` runs the same code under libFuzzer.
 
 #[path = "life/world.rs"]
 mod world;

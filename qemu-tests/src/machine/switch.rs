@@ -7,11 +7,11 @@ use super::faults::{Fault, Faults};
 use crate::{
     accel::Accel,
     console::Console,
-    net::Net,
+    net::{Net, Process},
     qmp::{Events, QmpCommand},
     state::LabDir,
     vm::{
-        Vm,
+        Vm, int3,
         spec::{BootOrder, VmSpec},
     },
 };
@@ -166,10 +166,31 @@ impl Switch {
         let spec = VmSpec { order, ..self.spec.clone() };
         let vm = Vm::power_on(&self.dir, &self.net, &spec, self.accel).await?;
         let events = vm.events().await.context("failed to watch the machine")?;
+        if self.accel == Accel::Tcg {
+            let watch = int3::Watch::new(&self.spec.name, &vm.console);
+            tokio::spawn(Arc::clone(self).repeat_faulty_boots(watch, vm.process()));
+        }
         state.vm = Some(vm);
         state.starts.push(order);
         tokio::spawn(Arc::clone(self).watch(events));
         Ok(())
+    }
+
+    /// Resets the machine when QEMU's emulation has made its kernel panic: the same start once more.
+    async fn repeat_faulty_boots(self: Arc<Self>, mut watch: int3::Watch, mut process: Process) {
+        loop {
+            tokio::select! {
+                () = watch.repeat() => {}
+                _ = process.ended() => return,
+            }
+            let mut state = self.state.lock().await;
+            let order = state.once.or(state.starts.last().copied()).unwrap_or(self.spec.order);
+            if let Some(vm) = state.running() {
+                // Both fail only when the machine has ended, and then they are not needed.
+                let _ = vm.set_order(order).await;
+                let _ = vm.monitor(QmpCommand::Reset).await;
+            }
+        }
     }
 
     async fn boot_once(&self, state: &mut State, once: Option<BootOrder>) -> Result<()> {

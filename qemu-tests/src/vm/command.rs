@@ -109,6 +109,10 @@ fn disks(spec: &VmSpec, add: &mut impl FnMut(&str, String)) {
                 add("-device", format!("virtio-scsi-pci,id=scsi{index}"));
                 format!("scsi-hd,bus=scsi{index}.0")
             }
+            DiskBus::Usb => {
+                add("-device", format!("qemu-xhci,id=xhci{index}"));
+                format!("usb-storage,bus=xhci{index}.0")
+            }
         };
         // The first disk keeps the serial number that it always had.
         let suffix = if index == 0 { String::new() } else { format!("-{index}") };
@@ -142,6 +146,17 @@ mod tests {
     #[test]
     fn appliance_boots_from_its_disk_only() {
         insta::assert_snapshot!(shown(&VmSpec::appliance(Firmware::Bios, 1024), Accel::Tcg));
+    }
+
+    #[test]
+    fn appliance_boots_from_a_usb_stick() {
+        let spec = VmSpec { disks: vec![DiskBus::Usb], ..VmSpec::appliance(Firmware::Uefi, 1024) };
+        let shown = shown(&spec, Accel::Tcg);
+        assert!(shown.contains("-device qemu-xhci,id=xhci0\n"), "{shown}");
+        assert!(
+            shown.contains("-device usb-storage,bus=xhci0.0,drive=disk0,serial=DISK-LAB-0000,bootindex=10"),
+            "{shown}"
+        );
     }
 
     #[test]

@@ -104,6 +104,8 @@ pub enum DiskBus {
     Sata,
     /// SCSI behind a virtio controller.
     Scsi,
+    /// A stick on a USB 3 port.
+    Usb,
 }
 
 /// SMBIOS texts.

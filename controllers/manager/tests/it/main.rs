@@ -1,0 +1,8 @@
+//! The controllers from outside: downloads, and everything that needs a real API server.
+
+// All of it is tests: a failed expectation ends one, and literals are passed as they stand.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::needless_pass_by_value)]
+
+mod download;
+mod support;
+mod with_api_server;

@@ -1,0 +1,10 @@
+//! What several of these tests need.
+
+pub(crate) mod bench;
+pub(crate) mod controllers;
+pub(crate) mod machines;
+#[path = "../../../power/tests/it/support/mock.rs"]
+#[allow(dead_code, reason = "its odd connections are for the drivers' own tests")]
+pub(crate) mod mock;
+pub(crate) mod power_api;
+pub(crate) mod site;

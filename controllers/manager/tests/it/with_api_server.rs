@@ -1,0 +1,13 @@
+//! Against a real etcd and kube-apiserver (see `bloomery-testkit`): `make test-apiserver` names these by this module.
+
+mod admission;
+mod apply_once;
+mod bmcs;
+mod environments;
+mod fence;
+mod identity;
+mod manifests;
+mod policies;
+mod secrets_at_rest;
+mod servers;
+mod servers_stale;

@@ -1,0 +1,3 @@
+//! Against a real etcd and kube-apiserver (see `bloomery-testkit`): `make test-apiserver` names these by this module.
+
+mod etcd;

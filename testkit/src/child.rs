@@ -1,0 +1,93 @@
+//! Child processes of a test: their output goes to a file, and they end with the test.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::eventually;
+
+/// Lines of a log that a failed test prints.
+const TAIL: usize = 400;
+
+/// A running child. Dropping it kills it by its own id; in a test that fails, its last lines are printed.
+pub struct Process {
+    child: Child,
+    name: String,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts a command in `directory`; its output goes to `<name>.log` there, after what is in it.
+    pub fn start(name: &str, directory: &Path, command: &mut Command) -> Self {
+        let log = directory.join(format!("{name}.log"));
+        let file = File::options().create(true).append(true).open(&log).unwrap();
+        let child = command
+            .current_dir(directory)
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().unwrap())
+            .stderr(file)
+            .spawn()
+            .unwrap_or_else(|error| panic!("failed to start {name}: {error}"));
+        Self { child, name: name.to_owned(), log }
+    }
+
+    /// Process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Everything it has written.
+    pub fn output(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// How it ended, and what it wrote; nothing while it runs.
+    pub fn ended(&mut self) -> Option<String> {
+        let status = self.child.try_wait().unwrap()?;
+        Some(format!("{status}: {}", self.output()))
+    }
+
+    /// Fails at once when the process has ended, instead of waiting for what it will never do.
+    pub fn assert_running(&mut self) {
+        if let Some(status) = self.child.try_wait().unwrap() {
+            panic!("{} ended: {status}", self.name);
+        }
+    }
+
+    /// Ends it with SIGTERM and waits until it is gone.
+    pub async fn stop(&mut self) {
+        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), Signal::SIGTERM).unwrap();
+        self.wait().await;
+    }
+
+    /// Kills it by its own id.
+    pub async fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.wait().await;
+    }
+
+    /// Waits for the end.
+    pub async fn wait(&mut self) -> ExitStatus {
+        let what = format!("{} ends", self.name);
+        let child = &mut self.child;
+        eventually(&what, async || child.try_wait().unwrap().ok_or_else(|| "still running".to_owned())).await
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let output = self.output();
+            let lines: Vec<&str> = output.lines().collect();
+            eprintln!("--- end of {}:", self.log.display());
+            for line in &lines[lines.len().saturating_sub(TAIL)..] {
+                eprintln!("{line}");
+            }
+        }
+    }
+}

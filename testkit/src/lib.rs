@@ -1,0 +1,24 @@
+//! What the tests of several crates need: a real etcd and kube-apiserver, certificates, requests, waits.
+//!
+//! A dev-dependency only; it knows nothing of the product.
+
+// All of it runs in tests, where a broken expectation is the failure.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::missing_panics_doc)]
+
+pub mod child;
+pub mod control_plane;
+pub mod http;
+pub mod pki;
+pub mod wait;
+
+pub use child::Process;
+pub use control_plane::ControlPlane;
+pub use wait::{eventually, scaled, until, within};
+
+use std::net::TcpListener;
+
+/// Ports of the loopback that are free now: all are held until all are known, so that no two are the same.
+pub fn free_ports<const N: usize>() -> [u16; N] {
+    let held: [TcpListener; N] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").unwrap());
+    held.map(|listener| listener.local_addr().unwrap().port())
+}
