@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{assets, completion, config, kubeconfig, lab, pairing, servers, status, trace, version};
+use crate::{
+    assets, completion, config, kubeconfig, lab, logs, pairing, servers, service, status, trace, version,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,6 +36,8 @@ enum Command {
     Status(status::Args),
     Trace(trace::Args),
     Servers(servers::Args),
+    Service(service::Args),
+    Logs(logs::Args),
     Pairing(pairing::Args),
     Assets(assets::Args),
     Config(config::Args),
@@ -53,6 +57,8 @@ impl Cli {
             Command::Status(args) => status::run(args).await?,
             Command::Trace(args) => trace::run(args).await?,
             Command::Servers(args) => servers::run(args).await?,
+            Command::Service(args) => service::run(args).await?,
+            Command::Logs(args) => logs::run(args).await?,
             Command::Pairing(args) => pairing::run(args).await?,
             Command::Assets(args) => assets::run(args).await?,
             Command::Config(args) => config::run(&args)?,

@@ -17,12 +17,18 @@ pub enum Format {
 
 /// Prints a result to standard output.
 pub(crate) fn text(text: &str) -> Result<(), OutputError> {
+    piece(text).map(drop)
+}
+
+/// Prints a part of a result to standard output; false when its reader has ended.
+pub(crate) fn piece(text: &str) -> Result<bool, OutputError> {
     let mut out = io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     match written {
+        Ok(()) => Ok(true),
         // `bloomery … | head` is no error.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.map_err(|source| OutputError::Write { source }),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(source) => Err(OutputError::Write { source }),
     }
 }
 

@@ -1,10 +1,10 @@
 //! `bloomery status`: how the plane is and which machines it knows.
 
-mod model;
+pub(crate) mod model;
 mod text;
 mod waiting;
 
-pub(crate) use text::age;
+pub(crate) use text::{age, age_since};
 
 use std::time::SystemTime;
 

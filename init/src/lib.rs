@@ -26,6 +26,7 @@ pub mod release;
 pub mod requests;
 pub mod run;
 pub mod sequence;
+pub mod service_requests;
 pub mod services;
 pub mod space;
 pub mod status;

@@ -93,6 +93,9 @@ pub struct ServiceStatus {
     pub restarts: u32,
     /// How its last run ended, in words.
     pub last_exit: Option<String>,
+    /// Why administrators cannot hold it; null if they can.
+    #[serde(default)]
+    pub hold_refused: Option<String>,
 }
 
 /// Where a service is in its life.
@@ -113,6 +116,8 @@ pub enum ServiceState {
     BackingOff,
     /// It was told to end.
     Stopping,
+    /// An administrator or PID 1 holds it: it has ended and is started by a request alone.
+    Held,
     /// It has ended and will not be started.
     Stopped,
 }

@@ -8,6 +8,7 @@ pub mod cgroup;
 pub mod graph;
 pub mod limits;
 pub mod log_file;
+pub mod log_reader;
 pub mod probe;
 mod process;
 pub mod reaper;
@@ -21,11 +22,13 @@ use cgroup::Cgroups;
 use log_file::LogSink;
 use process::Runner;
 use reaper::Reaper;
-use service::Service;
+use service::{Hold, Service};
+use state::Event;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 use time::OffsetDateTime;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 pub(crate) use words::human;
 
 /// Everything that the runners share.
@@ -78,10 +81,53 @@ impl Snapshot {
 /// All services' snapshots by name.
 pub type Snapshots = BTreeMap<&'static str, Snapshot>;
 
+/// What can be asked of one service while the machine is up. No hold outlives a boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// Ends it and keeps it so. Services that depend on it go on, count as not to blame while their probes fail, and
+    /// are not started before it is.
+    Hold,
+    /// Ends a hold, or the wait after a crash.
+    Start,
+    /// Ends it and starts it again.
+    Restart,
+}
+
+/// Why a service was not told.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    #[error("failed to find a service {0:?}")]
+    Unknown(String),
+    #[error("failed to restart {0}: it is held")]
+    Held(&'static str),
+    #[error("failed to tell {0}: the machine goes down")]
+    Stopping(&'static str),
+    #[error("failed to end {0} in time; it is held as soon as it has ended")]
+    StillRunning(&'static str),
+}
+
+/// Longer than the grace of any service: after it, a process stands in the kernel and waits for a disk.
+const HOLD_LIMIT: Duration = Duration::from_secs(15);
+/// Requests to one service that wait for its driver.
+const REQUESTS: usize = 8;
+
+/// A request on its way to the driver of a service.
+struct Request {
+    event: Event,
+    taken: oneshot::Sender<()>,
+}
+
+/// What the supervisor keeps of one service.
+#[derive(Debug)]
+struct Handle {
+    definition: watch::Sender<Arc<Service>>,
+    requests: mpsc::Sender<Request>,
+}
+
 /// The running services.
 #[derive(Debug)]
 pub struct Supervisor {
-    definitions: BTreeMap<&'static str, watch::Sender<Arc<Service>>>,
+    services: BTreeMap<&'static str, Handle>,
     snapshots: watch::Receiver<Snapshots>,
     impaired: watch::Sender<BTreeSet<&'static str>>,
     stop: watch::Sender<bool>,
@@ -106,20 +152,29 @@ impl Supervisor {
             watch::channel(services.iter().map(|service| (service.name, initial.clone())).collect());
         let board = Arc::new(board);
         let (stop, _) = watch::channel(false);
-        let mut definitions = BTreeMap::new();
+        let mut handles = BTreeMap::new();
+        let holds: BTreeMap<_, _> = services.iter().map(|service| (service.name, service.hold)).collect();
         for service in services {
             let dependents =
                 declared_after(service.name, &declared).into_iter().collect::<Vec<&'static str>>();
             let name = service.name;
             let (definition, changes) = watch::channel(Arc::new(service));
-            definitions.insert(name, definition);
-            let runner =
-                Runner::new(changes, dependents, Arc::clone(&board), stop.subscribe(), shared.clone());
+            let (requests, incoming) = mpsc::channel(REQUESTS);
+            handles.insert(name, Handle { definition, requests });
+            let runner = Runner::new(
+                changes,
+                dependents,
+                Arc::clone(&board),
+                stop.subscribe(),
+                incoming,
+                shared.clone(),
+            );
             tokio::spawn(runner.keep_running());
         }
         let (impaired, impairments) = watch::channel(BTreeSet::new());
+        let order = order.into_iter().map(|name| (name, holds.get(name).copied())).collect();
         tokio::spawn(show_in_status(order, snapshots.clone(), impairments, shared.status.clone()));
-        Ok(Self { definitions, snapshots, impaired, stop })
+        Ok(Self { services: handles, snapshots, impaired, stop })
     }
 
     /// Notes that a service answers its probe and still does not do its work, or does it again. The status shows it
@@ -134,8 +189,8 @@ impl Supervisor {
 
     /// Gives a service a new definition; if it differs, the service is restarted in order.
     pub fn change(&self, service: Service) {
-        if let Some(definition) = self.definitions.get(service.name) {
-            definition.send_if_modified(|current| {
+        if let Some(handle) = self.services.get(service.name) {
+            handle.definition.send_if_modified(|current| {
                 let differs = **current != service;
                 if differs {
                     *current = Arc::new(service);
@@ -148,6 +203,41 @@ impl Supervisor {
     /// The services' states, now and when they change.
     pub fn snapshots(&self) -> watch::Receiver<Snapshots> {
         self.snapshots.clone()
+    }
+
+    /// Whether an administrator may hold the service; none if there is no such service.
+    pub fn holdable(&self, service: &str) -> Option<Hold> {
+        self.services.get(service).map(|handle| handle.definition.borrow().hold)
+    }
+
+    /// Tells a service. A hold returns when the service has ended, a start or restart when it is under way.
+    ///
+    /// # Errors
+    /// When there is no such service, or it cannot do this now.
+    pub async fn tell(&self, service: &str, command: Command) -> Result<Snapshot, CommandError> {
+        let Some((&name, handle)) = self.services.get_key_value(service) else {
+            return Err(CommandError::Unknown(service.to_owned()));
+        };
+        let mut snapshots = self.snapshots.clone();
+        let is_held =
+            |all: &Snapshots| all.get(name).is_some_and(|snapshot| snapshot.state == ServiceState::Held);
+        let event = match command {
+            Command::Hold => Event::Hold,
+            Command::Start => Event::Start,
+            Command::Restart if is_held(&snapshots.borrow()) => return Err(CommandError::Held(name)),
+            Command::Restart => Event::Restart,
+        };
+        let (taken, answer) = oneshot::channel();
+        let sent = handle.requests.send(Request { event, taken }).await;
+        if sent.is_err() || answer.await.is_err() {
+            return Err(CommandError::Stopping(name));
+        }
+        if command == Command::Hold {
+            let ended = tokio::time::timeout(HOLD_LIMIT, snapshots.wait_for(is_held)).await;
+            drop(ended.map_err(|_| CommandError::StillRunning(name))?);
+        }
+        let all = snapshots.borrow();
+        all.get(name).cloned().ok_or(CommandError::Stopping(name))
     }
 
     /// Ends all services, each after those that depend on it; returns when all have ended.
@@ -166,7 +256,7 @@ fn declared_after(name: &str, declared: &[(&'static str, &'static [&'static str]
 
 /// Copies the services' states into the status, in the order in which they start.
 async fn show_in_status(
-    order: Vec<&'static str>,
+    order: Vec<(&'static str, Option<Hold>)>,
     mut snapshots: watch::Receiver<Snapshots>,
     mut impairments: watch::Receiver<BTreeSet<&'static str>>,
     status: Board,
@@ -177,7 +267,7 @@ async fn show_in_status(
             let impaired = impairments.borrow_and_update();
             order
                 .iter()
-                .filter_map(|name| {
+                .filter_map(|(name, hold)| {
                     let snapshot = all.get(name)?;
                     Some(ServiceStatus {
                         name: (*name).to_owned(),
@@ -189,6 +279,10 @@ async fn show_in_status(
                         pid: snapshot.pid,
                         restarts: snapshot.restarts,
                         last_exit: snapshot.last_exit.clone(),
+                        hold_refused: match hold {
+                            Some(Hold::Refused(reason)) => Some((*reason).to_owned()),
+                            Some(Hold::Allowed) | None => None,
+                        },
                     })
                 })
                 .collect()

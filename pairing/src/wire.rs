@@ -8,6 +8,8 @@
 //! | `GET /v1/pairings` | admin certificate | 200 [`PairingList`] |
 //! | `DELETE /v1/pairings/ID?keepCode=true` | admin certificate | 200 [`RevokeResponse`], 404 |
 //! | `GET /v1/status` | admin certificate | 200, PID 1's `status.json` as it stands |
+//! | `POST /v1/services/NAME/hold`, `…/start`, `…/restart` | admin certificate | 200 [`ServiceResponse`], 404, 409 |
+//! | `GET /v1/services/NAME/log?lines=N`, `…?after=CURSOR&wait=true` | admin certificate | 200 [`LogPiece`], 404 |
 //! | `GET /v1/traces` | admin certificate | 200, the boot services' traces as they stand |
 //! | `GET /v1/assets` | admin certificate | 200 [`AssetList`] |
 //! | `PUT /v1/assets/NAME?offset=N`, at most [`ASSET_PIECE_BYTES`] | admin certificate | 200 [`AssetPiece`] |
@@ -37,6 +39,10 @@ pub const PAIRINGS_PATH: &str = "/v1/pairings";
 pub const REISSUE_PATH: &str = "/v1/pairing/reissue";
 /// `GET`: PID 1's status.
 pub const STATUS_PATH: &str = "/v1/status";
+/// A service's name and a [`ServiceCommand`] behind it: `POST`; its name and `log` behind it: `GET` with a [`LogQuery`].
+pub const SERVICES_PATH: &str = "/v1/services";
+/// Most lines of a log that one request begins with.
+pub const MAX_LOG_LINES: u32 = 2_000;
 /// `GET`: every machine's way from DISCOVER to the agent, as the boot services saw it.
 pub const TRACES_PATH: &str = "/v1/traces";
 /// `GET`: the assets; a name behind it: `PUT` pieces, `POST` when all are there, `DELETE`.
@@ -206,6 +212,68 @@ pub struct AssetPiece {
 pub struct AssetComplete {
     /// SHA-512 of the whole in lower case hexadecimal.
     pub sha512: String,
+}
+
+/// What a service is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServiceCommand {
+    /// End, and stay so until it is started or the machine is restarted.
+    Hold,
+    /// End a hold, or the wait after a crash.
+    Start,
+    /// End and start again.
+    Restart,
+}
+
+impl ServiceCommand {
+    /// The word in paths and in the audit log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hold => "hold",
+            Self::Start => "start",
+            Self::Restart => "restart",
+        }
+    }
+}
+
+/// Answer of `POST /v1/services/NAME/COMMAND`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceResponse {
+    /// The service.
+    pub service: String,
+    /// Its state now, in the words of `GET /v1/status`.
+    pub state: String,
+}
+
+/// Where to read a log from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LogQuery {
+    /// Begins with so many lines from the end, at most [`MAX_LOG_LINES`]; ignored beside `after`.
+    #[serde(default)]
+    pub lines: u32,
+    /// Goes on at the `next` of an earlier answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// Waits some seconds for new lines where there are none.
+    #[serde(default)]
+    pub wait: bool,
+}
+
+/// Some whole lines of a log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LogPiece {
+    /// The lines; what is not UTF-8 is replaced.
+    pub text: String,
+    /// The cursor that goes on from here.
+    pub next: String,
+    /// More lines are there already.
+    pub more: bool,
+    /// Lines since the cursor are lost: the log was turned over.
+    pub skipped: bool,
 }
 
 /// Body of every refusal.

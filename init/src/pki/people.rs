@@ -9,7 +9,7 @@ use crate::layout::{KUBERNETES_API_PORT, Layout};
 use crate::services::users::{self, Accounts};
 use crate::supervise::log_file::LogSink;
 use bloomery_pairing::SecretFileError;
-use bloomery_pairing::authority::{self, Authority, Bundle, Entry, Files, Identity, Plane};
+use bloomery_pairing::authority::{self, Authority, Bundle, Entry, Files, Identity, Plane, Services};
 use bloomery_pairing::local::Rights;
 use std::fs;
 use std::io;
@@ -29,7 +29,7 @@ pub const APPLIANCE_CLIENTS: &str = "pairings.crt";
 /// Where the appliance server asks.
 pub const SOCKET: &str = "authority.sock";
 /// The audit log of what people did on the appliance server; bounded as every log.
-const AUDIT_LOG: &str = "appliance-audit";
+pub const AUDIT_LOG: &str = "appliance-audit";
 
 /// The authority of people on this machine.
 pub type People = Authority<Servers>;
@@ -117,16 +117,21 @@ pub async fn publish(people: &People) -> Result<(), Error> {
     people.publish().await.map_err(|source| Error::People { what, source })
 }
 
-/// Answers the appliance server from now on.
+/// Answers the appliance server from now on, also about the services.
 ///
 /// # Errors
 /// When there can be no socket.
-pub fn listen(people: &Arc<People>, layout: &Layout, accounts: Accounts) -> Result<(), Error> {
+pub fn listen(
+    people: &Arc<People>,
+    services: impl Services,
+    layout: &Layout,
+    accounts: Accounts,
+) -> Result<(), Error> {
     let what = "open the socket where certificates are signed";
     let path = layout.service_file("appliance", SOCKET);
     let owner = accounts.owner(users::APPLIANCE);
     let listener = bind(&path, owner).map_err(|source| Error::People { what, source: source.into() })?;
-    tokio::spawn(authority::serve(listener, Arc::clone(people), owner));
+    tokio::spawn(authority::serve(listener, Arc::clone(people), Arc::new(services), owner));
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use crate::layout::{APPLIANCE_HEALTH_PORT, APPLIANCE_PORT, BOOTSVC_HEALTH_PORT, 
 use crate::pki::people;
 use crate::supervise::limits::{Limits, MemoryLimit};
 use crate::supervise::probe::Probe;
-use crate::supervise::service::Service;
+use crate::supervise::service::{Hold, Service};
 
 /// Small, and a person's way in when the rest is in trouble.
 const LIMITS: Limits = Limits::new(MemoryLimit { percent: 10, floor_mib: 96 }, 200);
@@ -15,6 +15,7 @@ pub(super) fn service(inputs: &Inputs) -> Service {
     let mut service = Service::daemon("appliance", inputs.layout.program("appliance"), probe);
     service.user = inputs.accounts.user(users::APPLIANCE);
     service.limits = LIMITS;
+    service.hold = Hold::Refused("administrators reach the plane through it and could not start it again");
     service.args = vec![
         format!("--listen=0.0.0.0:{APPLIANCE_PORT}"),
         format!("--tls-cert={}", inputs.file("appliance", "tls.crt")),

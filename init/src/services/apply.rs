@@ -2,7 +2,7 @@
 
 use super::{Inputs, users};
 use crate::supervise::limits::{Limits, MemoryLimit};
-use crate::supervise::service::Service;
+use crate::supervise::service::{Hold, Service};
 
 /// Short-lived; it is started again.
 const LIMITS: Limits = Limits::new(MemoryLimit { percent: 20, floor_mib: 192 }, 700);
@@ -11,6 +11,7 @@ pub(super) fn service(inputs: &Inputs) -> Service {
     let mut service = Service::one_shot("apply", inputs.layout.program("controllers"));
     service.user = inputs.accounts.user(users::APPLY);
     service.limits = LIMITS;
+    service.hold = Hold::Refused("it runs once and has ended; a restart runs it again");
     service.after = &["kube-apiserver"];
     service.args = vec![
         "apply".to_owned(),

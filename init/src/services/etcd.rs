@@ -4,7 +4,7 @@ use super::{Inputs, users};
 use crate::layout::{ETCD_CLIENT_PORT, ETCD_HEALTH_PORT, ETCD_PEER_PORT};
 use crate::supervise::limits::{Limits, MemoryLimit};
 use crate::supervise::probe::Probe;
-use crate::supervise::service::Service;
+use crate::supervise::service::{Hold, Service};
 
 /// The heap's growth before a collection: half of Go's default saves 5 MiB here (notes/image.md §7, D).
 const GOGC: &str = "50";
@@ -30,6 +30,9 @@ pub(super) fn service(inputs: &Inputs) -> Service {
     let mut service = Service::daemon("etcd", inputs.layout.program("etcd"), probe);
     service.user = inputs.accounts.user(users::ETCD);
     service.limits = LIMITS;
+    service.hold = Hold::Refused(
+        "the Kubernetes API needs it, and PID 1 asks that API about the rights of administrators",
+    );
     service.generation = inputs.generation;
     service.env =
         [("GOGC", GOGC), ("GOMEMLIMIT", GOMEMLIMIT)].map(|(name, value)| (name, value.to_owned())).into();

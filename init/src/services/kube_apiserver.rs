@@ -9,7 +9,7 @@ use crate::layout::{ETCD_CLIENT_PORT, KUBERNETES_API_PORT};
 use crate::pki::people;
 use crate::supervise::limits::{Limits, MemoryLimit};
 use crate::supervise::probe::Probe;
-use crate::supervise::service::Service;
+use crate::supervise::service::{Hold, Service};
 
 /// §7, D: saves 65 to 80 MiB.
 const GOGC: &str = "50";
@@ -64,6 +64,7 @@ pub(super) fn service(inputs: &Inputs) -> Service {
     let mut service = Service::daemon("kube-apiserver", inputs.layout.program("kube-apiserver"), probe);
     service.user = inputs.accounts.user(users::APISERVER);
     service.limits = LIMITS;
+    service.hold = Hold::Refused("PID 1 asks it about the rights of administrators");
     service.generation = inputs.generation;
     service.after = &["etcd"];
     // It reads itself in for seconds before it needs etcd, and asks again until etcd answers.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::supervise::graph;
 use crate::supervise::limits::{Limits, MemoryLimit};
+use crate::supervise::service::Hold;
 use std::fmt::Write as _;
 
 fn inputs<'a>(layout: &'a Layout, config: &'a Config, address: Option<IpAddr>) -> Inputs<'a> {
@@ -143,6 +144,17 @@ fn limits_fit_the_smallest_appliance_and_grow_with_the_machine() {
             assert!(small > *used, "{} needs {used} of {small} MiB", service.name);
         }
     }
+}
+
+#[test]
+fn administrators_may_hold_what_they_can_start_again() {
+    let (layout, config) = (Layout::system(), Config::default());
+    let services = all(&inputs(&layout, &config, None));
+    let table = services.iter().map(|service| match service.hold {
+        Hold::Allowed => format!("{}: may be held", service.name),
+        Hold::Refused(reason) => format!("{} cannot be held: {reason}", service.name),
+    });
+    insta::assert_snapshot!("hold", table.collect::<Vec<_>>().join("\n"));
 }
 
 #[test]

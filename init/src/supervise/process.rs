@@ -7,7 +7,7 @@ use super::log_file::Tail;
 use super::service::Service;
 use super::state::{Action, Event, Kind, Machine, State};
 use super::words::{describe, human};
-use super::{Shared, Snapshot, Snapshots};
+use super::{Request, Shared, Snapshot, Snapshots};
 use crate::status::ServiceState;
 use bloomery_base::chain;
 use bloomery_sys::process::{Signal, cgroup, signal, signal_group};
@@ -21,7 +21,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -61,6 +61,7 @@ pub(super) struct Runner {
     board: Arc<watch::Sender<Snapshots>>,
     others: watch::Receiver<Snapshots>,
     stop: watch::Receiver<bool>,
+    requests: mpsc::Receiver<Request>,
     shared: Shared,
     machine: Machine,
     current: Option<Current>,
@@ -82,6 +83,7 @@ impl Runner {
         dependents: Vec<&'static str>,
         board: Arc<watch::Sender<Snapshots>>,
         stop: watch::Receiver<bool>,
+        requests: mpsc::Receiver<Request>,
         shared: Shared,
     ) -> Self {
         let service = Arc::clone(&definition.borrow_and_update());
@@ -93,6 +95,7 @@ impl Runner {
             others: board.subscribe(),
             board,
             stop,
+            requests,
             shared,
             machine: Machine::new(service.policy, now),
             current: None,
@@ -169,6 +172,15 @@ impl Runner {
                 if changed.is_err() { Some(Event::Stop) } else { None }
             }
             changed = self.definition.changed() => Some(self.note_definition(changed.is_ok())),
+            // Dropped unanswered while the machine goes down: nothing is started then.
+            Some(Request { event, taken }) = self.requests.recv() => {
+                if !stopping {
+                    self.handle(event);
+                    self.publish();
+                    let _ = taken.send(());
+                }
+                None
+            }
             _ = self.others.changed(), if stopping || matches!(self.machine.state(), State::Waiting { .. }) => None,
         };
         if let Some(event) = event {
@@ -459,6 +471,7 @@ impl Runner {
                 self.say(&format!("{crash}{}", self.what_follows()));
             }
             ServiceState::Stopping => self.say("stopping"),
+            ServiceState::Held => self.say("held; not started before it is asked for"),
             ServiceState::Stopped => self.say("stopped"),
             ServiceState::Waiting => {}
         }
@@ -473,6 +486,7 @@ impl Runner {
             State::Finished { .. } => ServiceState::Finished,
             State::BackingOff { .. } => ServiceState::BackingOff,
             State::Ending { .. } => ServiceState::Stopping,
+            State::Held { .. } => ServiceState::Held,
             State::Stopped { .. } => ServiceState::Stopped,
         }
     }

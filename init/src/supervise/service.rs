@@ -31,6 +31,15 @@ pub struct User {
     pub uid: u32,
 }
 
+/// Whether an administrator may hold a service. Every service may be restarted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// The plane goes on with less.
+    Allowed,
+    /// The reason, to be read after "NAME cannot be held: ".
+    Refused(&'static str),
+}
+
 /// One service, as DESIGN.md §1 declares it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
@@ -60,6 +69,8 @@ pub struct Service {
     pub probe_timeout: Duration,
     /// Daemon or one-shot, and its times.
     pub policy: Policy,
+    /// Whether an administrator may hold it.
+    pub hold: Hold,
     /// Raised to have it started again although nothing else has changed (new certificates).
     pub generation: u64,
 }
@@ -86,6 +97,7 @@ impl Service {
                 hang_timeout: HANG_TIMEOUT,
                 stop_grace: STOP_GRACE,
             },
+            hold: Hold::Allowed,
             generation: 0,
         }
     }

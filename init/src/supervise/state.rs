@@ -35,7 +35,9 @@ pub struct Policy {
 ///     │ time is up                 ▼                    ▼
 ///     └─────────────────────── BackingOff ◀─────────────┘
 ///
-///  Starting, Running ── start or hang timeout, new definition ──▶ Ending{Restart} ── exit ──▶ BackingOff / Waiting
+///  Starting, Running ── start or hang timeout ──▶ Ending{BackOff} ── exit ──▶ BackingOff
+///                    ── restart, new definition ──▶ Ending{StartAgain} ── exit ──▶ Waiting
+///  any but Stopped ── hold ──▶ Ending{Hold} ── exit ──▶ Held ── start ──▶ Waiting
 ///  any ── stop ──▶ Ending{Stop} ── exit ──▶ Stopped             (Ending: SIGTERM, grace, SIGKILL)
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +80,11 @@ pub enum State {
         /// What comes after its end.
         then: Then,
     },
+    /// Ended, and not started again before [`Event::Start`]. Neither a crash, a new definition nor time ends a hold.
+    Held {
+        /// Since when.
+        since: Instant,
+    },
     /// Ended for good.
     Stopped {
         /// Since when.
@@ -90,8 +97,10 @@ pub enum State {
 pub enum Then {
     /// Start again after a delay: it hung.
     BackOff,
-    /// Start again at once: its definition has changed.
+    /// Start again at once: its definition has changed, or a restart was asked for.
     StartAgain,
+    /// Stay ended until it is started by [`Event::Start`].
+    Hold,
     /// Nothing: the machine goes down.
     Stop,
 }
@@ -119,6 +128,12 @@ pub enum Event {
     Tick,
     /// Its definition has changed.
     Changed,
+    /// End it, and keep it so.
+    Hold,
+    /// End a hold, or a wait after a crash.
+    Start,
+    /// End it and start it again. A held child stays held.
+    Restart,
     /// End it for good.
     Stop,
 }
@@ -173,6 +188,7 @@ impl Machine {
             State::Waiting { .. }
             | State::Running { failing_since: None, .. }
             | State::Finished { .. }
+            | State::Held { .. }
             | State::Stopped { .. } => None,
         }
     }
@@ -198,7 +214,12 @@ impl Machine {
                 None
             }
             Event::Tick => self.tick(now),
-            Event::Changed => self.changed(now),
+            Event::Changed | Event::Restart => self.restart(now),
+            Event::Hold => self.hold(now),
+            Event::Start => {
+                self.start(now);
+                None
+            }
             Event::Stop => self.stop(now),
         }
     }
@@ -213,6 +234,7 @@ impl Machine {
         match self.state {
             State::Ending { then: Then::Stop, .. } => self.state = State::Stopped { since: now },
             State::Ending { then: Then::StartAgain, .. } => self.state = State::Waiting { since: now },
+            State::Ending { then: Then::Hold, .. } => self.state = State::Held { since: now },
             State::Starting { .. } if success && self.policy.kind == Kind::OneShot => {
                 self.state = State::Finished { since: now };
             }
@@ -224,6 +246,7 @@ impl Machine {
             State::Waiting { .. }
             | State::Finished { .. }
             | State::BackingOff { .. }
+            | State::Held { .. }
             | State::Stopped { .. } => {}
         }
     }
@@ -270,7 +293,9 @@ impl Machine {
                 self.state = State::Ending { since, kill_at: now + self.policy.stop_grace, then };
                 Some(Action::Kill)
             }
-            State::Waiting { .. } | State::Finished { .. } | State::Stopped { .. } => None,
+            State::Waiting { .. } | State::Finished { .. } | State::Held { .. } | State::Stopped { .. } => {
+                None
+            }
         }
     }
 
@@ -279,15 +304,45 @@ impl Machine {
         Action::Terminate
     }
 
-    fn changed(&mut self, now: Instant) -> Option<Action> {
+    fn restart(&mut self, now: Instant) -> Option<Action> {
         match self.state {
             State::Starting { .. } | State::Running { .. } => Some(self.end(Then::StartAgain, now)),
-            // Done with the old definition; the new one has to be done too.
+            // A one-shot that is done has to be done again.
             State::Finished { .. } | State::BackingOff { .. } => {
                 self.state = State::Waiting { since: now };
                 None
             }
-            State::Waiting { .. } | State::Ending { .. } | State::Stopped { .. } => None,
+            State::Waiting { .. } | State::Ending { .. } | State::Held { .. } | State::Stopped { .. } => None,
+        }
+    }
+
+    fn hold(&mut self, now: Instant) -> Option<Action> {
+        match self.state {
+            State::Starting { .. } | State::Running { .. } => Some(self.end(Then::Hold, now)),
+            State::Ending { then: Then::Stop, .. } | State::Held { .. } | State::Stopped { .. } => None,
+            State::Ending { since, kill_at, .. } => {
+                self.state = State::Ending { since, kill_at, then: Then::Hold };
+                None
+            }
+            State::Waiting { .. } | State::Finished { .. } | State::BackingOff { .. } => {
+                self.state = State::Held { since: now };
+                None
+            }
+        }
+    }
+
+    fn start(&mut self, now: Instant) {
+        match self.state {
+            State::Held { .. } | State::BackingOff { .. } => self.state = State::Waiting { since: now },
+            State::Ending { since, kill_at, then: Then::Hold } => {
+                self.state = State::Ending { since, kill_at, then: Then::StartAgain };
+            }
+            State::Waiting { .. }
+            | State::Starting { .. }
+            | State::Running { .. }
+            | State::Finished { .. }
+            | State::Ending { .. }
+            | State::Stopped { .. } => {}
         }
     }
 
@@ -298,7 +353,10 @@ impl Machine {
                 self.state = State::Ending { since, kill_at, then: Then::Stop };
                 None
             }
-            State::Waiting { .. } | State::Finished { .. } | State::BackingOff { .. } => {
+            State::Waiting { .. }
+            | State::Finished { .. }
+            | State::BackingOff { .. }
+            | State::Held { .. } => {
                 self.state = State::Stopped { since: now };
                 None
             }

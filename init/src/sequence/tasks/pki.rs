@@ -52,7 +52,6 @@ pub fn run(context: Context) -> Work {
         );
         let servers = Servers::new(layout, context.accounts(), context.logs.clone(), &pki);
         let people = people::open(servers, built).await?;
-        people::listen(&people, layout, context.accounts())?;
         let mut facts = context.facts();
         facts.encryption_key = Some(key.name());
         facts.pki = Some(pki);

@@ -4,7 +4,9 @@ use crate::announce;
 use crate::certificates;
 use crate::context::{Context, State};
 use crate::etcd;
+use crate::pki::people;
 use crate::sequence::Work;
+use crate::service_requests::ServiceRequests;
 use crate::services;
 use crate::supervise::cgroup::Cgroups;
 use crate::supervise::{Shared, Supervisor};
@@ -43,7 +45,13 @@ pub fn run(context: Context) -> Work {
         }
         let supervisor =
             Supervisor::start(services::all(&certificates::inputs(&context, &config, 0)), &shared)?;
-        context.facts().supervisor = Some(Arc::new(supervisor));
+        let supervisor = Arc::new(supervisor);
+        context.facts().supervisor = Some(Arc::clone(&supervisor));
+        let people = context.facts().people.clone();
+        if let Some(people) = people {
+            let requests = ServiceRequests::new(supervisor, context.layout.logs());
+            people::listen(&people, requests, &context.layout, context.accounts())?;
+        }
         tokio::spawn(etcd::watch(context.clone()));
         Ok(())
     })
