@@ -10,13 +10,12 @@ mod controllers;
 pub mod etcd;
 pub mod kube_apiserver;
 mod kube_controller_manager;
-pub mod users;
 
+use crate::accounts::Accounts;
 use crate::layout::Layout;
 use crate::supervise::service::Service;
 use bloomery_config::Config;
 use std::net::IpAddr;
-use users::Accounts;
 
 /// What the declarations depend on.
 #[derive(Debug, Clone)]

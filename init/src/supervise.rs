@@ -29,7 +29,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot, watch};
-pub(crate) use words::human;
 
 /// Everything that the runners share.
 #[derive(Debug, Clone)]

@@ -2,14 +2,15 @@
 
 use super::choose;
 use crate::context::Context;
-use crate::supervise::human;
 use crate::sysctl;
+use crate::words::human;
 use bloomery_base::chain;
-use bloomery_config::{Addressing, StaticAddress};
+use bloomery_config::{Addressing, Config, StaticAddress};
 use bloomery_hostnet::dhcp::{self, Client, Event};
 use bloomery_hostnet::fixed::Fixed;
 use bloomery_hostnet::{Link, Netlink};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -45,10 +46,10 @@ impl NowAndThen {
 /// Runs for ever.
 pub(super) async fn keep_configured(
     context: Context,
+    config: Arc<Config>,
     netlink: Netlink,
     time_servers: watch::Sender<Vec<String>>,
 ) {
-    let config = context.config();
     let mut voice = NowAndThen::default();
     loop {
         let link = wait_for_link(&context, &netlink, config.network.interface.as_deref(), &mut voice).await;

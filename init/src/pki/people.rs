@@ -4,9 +4,9 @@
 
 use super::rights;
 use super::{Error, Pki};
+use crate::accounts::{self, Accounts};
 use crate::files;
 use crate::layout::{KUBERNETES_API_PORT, Layout};
-use crate::services::users::{self, Accounts};
 use crate::supervise::log_file::LogSink;
 use bloomery_pairing::SecretFileError;
 use bloomery_pairing::authority::{self, Authority, Bundle, Entry, Files, Identity, Plane, Services};
@@ -75,8 +75,8 @@ impl Plane for Servers {
         let clients = format!("{}{people}", self.client_authority);
         // The appliance's first: whoever is refused by one of them is refused by the narrower one at least.
         for (service, file, text, user) in [
-            ("appliance", APPLIANCE_CLIENTS, &people, users::APPLIANCE),
-            ("kube-apiserver", API_CLIENTS, &clients, users::APISERVER),
+            ("appliance", APPLIANCE_CLIENTS, &people, accounts::APPLIANCE),
+            ("kube-apiserver", API_CLIENTS, &clients, accounts::APISERVER),
         ] {
             let path = self.layout.service_file(service, file);
             files::replace(&path, text.as_bytes(), files::PRIVATE, self.accounts.owner(user))?;
@@ -129,7 +129,7 @@ pub fn listen(
 ) -> Result<(), Error> {
     let what = "open the socket where certificates are signed";
     let path = layout.service_file("appliance", SOCKET);
-    let owner = accounts.owner(users::APPLIANCE);
+    let owner = accounts.owner(accounts::APPLIANCE);
     let listener = bind(&path, owner).map_err(|source| Error::People { what, source: source.into() })?;
     tokio::spawn(authority::serve(listener, Arc::clone(people), Arc::new(services), owner));
     Ok(())

@@ -3,10 +3,10 @@
 use super::identities::CLIENTS;
 use super::provision::{Names, Provisioner};
 use super::*;
+use crate::accounts::Accounts;
 use crate::console::Console;
 use crate::layout::Layout;
 use crate::service_requests::ServiceRequests;
-use crate::services::users::Accounts;
 use crate::status::Board;
 use crate::supervise::cgroup::Cgroups;
 use crate::supervise::log_file::LogSink;

@@ -1,6 +1,7 @@
 //! `bootsvc`: proxy DHCP, TFTP, HTTP and the agent's API. The only child with rights beyond its user's.
 
-use super::{Inputs, users};
+use super::Inputs;
+use crate::accounts;
 use crate::layout::BOOTSVC_HEALTH_PORT;
 use crate::supervise::limits::{Limits, MemoryLimit};
 use crate::supervise::probe::Probe;
@@ -14,7 +15,7 @@ const LIMITS: Limits = Limits::new(MemoryLimit { percent: 25, floor_mib: 224 }, 
 pub(super) fn service(inputs: &Inputs) -> Service {
     let probe = Probe::Http { port: BOOTSVC_HEALTH_PORT, path: "/readyz" };
     let mut service = Service::daemon("bootsvc", inputs.layout.program("bootsvc"), probe);
-    service.user = inputs.accounts.user(users::BOOTSVC);
+    service.user = inputs.accounts.user(accounts::BOOTSVC);
     service.limits = LIMITS;
     // Ports 67 and 69. Binding a socket to a card needs no right of its own since Linux 5.7.
     service.capabilities = Capabilities::NET_BIND_SERVICE;

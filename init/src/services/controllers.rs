@@ -1,6 +1,7 @@
 //! `controllers run`: Sidero's and Talos's controllers.
 
-use super::{Inputs, users};
+use super::Inputs;
+use crate::accounts;
 use crate::layout::{CONTROLLERS_HEALTH_PORT, CONTROLLERS_WEBHOOK_PORT};
 use crate::supervise::limits::{Limits, MemoryLimit};
 use crate::supervise::probe::Probe;
@@ -15,7 +16,7 @@ const LIMITS: Limits = Limits::new(MemoryLimit { percent: 30, floor_mib: 256 }, 
 pub(super) fn service(inputs: &Inputs) -> Service {
     let probe = Probe::Http { port: CONTROLLERS_HEALTH_PORT, path: "/readyz" };
     let mut service = Service::daemon("controllers", inputs.layout.program("controllers"), probe);
-    service.user = inputs.accounts.user(users::CONTROLLERS);
+    service.user = inputs.accounts.user(accounts::CONTROLLERS);
     service.limits = LIMITS;
     service.generation = inputs.generation;
     service.after = &["apply"];

@@ -1,6 +1,7 @@
 //! etcd: the plane's only database. One member, mutual TLS on loopback, plain HTTP for health alone.
 
-use super::{Inputs, users};
+use super::Inputs;
+use crate::accounts;
 use crate::layout::{ETCD_CLIENT_PORT, ETCD_HEALTH_PORT, ETCD_PEER_PORT};
 use crate::supervise::limits::{Limits, MemoryLimit};
 use crate::supervise::probe::Probe;
@@ -28,7 +29,7 @@ const LIMITS: Limits = Limits::new(MemoryLimit { percent: 50, floor_mib: 448 }, 
 pub(super) fn service(inputs: &Inputs) -> Service {
     let probe = Probe::Http { port: ETCD_HEALTH_PORT, path: "/readyz" };
     let mut service = Service::daemon("etcd", inputs.layout.program("etcd"), probe);
-    service.user = inputs.accounts.user(users::ETCD);
+    service.user = inputs.accounts.user(accounts::ETCD);
     service.limits = LIMITS;
     service.hold = Hold::Refused(
         "the Kubernetes API needs it, and PID 1 asks that API about the rights of administrators",

@@ -3,7 +3,8 @@
 //! Memory flags are configuration G of notes/image.md §7. API groups are switched on one by one; without
 //! `networking.k8s.io` it exits after a minute, without `discovery.k8s.io` it is not ready for 80 s.
 
-use super::{Inputs, users};
+use super::Inputs;
+use crate::accounts;
 use crate::audit;
 use crate::layout::{ETCD_CLIENT_PORT, KUBERNETES_API_PORT};
 use crate::pki::people;
@@ -62,7 +63,7 @@ pub(super) fn service(inputs: &Inputs) -> Service {
     let file = |name: &str| inputs.file("kube-apiserver", name);
     let probe = Probe::Https { port: KUBERNETES_API_PORT, path: "/readyz", ca: file("ca.crt").into() };
     let mut service = Service::daemon("kube-apiserver", inputs.layout.program("kube-apiserver"), probe);
-    service.user = inputs.accounts.user(users::APISERVER);
+    service.user = inputs.accounts.user(accounts::APISERVER);
     service.limits = LIMITS;
     service.hold = Hold::Refused("PID 1 asks it about the rights of administrators");
     service.generation = inputs.generation;

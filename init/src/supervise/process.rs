@@ -6,9 +6,10 @@
 use super::log_file::Tail;
 use super::service::Service;
 use super::state::{Action, Event, Kind, Machine, State};
-use super::words::{describe, human};
+use super::words::describe;
 use super::{Request, Shared, Snapshot, Snapshots};
 use crate::status::ServiceState;
+use crate::words::human;
 use bloomery_base::chain;
 use bloomery_sys::process::{Signal, cgroup, signal, signal_group};
 use futures::FutureExt;

@@ -3,6 +3,7 @@
 use super::limits::{Limits, MemoryLimit};
 use super::probe::Probe;
 use super::state::{Kind, Policy};
+use crate::accounts::User;
 use bloomery_sys::process::{Capabilities, Identity, Output, Privileges, Spec};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,15 +22,6 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 
 /// Of a service that declares none: a tenth of the machine.
 const LIMITS: Limits = Limits::new(MemoryLimit { percent: 10, floor_mib: 128 }, 500);
-
-/// An account of the image's /etc/passwd; the group has the same number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct User {
-    /// Name, for messages.
-    pub name: &'static str,
-    /// User and group id.
-    pub uid: u32,
-}
 
 /// Whether an administrator may hold a service. Every service may be restarted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

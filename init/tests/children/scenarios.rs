@@ -360,6 +360,11 @@ async fn holds() {
     // It fails its probes at the same time as the dependent, and has nobody to blame.
     let mut alone = script(dir.path(), "alone", ports[2], &follows(ports[2]));
     alone.policy.start_timeout = patience(Duration::from_secs(60));
+    for service in [&mut dependent, &mut alone] {
+        // Several probes fail before a service counts as hung, as in the product.
+        service.probe_timeout = patience(Duration::from_millis(200));
+        service.policy.hang_timeout = patience(Duration::from_millis(1500));
+    }
     let bench = Bench::start(dir, vec![base.clone(), dependent, alone]);
     let running = |snapshot: &init::supervise::Snapshot| snapshot.state == ServiceState::Running;
     let first = bench.until("base", "running", running).await.pid.expect("a process");
