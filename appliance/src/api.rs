@@ -7,6 +7,7 @@ mod pair;
 mod pairings;
 mod probes;
 mod refusal;
+mod services;
 mod status;
 mod traces;
 
@@ -47,6 +48,7 @@ pub(crate) struct App {
     neighbours: Vec<Neighbour>,
     limit: Mutex<WrongCodeLimit>,
     rights: RightsCache,
+    waiting: services::Waiting,
 }
 
 impl App {
@@ -70,6 +72,7 @@ impl App {
             neighbours,
             limit,
             rights: RightsCache::default(),
+            waiting: services::Waiting::default(),
         }
     }
 
@@ -88,6 +91,8 @@ pub(crate) fn public(app: Arc<App>) -> Router {
         .route(wire::PAIRINGS_PATH, get(pairings::list))
         .route(&format!("{}/{{id}}", wire::PAIRINGS_PATH), delete(pairings::revoke))
         .route(wire::STATUS_PATH, get(status::handle))
+        .route(&format!("{}/{{name}}/{{command}}", wire::SERVICES_PATH), post(services::tell))
+        .route(&format!("{}/{{name}}/log", wire::SERVICES_PATH), get(services::log))
         .route(wire::TRACES_PATH, get(traces::handle))
         .route(wire::ASSETS_PATH, get(assets::list))
         .route(

@@ -2,9 +2,11 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::{assets, completion, config, kubeconfig, lab, pairing, servers, status, trace, version};
+use crate::{
+    assets, completion, config, kubeconfig, lab, logs, pairing, servers, service, status, trace, version,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,6 +36,8 @@ enum Command {
     Status(status::Args),
     Trace(trace::Args),
     Servers(servers::Args),
+    Service(service::Args),
+    Logs(logs::Args),
     Pairing(pairing::Args),
     Assets(assets::Args),
     Config(config::Args),
@@ -53,11 +57,13 @@ impl Cli {
             Command::Status(args) => status::run(args).await?,
             Command::Trace(args) => trace::run(args).await?,
             Command::Servers(args) => servers::run(args).await?,
+            Command::Service(args) => service::run(args).await?,
+            Command::Logs(args) => logs::run(args).await?,
             Command::Pairing(args) => pairing::run(args).await?,
             Command::Assets(args) => assets::run(args).await?,
             Command::Config(args) => config::run(&args)?,
             Command::Lab(args) => return Box::pin(lab::run(args)).await,
-            Command::Completion(args) => completion::run(&args)?,
+            Command::Completion(args) => completion::run(&args, Self::command())?,
             Command::Version(args) => version::run(&args)?,
         }
         Ok(ExitCode::SUCCESS)
@@ -66,8 +72,6 @@ impl Cli {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     /// Columns of the narrowest terminal that is in use.

@@ -1,10 +1,8 @@
 //! `bloomery status`: how the plane is and which machines it knows.
 
-mod model;
+pub(crate) mod model;
 mod text;
 mod waiting;
-
-pub(crate) use text::age;
 
 use std::time::SystemTime;
 
@@ -110,10 +108,8 @@ pub enum StatusError {
     /// The kubeconfig does not lead to an appliance.
     #[error("failed to find the appliance")]
     Connection { source: ConnectionError },
-    /// The appliance did not give it.
     #[error("failed to get the status")]
     Appliance { source: Box<ClientError> },
-    /// It cannot be printed.
     #[error("failed to print the status")]
     Output { source: OutputError },
 }

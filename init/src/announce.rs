@@ -1,21 +1,21 @@
-//! The two lines that a person waits for, and what to do with them.
+//! The two lines on the console that an administrator needs: the address of the API and the pairing code.
 //!
-//! `API: https://ADDRESS:6443` and `Pairing code: XXXXX-…` are a contract: the lab and people's eyes look for them.
-//! They are shown when the API is ready, and again when the address or the code has changed. Before the boot services
-//! answer anybody, a box says what that does to the network.
+//! `API: https://ADDRESS:6443` and `Pairing code: XXXXX-…` are a contract with the lab. PID 1 shows them when the API is
+//! ready, and again when the address or the code changes. Before the boot services answer, a box says what they do to
+//! the network.
 
-use bloomery_config::{Config, Role, UnknownMachines};
-
-use crate::context::{Context, State};
+use crate::context::Context;
+use crate::disk_state::State;
 use crate::layout::KUBERNETES_API_PORT;
 use crate::supervise::{Snapshot, Snapshots};
 use bloomery_base::chain;
-use bloomery_pairing::Code;
+use bloomery_config::{Config, Role, UnknownMachines};
+use bloomery_pairing::{Code, Fingerprint};
 use std::net::IpAddr;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// The appliance replaces the secret's file when a code is re-issued; nobody waits for the console then.
+/// PID 1 replaces the file when a code is re-issued; the console may follow a moment later.
 const LOOK: Duration = Duration::from_secs(2);
 
 /// What is shown.
@@ -25,31 +25,37 @@ struct Shown {
     code: String,
 }
 
+/// What the lines are made of, apart from what changes.
+#[derive(Debug)]
+pub struct Announcement {
+    pub context: Context,
+    pub state: State,
+    pub endpoint: Option<String>,
+    /// Of the appliance's key.
+    pub fingerprint: Fingerprint,
+}
+
 /// Shows what there is to show, for ever.
-pub async fn keep_shown(context: Context) {
-    let (supervisor, network) = {
-        let facts = context.facts();
-        (facts.supervisor.clone(), facts.network.clone())
-    };
-    let Some(supervisor) = supervisor else { return };
-    let mut snapshots = supervisor.snapshots();
-    // Without a network there is nothing to show but what is configured.
-    let mut addresses = network.map_or_else(|| watch::channel(Vec::new()).1, |network| network.addresses());
+pub async fn keep_shown(
+    announcement: Announcement,
+    mut snapshots: watch::Receiver<Snapshots>,
+    mut addresses: watch::Receiver<Vec<IpAddr>>,
+) {
     if snapshots.wait_for(api_is_ready).await.is_err() {
         return;
     }
     let mut shown = None;
     loop {
-        let host = host(context.config().advertised_endpoint.as_deref(), &addresses.borrow_and_update());
-        match (host, code(&context)) {
+        let host = host(announcement.endpoint.as_deref(), &addresses.borrow_and_update());
+        match (host, code(&announcement)) {
             (Some(host), Some(code)) => {
                 let now = Shown { host, code };
                 if shown.as_ref() != Some(&now) {
-                    show(&context, &now);
+                    show(&announcement, &now);
                     shown = Some(now);
                 }
             }
-            (None, _) => context.status.update(|status| status.api_url = None),
+            (None, _) => announcement.context.status.update(|status| status.api_url = None),
             (Some(_), None) => {}
         }
         let change = async {
@@ -72,12 +78,11 @@ fn host(endpoint: Option<&str>, addresses: &[IpAddr]) -> Option<String> {
     Some(if host.contains(':') { format!("[{host}]") } else { host })
 }
 
-fn code(context: &Context) -> Option<String> {
-    let pki = context.facts().pki.clone()?;
+fn code(Announcement { context, fingerprint, .. }: &Announcement) -> Option<String> {
     match bloomery_pairing::load(&context.layout.pairing_secret()) {
         Ok(secret) => {
             context.clear_warning("pairing", "the pairing code can be read again");
-            Some(Code::new(secret, pki.appliance_fingerprint()).to_string())
+            Some(Code::new(secret, *fingerprint).to_string())
         }
         Err(error) => {
             context.warn(
@@ -90,10 +95,10 @@ fn code(context: &Context) -> Option<String> {
     }
 }
 
-fn show(context: &Context, now: &Shown) {
+fn show(Announcement { context, state, .. }: &Announcement, now: &Shown) {
     let url = format!("https://{}:{KUBERNETES_API_PORT}", now.host);
     context.status.update(|status| status.api_url = Some(url.clone()));
-    for line in banner(&url, now, context.facts().state) {
+    for line in banner(&url, now, *state) {
         context.console.line(line);
     }
 }

@@ -1,151 +1,105 @@
-//! Keeps certificates in step with addresses and time, and services in step with both.
+//! Authorities from the state, and the certificates that are made from them at each boot.
 //!
-//! The API server and the appliance read new serving certificates by themselves; everything else is restarted when
-//! its certificates are made anew, which is at half of their life or after a great step of the clock.
+//! Damaged authorities are never made anew: the control plane is not started then.
 
+use crate::accounts::{self, Accounts};
+use crate::audit;
 use crate::context::Context;
-use crate::pki::identities::{CLIENTS, LIFETIME, SHORT_LIFETIME};
+use crate::disk_state::State;
+use crate::encryption::Key;
+use crate::files;
+use crate::layout::Layout;
+use crate::outcome::Outcome;
+use crate::pki::people::{self, People, Servers};
 use crate::pki::provision::{Names, Provisioner};
-use crate::pki::{self, Pki, people};
-use crate::services::{self, Inputs};
-use bloomery_base::chain;
+use crate::pki::{self, Pki};
+use crate::services::kube_apiserver;
 use bloomery_config::Config;
-use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 use time::OffsetDateTime;
-use tokio::sync::watch;
-use tokio::time::Instant;
 
-/// How often the certificates of everything have been made; services of an older generation are restarted.
-static GENERATION: AtomicU64 = AtomicU64::new(0);
+/// What the phase found.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    pub pki: Arc<Pki>,
+    /// The pairings, and what signs for them.
+    pub people: Arc<People>,
+    /// The name of the key that Secrets are encrypted with.
+    pub encryption_key: String,
+    /// What the plane is called, without addresses.
+    pub names: Names,
+}
 
-/// What the plane is called now.
-fn names(context: &Context) -> Names {
+/// There is no state to keep authorities in.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to open the authorities: the state is damaged")]
+struct NoState;
+
+/// What the plane is called before it has an address.
+pub fn names(hostname: Option<String>, config: &Config) -> Names {
     Names {
-        hostname: context.status.get().hostname,
-        addresses: addresses(context),
-        endpoint: context.config().advertised_endpoint.clone(),
+        hostname: hostname.unwrap_or_default(),
+        addresses: Vec::new(),
+        endpoint: config.advertised_endpoint.clone(),
     }
 }
 
-fn addresses(context: &Context) -> Vec<IpAddr> {
-    let network = context.facts().network.clone();
-    network.map(|network| network.addresses().borrow().clone()).unwrap_or_default()
+/// The phase: directories of the services, authorities, certificates, the key of Secrets and the list of pairings.
+pub async fn establish(context: Context, state: State, names: Names) -> Outcome<Credentials> {
+    if state == State::Damaged {
+        return Err(NoState.into());
+    }
+    let (layout, owners) = (&context.layout, context.accounts());
+    for (path, mode, user) in [
+        (layout.state(), files::PUBLIC_DIR, None),
+        (layout.etcd_data(), files::PRIVATE_DIR, Some(accounts::ETCD)),
+        (layout.env(), files::PUBLIC_DIR, Some(accounts::CONTROLLERS)),
+        (layout.assets(), files::PUBLIC_DIR, Some(accounts::APPLIANCE)),
+        (layout.plane(), files::PUBLIC_DIR, Some(accounts::CONTROLLERS)),
+    ] {
+        files::directory(&path, mode, user.and_then(|user| owners.owner(user)))?;
+    }
+    if let (Some(owner), Some(group)) = (owners.owner(accounts::CONTROLLERS), owners.owner(accounts::BOOTSVC))
+    {
+        // The controllers make the plane's key in it, which the boot services read and nobody else.
+        files::share(&layout.plane(), owner, group)?;
+    }
+    let built = OffsetDateTime::from(context.release.built);
+    let pki = Arc::new(Pki::open(&layout.pki(), built)?);
+    make_all(&context, &pki, &names)?;
+    let key = Key::open(layout)?;
+    provide(layout, owners, &key)?;
+    context.console.line(
+        "Secrets are encrypted on the disk; the key is on the same disk (no TPM is used): keep disk and backups safe",
+    );
+    let people = people::open(Servers::new(layout, owners, context.logs.clone(), &pki), built).await?;
+    Ok(Credentials { pki, people, encryption_key: key.name(), names })
 }
 
-fn provisioner<'a>(context: &'a Context, pki: &'a Pki) -> Provisioner<'a> {
+pub(crate) fn provisioner<'a>(context: &'a Context, pki: &'a Pki) -> Provisioner<'a> {
     Provisioner { pki, layout: &context.layout, accounts: context.accounts(), now: OffsetDateTime::now_utc() }
 }
 
-/// All certificates, at boot.
+/// All certificates, for every service.
 ///
 /// # Errors
 /// The first one.
-pub fn make_all(context: &Context, pki: &Pki) -> Result<(), pki::Error> {
-    provisioner(context, pki).everything(&names(context))
+pub(crate) fn make_all(context: &Context, pki: &Pki, names: &Names) -> Result<(), pki::Error> {
+    provisioner(context, pki).everything(names)
 }
 
-/// What the services' declarations depend on, now.
-pub fn inputs<'a>(context: &'a Context, config: &'a Config, generation: u64) -> Inputs<'a> {
-    let address = addresses(context).first().copied();
-    let encryption_key = context.facts().encryption_key.clone();
-    let (layout, accounts) = (&context.layout, context.accounts());
-    let etcd_reserve = context.facts().etcd_reserve;
-    Inputs { layout, accounts, config, address, encryption_key, etcd_reserve, generation }
-}
-
-/// Makes everything anew and restarts what does not notice by itself.
-pub fn renew(context: &Context) {
-    let pki = context.facts().pki.clone();
-    let Some(pki) = pki else { return };
-    match make_all(context, &pki) {
-        Ok(()) => {
-            GENERATION.fetch_add(1, Ordering::Relaxed);
-            redeclare(context);
-        }
-        Err(error) => complain(context, &error),
+/// Gives the API server the key of Secrets and its audit policy.
+///
+/// # Errors
+/// Writing.
+pub fn provide(layout: &Layout, accounts: Accounts, key: &Key) -> Result<(), files::Error> {
+    let owner = accounts.owner(accounts::APISERVER);
+    for (file, text) in [
+        (kube_apiserver::ENCRYPTION, key.configuration().as_str()),
+        (kube_apiserver::AUDIT_POLICY, audit::POLICY),
+    ] {
+        let path = layout.service_file("kube-apiserver", file);
+        files::replace(&path, text.as_bytes(), files::PRIVATE, owner)?;
     }
-}
-
-/// Gives the supervisor the services as they should be now; it restarts those that differ.
-pub(crate) fn redeclare(context: &Context) {
-    let supervisor = context.facts().supervisor.clone();
-    let Some(supervisor) = supervisor else { return };
-    let config = context.config();
-    for service in services::all(&inputs(context, &config, GENERATION.load(Ordering::Relaxed))) {
-        supervisor.change(service);
-    }
-}
-
-fn complain(context: &Context, error: &pki::Error) {
-    context.warn("certificates", &chain(error), "it is tried again; if it lasts, restart the machine");
-}
-
-/// Follows addresses and time, for ever.
-pub async fn follow(context: Context) {
-    let network = context.facts().network.clone();
-    let pki: Option<Arc<Pki>> = context.facts().pki.clone();
-    let Some(pki) = pki else { return };
-    let mut addresses = match network {
-        Some(network) => network.addresses(),
-        None => watch::channel(Vec::new()).1,
-    };
-    let short = SHORT_LIFETIME.unsigned_abs() / 2;
-    let long = LIFETIME.unsigned_abs() / 2;
-    let started = Instant::now();
-    let (mut next_short, mut next_long) = (started + short, started + long);
-    loop {
-        // Addresses that came between the making of the certificates and now are still to be followed.
-        if addresses.has_changed().unwrap_or(false) {
-            addresses.mark_unchanged();
-            follow_addresses(&context, &pki);
-        }
-        tokio::select! {
-            changed = addresses.changed() => match changed {
-                Ok(()) => follow_addresses(&context, &pki),
-                // The network has been stopped: the machine goes down.
-                Err(_) => tokio::time::sleep(Duration::from_hours(1)).await,
-            },
-            () = tokio::time::sleep_until(next_short) => {
-                next_short += short;
-                renew_short(&context, &pki);
-                publish_people(&context).await;
-            }
-            () = tokio::time::sleep_until(next_long) => {
-                next_long += long;
-                context.console.line("certificates have lived half of their life; making new ones");
-                renew(&context);
-            }
-        }
-    }
-}
-
-fn follow_addresses(context: &Context, pki: &Pki) {
-    match provisioner(context, pki).serving(&names(context)) {
-        Ok(()) => tracing::info!("serving certificates follow the addresses"),
-        Err(error) => complain(context, &error),
-    }
-    redeclare(context);
-}
-
-/// Takes people's certificates that have expired from the servers.
-async fn publish_people(context: &Context) {
-    let people = context.facts().people.clone();
-    let Some(people) = people else { return };
-    if let Err(error) = people::publish(&people).await {
-        complain(context, &error);
-    }
-}
-
-/// What holds for a day only.
-fn renew_short(context: &Context, pki: &Pki) {
-    let provisioner = provisioner(context, pki);
-    let short = CLIENTS.iter().filter(|client| client.lifetime == SHORT_LIFETIME);
-    for outcome in short.map(|client| provisioner.client(client)) {
-        if let Err(error) = outcome {
-            complain(context, &error);
-        }
-    }
+    Ok(())
 }

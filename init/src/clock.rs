@@ -1,13 +1,18 @@
 //! Keeps the clock right by SNTP, in the background.
 //!
-//! It must never hold up anything, and never set the clock before the image's build date.
+//! It must never set the clock before the image's build date.
 
-use crate::certificates;
 use crate::context::Context;
+use crate::network::Network;
+use crate::outcome::Outcome;
 use crate::pki::authority;
+use crate::plane::Plane;
 use bloomery_base::chain;
+use bloomery_config::Config;
 use bloomery_hostnet::sntp;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use tokio::sync::watch;
 
 /// While no server has answered yet.
 const FIRST_TRIES: Duration = Duration::from_secs(15);
@@ -22,17 +27,37 @@ const _: () = assert!(sntp::LATEST_AFTER_BUILD.as_secs() < authority::LIFETIME.u
 const UNCONFIRMED: &str = "name a second time server under `ntp.servers` in bloomery.yaml, or set the machine's clock in \
                            its firmware; the clock is moved by more than an hour only when two servers agree";
 
-/// Asks and sets for ever.
-pub async fn keep_right(context: Context) {
+/// The phase: the clock is never before the image was built. In a container it is the host's.
+pub async fn set_floor(context: Context) -> Outcome {
+    if !context.container && bloomery_sys::clock::ensure_not_before(context.release.built)? {
+        context.console.line("the clock was before the image's build date; set to that for now");
+    }
+    Ok(())
+}
+
+/// Keeps the clock right in the background; not in a container.
+pub fn keep_right(context: Context, config: &Config, network: &Option<Network>, plane: Option<Arc<Plane>>) {
+    if context.container {
+        return;
+    }
+    let servers = match network {
+        Some(network) if config.ntp_servers.is_empty() => network.time_servers(),
+        _ => watch::channel(config.ntp_servers.clone()).1,
+    };
+    tokio::spawn(ask_and_set(context, servers, plane));
+}
+
+/// For ever.
+async fn ask_and_set(context: Context, servers: watch::Receiver<Vec<String>>, plane: Option<Arc<Plane>>) {
     let mut answered = false;
     loop {
-        let servers = servers(&context);
+        let servers = servers.borrow().clone();
         if !servers.is_empty() {
             match sntp::query(&servers, context.release.built).await {
                 Ok(measurement) => {
                     answered = true;
                     context.clear_warning("clock", "a time server answers again");
-                    set(&context, &measurement);
+                    set(&context, &measurement, plane.as_deref());
                 }
                 Err(error) => {
                     tracing::debug!(error = %chain(&error), "no time server answers");
@@ -54,17 +79,7 @@ pub async fn keep_right(context: Context) {
     }
 }
 
-/// The configured ones, or those that DHCP has named.
-fn servers(context: &Context) -> Vec<String> {
-    let configured = context.config().ntp_servers.clone();
-    if !configured.is_empty() {
-        return configured;
-    }
-    let network = context.facts().network.clone();
-    network.map(|network| network.time_servers().borrow().clone()).unwrap_or_default()
-}
-
-fn set(context: &Context, measurement: &sntp::Measurement) {
+fn set(context: &Context, measurement: &sntp::Measurement, plane: Option<&Plane>) {
     if measurement.offset.abs() < TOLERANCE {
         return;
     }
@@ -77,7 +92,9 @@ fn set(context: &Context, measurement: &sntp::Measurement) {
                     "the clock was wrong by {:.0} s; set by {}",
                     measurement.offset, measurement.server
                 ));
-                certificates::renew(context);
+                if let Some(plane) = plane {
+                    plane.renew();
+                }
             }
         }
         Err(error) => tracing::warn!(error = %chain(&error), "the clock was not set"),

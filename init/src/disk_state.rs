@@ -3,6 +3,7 @@
 //! It must never format or repair anything: that was decided before the root was mounted.
 
 use crate::context::Context;
+use crate::outcome::{Outcome, Shortfall};
 use bloomery_base::chain;
 use bloomery_sys::mount::{self, Flags, Mount};
 use std::fs;
@@ -15,9 +16,44 @@ const REPORT: &str = "state-report";
 /// A quarter of the memory: etcd with few machines needs 100 MB.
 const VOLATILE_OPTIONS: &str = "mode=0755,size=25%";
 
-/// What there is.
+/// Where the state is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// On a partition, or given by the container's host.
+    Kept,
+    /// In memory.
+    Volatile,
+    /// There, and not usable; nothing may be started on top of it.
+    Damaged,
+}
+
+/// The state cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to use the state: {0}")]
+struct Damaged(String);
+
+/// The phase: a partition that the initramfs has found, checked and mounted, or memory, or what a container's host
+/// gives. Memory is said loudly.
+pub async fn open(context: Context) -> Outcome<State> {
+    let found = find(&context);
+    context.status.update(|status| status.volatile = matches!(found, Found::Volatile(_)));
+    match found {
+        Found::Kept => Ok(State::Kept),
+        Found::Volatile(why) => {
+            context.warn(
+                "volatile",
+                &format!("the state is in memory and WILL BE LOST at the next restart: {why}"),
+                "give the machine a disk of 1 GiB or more with the image on it, and restart",
+            );
+            Ok(State::Volatile)
+        }
+        Found::Damaged(why) => Err(Shortfall::with(Damaged(why), State::Damaged)),
+    }
+}
+
+/// What there is, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
+enum Found {
     /// State that stays.
     Kept,
     /// Memory, and why.
@@ -27,7 +63,7 @@ pub enum Found {
 }
 
 /// Looks, and mounts memory where there is nothing.
-pub fn find(context: &Context) -> Found {
+fn find(context: &Context) -> Found {
     let var = &context.layout.var;
     if !context.container && !mount::is_mount_point(var) {
         return volatile(

@@ -6,14 +6,15 @@ use crate::console::Console;
 use crate::context::Context;
 use crate::layout::Layout;
 use crate::requests::{self, Request};
-use crate::sequence::{self, boot, shutdown};
+use crate::sequence::boot::{self, Booted};
+use crate::sequence::shutdown;
 use crate::status::Stage;
-use crate::supervise::human;
 use crate::supervise::reaper::Reaper;
+use crate::words::human;
 use bloomery_sys::power::{self, Action};
 use std::process::ExitCode;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 /// After a refused reboot, before it is tried again.
@@ -31,34 +32,45 @@ pub async fn run(layout: Layout, container: bool, console: Console) -> ExitCode 
         tracing::warn!(%error, "ctrl-alt-del is not orderly");
     }
     let mut requests = requests::listen(container);
-    let request = tokio::select! {
-        request = requests.recv() => request,
-        () = boot_and_wait(&context, started) => None,
-    };
+    let (request, booted) = boot_and_wait(&context, &mut requests, started).await;
     let action = request.as_ref().map_or(Action::PowerOff, |request| request.action);
     if let Some(Request { by, .. }) = request {
         context.console.line(format!("going down, asked by {by} (again to force it)"));
     }
     tokio::select! {
-        () = go_down(&context) => {}
+        () = go_down(&context, booted) => {}
         () = forced(&mut requests) => context.console.line("forced: not waiting any longer"),
     }
     end(&context, action).await
 }
 
-async fn boot_and_wait(context: &Context, started: Instant) {
-    sequence::run(&boot::PHASES, context).await;
+/// Boots, and goes on until a request comes, which also ends a boot under way.
+async fn boot_and_wait(
+    context: &Context,
+    requests: &mut mpsc::Receiver<Request>,
+    started: Instant,
+) -> (Option<Request>, Booted) {
+    let (stop, stopped) = watch::channel(false);
+    let boot = boot::run(context, stopped);
+    tokio::pin!(boot);
+    let booted = tokio::select! {
+        booted = &mut boot => booted,
+        request = requests.recv() => {
+            stop.send_replace(true);
+            return (request, boot.await);
+        }
+    };
     context.status.update(|status| status.stage = Stage::Up);
     context.console.line(format!("boot phases done after {}", human(started.elapsed())));
-    std::future::pending::<()>().await;
+    (requests.recv().await, booted)
 }
 
-async fn go_down(context: &Context) {
+async fn go_down(context: &Context, booted: Booted) {
     context.status.update(|status| {
         status.stage = Stage::Stopping;
         status.phases.clear();
     });
-    sequence::run(&shutdown::PHASES, context).await;
+    shutdown::run(context, booted).await;
 }
 
 async fn forced(requests: &mut mpsc::Receiver<Request>) {

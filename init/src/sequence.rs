@@ -1,24 +1,20 @@
-//! Boot and shutdown as data: lists of named phases, run one after the other.
+//! Boot and shutdown: named phases that run one after the other and hand on what they found.
 //!
 //! A phase that fails, panics or takes too long degrades the plane and is said; the next one runs all the same.
 //! Nothing here may ever end PID 1.
 
 pub mod boot;
 pub mod shutdown;
-pub mod tasks;
 
 use crate::context::Context;
+use crate::outcome::{Outcome, Shortfall};
 use crate::status::{PhaseOutcome, PhaseStatus};
-use crate::supervise::human;
+use crate::words::human;
 use bloomery_base::chain;
-use std::error::Error;
 use std::future::Future;
-use std::pin::Pin;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::Instant;
-
-/// What a phase does.
-pub type Work = Pin<Box<dyn Future<Output = Result<(), Box<dyn Error + Send + Sync>>> + Send>>;
 
 /// Where a phase runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,80 +30,113 @@ pub enum When {
 pub struct Phase {
     /// Its name on the console and in the status.
     pub name: &'static str,
-    /// Where it runs.
     pub when: When,
-    /// Beyond this it is left behind.
+    /// Beyond this the sequence goes on without it.
     pub limit: Duration,
-    /// What it does.
-    pub run: fn(Context) -> Work,
     /// What its failure means, for a person.
     pub without: &'static str,
 }
 
 impl std::fmt::Debug for Phase {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            formatter,
-            "{} ({:?}, {}): without it, {}",
-            self.name,
-            self.when,
-            human(self.limit),
-            self.without
-        )
+        let Self { name, when, limit, without } = self;
+        write!(formatter, "{name} ({when:?}, {}): without it, {without}", human(*limit))
     }
 }
 
-/// Runs the phases in order, to the end.
-pub async fn run(phases: &[Phase], context: &Context) {
-    let applicable: Vec<&Phase> =
-        phases.iter().filter(|phase| phase.when == When::Always || !context.container).collect();
-    let count = applicable.len();
-    for (index, phase) in applicable.into_iter().enumerate() {
-        let label = format!("[{:>2}/{count}] {}", index + 1, phase.name);
-        run_phase(phase, &label, context).await;
-    }
+/// A sequence under way.
+#[derive(Debug)]
+pub struct Sequence<'a> {
+    context: &'a Context,
+    stop: watch::Receiver<bool>,
+    count: usize,
+    begun: usize,
 }
 
-async fn run_phase(phase: &Phase, label: &str, context: &Context) {
-    let started = Instant::now();
-    context.console.line(format!("{label} …"));
-    context.status.update(|status| {
-        status.phases.push(PhaseStatus {
-            name: phase.name.to_owned(),
-            outcome: PhaseOutcome::Running,
-            duration_ms: None,
-            message: None,
+impl<'a> Sequence<'a> {
+    /// Of these phases. Once `stop` is true the phase under way is left behind and no other begins.
+    pub fn new(context: &'a Context, phases: &[Phase], stop: watch::Receiver<bool>) -> Self {
+        let count = phases.iter().filter(|phase| applies(phase, context)).count();
+        Self { context, stop, count, begun: 0 }
+    }
+
+    /// Runs a phase; what it found, if it found anything.
+    pub async fn run<T, F>(&mut self, phase: Phase, work: F) -> Option<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Outcome<T>> + Send + 'static,
+    {
+        if !applies(&phase, self.context) || *self.stop.borrow() {
+            return None;
+        }
+        self.begun += 1;
+        let label = format!("[{:>2}/{}] {}", self.begun, self.count, phase.name);
+        let started = Instant::now();
+        self.begin(&phase, &label);
+        let (found, failure) = self.outcome(&phase, work).await;
+        self.end(&phase, &label, started.elapsed(), failure);
+        found
+    }
+
+    fn begin(&self, phase: &Phase, label: &str) {
+        self.context.console.line(format!("{label} …"));
+        self.context.status.update(|status| {
+            status.phases.push(PhaseStatus {
+                name: phase.name.to_owned(),
+                outcome: PhaseOutcome::Running,
+                duration_ms: None,
+                message: None,
+            });
         });
-    });
-    let failure = outcome(phase, context).await;
-    let took = started.elapsed();
-    tracing::info!(phase = phase.name, took_ms = millis(took), failure, "phase ended");
-    match &failure {
-        None => context.console.line(format!("{label} done ({})", human(took))),
-        Some(reason) => {
-            context.console.line(format!("{label} FAILED ({}): {reason}", human(took)));
-            context.console.line(format!("         {}", phase.without));
+    }
+
+    /// The phase runs as a task of its own, so that its panic is its own as well.
+    async fn outcome<T, F>(&mut self, phase: &Phase, work: F) -> (Option<T>, Option<String>)
+    where
+        T: Send + 'static,
+        F: Future<Output = Outcome<T>> + Send + 'static,
+    {
+        let mut task = tokio::spawn(work);
+        let outcome = tokio::select! {
+            // A phase that has ended has its result handed on, whatever else happened at the same time.
+            biased;
+            outcome = tokio::time::timeout(phase.limit, &mut task) => outcome,
+            Ok(_) = self.stop.wait_for(|stop| *stop) => {
+                task.abort();
+                return (None, Some("the machine goes down".to_owned()));
+            }
+        };
+        match outcome {
+            Ok(Ok(Ok(found))) => (Some(found), None),
+            Ok(Ok(Err(Shortfall { error, found }))) => (found, Some(chain(&*error))),
+            Ok(Err(panic)) => (None, Some(format!("a bug in PID 1: {}", chain(&panic)))),
+            // Not aborted: a late answer of a disk is better than half a mount.
+            Err(_) => (None, Some(format!("not done after {}", human(phase.limit)))),
         }
     }
-    context.status.update(|status| {
-        if let Some(last) = status.phases.last_mut() {
-            last.outcome = if failure.is_some() { PhaseOutcome::Degraded } else { PhaseOutcome::Done };
-            last.duration_ms = Some(millis(took));
-            last.message = failure.map(|reason| format!("{reason}; {}", phase.without));
+
+    fn end(&self, phase: &Phase, label: &str, took: Duration, failure: Option<String>) {
+        let console = &self.context.console;
+        tracing::info!(phase = phase.name, took_ms = millis(took), failure, "phase ended");
+        match &failure {
+            None => console.line(format!("{label} done ({})", human(took))),
+            Some(reason) => {
+                console.line(format!("{label} FAILED ({}): {reason}", human(took)));
+                console.line(format!("         {}", phase.without));
+            }
         }
-    });
+        self.context.status.update(|status| {
+            if let Some(last) = status.phases.last_mut() {
+                last.outcome = if failure.is_some() { PhaseOutcome::Degraded } else { PhaseOutcome::Done };
+                last.duration_ms = Some(millis(took));
+                last.message = failure.map(|reason| format!("{reason}; {}", phase.without));
+            }
+        });
+    }
 }
 
-/// Why the phase failed, if it did. It runs as a task of its own, so that its panic is its own as well.
-async fn outcome(phase: &Phase, context: &Context) -> Option<String> {
-    let mut task = tokio::spawn((phase.run)(context.clone()));
-    match tokio::time::timeout(phase.limit, &mut task).await {
-        Ok(Ok(Ok(()))) => None,
-        Ok(Ok(Err(error))) => Some(chain(&*error)),
-        Ok(Err(panic)) => Some(format!("a bug in PID 1: {}", chain(&panic))),
-        // Not aborted: a late answer of a disk is better than half a mount.
-        Err(_) => Some(format!("not done after {}", human(phase.limit))),
-    }
+fn applies(phase: &Phase, context: &Context) -> bool {
+    phase.when == When::Always || !context.container
 }
 
 fn millis(span: Duration) -> u64 {

@@ -1,8 +1,11 @@
-//! A watch on the space of the state partition: full disks are said before and while they hurt.
+//! Log directories, and a watch on the space of the state partition that warns before the disk is full.
 //!
 //! It must never delete anything.
 
+use crate::accounts;
 use crate::context::Context;
+use crate::files;
+use crate::outcome::Outcome;
 use std::path::Path;
 use std::time::Duration;
 
@@ -29,8 +32,23 @@ impl Space {
     }
 }
 
+/// Only root lists the logs; the API server reaches the directory of its audit log through it.
+const LOGS_MODE: u32 = 0o751;
+
+/// The phase: directories of the logs, and a watch on the space for them. Without it services run all the same; a full
+/// disk costs log lines first.
+pub async fn open_logs(context: Context) -> Outcome {
+    tokio::spawn(watch(context.clone()));
+    files::directory(&context.layout.logs(), LOGS_MODE, None)?;
+    let owner = context.accounts().owner(accounts::APISERVER);
+    if let Some(audit) = context.layout.audit_log().parent() {
+        files::directory(audit, files::PRIVATE_DIR, owner)?;
+    }
+    Ok(())
+}
+
 /// Looks for ever.
-pub async fn watch(context: Context) {
+async fn watch(context: Context) {
     loop {
         if let Some(space) = Space::of(&context.layout.var) {
             if space.is_low() {

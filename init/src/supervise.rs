@@ -1,13 +1,14 @@
-//! Keeping the children running: declared services in, started, probed, restarted and stopped ones out.
+//! The supervisor: starts, probes, restarts and stops the declared services.
 //!
-//! The rules are pure (`state.rs`, `backoff.rs`, `graph.rs`); `process.rs` drives one service each. One service's
-//! trouble must never stop another's supervision, let alone PID 1.
+//! `state.rs`, `backoff.rs` and `graph.rs` hold the rules and are pure; `process.rs` drives one service. Trouble of one
+//! service must never stop the supervision of another one, or PID 1.
 
 pub mod backoff;
 pub mod cgroup;
 pub mod graph;
 pub mod limits;
 pub mod log_file;
+pub mod log_reader;
 pub mod probe;
 mod process;
 pub mod reaper;
@@ -16,17 +17,18 @@ pub mod state;
 mod words;
 
 use crate::console::Console;
-use crate::status::{Board, ServiceState, ServiceStatus, rfc3339};
+use crate::status::{ServiceState, ServiceStatus, StatusStore, rfc3339};
 use cgroup::Cgroups;
 use log_file::LogSink;
 use process::Runner;
 use reaper::Reaper;
-use service::Service;
+use service::{Hold, Service};
+use state::Event;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 use time::OffsetDateTime;
-use tokio::sync::watch;
-pub(crate) use words::human;
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Everything that the runners share.
 #[derive(Debug, Clone)]
@@ -35,22 +37,18 @@ pub struct Shared {
     pub reaper: Reaper,
     /// Where groups are made.
     pub cgroups: Cgroups,
-    /// Where output goes.
     pub logs: LogSink,
     /// One line per change of state.
     pub console: Console,
     /// The status file's content.
-    pub status: Board,
+    pub status: StatusStore,
 }
 
 /// What the others see of one service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Where it is.
     pub state: ServiceState,
-    /// Since when.
     pub since: OffsetDateTime,
-    /// Its child.
     pub pid: Option<u32>,
     /// Starts after the first.
     pub restarts: u32,
@@ -59,12 +57,12 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Whether those that depend on it may start.
+    /// Whether its dependents may start.
     pub fn is_ready(&self) -> bool {
         matches!(self.state, ServiceState::Running | ServiceState::Finished)
     }
 
-    /// Whether those may start that wait by themselves until it is ready.
+    /// Whether dependents may start that wait for it by themselves.
     pub fn is_started(&self) -> bool {
         self.state == ServiceState::Starting || self.is_ready()
     }
@@ -78,10 +76,53 @@ impl Snapshot {
 /// All services' snapshots by name.
 pub type Snapshots = BTreeMap<&'static str, Snapshot>;
 
+/// What can be asked of one service while the machine is up. No hold outlives a boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// Ends it and keeps it so. Services that depend on it go on, count as not to blame while their probes fail, and
+    /// are not started before it is.
+    Hold,
+    /// Ends a hold, or the wait after a crash.
+    Start,
+    /// Ends it and starts it again.
+    Restart,
+}
+
+/// Why a service was not told.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    #[error("failed to find a service {0:?}")]
+    Unknown(String),
+    #[error("failed to restart {0}: it is held")]
+    Held(&'static str),
+    #[error("failed to tell {0}: the machine goes down")]
+    Stopping(&'static str),
+    #[error("failed to end {0} in time; it is held as soon as it has ended")]
+    StillRunning(&'static str),
+}
+
+/// Longer than the grace of any service: after it, a process stands in the kernel and waits for a disk.
+const HOLD_LIMIT: Duration = Duration::from_secs(15);
+/// Requests to one service that wait for its driver.
+const REQUESTS: usize = 8;
+
+/// A request on its way to the driver of a service.
+struct Request {
+    event: Event,
+    taken: oneshot::Sender<()>,
+}
+
+/// What the supervisor keeps of one service.
+#[derive(Debug)]
+struct Handle {
+    definition: watch::Sender<Arc<Service>>,
+    requests: mpsc::Sender<Request>,
+}
+
 /// The running services.
 #[derive(Debug)]
 pub struct Supervisor {
-    definitions: BTreeMap<&'static str, watch::Sender<Arc<Service>>>,
+    services: BTreeMap<&'static str, Handle>,
     snapshots: watch::Receiver<Snapshots>,
     impaired: watch::Sender<BTreeSet<&'static str>>,
     stop: watch::Sender<bool>,
@@ -106,24 +147,33 @@ impl Supervisor {
             watch::channel(services.iter().map(|service| (service.name, initial.clone())).collect());
         let board = Arc::new(board);
         let (stop, _) = watch::channel(false);
-        let mut definitions = BTreeMap::new();
+        let mut handles = BTreeMap::new();
+        let holds: BTreeMap<_, _> = services.iter().map(|service| (service.name, service.hold)).collect();
         for service in services {
             let dependents =
                 declared_after(service.name, &declared).into_iter().collect::<Vec<&'static str>>();
             let name = service.name;
             let (definition, changes) = watch::channel(Arc::new(service));
-            definitions.insert(name, definition);
-            let runner =
-                Runner::new(changes, dependents, Arc::clone(&board), stop.subscribe(), shared.clone());
+            let (requests, incoming) = mpsc::channel(REQUESTS);
+            handles.insert(name, Handle { definition, requests });
+            let runner = Runner::new(
+                changes,
+                dependents,
+                Arc::clone(&board),
+                stop.subscribe(),
+                incoming,
+                shared.clone(),
+            );
             tokio::spawn(runner.keep_running());
         }
         let (impaired, impairments) = watch::channel(BTreeSet::new());
+        let order = order.into_iter().map(|name| (name, holds.get(name).copied())).collect();
         tokio::spawn(show_in_status(order, snapshots.clone(), impairments, shared.status.clone()));
-        Ok(Self { definitions, snapshots, impaired, stop })
+        Ok(Self { services: handles, snapshots, impaired, stop })
     }
 
-    /// Notes that a service answers its probe and still does not do its work, or does it again. The status shows it
-    /// as not ready; it is not restarted, and those that depend on it go on.
+    /// Notes that a service answers its probe but does not do its work, or does its work again. The status shows it as
+    /// not ready; the supervisor neither restarts it nor stops its dependents.
     pub fn set_impaired(&self, service: &'static str, impaired: bool) {
         self.impaired.send_if_modified(
             |all| {
@@ -134,8 +184,8 @@ impl Supervisor {
 
     /// Gives a service a new definition; if it differs, the service is restarted in order.
     pub fn change(&self, service: Service) {
-        if let Some(definition) = self.definitions.get(service.name) {
-            definition.send_if_modified(|current| {
+        if let Some(handle) = self.services.get(service.name) {
+            handle.definition.send_if_modified(|current| {
                 let differs = **current != service;
                 if differs {
                     *current = Arc::new(service);
@@ -150,6 +200,41 @@ impl Supervisor {
         self.snapshots.clone()
     }
 
+    /// Whether an administrator may hold the service; none if there is no such service.
+    pub fn holdable(&self, service: &str) -> Option<Hold> {
+        self.services.get(service).map(|handle| handle.definition.borrow().hold)
+    }
+
+    /// Tells a service. A hold returns when the service has ended, a start or restart when it is under way.
+    ///
+    /// # Errors
+    /// When there is no such service, or it cannot do this now.
+    pub async fn tell(&self, service: &str, command: Command) -> Result<Snapshot, CommandError> {
+        let Some((&name, handle)) = self.services.get_key_value(service) else {
+            return Err(CommandError::Unknown(service.to_owned()));
+        };
+        let mut snapshots = self.snapshots.clone();
+        let is_held =
+            |all: &Snapshots| all.get(name).is_some_and(|snapshot| snapshot.state == ServiceState::Held);
+        let event = match command {
+            Command::Hold => Event::Hold,
+            Command::Start => Event::Start,
+            Command::Restart if is_held(&snapshots.borrow()) => return Err(CommandError::Held(name)),
+            Command::Restart => Event::Restart,
+        };
+        let (taken, answer) = oneshot::channel();
+        let sent = handle.requests.send(Request { event, taken }).await;
+        if sent.is_err() || answer.await.is_err() {
+            return Err(CommandError::Stopping(name));
+        }
+        if command == Command::Hold {
+            let ended = tokio::time::timeout(HOLD_LIMIT, snapshots.wait_for(is_held)).await;
+            drop(ended.map_err(|_| CommandError::StillRunning(name))?);
+        }
+        let all = snapshots.borrow();
+        all.get(name).cloned().ok_or(CommandError::Stopping(name))
+    }
+
     /// Ends all services, each after those that depend on it; returns when all have ended.
     pub async fn stop(&self) {
         self.stop.send_replace(true);
@@ -159,17 +244,17 @@ impl Supervisor {
     }
 }
 
-/// Who is to start after `name`.
+/// The services that start after `name`.
 fn declared_after(name: &str, declared: &[(&'static str, &'static [&'static str])]) -> Vec<&'static str> {
     declared.iter().filter(|(_, after)| after.contains(&name)).map(|(other, _)| *other).collect()
 }
 
 /// Copies the services' states into the status, in the order in which they start.
 async fn show_in_status(
-    order: Vec<&'static str>,
+    order: Vec<(&'static str, Option<Hold>)>,
     mut snapshots: watch::Receiver<Snapshots>,
     mut impairments: watch::Receiver<BTreeSet<&'static str>>,
-    status: Board,
+    status: StatusStore,
 ) {
     loop {
         let services = {
@@ -177,7 +262,7 @@ async fn show_in_status(
             let impaired = impairments.borrow_and_update();
             order
                 .iter()
-                .filter_map(|name| {
+                .filter_map(|(name, hold)| {
                     let snapshot = all.get(name)?;
                     Some(ServiceStatus {
                         name: (*name).to_owned(),
@@ -189,6 +274,10 @@ async fn show_in_status(
                         pid: snapshot.pid,
                         restarts: snapshot.restarts,
                         last_exit: snapshot.last_exit.clone(),
+                        hold_refused: match hold {
+                            Some(Hold::Refused(reason)) => Some((*reason).to_owned()),
+                            Some(Hold::Allowed) | None => None,
+                        },
                     })
                 })
                 .collect()

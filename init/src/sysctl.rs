@@ -3,21 +3,25 @@
 //! Data with reasons. A setting that this kernel has not, or that the host refuses, is logged; the next one is set
 //! all the same.
 
+use crate::context::Context;
+use crate::outcome::Outcome;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 /// Where the kernel shows them.
 pub const ROOT: &str = "/proc/sys";
+/// Never killed by the out-of-memory killer; every child is given a score of its own.
+const NEVER: &str = "-1000";
+/// Of this process.
+const OOM_SCORE: &str = "/proc/self/oom_score_adj";
 /// Stands for each entry of a directory.
 const EACH: &str = "*";
 
-/// One setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Setting {
     /// Path below [`ROOT`]; `*` is each interface, those to come (`default`) included.
     pub path: &'static str,
-    /// What is written.
     pub value: &'static str,
     pub reason: &'static str,
 }
@@ -26,7 +30,6 @@ const fn set(path: &'static str, value: &'static str, reason: &'static str) -> S
     Setting { path, value, reason }
 }
 
-/// All of them.
 pub const SETTINGS: [Setting; 33] = [
     set("kernel/kptr_restrict", "2", "kernel addresses help to attack the kernel"),
     set("kernel/dmesg_restrict", "1", "so do its messages; PID 1 reads them as root"),
@@ -133,6 +136,42 @@ pub fn ignore_router_advertisements(root: &Path, interface: &str) -> io::Result<
         // No IPv6 in this kernel.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
+    }
+}
+
+/// Some settings were refused.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to set {count} of the kernel's settings, first {first}")]
+struct Refused {
+    count: usize,
+    first: String,
+    #[source]
+    source: io::Error,
+}
+
+/// The phase: the kernel's settings, and PID 1's own place at the end of the queue for the out-of-memory killer. In a
+/// container the kernel is the host's, and is left as it is.
+pub async fn harden(context: Context) -> Outcome {
+    // The kernel spares PID 1 of the machine anyway, but not that of a container.
+    if let Err(error) = fs::write(OOM_SCORE, NEVER) {
+        tracing::info!(%error, "PID 1 keeps its out-of-memory score");
+    }
+    if context.container {
+        tracing::info!("kernel settings are the host's");
+        return Ok(());
+    }
+    let report = apply(Path::new(ROOT), &SETTINGS);
+    tracing::info!(set = report.set, unknown = report.unknown.len(), "kernel settings");
+    for setting in &report.unknown {
+        tracing::info!(setting, "not a setting of this kernel");
+    }
+    let count = report.refused.len();
+    for (file, error) in &report.refused {
+        tracing::warn!(file = %file.display(), %error, "kernel setting refused");
+    }
+    match report.refused.into_iter().next() {
+        None => Ok(()),
+        Some((file, source)) => Err(Refused { count, first: file.display().to_string(), source }.into()),
     }
 }
 

@@ -24,6 +24,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 pub use audit::{Entry, WrongCodes};
+pub use refusal::Refusal;
 pub use registry::{
     AuthorityPem, LIFETIME_SECONDS, MAX_LIVE, NewPairing, Record, Registry, RegistryError, SHARED_SECONDS,
     Shared,
@@ -34,8 +35,9 @@ pub use store::StoreError;
 
 use crate::local::{Answer, Issued, Question, Refused, Rights};
 use crate::person::{PairingId, Person};
+use crate::wire::{LogPiece, ServiceCommand};
 use crate::{Secret, wire};
-use refusal::{Refusal, not_yet, without_rights};
+use refusal::{not_yet, without_rights};
 use show::{bundle, moment, now, rfc3339, shown, user};
 use sign::{Request, Validity};
 
@@ -70,6 +72,24 @@ pub trait Plane: Send + Sync + 'static {
 
     /// Writes a line of the audit log.
     fn audit(&self, entry: Entry) -> impl Future<Output = ()> + Send;
+}
+
+/// The services of the machine, as far as administrators may reach them.
+pub trait Services: Send + Sync + 'static {
+    /// Tells a service; its state afterwards. The caller's rights are checked before.
+    fn tell(
+        &self,
+        service: &str,
+        command: ServiceCommand,
+    ) -> impl Future<Output = Result<String, Refusal>> + Send;
+
+    /// Some lines of a service's log: so many from the end, or those after a cursor.
+    fn log(
+        &self,
+        service: &str,
+        lines: u32,
+        after: Option<&str>,
+    ) -> impl Future<Output = Result<LogPiece, Refusal>> + Send;
 }
 
 /// Where the authority's own files are.
@@ -138,7 +158,7 @@ impl<P: Plane> Authority<P> {
     }
 
     /// Answers one question.
-    pub async fn answer(&self, question: Question) -> Answer {
+    pub async fn answer(&self, question: Question, services: &impl Services) -> Answer {
         let answer = match question {
             Question::Ready => self.ready(),
             Question::Pair { secret, csr, name, address } => self.pair(&secret, &csr, &name, &address).await,
@@ -149,6 +169,13 @@ impl<P: Plane> Authority<P> {
             }
             Question::Reissue { caller, address } => self.reissue(&caller, &address).await,
             Question::Rights { caller } => Ok(Answer::Rights { rights: self.rights_of(&caller).await }),
+            Question::Tell { caller, service, command, address } => {
+                self.tell(&caller, &service, command, &address, services).await
+            }
+            Question::Log { service, lines, after } => {
+                let lines = lines.min(wire::MAX_LOG_LINES);
+                services.log(&service, lines, after.as_deref()).await.map(Answer::Log)
+            }
             Question::Note { caller, action, result, address } => {
                 let user = self.user_of(&caller).await;
                 self.plane.audit(Entry::new(&action, &user, &address, &result)).await;
@@ -301,6 +328,27 @@ impl<P: Plane> Authority<P> {
         };
         self.plane.audit(Entry::new("reissue", &user, address, outcome_text(&outcome))).await;
         outcome.map(|secret| Answer::Reissued { secret })
+    }
+
+    async fn tell(
+        &self,
+        caller: &str,
+        service: &str,
+        command: ServiceCommand,
+        address: &str,
+        services: &impl Services,
+    ) -> Result<Answer, Refusal> {
+        let user = self.user_of(caller).await;
+        let outcome = match (self.rights_of(caller).await, command) {
+            // What brings a service back is not to wait for an API server that may be the one that is down.
+            (Rights::Full, _) | (Rights::Unreachable, ServiceCommand::Start | ServiceCommand::Restart) => {
+                services.tell(service, command).await
+            }
+            (rights, _) => Err(without_rights(rights)),
+        };
+        let action = format!("{} {service}", command.as_str());
+        self.plane.audit(Entry::new(&action, &user, address, outcome_text(&outcome))).await;
+        outcome.map(|state| Answer::Told { state })
     }
 
     async fn new_secret(&self) -> Result<Secret, Refusal> {

@@ -25,8 +25,9 @@ pub use identity::{expiry, pairing_of};
 pub use kubeconfig::{APPLIANCE_EXTENSION, ApplianceExtension, Kubeconfig, RenderError, tls_server_name};
 
 use crate::wire::{
-    self, Asset, AssetComplete, AssetList, AssetPiece, ErrorResponse, PairRequest, PairResponse, PairingList,
-    Reason, ReissueResponse, RenewRequest, RevokeResponse,
+    self, Asset, AssetComplete, AssetList, AssetPiece, ErrorResponse, LogPiece, LogQuery, PairRequest,
+    PairResponse, PairingList, Reason, ReissueResponse, RenewRequest, RevokeResponse, ServiceCommand,
+    ServiceResponse,
 };
 use crate::{Code, Person};
 use exchange::{Answer, Request};
@@ -151,6 +152,30 @@ impl AdminClient {
         self.request(Method::GET, wire::TRACES_PATH, Vec::new()).await
     }
 
+    /// Tells a service to end for now, to start or to start again.
+    ///
+    /// # Errors
+    /// When the appliance cannot be reached or refuses.
+    pub async fn tell_service(
+        &self,
+        service: &str,
+        command: ServiceCommand,
+    ) -> Result<ServiceResponse, ClientError> {
+        let path = format!("{}/{service}/{}", wire::SERVICES_PATH, command.as_str());
+        self.request(Method::POST, &path, Vec::new()).await
+    }
+
+    /// Some lines of a service's log.
+    ///
+    /// # Errors
+    /// When the appliance cannot be reached or refuses.
+    pub async fn log(&self, service: &str, query: &LogQuery) -> Result<LogPiece, ClientError> {
+        let LogQuery { lines, after, wait } = query;
+        let after = after.as_ref().map_or_else(String::new, |cursor| format!("&after={cursor}"));
+        let path = format!("{}/{service}/log?lines={lines}{after}&wait={wait}", wire::SERVICES_PATH);
+        self.request(Method::GET, &path, Vec::new()).await
+    }
+
     /// Makes a new secret; the former code stops working at once.
     ///
     /// # Errors
@@ -170,7 +195,7 @@ impl AdminClient {
         self.request(Method::POST, wire::RENEW_PATH, body).await
     }
 
-    /// Everyone who has paired.
+    /// All pairings.
     ///
     /// # Errors
     /// When the appliance cannot be reached or refuses.

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
 use crate::Secret;
-use crate::wire::Pairing;
+use crate::wire::{LogPiece, Pairing, ServiceCommand};
 
 /// Longest line of a question; a request for a certificate has a tenth.
 pub const MAX_QUESTION_BYTES: usize = 32 << 10;
@@ -72,6 +72,26 @@ pub enum Question {
         /// The caller's pairing.
         caller: String,
     },
+    /// A command for a service.
+    Tell {
+        /// The caller's pairing.
+        caller: String,
+        /// The service's name.
+        service: String,
+        /// The command.
+        command: ServiceCommand,
+        /// Whose address.
+        address: String,
+    },
+    /// Lines of a service's log.
+    Log {
+        /// The service's name.
+        service: String,
+        /// So many from the end, without `after`.
+        lines: u32,
+        /// The cursor of an earlier answer.
+        after: Option<String>,
+    },
     /// A line for the audit log, of something that was done elsewhere.
     Note {
         /// The caller's pairing.
@@ -115,6 +135,13 @@ pub enum Answer {
         /// What the Kubernetes API said.
         rights: Rights,
     },
+    /// To [`Question::Tell`].
+    Told {
+        /// The service's state now.
+        state: String,
+    },
+    /// To [`Question::Log`].
+    Log(LogPiece),
     /// To any.
     Refused {
         /// For programs.
@@ -166,8 +193,10 @@ pub enum Refused {
     BadRequest,
     /// The caller may not do this.
     Forbidden,
-    /// No such pairing.
+    /// No such pairing or service.
     NotFound,
+    /// It does not go with the state that things are in.
+    Conflict,
     /// There is no room for more.
     Full,
     /// A fault of the machine.

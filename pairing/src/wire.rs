@@ -1,13 +1,15 @@
 //! What goes over the appliance's HTTPS interface (TCP 8443): paths, requests and answers, all JSON.
 //!
-//! | request | who | answer |
+//! | request | needs | answer |
 //! | --- | --- | --- |
-//! | `POST /v1/pair` [`PairRequest`] | anyone with the secret | 200 [`PairResponse`], 403, 429 and 503 with `Retry-After` |
+//! | `POST /v1/pair` [`PairRequest`] | the secret | 200 [`PairResponse`], 403, 429 and 503 with `Retry-After` |
 //! | `POST /v1/pairing/renew` [`RenewRequest`] | admin certificate | 200 [`PairResponse`] |
 //! | `POST /v1/pairing/reissue` | admin certificate | 200 [`ReissueResponse`] |
 //! | `GET /v1/pairings` | admin certificate | 200 [`PairingList`] |
 //! | `DELETE /v1/pairings/ID?keepCode=true` | admin certificate | 200 [`RevokeResponse`], 404 |
 //! | `GET /v1/status` | admin certificate | 200, PID 1's `status.json` as it stands |
+//! | `POST /v1/services/NAME/hold`, `…/start`, `…/restart` | admin certificate | 200 [`ServiceResponse`], 404, 409 |
+//! | `GET /v1/services/NAME/log?lines=N`, `…?after=CURSOR&wait=true` | admin certificate | 200 [`LogPiece`], 404 |
 //! | `GET /v1/traces` | admin certificate | 200, the boot services' traces as they stand |
 //! | `GET /v1/assets` | admin certificate | 200 [`AssetList`] |
 //! | `PUT /v1/assets/NAME?offset=N`, at most [`ASSET_PIECE_BYTES`] | admin certificate | 200 [`AssetPiece`] |
@@ -31,12 +33,16 @@ pub const API_SERVER_PORT: u16 = 6443;
 pub const PAIR_PATH: &str = "/v1/pair";
 /// `POST`: certificate request for the same key in, certificate out.
 pub const RENEW_PATH: &str = "/v1/pairing/renew";
-/// `GET`: everyone who has paired; an ID behind it: `DELETE`.
+/// `GET`: all pairings; an ID behind it: `DELETE`.
 pub const PAIRINGS_PATH: &str = "/v1/pairings";
 /// `POST`: makes a new secret; the old code stops working.
 pub const REISSUE_PATH: &str = "/v1/pairing/reissue";
 /// `GET`: PID 1's status.
 pub const STATUS_PATH: &str = "/v1/status";
+/// A service's name and a [`ServiceCommand`] behind it: `POST`; its name and `log` behind it: `GET` with a [`LogQuery`].
+pub const SERVICES_PATH: &str = "/v1/services";
+/// Most lines of a log that one request begins with.
+pub const MAX_LOG_LINES: u32 = 2_000;
 /// `GET`: every machine's way from DISCOVER to the agent, as the boot services saw it.
 pub const TRACES_PATH: &str = "/v1/traces";
 /// `GET`: the assets; a name behind it: `PUT` pieces, `POST` when all are there, `DELETE`.
@@ -56,7 +62,7 @@ pub const READYZ_PATH: &str = "/readyz";
 pub const SHARED_USER: &str = "bloomery:admin";
 /// Stands for that certificate where an ID of a pairing is asked for.
 pub const SHARED_ID: &str = "shared";
-/// Organization (Kubernetes group) of everybody who paired. The rights that it has on the Kubernetes API are those of
+/// Organization (Kubernetes group) of all pairings. The rights that it has on the Kubernetes API are those of
 /// the `ClusterRoleBinding` of the same name.
 pub const ADMIN_GROUP: &str = "bloomery:admins";
 
@@ -206,6 +212,68 @@ pub struct AssetPiece {
 pub struct AssetComplete {
     /// SHA-512 of the whole in lower case hexadecimal.
     pub sha512: String,
+}
+
+/// What a service is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServiceCommand {
+    /// End, and stay so until it is started or the machine is restarted.
+    Hold,
+    /// End a hold, or the wait after a crash.
+    Start,
+    /// End and start again.
+    Restart,
+}
+
+impl ServiceCommand {
+    /// The word in paths and in the audit log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hold => "hold",
+            Self::Start => "start",
+            Self::Restart => "restart",
+        }
+    }
+}
+
+/// Answer of `POST /v1/services/NAME/COMMAND`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceResponse {
+    /// The service.
+    pub service: String,
+    /// Its state now, in the words of `GET /v1/status`.
+    pub state: String,
+}
+
+/// Where to read a log from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LogQuery {
+    /// Begins with so many lines from the end, at most [`MAX_LOG_LINES`]; ignored beside `after`.
+    #[serde(default)]
+    pub lines: u32,
+    /// Goes on at the `next` of an earlier answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// Waits some seconds for new lines where there are none.
+    #[serde(default)]
+    pub wait: bool,
+}
+
+/// Some whole lines of a log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LogPiece {
+    /// The lines; what is not UTF-8 is replaced.
+    pub text: String,
+    /// The cursor that goes on from here.
+    pub next: String,
+    /// More lines are there already.
+    pub more: bool,
+    /// Lines since the cursor are lost: the log was turned over.
+    pub skipped: bool,
 }
 
 /// Body of every refusal.

@@ -1,5 +1,5 @@
-//! Refusals: a status, a reason for programs and a sentence for people. Faults of our own are logged with
-//! their cause; the client is told only that there was one.
+//! Refusals: a status, a reason for programs and a sentence for people. The server logs the cause of its own faults,
+//! which the client reads with `bloomery logs`.
 
 use std::error::Error;
 use std::time::Duration;
@@ -158,10 +158,10 @@ impl Refusal {
             Refused::BadRequest => Self::bad_request(message),
             Refused::Forbidden => Self::new(StatusCode::FORBIDDEN, Reason::Forbidden, message),
             Refused::NotFound => Self::new(StatusCode::NOT_FOUND, Reason::NotFound, message),
-            Refused::Full => Self::conflict(message),
+            Refused::Full | Refused::Conflict => Self::conflict(message),
             Refused::Internal => {
                 tracing::error!(message, "PID 1 failed");
-                let text = "failed to do it; the appliance's log and its audit log say why";
+                let text = "failed to do it; `bloomery logs --service appliance-audit` says why";
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, Reason::Internal, text)
             }
         }
@@ -182,7 +182,7 @@ impl Refusal {
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             Reason::Internal,
-            format!("failed to {what}; the appliance's log says why"),
+            format!("failed to {what}; `bloomery logs --service appliance` says why"),
         )
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use bloomery_pairing::Code;
 use bloomery_pairing::client::{AdminClient, ClientError, pair};
 use bloomery_pairing::local::Rights;
-use bloomery_pairing::wire::{ADMIN_GROUP, PairingState, SHARED_USER};
+use bloomery_pairing::wire::{ADMIN_GROUP, LogQuery, PairingState, SHARED_USER, ServiceCommand};
 
 use crate::site::{Authority, Site};
 
@@ -15,12 +15,20 @@ async fn everything(client: &AdminClient, own: &str) -> Vec<(&'static str, Resul
         ("status", client.status::<serde_json::Value>().await.map(drop)),
         ("list", client.pairings().await.map(drop)),
         ("assets", client.assets().await.map(drop)),
+        ("log", client.log("worker", &query(1)).await.map(drop)),
+        ("hold", client.tell_service("worker", ServiceCommand::Hold).await.map(drop)),
+        ("restart", client.tell_service("worker", ServiceCommand::Restart).await.map(drop)),
         ("upload", client.put_asset_piece("k", 0, b"x".to_vec()).await.map(drop)),
         ("delete", client.delete_asset("none").await.map(drop)),
         ("renew", client.renew().await.map(drop)),
         ("reissue", client.reissue().await.map(drop)),
         ("revoke", client.revoke(own, true).await.map(drop)),
     ]
+}
+
+/// The last lines of a log.
+pub(crate) fn query(lines: u32) -> LogQuery {
+    LogQuery { lines, after: None, wait: false }
 }
 
 fn is_refused(error: &ClientError) -> bool {
@@ -32,7 +40,7 @@ async fn the_admin_reads_the_status_as_pid_1_wrote_it() {
     let site = Site::start().await;
     let (_, client) = site.pair().await;
     let status: serde_json::Value = client.status().await.unwrap();
-    assert_eq!(status, serde_json::json!({"phase": "running"}));
+    assert_eq!(status["phase"], "running");
     fs::remove_file(site.path("status.json")).unwrap();
     let error = client.status::<serde_json::Value>().await.unwrap_err();
     assert!(matches!(error, ClientError::NotReady { .. }), "{error:?}");
@@ -143,14 +151,14 @@ async fn both_ports_ask_the_same_authority() {
 }
 
 #[tokio::test]
-async fn while_kubernetes_is_away_the_admin_reads_and_changes_nothing() {
+async fn while_kubernetes_is_away_the_admin_reads_restarts_revokes_and_changes_nothing_else() {
     let site = Site::start().await;
     let ((_, client), (other, _)) = (site.pair().await, site.pair().await);
     site.machine.say(Rights::Unreachable);
     for (what, outcome) in everything(&client, &other).await {
         match what {
-            // Taking access away does not wait for Kubernetes.
-            "status" | "list" | "assets" | "revoke" => outcome.unwrap(),
+            // Taking access away does not wait for Kubernetes, nor does what may bring it back.
+            "status" | "list" | "assets" | "log" | "revoke" | "restart" => outcome.unwrap(),
             _ => {
                 let error = outcome.unwrap_err();
                 assert!(matches!(error, ClientError::NotReady { .. }), "{what}: {error:?}");
@@ -166,7 +174,7 @@ async fn the_earlier_versions_certificate_reads_until_it_is_revoked_and_gets_no_
     let shared = site.client_of(&site.authority.client(SHARED_USER, ADMIN_GROUP));
     for (what, outcome) in everything(&shared, &id).await {
         match what {
-            "status" | "list" | "assets" => outcome.unwrap(),
+            "status" | "list" | "assets" | "log" => outcome.unwrap(),
             _ => assert!(matches!(outcome, Err(ClientError::Refused { status: 403, .. })), "{what}"),
         }
     }

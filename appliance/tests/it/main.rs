@@ -9,4 +9,5 @@ mod assets;
 mod neighbours;
 mod pairing;
 mod reload;
+mod services;
 mod site;

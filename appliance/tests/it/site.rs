@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use appliance::Appliance;
 use appliance::config::Config;
 use appliance::neighbours::Neighbour;
-use bloomery_pairing::authority::{self, Bundle, Files, Plane};
+use bloomery_pairing::authority::{self, Bundle, Files, Plane, Refusal, Services};
 use bloomery_pairing::client::{AdminClient, AdminCredentials, Endpoint, Paired, pair};
-use bloomery_pairing::local::Rights;
+use bloomery_pairing::local::{Refused, Rights};
+use bloomery_pairing::wire::{LogPiece, ServiceCommand};
 use bloomery_pairing::{Code, Fingerprint, Secret};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
@@ -26,6 +27,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 const LIMIT: Duration = Duration::from_secs(20);
 /// How often a condition is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// PID 1's status.
+const STATUS: &str = r#"{"phase": "running", "services": [
+    {"name": "etcd", "state": "running", "since": "2026-11-23T00:47:30Z", "pid": 7, "restarts": 0,
+     "holdRefused": "it is needed"},
+    {"name": "worker", "state": "held", "since": "2026-11-23T00:47:30Z", "restarts": 2, "lastExit": "killed by SIGTERM"}
+]}"#;
 /// The name in the serving certificate.
 pub(crate) const SERVER_NAME: &str = "bloomery.test";
 
@@ -82,12 +89,18 @@ pub(crate) struct Machine {
     shared: String,
     rights: Arc<Mutex<Rights>>,
     audit: Arc<Mutex<Vec<String>>>,
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Machine {
     /// What the Kubernetes API says of everybody's rights from now on.
     pub(crate) fn say(&self, rights: Rights) {
         *self.rights.lock().unwrap() = rights;
+    }
+
+    /// The one service, `worker`, writes a line.
+    pub(crate) fn write_log(&self, line: &str) {
+        self.log.lock().unwrap().push(line.to_owned());
     }
 
     /// The lines of the audit log.
@@ -109,6 +122,31 @@ impl Plane for Machine {
 
     async fn audit(&self, entry: authority::Entry) {
         self.audit.lock().unwrap().push(entry.to_string());
+    }
+}
+
+/// One service named `worker`, and `etcd`, which cannot be held. PID 1's own is tried in `init/tests`.
+impl Services for Machine {
+    async fn tell(&self, service: &str, command: ServiceCommand) -> Result<String, Refusal> {
+        match (service, command) {
+            ("worker", ServiceCommand::Hold) => Ok("held".to_owned()),
+            ("worker" | "etcd", ServiceCommand::Start | ServiceCommand::Restart) => Ok("starting".to_owned()),
+            ("etcd", ServiceCommand::Hold) => {
+                Err(Refusal::new(Refused::Conflict, "etcd cannot be held: it is needed"))
+            }
+            (other, _) => Err(Refusal::new(Refused::NotFound, format!("there is no service {other:?}"))),
+        }
+    }
+
+    async fn log(&self, service: &str, lines: u32, after: Option<&str>) -> Result<LogPiece, Refusal> {
+        if service != "worker" {
+            return Err(Refusal::new(Refused::NotFound, format!("there is no service {service:?}")));
+        }
+        let log = self.log.lock().unwrap();
+        let last = log.len().saturating_sub(lines.try_into().unwrap());
+        let from = after.map_or(last, |cursor| cursor.parse().unwrap());
+        let text: String = log[from..].iter().map(|line| format!("{line}\n")).collect();
+        Ok(LogPiece { text, next: log.len().to_string(), more: false, skipped: false })
     }
 }
 
@@ -143,7 +181,7 @@ impl Site {
         let server = authority.server(&[SERVER_NAME, "192.0.2.7"], KeyPair::generate().unwrap());
         fs::write(path("tls.crt"), &server.certificate).unwrap();
         fs::write(path("tls.key"), server.key.serialize_pem()).unwrap();
-        fs::write(path("status.json"), r#"{"phase":"running"}"#).unwrap();
+        fs::write(path("status.json"), STATUS).unwrap();
         fs::create_dir(path("assets")).unwrap();
         bloomery_pairing::load_or_create(&path("pairing-secret"), None).unwrap();
         let machine = Machine {
@@ -151,11 +189,14 @@ impl Site {
             shared: authority.pem(),
             rights: Arc::new(Mutex::new(Rights::Full)),
             audit: Arc::default(),
+            log: Arc::default(),
         };
         let stop = CancellationToken::new();
         let people = people(&directory, machine.clone(), &authority, had_earlier_version).await;
         let listener = UnixListener::bind(path("authority.sock")).unwrap();
-        let serving = stop.clone().run_until_cancelled_owned(authority::serve(listener, people, None));
+        let worker = Arc::new(machine.clone());
+        let serving =
+            stop.clone().run_until_cancelled_owned(authority::serve(listener, people, worker, None));
         tokio::spawn(serving);
         let loopback: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let appliance = Appliance::bind(Config {

@@ -8,40 +8,41 @@ use serde::Deserialize;
 /// See `init/src/status.rs` for the writer's side.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Status {
-    pub(super) version: String,
-    pub(super) stage: String,
-    pub(super) volatile: bool,
-    pub(super) hostname: String,
-    pub(super) phases: Vec<Phase>,
-    pub(super) services: Vec<Service>,
-    pub(super) addresses: Vec<String>,
-    pub(super) api_url: Option<String>,
-    pub(super) warnings: Vec<Warning>,
+pub(crate) struct Status {
+    pub(crate) version: String,
+    pub(crate) stage: String,
+    pub(crate) volatile: bool,
+    pub(crate) hostname: String,
+    pub(crate) phases: Vec<Phase>,
+    pub(crate) services: Vec<Service>,
+    pub(crate) addresses: Vec<String>,
+    pub(crate) api_url: Option<String>,
+    pub(crate) warnings: Vec<Warning>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Phase {
-    pub(super) name: String,
-    pub(super) outcome: String,
-    pub(super) duration_ms: Option<u64>,
-    pub(super) message: Option<String>,
+pub(crate) struct Phase {
+    pub(crate) name: String,
+    pub(crate) outcome: String,
+    pub(crate) duration_ms: Option<u64>,
+    pub(crate) message: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Service {
-    pub(super) name: String,
-    pub(super) state: String,
-    pub(super) since: String,
-    pub(super) restarts: u32,
-    pub(super) last_exit: Option<String>,
+pub(crate) struct Service {
+    pub(crate) name: String,
+    pub(crate) state: String,
+    pub(crate) since: String,
+    pub(crate) restarts: u32,
+    pub(crate) last_exit: Option<String>,
+    pub(crate) hold_refused: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Warning {
-    pub(super) text: String,
-    pub(super) hint: String,
+pub(crate) struct Warning {
+    pub(crate) text: String,
+    pub(crate) hint: String,
 }

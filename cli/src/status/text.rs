@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use super::Report;
 use super::model::{Phase, Service, Status, Warning};
 use super::waiting::{Waiting, waiting};
-use crate::output::table;
+use crate::output::{age, age_since, table};
 use crate::trace::model::Traces;
 use crate::trace::text::advice;
 
@@ -20,6 +20,9 @@ const NONE: &str = "-";
 const MOST_FAILED_BOOTS: usize = 5;
 /// Outcome of a phase that needs no words.
 const DONE: &str = "done";
+
+/// State of a service that is held.
+const HELD: &str = "held";
 
 /// Renders everything; `now` is for ages.
 pub(super) fn render(report: &Report, now: SystemTime) -> String {
@@ -89,16 +92,20 @@ fn boot(phases: &[Phase]) -> String {
 fn service_table(services: &[Service], now: SystemTime) -> String {
     let mut rows = vec![["SERVICE", "STATE", "SINCE", "RESTARTS", "LAST EXIT"].map(str::to_owned)];
     rows.extend(services.iter().map(|service| {
-        let Service { name, state, since, restarts, last_exit } = service;
+        let Service { name, state, since, restarts, last_exit, hold_refused: _ } = service;
         [
             name.clone(),
             or_none(state).to_owned(),
-            humantime::parse_rfc3339(since).map_or_else(|_| NONE.to_owned(), |since| age(since, now)),
+            age_since(since, now),
             restarts.to_string(),
             last_exit.clone().unwrap_or_else(|| NONE.to_owned()),
         ]
     }));
-    table(&rows)
+    let held = services.iter().filter(|service| service.state == HELD).map(|service| {
+        let name = &service.name;
+        format!("Held: {name}; `bloomery service start {name}` starts it again\n")
+    });
+    std::iter::once(table(&rows)).chain(held).collect()
 }
 
 fn server_table(servers: &[DynamicObject], now: SystemTime) -> String {
@@ -161,13 +168,6 @@ fn or_none(text: &str) -> &str {
     if text.is_empty() { NONE } else { text }
 }
 
-/// The two largest units: "3h 12m". Clocks that disagree give zero.
-pub(crate) fn age(since: SystemTime, now: SystemTime) -> String {
-    let seconds = now.duration_since(since).unwrap_or_default().as_secs();
-    let rendered = humantime::format_duration(Duration::from_secs(seconds)).to_string();
-    rendered.split(' ').take(2).collect::<Vec<_>>().join(" ")
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -188,6 +188,7 @@ mod tests {
             "services": [
                 {"name": "etcd", "state": "running", "since": "2026-11-23T00:47:30Z", "pid": 7, "restarts": 0},
                 {"name": "bootsvc", "state": "backingOff", "since": "", "restarts": 3, "lastExit": "exit code 1"},
+                {"name": "controllers", "state": "held", "since": "2026-11-23T01:59:00Z", "restarts": 0},
             ],
             "addresses": ["192.0.2.7"], "apiUrl": "https://192.0.2.7:6443",
             "warnings": [{"id": "network", "text": "no lease", "hint": "check the cable"}],
@@ -220,9 +221,11 @@ State:      in memory; it will be lost at the next boot
 Phase network: degraded: no DHCP answer
 Warning:    no lease (check the cable)
 
-SERVICE  STATE       SINCE   RESTARTS  LAST EXIT
-etcd     running     1h 12m  0         -
-bootsvc  backingOff  -       3         exit code 1
+SERVICE      STATE       SINCE   RESTARTS  LAST EXIT
+etcd         running     1h 12m  0         -
+bootsvc      backingOff  -       3         exit code 1
+controllers  held        1m      0         -
+Held: controllers; `bloomery service start controllers` starts it again
 
 SERVER  HOSTNAME  ACCEPTED  ALLOCATED  CLEAN  POWER  WAITS FOR                 AGE
 0ef1    node      yes       no         no     on     confirmation (see below)  50s

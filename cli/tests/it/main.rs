@@ -8,6 +8,7 @@ mod config;
 mod errors;
 mod kubeconfig;
 mod run;
+mod services;
 // The appliance's own tests start it in the same way.
 #[path = "../../../appliance/tests/it/site.rs"]
 #[expect(dead_code, reason = "shared with the appliance's tests, which use more of it")]

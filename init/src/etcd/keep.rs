@@ -1,14 +1,14 @@
 //! Looks at etcd's database for ever, makes room in it, and says so.
 //!
-//! An etcd that does not answer is the supervisor's business; nothing is said about it here.
+//! The supervisor deals with an etcd that does not answer; this module says nothing about it.
 
 use super::client::{Client, Error};
 use super::decide::{Look, Step, needs_reserve, step};
-use crate::certificates;
-use crate::context::Context;
 use crate::layout::ETCD_CLIENT_PORT;
+use crate::plane::Plane;
 use crate::services::etcd::QUOTA_BACKEND_BYTES;
 use bloomery_base::chain;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -29,12 +29,7 @@ pub enum Told {
     /// All is well.
     Nothing(Look),
     /// Room was made: the file's size before and after, in octets.
-    MadeRoom {
-        /// Before.
-        before: Look,
-        /// After.
-        after: Look,
-    },
+    MadeRoom { before: Look, after: Look },
     /// Writes are refused, or soon will be, and it is not time to try again.
     Waits(Look),
     /// etcd has found damage.
@@ -65,18 +60,18 @@ pub async fn keep_room(client: &Client, since_last: Option<Duration>) -> Result<
 }
 
 /// Keeps looking.
-pub async fn watch(context: Context) {
+pub async fn watch(plane: Arc<Plane>) {
     let mut client = None;
     let mut last: Option<Instant> = None;
     loop {
-        match round(&context, &mut client, last).await {
+        match round(&plane, &mut client, last).await {
             Ok(told) => {
                 if matches!(told, Told::MadeRoom { .. }) {
                     last = Some(Instant::now());
                 }
-                tell(&context, &told);
+                tell(&plane, &told);
                 if let Told::Nothing(look) | Told::MadeRoom { after: look, .. } | Told::Waits(look) = &told {
-                    follow_reserve(&context, look);
+                    follow_reserve(&plane, look);
                 }
             }
             Err(error) => {
@@ -89,12 +84,10 @@ pub async fn watch(context: Context) {
     }
 }
 
-async fn round(context: &Context, client: &mut Option<Client>, last: Option<Instant>) -> Result<Told, Error> {
-    let pki = context.facts().pki.clone();
-    let Some(pki) = pki else { return Ok(Told::Nothing(Look::default())) };
+async fn round(plane: &Plane, client: &mut Option<Client>, last: Option<Instant>) -> Result<Told, Error> {
     let known = match client.as_ref() {
         Some(known) => known.clone(),
-        None => client.insert(Client::connect(&pki, ETCD_CLIENT_PORT).await?).clone(),
+        None => client.insert(Client::connect(plane.pki(), ETCD_CLIENT_PORT).await?).clone(),
     };
     let since = last.map(|at| at.elapsed());
     let outcome = keep_room(&known, since).await;
@@ -103,17 +96,17 @@ async fn round(context: &Context, client: &mut Option<Client>, last: Option<Inst
         && look.no_space
     {
         // Most likely the disk has no room for a copy of the database.
-        refuse(context, &format!("{}: {}", refused(&look), chain(error)));
+        refuse(plane, &format!("{}: {}", refused(&look), chain(error)));
     }
     outcome
 }
 
-/// Says it on the console and in the status, and lets etcd's readiness tell.
-fn tell(context: &Context, told: &Told) {
+/// Shows the outcome on the console, in the status and in the readiness of etcd.
+fn tell(plane: &Plane, told: &Told) {
     match told {
-        Told::Nothing(look) => accept(context, look),
+        Told::Nothing(look) => accept(plane, look),
         Told::MadeRoom { before, after } => {
-            context.console.line(format!(
+            plane.context.console.line(format!(
                 "etcd: database compacted and defragmented: {} MiB before, {} of {} MiB now",
                 before.size / MIB,
                 after.size / MIB,
@@ -126,21 +119,21 @@ fn tell(context: &Context, told: &Told) {
                 "etcd made smaller"
             );
             if after.no_space {
-                refuse(context, &refused(after));
+                refuse(plane, &refused(after));
             } else if after.is_full() {
-                nearly_full(context, after);
+                nearly_full(plane, after);
             } else {
                 if before.no_space {
-                    context.console.line("etcd: takes writes again");
+                    plane.context.console.line("etcd: takes writes again");
                 }
-                accept(context, after);
+                accept(plane, after);
             }
         }
-        Told::Waits(look) if look.no_space => refuse(context, &refused(look)),
-        Told::Waits(look) => nearly_full(context, look),
+        Told::Waits(look) if look.no_space => refuse(plane, &refused(look)),
+        Told::Waits(look) => nearly_full(plane, look),
         Told::Damage => {
-            set_refusing(context, true);
-            context.warn(
+            set_refusing(plane, true);
+            plane.context.warn(
                 DAMAGE,
                 "etcd has found damage in its database, and takes no writes",
                 "put a copy of the state partition back, or flash the image anew; nodes go on booting their disks",
@@ -158,19 +151,19 @@ fn refused(look: &Look) -> String {
     )
 }
 
-fn refuse(context: &Context, text: &str) {
-    set_refusing(context, true);
-    context.warn(SPACE, text, "it is compacted and tried again; delete objects that are not needed");
+fn refuse(plane: &Plane, text: &str) {
+    set_refusing(plane, true);
+    plane.context.warn(SPACE, text, "it is compacted and tried again; delete objects that are not needed");
 }
 
-fn nearly_full(context: &Context, look: &Look) {
-    set_refusing(context, false);
+fn nearly_full(plane: &Plane, look: &Look) {
+    set_refusing(plane, false);
     let text = format!(
         "etcd's database is nearly full: {} of {} MiB are in use",
         look.in_use / MIB,
         look.quota / MIB
     );
-    context.warn(
+    plane.context.warn(
         SPACE,
         &text,
         "delete objects that are not needed (unaccepted Servers, Environments, Events)",
@@ -178,31 +171,28 @@ fn nearly_full(context: &Context, look: &Look) {
 }
 
 /// Gives etcd its reserve or takes it back; either restarts it.
-fn follow_reserve(context: &Context, look: &Look) {
-    let has = context.facts().etcd_reserve;
+fn follow_reserve(plane: &Plane, look: &Look) {
+    let has = plane.etcd_reserve();
     let needs = needs_reserve(look, has, QUOTA_BACKEND_BYTES);
     if needs != has {
-        context.facts().etcd_reserve = needs;
-        context.console.line(if needs {
+        plane.context.console.line(if needs {
             "etcd: its content reaches the quota; a reserve is opened, so that objects can be deleted"
         } else {
             "etcd: half of the quota is free again; the reserve is closed"
         });
-        certificates::redeclare(context);
+        plane.set_etcd_reserve(needs);
     }
 }
 
-fn accept(context: &Context, look: &Look) {
-    if context.facts().etcd_reserve {
-        return nearly_full(context, look);
+fn accept(plane: &Plane, look: &Look) {
+    if plane.etcd_reserve() {
+        return nearly_full(plane, look);
     }
-    set_refusing(context, false);
-    context.clear_warning(SPACE, "etcd's database has room again");
-    context.clear_warning(DAMAGE, "etcd does not report damage any more");
+    set_refusing(plane, false);
+    plane.context.clear_warning(SPACE, "etcd's database has room again");
+    plane.context.clear_warning(DAMAGE, "etcd does not report damage any more");
 }
 
-fn set_refusing(context: &Context, refusing: bool) {
-    if let Some(supervisor) = &context.facts().supervisor {
-        supervisor.set_impaired(SERVICE, refusing);
-    }
+fn set_refusing(plane: &Plane, refusing: bool) {
+    plane.supervisor.set_impaired(SERVICE, refusing);
 }

@@ -1,6 +1,6 @@
-//! Who is who on the Kubernetes API: DESIGN.md §1, "Identities".
+//! The identities on the Kubernetes API: DESIGN.md §1, "Identities".
 
-use crate::services::users::{self, User};
+use crate::accounts::{self, User};
 use time::Duration;
 
 /// Certificates are made at every boot and again at half their life, so this is no limit to a plane's run.
@@ -29,35 +29,35 @@ pub const CLIENTS: [Client; 5] = [
         service: "apply",
         user: "bloomery:apply",
         groups: &["system:masters"],
-        account: users::APPLY,
+        account: accounts::APPLY,
         lifetime: SHORT_LIFETIME,
     },
     Client {
         service: "kube-controller-manager",
         user: "system:kube-controller-manager",
         groups: &[],
-        account: users::KCM,
+        account: accounts::KCM,
         lifetime: LIFETIME,
     },
     Client {
         service: "cluster-api",
         user: "bloomery:cluster-api",
         groups: &[],
-        account: users::CAPI,
+        account: accounts::CAPI,
         lifetime: LIFETIME,
     },
     Client {
         service: "controllers",
         user: "bloomery:controllers",
         groups: &[],
-        account: users::CONTROLLERS,
+        account: accounts::CONTROLLERS,
         lifetime: LIFETIME,
     },
     Client {
         service: "bootsvc",
         user: "bloomery:bootsvc",
         groups: &[],
-        account: users::BOOTSVC,
+        account: accounts::BOOTSVC,
         lifetime: LIFETIME,
     },
 ];

@@ -1,15 +1,15 @@
-//! Certificates of people: who has paired, what signs for them, and which client certificates the servers take.
+//! Certificates of administrators: the pairings, their authorities, and the client certificates that the servers take.
 //!
 //! The list and its keys never leave this process; the appliance server, which faces the network, asks over a socket.
 
 use super::rights;
 use super::{Error, Pki};
+use crate::accounts::{self, Accounts};
 use crate::files;
 use crate::layout::{KUBERNETES_API_PORT, Layout};
-use crate::services::users::{self, Accounts};
 use crate::supervise::log_file::LogSink;
 use bloomery_pairing::SecretFileError;
-use bloomery_pairing::authority::{self, Authority, Bundle, Entry, Files, Identity, Plane};
+use bloomery_pairing::authority::{self, Authority, Bundle, Entry, Files, Identity, Plane, Services};
 use bloomery_pairing::local::Rights;
 use std::fs;
 use std::io;
@@ -29,7 +29,7 @@ pub const APPLIANCE_CLIENTS: &str = "pairings.crt";
 /// Where the appliance server asks.
 pub const SOCKET: &str = "authority.sock";
 /// The audit log of what people did on the appliance server; bounded as every log.
-const AUDIT_LOG: &str = "appliance-audit";
+pub const AUDIT_LOG: &str = "appliance-audit";
 
 /// The authority of people on this machine.
 pub type People = Authority<Servers>;
@@ -75,8 +75,8 @@ impl Plane for Servers {
         let clients = format!("{}{people}", self.client_authority);
         // The appliance's first: whoever is refused by one of them is refused by the narrower one at least.
         for (service, file, text, user) in [
-            ("appliance", APPLIANCE_CLIENTS, &people, users::APPLIANCE),
-            ("kube-apiserver", API_CLIENTS, &clients, users::APISERVER),
+            ("appliance", APPLIANCE_CLIENTS, &people, accounts::APPLIANCE),
+            ("kube-apiserver", API_CLIENTS, &clients, accounts::APISERVER),
         ] {
             let path = self.layout.service_file(service, file);
             files::replace(&path, text.as_bytes(), files::PRIVATE, self.accounts.owner(user))?;
@@ -117,16 +117,21 @@ pub async fn publish(people: &People) -> Result<(), Error> {
     people.publish().await.map_err(|source| Error::People { what, source })
 }
 
-/// Answers the appliance server from now on.
+/// Answers the appliance server from now on, also about the services.
 ///
 /// # Errors
 /// When there can be no socket.
-pub fn listen(people: &Arc<People>, layout: &Layout, accounts: Accounts) -> Result<(), Error> {
+pub fn listen(
+    people: &Arc<People>,
+    services: impl Services,
+    layout: &Layout,
+    accounts: Accounts,
+) -> Result<(), Error> {
     let what = "open the socket where certificates are signed";
     let path = layout.service_file("appliance", SOCKET);
-    let owner = accounts.owner(users::APPLIANCE);
+    let owner = accounts.owner(accounts::APPLIANCE);
     let listener = bind(&path, owner).map_err(|source| Error::People { what, source: source.into() })?;
-    tokio::spawn(authority::serve(listener, Arc::clone(people), owner));
+    tokio::spawn(authority::serve(listener, Arc::clone(people), Arc::new(services), owner));
     Ok(())
 }
 

@@ -5,9 +5,9 @@
 use super::identities::{self, CLIENTS};
 use super::leaf::{Issued, Leaf};
 use super::{Error, Pki, kubeconfig};
+use crate::accounts::{self, Accounts, User};
 use crate::files;
 use crate::layout::Layout;
-use crate::services::users::{self, Accounts, User};
 use std::net::IpAddr;
 use std::path::Path;
 use time::OffsetDateTime;
@@ -34,7 +34,6 @@ anonymous:
 /// What the plane is called by others.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Names {
-    /// The kernel's host name.
     pub hostname: String,
     /// All addresses but loopback's and link-local ones.
     pub addresses: Vec<IpAddr>,
@@ -57,9 +56,7 @@ impl Names {
 /// Writes run-time files for services.
 #[derive(Debug, Clone, Copy)]
 pub struct Provisioner<'a> {
-    /// What they are made from.
     pub pki: &'a Pki,
-    /// Where they go.
     pub layout: &'a Layout,
     /// Whether they are given away.
     pub accounts: Accounts,
@@ -76,9 +73,9 @@ impl Provisioner<'_> {
         self.etcd()?;
         self.kube_apiserver()?;
         for (service, user) in [
-            ("kube-controller-manager", users::KCM),
-            ("cluster-api", users::CAPI),
-            ("controllers", users::CONTROLLERS),
+            ("kube-controller-manager", accounts::KCM),
+            ("cluster-api", accounts::CAPI),
+            ("controllers", accounts::CONTROLLERS),
         ] {
             let issued = self.loopback_server(service)?;
             let directory = self.directory(service, user)?;
@@ -103,10 +100,10 @@ impl Provisioner<'_> {
         api_names.push(KUBERNETES_SERVICE_ADDRESS.to_owned());
         let issued = self.server("kube-apiserver", api_names).issue(&self.pki.ca)?;
         let directory = self.layout.service("kube-apiserver");
-        self.write_pair(&directory, "tls", &issued, users::APISERVER)?;
+        self.write_pair(&directory, "tls", &issued, accounts::APISERVER)?;
 
         let issued = self.server("bloomery", names.public()).issue_for(&self.pki.ca, &self.pki.appliance)?;
-        self.write_pair(&self.layout.service("appliance"), "tls", &issued, users::APPLIANCE)
+        self.write_pair(&self.layout.service("appliance"), "tls", &issued, accounts::APPLIANCE)
     }
 
     /// One process's kubeconfig.
@@ -131,16 +128,16 @@ impl Provisioner<'_> {
     }
 
     fn etcd(&self) -> Result<(), Error> {
-        let directory = self.directory("etcd", users::ETCD)?;
+        let directory = self.directory("etcd", accounts::ETCD)?;
         // Its gateway and its one-member peer list are clients of itself.
         let mut leaf = self.server("etcd", LOCAL_NAMES.iter().map(|name| (*name).to_owned()).collect());
         leaf.client = true;
-        self.write_pair(&directory, "tls", &leaf.issue(&self.pki.etcd_ca)?, users::ETCD)?;
-        self.write(&directory.join("ca.crt"), self.pki.etcd_ca.certificate(), users::ETCD)
+        self.write_pair(&directory, "tls", &leaf.issue(&self.pki.etcd_ca)?, accounts::ETCD)?;
+        self.write(&directory.join("ca.crt"), self.pki.etcd_ca.certificate(), accounts::ETCD)
     }
 
     fn kube_apiserver(&self) -> Result<(), Error> {
-        let user = users::APISERVER;
+        let user = accounts::APISERVER;
         let directory = self.directory("kube-apiserver", user)?;
         let client = Leaf {
             common_name: "kube-apiserver",
@@ -166,7 +163,7 @@ impl Provisioner<'_> {
     }
 
     fn appliance_directory(&self) -> Result<(), Error> {
-        self.directory("appliance", users::APPLIANCE).map(drop)
+        self.directory("appliance", accounts::APPLIANCE).map(drop)
     }
 
     fn loopback_server(&self, name: &'static str) -> Result<Issued, Error> {

@@ -3,12 +3,19 @@
 use super::identities::CLIENTS;
 use super::provision::{Names, Provisioner};
 use super::*;
+use crate::accounts::Accounts;
+use crate::console::Console;
 use crate::layout::Layout;
-use crate::services::users::Accounts;
+use crate::service_requests::ServiceRequests;
+use crate::status::StatusStore;
+use crate::supervise::cgroup::Cgroups;
 use crate::supervise::log_file::LogSink;
+use crate::supervise::reaper::Reaper;
+use crate::supervise::{Shared, Supervisor};
 use base64::Engine;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
 use x509_parser::prelude::*;
 
 const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH.saturating_add(::time::Duration::days(21_000));
@@ -173,6 +180,18 @@ async fn people(layout: &Layout) -> (Pki, std::sync::Arc<people::People>) {
     (pki, people)
 }
 
+/// Requests about services of a machine that has none.
+fn no_services(layout: &Layout) -> ServiceRequests {
+    let shared = Shared {
+        reaper: Reaper::default(),
+        cgroups: Cgroups::none(),
+        logs: LogSink::start(layout.logs(), 1 << 10),
+        console: Console::with(|_| {}),
+        status: StatusStore::default(),
+    };
+    ServiceRequests::new(Arc::new(Supervisor::start(Vec::new(), &shared).unwrap()), layout.logs())
+}
+
 #[tokio::test]
 async fn a_new_plane_takes_no_certificate_of_the_servers_authority() {
     let dir = tempfile::tempdir().unwrap();
@@ -209,7 +228,9 @@ async fn a_plane_of_an_earlier_version_keeps_its_code_and_for_a_while_its_admini
             "boot {boot}"
         );
         let question = bloomery_pairing::local::Question::List;
-        let bloomery_pairing::local::Answer::Pairings { pairings } = people.answer(question).await else {
+        let bloomery_pairing::local::Answer::Pairings { pairings } =
+            people.answer(question, &no_services(&layout)).await
+        else {
             panic!("no list")
         };
         assert_eq!(pairings.len(), 1);
@@ -222,7 +243,7 @@ async fn no_key_that_signs_is_in_a_directory_of_a_service() {
     let dir = tempfile::tempdir().unwrap();
     let layout = Layout::under(dir.path());
     let (_pki, people) = people(&layout).await;
-    people::listen(&people, &layout, Accounts::Single).unwrap();
+    people::listen(&people, no_services(&layout), &layout, Accounts::Single).unwrap();
     let mode = fs::metadata(layout.service_file("appliance", people::SOCKET)).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let mut names: Vec<_> = fs::read_dir(layout.service("appliance"))

@@ -1,7 +1,17 @@
 //! The boot, top to bottom: what the control plane needs, the control plane, and while that starts, everything else.
 
-use super::{Phase, When, tasks};
+use super::{Phase, Sequence, When};
+use crate::announce::{self, Announcement};
+use crate::context::Context;
+use crate::disk_state::{self, State};
+use crate::network::{self, Network};
+use crate::outcome::Outcome;
+use crate::plane::{self, Plane};
+use crate::{certificates, clock, configuration, drivers, etcd, mounts, space, sysctl};
+use bloomery_config::Config;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// What only talks to the kernel and to memory.
 const QUICK: Duration = Duration::from_secs(30);
@@ -17,91 +27,137 @@ pub const PHASES: [Phase; 13] = [
         name: "mounts",
         when: When::Always,
         limit: QUICK,
-        run: tasks::mounts::run,
         without: "services that need the missing file system will not start; check the kernel",
     },
     Phase {
         name: "hardening",
         when: When::Always,
         limit: QUICK,
-        run: tasks::hardening::run,
         without: "some of the kernel's settings are looser than they should be; see the kernel's log for which",
     },
     Phase {
         name: "state",
         when: When::Always,
         limit: DISK,
-        run: tasks::state::run,
         without: "the control plane is not started on doubtful state; check the disk, or restore a backup",
     },
     Phase {
         name: "config",
         when: When::Always,
         limit: QUICK,
-        run: tasks::config::run,
         without: "the last good configuration (or the default) is used; correct bloomery.yaml and restart",
     },
-    Phase {
-        name: "hostname",
-        when: When::Always,
-        limit: QUICK,
-        run: tasks::hostname::run,
-        without: "the kernel's host name is used",
-    },
+    Phase { name: "hostname", when: When::Always, limit: QUICK, without: "the kernel's host name is used" },
     Phase {
         name: "loopback",
         when: When::Always,
         limit: QUICK,
-        run: tasks::loopback::run,
         without: "no service gets ready; restart the machine, and report this",
     },
     Phase {
         name: "logs",
         when: When::Always,
         limit: QUICK,
-        run: tasks::logs::run,
         without: "services run without log files; the console shows their last lines after a crash",
     },
     Phase {
         name: "clock",
         when: When::Always,
         limit: QUICK,
-        run: tasks::clock::run,
         without: "certificates may look expired or not valid yet to other machines; set the machine's clock",
     },
     Phase {
         name: "pki",
         when: When::Always,
         limit: QUICK,
-        run: tasks::pki::run,
         without: "the control plane is not started; check the files in /var/lib/bloomery/pki, or restore a backup",
     },
     Phase {
         name: "services",
         when: When::Always,
         limit: QUICK,
-        run: tasks::services::run,
         without: "nothing is served; restart the machine, and report this",
     },
     Phase {
         name: "modules",
         when: When::Machine,
         limit: DEVICES,
-        run: tasks::modules::run,
         without: "some hardware will not work; see the kernel's log for the driver",
     },
     Phase {
         name: "network",
         when: When::Always,
         limit: QUICK,
-        run: tasks::network::run,
         without: "the control plane starts on loopback; the network is tried again in the background",
     },
-    Phase {
-        name: "announce",
-        when: When::Always,
-        limit: QUICK,
-        run: tasks::announce::run,
-        without: "the pairing code is not shown",
-    },
+    Phase { name: "announce", when: When::Always, limit: QUICK, without: "the pairing code is not shown" },
 ];
+
+/// What the shutdown has to end.
+#[derive(Debug, Default)]
+pub struct Booted {
+    pub plane: Option<Arc<Plane>>,
+    pub network: Option<Network>,
+}
+
+/// Boots. Each phase gets what earlier ones found; where one found nothing, the line says what stands in for it.
+pub async fn run(context: &Context, stop: watch::Receiver<bool>) -> Booted {
+    let [
+        mounts,
+        hardening,
+        state,
+        config,
+        hostname,
+        loopback,
+        logs,
+        clock,
+        pki,
+        services,
+        modules,
+        network,
+        announce,
+    ] = PHASES;
+    let mut boot = Sequence::new(context, &PHASES, stop);
+    let with = || context.clone();
+    boot.run(mounts, mounts::mount_all(with())).await;
+    boot.run(hardening, sysctl::harden(with())).await;
+    let state = boot.run(state, disk_state::open(with())).await.unwrap_or(State::Damaged);
+    let config = boot.run(config, configuration::load(with(), state)).await.unwrap_or_default();
+    let hostname = boot.run(hostname, network::set_hostname(with(), Arc::clone(&config))).await;
+    boot.run(loopback, network::bring_up_loopback()).await;
+    boot.run(logs, space::open_logs(with())).await;
+    boot.run(clock, clock::set_floor(with())).await;
+    let names = certificates::names(hostname, &config);
+    let credentials = boot.run(pki, certificates::establish(with(), state, names)).await;
+    let start = plane::start(with(), state, Arc::clone(&config), credentials);
+    let plane = boot.run(services, start).await.flatten();
+    plane.iter().for_each(|plane| drop(tokio::spawn(etcd::watch(Arc::clone(plane)))));
+    boot.run(modules, drivers::load()).await;
+    let network = boot.run(network, network::start(with(), Arc::clone(&config))).await;
+    let booted = Booted { plane, network };
+    clock::keep_right(with(), &config, &booted.network, booted.plane.clone());
+    let follow = follow(with(), state, config, booted.plane.clone(), booted.network.clone());
+    boot.run(announce, follow).await;
+    booted
+}
+
+/// The phase: certificates keep up with the addresses, and the `API:` line and the pairing code are shown as soon as
+/// there is something to show.
+async fn follow(
+    context: Context,
+    state: State,
+    config: Arc<Config>,
+    plane: Option<Arc<Plane>>,
+    network: Option<Network>,
+) -> Outcome {
+    let Some(plane) = plane else { return Ok(()) };
+    let addresses = network.map(|network| network.addresses());
+    let endpoint = config.advertised_endpoint.clone();
+    let fingerprint = plane.pki().appliance_fingerprint();
+    let announcement = Announcement { context, state, endpoint, fingerprint };
+    // Without a network there is nothing to show but what is configured.
+    let shown = addresses.clone().unwrap_or_else(|| watch::channel(Vec::new()).1);
+    tokio::spawn(announce::keep_shown(announcement, plane.supervisor.snapshots(), shown));
+    tokio::spawn(plane::follow(plane, addresses));
+    Ok(())
+}

@@ -1,20 +1,22 @@
 //! `appliance`: pairing, health and status for people. It needs nothing of the control plane.
 
-use super::{Inputs, users};
+use super::Inputs;
+use crate::accounts;
 use crate::layout::{APPLIANCE_HEALTH_PORT, APPLIANCE_PORT, BOOTSVC_HEALTH_PORT, CONTROLLERS_HEALTH_PORT};
 use crate::pki::people;
 use crate::supervise::limits::{Limits, MemoryLimit};
 use crate::supervise::probe::Probe;
-use crate::supervise::service::Service;
+use crate::supervise::service::{Hold, Service};
 
-/// Small, and a person's way in when the rest is in trouble.
+/// Administrators need it when other services fail.
 const LIMITS: Limits = Limits::new(MemoryLimit { percent: 10, floor_mib: 96 }, 200);
 
 pub(super) fn service(inputs: &Inputs) -> Service {
     let probe = Probe::Http { port: APPLIANCE_HEALTH_PORT, path: "/readyz" };
     let mut service = Service::daemon("appliance", inputs.layout.program("appliance"), probe);
-    service.user = inputs.accounts.user(users::APPLIANCE);
+    service.user = inputs.accounts.user(accounts::APPLIANCE);
     service.limits = LIMITS;
+    service.hold = Hold::Refused("administrators reach the plane through it and could not start it again");
     service.args = vec![
         format!("--listen=0.0.0.0:{APPLIANCE_PORT}"),
         format!("--tls-cert={}", inputs.file("appliance", "tls.crt")),

@@ -1,12 +1,13 @@
 //! Cluster API's core manager: a plain process, its webhooks on loopback.
 
-use super::{Inputs, users};
+use super::Inputs;
+use crate::accounts;
 use crate::layout::{CLUSTER_API_HEALTH_PORT, CLUSTER_API_WEBHOOK_PORT};
 use crate::supervise::limits::{Limits, MemoryLimit};
 use crate::supervise::probe::Probe;
 use crate::supervise::service::Service;
 
-/// notes/image.md §7, D.
+/// The heap's growth before a collection: half of Go's default.
 const GOGC: &str = "50";
 
 /// Its work waits until it is back.
@@ -16,7 +17,7 @@ pub(super) fn service(inputs: &Inputs) -> Service {
     const NAME: &str = "cluster-api";
     let probe = Probe::Http { port: CLUSTER_API_HEALTH_PORT, path: "/readyz" };
     let mut service = Service::daemon(NAME, inputs.layout.program(NAME), probe);
-    service.user = inputs.accounts.user(users::CAPI);
+    service.user = inputs.accounts.user(accounts::CAPI);
     service.limits = LIMITS;
     service.generation = inputs.generation;
     service.after = &["apply"];

@@ -1,14 +1,15 @@
 //! etcd: the plane's only database. One member, mutual TLS on loopback, plain HTTP for health alone.
 
-use super::{Inputs, users};
+use super::Inputs;
+use crate::accounts;
 use crate::layout::{ETCD_CLIENT_PORT, ETCD_HEALTH_PORT, ETCD_PEER_PORT};
 use crate::supervise::limits::{Limits, MemoryLimit};
 use crate::supervise::probe::Probe;
-use crate::supervise::service::Service;
+use crate::supervise::service::{Hold, Service};
 
-/// The heap's growth before a collection: half of Go's default saves 5 MiB here (notes/image.md §7, D).
+/// The heap's growth before a collection: half of Go's default saves 5 MiB here.
 const GOGC: &str = "50";
-/// A brake for load, not for rest: etcd rests at 40 MiB of heap (§7, G). With 64 MiB it did little else than collect when
+/// A brake for load, not for rest: etcd rests at 40 MiB of heap. With 64 MiB it did little else than collect when
 /// 5,000 machines came (DESIGN.md §8).
 const GOMEMLIMIT: &str = "256MiB";
 /// 1 GiB: far beyond what a plane of 10,000 machines stores, and small enough for the state partition.
@@ -28,8 +29,11 @@ const LIMITS: Limits = Limits::new(MemoryLimit { percent: 50, floor_mib: 448 }, 
 pub(super) fn service(inputs: &Inputs) -> Service {
     let probe = Probe::Http { port: ETCD_HEALTH_PORT, path: "/readyz" };
     let mut service = Service::daemon("etcd", inputs.layout.program("etcd"), probe);
-    service.user = inputs.accounts.user(users::ETCD);
+    service.user = inputs.accounts.user(accounts::ETCD);
     service.limits = LIMITS;
+    service.hold = Hold::Refused(
+        "the Kubernetes API needs it, and PID 1 asks that API about the rights of administrators",
+    );
     service.generation = inputs.generation;
     service.env =
         [("GOGC", GOGC), ("GOMEMLIMIT", GOMEMLIMIT)].map(|(name, value)| (name, value.to_owned())).into();

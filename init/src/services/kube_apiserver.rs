@@ -1,19 +1,20 @@
 //! kube-apiserver: the plane's API, the only thing of the control plane that the network sees.
 //!
-//! Memory flags are configuration G of notes/image.md §7. API groups are switched on one by one; without
+//! API groups are switched on one by one. Without
 //! `networking.k8s.io` it exits after a minute, without `discovery.k8s.io` it is not ready for 80 s.
 
-use super::{Inputs, users};
+use super::Inputs;
+use crate::accounts;
 use crate::audit;
 use crate::layout::{ETCD_CLIENT_PORT, KUBERNETES_API_PORT};
 use crate::pki::people;
 use crate::supervise::limits::{Limits, MemoryLimit};
 use crate::supervise::probe::Probe;
-use crate::supervise::service::Service;
+use crate::supervise::service::{Hold, Service};
 
-/// §7, D: saves 65 to 80 MiB.
+/// The heap's growth before a collection: half of Go's default saves 65 to 80 MiB here.
 const GOGC: &str = "50";
-/// §7, G. Not lower: at 160 MiB the live heap does not fit, and it spends all its time collecting (E).
+/// Not lower: at 160 MiB the live heap does not fit, and the program spends its time collecting garbage.
 const GOMEMLIMIT: &str = "220MiB";
 /// Kubernetes' default service network; nothing is routed there, but the API server insists on one.
 const SERVICE_NETWORK: &str = "10.96.0.0/12";
@@ -62,8 +63,9 @@ pub(super) fn service(inputs: &Inputs) -> Service {
     let file = |name: &str| inputs.file("kube-apiserver", name);
     let probe = Probe::Https { port: KUBERNETES_API_PORT, path: "/readyz", ca: file("ca.crt").into() };
     let mut service = Service::daemon("kube-apiserver", inputs.layout.program("kube-apiserver"), probe);
-    service.user = inputs.accounts.user(users::APISERVER);
+    service.user = inputs.accounts.user(accounts::APISERVER);
     service.limits = LIMITS;
+    service.hold = Hold::Refused("PID 1 asks it about the rights of administrators");
     service.generation = inputs.generation;
     service.after = &["etcd"];
     // It reads itself in for seconds before it needs etcd, and asks again until etcd answers.

@@ -1,12 +1,13 @@
 //! kube-controller-manager: only the controllers that a management plane needs.
 
-use super::{Inputs, users};
+use super::Inputs;
+use crate::accounts;
 use crate::layout::KCM_PORT;
 use crate::supervise::limits::{Limits, MemoryLimit};
 use crate::supervise::probe::Probe;
 use crate::supervise::service::Service;
 
-/// notes/image.md §7, D.
+/// The heap's growth before a collection: half of Go's default.
 const GOGC: &str = "50";
 /// Namespaces that end, owners that are followed, roles that are composed, and service accounts with the plane's CA.
 const CONTROLLERS: [&str; 5] = [
@@ -25,7 +26,7 @@ pub(super) fn service(inputs: &Inputs) -> Service {
     let file = |name: &str| inputs.file(NAME, name);
     let probe = Probe::Https { port: KCM_PORT, path: "/healthz", ca: file("ca.crt").into() };
     let mut service = Service::daemon(NAME, inputs.layout.program(NAME), probe);
-    service.user = inputs.accounts.user(users::KCM);
+    service.user = inputs.accounts.user(accounts::KCM);
     service.limits = LIMITS;
     service.generation = inputs.generation;
     service.after = &["kube-apiserver"];

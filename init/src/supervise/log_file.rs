@@ -18,8 +18,8 @@ pub const TAIL_LINES: usize = 8;
 const TAIL_LINE_BYTES: usize = 240;
 /// Pieces of output on their way to the disk; a full queue makes the children wait.
 const QUEUE: usize = 64;
-/// Only root reads logs; the appliance gets them from PID 1's files by group.
-const MODE: u32 = 0o640;
+/// PID 1 reads them for administrators (`log_reader.rs`); no service reads another's.
+const MODE: u32 = 0o600;
 
 /// One service's file: append, and start anew beyond the limit.
 #[derive(Debug)]

@@ -1,14 +1,16 @@
 //! Drives one service: feeds its state machine with what happens to its child, and does what the machine says.
 //!
-//! It decides nothing by itself and must never return before it is told to stop: after a panic on the way it ends what
-//! runs of the service and goes on.
+//! It decides nothing and must never return before it is told to stop: after a panic it ends the processes of the
+//! service and goes on.
 
 use super::log_file::Tail;
-use super::service::Service;
+use super::service::{File, Service};
 use super::state::{Action, Event, Kind, Machine, State};
-use super::words::{describe, human};
-use super::{Shared, Snapshot, Snapshots};
+use super::words::describe;
+use super::{Request, Shared, Snapshot, Snapshots};
+use crate::files;
 use crate::status::ServiceState;
+use crate::words::human;
 use bloomery_base::chain;
 use bloomery_sys::process::{Signal, cgroup, signal, signal_group};
 use futures::FutureExt;
@@ -21,7 +23,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -29,7 +31,8 @@ use tokio::time::Instant;
 const FIRST_PROBE: Duration = Duration::from_millis(100);
 /// The longest wait between probes of a child that is starting.
 const SLOWEST_STARTING_PROBE: Duration = Duration::from_secs(1);
-/// Being ready is noticed late by at most one part in so many of the start's time; probes cost the child time too.
+/// The interval between probes of a starting child is this share of its start's time: readiness is noticed 5 % late at
+/// most.
 const STARTING_PROBE_SHARE: u32 = 20;
 /// A child that closes its output late has its last lines shown without the rest.
 const LAST_LINES_LIMIT: Duration = Duration::from_millis(300);
@@ -44,7 +47,6 @@ const AFTER_PANIC: Duration = Duration::from_secs(1);
 /// One read of a child's output.
 const READ_BYTES: usize = 16 * 1024;
 
-/// A child that runs.
 struct Current {
     pid: u32,
     exit: oneshot::Receiver<ExitStatus>,
@@ -53,7 +55,6 @@ struct Current {
     started: Instant,
 }
 
-/// One service's driver.
 pub(super) struct Runner {
     name: &'static str,
     definition: watch::Receiver<Arc<Service>>,
@@ -61,6 +62,7 @@ pub(super) struct Runner {
     board: Arc<watch::Sender<Snapshots>>,
     others: watch::Receiver<Snapshots>,
     stop: watch::Receiver<bool>,
+    requests: mpsc::Receiver<Request>,
     shared: Shared,
     machine: Machine,
     current: Option<Current>,
@@ -82,6 +84,7 @@ impl Runner {
         dependents: Vec<&'static str>,
         board: Arc<watch::Sender<Snapshots>>,
         stop: watch::Receiver<bool>,
+        requests: mpsc::Receiver<Request>,
         shared: Shared,
     ) -> Self {
         let service = Arc::clone(&definition.borrow_and_update());
@@ -93,6 +96,7 @@ impl Runner {
             others: board.subscribe(),
             board,
             stop,
+            requests,
             shared,
             machine: Machine::new(service.policy, now),
             current: None,
@@ -169,6 +173,15 @@ impl Runner {
                 if changed.is_err() { Some(Event::Stop) } else { None }
             }
             changed = self.definition.changed() => Some(self.note_definition(changed.is_ok())),
+            // Dropped unanswered while the machine goes down: nothing is started then.
+            Some(Request { event, taken }) = self.requests.recv() => {
+                if !stopping {
+                    self.handle(event);
+                    self.publish();
+                    let _ = taken.send(());
+                }
+                None
+            }
             _ = self.others.changed(), if stopping || matches!(self.machine.state(), State::Waiting { .. }) => None,
         };
         if let Some(event) = event {
@@ -231,11 +244,10 @@ impl Runner {
         self.last_refusal = None;
         // The first probe at once would always fail.
         self.next_probe = Instant::now() + FIRST_PROBE;
-        match self
-            .shared
-            .reaper
-            .spawn(&service.spec(self.group.clone(), self.shared.cgroups.data_segment(memory)))
-        {
+        let spec = service.spec(self.group.clone(), self.shared.cgroups.data_segment(memory));
+        let started =
+            write_file(&service).and_then(|()| self.shared.reaper.spawn(&spec).map_err(|e| chain(&e)));
+        match started {
             Ok(running) => {
                 let tail = Arc::new(Mutex::new(Tail::default()));
                 let pid = running.child.pid;
@@ -245,8 +257,8 @@ impl Runner {
                 tracing::debug!(service = self.name, pid, "started");
             }
             Err(error) => {
-                self.last_exit = Some(chain(&error));
-                self.crash = Some(chain(&error));
+                self.last_exit = Some(error.clone());
+                self.crash = Some(error);
                 self.machine.handle(Event::StartFailed, Instant::now());
             }
         }
@@ -459,6 +471,7 @@ impl Runner {
                 self.say(&format!("{crash}{}", self.what_follows()));
             }
             ServiceState::Stopping => self.say("stopping"),
+            ServiceState::Held => self.say("held; not started before it is asked for"),
             ServiceState::Stopped => self.say("stopped"),
             ServiceState::Waiting => {}
         }
@@ -473,9 +486,17 @@ impl Runner {
             State::Finished { .. } => ServiceState::Finished,
             State::BackingOff { .. } => ServiceState::BackingOff,
             State::Ending { .. } => ServiceState::Stopping,
+            State::Held { .. } => ServiceState::Held,
             State::Stopped { .. } => ServiceState::Stopped,
         }
     }
+}
+
+/// Gives the service the file of its declaration.
+fn write_file(service: &Service) -> Result<(), String> {
+    let Some(File { path, text }) = &service.file else { return Ok(()) };
+    let owner = service.user.map(|user| user.uid);
+    files::replace(path, text.as_bytes(), files::PRIVATE, owner).map_err(|error| chain(&error))
 }
 
 /// The end of the child; never, if there is none.

@@ -18,11 +18,10 @@ pub enum Kind {
 /// The declared times of one child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
-    /// Daemon or one-shot.
     pub kind: Kind,
-    /// A child that is not ready (a one-shot: not done) by then hangs and is started anew.
+    /// After this a child that is not ready (a one-shot: not done) counts as hung and is started again.
     pub start_timeout: Duration,
-    /// A child that was ready and has failed its probe for so long hangs, unless what it depends on is not ready.
+    /// After this a child that was ready and fails its probes counts as hung, unless a dependency is not ready.
     pub hang_timeout: Duration,
     /// From SIGTERM to SIGKILL.
     pub stop_grace: Duration,
@@ -35,54 +34,42 @@ pub struct Policy {
 ///     │ time is up                 ▼                    ▼
 ///     └─────────────────────── BackingOff ◀─────────────┘
 ///
-///  Starting, Running ── start or hang timeout, new definition ──▶ Ending{Restart} ── exit ──▶ BackingOff / Waiting
+///  Starting, Running ── start or hang timeout ──▶ Ending{BackOff} ── exit ──▶ BackingOff
+///                    ── restart, new definition ──▶ Ending{StartAgain} ── exit ──▶ Waiting
+///  any but Stopped ── hold ──▶ Ending{Hold} ── exit ──▶ Held ── start ──▶ Waiting
 ///  any ── stop ──▶ Ending{Stop} ── exit ──▶ Stopped             (Ending: SIGTERM, grace, SIGKILL)
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// For its dependencies.
-    Waiting {
-        /// Since when.
-        since: Instant,
-    },
+    Waiting { since: Instant },
     /// Runs, and is not ready yet.
-    Starting {
-        /// Since when.
-        since: Instant,
-    },
-    /// Ready.
+    Starting { since: Instant },
     Running {
-        /// Since when.
         since: Instant,
         /// Since when its probe fails, if it does.
         failing_since: Option<Instant>,
     },
     /// A one-shot that is done.
-    Finished {
-        /// Since when.
-        since: Instant,
-    },
+    Finished { since: Instant },
     /// Until it is started again.
     BackingOff {
-        /// Since when.
         since: Instant,
         /// When it is started again.
         until: Instant,
     },
     /// Told to end.
     Ending {
-        /// Since when.
         since: Instant,
         /// When SIGKILL follows (again) if it has not ended.
         kill_at: Instant,
         /// What comes after its end.
         then: Then,
     },
+    /// Ended, and not started again before [`Event::Start`]. Neither a crash, a new definition nor time ends a hold.
+    Held { since: Instant },
     /// Ended for good.
-    Stopped {
-        /// Since when.
-        since: Instant,
-    },
+    Stopped { since: Instant },
 }
 
 /// What comes after the end of a child that was told to end.
@@ -90,13 +77,14 @@ pub enum State {
 pub enum Then {
     /// Start again after a delay: it hung.
     BackOff,
-    /// Start again at once: its definition has changed.
+    /// Start again at once: its definition has changed, or a restart was asked for.
     StartAgain,
+    /// Stay ended until it is started by [`Event::Start`].
+    Hold,
     /// Nothing: the machine goes down.
     Stop,
 }
 
-/// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     /// Everything this child depends on is ready.
@@ -112,13 +100,19 @@ pub enum Event {
     ProbeSucceeded,
     /// It does not.
     ProbeFailed {
-        /// Whether its dependencies are ready: if not, it is not to blame.
+        /// If not, the child is not to blame.
         dependencies_ready: bool,
     },
     /// Time has passed; to be sent at [`Machine::wake_at`].
     Tick,
     /// Its definition has changed.
     Changed,
+    /// End it, and keep it so.
+    Hold,
+    /// End a hold, or a wait after a crash.
+    Start,
+    /// End it and start it again. A held child stays held.
+    Restart,
     /// End it for good.
     Stop,
 }
@@ -126,7 +120,6 @@ pub enum Event {
 /// What the driver is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Start it.
     Start,
     /// SIGTERM to it.
     Terminate,
@@ -148,12 +141,11 @@ impl Machine {
         Self { state: State::Waiting { since: now }, backoff: Backoff::default(), policy }
     }
 
-    /// Where it is.
     pub fn state(&self) -> State {
         self.state
     }
 
-    /// Whether those that depend on it may start.
+    /// Whether its dependents may start.
     pub fn is_ready(&self) -> bool {
         matches!(self.state, State::Running { failing_since: None, .. } | State::Finished { .. })
     }
@@ -163,7 +155,6 @@ impl Machine {
         matches!(self.state, State::Starting { .. } | State::Running { .. } | State::Ending { .. })
     }
 
-    /// When [`Event::Tick`] is due.
     pub fn wake_at(&self) -> Option<Instant> {
         match self.state {
             State::Starting { since } => Some(since + self.policy.start_timeout),
@@ -173,11 +164,12 @@ impl Machine {
             State::Waiting { .. }
             | State::Running { failing_since: None, .. }
             | State::Finished { .. }
+            | State::Held { .. }
             | State::Stopped { .. } => None,
         }
     }
 
-    /// Takes one event; says what is to be done.
+    /// Takes one event and returns what the driver does about it.
     pub fn handle(&mut self, event: Event, now: Instant) -> Option<Action> {
         match event {
             Event::DependenciesReady => self.dependencies_ready(now),
@@ -198,7 +190,12 @@ impl Machine {
                 None
             }
             Event::Tick => self.tick(now),
-            Event::Changed => self.changed(now),
+            Event::Changed | Event::Restart => self.restart(now),
+            Event::Hold => self.hold(now),
+            Event::Start => {
+                self.start(now);
+                None
+            }
             Event::Stop => self.stop(now),
         }
     }
@@ -213,6 +210,7 @@ impl Machine {
         match self.state {
             State::Ending { then: Then::Stop, .. } => self.state = State::Stopped { since: now },
             State::Ending { then: Then::StartAgain, .. } => self.state = State::Waiting { since: now },
+            State::Ending { then: Then::Hold, .. } => self.state = State::Held { since: now },
             State::Starting { .. } if success && self.policy.kind == Kind::OneShot => {
                 self.state = State::Finished { since: now };
             }
@@ -224,6 +222,7 @@ impl Machine {
             State::Waiting { .. }
             | State::Finished { .. }
             | State::BackingOff { .. }
+            | State::Held { .. }
             | State::Stopped { .. } => {}
         }
     }
@@ -270,7 +269,9 @@ impl Machine {
                 self.state = State::Ending { since, kill_at: now + self.policy.stop_grace, then };
                 Some(Action::Kill)
             }
-            State::Waiting { .. } | State::Finished { .. } | State::Stopped { .. } => None,
+            State::Waiting { .. } | State::Finished { .. } | State::Held { .. } | State::Stopped { .. } => {
+                None
+            }
         }
     }
 
@@ -279,15 +280,45 @@ impl Machine {
         Action::Terminate
     }
 
-    fn changed(&mut self, now: Instant) -> Option<Action> {
+    fn restart(&mut self, now: Instant) -> Option<Action> {
         match self.state {
             State::Starting { .. } | State::Running { .. } => Some(self.end(Then::StartAgain, now)),
-            // Done with the old definition; the new one has to be done too.
+            // A one-shot that is done has to be done again.
             State::Finished { .. } | State::BackingOff { .. } => {
                 self.state = State::Waiting { since: now };
                 None
             }
-            State::Waiting { .. } | State::Ending { .. } | State::Stopped { .. } => None,
+            State::Waiting { .. } | State::Ending { .. } | State::Held { .. } | State::Stopped { .. } => None,
+        }
+    }
+
+    fn hold(&mut self, now: Instant) -> Option<Action> {
+        match self.state {
+            State::Starting { .. } | State::Running { .. } => Some(self.end(Then::Hold, now)),
+            State::Ending { then: Then::Stop, .. } | State::Held { .. } | State::Stopped { .. } => None,
+            State::Ending { since, kill_at, .. } => {
+                self.state = State::Ending { since, kill_at, then: Then::Hold };
+                None
+            }
+            State::Waiting { .. } | State::Finished { .. } | State::BackingOff { .. } => {
+                self.state = State::Held { since: now };
+                None
+            }
+        }
+    }
+
+    fn start(&mut self, now: Instant) {
+        match self.state {
+            State::Held { .. } | State::BackingOff { .. } => self.state = State::Waiting { since: now },
+            State::Ending { since, kill_at, then: Then::Hold } => {
+                self.state = State::Ending { since, kill_at, then: Then::StartAgain };
+            }
+            State::Waiting { .. }
+            | State::Starting { .. }
+            | State::Running { .. }
+            | State::Finished { .. }
+            | State::Ending { .. }
+            | State::Stopped { .. } => {}
         }
     }
 
@@ -298,7 +329,10 @@ impl Machine {
                 self.state = State::Ending { since, kill_at, then: Then::Stop };
                 None
             }
-            State::Waiting { .. } | State::Finished { .. } | State::BackingOff { .. } => {
+            State::Waiting { .. }
+            | State::Finished { .. }
+            | State::BackingOff { .. }
+            | State::Held { .. } => {
                 self.state = State::Stopped { since: now };
                 None
             }

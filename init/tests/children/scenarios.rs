@@ -7,7 +7,10 @@ use bloomery_sys::process::{Signal, signal};
 use init::status::ServiceState;
 use init::supervise::cgroup::Cgroups;
 use init::supervise::limits::{Limits, MemoryLimit};
+use init::supervise::service::File;
+use init::supervise::{Command, CommandError};
 use std::future::Future;
+use std::os::unix::fs::PermissionsExt;
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -15,7 +18,7 @@ use tokio::time::Instant;
 type Scenario = fn() -> Pin<Box<dyn Future<Output = ()>>>;
 
 /// All of them.
-pub(crate) const ALL: [(&str, Scenario); 17] = [
+pub(crate) const ALL: [(&str, Scenario); 18] = [
     ("restarts_after_crash_with_growing_delay", || Box::pin(restarts_after_crash())),
     ("restarts_a_killed_child", || Box::pin(restarts_a_killed_child())),
     ("ends_and_restarts_a_child_that_never_gets_ready", || Box::pin(never_ready())),
@@ -32,6 +35,7 @@ pub(crate) const ALL: [(&str, Scenario); 17] = [
     ("gives_each_child_its_limits", || Box::pin(limits_are_given())),
     ("ends_a_child_that_eats_memory_and_serves_the_others", || Box::pin(eats_memory())),
     ("supervises_on_after_a_panic_and_leaves_no_child_behind", || Box::pin(supervision_panics())),
+    ("holds_a_service_while_its_dependents_go_on", || Box::pin(holds())),
     ("says_why_a_program_cannot_be_started", || Box::pin(cannot_be_started())),
 ];
 
@@ -269,21 +273,30 @@ async fn waits_itself() {
 
 async fn settings_change() {
     let (dir, port) = (tempdir(), free_port());
-    let text = format!("echo $SETTING >> settings; exec {}", answering(port, ""));
+    let text =
+        format!("echo $SETTING >> settings; cat options.json >> settings; exec {}", answering(port, ""));
     let mut service = script(dir.path(), "configured", port, &text);
     service.env.insert("SETTING", "one".to_owned());
+    let path = dir.path().join("options.json");
+    service.file = Some(File { path: path.clone(), text: "first\n".to_owned() });
     let bench = Bench::start(dir, vec![service.clone()]);
     let first =
         bench.until("configured", "running", |snapshot| snapshot.state == ServiceState::Running).await;
     bench.supervisor.change(service.clone());
     service.env.insert("SETTING", "two".to_owned());
+    service.file = Some(File { path: path.clone(), text: "second\n".to_owned() });
     bench.supervisor.change(service);
     bench
         .until("configured", "running again", |snapshot| {
             snapshot.state == ServiceState::Running && snapshot.pid != first.pid
         })
         .await;
-    assert_eq!(std::fs::read_to_string(bench.dir.path().join("settings")).expect("settings"), "one\ntwo\n");
+    assert_eq!(
+        std::fs::read_to_string(bench.dir.path().join("settings")).expect("settings"),
+        "one\nfirst\ntwo\nsecond\n"
+    );
+    let mode = std::fs::metadata(&path).expect("the file").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
     bench.stop().await;
 }
 
@@ -341,6 +354,68 @@ async fn eats_memory() {
     let now = bench.snapshot("steady");
     assert_eq!((now.pid, now.restarts, now.state), (first.pid, 0, ServiceState::Running));
     bench.stop().await;
+}
+
+async fn holds() {
+    let dir = tempdir();
+    let ports = [free_port(), free_port(), free_port()];
+    let base = format!(
+        "touch up; trap 'rm -f up; kill $child; exit 0' TERM\n{} &\nchild=$!\nwait",
+        answering(ports[0], "")
+    );
+    let up = dir.path().join("up").display().to_string();
+    let follows = |port| format!("exec {}", answering(port, &format!("while {up}")));
+    let base = script(dir.path(), "base", ports[0], &base);
+    let mut dependent = script(dir.path(), "dependent", ports[1], &follows(ports[1]));
+    dependent.after = &["base"];
+    // It fails its probes at the same time as the dependent, and has nobody to blame.
+    let mut alone = script(dir.path(), "alone", ports[2], &follows(ports[2]));
+    alone.policy.start_timeout = patience(Duration::from_secs(60));
+    for service in [&mut dependent, &mut alone] {
+        // Several probes fail before a service counts as hung, as in the product.
+        service.probe_timeout = patience(Duration::from_millis(200));
+        service.policy.hang_timeout = patience(Duration::from_millis(1500));
+    }
+    let bench = Bench::start(dir, vec![base.clone(), dependent, alone]);
+    let running = |snapshot: &init::supervise::Snapshot| snapshot.state == ServiceState::Running;
+    let first = bench.until("base", "running", running).await.pid.expect("a process");
+    let dependents = bench.until("dependent", "running", running).await.pid.expect("a process");
+    bench.until("alone", "running", running).await;
+
+    let held = bench.supervisor.tell("base", Command::Hold).await.expect("held");
+    assert_eq!((held.state, held.pid), (ServiceState::Held, None));
+    assert!(!is_alive(first), "a hold returns when the process has ended");
+    bench.until_shown("base: held").await;
+    bench.until("alone", "restarted", |snapshot| snapshot.restarts >= 1).await;
+    let now = bench.snapshot("dependent");
+    assert_eq!((now.pid, now.restarts, now.state), (Some(dependents), 0, ServiceState::Unready));
+
+    // Neither a new definition nor a restart ends the hold, and a dependent that crashes waits for its end.
+    bench.supervisor.change(init::supervise::service::Service { generation: 1, ..base });
+    assert_eq!(bench.supervisor.tell("base", Command::Restart).await, Err(CommandError::Held("base")));
+    signal(dependents, Signal::SIGKILL).expect("killed");
+    bench.until("dependent", "waiting", |snapshot| snapshot.state == ServiceState::Waiting).await;
+    assert_eq!(bench.snapshot("base").state, ServiceState::Held);
+
+    bench.supervisor.tell("base", Command::Start).await.expect("started");
+    let second = bench.until("base", "running", running).await.pid.expect("a process");
+    let dependents = bench.until("dependent", "running", running).await.pid.expect("a process");
+
+    bench.supervisor.tell("base", Command::Restart).await.expect("restarted");
+    bench
+        .until("base", "another process", |snapshot| running(snapshot) && snapshot.pid != Some(second))
+        .await;
+    assert_eq!(bench.snapshot("dependent").pid, Some(dependents), "goes on over a restart");
+
+    let unknown = bench.supervisor.tell("nothing", Command::Hold).await;
+    assert_eq!(unknown, Err(CommandError::Unknown("nothing".to_owned())));
+    bench.supervisor.tell("base", Command::Hold).await.expect("held");
+    tokio::time::timeout(patience(Duration::from_secs(20)), bench.supervisor.stop()).await.expect("stopped");
+    for name in ["base", "dependent", "alone"] {
+        assert_eq!(bench.snapshot(name).state, ServiceState::Stopped, "{name}");
+    }
+    let late = bench.supervisor.tell("base", Command::Start).await;
+    assert_eq!(late, Err(CommandError::Stopping("base")));
 }
 
 /// A subscriber that panics when the service's driver says for the first time that its child was started.

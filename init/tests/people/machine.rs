@@ -9,15 +9,24 @@ use bloomery_testkit::control_plane::{apiserver, start_etcd};
 use bloomery_testkit::http::{self, Tls};
 use bloomery_testkit::{Process, free_ports, within};
 use hyper::Method;
+use init::accounts::Accounts;
+use init::console::Console;
 use init::layout::Layout;
 use init::pki::Pki;
 use init::pki::leaf::Issued;
 use init::pki::people::{self, Servers};
 use init::pki::provision::{Names, Provisioner};
-use init::services::users::Accounts;
+use init::service_requests::ServiceRequests;
+use init::status::StatusStore;
+use init::supervise::cgroup::Cgroups;
 use init::supervise::log_file::LogSink;
+use init::supervise::probe::Probe;
+use init::supervise::reaper::Reaper;
+use init::supervise::service::Service;
+use init::supervise::{Shared, Supervisor};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 use time::OffsetDateTime;
@@ -33,6 +42,8 @@ pub(crate) struct Machine {
     ports: [u16; 4],
     api_server: Option<Process>,
     _etcd: Process,
+    supervisor: Arc<Supervisor>,
+    reaper: Reaper,
     stop: DropGuard,
     directory: TempDir,
 }
@@ -45,18 +56,22 @@ impl Machine {
         let ports: [u16; 4] = free_ports();
         let [store, peers, ..] = ports;
         let etcd = start_etcd(directory.path(), store, peers);
-        let (pki, stop) = boot(&layout, ports).await;
-        Self { pki, layout, ports, api_server: None, _etcd: etcd, stop: stop.drop_guard(), directory }
+        let reaper = Reaper::default();
+        tokio::spawn(reaper.clone().run());
+        let (pki, stop, supervisor) = boot(&layout, ports, reaper.clone()).await;
+        let stop = stop.drop_guard();
+        Self { pki, layout, ports, api_server: None, _etcd: etcd, supervisor, reaper, stop, directory }
     }
 
     /// Ends everything but etcd, and boots anew from the state.
     pub(crate) async fn restart(&mut self) {
         self.api_server = None;
+        self.supervisor.stop().await;
         // Stops the former appliance server; its port is closed when the new one has it.
         self.stop = CancellationToken::new().drop_guard();
         fs::remove_dir_all(&self.layout.run).unwrap();
-        let (pki, stop) = boot(&self.layout, self.ports).await;
-        (self.pki, self.stop) = (pki, stop.drop_guard());
+        let (pki, stop, supervisor) = boot(&self.layout, self.ports, self.reaper.clone()).await;
+        (self.pki, self.stop, self.supervisor) = (pki, stop.drop_guard(), supervisor);
         self.start_api_server().await;
     }
 
@@ -124,17 +139,23 @@ impl Machine {
 }
 
 /// What PID 1 does about certificates, and the appliance server.
-async fn boot(layout: &Layout, [_, _, api_port, appliance_port]: [u16; 4]) -> (Pki, CancellationToken) {
+async fn boot(
+    layout: &Layout,
+    [_, _, api_port, appliance_port]: [u16; 4],
+    reaper: Reaper,
+) -> (Pki, CancellationToken, Arc<Supervisor>) {
     let now = OffsetDateTime::now_utc();
     let pki = Pki::open(&layout.pki(), now).unwrap();
     let accounts = Accounts::Single;
     let names = Names { hostname: "forge".to_owned(), ..Names::default() };
     Provisioner { pki: &pki, layout, accounts, now }.everything(&names).unwrap();
+    fs::create_dir_all(layout.logs()).unwrap();
     let logs = LogSink::start(layout.logs(), 1 << 20);
-    let servers = Servers::new(layout, accounts, logs, &pki).with_api_port(api_port);
+    let servers = Servers::new(layout, accounts, logs.clone(), &pki).with_api_port(api_port);
     let authority = people::open(servers, now).await.unwrap();
-    people::listen(&authority, layout, accounts).unwrap();
-    fs::write(layout.status(), r#"{"phase":"running"}"#).unwrap();
+    let supervisor = worker(layout, &logs, reaper);
+    let requests = ServiceRequests::new(Arc::clone(&supervisor), layout.logs());
+    people::listen(&authority, requests, layout, accounts).unwrap();
     fs::create_dir_all(layout.assets()).unwrap();
     let file = |name: &str| layout.service_file("appliance", name);
     let config = |listen| Config {
@@ -153,7 +174,23 @@ async fn boot(layout: &Layout, [_, _, api_port, appliance_port]: [u16; 4]) -> (P
     let server = eventually("the port is free", async || Appliance::bind(config(listen)).await.ok()).await;
     let stop = CancellationToken::new();
     tokio::spawn(server.run(stop.clone()));
-    (pki, stop)
+    (pki, stop, supervisor)
+}
+
+/// PID 1's supervisor with one service, `worker`, which writes a line a second.
+fn worker(layout: &Layout, logs: &LogSink, reaper: Reaper) -> Arc<Supervisor> {
+    let shared = Shared {
+        reaper,
+        cgroups: Cgroups::none(),
+        logs: logs.clone(),
+        console: Console::with(|_| {}),
+        status: StatusStore::default(),
+    };
+    tokio::spawn(shared.status.clone().publish(layout.status()));
+    let mut worker = Service::daemon("worker", "/bin/sh".into(), Probe::Http { port: 9, path: "/readyz" });
+    worker.args = ["-c", "while echo $$ works; do sleep 1; done"].map(str::to_owned).into();
+    worker.env.insert("PATH", "/usr/bin:/bin".to_owned());
+    Arc::new(Supervisor::start(vec![worker], &shared).unwrap())
 }
 
 /// Waits until `look` gives something.

@@ -2,6 +2,7 @@
 
 use crate::machine::{Machine, eventually};
 use bloomery_pairing::client::{AdminClient, AdminCredentials, ClientError, Paired, pair};
+use bloomery_pairing::wire::{LogQuery, ServiceCommand};
 use hyper::Method;
 use init::pki::leaf::{Issued, Leaf};
 use init::pki::people;
@@ -42,6 +43,38 @@ async fn is_refused_at_8443(client: &AdminClient) -> bool {
         && is_refused(client.renew().await)
         && is_refused(client.pairings().await)
         && is_refused(client.revoke("shared", true).await)
+        && is_refused(client.tell_service("worker", ServiceCommand::Restart).await)
+        && is_refused(client.log("worker", &LogQuery { lines: 1, after: None, wait: false }).await)
+}
+
+/// Holds, starts and restarts a real service over the appliance's port, and reads what it writes.
+async fn services_obey(client: &AdminClient) {
+    let mut query = LogQuery { lines: 1, after: None, wait: false };
+    let pid = eventually("the worker has written", async || {
+        let text = client.log("worker", &query).await.unwrap().text;
+        text.split(' ').next().and_then(|pid| pid.parse::<u32>().ok())
+    })
+    .await;
+    assert_eq!(client.tell_service("worker", ServiceCommand::Hold).await.unwrap().state, "held");
+    assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "held, and still there");
+    let status: serde_json::Value = eventually("the status shows the hold", async || {
+        let status = client.status::<serde_json::Value>().await.unwrap();
+        (status["services"][0]["state"] == "held").then_some(status)
+    })
+    .await;
+    assert_eq!(status["services"][0]["holdRefused"], serde_json::Value::Null);
+    query.after = Some(client.log("worker", &query).await.unwrap().next);
+    client.tell_service("worker", ServiceCommand::Start).await.unwrap();
+    query.wait = true;
+    let piece = client.log("worker", &query).await.unwrap();
+    assert!(piece.text.ends_with(" works\n") && !piece.text.starts_with(&format!("{pid} ")), "{piece:?}");
+    let audit = LogQuery { lines: 9, after: None, wait: false };
+    let audit = client.log(people::AUDIT_LOG, &audit).await.unwrap().text;
+    assert!(audit.contains("action=\"hold worker\""), "{audit}");
+    for name in ["nothing", "..", "..%2F..%2Fx"] {
+        let error = client.log(name, &query).await.unwrap_err();
+        assert!(matches!(error, ClientError::Refused { status: 404, .. }), "{name}: {error:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,6 +106,8 @@ async fn who_pairs_has_rights_at_once_and_who_is_revoked_has_none_on_either_port
     };
     let shared = shared.issue(&machine.pki.ca).unwrap();
     assert_eq!(machine.get(SECRETS, &shared).await, 401);
+
+    services_obey(&bobs).await;
 
     alices.revoke(&bob.response.id, false).await.unwrap();
     assert!(is_refused_at_8443(&bobs).await);

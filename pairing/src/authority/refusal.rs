@@ -8,14 +8,16 @@ use super::store::StoreError;
 use crate::SecretFileError;
 use crate::local::{Refused, Rights};
 
-/// A refusal, to be put into words.
-pub(super) struct Refusal {
+/// A refusal: why, for programs and for people.
+#[derive(Debug, Clone)]
+pub struct Refusal {
     pub(super) why: Refused,
     pub(super) message: String,
 }
 
 impl Refusal {
-    pub(super) fn new(why: Refused, message: impl Into<String>) -> Self {
+    /// With these words.
+    pub fn new(why: Refused, message: impl Into<String>) -> Self {
         Self { why, message: message.into() }
     }
 

@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
-use super::{Authority, Plane};
+use super::{Authority, Plane, Services};
 use crate::local::{Answer, MAX_QUESTION_BYTES, Question, Refused};
 
 /// Questions at once: the appliance server has no more connections than a few hundred, and pairings wait for seconds.
@@ -19,16 +19,21 @@ const LINE_LIMIT: Duration = Duration::from_secs(5);
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// Answers for ever. `user` is the account of the appliance server, if it has one of its own.
-pub async fn serve<P: Plane>(listener: UnixListener, authority: Arc<Authority<P>>, user: Option<u32>) {
+pub async fn serve<P: Plane>(
+    listener: UnixListener,
+    authority: Arc<Authority<P>>,
+    services: Arc<impl Services>,
+    user: Option<u32>,
+) {
     let slots = Arc::new(Semaphore::new(MAX_QUESTIONS));
     loop {
         // Never closed.
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let authority = Arc::clone(&authority);
+                let (authority, services) = (Arc::clone(&authority), Arc::clone(&services));
                 tokio::spawn(async move {
-                    if let Err(error) = exchange(stream, &authority, user).await {
+                    if let Err(error) = exchange(stream, &authority, &*services, user).await {
                         tracing::debug!(%error, "a question was not answered");
                     }
                     drop(slot);
@@ -45,6 +50,7 @@ pub async fn serve<P: Plane>(listener: UnixListener, authority: Arc<Authority<P>
 async fn exchange<P: Plane>(
     mut stream: UnixStream,
     authority: &Authority<P>,
+    services: &impl Services,
     user: Option<u32>,
 ) -> io::Result<()> {
     let peer = stream.peer_cred()?.uid();
@@ -54,7 +60,7 @@ async fn exchange<P: Plane>(
     }
     let question = tokio::time::timeout(LINE_LIMIT, read(&mut stream)).await??;
     let answer = match question {
-        Ok(question) => authority.answer(question).await,
+        Ok(question) => authority.answer(question, services).await,
         // The cause could quote a secret.
         Err(_) => Answer::Refused { why: Refused::BadRequest, message: "not a question".to_owned() },
     };

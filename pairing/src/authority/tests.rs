@@ -52,8 +52,29 @@ impl Plane for Notebook {
     }
 }
 
+/// Notes what services are told.
+#[derive(Debug, Default)]
+struct Told(StdMutex<Vec<String>>);
+
+impl Services for Told {
+    async fn tell(&self, service: &str, command: ServiceCommand) -> Result<String, Refusal> {
+        if service == "stuck" {
+            return Err(Refusal::new(Refused::Conflict, "it is stuck"));
+        }
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        told.push(format!("{} {service}", command.as_str()));
+        Ok("running".to_owned())
+    }
+
+    async fn log(&self, service: &str, lines: u32, after: Option<&str>) -> Result<LogPiece, Refusal> {
+        let text = format!("{service} {lines} {after:?}\n");
+        Ok(LogPiece { text, next: "1.2".to_owned(), more: false, skipped: false })
+    }
+}
+
 struct Site {
     authority: Authority<Notebook>,
+    services: Told,
     directory: TempDir,
 }
 
@@ -63,7 +84,7 @@ impl Site {
     fn start(had_earlier_version: bool) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let authority = Self::open(&directory, had_earlier_version).unwrap();
-        Self { authority, directory }
+        Self { authority, services: Told::default(), directory }
     }
 
     fn open(directory: &TempDir, earlier: bool) -> Result<Authority<Notebook>, StoreError> {
@@ -74,6 +95,15 @@ impl Site {
         let authority = Authority::open(Notebook::default(), files, "server CA".to_owned(), BUILT)?;
         authority.plane.say(&[Rights::Full]);
         Ok(authority)
+    }
+
+    async fn answer(&self, question: Question) -> Answer {
+        self.authority.answer(question, &self.services).await
+    }
+
+    async fn tell(&self, caller: &str, service: &str, command: ServiceCommand) -> Answer {
+        let (caller, service) = (caller.to_owned(), service.to_owned());
+        self.answer(Question::Tell { caller, service, command, address: "192.0.2.9".to_owned() }).await
     }
 
     /// The machine is restarted.
@@ -91,7 +121,7 @@ impl Site {
 
     async fn pair_with(&self, secret: Secret, csr: &str) -> Answer {
         let (csr, name, address) = (csr.to_owned(), "alice@laptop".to_owned(), "192.0.2.9".to_owned());
-        self.authority.answer(Question::Pair { secret, csr, name, address }).await
+        self.answer(Question::Pair { secret, csr, name, address }).await
     }
 
     async fn paired(&self, key: &KeyPair) -> Issued {
@@ -101,17 +131,17 @@ impl Site {
 
     async fn renew(&self, caller: &str, key: &KeyPair) -> Answer {
         let (caller, csr, address) = (caller.to_owned(), request(key), "192.0.2.9".to_owned());
-        self.authority.answer(Question::Renew { caller, csr, address }).await
+        self.answer(Question::Renew { caller, csr, address }).await
     }
 
     async fn revoke(&self, caller: &str, id: &str, keep_code: bool) -> Answer {
         let (caller, id, address) = (caller.to_owned(), id.to_owned(), "192.0.2.9".to_owned());
-        self.authority.answer(Question::Revoke { caller, id, keep_code, address }).await
+        self.answer(Question::Revoke { caller, id, keep_code, address }).await
     }
 
     async fn reissue(&self, caller: &str) -> Answer {
         let (caller, address) = (caller.to_owned(), "192.0.2.9".to_owned());
-        self.authority.answer(Question::Reissue { caller, address }).await
+        self.answer(Question::Reissue { caller, address }).await
     }
 
     fn bundle(&self) -> Bundle {
@@ -234,7 +264,7 @@ async fn whoever_was_revoked_gets_nothing_more_not_even_after_a_restart() {
         assert_eq!(why(&site.renew(&bob.id, &bobs).await), Refused::Forbidden);
         assert_eq!(why(&site.reissue(&bob.id).await), Refused::Forbidden);
         assert_eq!(why(&site.revoke(&bob.id, &alice.id, true).await), Refused::Forbidden);
-        let rights = site.authority.answer(Question::Rights { caller: bob.id.clone() }).await;
+        let rights = site.answer(Question::Rights { caller: bob.id.clone() }).await;
         assert!(matches!(rights, Answer::Rights { rights: Rights::Less }), "{rights:?}");
         let answer = site.pair_with(former.clone(), &request(&bobs)).await;
         assert_eq!(why(&answer), Refused::WrongSecret);
@@ -266,7 +296,7 @@ async fn the_earlier_versions_certificate_is_listed_and_can_be_revoked_for_good(
     let alice = site.paired(&key()).await;
     assert!(site.bundle().shared);
     assert_eq!(why(&site.reissue("shared").await), Refused::Forbidden);
-    let Answer::Pairings { pairings } = site.authority.answer(Question::List).await else { panic!() };
+    let Answer::Pairings { pairings } = site.answer(Question::List).await else { panic!() };
     assert_eq!(pairings[0].id, "shared");
     assert!(matches!(site.revoke(&alice.id, "shared", true).await, Answer::Revoked { .. }));
     assert!(!site.bundle().shared);
@@ -291,10 +321,11 @@ async fn a_damaged_list_is_told_and_kept() {
 #[tokio::test]
 async fn answers_over_the_socket_and_survives_rubbish() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let Site { authority, directory } = Site::start(false);
+    let Site { authority, services, directory } = Site::start(false);
     let path = directory.path().join("authority.sock");
     let listener = tokio::net::UnixListener::bind(&path).unwrap();
-    let server = tokio::spawn(serve(listener, std::sync::Arc::new(authority), None));
+    let server =
+        tokio::spawn(serve(listener, std::sync::Arc::new(authority), std::sync::Arc::new(services), None));
     let endless = vec![b'x'; 100_000];
     for rubbish in [&b"\n"[..], b"{}\n", b"\xff\xff\n", &endless] {
         let mut stream = tokio::net::UnixStream::connect(&path).await.unwrap();
@@ -306,4 +337,53 @@ async fn answers_over_the_socket_and_survives_rubbish() {
     }
     assert!(matches!(crate::local::ask(&path, &Question::Ready).await.unwrap(), Answer::Ok));
     server.abort();
+}
+
+#[tokio::test]
+async fn services_are_told_by_administrators_and_brought_back_while_the_api_is_away() {
+    use ServiceCommand::{Hold, Restart, Start};
+    let site = Site::start(false);
+    let id = site.paired(&KeyPair::generate().unwrap()).await.id;
+    let all = [Hold, Start, Restart];
+    let table: [(Rights, &[ServiceCommand]); 4] = [
+        (Rights::Full, &all),
+        (Rights::Unreachable, &[Start, Restart]),
+        (Rights::UnknownAuthority, &[]),
+        (Rights::Less, &[]),
+    ];
+    for (rights, obeyed) in table {
+        site.authority.plane.say(&[rights]);
+        for command in all {
+            let before = site.authority.plane.noted().lines.len();
+            let answer = site.tell(&id, "controllers", command).await;
+            let told = std::mem::take(&mut *site.services.0.lock().unwrap());
+            let line = site.authority.plane.noted().lines[before..].join("\n");
+            assert!(line.contains(&format!("action=\"{} controllers\"", command.as_str())), "{line}");
+            if obeyed.contains(&command) {
+                assert!(matches!(answer, Answer::Told { ref state } if state == "running"), "{answer:?}");
+                assert_eq!(told, [format!("{} controllers", command.as_str())]);
+                assert!(line.ends_with("result=\"ok\""), "{line}");
+            } else {
+                assert!(matches!(answer, Answer::Refused { .. }), "{rights:?} {command:?}: {answer:?}");
+                assert!(told.is_empty() && !line.contains("\"ok\""), "{rights:?} {command:?}: {line}");
+            }
+        }
+    }
+    site.authority.plane.say(&[Rights::Full]);
+    for caller in ["00000000", "rubbish", wire::SHARED_ID] {
+        let answer = site.tell(caller, "controllers", Start).await;
+        assert!(matches!(answer, Answer::Refused { why: Refused::Forbidden, .. }), "{caller}: {answer:?}");
+    }
+    let stuck = site.tell(&id, "stuck", Restart).await;
+    assert!(matches!(stuck, Answer::Refused { why: Refused::Conflict, .. }), "{stuck:?}");
+    assert!(site.services.0.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_log_begins_with_a_bounded_number_of_lines() {
+    let site = Site::start(false);
+    let question =
+        Question::Log { service: "etcd".to_owned(), lines: u32::MAX, after: Some("1.2".to_owned()) };
+    let Answer::Log(piece) = site.answer(question).await else { panic!("no log") };
+    assert_eq!(piece.text, "etcd 2000 Some(\"1.2\")\n");
 }

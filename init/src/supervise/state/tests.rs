@@ -31,7 +31,9 @@ fn name(machine: &Machine) -> &'static str {
         State::BackingOff { .. } => "backing off",
         State::Ending { then: Then::BackOff, .. } => "ending, then backing off",
         State::Ending { then: Then::StartAgain, .. } => "ending, then again",
+        State::Ending { then: Then::Hold, .. } => "ending, then held",
         State::Ending { then: Then::Stop, .. } => "ending for good",
+        State::Held { .. } => "held",
         State::Stopped { .. } => "stopped",
     }
 }
@@ -242,4 +244,121 @@ fn a_changed_definition_starts_it_again_without_delay() {
             (3, Event::DependenciesReady, Some(Action::Start), "starting"),
         ],
     );
+}
+
+/// The events that lead from birth to each state.
+fn ways() -> Vec<(&'static str, Vec<Event>)> {
+    let started = vec![Event::DependenciesReady];
+    let and = |before: &[Event], event| [before, &[event]].concat();
+    let running = and(&started, Event::ProbeSucceeded);
+    let held = vec![Event::Hold];
+    vec![
+        ("waiting", Vec::new()),
+        ("starting", started.clone()),
+        ("running", running.clone()),
+        ("failing", and(&running, FAILED)),
+        ("backing off", and(&started, CRASH)),
+        ("ending, then again", and(&running, Event::Changed)),
+        ("ending, then held", and(&running, Event::Hold)),
+        ("held", held),
+        ("ending for good", and(&running, Event::Stop)),
+        ("stopped", vec![Event::Stop]),
+    ]
+}
+
+#[test]
+fn hold_start_and_restart_in_every_state() {
+    const T: Option<Action> = Some(Action::Terminate);
+    type Outcome = (Option<Action>, &'static str);
+    // From, then what hold, start and restart lead to.
+    let table: [(&str, Outcome, Outcome, Outcome); 10] = [
+        ("waiting", (None, "held"), (None, "waiting"), (None, "waiting")),
+        ("starting", (T, "ending, then held"), (None, "starting"), (T, "ending, then again")),
+        ("running", (T, "ending, then held"), (None, "running"), (T, "ending, then again")),
+        ("failing", (T, "ending, then held"), (None, "failing"), (T, "ending, then again")),
+        ("backing off", (None, "held"), (None, "waiting"), (None, "waiting")),
+        (
+            "ending, then again",
+            (None, "ending, then held"),
+            (None, "ending, then again"),
+            (None, "ending, then again"),
+        ),
+        (
+            "ending, then held",
+            (None, "ending, then held"),
+            (None, "ending, then again"),
+            (None, "ending, then held"),
+        ),
+        ("held", (None, "held"), (None, "waiting"), (None, "held")),
+        ("ending for good", (None, "ending for good"), (None, "ending for good"), (None, "ending for good")),
+        ("stopped", (None, "stopped"), (None, "stopped"), (None, "stopped")),
+    ];
+    for ((from, way), (row, hold, start, restart)) in ways().into_iter().zip(table) {
+        assert_eq!(from, row);
+        for (event, expected) in [(Event::Hold, hold), (Event::Start, start), (Event::Restart, restart)] {
+            let now = Instant::now();
+            let mut machine = Machine::new(POLICY, now);
+            for event in &way {
+                machine.handle(*event, now);
+            }
+            assert_eq!(name(&machine), from);
+            let action = machine.handle(event, now);
+            assert_eq!((action, name(&machine)), expected, "{from}: {event:?}");
+        }
+    }
+}
+
+#[test]
+fn a_held_child_is_started_by_start_alone_and_stops_with_the_machine() {
+    run(
+        POLICY,
+        &[
+            (0, Event::DependenciesReady, Some(Action::Start), "starting"),
+            (1, Event::ProbeSucceeded, None, "running"),
+            (2, Event::Hold, Some(Action::Terminate), "ending, then held"),
+            (5_001, Event::Tick, None, "ending, then held"),
+            (5_002, Event::Tick, Some(Action::Kill), "ending, then held"),
+            (5_003, CRASH, None, "held"),
+            (5_004, Event::DependenciesReady, None, "held"),
+            (5_004, Event::Changed, None, "held"),
+            (5_004, Event::Restart, None, "held"),
+            (5_004, Event::ProbeSucceeded, None, "held"),
+            (5_004, CRASH, None, "held"),
+            (99_999, Event::Tick, None, "held"),
+            (99_999, Event::Start, None, "waiting"),
+            (99_999, Event::DependenciesReady, Some(Action::Start), "starting"),
+            (99_999, Event::Hold, Some(Action::Terminate), "ending, then held"),
+            (99_999, DONE, None, "held"),
+            (99_999, Event::Stop, None, "stopped"),
+        ],
+    );
+}
+
+#[test]
+fn a_one_shot_that_is_done_is_done_again_by_a_restart() {
+    let policy = Policy { kind: Kind::OneShot, ..POLICY };
+    run(
+        policy,
+        &[
+            (0, Event::DependenciesReady, Some(Action::Start), "starting"),
+            (1, DONE, None, "finished"),
+            (2, Event::Start, None, "finished"),
+            (3, Event::Restart, None, "waiting"),
+            (3, Event::DependenciesReady, Some(Action::Start), "starting"),
+            (4, DONE, None, "finished"),
+        ],
+    );
+}
+
+#[test]
+fn a_start_ends_the_wait_after_a_crash_and_keeps_the_delays() {
+    let start = Instant::now();
+    let mut machine = Machine::new(POLICY, start);
+    machine.handle(Event::DependenciesReady, start);
+    machine.handle(CRASH, start);
+    machine.handle(Event::Start, start);
+    assert_eq!(name(&machine), "waiting");
+    machine.handle(Event::DependenciesReady, start);
+    machine.handle(CRASH, start);
+    assert_eq!(machine.wake_at(), Some(start + Duration::from_millis(100)), "a crash loop stays slow");
 }

@@ -1,23 +1,23 @@
-//! The accounts of DESIGN.md §1; the image's /etc/passwd has the same.
+//! The accounts of DESIGN.md §1, one for each service; the image's /etc/passwd has the same.
 
-pub use crate::supervise::service::User;
 use std::fs;
 
-/// etcd
+/// An account of the image's /etc/passwd; the group has the same number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct User {
+    /// For messages.
+    pub name: &'static str,
+    /// User and group id.
+    pub uid: u32,
+}
+
 pub const ETCD: User = User { name: "etcd", uid: 101 };
-/// kube-apiserver
 pub const APISERVER: User = User { name: "apiserver", uid: 102 };
-/// kube-controller-manager
 pub const KCM: User = User { name: "kcm", uid: 103 };
-/// cluster-api
 pub const CAPI: User = User { name: "capi", uid: 104 };
-/// controllers
 pub const CONTROLLERS: User = User { name: "controllers", uid: 105 };
-/// bootsvc
 pub const BOOTSVC: User = User { name: "bootsvc", uid: 106 };
-/// apply
 pub const APPLY: User = User { name: "apply", uid: 107 };
-/// appliance
 pub const APPLIANCE: User = User { name: "appliance", uid: 108 };
 
 /// The lowest and the highest of them.

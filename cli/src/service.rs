@@ -1,0 +1,231 @@
+//! `bloomery service`: the appliance's services, and commands for one of them.
+
+use std::time::SystemTime;
+
+use bloomery_pairing::client::ClientError;
+use bloomery_pairing::wire::ServiceCommand;
+use serde_json::Value;
+
+use crate::connection::{ConnectionArgs, ConnectionError};
+use crate::output::{self, Format, OutputError};
+use crate::progress;
+use crate::status::model;
+
+const EXAMPLES: &str = "\
+Examples:
+  # Which services are there, and which of them may be held?
+  bloomery service list --kubeconfig kubeconfig
+
+  # Keep the controllers stopped, then let them go on
+  bloomery service hold controllers --kubeconfig kubeconfig
+  bloomery service start controllers --kubeconfig kubeconfig";
+
+/// List the appliance's services, hold, start or restart one
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    List(ListArgs),
+    Hold(HoldArgs),
+    Start(StartArgs),
+    Restart(RestartArgs),
+}
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  bloomery service list --kubeconfig kubeconfig
+  bloomery service list -o json | jq '.[] | select(.state == \"held\")'";
+
+/// List the services with their state, and which of them may be held
+#[derive(Debug, clap::Args)]
+#[command(after_help = LIST_EXAMPLES)]
+struct ListArgs {
+    #[command(flatten)]
+    connection: ConnectionArgs,
+    /// How to print them
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+/// What the three commands take.
+#[derive(Debug, clap::Args)]
+struct Target {
+    /// The service, as `bloomery service list` shows it
+    #[arg(value_name = "NAME")]
+    service: String,
+    #[command(flatten)]
+    connection: ConnectionArgs,
+    /// How to print the outcome
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+const HOLD_EXAMPLES: &str = "\
+Examples:
+  # No power commands and no new wipes for a while
+  bloomery service hold controllers --kubeconfig kubeconfig";
+
+/// End a service and keep it so until it is started, or the appliance is restarted
+///
+/// Services that depend on it go on. Machines go on with what they were told before.
+#[derive(Debug, clap::Args)]
+#[command(after_help = HOLD_EXAMPLES)]
+struct HoldArgs {
+    #[command(flatten)]
+    target: Target,
+}
+
+const START_EXAMPLES: &str = "\
+Examples:
+  bloomery service start controllers --kubeconfig kubeconfig";
+
+/// Start a service that is held, or that waits after a crash
+#[derive(Debug, clap::Args)]
+#[command(after_help = START_EXAMPLES)]
+struct StartArgs {
+    #[command(flatten)]
+    target: Target,
+}
+
+const RESTART_EXAMPLES: &str = "\
+Examples:
+  bloomery service restart etcd --kubeconfig kubeconfig";
+
+/// End a service and start it again
+#[derive(Debug, clap::Args)]
+#[command(after_help = RESTART_EXAMPLES)]
+struct RestartArgs {
+    #[command(flatten)]
+    target: Target,
+}
+
+pub(crate) async fn run(args: Args) -> Result<(), ServiceError> {
+    match args.command {
+        Command::List(args) => list(args).await,
+        Command::Hold(HoldArgs { target }) => tell(target, ServiceCommand::Hold).await,
+        Command::Start(StartArgs { target }) => tell(target, ServiceCommand::Start).await,
+        Command::Restart(RestartArgs { target }) => tell(target, ServiceCommand::Restart).await,
+    }
+}
+
+async fn list(args: ListArgs) -> Result<(), ServiceError> {
+    let connection = args.connection.resolve().map_err(|source| ServiceError::Connection { source })?;
+    let client = connection.appliance().map_err(|source| ServiceError::Connection { source })?;
+    let doing = format!("asking {} for the services", connection.endpoint());
+    let status: Value = progress::during(&doing, client.status())
+        .await
+        .map_err(|source| ServiceError::List { source: Box::new(source) })?;
+    match args.output {
+        Format::Text => {
+            let status: model::Status = serde_json::from_value(status).unwrap_or_default();
+            output::text(&table(&status.services, SystemTime::now()))
+        }
+        Format::Json => output::json(&status["services"]),
+    }
+    .map_err(|source| ServiceError::Output { source })
+}
+
+fn table(services: &[model::Service], now: SystemTime) -> String {
+    let mut rows = vec![["SERVICE", "STATE", "SINCE", "RESTARTS", "MAY BE HELD"].map(str::to_owned)];
+    rows.extend(services.iter().map(|service| {
+        let model::Service { name, state, since, restarts, last_exit: _, hold_refused } = service;
+        let hold = hold_refused.as_ref().map_or_else(|| "yes".to_owned(), |reason| format!("no: {reason}"));
+        [name.clone(), state.clone(), output::age_since(since, now), restarts.to_string(), hold]
+    }));
+    output::table(&rows)
+}
+
+async fn tell(target: Target, command: ServiceCommand) -> Result<(), ServiceError> {
+    let Target { service, connection, output } = target;
+    if !is_name(&service) {
+        return Err(ServiceError::Name { service });
+    }
+    let connection = connection.resolve().map_err(|source| ServiceError::Connection { source })?;
+    let client = connection.appliance().map_err(|source| ServiceError::Connection { source })?;
+    let doing = format!("telling {} to {} {service}", connection.endpoint(), command.as_str());
+    let answer =
+        progress::during(&doing, client.tell_service(&service, command)).await.map_err(|source| {
+            ServiceError::Tell {
+                command: command.as_str(),
+                service: service.clone(),
+                source: Box::new(source),
+            }
+        })?;
+    match output {
+        Format::Text => output::text(&said(command, &answer.service, &answer.state)),
+        Format::Json => output::json(&answer),
+    }
+    .map_err(|source| ServiceError::Output { source })
+}
+
+fn said(command: ServiceCommand, service: &str, state: &str) -> String {
+    let hint = match command {
+        ServiceCommand::Hold => {
+            format!("; `bloomery service start {service}` ends that, and so does a restart of the appliance")
+        }
+        ServiceCommand::Start | ServiceCommand::Restart => {
+            "; `bloomery service list` shows when it is running".to_owned()
+        }
+    };
+    format!("{service}: {state}{hint}\n")
+}
+
+/// Whether it can be a service's name, and so a part of a path.
+pub(crate) fn is_name(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}
+
+/// Why a service was not told, or the services are not shown.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    #[error("failed to find the appliance")]
+    Connection { source: ConnectionError },
+    #[error("failed to list the services")]
+    List { source: Box<ClientError> },
+    #[error(
+        "failed to find the service {service:?}: names have lower case letters, digits and dashes; `bloomery service list` shows them"
+    )]
+    Name { service: String },
+    #[error("failed to {command} {service}")]
+    Tell { command: &'static str, service: String, source: Box<ClientError> },
+    #[error("failed to print the outcome (it is in force; `bloomery service list` shows it)")]
+    Output { source: OutputError },
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn shows_what_is_held_and_what_cannot_be() {
+        let services: Vec<model::Service> = serde_json::from_value(json!([
+            {"name": "etcd", "state": "running", "since": "2026-11-23T00:47:30Z", "restarts": 0,
+             "holdRefused": "it is needed"},
+            {"name": "controllers", "state": "held", "since": "2026-11-23T01:59:00Z", "restarts": 2},
+        ]))
+        .unwrap();
+        let now = humantime::parse_rfc3339("2026-11-23T02:00:00Z").unwrap();
+        let expected = "\
+SERVICE      STATE    SINCE   RESTARTS  MAY BE HELD
+etcd         running  1h 12m  0         no: it is needed
+controllers  held     1m      2         yes
+";
+        assert_eq!(table(&services, now), expected);
+    }
+
+    #[test]
+    fn names_are_parts_of_paths() {
+        assert!(is_name("kube-apiserver"));
+        for bad in ["", "a/b", "..", "A", "a b", "a?b", "é"] {
+            assert!(!is_name(bad), "{bad}");
+        }
+    }
+}
