@@ -66,11 +66,11 @@ impl Handler {
     /// being power cycled, and the more machines are wiped the rarer each is written.
     fn is_due(&self, caller: &Caller, machine: &Machine, disks: &[pb::DiskProgress]) -> bool {
         let status = status_of(&machine.server);
-        let states = progress::states(disks);
+        let doing = progress::states(disks);
         let before = self.means.tokens.with(caller, |memory| memory.disks.clone()).flatten();
         let told = condition::find(&status.conditions, DISKS_WIPED).map(|told| told.reason.as_str());
         let wiping = progress::condition(disks, now());
-        let is_news = before.is_some_and(|before| before != states)
+        let is_news = before.is_some_and(|before| before != doing)
             || wiping.is_some_and(|wiping| Some(wiping.reason.as_str()) != told);
         let written = condition::find(&status.conditions, POWER_CYCLE)
             .filter(|cycle| cycle.status == ConditionStatus::False)
