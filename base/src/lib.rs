@@ -5,5 +5,5 @@
 mod errors;
 mod replace;
 
-pub use errors::chain;
+pub use errors::{chain, chain_by};
 pub use replace::Replace;

@@ -4,9 +4,10 @@
 //! Whoever a change concerns besides is told apart: those are reconciled too.
 //! Never answers before both lists were complete: a conflict that is not known yet would be none.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bloomery_api::decision::controllers::{Controllers, SharedController};
 use bloomery_api::decision::identity::{Conflict, Index};
@@ -150,7 +151,7 @@ impl Fleet {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock()
     }
 
     fn tell(&self, concerned: BTreeSet<String>) {

@@ -19,10 +19,9 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::api_client;
 use crate::environment::default;
-use crate::error_chain::ErrorChain;
 use crate::reconcile::Error;
+use bloomery_platform::{chain, client};
 
 /// HTTP status of a create that somebody else did first.
 const ALREADY_EXISTS: u16 = 409;
@@ -70,7 +69,7 @@ async fn keep<K: Reserved>(client: Client, wanted: K) {
             Ok(Some(_)) => {}
             Ok(None) => ensure_until_done(&client, &wanted).await,
             Err(error) => {
-                warn!(kind = %K::kind(&()), error = %ErrorChain(&error), "watch of a reserved object failed");
+                warn!(kind = %K::kind(&()), error = chain(&error), "watch of a reserved object failed");
             }
         }
     }
@@ -78,10 +77,10 @@ async fn keep<K: Reserved>(client: Client, wanted: K) {
 
 /// Tries until the object exists.
 async fn ensure_until_done<K: Reserved>(client: &Client, wanted: &K) {
-    for delay in api_client::delays() {
+    for delay in client::delays() {
         match ensure(client, wanted).await {
             Ok(()) => return,
-            Err(error) => warn!(error = %ErrorChain(&error), "reserved object not made; will try again"),
+            Err(error) => warn!(error = chain(&error), "reserved object not made; will try again"),
         }
         tokio::time::sleep(delay).await;
     }

@@ -39,7 +39,6 @@ use kube::runtime::controller::{Action, Config as ControllerConfig, Controller, 
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Resource, ResourceExt};
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 use crate::fleet::{Fleet, Judgement};
@@ -53,10 +52,8 @@ use stamps::Stamps;
 /// Kind, for metrics and logs.
 const KIND: &str = "Server";
 /// No limit: a reconcile waits for the machine's BMC, and a thousand dead ones must not delay the others. What is
-/// dear is bounded elsewhere: calls of the API by [`API_CALLS`], BMC sessions by the pool.
+/// dear is bounded elsewhere: requests by the client ([`crate::LIMITS`]), BMC sessions by the pool.
 const CONCURRENCY: u16 = 0;
-/// Reconciles that talk to the API server at once.
-const API_CALLS: usize = 12;
 /// Changes of one Server within this time make one reconcile: a machine that registers is written four times in a row.
 const SETTLE: Duration = Duration::from_millis(500);
 /// When to look again while the lists that conflicts are read from are not complete.
@@ -99,7 +96,6 @@ pub struct Caches {
 struct Shared {
     context: Context,
     options: Options,
-    api_calls: Semaphore,
     bindings: Bindings,
     servers: Store<GuardedServer>,
     fleet: Fleet,
@@ -110,12 +106,6 @@ struct Shared {
 }
 
 impl Shared {
-    /// A turn at the API server. Given back before a management controller is waited for.
-    async fn turn(&self) -> Option<SemaphorePermit<'_>> {
-        // Fails only when closed, which it never is.
-        self.api_calls.acquire().await.ok()
-    }
-
     /// A Server that is gone counts nowhere any more.
     fn forget(&self, name: &str) {
         self.memory.forget(name);
@@ -149,7 +139,6 @@ pub fn controller(
     let shared = Arc::new(Shared {
         context,
         options,
-        api_calls: Semaphore::new(API_CALLS),
         bindings: bindings.store,
         servers: known,
         fleet,
@@ -217,7 +206,6 @@ async fn reconcile(
     if let Some(server) = cached.and_then(|cached| cached.0.as_ref().ok()) {
         shared.names.resolve(&shared.fleet, server).await;
     }
-    let turn = shared.turn().await;
     let fetched = fetch::fetch(&context.client, name, cached).await?;
     let fetch::Fetched { server: Some(server), binding } = fetched else {
         // Its binding, if one is left, has a controller of its own.
@@ -234,19 +222,16 @@ async fn reconcile(
     // Before the record: what is lost of both is lost of neither.
     let before = ledger::note(shared.options.ledger.as_ref(), &of(&objects.server), &now).await?;
     let plan = plan::plan(&of(&objects.server), &now, &plan::new_record_id());
-    let Some(server) = apply::apply(&context.client, name, &objects.server, binding, &plan).await? else {
+    let Some(server) = apply::apply(&context.urgent, name, &objects.server, binding, &plan).await? else {
         shared.forget(name);
         return Ok(Action::await_change());
     };
     let after = ledger::note(shared.options.ledger.as_ref(), &of(&server), &now).await?;
-    drop(turn);
     let Some(step) = power::control(shared, &server, binding, authority, &judged, &now).await? else {
         return Ok(Action::requeue(power::AFTER_CHANGE));
     };
-    let turn = shared.turn().await;
     let status::Wrote { standing, server } =
         status::write(context, &of(&step.server), judged.shared.as_ref(), &step.outcome).await?;
-    drop(turn);
     context.metrics().stands(name, Some(standing.reason()));
     let requeue = match step.action {
         PowerAction::PowerOff => Some(AFTER_POWER_OFF),

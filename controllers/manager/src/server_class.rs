@@ -108,7 +108,7 @@ async fn reconcile(name: &str, context: &ClassContext) -> Result<Action, Error> 
                 };
                 let objects = validate::validate(fetched)?;
                 let plan = plan::plan(&objects);
-                status::announce(common, &context.said, &objects.class, plan.as_ref().err()).await;
+                status::announce(common, &context.said, &objects.class, plan.as_ref().err());
                 let plan = plan?;
                 apply::apply(&common.client, name, &plan).await?;
                 status::write(&common.client, name, &plan).await?;

@@ -27,10 +27,12 @@ use bloomery_api::plane::RESTORED_ANNOTATION;
 use bloomery_api::server::{FINALIZER, ManagementApi};
 use bloomery_api::{Plane, Server};
 use bloomery_controllers::environment::demand::Demand;
-use bloomery_controllers::reconcile::Context;
+use bloomery_controllers::reconcile::{COMPONENT, Context};
 use bloomery_controllers::server::age::Sweep;
 use bloomery_controllers::watch;
 use bloomery_plane::Gate;
+use bloomery_platform::client::Clients;
+use bloomery_platform::events::Recorder;
 use futures::StreamExt;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, PostParams};
@@ -165,7 +167,9 @@ async fn sweep(bench: &Bench) -> (Sweep, Gate) {
     bindings.store.wait_until_ready().await.unwrap();
     let api = client.clone();
     let gate = Gate::new(move || Some(api.clone()), &bench.plane.directory().join("plane"));
-    let context = Context::new(client, Arc::default());
+    let (told, clients) = (client.clone(), Clients { urgent: client.clone(), background: client });
+    let (events, _) = Recorder::start(COMPONENT, move || Some(told.clone()));
+    let context = Context::new(clients, events, Arc::default());
     (Sweep::new(context, gate.clone(), servers.store, fleet), gate)
 }
 

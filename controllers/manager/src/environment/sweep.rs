@@ -17,8 +17,8 @@ use tracing::{info, warn};
 
 use super::EnvironmentContext;
 use crate::download::place::{Place, is_safe_name};
-use crate::error_chain::ErrorChain;
 use crate::reconcile::Error;
+use bloomery_platform::chain;
 
 /// Watches for ever.
 pub(super) async fn run(context: Arc<EnvironmentContext>) {
@@ -38,7 +38,7 @@ pub(super) async fn run(context: Arc<EnvironmentContext>) {
             }
             Ok(watcher::Event::Apply(_)) => {}
             Ok(watcher::Event::Delete(object)) => remove_or_warn(&context, &object.name_any()).await,
-            Err(error) => warn!(error = %ErrorChain(&error), "watch of Environments for their files failed"),
+            Err(error) => warn!(error = chain(&error), "watch of Environments for their files failed"),
         }
     }
 }
@@ -55,7 +55,7 @@ fn leftovers(root: &Path, listed: &HashSet<String>) -> Vec<String> {
 
 async fn remove_or_warn(context: &EnvironmentContext, name: &str) {
     if let Err(error) = remove(context, name).await {
-        warn!(environment = name, error = %ErrorChain(&error), "files of a deleted Environment stay");
+        warn!(environment = name, error = chain(&error), "files of a deleted Environment stay");
     }
 }
 

@@ -3,9 +3,9 @@
 //!
 //! Never holds up a machine for long: a name without an answer stays a name.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bloomery_api::Server;
@@ -48,13 +48,13 @@ impl Names {
     }
 
     fn is_due(&self, host: &str) -> bool {
-        let looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let looked = self.looked.lock();
         looked.get(host).is_none_or(|at| at.elapsed() >= MEMORY)
     }
 
     async fn look(&self, fleet: &Fleet, host: String) {
         {
-            let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut looked = self.looked.lock();
             looked.retain(|_, at| at.elapsed() < MEMORY);
             looked.insert(host.clone(), Instant::now());
         }

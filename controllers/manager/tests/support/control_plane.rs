@@ -7,6 +7,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use bloomery_platform::client::{self, Source};
 use kube::Client;
 use tempfile::TempDir;
 
@@ -78,11 +79,11 @@ impl ControlPlane {
     /// A client with the identity of a user.
     pub(crate) async fn client(&self, user: &str, groups: &[&str]) -> Client {
         let path = self.authority.kubeconfig(user, groups, &self.server);
-        bloomery_controllers::api_client::from_kubeconfig(&path).await.unwrap()
+        connect(&path).await
     }
 
     async fn wait_until_ready(&mut self) {
-        let client = bloomery_controllers::api_client::from_kubeconfig(&self.admin).await.unwrap();
+        let client = connect(&self.admin).await;
         let (apiserver, etcd) = (&mut self.apiserver, &mut self.etcd);
         eventually("the API server is ready", async || {
             apiserver.assert_running();
@@ -92,6 +93,11 @@ impl ControlPlane {
         })
         .await;
     }
+}
+
+async fn connect(kubeconfig: &Path) -> Client {
+    let source = Source::Kubeconfig(kubeconfig.to_owned());
+    client::connect(source, bloomery_controllers::LIMITS).await.unwrap().urgent
 }
 
 /// The directory of the programs, or an end with a message that says how to make it.

@@ -1,0 +1,10 @@
+//! What every program needs that works on a Kubernetes API: the client, events, health, conditional writes and errors on
+//! one line. It knows no machine and no kind of the product.
+
+pub mod client;
+mod errors;
+pub mod events;
+pub mod health;
+pub mod patch;
+
+pub use errors::chain;
