@@ -147,15 +147,12 @@ impl Writer {
         let namespace = object.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
         let events: Api<Event> = Api::namespaced(client, namespace);
         let known = self.repeats(&key, &notice.message);
-        let written = match &known {
-            Some((event, before)) => {
-                let patch = json!({ "count": before + count, "lastTimestamp": Time(Timestamp::now()) });
-                events.patch(event, &PatchParams::default(), &Patch::Merge(patch)).await
-            }
-            None => {
-                let event = self.event(namespace, &object, &notice, count);
-                events.create(&PostParams::default(), &event).await
-            }
+        let written = if let Some((event, before)) = &known {
+            let patch = json!({ "count": before + count, "lastTimestamp": Time(Timestamp::now()) });
+            events.patch(event, &PatchParams::default(), &Patch::Merge(patch)).await
+        } else {
+            let event = self.event(namespace, &object, &notice, count);
+            events.create(&PostParams::default(), &event).await
         };
         match written {
             Ok(event) => {

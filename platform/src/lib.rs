@@ -1,4 +1,4 @@
-//! What every program needs that works on a Kubernetes API: the client, events, health, conditional writes and errors on
+//! What every program needs that works on a Kubernetes API: the client, watches, events, health, conditional writes, errors on
 //! one line. It knows no machine and no kind of the product.
 
 pub mod client;
@@ -6,5 +6,6 @@ mod errors;
 pub mod events;
 pub mod health;
 pub mod patch;
+pub mod watch;
 
 pub use errors::chain;

@@ -10,16 +10,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bloomery_api::Plane;
 use bloomery_api::plane::fence::{Observed, is_moving};
 use bloomery_api::plane::{Authority, FENCED_ANNOTATION, NAME};
-use bloomery_api::{Plane, ServerBinding};
 use bloomery_plane::{Fencer, Gate};
 use bloomery_platform::chain;
 use bloomery_platform::events::Notice;
 use futures::StreamExt;
 use kube::api::{ApiResource, DynamicObject};
 use kube::core::{GroupVersionKind, PartialObjectMeta};
-use kube::runtime::reflector::Store;
 use kube::runtime::watcher;
 use kube::runtime::watcher::Event;
 use kube::{Api, Client, Resource, ResourceExt};
@@ -28,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::reconcile::Context;
-use crate::watch::GuardedServer;
+use crate::watch::{Bindings, Servers};
 
 /// Looked at also when nothing was seen: a watch may have lost something.
 const EVERY: Duration = Duration::from_mins(1);
@@ -52,11 +51,9 @@ const MOVED: [(&str, &str, &str); 2] = [
 /// What is looked at.
 pub struct Watched {
     /// All Servers.
-    pub servers: Store<GuardedServer>,
-    /// Whether their list is complete.
-    pub names: Box<dyn Fn() -> Option<BTreeSet<String>> + Send + Sync>,
+    pub servers: Servers,
     /// Their bindings.
-    pub bindings: Store<PartialObjectMeta<ServerBinding>>,
+    pub bindings: Bindings,
     /// Told of every change of both.
     pub touched: Arc<Notify>,
 }
@@ -98,11 +95,13 @@ async fn look(
         Authority::Unknown => return AGAIN,
     }
     let mut seen = moving.lock().clone();
-    let servers = watched.servers.state();
+    let is_listed = watched.servers.is_listed();
+    let servers = watched.servers.known();
     seen.extend(marked("Server", servers.iter().map(AsRef::as_ref)));
-    let bindings = watched.bindings.state();
+    let bindings = watched.bindings.known();
     seen.extend(marked("ServerBinding", bindings.iter().map(AsRef::as_ref)));
-    let observed = Observed { moving: seen, servers: (watched.names)() };
+    let names = is_listed.then(|| servers.iter().map(|server| server.name_any()).collect());
+    let observed = Observed { moving: seen, servers: names };
     match fencer.look(&observed).await {
         Ok(is_fenced) => {
             if is_fenced {

@@ -11,10 +11,10 @@ use bloomery_platform::chain;
 use bloomery_platform::client::{self, Clients};
 use bloomery_platform::events::Recorder;
 use bloomery_platform::health::{self, Health, Part, State, Weight};
+use bloomery_platform::watch::{Cache, Watched};
 use bloomery_power::http_api::Hooks;
 use bloomery_power::{Config as PoolConfig, Network, Pool, PxeMode};
 use futures::{Stream, StreamExt};
-use kube::runtime::reflector::{Lookup, Store};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
@@ -23,12 +23,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::cli::{IpmiPxeMethod, RunOptions, ServerOptions};
-use crate::environment::demand::Demand;
 use crate::keep;
 use crate::metrics::{Metrics, PowerCalls};
 use crate::reconcile::{COMPONENT, Context};
+use crate::watch::{self, Watches};
 use crate::webhook::{self, Webhook, tls::ReloadedCertificate};
-use crate::{environment, fence, server, server_class, watch};
+use crate::{environment, fence, server, server_class};
 
 /// Time for work under way when told to stop; less than what a supervisor allows before SIGKILL.
 const DRAIN_LIMIT: Duration = Duration::from_secs(8);
@@ -147,56 +147,63 @@ fn start_controllers(
     let client = &clients.background;
     let context = || Context::new(clients.clone(), events.clone(), metrics.clone());
     let part = |name: &str| health.register(name, Weight::Required);
-    let (store, work) = server::orphan::controller(context(), gate.clone(), stop.clone());
-    start(parts, "serverbindings", part("serverbindings"), store, work);
-    let (changed, demand) = (Arc::new(Notify::new()), Demand::default());
-    let touched = Arc::new(Notify::new());
-    let (watch, all, fleet, concerned) =
-        watch::servers(client, vec![changed.clone(), touched.clone()], demand.clone());
-    let bindings = watch::bindings(client, fleet.clone(), touched.clone());
-    let names = fleet.clone();
-    let watched = fence::Watched {
-        servers: watch.store.clone(),
-        names: Box::new(move || names.names()),
-        bindings: bindings.store.clone(),
-        touched,
-    };
+    let Watches { mut servers, mut bindings, mut classes, mut environments, fleet, concerned, demand } =
+        Watches::new(client);
+    let (changed, touched) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    watch::wake(&mut servers.feed, &changed);
+    watch::wake(&mut servers.feed, &touched);
+    watch::wake(&mut bindings.feed, &touched);
+    let (all, bound) = (servers.feed.cache(), bindings.feed.cache());
+
+    let watched = fence::Watched { servers: all.clone(), bindings: bound.clone(), touched };
     let (common, acting, token) = (context(), gate.clone(), stop.clone());
     parts.spawn(async move {
         Box::pin(fence::run(common, acting, fencer, watched, token)).await;
         "fence"
     });
-    let sweep = server::age::Sweep::new(context(), gate.clone(), watch.store.clone(), fleet.clone());
+    let sweep = server::age::Sweep::new(context(), gate.clone(), all.clone(), fleet.clone());
     let token = stop.clone();
     parts.spawn(async move {
         Box::pin(sweep.run(token)).await;
         "age"
     });
-    let listed = watch.store.clone();
-    let caches = server::Caches { servers: watch, bindings, fleet, concerned };
-    let work = server::controller(context(), servers(options, gate, ledger, metrics), caches, stop.clone());
-    start(parts, "servers", part("servers"), listed, work);
-    let (store, work) = server_class::controller(context(), all, changed, stop.clone());
-    start(parts, "serverclasses", part("serverclasses"), store, work);
+    let work = server::orphan::controller(context(), gate.clone(), &mut bindings.feed, stop.clone());
+    start(parts, "serverbindings", part("serverbindings"), bound.clone(), work);
+    let inputs =
+        server::Inputs { servers: &mut servers.feed, bindings: &mut bindings.feed, fleet, concerned };
+    let options_of_servers = servers_options(options, gate, ledger, metrics);
+    let work = server::controller(context(), options_of_servers, inputs, stop.clone());
+    start(parts, "servers", part("servers"), all.clone(), work);
+    let work = server_class::controller(context(), all, &mut classes.feed, changed, stop.clone());
+    start(parts, "serverclasses", part("serverclasses"), classes.feed.cache(), work);
     let assets = environment::Options {
         directory: options.env_dir.clone(),
         assets: options.assets_dir.clone(),
         extra_ca: options.extra_ca_file.clone(),
     };
-    let (store, work) = environment::controller(context(), assets, demand, stop.clone());
-    start(parts, "environments", part("environments"), store, work);
+    let work = environment::controller(context(), assets, demand, &mut environments.feed, stop.clone());
+    start(parts, "environments", part("environments"), environments.feed.cache(), work);
+    let reserved = (classes.feed.subscribe(), environments.feed.subscribe());
     let (client, token, part) = (client.clone(), stop.clone(), part("defaults"));
     parts.spawn(async move {
         let up = || {
             part.set(State::Up);
         };
-        Box::pin(keep::keep_defaults(client, token, up)).await;
+        Box::pin(keep::keep_defaults(client, reserved, token, up)).await;
         "defaults"
+    });
+    let token = stop.clone();
+    parts.spawn(async move {
+        let watching = async {
+            futures::join!(servers.run(), bindings.run(), classes.run(), environments.run());
+        };
+        token.run_until_cancelled(Box::pin(watching)).await;
+        "watches"
     });
 }
 
 /// The options of the Server controller, with the pool of all management controllers.
-fn servers(
+fn servers_options(
     options: &RunOptions,
     gate: Gate,
     ledger: Option<Ledger>,
@@ -220,20 +227,17 @@ fn servers(
 }
 
 /// Runs a controller; its part is ready once its objects were listed.
-fn start<K>(
+fn start<K: Watched>(
     parts: &mut JoinSet<&'static str>,
     name: &'static str,
     part: Part,
-    store: Store<K>,
+    cache: Cache<K>,
     work: impl Stream<Item = ()> + Send + 'static,
-) where
-    K: Lookup<DynamicType = ()> + Clone + Send + Sync + 'static,
-{
+) {
     parts.spawn(async move {
         let listed = async {
-            if store.wait_until_ready().await.is_ok() {
-                part.set(State::Up);
-            }
+            cache.until_listed().await;
+            part.set(State::Up);
         };
         futures::join!(listed, work.for_each(|()| futures::future::ready(())));
         name

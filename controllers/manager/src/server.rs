@@ -25,25 +25,24 @@ mod validate;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bloomery_api::ServerBinding;
 use bloomery_api::decision::Machine;
 use bloomery_api::decision::power::{ERROR_REQUEUE, PowerAction};
 use bloomery_api::plane::Authority;
 use bloomery_plane::{Gate, Ledger};
+use bloomery_platform::watch::Feed;
 use bloomery_power::{Pool, PxeMode};
 use futures::{Stream, StreamExt};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{Action, Config as ControllerConfig, Controller, Error as ControllerError};
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
 use crate::fleet::{Fleet, Judgement};
 use crate::reconcile::{Context, Error, RESYNC};
-use crate::watch::{self, Bindings, GuardedServer, Watch};
+use crate::watch::{BindingMeta, Bindings, GuardedServer, Servers};
 use names::Names;
 use recheck::Withheld;
 use settled::{Known, Memory, Seen, Settled, Version};
@@ -80,12 +79,12 @@ pub struct Options {
     pub ledger: Option<Ledger>,
 }
 
-/// The caches that this controller works from.
-pub struct Caches {
+/// What this controller works from.
+pub struct Inputs<'a> {
     /// All Servers.
-    pub servers: Watch<GuardedServer>,
+    pub servers: &'a mut Feed<GuardedServer>,
     /// Their bindings.
-    pub bindings: Watch<PartialObjectMeta<ServerBinding>>,
+    pub bindings: &'a mut Feed<BindingMeta>,
     /// What they have in common.
     pub fleet: Fleet,
     /// Names of Servers that changes of others concern.
@@ -97,7 +96,7 @@ struct Shared {
     context: Context,
     options: Options,
     bindings: Bindings,
-    servers: Store<GuardedServer>,
+    servers: Servers,
     fleet: Fleet,
     memory: Memory,
     names: Names,
@@ -119,27 +118,27 @@ impl Shared {
 pub fn controller(
     context: Context,
     options: Options,
-    caches: Caches,
+    inputs: Inputs<'_>,
     stop: CancellationToken,
-) -> impl Stream<Item = ()> + Send {
-    let Caches { servers, bindings, fleet, concerned } = caches;
-    let known = servers.store.clone();
+) -> impl Stream<Item = ()> + Send + use<> {
+    let Inputs { servers, bindings, fleet, concerned } = inputs;
+    let known = servers.cache();
+    let changes = servers.subscribe().filter_map(async |change| change.applied());
+    let bound = bindings.subscribe().filter_map(async |change| change.touched());
     let concerned = futures::stream::unfold(concerned, async |mut concerned| {
         let name = concerned.recv().await?;
         Some((ObjectRef::<GuardedServer>::new(&name), concerned))
     });
-    let controller = Controller::for_stream(servers.changes, servers.store)
+    let controller = Controller::for_shared_stream(changes, known.store())
         .with_config(ControllerConfig::default().concurrency(CONCURRENCY).debounce(SETTLE))
         // A binding has the name of its Server.
-        .watches_stream(bindings.changes, |binding| {
-            Some(ObjectRef::<GuardedServer>::new(&binding.name_any()))
-        })
+        .watches_shared_stream(bound, |binding| Some(ObjectRef::<GuardedServer>::new(&binding.name_any())))
         .reconcile_on(concerned)
         .graceful_shutdown_on(stop.cancelled_owned());
     let shared = Arc::new(Shared {
         context,
         options,
-        bindings: bindings.store,
+        bindings: bindings.cache(),
         servers: known,
         fleet,
         memory: Memory::default(),
@@ -176,7 +175,7 @@ async fn called(cached: &Arc<GuardedServer>, shared: &Shared) -> Result<Action, 
     if !authority.acts() {
         return Ok(Action::requeue(until_it_acts(&authority)));
     }
-    let binding = watch::of(&shared.bindings, &name).map(|binding| Version::of(binding.meta()));
+    let binding = shared.bindings.named(&name).map(|binding| Version::of(binding.meta()));
     let server = Version::of(cached.meta());
     // A malformed one has nothing in common with others, and the reconcile says what is wrong with it.
     let judged = match &cached.0 {

@@ -19,7 +19,6 @@ use bloomery_platform::events::Notice;
 use k8s_openapi::jiff::Timestamp;
 use k8s_openapi::jiff::civil::Date;
 use kube::api::{DeleteParams, Preconditions};
-use kube::runtime::reflector::Store;
 use kube::{Api, ResourceExt};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -27,7 +26,7 @@ use tracing::{info, warn};
 use super::{fetch, validate};
 use crate::fleet::Fleet;
 use crate::reconcile::{Context, Error};
-use crate::watch::GuardedServer;
+use crate::watch::Servers;
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_hours(1);
@@ -99,14 +98,14 @@ impl Patience {
 pub struct Sweep {
     context: Context,
     gate: Gate,
-    servers: Store<GuardedServer>,
+    servers: Servers,
     fleet: Fleet,
     patience: Patience,
 }
 
 impl Sweep {
     /// Over the cache of all Servers.
-    pub fn new(context: Context, gate: Gate, servers: Store<GuardedServer>, fleet: Fleet) -> Self {
+    pub fn new(context: Context, gate: Gate, servers: Servers, fleet: Fleet) -> Self {
         Self { context, gate, servers, fleet, patience: Patience::default() }
     }
 
@@ -129,7 +128,7 @@ impl Sweep {
         self.patience.compare(now, wall);
         let mut stale = HashMap::new();
         let mut named = HashMap::new();
-        for guarded in self.servers.state() {
+        for guarded in self.servers.known() {
             let Ok(server) = &guarded.0 else { continue };
             let Some(judged) = self.fleet.judge(server, &look.authority) else { return };
             // The binding is asked for when it counts.

@@ -10,9 +10,8 @@ use bloomery_api::server::{Bmc, CredentialSource};
 use bloomery_power::identity::{Guid, Identity, Machines};
 use bloomery_power::{Cause, CertificatePin};
 use kube::ResourceExt;
-use kube::runtime::reflector::Store;
 
-use crate::watch::GuardedServer;
+use crate::watch::Servers;
 
 /// GUIDs, divided by commas, that a person declared to be what the machine's BMC says.
 const BMC_UUID_ANNOTATION: &str = "bloomery.dev/bmc-uuid";
@@ -91,11 +90,11 @@ pub(super) fn is_agents_account(server: &Server, bmc: &Bmc, user: &str) -> bool 
 
 /// All accepted Servers, by the GUIDs of their machines. One that a stranger registered must not take another's BMC
 /// away.
-pub(super) struct Known(pub(super) Store<GuardedServer>);
+pub(super) struct Known(pub(super) Servers);
 
 impl Debug for Known {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Known").field("servers", &self.0.len()).finish()
+        formatter.debug_struct("Known").field("servers", &self.0.count()).finish()
     }
 }
 
@@ -103,7 +102,7 @@ impl Machines for Known {
     fn owner(&self, guid: Guid) -> Option<String> {
         let is_its =
             |server: &Server| server.spec.accepted && uuid(server).is_some_and(|own| guid.matches(own));
-        let all = self.0.state();
+        let all = self.0.known();
         all.iter().find(|guarded| guarded.0.as_ref().is_ok_and(is_its)).map(|guarded| guarded.name_any())
     }
 }
