@@ -6,6 +6,7 @@ mod errors;
 pub mod events;
 pub mod health;
 pub mod patch;
+pub mod targets;
 pub mod watch;
 
 pub use errors::chain;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bloomery_api::Server;
 use bloomery_api::server::{Bmc, CredentialSource};
 use bloomery_power::identity::{Guid, Identity, Machines};
-use bloomery_power::{Cause, CertificatePin};
+use bloomery_power::{CertificatePin, PowerError};
 use kube::ResourceExt;
 
 use crate::watch::Servers;
@@ -113,7 +113,7 @@ pub(super) const OTHER_MACHINE: &str = "OtherMachine";
 pub(super) const CERTIFICATE_CHANGED: &str = "CertificateChanged";
 
 /// The reason, and the command that ends it, of a failure that only a person can end.
-pub(super) fn way_out(server: &str, cause: &Cause) -> Option<(&'static str, String)> {
+pub(super) fn way_out(server: &str, cause: &PowerError) -> Option<(&'static str, String)> {
     if let Some((_, shown)) = cause.changed_certificate() {
         let way = format!(
             "if the BMC was replaced or its certificate renewed: kubectl annotate --overwrite server {server} \
@@ -196,12 +196,12 @@ mod tests {
     #[test]
     fn a_person_is_told_the_command_but_none_that_gives_away_another_server() {
         let told = Guid::parse(OTHER);
-        let not_ours = |owner| Cause::OtherMachine(NotOurs { server: "a".to_owned(), told, owner });
+        let not_ours = |owner| PowerError::OtherMachine(NotOurs { server: "a".to_owned(), told, owner });
         let (reason, way) = way_out("a", &not_ours(None)).unwrap();
         assert_eq!(reason, OTHER_MACHINE);
         assert!(way.ends_with(&format!("server a {BMC_UUID_ANNOTATION}={OTHER}")), "{way}");
         let (reason, way) = way_out("a", &not_ours(Some("b".to_owned()))).unwrap();
         assert_eq!((reason, way.as_str()), (OTHER_MACHINE, "correct spec.bmc"));
-        assert_eq!(way_out("a", &Cause::Unwanted), None);
+        assert_eq!(way_out("a", &PowerError::Unwanted), None);
     }
 }

@@ -137,7 +137,7 @@ async fn read(server: &Server, client: &dyn bmc::Bmc) -> Result<Power, Trouble> 
     match client.power_state().await {
         Ok(bmc::Power::On) => Ok(Power::On),
         Ok(bmc::Power::Off) => Ok(Power::Off),
-        Err(error) => Err(Trouble::of(&server.name_any(), error.cause())),
+        Err(error) => Err(Trouble::of(&server.name_any(), &error)),
     }
 }
 
@@ -155,7 +155,7 @@ impl Trouble {
         Self { reason: POWER_COMMAND_FAILED, why }
     }
 
-    fn of(server: &str, cause: &bmc::Cause) -> Self {
+    fn of(server: &str, cause: &bmc::PowerError) -> Self {
         match identity::way_out(server, cause) {
             Some((reason, way)) => Self { reason, why: format!("{}; {way}", chain(cause)) },
             None => Self::command(chain(cause)),
@@ -225,7 +225,7 @@ async fn command(
     client: &dyn bmc::Bmc,
     action: PowerAction,
     mode: bmc::PxeMode,
-    wanted: &dyn bmc::Wanted,
+    wanted: &dyn bmc::Precondition,
 ) -> Result<(), Failure> {
     let (prepare, act) = match action {
         PowerAction::None => (None, None),
@@ -236,10 +236,10 @@ async fn command(
     };
     let prepare = prepare.map(|mode| (bmc::Action::PxeOnce(mode), "set to PXE boot once"));
     for (action, what) in prepare.into_iter().chain(act) {
-        client.command(action, wanted).await.map_err(|error| match error.cause() {
-            bmc::Cause::Unwanted => Failure::Unwanted,
+        client.command(action, wanted).await.map_err(|error| match error {
+            bmc::PowerError::Unwanted => Failure::Unwanted,
             cause => {
-                let Trouble { reason, why } = Trouble::of(server, cause);
+                let Trouble { reason, why } = Trouble::of(server, &cause);
                 Failure::Failed(Trouble { reason, why: format!("Failed to {what}: {why}") })
             }
         })?;

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use bloomery_api::decision::{Machine, Standing};
 use bloomery_api::plane::Authority;
 use bloomery_api::{Server, ServerBinding};
-use bloomery_power::Wanted;
+use bloomery_power::Precondition;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use kube::ResourceExt;
@@ -51,8 +51,8 @@ pub(super) struct Recheck<'a> {
     pub(super) decided: Decided<'a>,
 }
 
-impl Wanted for Recheck<'_> {
-    fn is_still_wanted(&self) -> BoxFuture<'_, bool> {
+impl Precondition for Recheck<'_> {
+    fn holds(&self) -> BoxFuture<'_, bool> {
         async {
             let server = self.decided.server.name_any();
             match self.look().await {
