@@ -5,17 +5,36 @@ use std::error::Error;
 /// The error and its causes: `a: b: c`. A cause whose text the one before holds already is left out, as some libraries
 /// print their cause as part of their own text.
 pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
+    follow(error.to_string(), error.source(), |_| None)
+}
+
+/// The same for errors of a library whose text is not what is to be shown: where `whole` gives a text, it takes the place
+/// of the error and of all its causes.
+pub fn chain_by(
+    error: &(dyn Error + 'static),
+    whole: impl Fn(&(dyn Error + 'static)) -> Option<String>,
+) -> String {
+    match whole(error) {
+        Some(text) => text,
+        None => follow(error.to_string(), error.source(), whole),
+    }
+}
+
+fn follow(
+    mut text: String,
+    mut next: Option<&(dyn Error + 'static)>,
+    whole: impl Fn(&(dyn Error + 'static)) -> Option<String>,
+) -> String {
     let mut last = text.clone();
-    let mut next = error.source();
     while let Some(cause) = next {
-        let said = cause.to_string();
+        let told = whole(cause);
+        next = if told.is_some() { None } else { cause.source() };
+        let said = told.unwrap_or_else(|| cause.to_string());
         if !last.contains(&said) {
             text.push_str(": ");
             text.push_str(&said);
             last = said;
         }
-        next = cause.source();
     }
     text
 }

@@ -3,10 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::State;
-use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
+use bloomery_platform::health::serve;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -45,28 +44,10 @@ pub struct Shown {
 pub async fn run(address: SocketAddr, shown: Shown, shutdown: CancellationToken) -> Result<(), HealthError> {
     let listener =
         TcpListener::bind(address).await.map_err(|source| HealthError::Bind { address, source })?;
-    let router = Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics_text))
-        .route("/traces", get(|State(shown): State<Shown>| async move { Json(shown.trace.report()) }))
-        .with_state(shown);
-    axum::serve(listener, router)
-        .with_graceful_shutdown(shutdown.cancelled_owned())
-        .await
-        .map_err(HealthError::Serve)
-}
-
-async fn readyz(State(shared): State<Shown>) -> (StatusCode, String) {
-    let ready = shared.health.is_ready();
-    let (status, line) = if ready {
-        (StatusCode::OK, "readyz check passed\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "readyz check failed\n")
-    };
-    (status, shared.health.report() + line)
-}
-
-async fn metrics_text(State(shared): State<Shown>) -> String {
-    shared.metrics.render() + &shared.health.metrics()
+    let Shown { health, metrics, trace } = shown;
+    let parts = health.clone();
+    let others = Router::new()
+        .route("/metrics", get(async move || metrics.render() + &parts.metrics("bootsvc")))
+        .route("/traces", get(async move || Json(trace.report())));
+    serve(listener, health, others, shutdown).await.map_err(HealthError::Serve)
 }

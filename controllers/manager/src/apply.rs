@@ -20,9 +20,10 @@ use futures::StreamExt;
 use tokio::time::Instant;
 use tracing::{error, info};
 
-use crate::api_client;
+use crate::LIMITS;
 use crate::cli::ApplyOptions;
-use crate::error_chain::ErrorChain;
+use bloomery_platform::chain;
+use bloomery_platform::client::{self, Source};
 use manifests::{Manifest, Phase};
 use server_side::{Applier, Outcome};
 
@@ -44,7 +45,7 @@ pub enum Error {
     Manifests(#[source] manifests::Error),
     /// There is no connection to the API server.
     #[error("failed to connect")]
-    Client(#[source] api_client::Error),
+    Client(#[source] client::Error),
     /// The API server did not answer in time.
     #[error("failed to reach the API server within {} s", limit.as_secs())]
     Unreachable {
@@ -72,8 +73,9 @@ pub async fn run(options: &ApplyOptions) -> Result<(), Error> {
     let deadline = started + options.timeout;
     let ca = std::fs::read(&options.ca).map_err(|source| Error::Ca { path: options.ca.clone(), source })?;
     let manifests = manifests::read(&options.manifests, &STANDARD.encode(ca)).map_err(Error::Manifests)?;
-    let client = api_client::from_kubeconfig(&options.kubeconfig).await.map_err(Error::Client)?;
-    tokio::time::timeout_at(deadline, api_client::wait_for_api(&client))
+    let source = Source::Kubeconfig(options.kubeconfig.clone());
+    let client = client::connect(source, LIMITS).await.map_err(Error::Client)?.background;
+    tokio::time::timeout_at(deadline, client::wait_for_api(&client))
         .await
         .map_err(|_| Error::Unreachable { limit: options.timeout })?;
     let applier = Applier::new(client.clone(), deadline);
@@ -98,7 +100,7 @@ pub async fn run(options: &ApplyOptions) -> Result<(), Error> {
             Ok(0) => {}
             Ok(count) => info!(count, key, "secrets written again, encrypted"),
             // The plane works without; the next boot tries again.
-            Err(failure) => error!(error = %ErrorChain(&failure), "not all Secrets are encrypted"),
+            Err(failure) => error!(error = chain(&failure), "not all Secrets are encrypted"),
         }
     }
     conclude(failures, total, started)
@@ -130,7 +132,7 @@ fn conclude(
     started: Instant,
 ) -> Result<(), Error> {
     for (manifest, failure) in &failures {
-        error!(object = %manifest, error = %ErrorChain(failure), "object not applied");
+        error!(object = %manifest, error = chain(failure), "object not applied");
     }
     let failed = failures.len();
     match failures.into_iter().next() {

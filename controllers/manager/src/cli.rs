@@ -66,9 +66,9 @@ pub struct ApplyOptions {
 /// Options of `run`.
 #[derive(Clone, Debug, Args)]
 pub struct RunOptions {
-    /// Kubeconfig of the controllers' identity.
+    /// Kubeconfig of the controllers' identity; without it, the service account of the pod.
     #[arg(long, value_name = "FILE")]
-    pub kubeconfig: PathBuf,
+    pub kubeconfig: Option<PathBuf>,
     /// Port of the webhooks.
     #[arg(long, value_name = "PORT", default_value = WEBHOOK_PORT)]
     pub webhook_port: u16,

@@ -20,12 +20,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bloomery_api::Environment;
+use bloomery_platform::watch::Feed;
 use futures::{Stream, StreamExt};
+use kube::ResourceExt;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Config as ControllerConfig, Controller};
-use kube::runtime::reflector::Store;
-use kube::runtime::watcher;
-use kube::{Api, ResourceExt};
 use tokio_util::sync::CancellationToken;
 
 use crate::download::{Fetcher, Limits, Trust};
@@ -71,14 +70,16 @@ struct EnvironmentContext {
     turns: KeyedLock,
 }
 
-/// The controller as a stream that ends when `stop` is cancelled, and the store that it fills.
+/// The controller as a stream that ends when `stop` is cancelled.
 pub fn controller(
     context: Context,
     options: Options,
     demand: Demand,
+    environments: &mut Feed<Guarded>,
     stop: CancellationToken,
-) -> (Store<Guarded>, impl Stream<Item = ()> + Send) {
-    let environments: Api<Guarded> = Api::all(context.client.clone());
+) -> impl Stream<Item = ()> + Send + use<> {
+    let applied = environments.subscribe().filter_map(async |change| change.applied());
+    let (cache, gone) = (environments.cache(), environments.subscribe());
     let fetcher = Fetcher {
         trust: Trust::new(options.extra_ca.clone()),
         limits: Limits::default(),
@@ -90,11 +91,10 @@ pub fn controller(
         changed.notified().await;
         Some(((), changed))
     });
-    let controller = Controller::new(environments, watcher::Config::default())
+    let controller = Controller::for_shared_stream(applied, cache.store())
         .with_config(ControllerConfig::default().concurrency(CONCURRENCY))
         .reconcile_all_on(finished)
         .graceful_shutdown_on(stop.clone().cancelled_owned());
-    let store = controller.store();
     let context = Arc::new(EnvironmentContext {
         common: context,
         options,
@@ -118,10 +118,10 @@ pub fn controller(
             context.demand.wait().await;
             context.downloads.changed.notify_one();
         };
-        futures::join!(sweep::run(context.clone()), demanded);
+        futures::join!(sweep::run(context.clone(), cache, gone), demanded);
     };
     let beside = futures::stream::once(beside).take_until(stop.cancelled_owned());
-    (store, futures::stream::select(work, beside))
+    futures::stream::select(work, beside)
 }
 
 async fn reconcile(name: &str, context: &EnvironmentContext) -> Result<Action, Error> {

@@ -5,20 +5,20 @@
 //! on the Plane object and in the log.
 //! Never counts a Server as gone before the list of all was complete.
 
+use parking_lot::Mutex;
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use bloomery_api::Plane;
 use bloomery_api::plane::fence::{Observed, is_moving};
 use bloomery_api::plane::{Authority, FENCED_ANNOTATION, NAME};
-use bloomery_api::{Plane, ServerBinding};
 use bloomery_plane::{Fencer, Gate};
+use bloomery_platform::chain;
+use bloomery_platform::events::Notice;
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{ApiResource, DynamicObject};
 use kube::core::{GroupVersionKind, PartialObjectMeta};
-use kube::runtime::events::EventType;
-use kube::runtime::reflector::Store;
 use kube::runtime::watcher;
 use kube::runtime::watcher::Event;
 use kube::{Api, Client, Resource, ResourceExt};
@@ -26,9 +26,8 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::error_chain::ErrorChain;
-use crate::reconcile::{Context, Notice};
-use crate::watch::GuardedServer;
+use crate::reconcile::Context;
+use crate::watch::{Bindings, Servers};
 
 /// Looked at also when nothing was seen: a watch may have lost something.
 const EVERY: Duration = Duration::from_mins(1);
@@ -52,11 +51,9 @@ const MOVED: [(&str, &str, &str); 2] = [
 /// What is looked at.
 pub struct Watched {
     /// All Servers.
-    pub servers: Store<GuardedServer>,
-    /// Whether their list is complete.
-    pub names: Box<dyn Fn() -> Option<BTreeSet<String>> + Send + Sync>,
+    pub servers: Servers,
     /// Their bindings.
-    pub bindings: Store<PartialObjectMeta<ServerBinding>>,
+    pub bindings: Bindings,
     /// Told of every change of both.
     pub touched: Arc<Notify>,
 }
@@ -97,12 +94,14 @@ async fn look(
         Authority::Fenced { .. } => return EVERY,
         Authority::Unknown => return AGAIN,
     }
-    let mut seen = moving.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let servers = watched.servers.state();
+    let mut seen = moving.lock().clone();
+    let is_listed = watched.servers.is_listed();
+    let servers = watched.servers.known();
     seen.extend(marked("Server", servers.iter().map(AsRef::as_ref)));
-    let bindings = watched.bindings.state();
+    let bindings = watched.bindings.known();
     seen.extend(marked("ServerBinding", bindings.iter().map(AsRef::as_ref)));
-    let observed = Observed { moving: seen, servers: (watched.names)() };
+    let names = is_listed.then(|| servers.iter().map(|server| server.name_any()).collect());
+    let observed = Observed { moving: seen, servers: names };
     match fencer.look(&observed).await {
         Ok(is_fenced) => {
             if is_fenced {
@@ -113,14 +112,14 @@ async fn look(
             EVERY
         }
         Err(error) => {
-            warn!(error = %ErrorChain(&error), "not known whether this plane must stop; looked at again");
+            warn!(error = chain(&error), "not known whether this plane must stop; looked at again");
             AGAIN
         }
     }
 }
 
 fn forget(moving: &Moving, seen: &BTreeSet<String>) {
-    moving.lock().unwrap_or_else(PoisonError::into_inner).retain(|object| !seen.contains(object));
+    moving.lock().retain(|object| !seen.contains(object));
 }
 
 fn marked<'a, K: Resource<DynamicType = ()> + 'a>(
@@ -137,17 +136,16 @@ async fn tell(context: &Context) {
     let plane = match planes.get_opt(NAME).await {
         Ok(plane) => plane,
         Err(error) => {
-            warn!(error = %ErrorChain(&error), "fence of this plane not told as an event");
+            warn!(error = chain(&error), "fence of this plane not told as an event");
             return;
         }
     };
     let Some((plane, why)) = plane.as_ref().and_then(|plane| Some((plane, plane.fenced()?))) else { return };
-    let reference: ObjectReference = plane.object_ref(&());
     let message = format!(
         "{why}: no machine is powered, wiped or accepted until a person has looked at them and says: kubectl annotate \
          plane {NAME} {FENCED_ANNOTATION}-"
     );
-    context.notify(&reference, &Notice { type_: EventType::Warning, reason: REASON, message }).await;
+    context.notify(plane, Notice { warning: true, reason: REASON, action: "Stop", message });
 }
 
 /// Watches the metadata of a kind for objects that are moved away.
@@ -168,14 +166,14 @@ async fn watch(
                 if is_moving(&object.metadata) {
                     let namespace = object.namespace().unwrap_or_default();
                     let name = format!("{kind} {namespace}/{}", object.name_any());
-                    moving.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
+                    moving.lock().insert(name);
                     touched.notify_one();
                 }
             }
             Ok(Event::Init) => {}
             Ok(Event::InitDone) => was_served = true,
             Err(error) => {
-                debug!(kind, error = %ErrorChain(&error), "watch for moved objects failed");
+                debug!(kind, error = chain(&error), "watch for moved objects failed");
                 tokio::time::sleep(if was_served { UNTIL_WATCHED } else { UNTIL_SERVED }).await;
             }
         }

@@ -4,21 +4,21 @@
 //! Whoever a change concerns besides is told apart: those are reconciled too.
 //! Never answers before both lists were complete: a conflict that is not known yet would be none.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bloomery_api::decision::controllers::{Controllers, SharedController};
 use bloomery_api::decision::identity::{Conflict, Index};
 use bloomery_api::plane::Authority;
 use bloomery_api::{Server, ServerSpec};
+use bloomery_platform::watch::Change;
 use kube::ResourceExt;
 use kube::core::DeserializeGuard;
-use kube::runtime::reflector::Store;
-use kube::runtime::watcher::Event;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::watch::{self, GuardedServer};
+use crate::watch::{GuardedServer, Servers};
 
 /// What a Server has in common with others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub struct Judgement {
 pub struct Fleet(Arc<Inner>);
 
 struct Inner {
-    store: Store<GuardedServer>,
+    servers: Servers,
     state: Mutex<State>,
     concerned: UnboundedSender<String>,
 }
@@ -44,8 +44,6 @@ struct State {
     /// Whether the first list of Servers was complete.
     is_listed: bool,
     bound: HashSet<String>,
-    /// Bindings of a list that is not complete yet.
-    pending: HashSet<String>,
     are_bindings_listed: bool,
     index: Index,
     controllers: Controllers,
@@ -55,59 +53,51 @@ struct State {
 
 impl Fleet {
     /// Over the cache of all Servers; with it come the names of Servers that changes of others concern.
-    pub fn new(store: Store<GuardedServer>) -> (Self, UnboundedReceiver<String>) {
+    pub fn new(servers: Servers) -> (Self, UnboundedReceiver<String>) {
         let (concerned, receiver) = unbounded_channel();
-        (Self(Arc::new(Inner { store, state: Mutex::default(), concerned })), receiver)
+        (Self(Arc::new(Inner { servers, state: Mutex::default(), concerned })), receiver)
     }
 
     /// Sees what happened to a Server, once the cache has it. A malformed one stays what it was: its machine is there.
-    pub fn see_server(&self, event: &Event<GuardedServer>) {
+    pub fn see_server(&self, change: &Change<GuardedServer>) {
         let mut state = self.state();
-        match event {
-            Event::Init | Event::InitApply(_) | Event::Apply(DeserializeGuard(Err(_))) => {}
-            Event::InitDone => {
+        match change {
+            Change::Listed => {
                 state.is_listed = true;
-                state.rebuild(&self.0.store);
+                state.rebuild(&self.0.servers);
             }
-            Event::Apply(DeserializeGuard(Ok(server))) => {
-                self.tell(state.renew(&server.name_any(), Some(server)));
+            Change::Applied(server) => {
+                if let Ok(server) = &server.0 {
+                    self.tell(state.renew(&server.name_any(), Some(server)));
+                }
             }
-            Event::Delete(server) => self.tell(state.renew(&server.name_any(), None)),
+            Change::Deleted(server) => self.tell(state.renew(&server.name_any(), None)),
         }
     }
 
     /// Sees what happened to a binding, of which the name alone counts.
-    pub fn see_binding<K: kube::Resource>(&self, event: &Event<K>) {
+    pub fn see_binding<K: kube::Resource>(&self, change: &Change<K>) {
         let mut state = self.state();
-        let name = match event {
-            Event::Init => {
-                state.pending.clear();
-                return;
-            }
-            Event::InitApply(binding) => {
-                state.pending.insert(binding.name_any());
-                return;
-            }
-            Event::InitDone => {
-                state.bound = std::mem::take(&mut state.pending);
+        let name = match change {
+            Change::Listed => {
                 state.are_bindings_listed = true;
-                state.rebuild(&self.0.store);
+                state.rebuild(&self.0.servers);
                 return;
             }
-            Event::Apply(binding) => {
+            Change::Applied(binding) => {
                 let name = binding.name_any();
                 if !state.bound.insert(name.clone()) {
                     return;
                 }
                 name
             }
-            Event::Delete(binding) => {
+            Change::Deleted(binding) => {
                 let name = binding.name_any();
                 state.bound.remove(&name);
                 name
             }
         };
-        if let Some(DeserializeGuard(Ok(server))) = watch::of(&self.0.store, &name).as_deref() {
+        if let Some(DeserializeGuard(Ok(server))) = self.0.servers.named(&name).as_deref() {
             self.tell(state.renew(&name, Some(server)));
         }
     }
@@ -122,7 +112,7 @@ impl Fleet {
         // The same by its word, with what the ledger has seen since.
         state.authority = Some(authority.clone());
         if is_other {
-            state.rebuild(&self.0.store);
+            state.rebuild(&self.0.servers);
         }
         Some(state.judgement(server))
     }
@@ -143,14 +133,8 @@ impl Fleet {
         self.tell(concerned);
     }
 
-    /// The names of all Servers, if the list is complete.
-    pub fn names(&self) -> Option<BTreeSet<String>> {
-        let is_listed = self.state().is_listed;
-        is_listed.then(|| self.0.store.state().iter().map(|server| server.name_any()).collect())
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock()
     }
 
     fn tell(&self, concerned: BTreeSet<String>) {
@@ -162,9 +146,9 @@ impl Fleet {
 }
 
 impl State {
-    fn rebuild(&mut self, store: &Store<GuardedServer>) {
+    fn rebuild(&mut self, servers: &Servers) {
         let Some(authority) = &self.authority else { return };
-        let all = store.state();
+        let all = servers.known();
         let servers = || all.iter().filter_map(|server| server.0.as_ref().ok());
         self.index = Index::build(servers(), &self.bound, authority);
         self.controllers = Controllers::of(servers()).resolved_as(&self.controllers);
@@ -209,7 +193,8 @@ impl State {
 #[cfg(test)]
 mod tests {
     use bloomery_api::trust::{SigningKey, Trust};
-    use kube::runtime::reflector::{self, store::Writer};
+    use bloomery_platform::watch::Feed;
+    use kube::runtime::watcher::Event;
     use serde_json::json;
 
     use super::*;
@@ -238,31 +223,32 @@ mod tests {
     /// The fleet behind its cache, as the watch fills both.
     struct Bench {
         fleet: Fleet,
-        writer: Writer<GuardedServer>,
+        servers: Feed<GuardedServer>,
         concerned: UnboundedReceiver<String>,
     }
 
     impl Bench {
         fn new() -> Self {
-            let (store, writer) = reflector::store();
-            let (fleet, concerned) = Fleet::new(store);
-            Self { fleet, writer, concerned }
+            let mut servers = Feed::default();
+            let (fleet, concerned) = Fleet::new(servers.cache());
+            let seeing = fleet.clone();
+            servers.observe(move |change| seeing.see_server(change));
+            Self { fleet, servers, concerned }
         }
 
         fn listed(servers: &[Server]) -> Self {
             let mut bench = Self::new();
-            bench.see(&Event::Init);
+            bench.see(Event::Init);
             for server in servers {
-                bench.see(&Event::InitApply(guarded(server)));
+                bench.see(Event::InitApply(guarded(server)));
             }
-            bench.see(&Event::InitDone);
-            bench.fleet.see_binding::<Server>(&Event::InitDone);
+            bench.see(Event::InitDone);
+            bench.fleet.see_binding::<Server>(&Change::Listed);
             bench
         }
 
-        fn see(&mut self, event: &Event<GuardedServer>) {
-            self.writer.apply_watcher_event(event);
-            self.fleet.see_server(event);
+        fn see(&mut self, event: Event<GuardedServer>) {
+            self.servers.see(event);
         }
 
         fn told(&mut self) -> Vec<String> {
@@ -276,11 +262,10 @@ mod tests {
         let a = server(A, CARD, "10.0.0.5");
         assert_eq!(bench.fleet.judge(&a, &holds(1)), None);
         for event in [Event::Init, Event::InitApply(guarded(&a)), Event::InitDone] {
-            bench.see(&event);
+            bench.see(event);
         }
         assert_eq!(bench.fleet.judge(&a, &holds(1)), None, "who is bound is not known");
-        assert_eq!(bench.fleet.names().unwrap().into_iter().collect::<Vec<_>>(), [A]);
-        bench.fleet.see_binding::<Server>(&Event::InitDone);
+        bench.fleet.see_binding::<Server>(&Change::Listed);
         assert_eq!(bench.fleet.judge(&a, &holds(1)), Some(Judgement::default()));
     }
 
@@ -290,7 +275,7 @@ mod tests {
         let mut bench = Bench::listed(std::slice::from_ref(&a));
         bench.fleet.judge(&a, &holds(1)).unwrap();
         let b = server(B, CARD, "10.0.0.6");
-        bench.see(&Event::Apply(guarded(&b)));
+        bench.see(Event::Apply(guarded(&b)));
         assert_eq!(bench.told(), [A]);
         for (one, other) in [(&a, B), (&b, A)] {
             let judged = bench.fleet.judge(one, &holds(1)).unwrap();
@@ -298,14 +283,14 @@ mod tests {
             assert!(judged.conflict.unwrap().holds() && judged.shared.is_none());
         }
         // The same again concerns nobody; another controller does, and so does the end.
-        bench.see(&Event::Apply(guarded(&b)));
+        bench.see(Event::Apply(guarded(&b)));
         assert!(bench.told().is_empty());
         let b = server(B, "52:54:00:00:00:02", "10.0.0.5");
-        bench.see(&Event::Apply(guarded(&b)));
+        bench.see(Event::Apply(guarded(&b)));
         assert_eq!(bench.told(), [A]);
         let judged = bench.fleet.judge(&a, &holds(1)).unwrap();
         assert_eq!((judged.conflict, judged.shared.unwrap().others), (None, vec![B.to_owned()]));
-        bench.see(&Event::Delete(guarded(&b)));
+        bench.see(Event::Delete(guarded(&b)));
         assert_eq!(bench.told(), [A]);
         assert_eq!(bench.fleet.judge(&a, &holds(1)), Some(Judgement::default()));
     }
@@ -339,7 +324,7 @@ mod tests {
         }))
         .unwrap();
         assert!(malformed.0.is_err());
-        bench.see(&Event::Apply(malformed));
+        bench.see(Event::Apply(malformed));
         assert!(bench.fleet.judge(&a, &holds(2)).unwrap().conflict.is_some());
     }
 }

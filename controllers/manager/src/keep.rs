@@ -1,45 +1,49 @@
 //! Keeps the reserved objects in existence: ServerClass `any` and the Environments `default` and
 //! `default-arm64`.
 //!
-//! Each is watched by name; when it is gone it is made again at once.
+//! When one is gone it is made again at once.
 //! Never changes one that exists: the Environments are the user's, and `any`'s own controller restores it.
-
-use std::fmt::Debug;
 
 use bloomery_api::arch::Arch;
 use bloomery_api::server_class::ANY;
 use bloomery_api::{Environment, ServerClass, ServerClassSpec};
-use futures::StreamExt;
+use bloomery_platform::watch::{Change, Watched};
+use futures::{Stream, StreamExt};
 use kube::api::PostParams;
-use kube::core::ClusterResourceScope;
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::core::{ClusterResourceScope, DeserializeGuard};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::api_client;
 use crate::environment::default;
-use crate::error_chain::ErrorChain;
 use crate::reconcile::Error;
+use bloomery_platform::{chain, client};
 
 /// HTTP status of a create that somebody else did first.
 const ALREADY_EXISTS: u16 = 409;
 
 /// Keeps the objects until `stop` is cancelled. `present` is called once all exist.
-pub async fn keep_defaults(client: Client, stop: CancellationToken, present: impl FnOnce()) {
+pub async fn keep_defaults(
+    client: Client,
+    (classes, environments): (
+        impl Stream<Item = Change<DeserializeGuard<ServerClass>>>,
+        impl Stream<Item = Change<DeserializeGuard<Environment>>>,
+    ),
+    stop: CancellationToken,
+    present: impl FnOnce(),
+) {
     let any = ServerClass::new(ANY, ServerClassSpec::default());
-    let [amd64, arm64] = [Arch::Amd64, Arch::Arm64].map(default::environment);
+    let defaults = [Arch::Amd64, Arch::Arm64].map(default::environment);
     let made = async {
         ensure_until_done(&client, &any).await;
-        ensure_until_done(&client, &amd64).await;
-        ensure_until_done(&client, &arm64).await;
+        for environment in &defaults {
+            ensure_until_done(&client, environment).await;
+        }
         present();
         futures::join!(
-            keep(client.clone(), any.clone()),
-            keep(client.clone(), amd64.clone()),
-            keep(client.clone(), arm64.clone())
+            keep(&client, std::slice::from_ref(&any), classes),
+            keep(&client, &defaults, environments)
         );
     };
     // An error means no more than that the token was cancelled.
@@ -47,41 +51,33 @@ pub async fn keep_defaults(client: Client, stop: CancellationToken, present: imp
 }
 
 /// What the objects kept here have in common.
-trait Reserved:
-    Resource<DynamicType = (), Scope = ClusterResourceScope>
-    + Clone
-    + Debug
-    + Serialize
-    + DeserializeOwned
-    + Send
-    + 'static
-{
-}
+trait Reserved: Resource<DynamicType = (), Scope = ClusterResourceScope> + Serialize + Watched {}
 
 impl Reserved for ServerClass {}
 impl Reserved for Environment {}
 
-/// Makes the object again whenever the watch says that it is gone.
-async fn keep<K: Reserved>(client: Client, wanted: K) {
-    let api: Api<kube::core::PartialObjectMeta<K>> = Api::all(client.clone());
-    let mut watch = std::pin::pin!(watcher::watch_object(api, &wanted.name_any()).default_backoff());
-    while let Some(seen) = watch.next().await {
-        match seen {
-            Ok(Some(_)) => {}
-            Ok(None) => ensure_until_done(&client, &wanted).await,
-            Err(error) => {
-                warn!(kind = %K::kind(&()), error = %ErrorChain(&error), "watch of a reserved object failed");
-            }
+/// Makes an object again whenever it is gone.
+async fn keep<K: Reserved>(
+    client: &Client,
+    wanted: &[K],
+    changes: impl Stream<Item = Change<DeserializeGuard<K>>>,
+) {
+    let mut changes = std::pin::pin!(changes);
+    while let Some(change) = changes.next().await {
+        if let Change::Deleted(gone) = change
+            && let Some(wanted) = wanted.iter().find(|wanted| wanted.name_any() == gone.name_any())
+        {
+            ensure_until_done(client, wanted).await;
         }
     }
 }
 
 /// Tries until the object exists.
 async fn ensure_until_done<K: Reserved>(client: &Client, wanted: &K) {
-    for delay in api_client::delays() {
+    for delay in client::delays() {
         match ensure(client, wanted).await {
             Ok(()) => return,
-            Err(error) => warn!(error = %ErrorChain(&error), "reserved object not made; will try again"),
+            Err(error) => warn!(error = chain(&error), "reserved object not made; will try again"),
         }
         tokio::time::sleep(delay).await;
     }

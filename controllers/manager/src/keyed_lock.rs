@@ -2,8 +2,9 @@
 //!
 //! Never keeps a lock that nobody holds or waits for.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::OwnedMutexGuard;
 
@@ -15,7 +16,7 @@ impl KeyedLock {
     /// Waits for the name's turn; it ends when the guard is dropped.
     pub(crate) async fn lock(&self, name: &str) -> OwnedMutexGuard<()> {
         let lock = {
-            let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut locks = self.0.lock();
             locks.retain(|_, lock| Arc::strong_count(lock) > 1);
             locks.entry(name.to_owned()).or_default().clone()
         };
@@ -36,6 +37,6 @@ mod tests {
         assert!(locks.lock("b").now_or_never().is_some());
         drop(first);
         assert!(locks.lock("a").now_or_never().is_some());
-        assert_eq!(locks.0.lock().unwrap().len(), 1, "locks that nobody has are forgotten");
+        assert_eq!(locks.0.lock().len(), 1, "locks that nobody has are forgotten");
     }
 }

@@ -8,15 +8,12 @@
 // Kubernetes' kinds stand in comments as they do in manifests.
 #![allow(clippy::doc_markdown)]
 
-pub mod api_client;
 pub mod apply;
 pub mod cli;
 pub mod download;
 pub mod environment;
-pub mod error_chain;
 pub mod fence;
 pub mod fleet;
-pub mod health;
 pub mod keep;
 mod keyed_lock;
 pub mod metrics;
@@ -26,3 +23,10 @@ pub mod server;
 pub mod server_class;
 pub mod watch;
 pub mod webhook;
+
+/// Requests at once, of the 60 that the API server takes (`--max-requests-inflight`). It gives a request a minute.
+pub const LIMITS: bloomery_platform::client::Limits = bloomery_platform::client::Limits {
+    urgent: 12,
+    background: 12,
+    answer_within: std::time::Duration::from_mins(1),
+};

@@ -7,7 +7,7 @@
 use std::process::ExitCode;
 
 use bloomery_controllers::cli::{Cli, Command, RunOptions};
-use bloomery_controllers::error_chain::ErrorChain;
+use bloomery_platform::chain;
 use bloomery_sys::confine::{Needs, confine_and_say, directories_of};
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("controllers: {}", ErrorChain(error.as_ref()));
+            eprintln!("controllers: {}", chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }
@@ -44,9 +44,13 @@ async fn run(command: Command) -> anyhow::Result<()> {
     }
 }
 
+/// A file of the pod's service account, where there is no kubeconfig.
+const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+
 /// Identities, downloads and the plane's own files.
 fn needs(options: &RunOptions) -> Needs {
-    let files = [Some(options.kubeconfig.as_path()), options.extra_ca_file.as_deref()];
+    let files =
+        [options.kubeconfig.as_deref().or(Some(SERVICE_ACCOUNT.as_ref())), options.extra_ca_file.as_deref()];
     let mut reads = directories_of(files.into_iter().flatten());
     reads.extend([options.webhook_cert_dir.clone(), options.assets_dir.clone()]);
     Needs { reads, writes: vec![options.env_dir.clone(), options.plane_dir.clone()] }

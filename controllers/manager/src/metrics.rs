@@ -2,18 +2,25 @@
 //!
 //! Never labelled by object: the number of series must not grow with the number of machines.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
 use bloomery_power::{Kind as BmcKind, Observer, Operation};
-
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+
+/// Content type of the Prometheus text format that `prometheus-client` writes.
+const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Labels of an outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -160,7 +167,7 @@ impl Metrics {
 
     /// Notes where a Server stands; `None` when it is gone.
     pub fn stands(&self, server: &str, standing: Option<&'static str>) {
-        let mut stood = self.stood.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stood = self.stood.lock();
         let before = match standing {
             Some(standing) => stood.insert(server.to_owned(), standing),
             None => stood.remove(server),
@@ -170,6 +177,16 @@ impl Metrics {
             before.map(|before| gauge(before).dec());
             standing.map(|standing| gauge(standing).inc());
         }
+    }
+
+    /// `/metrics`.
+    pub fn routes(self: &Arc<Self>) -> Router {
+        let metrics = Arc::clone(self);
+        let answer = async move || match metrics.render() {
+            Ok(text) => ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response(),
+            Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+        };
+        Router::new().route("/metrics", get(answer))
     }
 
     /// The text to serve.

@@ -4,21 +4,22 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::ObjectReference;
-use kube::Client;
+use bloomery_platform::chain;
+use bloomery_platform::client::Clients;
+use bloomery_platform::events::{Notice, Recorder};
 use kube::runtime::controller::Action;
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Client, Resource};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use crate::error_chain::ErrorChain;
 use crate::metrics::Metrics;
 
 /// Name under which events are recorded; clients filter by it.
-const COMPONENT: &str = "sidero-controller-manager";
+pub const COMPONENT: &str = "sidero-controller-manager";
 /// Every object is looked at again after this time, whatever happened in between.
 pub const RESYNC: Duration = Duration::from_mins(5);
 /// First delay after a failure.
@@ -88,35 +89,23 @@ impl Error {
     }
 }
 
-/// Texts of events that are remembered, so that their repetitions are counted in one event.
-const REMEMBERED_TEXTS: usize = 256;
-
 /// What a reconciler of any kind is given.
 #[derive(Clone)]
 pub struct Context {
-    /// The API server.
+    /// The API server, for what nobody waits for.
     pub client: Client,
-    /// By text: a recorder takes events for the same that differ in their text only.
-    recorders: Arc<Mutex<HashMap<String, Recorder>>>,
+    /// The API server, for what a decision about a machine waits for, and for writing what was decided.
+    pub urgent: Client,
+    events: Recorder,
     metrics: Arc<Metrics>,
     failures: Arc<Mutex<HashMap<String, u32>>>,
 }
 
-/// An event to record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notice {
-    /// Normal or Warning.
-    pub type_: EventType,
-    /// The event's reason.
-    pub reason: &'static str,
-    /// The event's message.
-    pub message: String,
-}
-
 impl Context {
     /// A context of its own failure counts for each kind.
-    pub fn new(client: Client, metrics: Arc<Metrics>) -> Self {
-        Self { client, recorders: Arc::default(), metrics, failures: Arc::default() }
+    pub fn new(clients: Clients, events: Recorder, metrics: Arc<Metrics>) -> Self {
+        let Clients { urgent, background: client } = clients;
+        Self { client, urgent, events, metrics, failures: Arc::default() }
     }
 
     /// Where this process counts.
@@ -124,28 +113,9 @@ impl Context {
         self.metrics.clone()
     }
 
-    /// Records an event. A failure is logged and no more: events are news, not state.
-    pub async fn notify(&self, object: &ObjectReference, notice: &Notice) {
-        let event = Event {
-            type_: notice.type_,
-            reason: notice.reason.to_owned(),
-            note: Some(notice.message.clone()),
-            action: notice.reason.to_owned(),
-            secondary: None,
-        };
-        if let Err(error) = self.recorder(&notice.message).publish(&event, object).await {
-            warn!(object = object.name.as_deref(), error = %ErrorChain(&error), "event not recorded");
-        }
-    }
-
-    fn recorder(&self, text: &str) -> Recorder {
-        let mut recorders = self.recorders.lock().unwrap_or_else(PoisonError::into_inner);
-        if recorders.len() >= REMEMBERED_TEXTS && !recorders.contains_key(text) {
-            // What is repeated after this begins a new event, no more.
-            recorders.clear();
-        }
-        let new = || Recorder::new(self.client.clone(), Reporter::from(COMPONENT));
-        recorders.entry(text.to_owned()).or_insert_with(new).clone()
+    /// Records an event some time soon.
+    pub fn notify<K: Resource<DynamicType = ()>>(&self, object: &K, notice: Notice) {
+        self.events.record(object.object_ref(&()), notice);
     }
 
     /// Runs one reconcile, measures it and keeps count of failures in a row.
@@ -160,7 +130,7 @@ impl Context {
         let outcome = result.as_ref().map_or_else(Error::category, |_| "success");
         self.metrics.reconciled(kind, outcome, started.elapsed());
         if result.is_ok() {
-            self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+            self.failures.lock().remove(name);
             debug!(kind, name, "reconciled");
         }
         result
@@ -172,12 +142,12 @@ impl Context {
             return Action::requeue(CONFLICT_RETRY);
         }
         let attempt = {
-            let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut failures = self.failures.lock();
             let count = failures.entry(name.to_owned()).or_default();
             *count = count.saturating_add(1);
             *count
         };
-        warn!(kind, name, attempt, error = %ErrorChain(error), "reconcile failed");
+        warn!(kind, name, attempt, error = chain(error), "reconcile failed");
         Action::requeue(if error.is_retryable() { retry_delay(attempt) } else { RESYNC })
     }
 }

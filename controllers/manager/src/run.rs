@@ -8,10 +8,14 @@ use std::time::Duration;
 
 use bloomery_config::{IpmiPxeMethod, SideroOptions};
 use bloomery_plane::{Fencer, Gate, Ledger};
+use bloomery_platform::chain;
+use bloomery_platform::client::{self, Clients};
+use bloomery_platform::events::Recorder;
+use bloomery_platform::health::{self, Health, Part, State, Weight};
+use bloomery_platform::watch::{Cache, Watched};
 use bloomery_power::http_api::Hooks;
 use bloomery_power::{Config as PoolConfig, Network, Pool, PxeMode};
 use futures::{Stream, StreamExt};
-use kube::runtime::reflector::{Lookup, Store};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
@@ -19,25 +23,26 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::api_client;
 use crate::cli::RunOptions;
-use crate::environment::demand::Demand;
-use crate::health::{self, Health, Part};
 use crate::keep;
-use crate::metrics::PowerCalls;
-use crate::reconcile::Context;
+use crate::metrics::{Metrics, PowerCalls};
+use crate::reconcile::{COMPONENT, Context};
+use crate::watch::{self, Watches};
 use crate::webhook::{self, Webhook, tls::ReloadedCertificate};
-use crate::{environment, fence, server, server_class, watch};
+use crate::{environment, fence, server, server_class};
 
 /// Time for work under way when told to stop; less than what a supervisor allows before SIGKILL.
 const DRAIN_LIMIT: Duration = Duration::from_secs(8);
+
+/// Time for events after that.
+const EVENTS_LIMIT: Duration = Duration::from_secs(1);
 
 /// Why the controllers do not run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no client.
     #[error("failed to connect")]
-    Client(#[source] api_client::Error),
+    Client(#[source] client::Error),
     /// There is no certificate.
     #[error("failed to load the webhook certificate")]
     Certificate(#[source] webhook::tls::Error),
@@ -66,46 +71,63 @@ pub enum Error {
 pub async fn run(options: &RunOptions) -> Result<(), Error> {
     let stop = CancellationToken::new();
     stop_on_signals(&stop)?;
-    let client = api_client::from_kubeconfig(&options.kubeconfig).await.map_err(Error::Client)?;
+    let source = options.kubeconfig.clone().into();
+    let clients = client::connect(source, crate::LIMITS).await.map_err(Error::Client)?;
+    let told = clients.background.clone();
+    let (events, written) = Recorder::start(COMPONENT, move || Some(told.clone()));
     let certificate = ReloadedCertificate::load(&options.webhook_cert_dir).map_err(Error::Certificate)?;
     let health_listener = listen(options.health_addr).await?;
     let listener = listen(SocketAddr::new(options.webhook_bind, options.webhook_port)).await?;
-    let health = Health::default();
+    let (health, metrics) = (Health::default(), Arc::new(Metrics::default()));
+    health.expect(["servers", "serverbindings", "serverclasses", "environments", "defaults"]);
     let mut parts = JoinSet::new();
 
-    let (state, token) = (health.clone(), stop.clone());
+    let (state, routes, token) = (health.clone(), metrics.routes(), stop.clone());
     parts.spawn(async move {
-        if let Err(error) = health::serve(health_listener, state, token).await {
-            error!(error = %error, "health server failed");
+        if let Err(error) = health::serve(health_listener, state, routes, token).await {
+            error!(error = chain(&error), "health server failed");
         }
         "health"
     });
     // The webhook is up before anything asks the API server for an object.
-    let webhook = Webhook { listener, certificate, metrics: health.metrics.clone() };
-    let token = stop.clone();
+    let webhook = Webhook { listener, certificate, metrics: metrics.clone() };
+    let (part, token) = (health.register("webhook", Weight::Required), stop.clone());
     parts.spawn(async move {
+        part.set(State::Up);
         if let Err(error) = webhook::serve(webhook, token).await {
-            error!(error = %crate::error_chain::ErrorChain(&error), "webhook server failed");
+            error!(error = chain(&error), "webhook server failed");
         }
         "webhook"
     });
-    health.readiness.set(Part::Webhook);
     info!(webhook = options.webhook_port, health = %options.health_addr, "listening");
 
-    let reached = stop.run_until_cancelled(api_client::wait_for_api(&client)).await;
+    let reached = stop.run_until_cancelled(client::wait_for_api(&clients.urgent)).await;
     if reached.is_some() {
         let (established, gate) =
-            bloomery_plane::establish(&client, &options.plane_dir).await.map_err(Error::Plane)?;
+            bloomery_plane::establish(&clients.urgent, &options.plane_dir).await.map_err(Error::Plane)?;
         let gate = gate.accepting_any_contents(options.options.get().sidero.auto_accept_non_empty);
         let plane = ThisPlane { gate, ledger: established.ledger(), fencer: established.fencer() };
-        let (api, token) = (client.clone(), stop.clone());
+        let (api, token) = (clients.urgent.clone(), stop.clone());
         parts.spawn(async move {
             Box::pin(bloomery_plane::keep(&api, established, token)).await;
             "plane"
         });
-        start_controllers(options, &client, plane, &health, &stop, &mut parts);
+        let shared = Shared { clients, events, metrics, health };
+        start_controllers(options, &shared, plane, &stop, &mut parts);
     }
-    drive(parts, &stop).await
+    let driven = drive(parts, &stop).await;
+    if tokio::time::timeout(EVENTS_LIMIT, written).await.is_err() {
+        warn!("stopping with events that were not recorded");
+    }
+    driven
+}
+
+/// What all controllers share.
+struct Shared {
+    clients: Clients,
+    events: Recorder,
+    metrics: Arc<Metrics>,
+    health: Health,
 }
 
 /// What this plane is, for those that act for it.
@@ -117,60 +139,77 @@ struct ThisPlane {
 
 fn start_controllers(
     options: &RunOptions,
-    client: &kube::Client,
+    shared: &Shared,
     ThisPlane { gate, ledger, fencer }: ThisPlane,
-    health: &Health,
     stop: &CancellationToken,
     parts: &mut JoinSet<&'static str>,
 ) {
-    let context = || Context::new(client.clone(), health.metrics.clone());
-    let (store, work) = server::orphan::controller(context(), gate.clone(), stop.clone());
-    start(parts, "serverbindings", Part::ServerBindings, health, store, work);
-    let (changed, demand) = (Arc::new(Notify::new()), Demand::default());
-    let touched = Arc::new(Notify::new());
-    let (watch, all, fleet, concerned) =
-        watch::servers(client, vec![changed.clone(), touched.clone()], demand.clone());
-    let bindings = watch::bindings(client, fleet.clone(), touched.clone());
-    let names = fleet.clone();
-    let watched = fence::Watched {
-        servers: watch.store.clone(),
-        names: Box::new(move || names.names()),
-        bindings: bindings.store.clone(),
-        touched,
-    };
+    let Shared { clients, events, metrics, health } = shared;
+    let client = &clients.background;
+    let context = || Context::new(clients.clone(), events.clone(), metrics.clone());
+    let part = |name: &str| health.register(name, Weight::Required);
+    let Watches { mut servers, mut bindings, mut classes, mut environments, fleet, concerned, demand } =
+        Watches::new(client);
+    let (changed, touched) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    watch::wake(&mut servers.feed, &changed);
+    watch::wake(&mut servers.feed, &touched);
+    watch::wake(&mut bindings.feed, &touched);
+    let (all, bound) = (servers.feed.cache(), bindings.feed.cache());
+
+    let watched = fence::Watched { servers: all.clone(), bindings: bound.clone(), touched };
     let (common, acting, token) = (context(), gate.clone(), stop.clone());
     parts.spawn(async move {
         Box::pin(fence::run(common, acting, fencer, watched, token)).await;
         "fence"
     });
-    let sweep = server::age::Sweep::new(context(), gate.clone(), watch.store.clone(), fleet.clone());
+    let sweep = server::age::Sweep::new(context(), gate.clone(), all.clone(), fleet.clone());
     let token = stop.clone();
     parts.spawn(async move {
         Box::pin(sweep.run(token)).await;
         "age"
     });
-    let listed = watch.store.clone();
-    let caches = server::Caches { servers: watch, bindings, fleet, concerned };
-    let work = server::controller(context(), servers(options, gate, ledger, health), caches, stop.clone());
-    start(parts, "servers", Part::Servers, health, listed, work);
-    let (store, work) = server_class::controller(context(), all, changed, stop.clone());
-    start(parts, "serverclasses", Part::ServerClasses, health, store, work);
+    let work = server::orphan::controller(context(), gate.clone(), &mut bindings.feed, stop.clone());
+    start(parts, "serverbindings", part("serverbindings"), bound.clone(), work);
+    let inputs =
+        server::Inputs { servers: &mut servers.feed, bindings: &mut bindings.feed, fleet, concerned };
+    let options_of_servers = servers_options(options, gate, ledger, metrics);
+    let work = server::controller(context(), options_of_servers, inputs, stop.clone());
+    start(parts, "servers", part("servers"), all.clone(), work);
+    let work = server_class::controller(context(), all, &mut classes.feed, changed, stop.clone());
+    start(parts, "serverclasses", part("serverclasses"), classes.feed.cache(), work);
     let assets = environment::Options {
         directory: options.env_dir.clone(),
         assets: options.assets_dir.clone(),
         extra_ca: options.extra_ca_file.clone(),
     };
-    let (store, work) = environment::controller(context(), assets, demand, stop.clone());
-    start(parts, "environments", Part::Environments, health, store, work);
-    let (client, token, readiness) = (client.clone(), stop.clone(), health.readiness.clone());
+    let work = environment::controller(context(), assets, demand, &mut environments.feed, stop.clone());
+    start(parts, "environments", part("environments"), environments.feed.cache(), work);
+    let reserved = (classes.feed.subscribe(), environments.feed.subscribe());
+    let (client, token, part) = (client.clone(), stop.clone(), part("defaults"));
     parts.spawn(async move {
-        Box::pin(keep::keep_defaults(client, token, || readiness.set(Part::Defaults))).await;
+        let up = || {
+            part.set(State::Up);
+        };
+        Box::pin(keep::keep_defaults(client, reserved, token, up)).await;
         "defaults"
+    });
+    let token = stop.clone();
+    parts.spawn(async move {
+        let watching = async {
+            futures::join!(servers.run(), bindings.run(), classes.run(), environments.run());
+        };
+        token.run_until_cancelled(Box::pin(watching)).await;
+        "watches"
     });
 }
 
 /// The options of the Server controller, with the pool of all management controllers.
-fn servers(options: &RunOptions, gate: Gate, ledger: Option<Ledger>, health: &Health) -> server::Options {
+fn servers_options(
+    options: &RunOptions,
+    gate: Gate,
+    ledger: Option<Ledger>,
+    metrics: &Arc<Metrics>,
+) -> server::Options {
     let SideroOptions {
         server_reboot_timeout,
         ipmi_pxe_method,
@@ -180,7 +219,7 @@ fn servers(options: &RunOptions, gate: Gate, ledger: Option<Ledger>, health: &He
     } = options.options.get().sidero.clone();
     let reboot_timeout = server_reboot_timeout.duration();
     let network = Network { hooks: Hooks { explicit, silent, ..Hooks::default() }, ..Network::default() };
-    let observer = Arc::new(PowerCalls(health.metrics.clone()));
+    let observer = Arc::new(PowerCalls(metrics.clone()));
     let pxe_mode = match ipmi_pxe_method {
         IpmiPxeMethod::Uefi => PxeMode::Uefi,
         IpmiPxeMethod::Bios => PxeMode::Bios,
@@ -190,22 +229,17 @@ fn servers(options: &RunOptions, gate: Gate, ledger: Option<Ledger>, health: &He
 }
 
 /// Runs a controller; its part is ready once its objects were listed.
-fn start<K>(
+fn start<K: Watched>(
     parts: &mut JoinSet<&'static str>,
     name: &'static str,
     part: Part,
-    health: &Health,
-    store: Store<K>,
+    cache: Cache<K>,
     work: impl Stream<Item = ()> + Send + 'static,
-) where
-    K: Lookup<DynamicType = ()> + Clone + Send + Sync + 'static,
-{
-    let readiness = health.readiness.clone();
+) {
     parts.spawn(async move {
         let listed = async {
-            if store.wait_until_ready().await.is_ok() {
-                readiness.set(part);
-            }
+            cache.until_listed().await;
+            part.set(State::Up);
         };
         futures::join!(listed, work.for_each(|()| futures::future::ready(())));
         name

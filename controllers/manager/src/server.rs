@@ -25,26 +25,24 @@ mod validate;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bloomery_api::ServerBinding;
 use bloomery_api::decision::Machine;
 use bloomery_api::decision::power::{ERROR_REQUEUE, PowerAction};
 use bloomery_api::plane::Authority;
 use bloomery_plane::{Gate, Ledger};
+use bloomery_platform::watch::Feed;
 use bloomery_power::{Pool, PxeMode};
 use futures::{Stream, StreamExt};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{Action, Config as ControllerConfig, Controller, Error as ControllerError};
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 use crate::fleet::{Fleet, Judgement};
 use crate::reconcile::{Context, Error, RESYNC};
-use crate::watch::{self, Bindings, GuardedServer, Watch};
+use crate::watch::{BindingMeta, Bindings, GuardedServer, Servers};
 use names::Names;
 use recheck::Withheld;
 use settled::{Known, Memory, Seen, Settled, Version};
@@ -53,10 +51,8 @@ use stamps::Stamps;
 /// Kind, for metrics and logs.
 const KIND: &str = "Server";
 /// No limit: a reconcile waits for the machine's BMC, and a thousand dead ones must not delay the others. What is
-/// dear is bounded elsewhere: calls of the API by [`API_CALLS`], BMC sessions by the pool.
+/// dear is bounded elsewhere: requests by the client ([`crate::LIMITS`]), BMC sessions by the pool.
 const CONCURRENCY: u16 = 0;
-/// Reconciles that talk to the API server at once.
-const API_CALLS: usize = 12;
 /// Changes of one Server within this time make one reconcile: a machine that registers is written four times in a row.
 const SETTLE: Duration = Duration::from_millis(500);
 /// When to look again while the lists that conflicts are read from are not complete.
@@ -83,12 +79,12 @@ pub struct Options {
     pub ledger: Option<Ledger>,
 }
 
-/// The caches that this controller works from.
-pub struct Caches {
+/// What this controller works from.
+pub struct Inputs<'a> {
     /// All Servers.
-    pub servers: Watch<GuardedServer>,
+    pub servers: &'a mut Feed<GuardedServer>,
     /// Their bindings.
-    pub bindings: Watch<PartialObjectMeta<ServerBinding>>,
+    pub bindings: &'a mut Feed<BindingMeta>,
     /// What they have in common.
     pub fleet: Fleet,
     /// Names of Servers that changes of others concern.
@@ -99,9 +95,8 @@ pub struct Caches {
 struct Shared {
     context: Context,
     options: Options,
-    api_calls: Semaphore,
     bindings: Bindings,
-    servers: Store<GuardedServer>,
+    servers: Servers,
     fleet: Fleet,
     memory: Memory,
     names: Names,
@@ -110,12 +105,6 @@ struct Shared {
 }
 
 impl Shared {
-    /// A turn at the API server. Given back before a management controller is waited for.
-    async fn turn(&self) -> Option<SemaphorePermit<'_>> {
-        // Fails only when closed, which it never is.
-        self.api_calls.acquire().await.ok()
-    }
-
     /// A Server that is gone counts nowhere any more.
     fn forget(&self, name: &str) {
         self.memory.forget(name);
@@ -129,28 +118,27 @@ impl Shared {
 pub fn controller(
     context: Context,
     options: Options,
-    caches: Caches,
+    inputs: Inputs<'_>,
     stop: CancellationToken,
-) -> impl Stream<Item = ()> + Send {
-    let Caches { servers, bindings, fleet, concerned } = caches;
-    let known = servers.store.clone();
+) -> impl Stream<Item = ()> + Send + use<> {
+    let Inputs { servers, bindings, fleet, concerned } = inputs;
+    let known = servers.cache();
+    let changes = servers.subscribe().filter_map(async |change| change.applied());
+    let bound = bindings.subscribe().filter_map(async |change| change.touched());
     let concerned = futures::stream::unfold(concerned, async |mut concerned| {
         let name = concerned.recv().await?;
         Some((ObjectRef::<GuardedServer>::new(&name), concerned))
     });
-    let controller = Controller::for_stream(servers.changes, servers.store)
+    let controller = Controller::for_shared_stream(changes, known.store())
         .with_config(ControllerConfig::default().concurrency(CONCURRENCY).debounce(SETTLE))
         // A binding has the name of its Server.
-        .watches_stream(bindings.changes, |binding| {
-            Some(ObjectRef::<GuardedServer>::new(&binding.name_any()))
-        })
+        .watches_shared_stream(bound, |binding| Some(ObjectRef::<GuardedServer>::new(&binding.name_any())))
         .reconcile_on(concerned)
         .graceful_shutdown_on(stop.cancelled_owned());
     let shared = Arc::new(Shared {
         context,
         options,
-        api_calls: Semaphore::new(API_CALLS),
-        bindings: bindings.store,
+        bindings: bindings.cache(),
         servers: known,
         fleet,
         memory: Memory::default(),
@@ -187,7 +175,7 @@ async fn called(cached: &Arc<GuardedServer>, shared: &Shared) -> Result<Action, 
     if !authority.acts() {
         return Ok(Action::requeue(until_it_acts(&authority)));
     }
-    let binding = watch::of(&shared.bindings, &name).map(|binding| Version::of(binding.meta()));
+    let binding = shared.bindings.named(&name).map(|binding| Version::of(binding.meta()));
     let server = Version::of(cached.meta());
     // A malformed one has nothing in common with others, and the reconcile says what is wrong with it.
     let judged = match &cached.0 {
@@ -217,7 +205,6 @@ async fn reconcile(
     if let Some(server) = cached.and_then(|cached| cached.0.as_ref().ok()) {
         shared.names.resolve(&shared.fleet, server).await;
     }
-    let turn = shared.turn().await;
     let fetched = fetch::fetch(&context.client, name, cached).await?;
     let fetch::Fetched { server: Some(server), binding } = fetched else {
         // Its binding, if one is left, has a controller of its own.
@@ -234,19 +221,16 @@ async fn reconcile(
     // Before the record: what is lost of both is lost of neither.
     let before = ledger::note(shared.options.ledger.as_ref(), &of(&objects.server), &now).await?;
     let plan = plan::plan(&of(&objects.server), &now, &plan::new_record_id());
-    let Some(server) = apply::apply(&context.client, name, &objects.server, binding, &plan).await? else {
+    let Some(server) = apply::apply(&context.urgent, name, &objects.server, binding, &plan).await? else {
         shared.forget(name);
         return Ok(Action::await_change());
     };
     let after = ledger::note(shared.options.ledger.as_ref(), &of(&server), &now).await?;
-    drop(turn);
     let Some(step) = power::control(shared, &server, binding, authority, &judged, &now).await? else {
         return Ok(Action::requeue(power::AFTER_CHANGE));
     };
-    let turn = shared.turn().await;
     let status::Wrote { standing, server } =
         status::write(context, &of(&step.server), judged.shared.as_ref(), &step.outcome).await?;
-    drop(turn);
     context.metrics().stands(name, Some(standing.reason()));
     let requeue = match step.action {
         PowerAction::PowerOff => Some(AFTER_POWER_OFF),

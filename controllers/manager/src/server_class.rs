@@ -10,16 +10,16 @@ mod plan;
 mod status;
 mod validate;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bloomery_api::ServerClass;
+use bloomery_platform::watch::{Change, Feed};
 use futures::{Stream, StreamExt};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Config as ControllerConfig, Controller};
-use kube::runtime::reflector::{self, Store};
-use kube::runtime::{PredicateConfig, WatchStreamExt, predicates, watcher};
-use kube::{Api, ResourceExt};
+use kube::{Resource, ResourceExt};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -48,35 +48,50 @@ struct ClassContext {
     said: status::Said,
 }
 
-/// The controller as a stream that ends when `stop` is cancelled, and the store that it fills. It counts the `servers`
+/// The controller as a stream that ends when `stop` is cancelled. It counts the `servers`
 /// anew when `changed` says that one of them did.
 pub fn controller(
     context: Context,
     servers: Servers,
+    classes: &mut Feed<Guarded>,
     changed: Arc<Notify>,
     stop: CancellationToken,
-) -> (Store<Guarded>, impl Stream<Item = ()> + Send) {
-    let classes: Api<Guarded> = Api::all(context.client.clone());
-    let (store, writer) = reflector::store();
-    // The lists that were just written change no count: taken for news they would have the next one made at once.
-    let news = watcher(classes, watcher::Config::default())
-        .default_backoff()
-        .reflect(writer)
-        .applied_objects()
-        .predicate_filter(predicates::generation, PredicateConfig::default());
-    let controller = Controller::for_stream(news, store.clone())
+) -> impl Stream<Item = ()> + Send + use<> {
+    let news = respecified(classes.subscribe());
+    let controller = Controller::for_shared_stream(news, classes.cache().store())
         .with_config(ControllerConfig::default().concurrency(CONCURRENCY))
         .reconcile_all_on(collected(changed, servers.clone()))
         .graceful_shutdown_on(stop.cancelled_owned());
     let context = Arc::new(ClassContext { common: context, servers, said: status::Said::default() });
-    let work = controller
+    controller
         .run(
             async |class, context| reconcile(&class.name_any(), &context).await,
             |class, error, context| context.common.after_failure(KIND, &class.name_any(), error),
             context,
         )
-        .map(drop);
-    (store, work)
+        .map(drop)
+}
+
+/// Classes that are new or whose spec changed. The lists that were just written change no count: taken for news they
+/// would have the next one made at once.
+fn respecified(
+    changes: impl Stream<Item = Change<Guarded>> + Send,
+) -> impl Stream<Item = Arc<Guarded>> + Send {
+    let mut seen = HashMap::new();
+    changes.filter_map(move |change| {
+        let news = match change {
+            Change::Applied(class) => {
+                let now = (class.uid(), class.meta().generation);
+                (seen.insert(class.name_any(), now.clone()) != Some(now)).then_some(class)
+            }
+            Change::Deleted(class) => {
+                seen.remove(&class.name_any());
+                None
+            }
+            Change::Listed => None,
+        };
+        std::future::ready(news)
+    })
 }
 
 /// One item for each burst of changes: at once for the first, then at most every [`pause`].
@@ -108,7 +123,7 @@ async fn reconcile(name: &str, context: &ClassContext) -> Result<Action, Error> 
                 };
                 let objects = validate::validate(fetched)?;
                 let plan = plan::plan(&objects);
-                status::announce(common, &context.said, &objects.class, plan.as_ref().err()).await;
+                status::announce(common, &context.said, &objects.class, plan.as_ref().err());
                 let plan = plan?;
                 apply::apply(&common.client, name, &plan).await?;
                 status::write(&common.client, name, &plan).await?;

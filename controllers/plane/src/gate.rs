@@ -5,8 +5,8 @@
 //! and never takes what it could not read as leave.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use bloomery_api::Plane;
@@ -44,7 +44,7 @@ struct Source {
     directory: PathBuf,
     /// The option `autoAcceptNonEmpty`.
     any_contents: AtomicBool,
-    ledger: Arc<std::sync::Mutex<Reader>>,
+    ledger: Arc<parking_lot::Mutex<Reader>>,
     state: Mutex<State>,
 }
 
@@ -79,7 +79,7 @@ impl Gate {
             client: Box::new(client),
             directory: directory.to_owned(),
             any_contents: AtomicBool::new(false),
-            ledger: Arc::new(std::sync::Mutex::new(Reader::new(directory))),
+            ledger: Arc::new(parking_lot::Mutex::new(Reader::new(directory))),
             state: Mutex::default(),
         };
         Self(Arc::new(source))
@@ -163,7 +163,7 @@ impl Source {
         let any_contents = self.any_contents.load(Ordering::Relaxed);
         let read = move || {
             let known = identity::known(&directory).filter(|known| !known.id.is_empty())?;
-            let noted = ledger.lock().unwrap_or_else(PoisonError::into_inner).current();
+            let noted = ledger.lock().current();
             let noted =
                 noted.inspect_err(|error| warn!(error = %chain(error), "ledger not read: nothing is wiped"));
             let trust = Trust {

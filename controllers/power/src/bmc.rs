@@ -3,13 +3,11 @@
 //! Never holds a connection: every command is complete in itself.
 
 use std::fmt::{Debug, Display, Formatter};
-use std::sync::Arc;
 
-use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use crate::error::{Cause, Error};
-use crate::wanted::Wanted;
+use crate::error::PowerError;
+use crate::precondition::Precondition;
 use crate::web::CertificatePin;
 
 /// Power as the BMC reports it.
@@ -117,59 +115,29 @@ impl Action {
     }
 }
 
-/// One protocol's way of doing it. Implementations do one command per call and keep nothing open.
-pub trait Driver: Debug + Send + Sync {
-    /// Is the machine on?
-    fn read(&self) -> BoxFuture<'_, Result<Power, Cause>>;
-    /// Does `action` if it is still `wanted` when it could be sent.
-    fn act<'a>(&'a self, action: Action, wanted: &'a dyn Wanted) -> BoxFuture<'a, Result<(), Cause>>;
-    /// Who does it.
-    fn kind(&self) -> Kind;
-    /// Address, for messages.
-    fn peer(&self) -> &str;
-    /// The key of the BMC's certificate, once it has been asked for something over TLS with success.
-    fn certificate(&self) -> Option<CertificatePin> {
-        None
-    }
-}
-
-/// Power control of one machine.
+/// Power control of one machine. Implementations do one command per call and keep nothing open.
 ///
 /// Success of a command means that the BMC accepted it, not that it has happened: a machine may be reported "on" for
 /// minutes after [`Action::Off`], so look again later. All futures may be dropped at any time.
 pub trait Bmc: Debug + Send + Sync {
     /// Is the machine on?
-    fn power_state(&self) -> BoxFuture<'_, Result<Power, Error>>;
-    /// Does `action` unless it is not `wanted` any more when it could be sent; then it fails with [`Cause::Unwanted`].
-    fn command<'a>(&'a self, action: Action, wanted: &'a dyn Wanted) -> BoxFuture<'a, Result<(), Error>>;
+    fn power_state(&self) -> BoxFuture<'_, Result<Power, PowerError>>;
+    /// Does `action` if the precondition holds when it could be sent; else it fails with [`PowerError::Unwanted`].
+    fn command<'a>(
+        &'a self,
+        action: Action,
+        wanted: &'a dyn Precondition,
+    ) -> BoxFuture<'a, Result<(), PowerError>>;
     /// Who does it.
     fn kind(&self) -> Kind;
-    /// The key of the BMC's certificate that was trusted, once it was: for whoever keeps it.
-    fn certificate(&self) -> Option<CertificatePin>;
-    /// Nobody does it: such a machine gets no events and no conditions.
-    fn is_fake(&self) -> bool;
-}
-
-impl<D: Driver> Bmc for D {
-    fn power_state(&self) -> BoxFuture<'_, Result<Power, Error>> {
-        let failed = |cause| Error::new(Operation::PowerState, self.peer(), Arc::new(cause));
-        self.read().map(move |result| result.map_err(failed)).boxed()
-    }
-
-    fn command<'a>(&'a self, action: Action, wanted: &'a dyn Wanted) -> BoxFuture<'a, Result<(), Error>> {
-        let failed = move |cause| Error::new(action.operation(), self.peer(), Arc::new(cause));
-        self.act(action, wanted).map(move |result| result.map_err(failed)).boxed()
-    }
-
-    fn kind(&self) -> Kind {
-        Driver::kind(self)
-    }
-
+    /// Address, for messages.
+    fn peer(&self) -> &str;
+    /// The key of the BMC's certificate that was trusted, once it has been asked for something over TLS with success.
     fn certificate(&self) -> Option<CertificatePin> {
-        Driver::certificate(self)
+        None
     }
-
+    /// Nobody does it: such a machine gets no events and no conditions.
     fn is_fake(&self) -> bool {
-        Driver::kind(self) == Kind::Fake
+        self.kind() == Kind::Fake
     }
 }

@@ -1,4 +1,4 @@
-//! Why a power command failed: which command at which BMC, and the cause below it.
+//! Why a power command failed.
 //!
 //! Never contains a password or a user name.
 
@@ -6,108 +6,13 @@ use bloomery_base::chain;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::bmc::Operation;
 use crate::identity::NotOurs;
 use crate::web::CertificatePin;
 use crate::{http_api, ipmi, redfish};
 
-/// A failed command, one variant each.
+/// Why a command failed.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum Error {
-    /// `power_state`.
-    #[error("failed to read the power state from {peer}")]
-    PowerState {
-        /// Address of the BMC or API.
-        peer: String,
-        /// Why.
-        source: Arc<Cause>,
-    },
-    /// `power_on`.
-    #[error("failed to power on through {peer}")]
-    PowerOn {
-        /// Address of the BMC or API.
-        peer: String,
-        /// Why.
-        source: Arc<Cause>,
-    },
-    /// `power_off`.
-    #[error("failed to power off through {peer}")]
-    PowerOff {
-        /// Address of the BMC or API.
-        peer: String,
-        /// Why.
-        source: Arc<Cause>,
-    },
-    /// `power_cycle`.
-    #[error("failed to power cycle through {peer}")]
-    PowerCycle {
-        /// Address of the BMC or API.
-        peer: String,
-        /// Why.
-        source: Arc<Cause>,
-    },
-    /// `set_pxe_once`.
-    #[error("failed to set the next boot to the network through {peer}")]
-    SetPxeOnce {
-        /// Address of the BMC or API.
-        peer: String,
-        /// Why.
-        source: Arc<Cause>,
-    },
-}
-
-impl Error {
-    /// The failure of `operation` at `peer`.
-    pub(crate) fn new(operation: Operation, peer: &str, source: Arc<Cause>) -> Self {
-        let peer = peer.to_owned();
-        match operation {
-            Operation::PowerState => Self::PowerState { peer, source },
-            Operation::PowerOn => Self::PowerOn { peer, source },
-            Operation::PowerOff => Self::PowerOff { peer, source },
-            Operation::PowerCycle => Self::PowerCycle { peer, source },
-            Operation::SetPxeOnce => Self::SetPxeOnce { peer, source },
-        }
-    }
-
-    /// The cause, for texts that name the command themselves.
-    pub fn cause(&self) -> &Cause {
-        let (Self::PowerState { source, .. }
-        | Self::PowerOn { source, .. }
-        | Self::PowerOff { source, .. }
-        | Self::PowerCycle { source, .. }
-        | Self::SetPxeOnce { source, .. }) = self;
-        source
-    }
-
-    /// The same command may succeed later although nobody has changed anything.
-    pub fn is_retryable(&self) -> bool {
-        self.cause().is_retryable()
-    }
-
-    /// One word: timeout, auth, protocol, refused, unreachable, simulated, unsupported, unwanted, other_machine,
-    /// certificate, insecure or unsure.
-    pub fn category(&self) -> &'static str {
-        self.cause().category()
-    }
-
-    /// How long the pool refuses commands to this BMC, if it does.
-    pub fn retry_after(&self) -> Option<Duration> {
-        match self.cause() {
-            Cause::Backoff { retry_after, .. } => Some(*retry_after),
-            Cause::Ipmi(_)
-            | Cause::Redfish(_)
-            | Cause::Http(_)
-            | Cause::Both { .. }
-            | Cause::OtherMachine(_)
-            | Cause::Overdue { .. }
-            | Cause::Unwanted => None,
-        }
-    }
-}
-
-/// What went wrong below a command.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum Cause {
+pub enum PowerError {
     /// IPMI failed.
     #[error(transparent)]
     Ipmi(ipmi::Error),
@@ -121,10 +26,10 @@ pub enum Cause {
     #[error("failed by Redfish ({}) and by IPMI", chain(.redfish.as_ref()))]
     Both {
         /// Redfish's failure.
-        redfish: Arc<Cause>,
+        redfish: Arc<PowerError>,
         /// IPMI's failure.
         #[source]
-        ipmi: Arc<Cause>,
+        ipmi: Arc<PowerError>,
     },
     /// The BMC is another machine's, or nobody can tell whose.
     #[error(transparent)]
@@ -147,12 +52,13 @@ pub enum Cause {
         failures: u32,
         /// The last one.
         #[source]
-        last: Arc<Cause>,
+        last: Arc<PowerError>,
     },
 }
 
-impl Cause {
-    /// One word, see [`Error::category`].
+impl PowerError {
+    /// One word: timeout, auth, protocol, refused, unreachable, simulated, unsupported, unwanted, other_machine,
+    /// certificate, insecure or unsure.
     pub fn category(&self) -> &'static str {
         match self {
             Self::Ipmi(error) => error.category(),
@@ -167,9 +73,14 @@ impl Cause {
         }
     }
 
-    /// See [`Error::is_retryable`].
+    /// The same command may succeed later although nobody has changed anything.
     pub fn is_retryable(&self) -> bool {
         !matches!(self.category(), "auth" | "unsupported" | "other_machine" | "certificate" | "insecure")
+    }
+
+    /// How long the pool refuses commands to this BMC, if it does.
+    pub fn retry_after(&self) -> Option<Duration> {
+        if let Self::Backoff { retry_after, .. } = self { Some(*retry_after) } else { None }
     }
 
     /// No other protocol may be tried: it was not wanted, it is another machine's, somebody else answers in the BMC's

@@ -5,20 +5,24 @@
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 
-use crate::bmc::{Action, Driver, Kind, Power};
-use crate::error::Cause;
-use crate::wanted::{Wanted, ask};
+use crate::bmc::{Action, Bmc, Kind, Power};
+use crate::error::PowerError;
+use crate::precondition::{Precondition, ask};
 
 /// Nobody controls this machine's power.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Fake;
 
-impl Driver for Fake {
-    fn read(&self) -> BoxFuture<'_, Result<Power, Cause>> {
+impl Bmc for Fake {
+    fn power_state(&self) -> BoxFuture<'_, Result<Power, PowerError>> {
         ready(Ok(Power::On)).boxed()
     }
 
-    fn act<'a>(&'a self, _: Action, wanted: &'a dyn Wanted) -> BoxFuture<'a, Result<(), Cause>> {
+    fn command<'a>(
+        &'a self,
+        _: Action,
+        wanted: &'a dyn Precondition,
+    ) -> BoxFuture<'a, Result<(), PowerError>> {
         ask(wanted).boxed()
     }
 

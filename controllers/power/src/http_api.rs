@@ -12,11 +12,11 @@ use futures::future::BoxFuture;
 use http::{HeaderMap, Method, StatusCode};
 use serde::Deserialize;
 
-use crate::bmc::{Action, Driver, Kind, Power};
+use crate::bmc::{Action, Bmc, Kind, Power};
 use crate::endpoint::{Origin, Scheme, parse_endpoint};
-use crate::error::Cause;
+use crate::error::PowerError;
+use crate::precondition::{Precondition, ask};
 use crate::select::SelectError;
-use crate::wanted::{Wanted, ask};
 use crate::web::{Connection, WebError};
 
 /// As upstream's.
@@ -178,15 +178,19 @@ impl HttpApi {
     }
 }
 
-impl Driver for HttpApi {
-    fn read(&self) -> BoxFuture<'_, Result<Power, Cause>> {
-        async { self.status().await.map_err(Cause::Http) }.boxed()
+impl Bmc for HttpApi {
+    fn power_state(&self) -> BoxFuture<'_, Result<Power, PowerError>> {
+        async { self.status().await.map_err(PowerError::Http) }.boxed()
     }
 
-    fn act<'a>(&'a self, action: Action, wanted: &'a dyn Wanted) -> BoxFuture<'a, Result<(), Cause>> {
+    fn command<'a>(
+        &'a self,
+        action: Action,
+        wanted: &'a dyn Precondition,
+    ) -> BoxFuture<'a, Result<(), PowerError>> {
         async move {
             ask(wanted).await?;
-            self.perform(action).await.map_err(Cause::Http)
+            self.perform(action).await.map_err(PowerError::Http)
         }
         .boxed()
     }

@@ -11,9 +11,10 @@ use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::fmt::{Debug, Formatter};
 use std::hash::BuildHasher;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use secrecy::ExposeSecret;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
@@ -79,7 +80,7 @@ impl Default for Config {
 
 /// Gets to know every command; for metrics.
 pub trait Observer: Send + Sync {
-    /// A command ended. `outcome` is `success`, a category of [`crate::Error`] (`unwanted` if it was not sent), `cancelled`, or `backoff` for one that
+    /// A command ended. `outcome` is `success`, a category of [`crate::PowerError`] (`unwanted` if it was not sent), `cancelled`, or `backoff` for one that
     /// was not tried.
     fn observe(&self, kind: Kind, operation: Operation, outcome: &'static str, took: Duration);
 }
@@ -181,7 +182,7 @@ impl Pool {
 
     /// BMCs in memory.
     pub fn remembered(&self) -> usize {
-        self.shared.entries.lock().unwrap_or_else(PoisonError::into_inner).entries.len()
+        self.shared.entries.lock().entries.len()
     }
 }
 
@@ -189,7 +190,7 @@ impl Shared {
     /// The entry of a BMC, new or known.
     fn entry(&self, key: String, fingerprint: u64, pinned: Option<CertificatePin>) -> Arc<Entry> {
         let now = Instant::now();
-        let mut table = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.entries.lock();
         table.sweep(now, &self.config);
         let entry = table.entries.entry(key).or_insert_with(|| Arc::new(Entry::new(now, fingerprint)));
         entry.touch(now, fingerprint, pinned);

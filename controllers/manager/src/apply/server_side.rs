@@ -18,8 +18,7 @@ use tracing::{debug, info, warn};
 
 use super::manifests::{Manifest, Phase};
 use super::{removable, unchanged};
-use crate::api_client;
-use crate::error_chain::ErrorChain;
+use bloomery_platform::{chain, client};
 
 /// Owner of the fields that the manifests set.
 const FIELD_MANAGER: &str = "bloomery";
@@ -134,7 +133,7 @@ impl Applier {
     /// Applies until it works, the error is final or the time is over.
     pub(super) async fn apply(&self, manifest: &Manifest) -> Result<Outcome, Error> {
         let wanted = unchanged::stamped(&manifest.object);
-        let mut delays = api_client::delays();
+        let mut delays = client::delays();
         let started = Instant::now();
         loop {
             let error = match self.attempt(manifest, &wanted).await {
@@ -149,7 +148,7 @@ impl Applier {
             if !error.is_transient() || Instant::now() + delay >= limit.min(self.deadline) {
                 return Err(error);
             }
-            warn!(object = %manifest, error = %ErrorChain(&error), "will apply again");
+            warn!(object = %manifest, error = chain(&error), "will apply again");
             tokio::time::sleep(delay).await;
         }
     }

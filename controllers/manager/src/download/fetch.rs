@@ -2,11 +2,10 @@
 //!
 //! Never puts anything in place that is not whole, synced and of the SHA-512 that is asked for.
 
+use parking_lot::Mutex;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use sha2::{Digest, Sha512};
@@ -133,11 +132,11 @@ pub struct Progress(Mutex<(u64, Option<u64>)>);
 impl Progress {
     /// Bytes that are here, and of how many.
     pub fn get(&self) -> (u64, Option<u64>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.0.lock()
     }
 
     pub(super) fn set(&self, received: u64, total: Option<u64>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (received, total);
+        *self.0.lock() = (received, total);
     }
 }
 

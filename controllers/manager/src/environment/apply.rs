@@ -11,7 +11,7 @@ use super::EnvironmentContext;
 use super::assets::{self, Asset, Finding, Standing, Wanted};
 use super::downloads::State;
 use crate::download::place::Place;
-use crate::error_chain::ErrorChain;
+use bloomery_platform::chain;
 
 /// How each asset stands now.
 pub(super) async fn apply(context: &EnvironmentContext, environment: &Environment) -> Vec<Asset> {
@@ -81,7 +81,7 @@ async fn settle(context: &EnvironmentContext, environment: &Environment, wanted:
 }
 
 fn failed(error: &(dyn std::error::Error + 'static)) -> Standing {
-    let message = ErrorChain(error).to_string();
+    let message = chain(error);
     warn!(error = message, "asset not inspected");
     Standing::Coming(State::Failed { message })
 }

@@ -3,9 +3,10 @@
 //! Never believes a status or a record alone: a file counts by its content. Digests are remembered by the
 //! file's marks, so that a large file is read once.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bloomery_api::Environment;
 use bloomery_api::condition::ConditionStatus;
@@ -15,8 +16,8 @@ use super::downloads::State;
 use crate::download::place::{Place, Record, Stamp};
 use crate::download::source::Source;
 use crate::download::{Job, digest_of};
-use crate::error_chain::ErrorChain;
 use crate::reconcile::Error;
+use bloomery_platform::chain;
 
 /// Hexadecimal digits of a SHA-512.
 const SHA512_DIGITS: usize = 128;
@@ -96,7 +97,7 @@ pub(super) fn job(root: &Path, assets: &Path, name: &str, wanted: &Wanted) -> Re
     if !sha512.is_empty() && !plausible {
         return Err(format!("its sha512 is not {SHA512_DIGITS} hexadecimal digits"));
     }
-    let source = Source::parse(url, assets).map_err(|error| ErrorChain(&error).to_string())?;
+    let source = Source::parse(url, assets).map_err(|error| chain(&error))?;
     let place = Place::new(root, name, file).ok_or("the Environment's name makes no directory")?;
     Ok(Job { text: url.clone(), source, sha512: sha512.clone(), place, elsewhere: Vec::new() })
 }
@@ -185,21 +186,18 @@ impl Digests {
             Err(error) => return Err(error),
         };
         let stamp = Stamp::of(&metadata);
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned();
+        let known = self.0.lock().get(path).cloned();
         if let Some((_, digest)) = known.filter(|(known, _)| *known == stamp) {
             return Ok(Some(digest));
         }
         let digest = digest_of(path)?;
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(path.to_owned(), (stamp, digest.clone()));
+        self.0.lock().insert(path.to_owned(), (stamp, digest.clone()));
         Ok(Some(digest))
     }
 
     /// Forgets the files below a directory that is gone.
     pub(super) fn forget(&self, directory: &Path) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|path, _| !path.starts_with(directory));
+        self.0.lock().retain(|path, _| !path.starts_with(directory));
     }
 }
 

@@ -10,9 +10,10 @@
 //!
 //! Never runs two tasks on one file: a new one first waits for the end of the one before.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
@@ -22,9 +23,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
 
 use crate::download::{Error, Fetcher, Job, Placed, Progress};
-use crate::error_chain::ErrorChain;
 use crate::keyed_lock::KeyedLock;
 use crate::metrics::Metrics;
+use bloomery_platform::chain;
 
 /// Downloads at once: enough for both files of two Environments, few enough to leave a site its line.
 const AT_ONCE: usize = 4;
@@ -87,9 +88,9 @@ impl Downloads {
 
     /// How the download of just this job stands, if there is one.
     pub(super) fn state(&self, job: &Job) -> Option<State> {
-        let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let tasks = self.tasks.lock();
         let task = tasks.get(&job.place.path()).filter(|task| is_same(&task.job, job))?;
-        let state = task.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let state = task.state.lock().clone();
         Some(match state {
             State::Receiving { .. } => {
                 let (received, total) = task.progress.get();
@@ -101,7 +102,7 @@ impl Downloads {
 
     /// Starts a download unless it is under way already, and says how it stands.
     pub(super) fn want(&self, job: Job) -> State {
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tasks = self.tasks.lock();
         let key = job.place.path();
         if tasks.get(&key).is_some_and(|task| is_same(&task.job, &job) && !task.handle.is_finished()) {
             drop(tasks);
@@ -134,7 +135,7 @@ impl Downloads {
 
     /// Ends a file's download and waits for its end.
     pub(super) async fn forget(&self, path: &std::path::Path) {
-        let task = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).remove(path);
+        let task = self.tasks.lock().remove(path);
         if let Some(task) = task {
             let _ = task.stopped().await;
         }
@@ -183,7 +184,7 @@ impl Run {
                 }
                 Err(error) => {
                     self.metrics.downloaded(error.category(), gained);
-                    let message = ErrorChain(&error).to_string();
+                    let message = chain(&error);
                     warn!(url, file = %file.display(), error = message, "asset not fetched; will try again");
                     self.set(State::Failed { message });
                     // A line that breaks often still brings the file, a piece at a time.
@@ -211,7 +212,7 @@ impl Run {
     }
 
     fn set(&self, state: State) {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        *self.state.lock() = state;
         self.changed.notify_one();
     }
 }

@@ -5,11 +5,10 @@
 use bloomery_api::Environment;
 use bloomery_api::condition::ConditionStatus;
 use bloomery_api::environment::{AssetCondition, EnvironmentStatus, READY};
-use kube::runtime::events::EventType;
+use bloomery_platform::events::Notice;
 
 use super::assets::{Asset, Standing, Wanted};
 use super::downloads::State;
-use crate::reconcile::Notice;
 
 /// Reason of all events.
 const REASON: &str = "Environment Assets";
@@ -56,9 +55,9 @@ fn condition(asset: &Asset) -> AssetCondition {
 /// A condition of an asset has no place for a text, so an event carries it.
 fn news(asset: &Asset) -> News {
     let Asset { wanted: Wanted { file, url, sha512: _ }, standing } = asset;
-    let (type_, message) = match standing {
+    let (warning, message) = match standing {
         Standing::Here { brought: Some((size, sha512)) } => {
-            (EventType::Normal, format!("Asset {file} of {url} is here: {size} bytes, SHA-512 {sha512}."))
+            (false, format!("Asset {file} of {url} is here: {size} bytes, SHA-512 {sha512}."))
         }
         Standing::Here { brought: None }
         | Standing::NotAskedFor
@@ -66,21 +65,20 @@ fn news(asset: &Asset) -> News {
             return News { file, notice: None, is_start: false };
         }
         Standing::Coming(State::Receiving { .. }) => {
-            (EventType::Normal, format!("Asset {file} of {url} is being fetched."))
+            (false, format!("Asset {file} of {url} is being fetched."))
         }
         Standing::Coming(State::Failed { message }) => {
-            (EventType::Warning, format!("Asset {file} of {url} is not here yet: {message}."))
+            (true, format!("Asset {file} of {url} is not here yet: {message}."))
         }
-        Standing::Removed { wanted, actual } => (
-            EventType::Warning,
-            format!("Asset {file} of {url} had SHA-512 {actual} instead of {wanted} and was removed."),
-        ),
+        Standing::Removed { wanted, actual } => {
+            (true, format!("Asset {file} of {url} had SHA-512 {actual} instead of {wanted} and was removed."))
+        }
         Standing::Unusable { problem } => {
-            (EventType::Warning, format!("Asset {file} of {url} cannot be fetched: {problem}."))
+            (true, format!("Asset {file} of {url} cannot be fetched: {problem}."))
         }
     };
     let is_start = matches!(standing, Standing::Coming(State::Receiving { .. }));
-    News { file, notice: Some(Notice { type_, reason: REASON, message }), is_start }
+    News { file, notice: Some(Notice { warning, reason: REASON, action: file, message }), is_start }
 }
 
 #[cfg(test)]

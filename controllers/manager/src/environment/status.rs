@@ -2,17 +2,18 @@
 //!
 //! Nobody else writes them, so the last look wins. Never says the same thing twice in a row.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 
 use bloomery_api::Environment;
+use bloomery_platform::events::Notice;
 use kube::api::{Patch, PatchParams};
-use kube::{Api, Resource, ResourceExt};
+use kube::{Api, ResourceExt};
 use serde_json::json;
 use tracing::info;
 
 use super::plan::{News, Plan};
-use crate::reconcile::{Context, Error, Notice};
+use crate::reconcile::{Context, Error};
 
 /// What was said last of each asset, by Environment and file.
 #[derive(Debug, Default)]
@@ -21,7 +22,7 @@ pub(super) struct Said(Mutex<HashMap<(String, &'static str), String>>);
 impl Said {
     /// The event to record for these news, if they are any.
     fn fresh<'n>(&self, environment: &str, news: &'n News) -> Option<&'n Notice> {
-        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut said = self.0.lock();
         let notice = news.notice.as_ref()?;
         let last = said.entry((environment.to_owned(), news.file)).or_default();
         let fresh = if news.is_start { last.is_empty() } else { *last != notice.message };
@@ -33,7 +34,7 @@ impl Said {
 
     /// Forgets an Environment whose wishes have changed, or that is gone.
     pub(super) fn forget(&self, environment: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(name, _), _| name != environment);
+        self.0.lock().retain(|(name, _), _| name != environment);
     }
 }
 
@@ -57,7 +58,7 @@ pub(super) async fn write(
     }
     for news in &plan.news {
         if let Some(notice) = said.fresh(&name, news) {
-            context.notify(&environment.object_ref(&()), notice).await;
+            context.notify(environment, notice.clone());
         }
     }
     Ok(())
@@ -66,14 +67,13 @@ pub(super) async fn write(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kube::runtime::events::EventType;
 
     #[test]
     fn the_same_news_are_told_once_and_a_start_only_as_the_first() {
         let said = Said::default();
         let news = |message: &str, is_start| News {
             file: "vmlinuz",
-            notice: Some(Notice { type_: EventType::Normal, reason: "r", message: message.to_owned() }),
+            notice: Some(Notice { warning: false, reason: "r", action: "a", message: message.to_owned() }),
             is_start,
         };
         let told = |message: &str, is_start| said.fresh("e", &news(message, is_start)).is_some();

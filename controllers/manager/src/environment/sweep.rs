@@ -9,36 +9,34 @@ use std::sync::Arc;
 
 use bloomery_api::Environment;
 use bloomery_api::environment::{DEFAULT, DEFAULT_ARM64, INITRD_FILE, KERNEL_FILE};
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use kube::core::PartialObjectMeta;
-use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 use tracing::{info, warn};
 
-use super::EnvironmentContext;
+use super::{EnvironmentContext, Guarded};
 use crate::download::place::{Place, is_safe_name};
-use crate::error_chain::ErrorChain;
 use crate::reconcile::Error;
+use bloomery_platform::chain;
+use bloomery_platform::watch::{Cache, Change};
 
-/// Watches for ever.
-pub(super) async fn run(context: Arc<EnvironmentContext>) {
-    let environments: Api<PartialObjectMeta<Environment>> = Api::all(context.common.client.clone());
-    let mut watch = std::pin::pin!(watcher(environments, watcher::Config::default()).default_backoff());
-    let mut listed = HashSet::new();
-    while let Some(seen) = watch.next().await {
-        match seen {
-            Ok(watcher::Event::Init) => listed.clear(),
-            Ok(watcher::Event::InitApply(object)) => {
-                listed.insert(object.name_any());
-            }
-            Ok(watcher::Event::InitDone) => {
+/// Follows the `changes` for ever.
+pub(super) async fn run(
+    context: Arc<EnvironmentContext>,
+    cache: Cache<Guarded>,
+    changes: impl Stream<Item = Change<Guarded>>,
+) {
+    let mut changes = std::pin::pin!(changes);
+    while let Some(change) = changes.next().await {
+        match change {
+            Change::Listed => {
+                let listed = cache.known().iter().map(|environment| environment.name_any()).collect();
                 for name in leftovers(&context.options.directory, &listed) {
                     remove_or_warn(&context, &name).await;
                 }
             }
-            Ok(watcher::Event::Apply(_)) => {}
-            Ok(watcher::Event::Delete(object)) => remove_or_warn(&context, &object.name_any()).await,
-            Err(error) => warn!(error = %ErrorChain(&error), "watch of Environments for their files failed"),
+            Change::Applied(_) => {}
+            Change::Deleted(environment) => remove_or_warn(&context, &environment.name_any()).await,
         }
     }
 }
@@ -55,7 +53,7 @@ fn leftovers(root: &Path, listed: &HashSet<String>) -> Vec<String> {
 
 async fn remove_or_warn(context: &EnvironmentContext, name: &str) {
     if let Err(error) = remove(context, name).await {
-        warn!(environment = name, error = %ErrorChain(&error), "files of a deleted Environment stay");
+        warn!(environment = name, error = chain(&error), "files of a deleted Environment stay");
     }
 }
 

@@ -14,20 +14,19 @@ use bloomery_api::Server;
 use bloomery_api::decision::Machine;
 use bloomery_api::decision::age::{KEEP_ANNOTATION, abandoned};
 use bloomery_plane::Gate;
+use bloomery_platform::chain;
+use bloomery_platform::events::Notice;
 use k8s_openapi::jiff::Timestamp;
 use k8s_openapi::jiff::civil::Date;
 use kube::api::{DeleteParams, Preconditions};
-use kube::runtime::events::EventType;
-use kube::runtime::reflector::Store;
-use kube::{Api, Resource, ResourceExt};
+use kube::{Api, ResourceExt};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{fetch, validate};
-use crate::error_chain::ErrorChain;
 use crate::fleet::Fleet;
-use crate::reconcile::{Context, Error, Notice};
-use crate::watch::GuardedServer;
+use crate::reconcile::{Context, Error};
+use crate::watch::Servers;
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_hours(1);
@@ -99,14 +98,14 @@ impl Patience {
 pub struct Sweep {
     context: Context,
     gate: Gate,
-    servers: Store<GuardedServer>,
+    servers: Servers,
     fleet: Fleet,
     patience: Patience,
 }
 
 impl Sweep {
     /// Over the cache of all Servers.
-    pub fn new(context: Context, gate: Gate, servers: Store<GuardedServer>, fleet: Fleet) -> Self {
+    pub fn new(context: Context, gate: Gate, servers: Servers, fleet: Fleet) -> Self {
         Self { context, gate, servers, fleet, patience: Patience::default() }
     }
 
@@ -129,7 +128,7 @@ impl Sweep {
         self.patience.compare(now, wall);
         let mut stale = HashMap::new();
         let mut named = HashMap::new();
-        for guarded in self.servers.state() {
+        for guarded in self.servers.known() {
             let Ok(server) = &guarded.0 else { continue };
             let Some(judged) = self.fleet.judge(server, &look.authority) else { return };
             // The binding is asked for when it counts.
@@ -147,12 +146,16 @@ impl Sweep {
         for (uid, wait) in self.patience.see(&stale, now) {
             let Some(Ok(server)) = named.get(&uid).map(|guarded| &guarded.0) else { continue };
             match wait {
-                Wait::Begins => self.announce(server, stale[&uid]).await,
+                Wait::Begins => self.announce(server, stale[&uid]),
                 Wait::Goes => {}
                 Wait::Over => {
                     if let Err(error) = self.remove(server, wall).await {
                         let server = server.name_any();
-                        warn!(server, error = %ErrorChain(&error), "abandoned Server not removed; tried again later");
+                        warn!(
+                            server,
+                            error = chain(&error),
+                            "abandoned Server not removed; tried again later"
+                        );
                     }
                 }
             }
@@ -160,15 +163,14 @@ impl Sweep {
     }
 
     /// Says on the Server that it is going to be removed.
-    async fn announce(&self, server: &Server, last_call: Date) {
+    fn announce(&self, server: &Server, last_call: Date) {
         let name = server.name_any();
         info!(server = name, %last_call, "nobody accepted it and its machine does not call: removed in a day");
         let message = format!(
             "Nobody accepted this Server, and its machine called last on {last_call}: it is removed in a day unless the \
              machine calls. To keep it: kubectl annotate server {name} {KEEP_ANNOTATION}=true"
         );
-        let notice = Notice { type_: EventType::Normal, reason: REASON, message };
-        self.context.notify(&server.object_ref(&()), &notice).await;
+        self.context.notify(server, Notice { warning: false, reason: REASON, action: "Announce", message });
     }
 
     /// Deletes the Server if all that was true of the cache is true of the API.
@@ -198,8 +200,7 @@ impl Sweep {
         servers.delete(&name, &params).await.map_err(Error::api("delete", format!("Server {name}")))?;
         info!(server = name, %last_call, "abandoned Server removed");
         let message = format!("Removed: nobody accepted it, and its machine called last on {last_call}.");
-        let notice = Notice { type_: EventType::Normal, reason: REASON, message };
-        self.context.notify(&server.object_ref(&()), &notice).await;
+        self.context.notify(&server, Notice { warning: false, reason: REASON, action: "Remove", message });
         Ok(())
     }
 }

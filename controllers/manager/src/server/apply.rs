@@ -5,6 +5,7 @@
 use bloomery_api::decision::records::BindingFinalizer;
 use bloomery_api::server_binding::RELEASE_FINALIZER;
 use bloomery_api::{Server, ServerBinding};
+use bloomery_platform::patch::{self, Part};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::json;
@@ -56,14 +57,9 @@ pub(super) async fn binding_finalizer(
         BindingFinalizer::Add => finalizers.push(RELEASE_FINALIZER),
         BindingFinalizer::Remove => {}
     }
-    let patch = json!({ "metadata": {
-        "finalizers": finalizers,
-        "uid": binding.metadata.uid,
-        "resourceVersion": binding.metadata.resource_version,
-    } });
+    let body = json!({ "metadata": { "finalizers": finalizers } });
     let bindings: Api<ServerBinding> = Api::all(client.clone());
-    bindings
-        .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+    patch::merge(&bindings, binding, body, Part::Object, &PatchParams::default())
         .await
         .map_err(Error::api("patch metadata of", format!("ServerBinding {name}")))?;
     if change == BindingFinalizer::Remove {

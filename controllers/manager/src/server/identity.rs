@@ -8,11 +8,10 @@ use std::sync::Arc;
 use bloomery_api::Server;
 use bloomery_api::server::{Bmc, CredentialSource};
 use bloomery_power::identity::{Guid, Identity, Machines};
-use bloomery_power::{Cause, CertificatePin};
+use bloomery_power::{CertificatePin, PowerError};
 use kube::ResourceExt;
-use kube::runtime::reflector::Store;
 
-use crate::watch::GuardedServer;
+use crate::watch::Servers;
 
 /// GUIDs, divided by commas, that a person declared to be what the machine's BMC says.
 const BMC_UUID_ANNOTATION: &str = "bloomery.dev/bmc-uuid";
@@ -91,11 +90,11 @@ pub(super) fn is_agents_account(server: &Server, bmc: &Bmc, user: &str) -> bool 
 
 /// All accepted Servers, by the GUIDs of their machines. One that a stranger registered must not take another's BMC
 /// away.
-pub(super) struct Known(pub(super) Store<GuardedServer>);
+pub(super) struct Known(pub(super) Servers);
 
 impl Debug for Known {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Known").field("servers", &self.0.len()).finish()
+        formatter.debug_struct("Known").field("servers", &self.0.count()).finish()
     }
 }
 
@@ -103,7 +102,7 @@ impl Machines for Known {
     fn owner(&self, guid: Guid) -> Option<String> {
         let is_its =
             |server: &Server| server.spec.accepted && uuid(server).is_some_and(|own| guid.matches(own));
-        let all = self.0.state();
+        let all = self.0.known();
         all.iter().find(|guarded| guarded.0.as_ref().is_ok_and(is_its)).map(|guarded| guarded.name_any())
     }
 }
@@ -114,7 +113,7 @@ pub(super) const OTHER_MACHINE: &str = "OtherMachine";
 pub(super) const CERTIFICATE_CHANGED: &str = "CertificateChanged";
 
 /// The reason, and the command that ends it, of a failure that only a person can end.
-pub(super) fn way_out(server: &str, cause: &Cause) -> Option<(&'static str, String)> {
+pub(super) fn way_out(server: &str, cause: &PowerError) -> Option<(&'static str, String)> {
     if let Some((_, shown)) = cause.changed_certificate() {
         let way = format!(
             "if the BMC was replaced or its certificate renewed: kubectl annotate --overwrite server {server} \
@@ -197,12 +196,12 @@ mod tests {
     #[test]
     fn a_person_is_told_the_command_but_none_that_gives_away_another_server() {
         let told = Guid::parse(OTHER);
-        let not_ours = |owner| Cause::OtherMachine(NotOurs { server: "a".to_owned(), told, owner });
+        let not_ours = |owner| PowerError::OtherMachine(NotOurs { server: "a".to_owned(), told, owner });
         let (reason, way) = way_out("a", &not_ours(None)).unwrap();
         assert_eq!(reason, OTHER_MACHINE);
         assert!(way.ends_with(&format!("server a {BMC_UUID_ANNOTATION}={OTHER}")), "{way}");
         let (reason, way) = way_out("a", &not_ours(Some("b".to_owned()))).unwrap();
         assert_eq!((reason, way.as_str()), (OTHER_MACHINE, "correct spec.bmc"));
-        assert_eq!(way_out("a", &Cause::Unwanted), None);
+        assert_eq!(way_out("a", &PowerError::Unwanted), None);
     }
 }

@@ -3,9 +3,9 @@
 //!
 //! Never holds up a machine for long: a name without an answer stays a name.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bloomery_api::Server;
@@ -48,13 +48,13 @@ impl Names {
     }
 
     fn is_due(&self, host: &str) -> bool {
-        let looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let looked = self.looked.lock();
         looked.get(host).is_none_or(|at| at.elapsed() >= MEMORY)
     }
 
     async fn look(&self, fleet: &Fleet, host: String) {
         {
-            let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut looked = self.looked.lock();
             looked.retain(|_, at| at.elapsed() < MEMORY);
             looked.insert(host.clone(), Instant::now());
         }
@@ -68,8 +68,8 @@ impl Names {
 #[cfg(test)]
 mod tests {
     use bloomery_api::plane::Authority;
+    use bloomery_platform::watch::{Change, Feed};
     use kube::core::DeserializeGuard;
-    use kube::runtime::reflector;
     use kube::runtime::watcher::Event;
     use serde_json::json;
 
@@ -85,8 +85,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_and_its_address_meet_once_the_name_was_looked_up() {
-        let (store, mut writer) = reflector::store();
-        let (fleet, _concerned) = Fleet::new(store);
+        let mut feed = Feed::default();
+        let (fleet, _concerned) = Fleet::new(feed.cache());
+        let seeing = fleet.clone();
+        feed.observe(move |change| seeing.see_server(change));
         let servers =
             [server("a", "localhost"), server("b", "127.0.0.1"), server("c", "no-such-name.invalid")];
         for event in [Event::Init]
@@ -94,10 +96,9 @@ mod tests {
             .chain(servers.iter().map(|server| Event::InitApply(DeserializeGuard(Ok(server.clone())))))
             .chain([Event::InitDone])
         {
-            writer.apply_watcher_event(&event);
-            fleet.see_server(&event);
+            feed.see(event);
         }
-        fleet.see_binding::<Server>(&Event::InitDone);
+        fleet.see_binding::<Server>(&Change::Listed);
         let judge = |server: &Server| fleet.judge(server, &Authority::Unknown).unwrap().shared;
         assert_eq!(judge(&servers[1]), None);
         let names = Names::default();

@@ -6,19 +6,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bloomery_api::ServerBinding;
 use bloomery_api::decision::records::{BindingFinalizer, binding_without_server};
 use bloomery_plane::Gate;
+use bloomery_platform::watch::Feed;
 use futures::{Stream, StreamExt};
-use kube::core::PartialObjectMeta;
+use kube::ResourceExt;
 use kube::runtime::controller::{Action, Config as ControllerConfig, Controller};
-use kube::runtime::reflector::Store;
-use kube::runtime::watcher;
-use kube::{Api, ResourceExt};
 use tokio_util::sync::CancellationToken;
 
 use super::{apply, fetch, validate};
 use crate::reconcile::{Context, Error};
+use crate::watch::BindingMeta;
 
 /// Kind, for metrics and logs.
 const KIND: &str = "ServerBinding";
@@ -27,20 +25,18 @@ const CONCURRENCY: u16 = 10;
 /// When to look again at a binding on its way out: its Server may go first, and no event of that comes here.
 const LOOK_AGAIN: Duration = Duration::from_secs(20);
 
-type Seen = PartialObjectMeta<ServerBinding>;
-
-/// The controller as a stream that ends when `stop` is cancelled, and the store that it fills.
+/// The controller as a stream that ends when `stop` is cancelled.
 pub fn controller(
     context: Context,
     gate: Gate,
+    bindings: &mut Feed<BindingMeta>,
     stop: CancellationToken,
-) -> (Store<Seen>, impl Stream<Item = ()> + Send) {
-    let bindings: Api<Seen> = Api::all(context.client.clone());
-    let controller = Controller::new(bindings, watcher::Config::default())
+) -> impl Stream<Item = ()> + Send + use<> {
+    let changes = bindings.subscribe().filter_map(async |change| change.applied());
+    let controller = Controller::for_shared_stream(changes, bindings.cache().store())
         .with_config(ControllerConfig::default().concurrency(CONCURRENCY))
         .graceful_shutdown_on(stop.cancelled_owned());
-    let store = controller.store();
-    let work = controller
+    controller
         .run(
             async |binding, shared| {
                 let (context, gate) = shared.as_ref();
@@ -53,8 +49,7 @@ pub fn controller(
             |binding, error, shared| shared.0.after_failure(KIND, &binding.name_any(), error),
             Arc::new((context, gate)),
         )
-        .map(drop);
-    (store, work)
+        .map(drop)
 }
 
 async fn reconcile(name: &str, context: &Context, gate: &Gate) -> Result<Action, Error> {

@@ -11,27 +11,28 @@ use bloomery_api::decision::status::{POWER_COMMAND_FAILED, PowerOutcome};
 use bloomery_api::plane::Authority;
 use bloomery_api::server::Power;
 use bloomery_api::{Server, ServerBinding};
+use bloomery_platform::chain;
+use bloomery_platform::events::Notice;
+use bloomery_platform::patch::{self, Written};
 use bloomery_power as bmc;
 use bloomery_power::identity::Identity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::{Patch, PatchParams};
-use kube::runtime::events::EventType;
-use kube::{Api, Resource, ResourceExt};
+use kube::api::PatchParams;
+use kube::{Api, ResourceExt};
 use serde_json::json;
 use tracing::info;
 
 use super::identity::{self, Known};
 use super::recheck::{Decided, Recheck, withdraw};
 use super::{Shared, credentials, status};
-use crate::error_chain::ErrorChain;
 use crate::fleet::Judgement;
-use crate::reconcile::{Error, Notice};
+use crate::reconcile::Error;
 
 /// Reason of this controller's events on power (spec/sidero.md §2.1).
 const MANAGEMENT: &str = "Server Management";
 
-/// HTTP's word for an object that has changed meanwhile.
-const CONFLICT: u16 = 409;
+/// Action of the events on a machine whose power state cannot be read.
+const READ: &str = "ReadPower";
 
 /// When to look again because an object was not any more what was decided on.
 pub(super) const AFTER_CHANGE: Duration = Duration::from_millis(50);
@@ -82,7 +83,7 @@ pub(super) async fn control(
         Ok(_) => warning,
     };
     if let Some(message) = notice {
-        notify(shared, server, EventType::Warning, message).await;
+        notify(shared, server, true, READ, message);
     }
     let before = server;
     if let Some(pin) = client.as_ref().ok().and_then(|client| client.certificate())
@@ -100,14 +101,14 @@ pub(super) async fn control(
         match command(&server.name_any(), client.as_ref(), action, mode(shared, &server), &recheck).await {
             Ok(()) => {
                 info!(server = server.name_any(), ?action, by = client.kind().as_str(), "power commanded");
-                notify(shared, &server, EventType::Normal, success.unwrap_or_default().to_owned()).await;
+                notify(shared, &server, false, word(action), success.unwrap_or_default().to_owned());
             }
             Err(Failure::Unwanted) => {
                 withdraw(shared, &server, before).await;
                 return Ok(None);
             }
             Err(Failure::Failed(Trouble { reason, why })) => {
-                notify(shared, &server, EventType::Warning, format!("{why}.")).await;
+                notify(shared, &server, true, word(action), format!("{why}."));
                 // The claim stood for a command that was not carried out: it must not hold up the next try.
                 server.status = Some(status::unclaimed(&server, before));
                 outcome =
@@ -128,11 +129,8 @@ async fn management(
     let must_prove = shared.fleet.serves_several(&server.name_any());
     let identity = identity::identity(server, known).map_err(|error| error.to_string())?;
     let identity = Identity { must_prove, ..identity };
-    let target = {
-        let _turn = shared.turn().await;
-        let target = credentials::target(&shared.context.client, server, authority, identity).await;
-        target.map_err(|error| error.to_string())?
-    };
+    let target = credentials::target(&shared.context.urgent, server, authority, identity).await;
+    let target = target.map_err(|error| error.to_string())?;
     shared.options.pool.client(&target).map_err(|error| error.to_string())
 }
 
@@ -140,7 +138,7 @@ async fn read(server: &Server, client: &dyn bmc::Bmc) -> Result<Power, Trouble> 
     match client.power_state().await {
         Ok(bmc::Power::On) => Ok(Power::On),
         Ok(bmc::Power::Off) => Ok(Power::Off),
-        Err(error) => Err(Trouble::of(&server.name_any(), error.cause())),
+        Err(error) => Err(Trouble::of(&server.name_any(), &error)),
     }
 }
 
@@ -158,10 +156,10 @@ impl Trouble {
         Self { reason: POWER_COMMAND_FAILED, why }
     }
 
-    fn of(server: &str, cause: &bmc::Cause) -> Self {
+    fn of(server: &str, cause: &bmc::PowerError) -> Self {
         match identity::way_out(server, cause) {
-            Some((reason, way)) => Self { reason, why: format!("{}; {way}", ErrorChain(cause)) },
-            None => Self::command(ErrorChain(cause).to_string()),
+            Some((reason, way)) => Self { reason, why: format!("{}; {way}", chain(cause)) },
+            None => Self::command(chain(cause)),
         }
     }
 }
@@ -170,17 +168,16 @@ impl Trouble {
 /// everything is read again, with the key that the API server has.
 async fn keep(shared: &Shared, server: &Server, pin: bmc::CertificatePin) -> Result<bool, Error> {
     let name = server.name_any();
-    let patch = json!({ "metadata": {
-        "annotations": { (identity::CERTIFICATE_ANNOTATION): pin.to_string() },
-        "uid": server.metadata.uid,
-        "resourceVersion": server.metadata.resource_version,
-    } });
-    let servers: Api<Server> = Api::all(shared.context.client.clone());
-    let _turn = shared.turn().await;
-    match servers.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await {
-        Ok(_) => info!(server = name, certificate = %pin, "certificate of the management controller pinned"),
-        Err(kube::Error::Api(status)) if status.code == CONFLICT => {}
-        Err(error) => return Err(Error::api("patch metadata of", format!("Server {name}"))(error)),
+    let annotations = json!({ (identity::CERTIFICATE_ANNOTATION): pin.to_string() });
+    let change = json!({ "metadata": { "annotations": annotations } });
+    let servers: Api<Server> = Api::all(shared.context.urgent.clone());
+    let written =
+        patch::try_merge(&servers, server, change, patch::Part::Object, &PatchParams::default()).await;
+    match written.map_err(Error::api("patch metadata of", format!("Server {name}")))? {
+        Written::Done(_) => {
+            info!(server = name, certificate = %pin, "certificate of the management controller pinned");
+        }
+        Written::Changed => {}
     }
     Ok(false)
 }
@@ -204,6 +201,17 @@ fn mode(shared: &Shared, server: &Server) -> bmc::PxeMode {
     }
 }
 
+/// The command, as the action of its events.
+fn word(action: PowerAction) -> &'static str {
+    match action {
+        PowerAction::None => READ,
+        PowerAction::PowerOff => "PowerOff",
+        PowerAction::PowerOn => "PowerOn",
+        PowerAction::PxeOn => "NetworkBoot",
+        PowerAction::PxeCycle => "PowerCycle",
+    }
+}
+
 /// Why a command was not carried out.
 enum Failure {
     /// Its reason went before it could be sent.
@@ -218,7 +226,7 @@ async fn command(
     client: &dyn bmc::Bmc,
     action: PowerAction,
     mode: bmc::PxeMode,
-    wanted: &dyn bmc::Wanted,
+    wanted: &dyn bmc::Precondition,
 ) -> Result<(), Failure> {
     let (prepare, act) = match action {
         PowerAction::None => (None, None),
@@ -229,10 +237,10 @@ async fn command(
     };
     let prepare = prepare.map(|mode| (bmc::Action::PxeOnce(mode), "set to PXE boot once"));
     for (action, what) in prepare.into_iter().chain(act) {
-        client.command(action, wanted).await.map_err(|error| match error.cause() {
-            bmc::Cause::Unwanted => Failure::Unwanted,
+        client.command(action, wanted).await.map_err(|error| match error {
+            bmc::PowerError::Unwanted => Failure::Unwanted,
             cause => {
-                let Trouble { reason, why } = Trouble::of(server, cause);
+                let Trouble { reason, why } = Trouble::of(server, &cause);
                 Failure::Failed(Trouble { reason, why: format!("Failed to {what}: {why}") })
             }
         })?;
@@ -240,7 +248,7 @@ async fn command(
     Ok(())
 }
 
-async fn notify(shared: &Shared, server: &Server, type_: EventType, message: String) {
-    let notice = Notice { type_, reason: MANAGEMENT, message };
-    shared.context.notify(&server.object_ref(&()), &notice).await;
+fn notify(shared: &Shared, server: &Server, warning: bool, action: &'static str, message: String) {
+    let notice = Notice { warning, reason: MANAGEMENT, action, message };
+    shared.context.notify(server, notice);
 }

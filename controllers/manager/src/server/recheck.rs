@@ -4,13 +4,13 @@
 //! cluster may have taken the machine by then, its agent may have begun to report, or another plane may act.
 //! Never says yes to what it could not read, and never takes back a claim that is not the one it was given.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 
 use bloomery_api::decision::{Machine, Standing};
 use bloomery_api::plane::Authority;
 use bloomery_api::{Server, ServerBinding};
-use bloomery_power::Wanted;
+use bloomery_power::Precondition;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use kube::ResourceExt;
@@ -18,9 +18,9 @@ use tracing::{info, warn};
 
 use super::status::{self, cycle};
 use super::{Shared, fetch, validate};
-use crate::error_chain::ErrorChain;
 use crate::fleet::Judgement;
 use crate::reconcile::Error;
+use bloomery_platform::chain;
 
 /// Times a claim is taken back from an object that others write.
 const ATTEMPTS: u32 = 4;
@@ -51,8 +51,8 @@ pub(super) struct Recheck<'a> {
     pub(super) decided: Decided<'a>,
 }
 
-impl Wanted for Recheck<'_> {
-    fn is_still_wanted(&self) -> BoxFuture<'_, bool> {
+impl Precondition for Recheck<'_> {
+    fn holds(&self) -> BoxFuture<'_, bool> {
         async {
             let server = self.decided.server.name_any();
             match self.look().await {
@@ -62,7 +62,11 @@ impl Wanted for Recheck<'_> {
                     false
                 }
                 Err(error) => {
-                    warn!(server, error = %ErrorChain(&error), "command not sent: not known whether it is still wanted");
+                    warn!(
+                        server,
+                        error = chain(&error),
+                        "command not sent: not known whether it is still wanted"
+                    );
                     false
                 }
             }
@@ -73,10 +77,9 @@ impl Wanted for Recheck<'_> {
 
 impl Recheck<'_> {
     async fn look(&self) -> Result<bool, Error> {
-        let _turn = self.shared.turn().await;
         let authority = self.shared.options.gate.current().await;
         let name = self.decided.server.name_any();
-        let fetched = fetch::fetch(&self.shared.context.client, &name, None).await?;
+        let fetched = fetch::fetch(&self.shared.context.urgent, &name, None).await?;
         let fetch::Fetched { server: Some(server), binding } = fetched else { return Ok(false) };
         let validate::Objects { server, binding } = validate::validate(server, binding)?;
         let Some(judged) = self.shared.fleet.judge(&server, &authority) else { return Ok(false) };
@@ -115,11 +118,11 @@ pub(super) struct Withheld(Mutex<HashMap<String, Box<(Server, Server)>>>);
 impl Withheld {
     fn put(&self, name: &str, claimed: &Server, before: &Server) {
         let pair = Box::new((claimed.clone(), before.clone()));
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), pair);
+        self.0.lock().insert(name.to_owned(), pair);
     }
 
     fn take(&self, name: &str) -> Option<Box<(Server, Server)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name)
+        self.0.lock().remove(name)
     }
 
     /// Forgets a Server that is gone.
@@ -144,7 +147,6 @@ pub(super) async fn withdraw(shared: &Shared, claimed: &Server, before: &Server)
     if cycle(claimed) == cycle(before) {
         return;
     }
-    let _turn = shared.turn().await;
     for _ in 0..ATTEMPTS {
         // A plane that does not act writes nothing. When it acts again, the claim is still not of any command.
         if !shared.options.gate.current().await.acts() {
@@ -152,7 +154,7 @@ pub(super) async fn withdraw(shared: &Shared, claimed: &Server, before: &Server)
             return;
         }
         let written = async {
-            let fetched = fetch::fetch_server(&shared.context.client, &name).await?;
+            let fetched = fetch::fetch_server(&shared.context.urgent, &name).await?;
             let Some(found) = fetched else { return Ok(()) };
             let server = validate::readable("Server", found)?;
             if server.metadata.uid != claimed.metadata.uid || cycle(&server) != cycle(claimed) {
@@ -164,7 +166,7 @@ pub(super) async fn withdraw(shared: &Shared, claimed: &Server, before: &Server)
             Ok(()) => return,
             Err(error) if error.is_conflict() => {}
             Err(error) => {
-                warn!(server = name, error = %ErrorChain(&error), "claim of a command that was not sent stays");
+                warn!(server = name, error = chain(&error), "claim of a command that was not sent stays");
                 return;
             }
         }

@@ -3,8 +3,8 @@
 //! Never keeps a reconcile from happening for longer than it asked to be called again, and never once any object,
 //! or whether this plane may act, is another than at its end.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bloomery_api::plane::Authority;
@@ -82,18 +82,18 @@ pub(super) struct Memory(Mutex<HashMap<String, Settled>>);
 impl Memory {
     /// Notes that nothing is left to do.
     pub(super) fn settle(&self, name: &str, settled: Settled) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), settled);
+        self.0.lock().insert(name.to_owned(), settled);
     }
 
     /// Forgets a Server that is gone, or whose reconcile begins.
     pub(super) fn forget(&self, name: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.0.lock().remove(name);
     }
 
     /// Compares what the caches have with how the last reconcile ended.
     pub(super) fn compare(&self, name: &str, seen: Seen<'_>, now: Instant) -> Known {
         let Seen { server, binding, authority, judged } = seen;
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.0.lock();
         let Some(settled) = all.get(name) else { return Known::Changed };
         let is_behind = server.is_before(&settled.server);
         let is_same = (is_behind || *server == settled.server)

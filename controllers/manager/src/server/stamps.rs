@@ -1,7 +1,7 @@
 //! How long this process has seen the same time on record in a Server's `PowerCycle`, by a clock that cannot jump.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bloomery_api::Server;
@@ -18,7 +18,7 @@ impl Stamps {
     /// How long the present stamp of `server` has been seen; zero for one that is new or absent.
     pub(super) fn seen_for(&self, server: &Server, now: Instant) -> Duration {
         let name = server.name_any();
-        let mut stamps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stamps = self.0.lock();
         let Some(stamp) = cycle(server).map(|found| found.last_transition_time.0) else {
             stamps.remove(&name);
             return Duration::ZERO;
@@ -32,7 +32,7 @@ impl Stamps {
 
     /// Forgets a Server that is gone.
     pub(super) fn forget(&self, name: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.0.lock().remove(name);
     }
 }
 

@@ -9,15 +9,16 @@ use bloomery_api::decision::status::{EXEMPT_DISKS, PowerOutcome, StatusDecision,
 use bloomery_api::decision::{Machine, Standing};
 use bloomery_api::server::{POWER_CYCLE, POWER_REACHABLE};
 use bloomery_api::{Condition, Server, ServerStatus};
+use bloomery_platform::events::Notice;
+use bloomery_platform::patch::{self, Part};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Patch, PatchParams};
-use kube::runtime::events::EventType;
-use kube::{Api, Resource, ResourceExt};
+use kube::api::PatchParams;
+use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use tracing::info;
 
-use crate::reconcile::{Context, Error, Notice};
+use crate::reconcile::{Context, Error};
 
 /// What a reconcile ends with.
 pub(super) struct Wrote {
@@ -39,7 +40,7 @@ pub(super) async fn write(
         status(machine, shared, outcome, &now);
     let server = machine.server;
     let changes = server.status.as_ref() != Some(&wanted);
-    let written = if changes { patch(context, server, &wanted).await? } else { server.clone() };
+    let written = if changes { write_status(context, server, &wanted).await? } else { server.clone() };
     if changes {
         info!(
             server = server.name_any(),
@@ -51,14 +52,15 @@ pub(super) async fn write(
     }
     if released {
         let notice = Notice {
-            type_: EventType::Normal,
+            warning: false,
             reason: "Server Allocation",
+            action: "Release",
             message: "Server marked as unallocated.".to_owned(),
         };
-        context.notify(&server.object_ref(&()), &notice).await;
+        context.notify(server, notice);
     }
     for notice in news(server.status.as_ref(), &wanted) {
-        context.notify(&server.object_ref(&()), &notice).await;
+        context.notify(server, notice);
     }
     Ok(Wrote { standing, server: written })
 }
@@ -71,7 +73,7 @@ fn news(before: Option<&ServerStatus>, after: &ServerStatus) -> Vec<Notice> {
         let now = condition::find(&after.conditions, type_).filter(|condition| counts(condition))?;
         let then = condition::find(before, type_).filter(|condition| counts(condition));
         let is_news = then.is_none_or(|then| then.message != now.message);
-        is_news.then(|| Notice { type_: EventType::Warning, reason, message: now.message.clone() })
+        is_news.then(|| Notice { warning: true, reason, action: "Compare", message: now.message.clone() })
     };
     [
         told(IDENTITY_CONFLICT, "Identity Conflict", &|_| true),
@@ -89,7 +91,7 @@ pub(super) async fn claim(context: &Context, server: &Server, claim: Condition) 
     // Its time may be all that is new: `set` would keep the old one.
     condition::remove(&mut status.conditions, &claim.type_);
     status.conditions.push(claim);
-    patch(context, server, &status).await
+    write_status(context, server, &status).await
 }
 
 /// The condition that is the claim.
@@ -107,23 +109,21 @@ pub(super) fn unclaimed(server: &Server, before: &Server) -> ServerStatus {
 
 /// Writes that status.
 pub(super) async fn unclaim(context: &Context, server: &Server, before: &Server) -> Result<(), Error> {
-    patch(context, server, &unclaimed(server, before)).await.map(drop)
+    write_status(context, server, &unclaimed(server, before)).await.map(drop)
 }
 
-async fn patch(context: &Context, server: &Server, status: &ServerStatus) -> Result<Server, Error> {
+async fn write_status(context: &Context, server: &Server, status: &ServerStatus) -> Result<Server, Error> {
     let name = server.name_any();
-    let servers: Api<Server> = Api::all(context.client.clone());
-    servers
-        .patch_status(&name, &PatchParams::default(), &Patch::Merge(body(server, status)))
+    let servers: Api<Server> = Api::all(context.urgent.clone());
+    patch::merge(&servers, server, body(status), Part::Status, &PatchParams::default())
         .await
         .map_err(Error::api("patch status of", format!("Server {name}")))
 }
 
 /// Only the fields this controller decides; addresses belong to the boot services.
-fn body(server: &Server, status: &ServerStatus) -> Value {
+fn body(status: &ServerStatus) -> Value {
     let ServerStatus { ready, in_use, is_clean, conditions, addresses: _, power, contents } = status;
     json!({
-        "metadata": { "resourceVersion": server.metadata.resource_version },
         "status": {
             "ready": ready, "inUse": in_use, "isClean": is_clean, "conditions": conditions, "power": power,
             "contents": contents,
@@ -136,11 +136,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_patch_is_bound_to_a_version_and_leaves_addresses_alone() {
-        let mut server = Server::new("a", bloomery_api::ServerSpec::default());
-        server.metadata.resource_version = Some("7".to_owned());
-        let patch = body(&server, &ServerStatus::default());
-        assert_eq!(patch["metadata"]["resourceVersion"], "7");
+    fn the_patch_leaves_addresses_alone() {
+        let patch = body(&ServerStatus::default());
         assert!(patch["status"].get("addresses").is_none());
         assert_eq!(patch["status"]["isClean"], false);
     }
@@ -156,7 +153,7 @@ mod tests {
         };
         let conflict = with(IDENTITY_CONFLICT, "Held", "one");
         let told = news(None, &conflict);
-        assert_eq!((told.len(), told[0].reason, told[0].type_), (1, "Identity Conflict", EventType::Warning));
+        assert_eq!((told.len(), told[0].reason, told[0].warning), (1, "Identity Conflict", true));
         assert!(news(Some(&conflict), &conflict).is_empty());
         assert_eq!(news(Some(&conflict), &with(IDENTITY_CONFLICT, "Held", "two"))[0].message, "two");
         assert!(news(Some(&conflict), &ServerStatus::default()).is_empty(), "its end is good news");

@@ -9,8 +9,8 @@ use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use super::validate::Objects;
-use crate::error_chain::ErrorChain;
 use crate::reconcile::Error;
+use bloomery_platform::chain;
 
 /// What a reconcile changes.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,10 +29,8 @@ pub(super) fn plan(objects: &Objects) -> Result<Plan, Error> {
     if restore {
         class.spec.qualifiers = Qualifiers::default();
     }
-    let membership = Membership::of(&class).map_err(|error| Error::Invalid {
-        object: format!("ServerClass {name}"),
-        problem: ErrorChain(&error).to_string(),
-    })?;
+    let membership = Membership::of(&class)
+        .map_err(|error| Error::Invalid { object: format!("ServerClass {name}"), problem: chain(&error) })?;
     let status = membership.status(objects.servers());
     Ok(Plan {
         // In a merge patch `null` removes: the qualifiers become empty, everything else stays.

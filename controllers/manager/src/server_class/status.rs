@@ -3,19 +3,19 @@
 //! Nobody else writes them, so the last count wins. Never repeats what was said of a class already: every
 //! change of a Server has all classes counted.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 
 use bloomery_api::ServerClass;
+use bloomery_platform::chain;
+use bloomery_platform::events::Notice;
 use kube::api::{Patch, PatchParams};
-use kube::runtime::events::EventType;
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 use tracing::debug;
 
 use super::plan::Plan;
-use crate::error_chain::ErrorChain;
-use crate::reconcile::{Context, Error, Notice};
+use crate::reconcile::{Context, Error};
 
 /// Reason of all events.
 const REASON: &str = "Server Class";
@@ -27,22 +27,21 @@ pub(super) struct Said(Mutex<HashMap<String, String>>);
 impl Said {
     /// The text to say, if it is news.
     fn fresh(&self, class: &str, problem: Option<&Error>) -> Option<String> {
-        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut said = self.0.lock();
         let Some(problem) = problem else {
             said.remove(class);
             return None;
         };
-        let message = format!("{}.", ErrorChain(problem));
+        let message = format!("{}.", chain(problem));
         let before = said.insert(class.to_owned(), message.clone());
         (before.as_ref() != Some(&message)).then_some(message)
     }
 }
 
 /// Records an event about a class that cannot be counted.
-pub(super) async fn announce(context: &Context, said: &Said, class: &ServerClass, problem: Option<&Error>) {
+pub(super) fn announce(context: &Context, said: &Said, class: &ServerClass, problem: Option<&Error>) {
     if let Some(message) = said.fresh(&class.name_any(), problem) {
-        let notice = Notice { type_: EventType::Warning, reason: REASON, message };
-        context.notify(&class.object_ref(&()), &notice).await;
+        context.notify(class, Notice { warning: true, reason: REASON, action: "Count", message });
     }
 }
 

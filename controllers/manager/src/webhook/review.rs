@@ -6,7 +6,7 @@
 use bloomery_api::conversion;
 use serde_json::{Map, Value, json};
 
-use crate::error_chain::ErrorChain;
+use bloomery_platform::chain;
 
 /// The one review version spoken.
 const API_VERSION: &str = "apiextensions.k8s.io/v1";
@@ -56,7 +56,7 @@ pub fn answer(body: &[u8]) -> Answer {
             response.insert("convertedObjects".to_owned(), Value::Array(objects));
             Answer { review: review_of(response), failure: None }
         }
-        Err(error) => failed(&uid, ErrorChain(&error).to_string()),
+        Err(error) => failed(&uid, chain(&error)),
     }
 }
 

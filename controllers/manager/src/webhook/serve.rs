@@ -26,8 +26,8 @@ use tracing::{debug, info, warn};
 use super::admission::{self, Subject};
 use super::review;
 use super::tls::{ReloadedCertificate, provider};
-use crate::error_chain::ErrorChain;
 use crate::metrics::Metrics;
+use bloomery_platform::chain;
 
 /// Largest review: a page of 500 objects of 100 KiB, more than the API server ever asks at once for these.
 const LARGEST_REVIEW: usize = 64 << 20;
@@ -116,7 +116,7 @@ async fn handshake(acceptor: &TlsAcceptor, stream: TcpStream) -> Option<TlsStrea
     match tokio::time::timeout(HANDSHAKE_LIMIT, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => Some(stream),
         Ok(Err(error)) => {
-            debug!(error = %ErrorChain(&error), "webhook handshake failed");
+            debug!(error = chain(&error), "webhook handshake failed");
             None
         }
         Err(_) => {

@@ -3,7 +3,9 @@
 //! Never lets go of a certificate that works for one that cannot be read.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
 use std::time::Duration;
 
 use rustls::crypto::CryptoProvider;
@@ -13,7 +15,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tracing::{info, warn};
 
-use crate::error_chain::ErrorChain;
+use bloomery_platform::chain;
 
 /// File names in the certificate directory, as Kubernetes' TLS Secrets have them.
 const CERTIFICATE: &str = "tls.crt";
@@ -78,7 +80,7 @@ impl ReloadedCertificate {
             match self.reload() {
                 Ok(true) => info!(directory = %self.directory.display(), "webhook certificate read again"),
                 Ok(false) => {}
-                Err(error) => warn!(error = %ErrorChain(&error), "webhook certificate kept as it was"),
+                Err(error) => warn!(error = chain(&error), "webhook certificate kept as it was"),
             }
         }
     }
@@ -86,18 +88,18 @@ impl ReloadedCertificate {
     /// True when the files had changed.
     fn reload(&self) -> Result<bool, Error> {
         let files = read(&self.directory)?;
-        if self.current.read().unwrap_or_else(PoisonError::into_inner).0 == files {
+        if self.current.read().0 == files {
             return Ok(false);
         }
         let key = Arc::new(certified_key(&self.directory, &files)?);
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = (files, key);
+        *self.current.write() = (files, key);
         Ok(true)
     }
 }
 
 impl ResolvesServerCert for ReloadedCertificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.current.read().unwrap_or_else(PoisonError::into_inner).1.clone())
+        Some(self.current.read().1.clone())
     }
 }
 
@@ -140,7 +142,7 @@ mod tests {
     }
 
     fn leaf(certificate: &ReloadedCertificate) -> Vec<u8> {
-        certificate.current.read().unwrap().1.cert[0].to_vec()
+        certificate.current.read().1.cert[0].to_vec()
     }
 
     #[test]

@@ -11,12 +11,12 @@ use super::error::Error;
 use super::link::{Link, Timing};
 use super::session::Session;
 use super::{session15, session20};
-use crate::bmc::{Action, Driver, Kind, Power};
+use crate::bmc::{Action, Bmc, Kind, Power};
 use crate::endpoint::authority;
-use crate::error::Cause;
+use crate::error::PowerError;
 use crate::identity::{Guid, Identity};
+use crate::precondition::{Precondition, ask};
 use crate::select::Lan;
-use crate::wanted::{Wanted, ask};
 
 /// User name and password.
 #[derive(Debug, Clone)]
@@ -75,30 +75,31 @@ impl Ipmi {
     }
 
     /// A session with the machine's own BMC.
-    async fn own_session(&self) -> Result<Session, Cause> {
-        let mut session = self.session().await.map_err(Cause::Ipmi)?;
+    async fn own_session(&self) -> Result<Session, PowerError> {
+        let mut session = self.session().await.map_err(PowerError::Ipmi)?;
         if let Some(identity) = &self.identity {
             // RMCP+ ends a log-in only with a BMC that knows the password; IPMI 1.5 takes its word.
             let proven = self.lan == Lan::RmcpPlus;
-            let told = told(&mut session).await.map_err(Cause::Ipmi)?;
-            identity.judge(told, proven).map_err(Cause::OtherMachine)?;
+            let told = told(&mut session).await.map_err(PowerError::Ipmi)?;
+            identity.judge(told, proven).map_err(PowerError::OtherMachine)?;
         }
         Ok(session)
     }
 
-    async fn status(&self) -> Result<Power, Cause> {
-        let data = self.own_session().await?.command(STATUS).await.map_err(Cause::Ipmi)?;
-        parse_chassis_status(&data).map_err(|source| Cause::Ipmi(Error::Answer { step: STATUS.step, source }))
+    async fn status(&self) -> Result<Power, PowerError> {
+        let data = self.own_session().await?.command(STATUS).await.map_err(PowerError::Ipmi)?;
+        parse_chassis_status(&data)
+            .map_err(|source| PowerError::Ipmi(Error::Answer { step: STATUS.step, source }))
     }
 
-    async fn perform(&self, action: Action, wanted: &dyn Wanted) -> Result<(), Cause> {
+    async fn perform(&self, action: Action, wanted: &dyn Precondition) -> Result<(), PowerError> {
         let mut session = self.own_session().await?;
         ask(wanted).await?;
         for step in steps(action) {
             match session.command(step.request).await {
                 Ok(_) => {}
                 Err(Error::Refused { .. }) if step.optional => {}
-                Err(error) => return Err(Cause::Ipmi(error)),
+                Err(error) => return Err(PowerError::Ipmi(error)),
             }
         }
         Ok(())
@@ -118,12 +119,16 @@ async fn told(session: &mut Session) -> Result<Option<Guid>, Error> {
     }
 }
 
-impl Driver for Ipmi {
-    fn read(&self) -> BoxFuture<'_, Result<Power, Cause>> {
+impl Bmc for Ipmi {
+    fn power_state(&self) -> BoxFuture<'_, Result<Power, PowerError>> {
         self.status().boxed()
     }
 
-    fn act<'a>(&'a self, action: Action, wanted: &'a dyn Wanted) -> BoxFuture<'a, Result<(), Cause>> {
+    fn command<'a>(
+        &'a self,
+        action: Action,
+        wanted: &'a dyn Precondition,
+    ) -> BoxFuture<'a, Result<(), PowerError>> {
         self.perform(action, wanted).boxed()
     }
 

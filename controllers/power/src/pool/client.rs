@@ -12,18 +12,18 @@ use tracing::{debug, info};
 
 use super::Shared;
 use super::entry::{Entry, Protocol};
-use crate::bmc::{Action, Driver, Kind, Operation, Power};
+use crate::bmc::{Action, Bmc, Kind, Operation, Power};
 use crate::endpoint::{Endpoint, Origin};
-use crate::error::Cause;
+use crate::error::PowerError;
 use crate::identity::Identity;
+use crate::precondition::{Precondition, Within};
 use crate::select::{BmcTarget, Lan};
-use crate::wanted::{Wanted, Within};
 use crate::web::CertificatePin;
 
 /// How the machine is reached.
 pub(super) enum Way {
     /// By one protocol.
-    Fixed(Box<dyn Driver>),
+    Fixed(Box<dyn Bmc>),
     /// By what answers.
     Probe(Box<Probed>),
 }
@@ -55,7 +55,7 @@ impl Debug for Client {
 trait Call: Send + Sync {
     type Output: Send;
     fn operation(&self) -> Operation;
-    fn on<'a>(&'a self, driver: &'a dyn Driver) -> BoxFuture<'a, Result<Self::Output, Cause>>;
+    fn on<'a>(&'a self, driver: &'a dyn Bmc) -> BoxFuture<'a, Result<Self::Output, PowerError>>;
 }
 
 struct Read;
@@ -67,8 +67,8 @@ impl Call for Read {
         Operation::PowerState
     }
 
-    fn on<'a>(&'a self, driver: &'a dyn Driver) -> BoxFuture<'a, Result<Power, Cause>> {
-        driver.read()
+    fn on<'a>(&'a self, driver: &'a dyn Bmc) -> BoxFuture<'a, Result<Power, PowerError>> {
+        driver.power_state()
     }
 }
 
@@ -84,8 +84,8 @@ impl Call for Command<'_> {
         self.action.operation()
     }
 
-    fn on<'a>(&'a self, driver: &'a dyn Driver) -> BoxFuture<'a, Result<(), Cause>> {
-        driver.act(self.action, &self.wanted)
+    fn on<'a>(&'a self, driver: &'a dyn Bmc) -> BoxFuture<'a, Result<(), PowerError>> {
+        driver.command(self.action, &self.wanted)
     }
 }
 
@@ -107,7 +107,7 @@ impl Drop for InFlight<'_> {
 }
 
 impl Client {
-    async fn run<C: Call>(&self, call: C) -> Result<C::Output, Cause> {
+    async fn run<C: Call>(&self, call: C) -> Result<C::Output, PowerError> {
         self.admit(call.operation())?;
         let _turn = self.entry.turn.lock().await;
         // The command before this one may have failed.
@@ -125,15 +125,15 @@ impl Client {
         let limit = self.shared.config.command_limit;
         let result = match timeout(limit, self.dispatch(&call, &mut flight.kind)).await {
             Ok(result) => result,
-            Err(_) => Err(Cause::Overdue { limit }),
+            Err(_) => Err(PowerError::Overdue { limit }),
         };
-        flight.outcome = result.as_ref().map_or_else(Cause::category, |_| "success");
+        flight.outcome = result.as_ref().map_or_else(PowerError::category, |_| "success");
         self.judge(&result);
         result
     }
 
     /// When a command may start. Counts one that may not.
-    fn admit(&self, operation: Operation) -> Result<Instant, Cause> {
+    fn admit(&self, operation: Operation) -> Result<Instant, PowerError> {
         let now = Instant::now();
         let admitted = self.entry.state().health.admit(now);
         if admitted.is_err() {
@@ -143,7 +143,7 @@ impl Client {
     }
 
     /// Remembers how it went. A failure on purpose, and one for which nobody was asked, say nothing about the BMC.
-    fn judge<T>(&self, result: &Result<T, Cause>) {
+    fn judge<T>(&self, result: &Result<T, PowerError>) {
         let mut state = self.entry.state();
         match result {
             Ok(_) => {
@@ -157,7 +157,7 @@ impl Client {
         }
     }
 
-    async fn dispatch<C: Call>(&self, call: &C, kind: &mut Kind) -> Result<C::Output, Cause> {
+    async fn dispatch<C: Call>(&self, call: &C, kind: &mut Kind) -> Result<C::Output, PowerError> {
         let probed = match &self.way {
             Way::Fixed(driver) => return call.on(driver.as_ref()).await,
             Way::Probe(probed) => self.pinned(probed),
@@ -196,7 +196,7 @@ impl Client {
                 result => return result,
             },
         };
-        Err(Cause::Both { redfish: Arc::new(redfish), ipmi: Arc::new(ipmi) })
+        Err(PowerError::Both { redfish: Arc::new(redfish), ipmi: Arc::new(ipmi) })
     }
 
     /// With the certificate that was seen since the Server was read, if none was known to it.
@@ -206,7 +206,12 @@ impl Client {
         probed
     }
 
-    async fn by_ipmi<C: Call>(&self, call: &C, probed: &Probed, kind: &mut Kind) -> Result<C::Output, Cause> {
+    async fn by_ipmi<C: Call>(
+        &self,
+        call: &C,
+        probed: &Probed,
+        kind: &mut Kind,
+    ) -> Result<C::Output, PowerError> {
         *kind = Kind::Ipmi;
         let Probed { endpoint, bmc, identity, ipmi: _ } = probed;
         let driver = self.shared.connect.ipmi(endpoint, bmc, Lan::RmcpPlus, identity);
@@ -221,7 +226,7 @@ impl Client {
         origin: Origin,
         probed: &Probed,
         kind: &mut Kind,
-    ) -> Result<C::Output, Cause> {
+    ) -> Result<C::Output, PowerError> {
         *kind = Kind::Redfish;
         let driver = self.shared.connect.redfish(&origin, &probed.bmc, &probed.identity);
         let output = call.on(driver.as_ref()).await?;
@@ -254,12 +259,16 @@ impl Client {
     }
 }
 
-impl Driver for Client {
-    fn read(&self) -> BoxFuture<'_, Result<Power, Cause>> {
+impl Bmc for Client {
+    fn power_state(&self) -> BoxFuture<'_, Result<Power, PowerError>> {
         self.run(Read).boxed()
     }
 
-    fn act<'a>(&'a self, action: Action, wanted: &'a dyn Wanted) -> BoxFuture<'a, Result<(), Cause>> {
+    fn command<'a>(
+        &'a self,
+        action: Action,
+        wanted: &'a dyn Precondition,
+    ) -> BoxFuture<'a, Result<(), PowerError>> {
         let wanted = Within { wanted, limit: self.shared.config.ask_limit };
         self.run(Command { action, wanted }).boxed()
     }

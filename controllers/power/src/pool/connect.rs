@@ -5,7 +5,7 @@
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use crate::bmc::Driver;
+use crate::bmc::Bmc;
 use crate::endpoint::{Endpoint, Origin};
 use crate::http_api::{Hooks, HttpApi};
 use crate::identity::Identity;
@@ -17,11 +17,11 @@ use crate::select::{BmcTarget, Lan, SelectError};
 /// Makes drivers. They connect when they are used.
 pub trait Connect: Send + Sync {
     /// IPMI at a BMC, if it is the one of `identity`'s machine.
-    fn ipmi(&self, endpoint: &Endpoint, bmc: &BmcTarget, lan: Lan, identity: &Identity) -> Box<dyn Driver>;
+    fn ipmi(&self, endpoint: &Endpoint, bmc: &BmcTarget, lan: Lan, identity: &Identity) -> Box<dyn Bmc>;
     /// Redfish at `origin`, for the System of `identity`'s machine.
-    fn redfish(&self, origin: &Origin, bmc: &BmcTarget, identity: &Identity) -> Box<dyn Driver>;
+    fn redfish(&self, origin: &Origin, bmc: &BmcTarget, identity: &Identity) -> Box<dyn Bmc>;
     /// The HTTP API at `endpoint`.
-    fn api(&self, endpoint: &str) -> Result<Box<dyn Driver>, SelectError>;
+    fn api(&self, endpoint: &str) -> Result<Box<dyn Bmc>, SelectError>;
     /// Where a BMC's Redfish is, if it has one.
     fn probe<'a>(&'a self, endpoint: &'a Endpoint, bmc: &'a BmcTarget) -> BoxFuture<'a, Option<Origin>>;
 }
@@ -40,17 +40,17 @@ fn credentials(bmc: &BmcTarget) -> Credentials {
 }
 
 impl Connect for Network {
-    fn ipmi(&self, endpoint: &Endpoint, bmc: &BmcTarget, lan: Lan, identity: &Identity) -> Box<dyn Driver> {
+    fn ipmi(&self, endpoint: &Endpoint, bmc: &BmcTarget, lan: Lan, identity: &Identity) -> Box<dyn Bmc> {
         let port = endpoint.ipmi_port(bmc.port);
         let driver = Ipmi::new(&endpoint.host, port, lan, credentials(bmc), self.timing);
         Box::new(driver.of(identity.clone()))
     }
 
-    fn redfish(&self, origin: &Origin, bmc: &BmcTarget, identity: &Identity) -> Box<dyn Driver> {
+    fn redfish(&self, origin: &Origin, bmc: &BmcTarget, identity: &Identity) -> Box<dyn Bmc> {
         Box::new(Redfish::new(origin.clone(), identity.clone(), credentials(bmc), bmc.pinned))
     }
 
-    fn api(&self, endpoint: &str) -> Result<Box<dyn Driver>, SelectError> {
+    fn api(&self, endpoint: &str) -> Result<Box<dyn Bmc>, SelectError> {
         Ok(Box::new(HttpApi::new(endpoint, self.hooks.clone())?))
     }
 

@@ -2,8 +2,7 @@
 //!
 //! Never locks its state across an await; the turn is the only lock that is held during a command.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::health::Health;
@@ -76,7 +75,7 @@ impl Entry {
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// It is in use; with other credentials or another interface than before, nothing that was learnt counts.

@@ -2,5 +2,5 @@
 
 mod fallback;
 mod pace;
+mod precondition;
 mod support;
-mod wanted;

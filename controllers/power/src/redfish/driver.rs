@@ -12,12 +12,12 @@ use super::model::ServiceRoot;
 use super::service::Service;
 use super::systems::{Found, find};
 use super::{boot, reset};
-use crate::bmc::{Action, Driver, Kind, Power};
+use crate::bmc::{Action, Bmc, Kind, Power};
 use crate::endpoint::Origin;
-use crate::error::Cause;
+use crate::error::PowerError;
 use crate::identity::Identity;
 use crate::ipmi::Credentials;
-use crate::wanted::{Wanted, ask};
+use crate::precondition::{Precondition, ask};
 use crate::web::{CertificatePin, Trust};
 
 /// A BMC reached by Redfish.
@@ -59,7 +59,7 @@ impl Redfish {
         result
     }
 
-    async fn perform(&self, action: Action, wanted: &dyn Wanted) -> Result<(), Cause> {
+    async fn perform(&self, action: Action, wanted: &dyn Precondition) -> Result<(), PowerError> {
         let mut service = self.service();
         let result = async {
             let (root, found) = self.prepare(&mut service, action).await.map_err(cause)?;
@@ -95,19 +95,23 @@ impl Redfish {
     }
 }
 
-fn cause(error: Error) -> Cause {
+fn cause(error: Error) -> PowerError {
     match error {
-        Error::Identity(not_ours) => Cause::OtherMachine(not_ours),
-        error => Cause::Redfish(error),
+        Error::Identity(not_ours) => PowerError::OtherMachine(not_ours),
+        error => PowerError::Redfish(error),
     }
 }
 
-impl Driver for Redfish {
-    fn read(&self) -> BoxFuture<'_, Result<Power, Cause>> {
+impl Bmc for Redfish {
+    fn power_state(&self) -> BoxFuture<'_, Result<Power, PowerError>> {
         async { self.status().await.map_err(cause) }.boxed()
     }
 
-    fn act<'a>(&'a self, action: Action, wanted: &'a dyn Wanted) -> BoxFuture<'a, Result<(), Cause>> {
+    fn command<'a>(
+        &'a self,
+        action: Action,
+        wanted: &'a dyn Precondition,
+    ) -> BoxFuture<'a, Result<(), PowerError>> {
         self.perform(action, wanted).boxed()
     }
 

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
 use bloomery_power::http_api::{Hooks, HttpApi};
 use bloomery_power::identity::Identity;
-use bloomery_power::{Action, Always, Bmc as _, Config, Network, Pool, Power, PxeMode, Target, Wanted};
+use bloomery_power::{Action, Always, Bmc as _, Config, Network, Pool, Power, Precondition, PxeMode, Target};
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 
@@ -48,7 +48,7 @@ async fn names_a_refusal_as_upstream_does_and_reads_a_status_whatever_its_code()
     let (address, _) = provisioner(StatusCode::INTERNAL_SERVER_ERROR, r#"{"PoweredOn": false}"#).await;
     let client = HttpApi::new(&address, Hooks::default()).unwrap();
     let error = client.command(Action::On, &Always).await.unwrap_err();
-    assert_eq!(error.cause().to_string(), "API error: 500 Internal Server Error");
+    assert_eq!(error.to_string(), "API error: 500 Internal Server Error");
     assert_eq!((error.category(), error.is_retryable()), ("refused", true));
     assert_eq!(client.power_state().await.unwrap(), Power::Off);
     let (address, _) = provisioner(StatusCode::OK, "<html>").await;
@@ -72,7 +72,7 @@ async fn hooks_fail_calls_with_their_probability() {
         let result = client.command(Action::Off, &Always).await;
         assert_eq!(result.is_err(), simulated);
         if let Err(error) = result {
-            assert_eq!(error.cause().to_string(), "simulated failure from the power management");
+            assert_eq!(error.to_string(), "simulated failure from the power management");
             assert_eq!((error.category(), error.is_retryable()), ("simulated", true));
         }
         assert_eq!(calls.lock().unwrap().len(), called, "{chance} {explicit} {silent}");
@@ -87,8 +87,8 @@ async fn hooks_fail_calls_with_their_probability() {
 #[tokio::test]
 async fn a_command_that_is_not_wanted_any_more_is_not_sent() {
     struct Gone;
-    impl Wanted for Gone {
-        fn is_still_wanted(&self) -> BoxFuture<'_, bool> {
+    impl Precondition for Gone {
+        fn holds(&self) -> BoxFuture<'_, bool> {
             ready(false).boxed()
         }
     }

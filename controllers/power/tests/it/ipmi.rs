@@ -6,7 +6,7 @@ use crate::support::ipmi_sim::{Bmc, credentials, driver, driver_as, free_udp_por
 use crate::support::proxy::{Faults, Proxy};
 use bloomery_power::identity::{Guid, Identity};
 use bloomery_power::ipmi::{Ipmi, Timing};
-use bloomery_power::{Action, Always, Bmc as _, Cause, Lan, Power, PxeMode, Wanted};
+use bloomery_power::{Action, Always, Bmc as _, Lan, Power, PowerError, Precondition, PxeMode};
 use bloomery_testkit::{eventually, wait::patience};
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
@@ -61,13 +61,13 @@ async fn a_wrong_password_or_user_is_an_error_of_its_own_and_changes_nothing() {
                 ("auth", false),
                 "{lan:?} {user} {pass}: {error:?}"
             );
-            println!("{lan:?} {user}/{pass}: {} in {:?}", error.cause(), started.elapsed());
-            let shown = format!("{error:?} {error} {}", error.cause());
+            println!("{lan:?} {user}/{pass}: {error} in {:?}", started.elapsed());
+            let shown = format!("{error:?} {error}");
             assert!(!shown.contains(pass), "{shown}");
         }
         let error =
             driver_as(bmc.port, lan, &"u".repeat(17), "p").command(Action::On, &Always).await.unwrap_err();
-        assert!(error.cause().to_string().contains("longer than the 16 bytes"), "{error:?}");
+        assert!(error.to_string().contains("longer than the 16 bytes"), "{error:?}");
     }
     assert!(bmc.record().is_empty());
 }
@@ -84,7 +84,7 @@ async fn a_closed_port_is_noticed_at_once_and_a_silent_one_in_time() {
         let client = Ipmi::new("127.0.0.1", port, lan, credentials("u", "p"), timing);
         let error = client.power_state().await.unwrap_err();
         assert_eq!((error.category(), error.is_retryable()), ("timeout", true), "{error:?}");
-        assert!(error.cause().to_string().contains("in 3 tries"), "{}", error.cause());
+        assert!(error.to_string().contains("in 3 tries"), "{error}");
     }
     let client = Ipmi::new("bmc.invalid", 623, Lan::V15, credentials("u", "p"), Timing::default());
     assert_eq!(client.power_state().await.unwrap_err().category(), "unreachable");
@@ -104,15 +104,15 @@ async fn switch_many_times(faults: Faults, tries: usize) {
         for number in 0..15 {
             let action = if number % 2 == 0 { Action::On } else { Action::Off };
             let wanted = if number % 2 == 0 { Power::On } else { Power::Off };
-            until_done(tries, async || bloomery_power::Driver::act(&client, action, &Always).await).await;
-            let found = until_done(tries, async || bloomery_power::Driver::read(&client).await).await;
+            until_done(tries, async || client.command(action, &Always).await).await;
+            let found = until_done(tries, async || client.power_state().await).await;
             assert_eq!(found, wanted, "{lan:?}, round {number}");
         }
     }
 }
 
 /// Repeats a command that failed for a reason that may go away, as its caller would.
-async fn until_done<T>(tries: usize, mut command: impl AsyncFnMut() -> Result<T, Cause>) -> T {
+async fn until_done<T>(tries: usize, mut command: impl AsyncFnMut() -> Result<T, PowerError>) -> T {
     for number in 1.. {
         match command().await {
             Ok(value) => return value,
@@ -151,8 +151,8 @@ async fn everything_at_once_only_takes_longer() {
 /// Asked when the session stands; the BMC has been told nothing yet.
 struct Gone;
 
-impl Wanted for Gone {
-    fn is_still_wanted(&self) -> BoxFuture<'_, bool> {
+impl Precondition for Gone {
+    fn holds(&self) -> BoxFuture<'_, bool> {
         ready(false).boxed()
     }
 }
@@ -166,7 +166,7 @@ async fn a_command_whose_reason_went_while_the_session_was_opened_is_not_sent() 
         for _ in 0..20 {
             for action in [Action::On, Action::Cycle, Action::PxeOnce(PxeMode::Uefi)] {
                 let error = client.command(action, &Gone).await.unwrap_err();
-                assert!(matches!(error.cause(), Cause::Unwanted), "{lan:?} {action:?}: {error:?}");
+                assert!(matches!(error, PowerError::Unwanted), "{lan:?} {action:?}: {error:?}");
             }
         }
         assert_eq!(client.power_state().await.unwrap(), Power::Off, "{lan:?}");
@@ -183,7 +183,7 @@ async fn a_bmc_that_names_another_machine_gets_no_command() {
     let foreign = driver(bmc.port, Lan::RmcpPlus).of(Identity::of(OTHER));
     for action in [Action::On, Action::Off, Action::Cycle, Action::PxeOnce(PxeMode::Uefi)] {
         let error = foreign.command(action, &Always).await.unwrap_err();
-        let told = error.cause().other_machine().and_then(|not_ours| not_ours.told);
+        let told = error.other_machine().and_then(|not_ours| not_ours.told);
         assert!(told.is_some_and(|told| told.matches(Guid::parse(UUID).unwrap())), "{error:?}");
     }
     assert!(bmc.record().is_empty(), "{:?}", bmc.record());

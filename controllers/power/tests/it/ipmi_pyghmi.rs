@@ -61,7 +61,7 @@ async fn a_bmc_that_names_another_machine_gets_no_command() {
     for action in actions {
         let error = foreign.command(action, &Always).await.unwrap_err();
         assert_eq!((error.category(), error.is_retryable()), ("other_machine", false), "{error:?}");
-        assert_eq!(error.cause().other_machine().unwrap().told, Guid::parse(UUID).map(Guid::swapped));
+        assert_eq!(error.other_machine().unwrap().told, Guid::parse(UUID).map(Guid::swapped));
     }
     assert!(foreign.power_state().await.is_err(), "its power says nothing about the machine either");
     assert_eq!(bmc.record(), ["on"]);

@@ -6,8 +6,8 @@ use crate::support::sushy::{MACHINES, Sushy, credentials};
 use bloomery_power::endpoint::{Scheme, parse_endpoint};
 use bloomery_power::identity::Identity;
 use bloomery_power::{
-    Action, Always, Bmc as _, BmcTarget, Config, DEFAULT_PORT, Kind, Network, Pool, Power, PxeMode, Target,
-    Wanted, probe,
+    Action, Always, Bmc as _, BmcTarget, Config, DEFAULT_PORT, Kind, Network, Pool, Power, Precondition,
+    PxeMode, Target, probe,
 };
 use bloomery_testkit::eventually;
 use futures::FutureExt;
@@ -45,11 +45,11 @@ async fn a_wrong_password_and_an_unknown_machine_are_errors_of_their_own() {
     let bmc = Sushy::start(Scheme::Https).await;
     let error = bmc.driver(MACHINES[0], "hunter2").command(Action::On, &Always).await.unwrap_err();
     assert_eq!((error.category(), error.is_retryable()), ("auth", false), "{error:?}");
-    assert!(!format!("{error:?} {}", error.cause()).contains("hunter2"));
+    assert!(!format!("{error:?} {error}").contains("hunter2"));
     let unknown = "99999999-9999-9999-9999-999999999999";
     let error = bmc.driver(unknown, "secret").command(Action::On, &Always).await.unwrap_err();
     assert_eq!(error.category(), "unsupported", "{error:?}");
-    assert!(error.cause().to_string().contains("none of the BMC's 2 Systems has the UUID 9999"), "{error:?}");
+    assert!(error.to_string().contains("none of the BMC's 2 Systems has the UUID 9999"), "{error:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,7 +86,7 @@ async fn no_password_goes_over_plain_http() {
     let bmc = Sushy::start(Scheme::Http).await;
     let error = bmc.driver(MACHINES[0], "secret").power_state().await.unwrap_err();
     assert_eq!((error.category(), error.is_retryable()), ("insecure", false), "{error:?}");
-    assert!(error.cause().to_string().contains("https://"), "{}", error.cause());
+    assert!(error.to_string().contains("https://"), "{error}");
     // It is found only where a URL names it.
     let port = bmc.origin.port;
     let parsed = parse_endpoint(&format!("127.0.0.1:{port}")).unwrap();
@@ -96,8 +96,8 @@ async fn no_password_goes_over_plain_http() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_whose_reason_went_while_the_system_was_looked_up_is_not_sent() {
     struct Gone;
-    impl Wanted for Gone {
-        fn is_still_wanted(&self) -> BoxFuture<'_, bool> {
+    impl Precondition for Gone {
+        fn holds(&self) -> BoxFuture<'_, bool> {
             ready(false).boxed()
         }
     }

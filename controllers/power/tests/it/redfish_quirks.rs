@@ -129,11 +129,11 @@ async fn a_refusal_to_switch_on_what_is_on_is_no_failure() {
     client.command(Action::On, &Always).await.unwrap();
     let error = client.command(Action::Off, &Always).await.unwrap_err();
     assert_eq!((error.category(), error.is_retryable()), ("refused", true));
-    assert!(error.cause().to_string().contains("HTTP status 409"), "{}", error.cause());
+    assert!(error.to_string().contains("HTTP status 409"), "{error}");
     let (client, _) = bmc(Habits { allowed: r#"["GracefulShutdown"]"#, ..Habits::default() }).await;
     let error = client.command(Action::Off, &Always).await.unwrap_err();
     assert_eq!(error.category(), "unsupported");
-    assert!(error.cause().to_string().contains("only the resets GracefulShutdown"), "{}", error.cause());
+    assert!(error.to_string().contains("only the resets GracefulShutdown"), "{error}");
 }
 
 #[tokio::test]

@@ -54,7 +54,7 @@ fn patched(mock: &Mock) -> Vec<(String, bool, Option<String>)> {
     patches.map(words).collect()
 }
 
-async fn netboot(mock: &Mock) -> Result<(), bloomery_power::Error> {
+async fn netboot(mock: &Mock) -> Result<(), bloomery_power::PowerError> {
     mock.driver(None).command(Action::PxeOnce(PxeMode::Uefi), &Always).await
 }
 
@@ -84,10 +84,10 @@ async fn an_override_that_is_stored_nowhere_is_a_failure_that_lists_what_was_tri
     let mock = boots("nowhere", None, |_| 200).await;
     let error = netboot(&mock).await.unwrap_err();
     assert_eq!(error.category(), "refused");
-    let text = error.cause().to_string();
+    let text = error.to_string();
     assert_eq!(text.matches("does not show it").count(), 4, "{text}");
     let mock = boots("nowhere", None, |request| if request.body.contains("Mode") { 400 } else { 405 }).await;
-    let text = netboot(&mock).await.unwrap_err().cause().to_string();
+    let text = netboot(&mock).await.unwrap_err().to_string();
     for words in
         ["Systems/1 (UEFI): HTTP status 400", "Systems/1: HTTP status 405", "SD (UEFI): HTTP status 400"]
     {
@@ -252,7 +252,7 @@ async fn when_none_is_the_machine_the_error_says_what_could_not_be_read() {
     })
     .await;
     let error = mock.driver(None).command(Action::Cycle, &Always).await.unwrap_err();
-    let text = error.cause().to_string();
+    let text = error.to_string();
     assert!(
         text.contains("none of the BMC's 2 Systems") && text.contains("HGX_Baseboard_0: HTTP status 503"),
         "{text}"
@@ -299,7 +299,7 @@ async fn two_systems_with_the_machines_uuid_are_one_too_many() {
     let twin = Reply::new(200, system("/redfish/v1/Systems/HGX_Baseboard_0", UUID, ""));
     let mock = members(twin, BOTH, "").await;
     let error = mock.driver(None).command(Action::Cycle, &Always).await.unwrap_err();
-    assert!(error.cause().is_about_identity() && mock.changes().is_empty(), "{error:?}");
+    assert!(error.is_about_identity() && mock.changes().is_empty(), "{error:?}");
 }
 
 #[tokio::test]
@@ -380,7 +380,7 @@ async fn a_redirect_is_followed_on_the_same_host_only() {
         let result = mock.driver(None).power_state().await;
         assert_eq!(result.is_ok(), is_ok, "{location}: {result:?}");
         if let Err(error) = result {
-            assert!(error.cause().to_string().contains("failed to follow Redfish"), "{error:?}");
+            assert!(error.to_string().contains("failed to follow Redfish"), "{error:?}");
         }
     }
 }

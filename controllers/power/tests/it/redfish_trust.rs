@@ -35,7 +35,7 @@ async fn the_first_certificate_is_pinned_and_another_is_told_nothing() {
     for action in ACTIONS {
         let error = client.command(action, &Always).await.unwrap_err();
         assert_eq!((error.category(), error.is_retryable()), ("certificate", false), "{error:?}");
-        assert_eq!(error.cause().changed_certificate().map(|(pinned, _)| pinned), Some(pin));
+        assert_eq!(error.changed_certificate().map(|(pinned, _)| pinned), Some(pin));
     }
     assert!(impostor.requests().is_empty(), "{:?}", impostor.requests());
     // For the probe it counts as found, so that the change is noticed.
@@ -113,7 +113,7 @@ async fn no_common_cipher_suite_is_said_so() {
     let credentials = Credentials { user: "u".into(), pass: "p".into() };
     let client = Redfish::new(origin, Identity::of(UUID), credentials, None);
     let error = client.power_state().await.unwrap_err();
-    let cause = std::error::Error::source(error.cause()).unwrap().to_string();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
     for words in ["RSA key exchange", "CBC", "lanplus"] {
         assert!(cause.contains(words), "{cause}");
     }
@@ -167,7 +167,7 @@ async fn the_only_system_is_taken_unless_it_names_another_machine() {
             assert_eq!(result.is_ok(), is_ours, "{told} {action:?}: {result:?}");
             if let Err(error) = result {
                 assert_eq!((error.category(), error.is_retryable()), ("other_machine", false));
-                assert_eq!(error.cause().other_machine().unwrap().told, Guid::parse(OTHER));
+                assert_eq!(error.other_machine().unwrap().told, Guid::parse(OTHER));
             }
         }
         assert_eq!(mock.changes().is_empty(), !is_ours, "{:?}", mock.changes());

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::download::source::{Source, Unusable};
-use crate::error_chain::ErrorChain;
+use bloomery_platform::chain;
 
 /// What a management controller can be spoken to through.
 const INTERFACES: [&str; 3] = ["", "lan", "lanplus"];
@@ -68,7 +68,7 @@ pub(super) fn server_class(object: &Value) -> Vec<String> {
     match ServerClass::deserialize(object) {
         Ok(class) => {
             if let Err(error) = Membership::of(&class) {
-                warnings.push(format!("spec.selector: the class has no members: {}", ErrorChain(&error)));
+                warnings.push(format!("spec.selector: the class has no members: {}", chain(&error)));
             }
         }
         Err(error) => warnings.push(format!("the object cannot be read: {error}")),
@@ -102,7 +102,7 @@ pub(super) fn environment(object: &Value) -> Vec<String> {
 fn unusable(url: &str) -> Option<String> {
     match Source::parse(url, std::path::Path::new("/")) {
         Ok(_) | Err(Unusable::Outside { .. }) => None,
-        Err(error) => Some(ErrorChain(&error).to_string()),
+        Err(error) => Some(chain(&error)),
     }
 }
 

@@ -14,17 +14,16 @@ use bloomery_api::evidence::{DiskRecord, DiskState, Entry};
 use bloomery_api::plane::RESTORED_ANNOTATION;
 use bloomery_api::server::{FINALIZER, ManagementApi};
 use bloomery_api::{Plane, Server};
-use bloomery_controllers::environment::demand::Demand;
-use bloomery_controllers::reconcile::Context;
+use bloomery_controllers::reconcile::{COMPONENT, Context};
 use bloomery_controllers::server::age::Sweep;
-use bloomery_controllers::watch;
+use bloomery_controllers::watch::Watches;
 use bloomery_plane::Gate;
-use futures::StreamExt;
+use bloomery_platform::client::Clients;
+use bloomery_platform::events::Recorder;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
-use tokio::sync::Notify;
 
 use crate::support::bench::{Bench, registered};
 use crate::support::machines::{canary, has_event, reason, record, until, until_reason, until_told};
@@ -144,17 +143,18 @@ async fn until_gone(bench: &Bench, name: &str) {
 /// The sweep as the controllers run it, with their rights and caches of its own.
 async fn sweep(bench: &Bench) -> (Sweep, Gate) {
     let client = bench.plane.client("bloomery:controllers", &[]).await;
-    let touched = Arc::new(Notify::new());
-    let (servers, all, fleet, _) = watch::servers(&client, vec![Arc::clone(&touched)], Demand::default());
-    let bindings = watch::bindings(&client, fleet.clone(), touched);
-    tokio::spawn(servers.changes.for_each(|_| std::future::ready(())));
-    tokio::spawn(bindings.changes.for_each(|_| std::future::ready(())));
-    all.all().await;
-    bindings.store.wait_until_ready().await.unwrap();
+    let Watches { servers, bindings, fleet, .. } = Watches::new(&client);
+    let (all, bound) = (servers.feed.cache(), bindings.feed.cache());
+    tokio::spawn(servers.run());
+    tokio::spawn(bindings.run());
+    all.until_listed().await;
+    bound.until_listed().await;
     let api = client.clone();
     let gate = Gate::new(move || Some(api.clone()), &bench.plane.directory().join("plane"));
-    let context = Context::new(client, Arc::default());
-    (Sweep::new(context, gate.clone(), servers.store, fleet), gate)
+    let (told, clients) = (client.clone(), Clients { urgent: client.clone(), background: client });
+    let (events, _) = Recorder::start(COMPONENT, move || Some(told.clone()));
+    let context = Context::new(clients, events, Arc::default());
+    (Sweep::new(context, gate.clone(), all, fleet), gate)
 }
 
 #[tokio::test(flavor = "multi_thread")]

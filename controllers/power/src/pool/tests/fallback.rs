@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use super::support::{Manner, pool, target};
 use crate::bmc::{Action, Kind};
-use crate::error::Cause;
+use crate::error::PowerError;
 use crate::identity::Identity;
 use crate::pool::Config;
+use crate::precondition::Always;
 use crate::select::{BmcTarget, Target};
-use crate::wanted::Always;
 use crate::web::CertificatePin;
 
 #[tokio::test(start_paused = true)]
@@ -60,11 +60,11 @@ async fn when_both_fail_the_error_names_both() {
     world.behave("a", Kind::Redfish, Manner::Refuses(Duration::ZERO));
     world.behave("a", Kind::Ipmi, Manner::Refuses(Duration::ZERO));
     let error = pool.client(&target("a", "", "p")).unwrap().command(Action::On, &Always).await.unwrap_err();
-    assert!(matches!(error.cause(), Cause::Both { .. }));
+    assert!(matches!(error, PowerError::Both { .. }));
     assert_eq!(error.category(), "auth");
-    let text = error.cause().to_string();
+    let text = error.to_string();
     assert!(text.contains("failed to log in to Redfish") && text.ends_with("by IPMI"), "{text}");
-    assert!(std::error::Error::source(error.cause()).unwrap().to_string().contains("UDP port"));
+    assert!(std::error::Error::source(&error).unwrap().to_string().contains("UDP port"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -80,7 +80,7 @@ async fn an_explicit_interface_forces_its_protocol() {
     // Redfish only: there is no falling back.
     world.behave("a", Kind::Redfish, Manner::Refuses(Duration::ZERO));
     let client = pool.client(&target("a", "redfish", "other")).unwrap();
-    assert!(matches!(client.power_state().await.unwrap_err().cause(), Cause::Redfish(_)));
+    assert!(matches!(client.power_state().await.unwrap_err(), PowerError::Redfish(_)));
     assert_eq!(world.used("a").last(), Some(&Kind::Redfish));
 }
 
@@ -111,7 +111,7 @@ async fn the_agents_account_goes_by_ipmi_first_unless_the_certificate_is_known()
     world.behave("a", Kind::Ipmi, Manner::Refuses(Duration::ZERO));
     tokio::time::advance(Config::default().ipmi_memory).await;
     let error = pool.client(&of_agent("a", None)).unwrap().command(Action::On, &Always).await.unwrap_err();
-    assert!(matches!(error.cause(), Cause::Ipmi(_)), "{error:?}");
+    assert!(matches!(error, PowerError::Ipmi(_)), "{error:?}");
     assert_eq!(world.used("a"), [Kind::Ipmi; 2], "it is not asked twice");
 }
 
@@ -145,11 +145,7 @@ async fn another_certificate_is_an_alarm_and_not_a_reason_for_another_protocol()
     let second = world.show_certificate("a", b"second");
     for _ in 0..3 {
         let error = client.command(Action::Cycle, &Always).await.unwrap_err();
-        assert_eq!(
-            error.cause().changed_certificate(),
-            Some((first, second)),
-            "no delay for failures either"
-        );
+        assert_eq!(error.changed_certificate(), Some((first, second)), "no delay for failures either");
     }
     assert_eq!(world.used("a"), [Kind::Redfish; 4]);
     assert_eq!(world.sent("a"), []);

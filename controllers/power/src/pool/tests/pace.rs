@@ -7,9 +7,9 @@ use tokio::time::Instant;
 
 use super::support::{Manner, ipmi_client, pool, target};
 use crate::bmc::{Action, Kind, Operation, PxeMode};
-use crate::error::Cause;
+use crate::error::PowerError;
 use crate::pool::Config;
-use crate::wanted::Always;
+use crate::precondition::Always;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -80,7 +80,7 @@ async fn after_failures_calls_fail_at_once_until_a_growing_delay_is_over() {
     let client = ipmi_client(&pool, "a");
     for (failures, delay) in [2, 4, 8, 16, 32, 64, 128, 256, 300, 300].into_iter().enumerate() {
         let error = client.command(Action::Off, &Always).await.unwrap_err();
-        assert!(matches!(error.cause(), Cause::Ipmi(_)), "{error:?}");
+        assert!(matches!(error, PowerError::Ipmi(_)), "{error:?}");
         let before = Instant::now();
         let refused = client.command(Action::Off, &Always).await.unwrap_err();
         assert_eq!(before.elapsed(), Duration::ZERO);
@@ -91,9 +91,9 @@ async fn after_failures_calls_fail_at_once_until_a_growing_delay_is_over() {
             failures + 1
         );
         assert_eq!((refused.category(), refused.is_retryable()), ("refused", true));
-        let cause = refused.cause().to_string();
+        let cause = refused.to_string();
         assert!(cause.contains(&format!("next try in {delay} s")), "{cause}");
-        assert!(std::error::Error::source(refused.cause()).unwrap().to_string().contains("UDP port"));
+        assert!(std::error::Error::source(&refused).unwrap().to_string().contains("UDP port"));
         tokio::time::advance(Duration::from_secs(delay)).await;
     }
     world.behave("a", Kind::Ipmi, Manner::Answers(SECOND));
@@ -110,7 +110,7 @@ async fn who_waited_for_a_command_that_failed_is_not_tried_either() {
     let results = join_all(clients.iter().map(|client| client.power_state())).await;
     assert_eq!(started.elapsed(), Config::default().command_limit);
     assert_eq!(world.used("a").len(), 1);
-    assert!(matches!(results[0].as_ref().unwrap_err().cause(), Cause::Overdue { .. }));
+    assert!(matches!(results[0].as_ref().unwrap_err(), PowerError::Overdue { .. }));
     assert!(results[1..].iter().all(|result| result.as_ref().unwrap_err().retry_after().is_some()));
     assert!(results.iter().all(|result| result.as_ref().unwrap_err().category() == "timeout"));
 }

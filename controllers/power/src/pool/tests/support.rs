@@ -8,13 +8,13 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, pending};
 use tokio::time::{Instant, sleep};
 
-use crate::bmc::{Action, Bmc, Driver, Kind, Operation, Power};
+use crate::bmc::{Action, Bmc, Kind, Operation, Power};
 use crate::endpoint::{Endpoint, Origin, Scheme};
-use crate::error::Cause;
+use crate::error::PowerError;
 use crate::identity::{Guid, Identity, NotOurs};
 use crate::pool::{Config, Connect, Observer, Pool};
+use crate::precondition::{Precondition, ask};
 use crate::select::{BmcTarget, Lan, SelectError, Target};
-use crate::wanted::{Wanted, ask};
 use crate::web::{CertificatePin, WebError};
 use crate::{ipmi, redfish};
 
@@ -106,14 +106,14 @@ fn not_ours() -> NotOurs {
     NotOurs { server: "s".to_owned(), told: Some(Guid::new([7; 16])), owner: None }
 }
 
-fn unsure() -> Cause {
+fn unsure() -> PowerError {
     let source = WebError::Timeout { origin: "https://a".to_owned(), limit: Duration::from_secs(1) };
-    Cause::Redfish(redfish::Error::Unsure { path: "/reset".to_owned(), source })
+    PowerError::Redfish(redfish::Error::Unsure { path: "/reset".to_owned(), source })
 }
 
-fn changed(host: &str, pinned: CertificatePin, shown: CertificatePin) -> Cause {
+fn changed(host: &str, pinned: CertificatePin, shown: CertificatePin) -> PowerError {
     let source = WebError::CertificateChanged { origin: host.to_owned(), pinned, shown };
-    Cause::Redfish(redfish::Error::Web { path: "/".to_owned(), source })
+    PowerError::Redfish(redfish::Error::Web { path: "/".to_owned(), source })
 }
 
 #[derive(Debug)]
@@ -126,7 +126,7 @@ struct Scripted {
 }
 
 impl Scripted {
-    async fn go<T>(&self, value: T) -> Result<T, Cause> {
+    async fn go<T>(&self, value: T) -> Result<T, PowerError> {
         let note = |end| {
             let entry = (self.host.clone(), self.kind, Instant::now(), end);
             self.world.log.lock().unwrap().push(entry);
@@ -135,8 +135,8 @@ impl Scripted {
         let key = (self.host.clone(), self.kind);
         let manner = self.world.manners.lock().unwrap().get(&key).copied();
         let refused = match self.kind {
-            Kind::Redfish => Cause::Redfish(redfish::Error::Auth { path: "/".to_owned(), status: 403 }),
-            _ => Cause::Ipmi(ipmi::Error::PortClosed { peer: self.host.clone() }),
+            Kind::Redfish => PowerError::Redfish(redfish::Error::Auth { path: "/".to_owned(), status: 403 }),
+            _ => PowerError::Ipmi(ipmi::Error::PortClosed { peer: self.host.clone() }),
         };
         let result = match manner.unwrap_or(Manner::Answers(Duration::ZERO)) {
             Manner::Answers(after) => {
@@ -147,9 +147,9 @@ impl Scripted {
                 sleep(after).await;
                 Err(refused)
             }
-            Manner::WrongPassword => Err(Cause::Ipmi(ipmi::Error::Password)),
+            Manner::WrongPassword => Err(PowerError::Ipmi(ipmi::Error::Password)),
             Manner::Hangs => pending().await,
-            Manner::OtherMachine => Err(Cause::OtherMachine(not_ours())),
+            Manner::OtherMachine => Err(PowerError::OtherMachine(not_ours())),
             Manner::Unsure => Err(unsure()),
         };
         note(true);
@@ -160,13 +160,17 @@ impl Scripted {
     }
 }
 
-impl Driver for Scripted {
-    fn read(&self) -> BoxFuture<'_, Result<Power, Cause>> {
+impl Bmc for Scripted {
+    fn power_state(&self) -> BoxFuture<'_, Result<Power, PowerError>> {
         self.go(Power::On).boxed()
     }
 
     /// What takes its time is the opening of a session; the command follows at once.
-    fn act<'a>(&'a self, action: Action, wanted: &'a dyn Wanted) -> BoxFuture<'a, Result<(), Cause>> {
+    fn command<'a>(
+        &'a self,
+        action: Action,
+        wanted: &'a dyn Precondition,
+    ) -> BoxFuture<'a, Result<(), PowerError>> {
         async move {
             self.go(()).await?;
             ask(wanted).await?;
@@ -194,24 +198,24 @@ impl Driver for Scripted {
 struct Wires(Arc<World>);
 
 impl Wires {
-    fn driver(&self, host: &str, kind: Kind) -> Box<dyn Driver> {
+    fn driver(&self, host: &str, kind: Kind) -> Box<dyn Bmc> {
         let world = Arc::clone(&self.0);
         Box::new(Scripted { world, host: host.to_owned(), kind, pinned: None, shown: None })
     }
 }
 
 impl Connect for Wires {
-    fn ipmi(&self, endpoint: &Endpoint, _: &BmcTarget, _: Lan, _: &Identity) -> Box<dyn Driver> {
+    fn ipmi(&self, endpoint: &Endpoint, _: &BmcTarget, _: Lan, _: &Identity) -> Box<dyn Bmc> {
         self.driver(&endpoint.host, Kind::Ipmi)
     }
 
-    fn redfish(&self, origin: &Origin, bmc: &BmcTarget, _: &Identity) -> Box<dyn Driver> {
+    fn redfish(&self, origin: &Origin, bmc: &BmcTarget, _: &Identity) -> Box<dyn Bmc> {
         let shown = self.0.certificates.lock().unwrap().get(&origin.host).copied();
         let (world, host) = (Arc::clone(&self.0), origin.host.clone());
         Box::new(Scripted { world, host, kind: Kind::Redfish, pinned: bmc.pinned, shown })
     }
 
-    fn api(&self, endpoint: &str) -> Result<Box<dyn Driver>, SelectError> {
+    fn api(&self, endpoint: &str) -> Result<Box<dyn Bmc>, SelectError> {
         Ok(self.driver(endpoint, Kind::Http))
     }
 

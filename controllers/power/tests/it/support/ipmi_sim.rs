@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use bloomery_power::ipmi::{Credentials, Ipmi, Timing};
-use bloomery_power::{Driver, Lan};
+use bloomery_power::{Bmc as _, Lan};
 use tempfile::TempDir;
 
 use bloomery_testkit::{Process, eventually, wait::patience};
@@ -72,7 +72,7 @@ impl Bmc {
             let client = driver(port, Lan::RmcpPlus);
             let ready = eventually("ipmi_sim answers", async || match process.ended() {
                 Some(why) => Ok(Err(why)),
-                None => client.read().await.map(|_| Ok(())).map_err(|error| format!("{error:?}")),
+                None => client.power_state().await.map(|_| Ok(())).map_err(|error| format!("{error:?}")),
             })
             .await;
             match ready {

@@ -9,7 +9,7 @@ use bloomery_power::endpoint::{Origin, Scheme};
 use bloomery_power::identity::Identity;
 use bloomery_power::ipmi::Credentials;
 use bloomery_power::redfish::Redfish;
-use bloomery_power::{Cause, Driver};
+use bloomery_power::{Bmc, PowerError};
 use tempfile::TempDir;
 
 use bloomery_testkit::{Process, eventually};
@@ -43,9 +43,9 @@ impl Sushy {
             let client = driver_at(&origin, MACHINES[0], "secret");
             let ready = eventually("sushy-emulator answers", async || match process.ended() {
                 Some(why) => Ok(Err(why)),
-                None => match client.read().await {
+                None => match client.power_state().await {
                     // Over plain HTTP no password is sent, so that nothing is read.
-                    Err(Cause::Redfish(error)) if error.category() == "insecure" => Ok(Ok(())),
+                    Err(PowerError::Redfish(error)) if error.category() == "insecure" => Ok(Ok(())),
                     read => read.map(|_| Ok(())).map_err(|error| format!("{error:?}")),
                 },
             })

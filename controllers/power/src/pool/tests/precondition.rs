@@ -9,14 +9,14 @@ use tokio::time::{Instant, sleep};
 
 use super::support::{Manner, World, ipmi_client, pool, target};
 use crate::bmc::{Action, Kind, Operation, PxeMode};
-use crate::error::{Cause, Error};
+use crate::error::PowerError;
 use crate::pool::Config;
-use crate::wanted::{Always, Wanted};
+use crate::precondition::{Always, Precondition};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
 
-/// Wanted until then. Remembers when it was asked.
+/// Precondition until then. Remembers when it was asked.
 struct Until {
     end: Instant,
     asked: Mutex<Vec<Instant>>,
@@ -32,8 +32,8 @@ impl Until {
     }
 }
 
-impl Wanted for Until {
-    fn is_still_wanted(&self) -> BoxFuture<'_, bool> {
+impl Precondition for Until {
+    fn holds(&self) -> BoxFuture<'_, bool> {
         async {
             self.asked.lock().unwrap().push(Instant::now());
             Instant::now() < self.end
@@ -42,8 +42,8 @@ impl Wanted for Until {
     }
 }
 
-fn is_unwanted(result: &Result<(), Error>) -> bool {
-    matches!(result.as_ref().map_err(Error::cause), Err(Cause::Unwanted))
+fn is_unwanted(result: &Result<(), PowerError>) -> bool {
+    matches!(result, Err(PowerError::Unwanted))
 }
 
 fn unwanted_in(world: &World) -> usize {
@@ -150,8 +150,8 @@ async fn what_was_not_wanted_says_nothing_about_the_bmc() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_does_not_come_is_a_no_and_holds_up_nobody_for_long() {
     struct Silent;
-    impl Wanted for Silent {
-        fn is_still_wanted(&self) -> BoxFuture<'_, bool> {
+    impl Precondition for Silent {
+        fn holds(&self) -> BoxFuture<'_, bool> {
             pending().boxed()
         }
     }
@@ -168,8 +168,8 @@ async fn an_answer_that_does_not_come_is_a_no_and_holds_up_nobody_for_long() {
 #[tokio::test(start_paused = true)]
 async fn a_command_dropped_while_it_is_asked_for_is_not_sent() {
     struct Slow;
-    impl Wanted for Slow {
-        fn is_still_wanted(&self) -> BoxFuture<'_, bool> {
+    impl Precondition for Slow {
+        fn holds(&self) -> BoxFuture<'_, bool> {
             sleep(SECOND).map(|()| true).boxed()
         }
     }
