@@ -2,142 +2,113 @@
 //!
 //! A cache can be behind. It must never be the ground of a write that does not name the version that it was made on.
 
-use std::collections::BTreeMap;
-use std::fmt::Debug;
 use std::sync::Arc;
 
 use bloomery_api::lookup::Lookup;
-use kube::Resource;
-use parking_lot::RwLock;
-use serde::de::DeserializeOwned;
-use tokio_util::sync::CancellationToken;
-
-use crate::health::Part;
-use crate::kubernetes::Kubernetes;
-use crate::watch::{self, Keeper, Seen};
+use bloomery_platform::watch::{self, Feed, Watched};
+use kube::core::{ClusterResourceScope, DeserializeGuard};
+use kube::{Client, Resource};
 
 /// The objects. Clones share them.
-pub struct Cache<K>(Arc<Inner<K>>);
-
-struct Inner<K> {
-    state: RwLock<State<K>>,
+#[derive(Clone)]
+pub struct Cache<K: Watched> {
+    known: watch::Cache<DeserializeGuard<K>>,
     #[cfg(test)]
     fake: Option<(crate::fake_api::FakeApi, String)>,
 }
 
-struct State<K> {
-    /// Whether the first list is complete: before it nothing is known not to be there.
-    listed: bool,
-    /// None for one that is there and cannot be read.
-    objects: BTreeMap<String, Option<Arc<K>>>,
-}
+impl<K: Watched + Resource<Scope = ClusterResourceScope>> Cache<K> {
+    /// The cache, and the watch that fills it while it is polled.
+    pub fn watch(
+        client: impl Fn() -> Option<Client> + Send,
+        listed: impl Fn() + Send + 'static,
+    ) -> (Self, impl Future<Output = ()> + Send) {
+        let mut feed = Feed::default();
+        feed.observe(move |change| {
+            if let watch::Change::Listed = change {
+                listed();
+            }
+        });
+        (Self::of_feed(&feed), feed.run(client))
+    }
 
-impl<K> Default for Cache<K> {
-    fn default() -> Self {
-        let state = RwLock::new(State { listed: false, objects: BTreeMap::new() });
-        Self(Arc::new(Inner {
-            state,
+    fn of_feed(feed: &Feed<DeserializeGuard<K>>) -> Self {
+        Self {
+            known: feed.cache(),
             #[cfg(test)]
             fake: None,
-        }))
+        }
     }
-}
 
-impl<K> Clone for Cache<K> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<K> Cache<K>
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
-{
-    /// The object of this name.
+    /// The object of this name. One that is not what its kind should be is not known to be missing, and neither is any
+    /// before the first list is complete.
     pub fn get(&self, name: &str) -> Lookup<Arc<K>> {
         #[cfg(test)]
-        if let Some((fake, prefix)) = &self.0.fake {
+        if let Some((fake, prefix)) = &self.fake {
             return fake.cached(&format!("{prefix}{name}"));
         }
-        let state = self.0.state.read();
-        match state.objects.get(name) {
-            Some(Some(object)) => Lookup::Found(object.clone()),
-            None if state.listed => Lookup::NotFound,
-            Some(None) | None => Lookup::Failed,
+        match self.known.named(name).as_deref() {
+            Some(DeserializeGuard(Ok(object))) => Lookup::Found(Arc::new(object.clone())),
+            Some(DeserializeGuard(Err(_))) => Lookup::Failed,
+            None if self.known.is_listed() => Lookup::NotFound,
+            None => Lookup::Failed,
         }
-    }
-
-    /// Follows the objects until `shutdown`.
-    pub async fn follow(self, kubernetes: Kubernetes, part: Part, shutdown: CancellationToken) {
-        watch::follow::<K>(self, kubernetes, part, shutdown).await;
     }
 
     /// The objects of a fake API below this path.
     #[cfg(test)]
     pub(crate) fn of_fake(fake: crate::fake_api::FakeApi, prefix: String) -> Self {
-        let state = RwLock::new(State { listed: false, objects: BTreeMap::new() });
-        Self(Arc::new(Inner { state, fake: Some((fake, prefix)) }))
+        Self { fake: Some((fake, prefix)), ..Self::of_feed(&Feed::default()) }
     }
-}
-
-impl<K> Keeper<K> for Cache<K>
-where
-    K: Resource<DynamicType = ()>,
-{
-    fn listed(&self, all: BTreeMap<String, Seen<K>>) {
-        let objects = all.into_iter().map(|(name, seen)| (name, kept(seen))).collect();
-        *self.0.state.write() = State { listed: true, objects };
-    }
-
-    fn changed(&self, name: String, object: Seen<K>) {
-        self.0.state.write().objects.insert(name, kept(object));
-    }
-
-    fn removed(&self, name: &str) {
-        self.0.state.write().objects.remove(name);
-    }
-}
-
-/// Who wrote which field is most of an object, and nobody asks for it here.
-fn kept<K: Resource>(seen: Seen<K>) -> Option<Arc<K>> {
-    let mut object = seen.ok()?;
-    object.meta_mut().managed_fields = None;
-    Some(Arc::new(object))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use bloomery_api::{ServerBinding, ServerBindingSpec};
+    use kube::runtime::watcher::Event;
+    use serde_json::json;
 
-    fn binding(name: &str) -> (String, Seen<ServerBinding>) {
-        (name.to_owned(), Ok(ServerBinding::new(name, ServerBindingSpec::default())))
+    use super::*;
+
+    type Guarded = DeserializeGuard<ServerBinding>;
+
+    fn binding(name: &str) -> Guarded {
+        DeserializeGuard(Ok(ServerBinding::new(name, ServerBindingSpec::default())))
+    }
+
+    fn list(feed: &mut Feed<Guarded>, bindings: impl IntoIterator<Item = Guarded>) {
+        feed.see(Event::Init);
+        bindings.into_iter().for_each(|binding| feed.see(Event::InitApply(binding)));
+        feed.see(Event::InitDone);
     }
 
     #[test]
     fn nothing_is_known_not_to_be_there_before_the_first_list() {
-        let cache = Cache::<ServerBinding>::default();
+        let mut feed = Feed::default();
+        let cache = Cache::of_feed(&feed);
         assert!(matches!(cache.get("a"), Lookup::Failed));
-        let (name, seen) = binding("a");
-        cache.changed(name, seen);
+        feed.see(Event::Apply(binding("a")));
         assert!(matches!(cache.get("a"), Lookup::Found(_)));
         assert!(matches!(cache.get("b"), Lookup::Failed));
-        cache.listed([binding("b")].into());
+        list(&mut feed, [binding("b")]);
         assert!(matches!(cache.get("a"), Lookup::NotFound));
         assert!(matches!(cache.get("b"), Lookup::Found(_)));
-        cache.removed("b");
+        feed.see(Event::Delete(binding("b")));
         assert!(matches!(cache.get("b"), Lookup::NotFound));
     }
 
     #[test]
     fn an_object_that_cannot_be_read_is_not_known_to_be_missing() {
-        let cache = Cache::<ServerBinding>::default();
-        cache.listed([("a".to_owned(), Err(kube::core::ObjectMeta::default()))].into());
+        let mut feed = Feed::default();
+        let cache = Cache::of_feed(&feed);
+        let unreadable = || {
+            serde_json::from_value::<Guarded>(json!({ "metadata": { "name": "a" }, "spec": "none" })).unwrap()
+        };
+        list(&mut feed, [unreadable()]);
         assert!(matches!(cache.get("a"), Lookup::Failed));
-        let (name, seen) = binding("a");
-        cache.changed(name.clone(), seen);
+        feed.see(Event::Apply(binding("a")));
         assert!(matches!(cache.get("a"), Lookup::Found(_)));
-        cache.changed(name, Err(kube::core::ObjectMeta::default()));
+        feed.see(Event::Apply(unreadable()));
         assert!(matches!(cache.get("a"), Lookup::Failed));
     }
 }

@@ -38,7 +38,6 @@ pub mod token;
 pub mod tokens;
 pub mod trace;
 pub mod turns;
-pub mod watch;
 pub mod writes;
 
 #[cfg(test)]

@@ -54,6 +54,7 @@ pub struct Known {
     /// The Server without its processors, memory and writers: nothing is decided by them, and they are most of it.
     pub server: Arc<Server>,
     inventory: Option<u64>,
+    /// Whether this version was seen whole, and nobody but the boot services wrote it.
     is_ours: bool,
 }
 
@@ -61,9 +62,11 @@ impl Known {
     fn of(server: &Server) -> Self {
         let inventory = server.spec.hardware.as_ref().and_then(digest);
         let writers = server.metadata.managed_fields.as_deref().unwrap_or_default();
-        let is_ours = writers.iter().all(|writer| {
-            writer.manager.as_deref() == Some(FIELD_MANAGER) && writer.operation.as_deref() == Some("Update")
-        });
+        let is_ours = !writers.is_empty()
+            && writers.iter().all(|writer| {
+                writer.manager.as_deref() == Some(FIELD_MANAGER)
+                    && writer.operation.as_deref() == Some("Update")
+            });
         Self { server: Arc::new(trimmed(server)), inventory, is_ours }
     }
 
@@ -72,7 +75,8 @@ impl Known {
         self.inventory.is_some() && self.inventory == digest(hardware)
     }
 
-    /// True when nobody but the boot services wrote the Server.
+    /// True when nobody but the boot services wrote the Server: as its last write told, not the watch, which leaves the
+    /// writers out.
     pub fn is_ours(&self) -> bool {
         self.is_ours
     }
@@ -137,8 +141,11 @@ impl State {
     fn put(&mut self, name: String, known: Known) {
         let before = self.servers.get(&name);
         let is_old = before.is_some_and(|before| {
-            before.server.metadata.uid == known.server.metadata.uid
-                && version(&before.server) > version(&known.server)
+            let (before, known) = (&before.server, &known.server);
+            // The same version of a write's answer tells more than that of the watch.
+            before.metadata.uid == known.metadata.uid
+                && version(before) >= version(known)
+                && version(before) > 0
         });
         if !is_old {
             self.count(&known, true);
@@ -163,7 +170,11 @@ impl State {
         }
     }
 
-    fn remove(&mut self, name: &str) {
+    /// Leaves out the object of that uid; one that was made since stays.
+    fn remove(&mut self, name: &str, uid: Option<&str>) {
+        if self.servers.get(name).is_some_and(|known| known.server.metadata.uid.as_deref() != uid) {
+            return;
+        }
         if let Some(known) = self.servers.remove(name) {
             self.count(&known, false);
         }

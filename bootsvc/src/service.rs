@@ -53,8 +53,7 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), ConfigEr
     spawn_health(&args, &health, (&metrics, &trace), &tasks, &shutdown);
     let loaders = Arc::new(LoaderStore::new(args.share_dir.join(LOADER_DIRECTORY)));
     let _loaders_part = report_loaders(&loaders, &health);
-    let objects = Objects::default();
-    objects.follow(&kubernetes, &health, &tasks, &shutdown);
+    let objects = Objects::watch(&kubernetes, &health, &tasks, &shutdown);
     let servers = objects.servers.clone();
     let known = servers.clone();
     machines.tell_by(Arc::new(move |card, uuid| known.is_accepted(card, uuid)));
@@ -103,7 +102,6 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), ConfigEr
 }
 
 /// Everything that the services look up, each kind by one watch.
-#[derive(Default)]
 struct Objects {
     servers: Servers,
     bindings: Cache<ServerBinding>,
@@ -112,19 +110,31 @@ struct Objects {
 }
 
 impl Objects {
-    fn follow(
-        &self,
+    fn watch(
         kubernetes: &Kubernetes,
         health: &Health,
         tasks: &TaskTracker,
         shutdown: &CancellationToken,
-    ) {
-        let part = |name| health.register(name, Weight::Shown);
-        let (api, stop) = (|| kubernetes.clone(), || shutdown.clone());
-        tasks.spawn(self.servers.clone().follow(api(), part("servers"), stop()));
-        tasks.spawn(self.bindings.clone().follow(api(), part("serverbindings"), stop()));
-        tasks.spawn(self.classes.clone().follow(api(), part("serverclasses"), stop()));
-        tasks.spawn(self.environments.clone().follow(api(), part("environments"), stop()));
+    ) -> Self {
+        let api = || {
+            let kubernetes = kubernetes.clone();
+            move || kubernetes.client()
+        };
+        let listed = |name| {
+            let part = health.register(name, Weight::Shown);
+            move || {
+                part.set(State::Up);
+            }
+        };
+        let (servers, watching) = Servers::watch(api(), listed("servers"));
+        tasks.spawn(shutdown.clone().run_until_cancelled_owned(watching));
+        let (bindings, watching) = Cache::watch(api(), listed("serverbindings"));
+        tasks.spawn(shutdown.clone().run_until_cancelled_owned(watching));
+        let (classes, watching) = Cache::watch(api(), listed("serverclasses"));
+        tasks.spawn(shutdown.clone().run_until_cancelled_owned(watching));
+        let (environments, watching) = Cache::watch(api(), listed("environments"));
+        tasks.spawn(shutdown.clone().run_until_cancelled_owned(watching));
+        Self { servers, bindings, classes, environments }
     }
 }
 

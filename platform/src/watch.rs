@@ -6,20 +6,30 @@
 use std::collections::HashSet;
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use futures::{Stream, StreamExt};
 use kube::api::ObjectMeta;
+use kube::core::ClusterResourceScope;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event};
-use kube::{Api, Resource};
+use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use crate::chain;
+
+/// Delays after failures, growing: an API server on the same machine is back within seconds, and machines wait for it.
+const FIRST_DELAY: Duration = Duration::from_millis(250);
+const LONGEST_DELAY: Duration = Duration::from_secs(2);
+/// How often the first client is looked for.
+const CLIENT_EVERY: Duration = Duration::from_millis(500);
 
 /// Annotations that are copies of the whole object, for others.
 const COPIES: [&str; 2] =
@@ -143,6 +153,20 @@ impl<K: Watched> Default for Feed<K> {
 }
 
 impl<K: Watched> Feed<K> {
+    /// Watches all objects of a cluster-scoped kind for ever, with the client as soon as there is one.
+    pub async fn run(self, client: impl Fn() -> Option<Client>)
+    where
+        K: Resource<Scope = ClusterResourceScope>,
+    {
+        let client = loop {
+            match client() {
+                Some(client) => break client,
+                None => tokio::time::sleep(CLIENT_EVERY).await,
+            }
+        };
+        Watch { api: Api::all(client), feed: self }.run().await;
+    }
+
     /// The cache, filled as events are seen.
     pub fn cache(&self) -> Cache<K> {
         self.cache.clone()
@@ -214,7 +238,8 @@ impl<K: Watched> Watch<K> {
     /// Watches for ever. Failures are logged, the first of a row as a warning, and tried again.
     pub async fn run(self) {
         let Self { api, mut feed } = self;
-        let mut events = std::pin::pin!(watcher::watcher(api, watcher::Config::default()).default_backoff());
+        let events = watcher::watcher(api, watcher::Config::default()).backoff(Delays::default());
+        let mut events = std::pin::pin!(events);
         let mut is_down = false;
         while let Some(event) = events.next().await {
             match event {
@@ -235,6 +260,29 @@ impl<K: Watched> Watch<K> {
     }
 }
 
+struct Delays(ExponentialBackoff);
+
+impl Default for Delays {
+    fn default() -> Self {
+        let delays = ExponentialBuilder::default().with_min_delay(FIRST_DELAY).with_max_delay(LONGEST_DELAY);
+        Self(delays.with_jitter().without_max_times().build())
+    }
+}
+
+impl Iterator for Delays {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        self.0.next()
+    }
+}
+
+impl Backoff for Delays {
+    fn reset(&mut self) {
+        *self = Self::default();
+    }
+}
+
 fn key<K: Resource>(object: &K) -> (Option<&str>, Option<&str>) {
     (object.meta().namespace.as_deref(), object.meta().name.as_deref())
 }
@@ -251,8 +299,6 @@ fn trim(meta: &mut ObjectMeta) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use k8s_openapi::api::core::v1::ConfigMap;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 

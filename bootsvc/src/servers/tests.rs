@@ -56,7 +56,7 @@ fn machines_are_found_by_each_mark_as_soon_as_they_are_noted() {
     assert_eq!(of(Some(A), Some(CARD)), same());
     assert_eq!(of(None, Some(CARD)), same());
     assert!(matches!(of(Some(B), Some(CARD)), Identity::Suspect { .. }));
-    servers.with(|state| state.remove(A));
+    servers.with(|state| state.remove(A, Some(&format!("uid-of-{A}"))));
     assert_eq!(of(Some(A), Some(CARD)), Identity::New);
 }
 

@@ -1,64 +1,68 @@
 //! What the watch of all Servers tells [`super::Servers`].
 
-use std::collections::BTreeMap;
+use std::future::Future;
 
 use bloomery_api::{Server, ServerSpec};
-use tokio_util::sync::CancellationToken;
+use bloomery_platform::watch::{Change, Feed};
+use kube::Client;
+use kube::core::DeserializeGuard;
 
-use super::{Known, Servers, version};
-use crate::health::Part;
-use crate::kubernetes::Kubernetes;
-use crate::watch::{self, Keeper, Seen};
+use super::Servers;
+
+/// A Server, or what was wrong with it.
+type Guarded = DeserializeGuard<Server>;
 
 impl Servers {
-    /// Follows the Servers until `shutdown`.
-    pub async fn follow(self, kubernetes: Kubernetes, part: Part, shutdown: CancellationToken) {
-        watch::follow::<Server>(self, kubernetes, part, shutdown).await;
+    /// The Servers, and the watch that keeps them up to date while it is polled.
+    pub fn watch(
+        client: impl Fn() -> Option<Client> + Send,
+        listed: impl Fn() + Send + 'static,
+    ) -> (Self, impl Future<Output = ()> + Send) {
+        let (servers, mut feed) = (Self::default(), Feed::default());
+        servers.observe(&mut feed, listed);
+        (servers, feed.run(client))
     }
-}
 
-impl Keeper<Server> for Servers {
-    /// What was noted meanwhile and is later than all of the list stays.
-    fn listed(&self, all: BTreeMap<String, Seen<Server>>) {
-        let listing: Vec<_> =
-            all.into_iter().map(|(name, seen)| (name, Known::of(&readable(seen)))).collect();
-        self.with(|state| {
-            let of = |known: &Known| version(&known.server);
-            let latest = listing.iter().map(|(_, known)| of(known)).max().unwrap_or_default();
-            let before = std::mem::take(&mut state.servers);
-            (state.aliases, state.unaccepted) = (0, 0);
-            let later = before.into_iter().filter(|(_, known)| of(known) > latest);
-            for (name, known) in listing.into_iter().chain(later) {
-                state.put(name, known);
+    /// What was noted and is later than all that the watch tells stays.
+    fn observe(&self, feed: &mut Feed<Guarded>, listed: impl Fn() + Send + 'static) {
+        let servers = self.clone();
+        feed.observe(move |change| match change {
+            Change::Applied(server) => servers.note(&readable(server)),
+            Change::Deleted(server) => {
+                let server = readable(server);
+                let name = server.metadata.name.as_deref().unwrap_or_default();
+                servers.with(|state| state.remove(name, server.metadata.uid.as_deref()));
             }
-            // Anything may have gone.
-            state.built = None;
-            if !std::mem::replace(&mut state.listed, true) {
-                tracing::info!(servers = state.servers.len(), "all Servers are known");
+            Change::Listed => {
+                servers.with(|state| {
+                    if !std::mem::replace(&mut state.listed, true) {
+                        tracing::info!(servers = state.servers.len(), "all Servers are known");
+                    }
+                });
+                listed();
             }
         });
-    }
-
-    fn changed(&self, _: String, server: Seen<Server>) {
-        self.note(&readable(server));
-    }
-
-    fn removed(&self, name: &str) {
-        self.with(|state| state.remove(name));
     }
 }
 
 /// A Server that cannot be read is known by its name, which is its machine's UUID, and by its annotations.
-fn readable(server: Seen<Server>) -> Server {
-    server.unwrap_or_else(|metadata| {
-        let mut server = Server::new(metadata.name.as_deref().unwrap_or_default(), ServerSpec::default());
-        server.metadata = metadata;
-        server
-    })
+fn readable(server: &Guarded) -> Server {
+    match &server.0 {
+        Ok(server) => server.clone(),
+        Err(invalid) => {
+            let name = invalid.metadata.name.clone().unwrap_or_default();
+            tracing::warn!(server = name, error = invalid.error, "server cannot be read");
+            let mut server = Server::new(&name, ServerSpec::default());
+            server.metadata = invalid.metadata.clone();
+            server
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use kube::runtime::watcher::Event;
+
     use super::*;
 
     fn server(name: &str, version: &str) -> Server {
@@ -74,21 +78,42 @@ mod tests {
 
     #[test]
     fn a_list_takes_the_place_of_what_was_known_but_not_of_what_is_later() {
-        let servers = Servers::default();
-        servers.note(&server("gone", "3"));
-        servers.note(&server("made-meanwhile", "9"));
-        let list = |names: &[(&str, &str)]| {
-            names.iter().map(|(name, version)| ((*name).to_owned(), Ok(server(name, version)))).collect()
+        let (servers, mut feed) = (Servers::default(), Feed::default());
+        servers.observe(&mut feed, || ());
+        let mut list = |all: &[(&str, &str)]| {
+            feed.see(Event::Init);
+            for (name, version) in all {
+                feed.see(Event::InitApply(DeserializeGuard(Ok(server(name, version)))));
+            }
+            feed.see(Event::InitDone);
         };
-        servers.listed(list(&[("a", "5"), ("b", "7")]));
+        list(&[("gone", "3"), ("a", "4")]);
+        // A registration of this moment.
+        servers.note(&server("made-meanwhile", "9"));
+        list(&[("a", "5"), ("b", "7")]);
         assert_eq!(names(&servers), ["a", "b", "made-meanwhile"]);
         // An older version of what is known changes nothing.
         servers.note(&server("a", "4"));
-        assert_eq!(
-            servers.known("a").and_then(|known| known.server.metadata.resource_version.clone()).as_deref(),
-            Some("5")
-        );
-        servers.listed(list(&[("b", "12")]));
+        let known = servers.known("a").map(|known| known.server.metadata.resource_version.clone());
+        assert_eq!(known, Some(Some("5".to_owned())));
+        list(&[("made-meanwhile", "9"), ("b", "12")]);
+        assert_eq!(names(&servers), ["b", "made-meanwhile"]);
+        list(&[("b", "12")]);
         assert_eq!(names(&servers), ["b"]);
+    }
+
+    #[test]
+    fn the_end_of_an_object_is_not_that_of_its_successor() {
+        let (servers, mut feed) = (Servers::default(), Feed::default());
+        servers.observe(&mut feed, || ());
+        let old = server("a", "4");
+        feed.see(Event::Apply(DeserializeGuard(Ok(old.clone()))));
+        let mut new = server("a", "6");
+        new.metadata.uid = Some("another".to_owned());
+        servers.note(&new);
+        feed.see(Event::Delete(DeserializeGuard(Ok(old))));
+        assert_eq!(names(&servers), ["a"]);
+        feed.see(Event::Delete(DeserializeGuard(Ok(new))));
+        assert!(names(&servers).is_empty());
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bloomery_agent_api as pb;
 use bloomery_agent_api::agent_client::AgentClient;
 use bloomery_api::plane::{Plane, PlaneSpec};
-use bloomery_api::{Environment, Server, ServerBinding, ServerClass};
+use bloomery_api::{Server, ServerBinding};
 use bootsvc::advertise::Advertise;
 use bootsvc::agent::serve::{Means, Options, Service};
 use bootsvc::authority::PlaneAuthority;
@@ -159,14 +159,18 @@ fn start_with(plane: &ControlPlane, kubernetes: &Kubernetes, auto_accept: bool) 
     };
     std::fs::write(plane.directory().join("key"), PLANE_KEY).unwrap();
     let authority = PlaneAuthority::new(kubernetes.clone(), plane.directory(), false);
-    let servers = Servers::default();
-    let (bindings, classes, environments) = (Cache::default(), Cache::default(), Cache::default());
-    let shown = || Health::default().register("objects", Weight::Shown);
-    let (api, never) = (|| kubernetes.clone(), CancellationToken::new);
-    tokio::spawn(servers.clone().follow(api(), shown(), never()));
-    tokio::spawn(bindings.clone().follow(api(), shown(), never()));
-    tokio::spawn(Cache::<ServerClass>::follow(Cache::clone(&classes), api(), shown(), never()));
-    tokio::spawn(Cache::<Environment>::follow(Cache::clone(&environments), api(), shown(), never()));
+    let api = || {
+        let kubernetes = kubernetes.clone();
+        move || kubernetes.client()
+    };
+    let (servers, watching) = Servers::watch(api(), || ());
+    tokio::spawn(watching);
+    let (bindings, watching) = Cache::watch(api(), || ());
+    tokio::spawn(watching);
+    let (classes, watching) = Cache::watch(api(), || ());
+    tokio::spawn(watching);
+    let (environments, watching) = Cache::watch(api(), || ());
+    tokio::spawn(watching);
     let (machines, neighbours, events) =
         (Machines::default(), Neighbours::default(), Events::start(kubernetes.clone()));
     let tokens = Tokens::new(kubernetes.clone(), true);
