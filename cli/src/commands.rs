@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::{
     assets, completion, config, kubeconfig, lab, logs, pairing, servers, service, status, trace, version,
@@ -63,7 +63,7 @@ impl Cli {
             Command::Assets(args) => assets::run(args).await?,
             Command::Config(args) => config::run(&args)?,
             Command::Lab(args) => return Box::pin(lab::run(args)).await,
-            Command::Completion(args) => completion::run(&args)?,
+            Command::Completion(args) => completion::run(&args, Self::command())?,
             Command::Version(args) => version::run(&args)?,
         }
         Ok(ExitCode::SUCCESS)
@@ -72,8 +72,6 @@ impl Cli {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     /// Columns of the narrowest terminal that is in use.

@@ -1,9 +1,7 @@
 //! `bloomery completion`.
 
-use clap::CommandFactory as _;
 use clap_complete::Shell;
 
-use crate::commands::Cli;
 use crate::output::{self, OutputError};
 
 const EXAMPLES: &str = "\
@@ -22,8 +20,9 @@ pub struct Args {
     shell: Shell,
 }
 
-pub(crate) fn run(args: &Args) -> Result<(), OutputError> {
+/// `program` is the whole command line.
+pub(crate) fn run(args: &Args, mut program: clap::Command) -> Result<(), OutputError> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "bloomery", &mut script);
+    clap_complete::generate(args.shell, &mut program, "bloomery", &mut script);
     output::text(&String::from_utf8_lossy(&script))
 }

@@ -1,6 +1,7 @@
 //! How results are printed: for people or for programs.
 
 use std::io::{self, Write as _};
+use std::time::{Duration, SystemTime};
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -58,13 +59,24 @@ pub(crate) fn table<const N: usize>(rows: &[[String; N]]) -> String {
     rendered
 }
 
+/// The age of what began then (RFC 3339).
+pub(crate) fn age_since(since: &str, now: SystemTime) -> String {
+    humantime::parse_rfc3339(since).map_or_else(|_| "-".to_owned(), |since| age(since, now))
+}
+
+/// The two largest units: "3h 12m". Clocks that disagree give zero.
+pub(crate) fn age(since: SystemTime, now: SystemTime) -> String {
+    let seconds = now.duration_since(since).unwrap_or_default().as_secs();
+    let rendered = humantime::format_duration(Duration::from_secs(seconds)).to_string();
+    rendered.split(' ').take(2).collect::<Vec<_>>().join(" ")
+}
+
 /// Why a result could not be printed.
 #[derive(Debug, thiserror::Error)]
 pub enum OutputError {
     /// Standard output is closed or full.
     #[error("failed to write to standard output")]
     Write { source: io::Error },
-    /// Not JSON.
     #[error("failed to encode the result as JSON")]
     Encode { source: serde_json::Error },
 }

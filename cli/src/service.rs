@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::connection::{ConnectionArgs, ConnectionError};
 use crate::output::{self, Format, OutputError};
 use crate::progress;
-use crate::status::{age_since, model};
+use crate::status::model;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -135,7 +135,7 @@ fn table(services: &[model::Service], now: SystemTime) -> String {
     rows.extend(services.iter().map(|service| {
         let model::Service { name, state, since, restarts, last_exit: _, hold_refused } = service;
         let hold = hold_refused.as_ref().map_or_else(|| "yes".to_owned(), |reason| format!("no: {reason}"));
-        [name.clone(), state.clone(), age_since(since, now), restarts.to_string(), hold]
+        [name.clone(), state.clone(), output::age_since(since, now), restarts.to_string(), hold]
     }));
     output::table(&rows)
 }

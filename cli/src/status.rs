@@ -4,8 +4,6 @@ pub(crate) mod model;
 mod text;
 mod waiting;
 
-pub(crate) use text::{age, age_since};
-
 use std::time::SystemTime;
 
 use bloomery_api::Server;
@@ -110,10 +108,8 @@ pub enum StatusError {
     /// The kubeconfig does not lead to an appliance.
     #[error("failed to find the appliance")]
     Connection { source: ConnectionError },
-    /// The appliance did not give it.
     #[error("failed to get the status")]
     Appliance { source: Box<ClientError> },
-    /// It cannot be printed.
     #[error("failed to print the status")]
     Output { source: OutputError },
 }

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use super::Report;
 use super::model::{Phase, Service, Status, Warning};
 use super::waiting::{Waiting, waiting};
-use crate::output::table;
+use crate::output::{age, age_since, table};
 use crate::trace::model::Traces;
 use crate::trace::text::advice;
 
@@ -166,18 +166,6 @@ fn yes_no(value: bool) -> String {
 
 fn or_none(text: &str) -> &str {
     if text.is_empty() { NONE } else { text }
-}
-
-/// The age of what began then (RFC 3339).
-pub(crate) fn age_since(since: &str, now: SystemTime) -> String {
-    humantime::parse_rfc3339(since).map_or_else(|_| NONE.to_owned(), |since| age(since, now))
-}
-
-/// The two largest units: "3h 12m". Clocks that disagree give zero.
-pub(crate) fn age(since: SystemTime, now: SystemTime) -> String {
-    let seconds = now.duration_since(since).unwrap_or_default().as_secs();
-    let rendered = humantime::format_duration(Duration::from_secs(seconds)).to_string();
-    rendered.split(' ').take(2).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

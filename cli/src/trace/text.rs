@@ -67,7 +67,7 @@ fn or_none(text: Option<&String>) -> String {
 fn ago(step: &Step, now: SystemTime) -> String {
     let text = if step.last.is_empty() { &step.at } else { &step.last };
     let Ok(then) = humantime::parse_rfc3339(text) else { return "-".to_owned() };
-    format!("{} ago", crate::status::age(then, now))
+    format!("{} ago", crate::output::age(then, now))
 }
 
 #[cfg(test)]

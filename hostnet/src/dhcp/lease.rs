@@ -8,26 +8,9 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 
 use super::message::Reply;
+use super::options::{codes, is_host};
 use crate::network::Ipv4Config;
 use crate::resolv::{ResolvConf, host_name};
-
-/// Option codes (RFC 2132; 121: RFC 3442).
-pub(super) mod codes {
-    pub(crate) const SUBNET_MASK: u8 = 1;
-    pub(crate) const ROUTERS: u8 = 3;
-    pub(crate) const NAME_SERVERS: u8 = 6;
-    pub(crate) const HOST_NAME: u8 = 12;
-    pub(crate) const DOMAIN: u8 = 15;
-    pub(crate) const MTU: u8 = 26;
-    pub(crate) const NTP_SERVERS: u8 = 42;
-    pub(crate) const LEASE_TIME: u8 = 51;
-    pub(crate) const MESSAGE_TYPE: u8 = 53;
-    pub(crate) const SERVER: u8 = 54;
-    pub(crate) const MESSAGE: u8 = 56;
-    pub(crate) const T1: u8 = 58;
-    pub(crate) const T2: u8 = 59;
-    pub(crate) const CLASSLESS_ROUTES: u8 = 121;
-}
 
 /// RFC 2131 §3.3: all ones is for ever.
 const FOR_EVER: u32 = u32::MAX;
@@ -88,11 +71,6 @@ pub enum LeaseError {
     /// RFC 2131 table 3: offers and acks say how long.
     #[error("failed to find a lease time")]
     NoTime,
-}
-
-/// Whether one host can have this address: not 0/8, loopback, multicast, reserved or broadcast.
-pub(super) fn is_host(address: Ipv4Addr) -> bool {
-    !matches!(address.octets()[0], 0 | 127 | 224..)
 }
 
 impl Lease {

@@ -7,8 +7,7 @@ use std::net::Ipv4Addr;
 use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, OptionCode};
 use dhcproto::{Decodable as _, Decoder, Encodable as _};
 
-use super::lease::codes;
-use super::options::Options;
+use super::options::{Options, codes, is_host};
 use crate::MacAddr;
 
 /// Relays may drop shorter ones (RFC 1542 §2.1).
@@ -166,7 +165,7 @@ impl Reply {
             Some(MessageType::Nak) => ReplyKind::Nak,
             _ => return Err(MessageError::Kind { kind }),
         };
-        let server = options.address(codes::SERVER).filter(|server| super::lease::is_host(*server));
+        let server = options.address(codes::SERVER).filter(|server| is_host(*server));
         Ok(Self {
             kind,
             xid: message.xid(),

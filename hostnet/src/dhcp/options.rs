@@ -16,6 +16,29 @@ const OVERLOAD: u8 = 52;
 /// Bytes of an IPv4 address.
 const ADDRESS: usize = 4;
 
+/// Option codes (RFC 2132; 121: RFC 3442).
+pub(super) mod codes {
+    pub(crate) const SUBNET_MASK: u8 = 1;
+    pub(crate) const ROUTERS: u8 = 3;
+    pub(crate) const NAME_SERVERS: u8 = 6;
+    pub(crate) const HOST_NAME: u8 = 12;
+    pub(crate) const DOMAIN: u8 = 15;
+    pub(crate) const MTU: u8 = 26;
+    pub(crate) const NTP_SERVERS: u8 = 42;
+    pub(crate) const LEASE_TIME: u8 = 51;
+    pub(crate) const MESSAGE_TYPE: u8 = 53;
+    pub(crate) const SERVER: u8 = 54;
+    pub(crate) const MESSAGE: u8 = 56;
+    pub(crate) const T1: u8 = 58;
+    pub(crate) const T2: u8 = 59;
+    pub(crate) const CLASSLESS_ROUTES: u8 = 121;
+}
+
+/// Whether one host can have this address: not 0/8, loopback, multicast, reserved or broadcast.
+pub(super) fn is_host(address: Ipv4Addr) -> bool {
+    !matches!(address.octets()[0], 0 | 127 | 224..)
+}
+
 /// Options by code; parts of split options are joined (RFC 3396).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Options(BTreeMap<u8, Vec<u8>>);
