@@ -1,22 +1,15 @@
-//! Command line: upstream's flags under their names (spec/sidero.md §8.1), and ours.
+//! Command line: where files are, and the options of `bloomery_config`, whose flags have upstream's names.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use bloomery_api::boot_method::BootFromDiskMethod;
-use bloomery_api::decision::unknown::{FilterError, MachineLists, UnknownMachines};
-use bloomery_api::go_duration;
-use clap::{ArgAction, Parser};
+use bloomery_api::decision::unknown::{FilterError, MachineLists};
+use bloomery_config::{OptionSource, ServiceOptions, SideroOptions};
+use clap::Parser;
 
 use crate::advertise::Endpoint;
 
-/// Value by which upstream's manifests say "not set".
-const UNSET: &str = "-";
-
 /// Network-boot services: proxy DHCP, TFTP, HTTP and the agent's gRPC.
-// Each flag is a fact of its own; upstream has them as booleans.
-#[allow(clippy::struct_excessive_bools)]
 #[derive(Debug, Clone, Parser)]
 #[command(name = "bootsvc", version, about)]
 pub struct Args {
@@ -40,79 +33,9 @@ pub struct Args {
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9442")]
     pub health_addr: SocketAddr,
 
-    /// Interfaces that machines boot on; the boot services answer there only. Default: all physical ones.
-    #[arg(long, alias = "interface", value_name = "NAME,…", value_delimiter = ',')]
-    pub provisioning_interfaces: Vec<String>,
-
-    /// Interfaces on which the boot services never answer.
-    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
-    pub management_interfaces: Vec<String>,
-
-    /// Address machines are sent to, when it is not the one they reach us by.
-    #[arg(long, value_name = "HOST", env = "API_ENDPOINT", default_value = "", hide_default_value = true)]
-    pub api_endpoint: String,
-
-    /// Port machines use for HTTP.
-    #[arg(long, value_name = "PORT", default_value_t = 8081, value_parser = clap::value_parser!(u16).range(1..))]
-    pub api_port: u16,
-
-    /// Port HTTP is served on.
-    #[arg(long, value_name = "PORT", default_value_t = 8081)]
-    pub http_port: u16,
-
-    /// Further kernel arguments of the agent; a key replaces all values of that key.
-    #[arg(
-        long,
-        value_name = "ARGS",
-        default_value = "",
-        hide_default_value = true,
-        allow_hyphen_values = true
-    )]
-    pub extra_agent_kernel_args: String,
-
-    /// How machines boot from disk: ipxe-exit, http-404 or ipxe-sanboot.
-    #[arg(long, value_name = "METHOD", default_value = "ipxe-exit")]
-    pub boot_from_disk_method: BootFromDiskMethodArg,
-
-    /// Accept machines when they register.
-    #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
-    pub auto_accept_servers: bool,
-
-    /// Accept machines with data on their disks too, when they register.
-    #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
-    pub auto_accept_non_empty: bool,
-
-    /// What a machine boots that nobody has accepted: agent, boot-disk or ignore.
-    #[arg(long, value_name = "WHAT", default_value = "agent")]
-    pub unknown_machines: UnknownMachinesArg,
-
-    /// Machines that are served (mac:…, oui:…, subnet:…, relay:…, interface:…). Default: all.
-    #[arg(long, value_name = "ENTRY,…", value_delimiter = ',')]
-    pub machines_allow: Vec<String>,
-
-    /// Machines that are not served; wins over --machines-allow.
-    #[arg(long, value_name = "ENTRY,…", value_delimiter = ',')]
-    pub machines_deny: Vec<String>,
-
-    /// Wipe only the beginning and end of each disk.
-    #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
-    pub insecure_wipe: bool,
-
-    /// Set up access to management controllers.
-    #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
-    pub auto_bmc_setup: bool,
-
-    /// Time a wiping machine has before it is power cycled again.
-    #[arg(long, value_name = "DURATION", default_value = "20m", value_parser = go_duration::parse)]
-    pub server_reboot_timeout: Duration,
-
-    /// Serve no proxy DHCP; the site's DHCP server names the boot file.
-    #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
-    pub disable_dhcp_proxy: bool,
-
-    /// Act only on what an agent says that this plane booted; upstream's agents have no token.
-    #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
-    pub require_agent_token: bool,
+    /// Sidero's options and ours.
+    #[command(flatten)]
+    pub options: OptionSource,
 
     /// Give up all files and system calls that the boot services do not need.
     #[arg(long)]
@@ -121,39 +44,6 @@ pub struct Args {
     /// Log lines as JSON.
     #[arg(long)]
     pub log_json: bool,
-}
-
-/// `--boot-from-disk-method`, read strictly.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BootFromDiskMethodArg(pub BootFromDiskMethod);
-
-impl std::str::FromStr for BootFromDiskMethodArg {
-    type Err = bloomery_api::boot_method::UnknownMethod;
-
-    fn from_str(word: &str) -> Result<Self, Self::Err> {
-        word.parse().map(Self)
-    }
-}
-
-/// `--unknown-machines`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum UnknownMachinesArg {
-    /// The agent registers them.
-    Agent,
-    /// They go on to their own disk.
-    BootDisk,
-    /// They get no answer.
-    Ignore,
-}
-
-impl From<UnknownMachinesArg> for UnknownMachines {
-    fn from(argument: UnknownMachinesArg) -> Self {
-        match argument {
-            UnknownMachinesArg::Agent => Self::Agent,
-            UnknownMachinesArg::BootDisk => Self::BootDisk,
-            UnknownMachinesArg::Ignore => Self::Ignore,
-        }
-    }
 }
 
 /// Flags that cannot be used together or at all.
@@ -168,42 +58,39 @@ pub enum ConfigError {
 }
 
 impl Args {
-    /// `--api-endpoint` with `--api-port`, if it is set.
-    pub fn endpoint(&self) -> Result<Option<Endpoint>, ConfigError> {
-        let host = match self.api_endpoint.trim() {
-            "" | UNSET => return Ok(None),
-            host => host,
-        };
-        let endpoint = Endpoint::parse(host, self.api_port);
-        endpoint.map(Some).ok_or_else(|| ConfigError::Endpoint(host.to_owned()))
+    /// The options in force.
+    pub fn options(&self) -> &ServiceOptions {
+        self.options.get()
     }
 
-    /// The entries of a list flag: the empty flag that PID 1 gives for an empty list has none.
-    pub fn entries(list: &[String]) -> impl Iterator<Item = &str> {
-        list.iter().map(|entry| entry.trim()).filter(|entry| !matches!(*entry, "" | UNSET))
+    /// `--api-endpoint` with `--api-port`, if it is set.
+    pub fn endpoint(&self) -> Result<Option<Endpoint>, ConfigError> {
+        let SideroOptions { api_endpoint, api_port, .. } = &self.options().sidero;
+        if api_endpoint.is_empty() {
+            return Ok(None);
+        }
+        let endpoint = Endpoint::parse(api_endpoint, *api_port);
+        endpoint.map(Some).ok_or_else(|| ConfigError::Endpoint(api_endpoint.clone()))
     }
 
     /// `--machines-allow` and `--machines-deny`.
     pub fn machines(&self) -> Result<MachineLists, ConfigError> {
-        let list = |entries: &[String]| Self::entries(entries).map(str::parse).collect::<Result<Vec<_>, _>>();
-        let (allow, deny) = (list(&self.machines_allow), list(&self.machines_deny));
+        let list =
+            |entries: &[String]| entries.iter().map(|entry| entry.parse()).collect::<Result<Vec<_>, _>>();
+        let ServiceOptions { machines_allow, machines_deny, .. } = self.options();
         Ok(MachineLists {
-            allow: allow.map_err(ConfigError::Machines)?,
-            deny: deny.map_err(ConfigError::Machines)?,
+            allow: list(machines_allow).map_err(ConfigError::Machines)?,
+            deny: list(machines_deny).map_err(ConfigError::Machines)?,
         })
-    }
-
-    /// `--extra-agent-kernel-args`; upstream's manifests write `-` for none.
-    pub fn extra_agent_args(&self) -> &str {
-        match self.extra_agent_kernel_args.trim() {
-            UNSET => "",
-            args => args,
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use bloomery_config::{BootFromDiskMethod, Config};
+
     use super::*;
 
     fn parse(flags: &[&str]) -> Result<Args, clap::Error> {
@@ -213,73 +100,54 @@ mod tests {
     #[test]
     fn defaults_are_upstreams() {
         let args = parse(&[]).unwrap();
-        assert_eq!((args.api_port, args.http_port), (8081, 8081));
-        assert_eq!(args.boot_from_disk_method.0, BootFromDiskMethod::IpxeExit);
+        let sidero = &args.options().sidero;
+        assert_eq!((sidero.api_port, sidero.http_port), (8081, 8081));
+        assert_eq!(sidero.boot_from_disk_method, BootFromDiskMethod::IpxeExit);
         assert!(
-            !args.auto_accept_servers
-                && args.insecure_wipe
-                && args.auto_bmc_setup
-                && !args.disable_dhcp_proxy
-                && args.require_agent_token
+            !sidero.auto_accept_servers
+                && sidero.insecure_wipe
+                && sidero.auto_bmc_setup
+                && !sidero.disable_dhcp_proxy
+                && sidero.require_agent_token
         );
-        assert_eq!(args.server_reboot_timeout, Duration::from_mins(20));
-        assert_eq!(args.extra_agent_args(), "");
+        assert_eq!(sidero.server_reboot_timeout.duration(), Duration::from_mins(20));
+        assert_eq!((sidero.extra_agent_kernel_args.as_str(), args.endpoint().unwrap()), ("", None));
     }
 
     #[test]
-    fn flags_are_written_as_pflag_reads_them() {
+    fn the_endpoint_goes_with_its_port_and_the_lists_are_read() {
         let args = parse(&[
-            "--auto-accept-servers",
-            "--insecure-wipe=false",
             "--api-endpoint=plane.example.com",
             "--api-port=80",
-            "--extra-agent-kernel-args=-",
-            "--server-reboot-timeout=1h30m",
-            "--boot-from-disk-method=http-404",
-            "--interface=eth0",
-            "--interface=eth1",
+            "--machines-allow=oui:52:54:00,relay:10.0.0.1",
+            "--machines-deny=10.20.0.0/16",
         ])
         .unwrap();
-        assert!(args.auto_accept_servers && !args.insecure_wipe);
         assert_eq!(args.endpoint().unwrap().unwrap().to_string(), "plane.example.com:80");
-        assert_eq!(args.extra_agent_args(), "");
-        assert_eq!(args.server_reboot_timeout, Duration::from_mins(90));
-        assert_eq!(args.provisioning_interfaces, ["eth0", "eth1"]);
+        assert_eq!(
+            args.machines().unwrap(),
+            MachineLists::parse("oui:52:54:00,relay:10.0.0.1", "10.20.0.0/16").unwrap()
+        );
         assert_eq!(parse(&["--api-endpoint=-"]).unwrap().endpoint().unwrap(), None);
+        assert!(parse(&["--machines-deny=52:54"]).unwrap().machines().is_err());
     }
 
     #[test]
-    fn lists_are_read_as_pid_1_writes_them() {
-        let args = parse(&[
-            "--provisioning-interfaces=eth1,eth2",
-            "--management-interfaces=",
-            "--machines-allow=oui:52:54:00,relay:10.0.0.1",
-            "--machines-deny=",
-            "--unknown-machines=boot-disk",
-            "--auto-accept-non-empty=true",
-        ])
-        .unwrap();
-        let list = |list| Args::entries(list).collect::<Vec<_>>();
-        assert_eq!(list(&args.provisioning_interfaces), ["eth1", "eth2"]);
-        assert_eq!(list(&args.machines_allow), ["oui:52:54:00", "relay:10.0.0.1"]);
-        assert!(list(&args.management_interfaces).is_empty() && list(&args.machines_deny).is_empty());
-        assert_eq!(args.unknown_machines, UnknownMachinesArg::BootDisk);
-        assert!(args.auto_accept_non_empty && !parse(&[]).unwrap().auto_accept_non_empty);
-        assert_eq!(parse(&[]).unwrap().unknown_machines, UnknownMachinesArg::Agent);
+    fn the_file_of_pid_1_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("options.json");
+        let config = Config::parse("sidero: {httpPort: 9000}\nunknownMachines: ignore\n").unwrap();
+        let written = ServiceOptions::of(&config, Some("192.0.2.7".parse().unwrap()));
+        std::fs::write(&file, written.to_json()).unwrap();
+        let args = parse(&[&format!("--options={}", file.display()), "--confine"]).unwrap();
+        assert_eq!(*args.options(), written);
+        assert_eq!(args.endpoint().unwrap().unwrap().to_string(), "192.0.2.7:8081");
     }
 
     #[test]
     fn bad_values_are_refused() {
-        for flag in [
-            "--boot-from-disk-method=explode",
-            "--server-reboot-timeout=20",
-            "--auto-accept-servers=maybe",
-            "--api-port=0",
-            "--unknown-machines=wipe",
-            "--health-addr=localhost",
-        ] {
+        for flag in ["--health-addr=localhost", "--options=/nonexistent", "--api-endpoint=http://x/"] {
             assert!(parse(&[flag]).is_err(), "{flag}");
         }
-        assert!(parse(&["--api-endpoint=http://x/"]).unwrap().endpoint().is_err());
     }
 }

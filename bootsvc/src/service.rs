@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
+use bloomery_config::ServiceOptions;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -35,17 +36,17 @@ const AGENT_DIRECTORY: &str = "agent";
 /// Runs everything until `shutdown`. The only error is a configuration that makes no sense:
 /// whatever happens later is reported by `/readyz` and retried.
 pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), ConfigError> {
-    let endpoint = args.endpoint()?;
-    let machines = Machines::new(args.unknown_machines.into(), args.machines()?);
+    let (endpoint, sidero) = (args.endpoint()?, args.options().sidero.clone());
+    let machines = Machines::new(args.options().unknown_machines, args.machines()?);
     let health = Health::default();
     let metrics = Arc::new(Metrics::default());
     let part = health.register("kubernetes", Weight::Shown);
     let kubernetes = kubernetes::connect(args.kubeconfig.clone(), part, shutdown.clone());
-    let authority = PlaneAuthority::new(kubernetes.clone(), &args.plane_dir, args.auto_accept_non_empty);
+    let authority = PlaneAuthority::new(kubernetes.clone(), &args.plane_dir, sidero.auto_accept_non_empty);
     let acts = authority.watch(health.register("plane", Weight::Shown), shutdown.clone());
     let trace = Trace::default();
     let tasks = TaskTracker::new();
-    let (advertise, resolver) = Advertise::new(endpoint, args.api_port);
+    let (advertise, resolver) = Advertise::new(endpoint, sidero.api_port);
     tasks.spawn(resolver.run(shutdown.clone()));
     spawn_health(&args, &health, (&metrics, &trace), &tasks, &shutdown);
     let loaders = Arc::new(LoaderStore::new(args.share_dir.join(LOADER_DIRECTORY)));
@@ -57,10 +58,10 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), ConfigEr
     machines.tell_by(Arc::new(move |card, uuid| known.is_accepted(card, uuid)));
     tasks.spawn(machines.clone().follow(kubernetes.clone(), shutdown.clone()));
     let interfaces = interfaces::watch(selection(&args), shutdown.clone());
-    let sources = if args.disable_dhcp_proxy { Sources::without_dhcp() } else { Sources::default() };
+    let sources = if sidero.disable_dhcp_proxy { Sources::without_dhcp() } else { Sources::default() };
     tasks.spawn(follow(interfaces.clone(), sources.clone(), shutdown.clone()));
     let edge = Edge { sources: sources.clone(), ..Edge::default() };
-    if !args.disable_dhcp_proxy {
+    if !sidero.disable_dhcp_proxy {
         let context = dhcp::serve::Context {
             advertise: advertise.clone(),
             loaders: loaders.clone(),
@@ -90,7 +91,7 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), ConfigEr
         (metrics, trace),
         (servers, machines, edge),
     );
-    tasks.spawn(serve_http(args.http_port, context, health.clone(), shutdown.clone()));
+    tasks.spawn(serve_http(sidero.http_port, context, health.clone(), shutdown.clone()));
     tracing::info!("boot services started");
     shutdown.cancelled().await;
     tasks.close();
@@ -148,13 +149,14 @@ fn http_context(
     (metrics, trace): (Arc<Metrics>, Trace),
     (servers, machines, edge): (Servers, Machines, Edge),
 ) -> http::serve::Context {
+    let sidero = &args.options().sidero;
     let options = agent::serve::Options {
-        auto_accept: args.auto_accept_servers,
-        insecure_wipe: args.insecure_wipe,
-        auto_bmc_setup: args.auto_bmc_setup,
-        reboot_timeout: args.server_reboot_timeout,
+        auto_accept: sidero.auto_accept_servers,
+        insecure_wipe: sidero.insecure_wipe,
+        auto_bmc_setup: sidero.auto_bmc_setup,
+        reboot_timeout: sidero.server_reboot_timeout.duration(),
     };
-    let tokens = Tokens::new(kubernetes.clone(), args.require_agent_token);
+    let tokens = Tokens::new(kubernetes.clone(), sidero.require_agent_token);
     let (events, neighbours) = (events::Events::start(kubernetes.clone()), Neighbours::default());
     let means = agent::serve::Means {
         kubernetes: kubernetes.clone(),
@@ -189,8 +191,8 @@ fn http_context(
         machines,
         conflicts,
         turns: Turns::new(http::ipxe::DECISIONS),
-        boot_from_disk: args.boot_from_disk_method.0,
-        extra_agent_args: args.extra_agent_args().into(),
+        boot_from_disk: sidero.boot_from_disk_method,
+        extra_agent_args: sidero.extra_agent_kernel_args.as_str().into(),
         metrics,
         trace,
         edge,
@@ -199,11 +201,8 @@ fn http_context(
 
 /// Interfaces by the roles that they were given.
 fn selection(args: &Args) -> Selection {
-    let names = |list: &[String]| Args::entries(list).map(str::to_owned).collect();
-    Selection {
-        provisioning: names(&args.provisioning_interfaces),
-        management: names(&args.management_interfaces),
-    }
+    let ServiceOptions { provisioning_interfaces, management_interfaces, .. } = args.options();
+    Selection { provisioning: provisioning_interfaces.clone(), management: management_interfaces.clone() }
 }
 
 /// Tells the services which networks are for provisioning, until `shutdown`.

@@ -4,6 +4,7 @@
 
 use crate::error::{ConfigError, Problem};
 use crate::node::{Node, Position, ScalarKind, Value};
+use crate::values;
 
 /// Longer values are cut in messages.
 const MAX_QUOTED: usize = 60;
@@ -91,18 +92,16 @@ impl Decoder {
         }
     }
 
-    /// A probability: a number from 0 to 1, kept in the digits that were written.
-    pub(crate) fn probability(&mut self, node: Option<&Node>) -> Option<String> {
+    /// A probability: a number from 0 to 1.
+    pub(crate) fn probability(&mut self, node: Option<&Node>) -> Option<f64> {
         const ALLOWED: &str = "a number from 0 to 1";
         let node = node?;
         let text = self.scalar(node, ScalarKind::Number, ALLOWED)?;
-        match text.parse::<f64>() {
-            Ok(value) if (0.0..=1.0).contains(&value) => Some(text.to_owned()),
-            _ => {
-                self.note(node.at, format!("`{}` is not a probability; allowed: {ALLOWED}", shown(text)));
-                None
-            }
+        let value = values::probability(text);
+        if value.is_err() {
+            self.note(node.at, format!("`{}` is not a probability; allowed: {ALLOWED}", shown(text)));
         }
+        value.ok()
     }
 
     /// The items of a list; anything else is a problem.

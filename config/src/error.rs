@@ -1,4 +1,4 @@
-//! What is wrong with a `bloomery.yaml`, in words for the person who wrote it.
+//! The mistakes in a `bloomery.yaml`, with their places and what is allowed.
 //!
 //! Must never hold values from the file other than keys and the offending scalar.
 

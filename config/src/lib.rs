@@ -8,13 +8,18 @@ mod error;
 mod machines;
 mod network;
 mod node;
+mod service_options;
 mod sidero;
 mod values;
+mod words;
 
 pub use error::{ConfigError, Problem};
 pub use machines::{Machines, UnknownMachines};
 pub use network::{Addressing, InterfaceRole, Network, Role, StaticAddress};
-pub use sidero::{BootFromDiskMethod, IpmiPxeMethod, Sidero};
+#[cfg(feature = "clap")]
+pub use service_options::OptionSource;
+pub use service_options::{OptionsError, ServiceOptions};
+pub use sidero::{BootFromDiskMethod, IpmiPxeMethod, SideroOptions};
 pub use values::GoDuration;
 
 use decode::Decoder;
@@ -32,7 +37,7 @@ pub const MAX_BYTES: usize = 64 * 1024;
 pub const DEFAULT_HOSTNAME: &str = "bloomery";
 
 /// Everything that `bloomery.yaml` can say. An empty file is a valid one: all of it has defaults.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// `hostname`: an RFC 1123 host name, without a domain or with one.
     pub hostname: String,
@@ -47,7 +52,7 @@ pub struct Config {
     /// `machines`: which machines the boot services serve at all.
     pub machines: Machines,
     /// `sidero`: Sidero's options.
-    pub sidero: Sidero,
+    pub sidero: SideroOptions,
 }
 
 impl Default for Config {
@@ -59,7 +64,7 @@ impl Default for Config {
             ntp_servers: Vec::new(),
             unknown_machines: UnknownMachines::default(),
             machines: Machines::default(),
-            sidero: Sidero::default(),
+            sidero: SideroOptions::default(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::decode::Decoder;
 use crate::node::Node;
 use crate::values;
+use crate::words::words;
 use ipnet::IpNet;
 use std::net::Ipv4Addr;
 
@@ -13,34 +14,18 @@ const MAX_ENTRIES: usize = 1024;
 const CARD: usize = 6;
 const MAKER: usize = 3;
 
-/// `unknownMachines`: what a machine without an accepted Server boots.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum UnknownMachines {
-    /// `agent`: the agent registers it; once its disks are known not to be blank, it boots them.
-    #[default]
-    Agent,
-    /// `boot-disk`: it is sent on to its disk and not registered.
-    BootDisk,
-    /// `ignore`: it gets no answer.
-    Ignore,
-}
-
-impl UnknownMachines {
-    /// Its spelling in the file and on command lines.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Agent => "agent",
-            Self::BootDisk => "boot-disk",
-            Self::Ignore => "ignore",
-        }
+words! {
+    /// `unknownMachines`: what a machine without an accepted Server boots.
+    pub enum UnknownMachines {
+        /// The agent registers it; once its disks are known not to be blank, it boots them.
+        #[default]
+        Agent = "agent",
+        /// It is sent on to its disk and not registered.
+        BootDisk = "boot-disk",
+        /// It gets no answer.
+        Ignore = "ignore",
     }
-
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        [Self::Agent, Self::BootDisk, Self::Ignore]
-            .into_iter()
-            .find(|value| value.as_str() == text)
-            .ok_or_else(|| "agent, boot-disk or ignore".to_owned())
-    }
+    "agent, boot-disk or ignore"
 }
 
 /// `machines`: which machines the boot services serve. `deny` wins; an empty `allow` allows all.

@@ -1,6 +1,7 @@
 //! The scalars of the file: each parser gives its value or the sentence that says what is allowed.
 
 use ipnet::{IpNet, Ipv4Net};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -18,8 +19,13 @@ const MAX_KERNEL_ARGS: usize = 2048;
 /// Upstream's spelling of "nothing" in an install variable.
 const NOTHING: &str = "-";
 
+/// The flag that names a file in the place of all others.
+#[cfg(feature = "clap")]
+pub(crate) const FILE: &str = "options";
+
 /// A time span in Go's notation (`20m`, `1h30m`, `90s`): the form that Sidero's flags take.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct GoDuration {
     text: String,
     duration: Duration,
@@ -57,6 +63,20 @@ impl GoDuration {
             return Err(allowed());
         }
         Ok(Self { text: text.to_owned(), duration: total })
+    }
+}
+
+impl TryFrom<String> for GoDuration {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::parse(&text)
+    }
+}
+
+impl From<GoDuration> for String {
+    fn from(GoDuration { text, duration: _ }: GoDuration) -> Self {
+        text
     }
 }
 
@@ -117,9 +137,18 @@ pub(crate) fn host(text: &str) -> Result<String, String> {
     }
 }
 
-/// As [`host`]; upstream's `-` and the empty string mean none.
-pub(crate) fn host_or_dash(text: &str) -> Result<Option<String>, String> {
-    if text.is_empty() || text == NOTHING { Ok(None) } else { host(text).map(Some) }
+/// As [`host`]; upstream's `-` and the empty string mean none, which is the empty string.
+pub(crate) fn endpoint(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" | NOTHING => Ok(String::new()),
+        text => host(text),
+    }
+}
+
+/// A number from 0 to 1.
+pub(crate) fn probability(text: &str) -> Result<f64, String> {
+    let value = text.parse().ok().filter(|value| (0.0..=1.0).contains(value));
+    value.ok_or_else(|| "a number from 0 to 1".to_owned())
 }
 
 /// A kernel interface name (`dev_valid_name` in Linux's net/core/dev.c).

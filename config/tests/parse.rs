@@ -77,7 +77,7 @@ fn reads_what_differs_from_the_defaults() {
     .expect("valid");
     assert_eq!(config.hostname, "forge-1");
     let sidero = config.sidero;
-    assert_eq!(sidero.api_endpoint.as_deref(), Some("10.1.2.3"));
+    assert_eq!(sidero.api_endpoint, "10.1.2.3");
     assert_eq!((sidero.api_port, sidero.http_port), (9091, 8081));
     assert_eq!(sidero.extra_agent_kernel_args, "console=ttyS1 a=b");
     assert_eq!(sidero.boot_from_disk_method, BootFromDiskMethod::IpxeSanboot);
@@ -86,7 +86,7 @@ fn reads_what_differs_from_the_defaults() {
     assert_eq!(sidero.server_reboot_timeout.to_string(), "1h30m");
     assert_eq!(sidero.ipmi_pxe_method, IpmiPxeMethod::Bios);
     assert!(sidero.disable_dhcp_proxy);
-    assert_eq!(sidero.test_power_simulated_silent_failure_prob, "0.25");
+    assert!((sidero.test_power_simulated_silent_failure_prob - 0.25).abs() < f64::EPSILON);
     assert_eq!(sidero.events_negative_address_filter, ["10.96.0.0/12"]);
     assert!(!sidero.require_agent_token && Config::default().sidero.require_agent_token);
 }

@@ -1,4 +1,4 @@
-//! What runs on the plane: one file per child, each a declaration of DESIGN.md §1's table and nothing more.
+//! The declarations of the services: one file for each row of the table in DESIGN.md §1.
 //!
 //! It must never start anything; `supervise` does.
 
@@ -13,9 +13,12 @@ mod kube_controller_manager;
 
 use crate::accounts::Accounts;
 use crate::layout::Layout;
-use crate::supervise::service::Service;
-use bloomery_config::Config;
+use crate::supervise::service::{File, Service};
+use bloomery_config::{Config, ServiceOptions};
 use std::net::IpAddr;
+
+/// The options of a service, in its run-time directory.
+const OPTIONS: &str = "options.json";
 
 /// What the declarations depend on.
 #[derive(Debug, Clone)]
@@ -37,11 +40,10 @@ pub struct Inputs<'a> {
 }
 
 impl Inputs<'_> {
-    /// The host that machines reach the boot services under; empty while it is not known.
-    fn api_endpoint(&self) -> String {
-        let sidero = self.config.sidero.api_endpoint.clone();
-        let endpoint = sidero.or_else(|| self.config.advertised_endpoint.clone());
-        endpoint.or_else(|| self.address.map(|address| address.to_string())).unwrap_or_default()
+    /// The file by which a service gets its options. `address` is the plane's own, for those that tell machines.
+    fn options(&self, service: &str, address: Option<IpAddr>) -> File {
+        let text = ServiceOptions::of(self.config, address).to_json();
+        File { path: self.layout.service_file(service, OPTIONS), text }
     }
 
     fn file(&self, service: &str, file: &str) -> String {

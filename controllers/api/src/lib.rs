@@ -19,7 +19,6 @@ pub mod decision;
 pub mod environment;
 pub mod evidence;
 pub mod exempt;
-pub mod go_duration;
 pub mod hardware;
 pub mod ledger;
 pub mod patch;

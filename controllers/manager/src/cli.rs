@@ -1,13 +1,13 @@
 //! The command line of `controllers`.
 //!
-//! Never reads a file or the network: it only says what was asked for.
+//! It reads one file, that of `--options`, and only says what was asked for.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bloomery_config::GoDuration;
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use bloomery_config::OptionSource;
+use clap::{Args, Parser, Subcommand};
 
 /// Webhooks, by the port table in DESIGN.md.
 const WEBHOOK_PORT: &str = "9445";
@@ -96,53 +96,9 @@ pub struct RunOptions {
     /// Give up all files and system calls that the controllers do not need.
     #[arg(long)]
     pub confine: bool,
-    /// What the Server controller goes by.
+    /// Sidero's options and ours.
     #[command(flatten)]
-    pub servers: ServerOptions,
-}
-
-/// Upstream's options of the Server controller, under upstream's names.
-#[derive(Clone, Debug, Args)]
-pub struct ServerOptions {
-    /// Time a wiping machine has before it is power cycled again.
-    #[arg(long, value_name = "DURATION", default_value = "20m", value_parser = go_duration)]
-    pub server_reboot_timeout: Duration,
-    /// How a machine that does not say it itself is told to netboot.
-    #[arg(long, value_name = "METHOD", default_value = "uefi")]
-    pub ipmi_pxe_method: IpmiPxeMethod,
-    /// Whether disks that are not blank, or that nobody read, are wiped on acceptance alone, as upstream does.
-    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, default_value_t = false,
-        default_missing_value = "true")]
-    pub auto_accept_non_empty: bool,
-    /// For tests only: how often a power command fails with an error, from 0 to 1.
-    #[arg(long, value_name = "PROBABILITY", default_value = "0", value_parser = probability)]
-    pub test_power_simulated_explicit_failure_prob: f64,
-    /// For tests only: how often a power command does nothing and says nothing, from 0 to 1.
-    #[arg(long, value_name = "PROBABILITY", default_value = "0", value_parser = probability)]
-    pub test_power_simulated_silent_failure_prob: f64,
-}
-
-/// The firmware's way of netbooting that a management controller is told to take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum IpmiPxeMethod {
-    /// UEFI.
-    Uefi,
-    /// Legacy BIOS.
-    Bios,
-}
-
-/// A span in Go's notation.
-fn go_duration(text: &str) -> Result<Duration, String> {
-    GoDuration::parse(text).map(|span| span.duration()).map_err(|allowed| format!("must be {allowed}"))
-}
-
-/// A number from 0 to 1.
-fn probability(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
-        Ok(_) => Err("must be from 0 to 1".to_owned()),
-        Err(error) => Err(error.to_string()),
-    }
+    pub options: OptionSource,
 }
 
 /// Whole seconds, at least one.
@@ -157,6 +113,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bloomery_config::ServiceOptions;
     use clap::CommandFactory;
 
     #[test]
@@ -173,17 +130,7 @@ mod tests {
         assert!(options.webhook_bind.is_loopback());
         assert_eq!(options.assets_dir.to_str(), Some("/var/lib/bloomery/assets"));
         assert_eq!(options.plane_dir.to_str(), Some("/var/lib/bloomery/plane"));
-        let ServerOptions {
-            server_reboot_timeout,
-            ipmi_pxe_method,
-            auto_accept_non_empty,
-            test_power_simulated_explicit_failure_prob: explicit,
-            test_power_simulated_silent_failure_prob: silent,
-        } = options.servers;
-        assert_eq!(server_reboot_timeout, Duration::from_mins(20));
-        assert_eq!(ipmi_pxe_method, IpmiPxeMethod::Uefi);
-        assert!(!auto_accept_non_empty);
-        assert!(explicit + silent < f64::EPSILON);
+        assert_eq!(*options.options.get(), ServiceOptions::default());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bloomery_config::{IpmiPxeMethod, SideroOptions};
 use bloomery_plane::{Fencer, Gate, Ledger};
 use bloomery_power::http_api::Hooks;
 use bloomery_power::{Config as PoolConfig, Network, Pool, PxeMode};
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::api_client;
-use crate::cli::{IpmiPxeMethod, RunOptions, ServerOptions};
+use crate::cli::RunOptions;
 use crate::environment::demand::Demand;
 use crate::health::{self, Health, Part};
 use crate::keep;
@@ -95,7 +96,7 @@ pub async fn run(options: &RunOptions) -> Result<(), Error> {
     if reached.is_some() {
         let (established, gate) =
             bloomery_plane::establish(&client, &options.plane_dir).await.map_err(Error::Plane)?;
-        let gate = gate.accepting_any_contents(options.servers.auto_accept_non_empty);
+        let gate = gate.accepting_any_contents(options.options.get().sidero.auto_accept_non_empty);
         let plane = ThisPlane { gate, ledger: established.ledger(), fencer: established.fencer() };
         let (api, token) = (client.clone(), stop.clone());
         parts.spawn(async move {
@@ -170,13 +171,14 @@ fn start_controllers(
 
 /// The options of the Server controller, with the pool of all management controllers.
 fn servers(options: &RunOptions, gate: Gate, ledger: Option<Ledger>, health: &Health) -> server::Options {
-    let ServerOptions {
-        server_reboot_timeout: reboot_timeout,
+    let SideroOptions {
+        server_reboot_timeout,
         ipmi_pxe_method,
-        auto_accept_non_empty: _,
         test_power_simulated_explicit_failure_prob: explicit,
         test_power_simulated_silent_failure_prob: silent,
-    } = options.servers;
+        ..
+    } = options.options.get().sidero.clone();
+    let reboot_timeout = server_reboot_timeout.duration();
     let network = Network { hooks: Hooks { explicit, silent, ..Hooks::default() }, ..Network::default() };
     let observer = Arc::new(PowerCalls(health.metrics.clone()));
     let pxe_mode = match ipmi_pxe_method {

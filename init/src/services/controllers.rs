@@ -20,7 +20,7 @@ pub(super) fn service(inputs: &Inputs) -> Service {
     service.limits = LIMITS;
     service.generation = inputs.generation;
     service.after = &["apply"];
-    let sidero = &inputs.config.sidero;
+    let options = inputs.options("controllers", None);
     service.args = vec![
         "run".to_owned(),
         "--confine".to_owned(),
@@ -32,17 +32,8 @@ pub(super) fn service(inputs: &Inputs) -> Service {
         format!("--assets-dir={}", inputs.layout.assets().display()),
         format!("--extra-ca-file={}", inputs.layout.assets().join(EXTRA_CA).display()),
         format!("--plane-dir={}", inputs.layout.plane().display()),
-        format!("--server-reboot-timeout={}", sidero.server_reboot_timeout),
-        format!("--ipmi-pxe-method={}", sidero.ipmi_pxe_method.as_str()),
-        format!("--auto-accept-non-empty={}", sidero.auto_accept_non_empty),
-        format!(
-            "--test-power-simulated-explicit-failure-prob={}",
-            sidero.test_power_simulated_explicit_failure_prob
-        ),
-        format!(
-            "--test-power-simulated-silent-failure-prob={}",
-            sidero.test_power_simulated_silent_failure_prob
-        ),
+        format!("--options={}", options.path.display()),
     ];
+    service.file = Some(options);
     service
 }

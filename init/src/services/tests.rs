@@ -43,6 +43,9 @@ fn show(service: &Service) -> String {
     for argument in &service.args {
         writeln!(text, "  {argument}").unwrap();
     }
+    if let Some(file) = &service.file {
+        write!(text, "{}\n{}", file.path.display(), file.text).unwrap();
+    }
     text
 }
 
@@ -76,7 +79,7 @@ fn no_two_services_share_a_user_and_none_is_root() {
 }
 
 #[test]
-fn sidero_options_reach_the_boot_services() {
+fn every_option_reaches_the_boot_services_and_the_controllers() {
     let layout = Layout::system();
     let config = Config::parse(
         "advertisedEndpoint: plane.example.org\nsidero: {autoAcceptServers: true, autoAcceptNonEmpty: true, \
@@ -84,22 +87,17 @@ fn sidero_options_reach_the_boot_services() {
     )
     .unwrap();
     let services = all(&inputs(&layout, &config, Some("192.0.2.7".parse().unwrap())));
-    let bootsvc = services.iter().find(|service| service.name == "bootsvc").unwrap();
-    for argument in [
-        "--api-endpoint=plane.example.org",
-        "--http-port=9000",
-        "--extra-agent-kernel-args=a=b c",
-        "--boot-from-disk-method=http-404",
-        "--auto-accept-servers=true",
-        "--disable-dhcp-proxy=true",
-    ] {
-        assert!(bootsvc.args.iter().any(|given| given == argument), "{argument}: {:?}", bootsvc.args);
-    }
-    // Both judge what acceptance covers: told differently, one accepts what the other never commands.
+    // What is in the file is shown in `config/tests/service_options.rs`. Both judge what acceptance covers: told
+    // differently, one accepts what the other never commands.
     for name in ["bootsvc", "controllers"] {
         let service = services.iter().find(|service| service.name == name).unwrap();
-        let argument = "--auto-accept-non-empty=true";
-        assert!(service.args.iter().any(|given| given == argument), "{name}: {:?}", service.args);
+        let File { path, text } = service.file.as_ref().unwrap();
+        assert!(
+            service.args.contains(&format!("--options={}", path.display())),
+            "{name}: {:?}",
+            service.args
+        );
+        assert_eq!(*text, ServiceOptions::of(&config, None).to_json(), "{name}");
     }
 }
 

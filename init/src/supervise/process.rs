@@ -1,13 +1,14 @@
 //! Drives one service: feeds its state machine with what happens to its child, and does what the machine says.
 //!
-//! It decides nothing by itself and must never return before it is told to stop: after a panic on the way it ends what
-//! runs of the service and goes on.
+//! It decides nothing and must never return before it is told to stop: after a panic it ends the processes of the
+//! service and goes on.
 
 use super::log_file::Tail;
-use super::service::Service;
+use super::service::{File, Service};
 use super::state::{Action, Event, Kind, Machine, State};
 use super::words::describe;
 use super::{Request, Shared, Snapshot, Snapshots};
+use crate::files;
 use crate::status::ServiceState;
 use crate::words::human;
 use bloomery_base::chain;
@@ -30,7 +31,8 @@ use tokio::time::Instant;
 const FIRST_PROBE: Duration = Duration::from_millis(100);
 /// The longest wait between probes of a child that is starting.
 const SLOWEST_STARTING_PROBE: Duration = Duration::from_secs(1);
-/// Being ready is noticed late by at most one part in so many of the start's time; probes cost the child time too.
+/// The interval between probes of a starting child is this share of its start's time: readiness is noticed 5 % late at
+/// most.
 const STARTING_PROBE_SHARE: u32 = 20;
 /// A child that closes its output late has its last lines shown without the rest.
 const LAST_LINES_LIMIT: Duration = Duration::from_millis(300);
@@ -45,7 +47,6 @@ const AFTER_PANIC: Duration = Duration::from_secs(1);
 /// One read of a child's output.
 const READ_BYTES: usize = 16 * 1024;
 
-/// A child that runs.
 struct Current {
     pid: u32,
     exit: oneshot::Receiver<ExitStatus>,
@@ -54,7 +55,6 @@ struct Current {
     started: Instant,
 }
 
-/// One service's driver.
 pub(super) struct Runner {
     name: &'static str,
     definition: watch::Receiver<Arc<Service>>,
@@ -244,11 +244,10 @@ impl Runner {
         self.last_refusal = None;
         // The first probe at once would always fail.
         self.next_probe = Instant::now() + FIRST_PROBE;
-        match self
-            .shared
-            .reaper
-            .spawn(&service.spec(self.group.clone(), self.shared.cgroups.data_segment(memory)))
-        {
+        let spec = service.spec(self.group.clone(), self.shared.cgroups.data_segment(memory));
+        let started =
+            write_file(&service).and_then(|()| self.shared.reaper.spawn(&spec).map_err(|e| chain(&e)));
+        match started {
             Ok(running) => {
                 let tail = Arc::new(Mutex::new(Tail::default()));
                 let pid = running.child.pid;
@@ -258,8 +257,8 @@ impl Runner {
                 tracing::debug!(service = self.name, pid, "started");
             }
             Err(error) => {
-                self.last_exit = Some(chain(&error));
-                self.crash = Some(chain(&error));
+                self.last_exit = Some(error.clone());
+                self.crash = Some(error);
                 self.machine.handle(Event::StartFailed, Instant::now());
             }
         }
@@ -491,6 +490,13 @@ impl Runner {
             State::Stopped { .. } => ServiceState::Stopped,
         }
     }
+}
+
+/// Gives the service the file of its declaration.
+fn write_file(service: &Service) -> Result<(), String> {
+    let Some(File { path, text }) = &service.file else { return Ok(()) };
+    let owner = service.user.map(|user| user.uid);
+    files::replace(path, text.as_bytes(), files::PRIVATE, owner).map_err(|error| chain(&error))
 }
 
 /// The end of the child; never, if there is none.

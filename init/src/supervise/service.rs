@@ -9,13 +9,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Under emulation the apiserver needs half a minute, a damaged disk or a first start longer; then it hangs.
+/// After this a starting service counts as hung. A first start under emulation takes minutes.
 const START_TIMEOUT: Duration = Duration::from_mins(5);
-/// A service that was ready and does not answer for so long does not come back by itself.
+/// After this a service that was ready and does not answer counts as hung.
 const HANG_TIMEOUT: Duration = Duration::from_mins(2);
 /// Between probes of a service that is ready.
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
-/// A loaded apiserver under emulation answers `/readyz` in seconds; one that needs longer is not ready.
+/// A loaded kube-apiserver under emulation answers `/readyz` within seconds.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// etcd writes its log, the apiserver ends its watches: seconds, even under emulation.
 const STOP_GRACE: Duration = Duration::from_secs(10);
@@ -32,18 +32,25 @@ pub enum Hold {
     Refused(&'static str),
 }
 
+/// A file that a service reads at its start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    pub path: PathBuf,
+    pub text: String,
+}
+
 /// One service, as DESIGN.md §1 declares it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
     /// Its name: of its log, its run-time directory, its control group.
     pub name: &'static str,
-    /// Absolute path.
     pub program: PathBuf,
+    /// Written before each start, for its user alone.
+    pub file: Option<File>,
     /// Arguments without the program's name.
     pub args: Vec<String>,
-    /// The whole environment.
     pub env: BTreeMap<&'static str, String>,
-    /// Who it runs as; none for the caller's own user (tests, user namespaces with one user).
+    /// None: the user of PID 1 (tests, user namespaces with one user).
     pub user: Option<User>,
     /// What it may do beyond its user's rights.
     pub capabilities: Capabilities,
@@ -51,11 +58,11 @@ pub struct Service {
     pub limits: Limits,
     /// What has to be ready before it starts.
     pub after: &'static [&'static str],
-    /// Those of [`Self::after`] that need only have been started: the program waits for them by itself.
+    /// Entries of [`Self::after`] that need not be ready: the program waits for them by itself.
     pub waits_itself_for: &'static [&'static str],
     /// How it shows that it is ready.
     pub probe: Probe,
-    /// Between probes while it is ready: often enough to show trouble soon, seldom enough to cost nothing.
+    /// Between probes while it is ready.
     pub probe_interval: Duration,
     /// Beyond this an answer counts as none.
     pub probe_timeout: Duration,
@@ -73,6 +80,7 @@ impl Service {
         Self {
             name,
             program,
+            file: None,
             args: Vec::new(),
             env: BTreeMap::new(),
             user: None,

@@ -7,8 +7,10 @@ use bloomery_sys::process::{Signal, signal};
 use init::status::ServiceState;
 use init::supervise::cgroup::Cgroups;
 use init::supervise::limits::{Limits, MemoryLimit};
+use init::supervise::service::File;
 use init::supervise::{Command, CommandError};
 use std::future::Future;
+use std::os::unix::fs::PermissionsExt;
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -271,21 +273,30 @@ async fn waits_itself() {
 
 async fn settings_change() {
     let (dir, port) = (tempdir(), free_port());
-    let text = format!("echo $SETTING >> settings; exec {}", answering(port, ""));
+    let text =
+        format!("echo $SETTING >> settings; cat options.json >> settings; exec {}", answering(port, ""));
     let mut service = script(dir.path(), "configured", port, &text);
     service.env.insert("SETTING", "one".to_owned());
+    let path = dir.path().join("options.json");
+    service.file = Some(File { path: path.clone(), text: "first\n".to_owned() });
     let bench = Bench::start(dir, vec![service.clone()]);
     let first =
         bench.until("configured", "running", |snapshot| snapshot.state == ServiceState::Running).await;
     bench.supervisor.change(service.clone());
     service.env.insert("SETTING", "two".to_owned());
+    service.file = Some(File { path: path.clone(), text: "second\n".to_owned() });
     bench.supervisor.change(service);
     bench
         .until("configured", "running again", |snapshot| {
             snapshot.state == ServiceState::Running && snapshot.pid != first.pid
         })
         .await;
-    assert_eq!(std::fs::read_to_string(bench.dir.path().join("settings")).expect("settings"), "one\ntwo\n");
+    assert_eq!(
+        std::fs::read_to_string(bench.dir.path().join("settings")).expect("settings"),
+        "one\nfirst\ntwo\nsecond\n"
+    );
+    let mode = std::fs::metadata(&path).expect("the file").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
     bench.stop().await;
 }
 

@@ -7,56 +7,10 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
+pub use bloomery_config::UnknownMachines;
+
 use crate::contents::ContentsClass;
 use crate::placeholder;
-
-/// The option `unknownMachines`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum UnknownMachines {
-    /// The agent registers them; until they are accepted they boot their disk if it is not blank.
-    #[default]
-    Agent,
-    /// They boot their disk, and are not registered.
-    BootDisk,
-    /// They get no answer that means anything.
-    Ignore,
-}
-
-impl UnknownMachines {
-    /// The word used in options.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Agent => "agent",
-            Self::BootDisk => "boot-disk",
-            Self::Ignore => "ignore",
-        }
-    }
-}
-
-impl FromStr for UnknownMachines {
-    type Err = UnknownPolicyError;
-
-    fn from_str(word: &str) -> Result<Self, Self::Err> {
-        [Self::Agent, Self::BootDisk, Self::Ignore]
-            .into_iter()
-            .find(|policy| policy.as_str() == word)
-            .ok_or_else(|| UnknownPolicyError { word: word.to_owned() })
-    }
-}
-
-impl fmt::Display for UnknownMachines {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.as_str())
-    }
-}
-
-/// A word that is no policy.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("failed to read unknownMachines {word:?}: write agent, boot-disk or ignore")]
-pub struct UnknownPolicyError {
-    /// The word.
-    pub word: String,
-}
 
 /// What a machine that is not accepted gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
