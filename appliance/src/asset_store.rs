@@ -40,7 +40,6 @@ pub(crate) enum StoreError {
     /// More than an asset may have.
     #[error("failed to take more than {LARGEST_ASSET_BYTES} bytes, the most that Environments take")]
     TooLarge,
-    /// The disk is full.
     #[error(
         "failed to find room: {free} bytes are free, of which {RESERVE} are kept for the plane itself; delete assets \
          that no Environment names any more"

@@ -1,4 +1,4 @@
-//! Whom the certificate at the other end of a connection belongs to, and whether it is good.
+//! The holder of the certificate at the other end of a connection, and whether the certificate is good.
 //!
 //! The handshake proves only that the other end holds the certificate's key. Whether the certificate is good is asked
 //! anew with every request, of the file that PID 1 keeps: a pairing that was revoked a moment ago is refused on

@@ -1,6 +1,6 @@
 //! What the Kubernetes API lets a pairing do, as PID 1 found out, remembered for a moment.
 //!
-//! Both ports ask the same authority: who has lost an administrator's rights on 6443 has none on 8443.
+//! Both ports ask the same authority: a pairing without an administrator's rights on 6443 has none on 8443.
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -225,7 +225,6 @@ pub enum AssetsError {
     /// The path has no name of its own.
     #[error("failed to name the asset after {}; say what it is called with --name", file.display())]
     NoName { file: PathBuf },
-    /// It cannot be printed.
     #[error("failed to print the result")]
     Output { source: OutputError },
 }

@@ -234,7 +234,6 @@ fn pem(
 /// Why a kubeconfig does not lead to an appliance.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionError {
-    /// It cannot be read.
     #[error(
         "failed to read the kubeconfig {} (make one with `bloomery kubeconfig`, or name another with --kubeconfig)",
         file.display()
@@ -246,7 +245,6 @@ pub enum ConnectionError {
          --kubeconfig)"
     )]
     Kubeconfig {
-        /// Where it is.
         place: String,
         /// kube's words, which hold their causes' and may be many lines: the first.
         reason: String,
@@ -256,16 +254,11 @@ pub enum ConnectionError {
         "failed to use the kubeconfig {place}: its certificate expired on {expired} and cannot be renewed any more; \
          pair anew: `bloomery kubeconfig --endpoint HOST --code -` with the code on the appliance's console"
     )]
-    Expired {
-        /// Where it is.
-        place: String,
-        expired: String,
-    },
+    Expired { place: String, expired: String },
     /// It has no such context.
     #[error("failed to find {what} in the kubeconfig {place}; name one with --context; there: {known}")]
     Context {
         what: String,
-        /// Where it is.
         place: String,
         /// Those that it has.
         known: String,
@@ -274,28 +267,16 @@ pub enum ConnectionError {
     #[error(
         "failed to find the {what} in the kubeconfig {place}; one made with `bloomery kubeconfig` has it"
     )]
-    Missing {
-        what: &'static str,
-        /// Where it is.
-        place: String,
-    },
+    Missing { what: &'static str, place: String },
     /// Something in it is neither base64 nor PEM.
     #[error("failed to decode the {what} in the kubeconfig {place}; make it anew with `bloomery kubeconfig`")]
-    Garbled {
-        what: &'static str,
-        /// Where it is.
-        place: String,
-    },
+    Garbled { what: &'static str, place: String },
     /// A file that it names cannot be read.
     #[error("failed to read the {what} from {}", file.display())]
     Read { what: &'static str, file: PathBuf, source: io::Error },
     /// The server in it is not a host.
     #[error("failed to find the appliance's host in the kubeconfig {place} (--endpoint says it instead)")]
-    Endpoint {
-        /// Where it is.
-        place: String,
-        source: EndpointError,
-    },
+    Endpoint { place: String, source: EndpointError },
     /// The identity in it cannot be used.
     #[error("failed to use the identity in the kubeconfig")]
     Credentials { source: Box<ClientError> },

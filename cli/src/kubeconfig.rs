@@ -74,7 +74,7 @@ pub struct Args {
     /// Name of cluster, user and context
     #[arg(long, default_value = "bloomery")]
     name: String,
-    /// Who the certificate is to name [default: this user and host]
+    /// Name in the certificate [default: this user and host]
     #[arg(long = "as", value_name = "USER@HOST")]
     person: Option<Person>,
 }
@@ -151,7 +151,6 @@ pub enum KubeconfigError {
     /// The file cannot be written, or should not be.
     #[error("failed to save the kubeconfig")]
     File { source: FileError },
-    /// It cannot be printed.
     #[error("failed to print the kubeconfig")]
     Output { source: OutputError },
 }

@@ -1,4 +1,4 @@
-//! `bloomery pairing`: who has paired, and the code that others become administrators with.
+//! `bloomery pairing`: the pairings, and the code for further administrators.
 
 use bloomery_pairing::client::ClientError;
 use bloomery_pairing::wire::{Pairing, PairingState, SHARED_ID};
@@ -38,7 +38,7 @@ Examples:
   bloomery pairing list --kubeconfig kubeconfig
   bloomery pairing list -o json | jq '.pairings[] | select(.state == \"active\")'";
 
-/// List everyone who has paired: ID, name, and until when the certificate is good
+/// List the pairings: ID, name, and until when the certificate is good
 #[derive(Debug, clap::Args)]
 #[command(after_help = LIST_EXAMPLES)]
 struct ListArgs {
@@ -62,7 +62,7 @@ Examples:
 
 /// End a pairing: its certificate is refused on both ports, and cannot be renewed
 ///
-/// Makes a new pairing code as well, since who knew the former one could simply pair again.
+/// Makes a new pairing code as well: whoever knew the former one could pair again.
 #[derive(Debug, clap::Args)]
 #[command(after_help = REVOKE_EXAMPLES)]
 struct RevokeArgs {
@@ -193,24 +193,17 @@ pub enum PairingError {
     /// The kubeconfig does not lead to an appliance.
     #[error("failed to find the appliance")]
     Connection { source: ConnectionError },
-    /// The appliance did not say.
     #[error("failed to list the pairings")]
     List { source: Box<ClientError> },
-    /// Not an ID.
     #[error("failed to revoke {id:?}: it is no ID of a pairing; `bloomery pairing list` shows the IDs")]
-    Id {
-        /// What was given.
-        id: String,
-    },
+    Id { id: String },
     /// The caller would lock itself out.
     #[error(
         "failed to revoke {id}: it is the pairing of this kubeconfig, whose access would end; add --own if you mean it"
     )]
     Own { id: String },
-    /// The appliance did not do it.
     #[error("failed to revoke {id} (`bloomery pairing list` shows what there is)")]
     Revoke { id: String, source: Box<ClientError> },
-    /// The appliance did not do it.
     #[error("failed to re-issue the pairing code")]
     Reissue { source: Box<ClientError> },
     /// It is done but could not be printed.

@@ -161,7 +161,6 @@ pub(crate) async fn run(args: Args) -> Result<(), ServersError> {
     .map_err(|source| ServersError::Output { source })
 }
 
-/// What was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Order {
     Merge { other: String, into: String },

@@ -64,7 +64,6 @@ pub enum TraceError {
     /// The kubeconfig does not lead to an appliance.
     #[error("failed to find the appliance")]
     Connection { source: ConnectionError },
-    /// The appliance did not give it.
     #[error("failed to get the boot traces")]
     Appliance { source: Box<ClientError> },
     /// A much newer or older appliance.
@@ -76,12 +75,10 @@ pub enum TraceError {
          a machine that is missing sent no DHCPDISCOVER that arrived here: check its boot order, cable and VLAN"
     )]
     Unknown {
-        /// What was asked for.
         machine: String,
         /// How many are known.
         known: usize,
     },
-    /// It cannot be printed.
     #[error("failed to print the boot traces")]
     Output { source: OutputError },
 }

@@ -1,8 +1,8 @@
-//! The two lines that a person waits for, and what to do with them.
+//! The two lines on the console that an administrator needs: the address of the API and the pairing code.
 //!
-//! `API: https://ADDRESS:6443` and `Pairing code: XXXXX-…` are a contract: the lab and people's eyes look for them.
-//! They are shown when the API is ready, and again when the address or the code has changed. Before the boot services
-//! answer anybody, a box says what that does to the network.
+//! `API: https://ADDRESS:6443` and `Pairing code: XXXXX-…` are a contract with the lab. PID 1 shows them when the API is
+//! ready, and again when the address or the code changes. Before the boot services answer, a box says what they do to
+//! the network.
 
 use crate::context::Context;
 use crate::disk_state::State;
@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// The appliance replaces the secret's file when a code is re-issued; nobody waits for the console then.
+/// PID 1 replaces the file when a code is re-issued; the console may follow a moment later.
 const LOOK: Duration = Duration::from_secs(2);
 
 /// What is shown.

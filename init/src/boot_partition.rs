@@ -14,10 +14,8 @@ const OPTIONS: &str = "umask=0077,utf8=1";
 /// Why it is not mounted.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No disk has one.
     #[error("failed to find a partition named {NAME}")]
     Missing,
-    /// It cannot be mounted.
     #[error("failed to open the partition named {NAME}")]
     Mount(#[source] mount::Error),
 }

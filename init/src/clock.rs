@@ -1,6 +1,6 @@
 //! Keeps the clock right by SNTP, in the background.
 //!
-//! It must never hold up anything, and never set the clock before the image's build date.
+//! It must never set the clock before the image's build date.
 
 use crate::context::Context;
 use crate::network::Network;

@@ -1,6 +1,6 @@
-//! Lines for the people in front of the machine, written by a thread of their own.
+//! Lines on the consoles of the machine, written by a thread.
 //!
-//! A serial line that is stuck must never hold up PID 1: what does not fit into the queue is dropped.
+//! A stuck serial line must never hold up PID 1: the thread drops lines that do not fit into its queue.
 
 use std::io::Write;
 use std::sync::Arc;

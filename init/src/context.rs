@@ -4,7 +4,7 @@ use crate::accounts::Accounts;
 use crate::console::Console;
 use crate::layout::Layout;
 use crate::release::Release;
-use crate::status::Board;
+use crate::status::StatusStore;
 use crate::supervise::log_file::{LogSink, MAX_BYTES};
 use crate::supervise::reaper::Reaper;
 use std::sync::{Arc, OnceLock};
@@ -17,7 +17,7 @@ pub struct Context {
     pub container: bool,
     pub release: Release,
     pub console: Console,
-    pub status: Board,
+    pub status: StatusStore,
     pub reaper: Reaper,
     /// Output of the children.
     pub logs: LogSink,
@@ -28,7 +28,7 @@ impl Context {
     /// Before the first phase.
     pub fn new(layout: Layout, container: bool, console: Console, reaper: Reaper) -> Self {
         let release = Release::read(&layout.release());
-        let status = Board::default();
+        let status = StatusStore::default();
         status.update(|status| {
             status.version.clone_from(&release.version);
             status.container = container;

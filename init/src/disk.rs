@@ -21,9 +21,7 @@ pub use open::{Request, heal_table, open_state};
 /// How the state came to be usable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum How {
-    /// It was there.
     Found,
-    /// Made now, on an empty place.
     Created,
     /// Begun at an earlier boot that was cut off, finished now.
     Finished,
@@ -34,9 +32,7 @@ pub enum How {
 /// What became of the state.
 #[derive(Debug)]
 pub enum Outcome {
-    /// It is mounted.
     Mounted {
-        /// The partition's node.
         node: PathBuf,
         how: How,
         /// What people should be told, a sentence each.
@@ -56,39 +52,29 @@ pub enum Failure {
         "failed to find a disk for the state: the system was not started from a disk, and no disk has a partition named state"
     )]
     NoDisk,
-    /// The disk is full.
     #[error(
         "failed to make the state partition on {disk}: {free_bytes} bytes are free, {needed_bytes} are needed"
     )]
     NoRoom {
-        /// The disk.
         disk: PathBuf,
-        /// Largest free piece.
         free_bytes: u64,
         /// Smallest state partition.
         needed_bytes: u64,
     },
     /// Two disks claim to hold the state, and none is the one that was started from.
     #[error("failed to choose a state partition: {nodes:?} all claim to be it; disconnect all but one")]
-    Ambiguous {
-        /// All of them.
-        nodes: Vec<PathBuf>,
-    },
+    Ambiguous { nodes: Vec<PathBuf> },
     /// The table, or what lies at the state's place, contradicts itself.
     #[error("failed to find the state on {disk}")]
     Table {
-        /// The disk.
         disk: PathBuf,
-        /// What is wrong.
         #[source]
         source: Damage,
     },
     /// The disk could not be opened, read or written.
     #[error("failed to {what} {disk}")]
     Disk {
-        /// What failed.
         what: &'static str,
-        /// The disk.
         disk: PathBuf,
         #[source]
         source: std::io::Error,
@@ -96,25 +82,17 @@ pub enum Failure {
     /// A question about the disk, or the news of its new partition, failed.
     #[error("failed to use the disk {disk}")]
     Block {
-        /// The disk.
         disk: PathBuf,
         #[source]
         source: bloomery_sys::block::Error,
     },
     /// The kernel has another partition in the new one's place.
     #[error("failed to find partition {number} of {disk} in the kernel's list; a restart reads it anew")]
-    Node {
-        /// The disk.
-        disk: PathBuf,
-        /// The partition's number.
-        number: u32,
-    },
+    Node { disk: PathBuf, number: u32 },
     /// mkfs or fsck could not be run.
     #[error("failed to run {tool} on {node}")]
     Run {
-        /// The program.
         tool: &'static str,
-        /// The partition.
         node: PathBuf,
         #[source]
         source: bloomery_sys::process::Error,
@@ -122,21 +100,15 @@ pub enum Failure {
     /// mkfs or fsck said no.
     #[error("failed to {what} {node}: {tool} ended with {status} and said: {output}")]
     Tool {
-        /// What was to be done.
         what: &'static str,
-        /// The program.
         tool: &'static str,
-        /// The partition.
         node: PathBuf,
-        /// How it ended.
         status: std::process::ExitStatus,
         /// The last of what it said.
         output: String,
     },
-    /// The mount failed.
     #[error("failed to mount the state partition {node}")]
     Mount {
-        /// The partition.
         node: PathBuf,
         #[source]
         source: bloomery_sys::mount::Error,

@@ -7,9 +7,9 @@
 //! and tried again for ever; a stick may appear late.
 
 mod command_line;
+mod console;
 mod root;
 mod state;
-mod voice;
 
 use std::convert::Infallible;
 use std::ffi::OsStr;
@@ -22,7 +22,7 @@ use bloomery_sys::mount;
 use bloomery_sys::uevent::Uevents;
 
 pub use command_line::{CommandLine, Slot};
-use voice::Voice;
+use console::EarlyConsole;
 
 /// The real init, below the real root.
 const INIT: &str = "/sbin/init";
@@ -44,39 +44,43 @@ pub fn is_initramfs() -> bool {
 pub fn run() -> Infallible {
     let failures: Vec<_> =
         mount::mount_early_file_systems().into_iter().filter_map(|mounted| mounted.error).collect();
-    let voice = Voice::open();
+    let console = EarlyConsole::open();
     for error in &failures {
-        voice.problem("a file system of the kernel is missing", error, "the boot goes on as far as it gets");
+        console.problem(
+            "a file system of the kernel is missing",
+            error,
+            "the boot goes on as far as it gets",
+        );
     }
     let command_line = CommandLine::read();
     let slot = command_line.slot.unwrap_or_else(|| {
-        voice.say("the kernel was not told which slot to start (bloomery.slot=a|b): taking a");
+        console.say("the kernel was not told which slot to start (bloomery.slot=a|b): taking a");
         Slot::A
     });
-    let mut modules = root::Drivers::open(&voice);
-    root::wait_and_mount(slot, Path::new(NEW_ROOT), &mut modules, &voice);
-    modules.load_for_state(&voice);
-    until_done(&voice, "the root could not be changed", TRY_AGAIN, || {
+    let mut modules = root::Drivers::open(&console);
+    root::wait_and_mount(slot, Path::new(NEW_ROOT), &mut modules, &console);
+    modules.load_for_state(&console);
+    until_done(&console, "the root could not be changed", TRY_AGAIN, || {
         mount::switch_root(Path::new(NEW_ROOT))
     });
-    state::open(&voice);
-    voice.log("starting the real init");
+    state::open(&console);
+    console.log("starting the real init");
     loop {
         let error = Command::new(INIT).env_clear().exec();
-        voice.problem("the real init could not be started", &error, "flash the image again");
+        console.problem("the real init could not be started", &error, "flash the image again");
         wait(TRY_AGAIN);
     }
 }
 
 /// Tries until it works.
 fn until_done<E: std::error::Error + 'static>(
-    voice: &Voice,
+    console: &EarlyConsole,
     what: &str,
     pause: Duration,
     mut attempt: impl FnMut() -> Result<(), E>,
 ) {
     while let Err(error) = attempt() {
-        voice.problem(what, &error, "restart the machine; flash the image again if it comes back");
+        console.problem(what, &error, "restart the machine; flash the image again if it comes back");
         wait(pause);
     }
 }
@@ -104,9 +108,9 @@ mod tests {
 
     #[test]
     fn what_fails_is_tried_again() {
-        let (voice, said) = Voice::recording();
+        let (console, said) = EarlyConsole::recording();
         let mut attempts = 0;
-        until_done(&voice, "it did not work", Duration::ZERO, || {
+        until_done(&console, "it did not work", Duration::ZERO, || {
             attempts += 1;
             if attempts > 1 { Ok(()) } else { Err(std::io::Error::other("cause")) }
         });

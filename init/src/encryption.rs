@@ -23,7 +23,6 @@ const NAME_OCTETS: usize = 8;
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file.
     #[error("failed to keep the key of Secrets")]
     File(#[source] files::Error),
     /// The kernel has no random numbers.
@@ -37,12 +36,7 @@ pub enum Error {
         "failed to find the key {name} in {}: Secrets are encrypted with it; restore it from a backup",
         path.display()
     )]
-    Lost {
-        /// The key's name.
-        name: String,
-        /// Where it should be.
-        path: PathBuf,
-    },
+    Lost { name: String, path: PathBuf },
 }
 
 /// The key that Secrets are encrypted with.

@@ -110,7 +110,7 @@ impl Layout {
         self.state().join("assets")
     }
 
-    /// Who this plane is: the controllers write it, the boot services read it.
+    /// The identity of this plane: the controllers write it, the boot services read it.
     pub fn plane(&self) -> PathBuf {
         self.state().join("plane")
     }
@@ -125,7 +125,7 @@ impl Layout {
         self.state().join("appliance/pairing-secret")
     }
 
-    /// What the person who flashed the image wrote.
+    /// The configuration on the image's FAT partition.
     pub fn config(&self) -> PathBuf {
         self.boot.join(bloomery_config::FILE_NAME)
     }

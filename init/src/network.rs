@@ -1,6 +1,6 @@
 //! The plane's own network: one interface by DHCP or a fixed address, kept so for ever, and all addresses there are.
 //!
-//! It must never give up: no carrier, no answer and a lost lease are said now and then, and tried again.
+//! It must never give up: without a carrier, an answer or a lease it says so now and then, and tries again.
 
 mod addresses;
 mod choose;
@@ -19,7 +19,6 @@ use tokio::task::JoinHandle;
 /// Why the network was not started.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The kernel does not answer.
     #[error("failed to reach the kernel's network")]
     Netlink(#[source] link::Error),
 }

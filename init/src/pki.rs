@@ -1,8 +1,8 @@
 //! Certificates: three authorities and two keys that are made once, and everything else at every boot.
 //!
-//! People's certificates are neither: they are signed on demand (`people.rs`), and what signs them is kept with the list
-//! of those who paired. What is on the state partition is never made anew while any of it is there: a new authority would lock every
-//! administrator and machine out. Damage is an error for a person to look at.
+//! Certificates of administrators are signed on demand (`people.rs`); their authorities are kept with the list of
+//! pairings. Files on the state partition are never made anew while any of them is there: a new authority would lock out
+//! every administrator and machine. Damage is an error.
 
 pub mod authority;
 pub mod identities;
@@ -21,7 +21,6 @@ use time::OffsetDateTime;
 /// Why there are no certificates.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file.
     #[error("failed to keep certificates")]
     File(#[source] files::Error),
     /// A key or a certificate could not be made.
@@ -40,13 +39,8 @@ pub enum Error {
     },
     /// One half is missing.
     #[error("failed to find {}, although {} is there", missing.display(), present.display())]
-    Half {
-        /// What is missing.
-        missing: PathBuf,
-        /// What is there.
-        present: PathBuf,
-    },
-    /// The list of those who paired.
+    Half { missing: PathBuf, present: PathBuf },
+    /// The list of pairings.
     #[error("failed to open the list of pairings")]
     Pairings(#[source] bloomery_pairing::authority::StoreError),
     /// The secret of the pairing code.
@@ -61,10 +55,7 @@ pub enum Error {
     },
     /// They do not belong together.
     #[error("failed to use {}: it does not belong to its key", path.display())]
-    Mismatch {
-        /// The certificate.
-        path: PathBuf,
-    },
+    Mismatch { path: PathBuf },
 }
 
 /// What is kept on the state partition.

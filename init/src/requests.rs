@@ -1,6 +1,6 @@
 //! Requests to take the machine down: signals and the power button.
 //!
-//! Must never act on its own: it only says what was asked for.
+//! It only passes requests on.
 
 use bloomery_sys::power::Action;
 use bloomery_sys::power_button::PowerButton;
@@ -21,7 +21,6 @@ const WATCHER_STACK: usize = 128 * 1024;
 /// More requests than a person makes.
 const QUEUE: usize = 8;
 
-/// One request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// What is asked for.

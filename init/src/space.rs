@@ -1,4 +1,4 @@
-//! A watch on the space of the state partition: full disks are said before and while they hurt.
+//! Log directories, and a watch on the space of the state partition that warns before the disk is full.
 //!
 //! It must never delete anything.
 

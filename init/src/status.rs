@@ -25,7 +25,6 @@ pub struct Status {
     pub container: bool,
     /// The state is in memory and will be lost at the next boot.
     pub volatile: bool,
-    /// The kernel's host name.
     pub hostname: String,
     /// Phases of the boot (and then of the shutdown), in their order.
     pub phases: Vec<PhaseStatus>,
@@ -83,7 +82,6 @@ pub enum PhaseOutcome {
 pub struct ServiceStatus {
     /// Its name in DESIGN.md's table.
     pub name: String,
-    /// Where it is in its life.
     pub state: ServiceState,
     /// Since when, RFC 3339.
     pub since: String,
@@ -106,7 +104,6 @@ pub enum ServiceState {
     Waiting,
     /// Its process runs and is not ready yet.
     Starting,
-    /// Ready.
     Running,
     /// It was ready, and now its probe fails.
     Unready,
@@ -128,7 +125,6 @@ pub enum ServiceState {
 pub struct Warning {
     /// What it is about; one warning per id.
     pub id: String,
-    /// What is wrong.
     pub text: String,
     /// What to do.
     pub hint: String,
@@ -142,13 +138,13 @@ pub fn rfc3339(time: OffsetDateTime) -> String {
 
 /// The one place where the status is changed; cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Board {
+pub struct StatusStore {
     status: Arc<Mutex<Status>>,
     changed: Arc<Notify>,
 }
 
-impl Board {
-    /// Changes the status; [`Board::publish`] writes it soon.
+impl StatusStore {
+    /// Changes the status; [`StatusStore::publish`] writes it soon.
     pub fn update(&self, change: impl FnOnce(&mut Status)) {
         change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
         self.changed.notify_one();
@@ -218,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_warning_is_news_once() {
-        let board = Board::default();
+        let board = StatusStore::default();
         assert!(board.warn("disk", "full", "delete"));
         assert!(!board.warn("disk", "full", "delete"));
         assert!(board.warn("disk", "very full", "delete"));
@@ -231,7 +227,7 @@ mod tests {
     async fn every_change_reaches_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("status.json");
-        let board = Board::default();
+        let board = StatusStore::default();
         let writer = tokio::spawn(board.clone().publish(path.clone()));
         board.update(|status| status.hostname = "forge".to_owned());
         loop {

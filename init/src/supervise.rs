@@ -1,7 +1,7 @@
-//! Keeping the children running: declared services in, started, probed, restarted and stopped ones out.
+//! The supervisor: starts, probes, restarts and stops the declared services.
 //!
-//! The rules are pure (`state.rs`, `backoff.rs`, `graph.rs`); `process.rs` drives one service each. One service's
-//! trouble must never stop another's supervision, let alone PID 1.
+//! `state.rs`, `backoff.rs` and `graph.rs` hold the rules and are pure; `process.rs` drives one service. Trouble of one
+//! service must never stop the supervision of another one, or PID 1.
 
 pub mod backoff;
 pub mod cgroup;
@@ -17,7 +17,7 @@ pub mod state;
 mod words;
 
 use crate::console::Console;
-use crate::status::{Board, ServiceState, ServiceStatus, rfc3339};
+use crate::status::{ServiceState, ServiceStatus, StatusStore, rfc3339};
 use cgroup::Cgroups;
 use log_file::LogSink;
 use process::Runner;
@@ -37,22 +37,18 @@ pub struct Shared {
     pub reaper: Reaper,
     /// Where groups are made.
     pub cgroups: Cgroups,
-    /// Where output goes.
     pub logs: LogSink,
     /// One line per change of state.
     pub console: Console,
     /// The status file's content.
-    pub status: Board,
+    pub status: StatusStore,
 }
 
 /// What the others see of one service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Where it is.
     pub state: ServiceState,
-    /// Since when.
     pub since: OffsetDateTime,
-    /// Its child.
     pub pid: Option<u32>,
     /// Starts after the first.
     pub restarts: u32,
@@ -61,12 +57,12 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Whether those that depend on it may start.
+    /// Whether its dependents may start.
     pub fn is_ready(&self) -> bool {
         matches!(self.state, ServiceState::Running | ServiceState::Finished)
     }
 
-    /// Whether those may start that wait by themselves until it is ready.
+    /// Whether dependents may start that wait for it by themselves.
     pub fn is_started(&self) -> bool {
         self.state == ServiceState::Starting || self.is_ready()
     }
@@ -176,8 +172,8 @@ impl Supervisor {
         Ok(Self { services: handles, snapshots, impaired, stop })
     }
 
-    /// Notes that a service answers its probe and still does not do its work, or does it again. The status shows it
-    /// as not ready; it is not restarted, and those that depend on it go on.
+    /// Notes that a service answers its probe but does not do its work, or does its work again. The status shows it as
+    /// not ready; the supervisor neither restarts it nor stops its dependents.
     pub fn set_impaired(&self, service: &'static str, impaired: bool) {
         self.impaired.send_if_modified(
             |all| {
@@ -248,7 +244,7 @@ impl Supervisor {
     }
 }
 
-/// Who is to start after `name`.
+/// The services that start after `name`.
 fn declared_after(name: &str, declared: &[(&'static str, &'static [&'static str])]) -> Vec<&'static str> {
     declared.iter().filter(|(_, after)| after.contains(&name)).map(|(other, _)| *other).collect()
 }
@@ -258,7 +254,7 @@ async fn show_in_status(
     order: Vec<(&'static str, Option<Hold>)>,
     mut snapshots: watch::Receiver<Snapshots>,
     mut impairments: watch::Receiver<BTreeSet<&'static str>>,
-    status: Board,
+    status: StatusStore,
 ) {
     loop {
         let services = {

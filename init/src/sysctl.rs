@@ -18,12 +18,10 @@ const OOM_SCORE: &str = "/proc/self/oom_score_adj";
 /// Stands for each entry of a directory.
 const EACH: &str = "*";
 
-/// One setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Setting {
     /// Path below [`ROOT`]; `*` is each interface, those to come (`default`) included.
     pub path: &'static str,
-    /// What is written.
     pub value: &'static str,
     pub reason: &'static str,
 }
@@ -32,7 +30,6 @@ const fn set(path: &'static str, value: &'static str, reason: &'static str) -> S
     Setting { path, value, reason }
 }
 
-/// All of them.
 pub const SETTINGS: [Setting; 33] = [
     set("kernel/kptr_restrict", "2", "kernel addresses help to attack the kernel"),
     set("kernel/dmesg_restrict", "1", "so do its messages; PID 1 reads them as root"),

@@ -195,7 +195,7 @@ impl AdminClient {
         self.request(Method::POST, wire::RENEW_PATH, body).await
     }
 
-    /// Everyone who has paired.
+    /// All pairings.
     ///
     /// # Errors
     /// When the appliance cannot be reached or refuses.

@@ -1,8 +1,8 @@
 //! What goes over the appliance's HTTPS interface (TCP 8443): paths, requests and answers, all JSON.
 //!
-//! | request | who | answer |
+//! | request | needs | answer |
 //! | --- | --- | --- |
-//! | `POST /v1/pair` [`PairRequest`] | anyone with the secret | 200 [`PairResponse`], 403, 429 and 503 with `Retry-After` |
+//! | `POST /v1/pair` [`PairRequest`] | the secret | 200 [`PairResponse`], 403, 429 and 503 with `Retry-After` |
 //! | `POST /v1/pairing/renew` [`RenewRequest`] | admin certificate | 200 [`PairResponse`] |
 //! | `POST /v1/pairing/reissue` | admin certificate | 200 [`ReissueResponse`] |
 //! | `GET /v1/pairings` | admin certificate | 200 [`PairingList`] |
@@ -33,7 +33,7 @@ pub const API_SERVER_PORT: u16 = 6443;
 pub const PAIR_PATH: &str = "/v1/pair";
 /// `POST`: certificate request for the same key in, certificate out.
 pub const RENEW_PATH: &str = "/v1/pairing/renew";
-/// `GET`: everyone who has paired; an ID behind it: `DELETE`.
+/// `GET`: all pairings; an ID behind it: `DELETE`.
 pub const PAIRINGS_PATH: &str = "/v1/pairings";
 /// `POST`: makes a new secret; the old code stops working.
 pub const REISSUE_PATH: &str = "/v1/pairing/reissue";
@@ -62,7 +62,7 @@ pub const READYZ_PATH: &str = "/readyz";
 pub const SHARED_USER: &str = "bloomery:admin";
 /// Stands for that certificate where an ID of a pairing is asked for.
 pub const SHARED_ID: &str = "shared";
-/// Organization (Kubernetes group) of everybody who paired. The rights that it has on the Kubernetes API are those of
+/// Organization (Kubernetes group) of all pairings. The rights that it has on the Kubernetes API are those of
 /// the `ClusterRoleBinding` of the same name.
 pub const ADMIN_GROUP: &str = "bloomery:admins";
 

@@ -57,15 +57,11 @@ pub enum Decision {
     /// Make this entry, named [`STATE`], over the file system that is there. Nothing is formatted.
     Adopt(Entry),
     /// The disk has no room.
-    NoRoom {
-        /// Largest free piece.
-        free_bytes: u64,
-    },
+    NoRoom { free_bytes: u64 },
     /// The disk contradicts itself; nothing is written.
     Damaged(Damage),
 }
 
-/// What is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
     /// Both copies of the table are invalid.
@@ -99,7 +95,6 @@ pub enum Damage {
     Truncated {
         /// What it says of itself.
         bytes: u64,
-        /// What is there.
         room: u64,
     },
     /// The disk became too large for our arithmetic, or its sectors are of an odd size.

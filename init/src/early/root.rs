@@ -11,7 +11,7 @@ use bloomery_sys::modules::{Coldplug, Modules};
 use bloomery_sys::mount::{self, Flags, Mount, UmountFlags};
 use bloomery_sys::uevent::Uevents;
 
-use super::voice::Voice;
+use super::console::EarlyConsole;
 use super::{Slot, has_init};
 use crate::disk;
 
@@ -35,10 +35,10 @@ pub(super) struct Drivers {
 }
 
 impl Drivers {
-    pub(super) fn open(voice: &Voice) -> Self {
+    pub(super) fn open(console: &EarlyConsole) -> Self {
         let modules = Modules::of_running_kernel()
             .inspect_err(|error| {
-                voice.problem(
+                console.problem(
                     "there are no drivers",
                     error,
                     "only disks that the kernel knows by itself work",
@@ -46,57 +46,57 @@ impl Drivers {
             })
             .ok();
         let mut drivers = Self { modules, coldplug: Coldplug::default() };
-        drivers.load(ROOT_TYPE, voice);
+        drivers.load(ROOT_TYPE, console);
         drivers
     }
 
     /// Drivers for what has appeared since the last time.
-    fn follow(&mut self, voice: &Voice) {
+    fn follow(&mut self, console: &EarlyConsole) {
         let Some(modules) = &mut self.modules else { return };
         let report = self.coldplug.run(modules);
         if !report.loaded.is_empty() {
-            voice.log(&format!("drivers: {}", report.loaded.join(" ")));
+            console.log(&format!("drivers: {}", report.loaded.join(" ")));
         }
         for (name, error) in report.failed {
             // Most often a driver for several kinds of hardware that does not find its own.
-            voice.log(&format!("driver {name}: {}", bloomery_base::chain(&error)));
+            console.log(&format!("driver {name}: {}", bloomery_base::chain(&error)));
         }
     }
 
     /// The file systems that are mounted later; the real root's modules are not needed for them.
-    pub(super) fn load_for_state(&mut self, voice: &Voice) {
+    pub(super) fn load_for_state(&mut self, console: &EarlyConsole) {
         for name in LATER_TYPES {
-            self.load(name, voice);
+            self.load(name, console);
         }
     }
 
-    fn load(&mut self, name: &str, voice: &Voice) {
+    fn load(&mut self, name: &str, console: &EarlyConsole) {
         if let Some(Err(error)) = self.modules.as_mut().map(|modules| modules.load(name)) {
-            voice.log(&format!("driver {name}: {}", bloomery_base::chain(&error)));
+            console.log(&format!("driver {name}: {}", bloomery_base::chain(&error)));
         }
     }
 }
 
 /// Waits for the slot's partition and mounts it. Returns when it is mounted and holds an init.
-pub(super) fn wait_and_mount(slot: Slot, target: &Path, drivers: &mut Drivers, voice: &Voice) {
+pub(super) fn wait_and_mount(slot: Slot, target: &Path, drivers: &mut Drivers, console: &EarlyConsole) {
     let sysfs = Sysfs::default();
     let events = Uevents::listen();
     let started = Instant::now();
     let mut next_message = FIRST_MESSAGE;
     let mut healed = false;
     loop {
-        drivers.follow(voice);
+        drivers.follow(console);
         let (candidates, mut trouble) = (candidates(&sysfs, slot), Vec::new());
         if let Some(chosen) = mount_first(&candidates, target, &mut trouble) {
-            report(&candidates, chosen, voice);
+            report(&candidates, chosen, console);
             return;
         }
         let waited = started.elapsed();
         if !healed && candidates.is_empty() && waited >= HEAL_AFTER {
-            healed = heal(&sysfs, slot, voice);
+            healed = heal(&sysfs, slot, console);
         }
         if waited >= next_message {
-            explain(slot, waited, &sysfs, &trouble, voice);
+            explain(slot, waited, &sysfs, &trouble, console);
             next_message = waited + NEXT_MESSAGE;
             healed = false;
         }
@@ -137,12 +137,12 @@ fn mount_first<'a>(
     })
 }
 
-fn report(candidates: &[Partition], chosen: &Partition, voice: &Voice) {
-    voice.log(&format!("root: {} of {} bytes", chosen.node.display(), chosen.size));
+fn report(candidates: &[Partition], chosen: &Partition, console: &EarlyConsole) {
+    console.log(&format!("root: {} of {} bytes", chosen.node.display(), chosen.size));
     if candidates.len() > 1 {
         let names: Vec<String> =
             candidates.iter().map(|candidate| candidate.node.display().to_string()).collect();
-        voice.say(&format!(
+        console.say(&format!(
             "warning: {} disks hold this system ({}); started from {}. Disconnect the others.",
             names.len(),
             names.join(", "),
@@ -152,7 +152,7 @@ fn report(candidates: &[Partition], chosen: &Partition, voice: &Voice) {
 }
 
 /// Puts back the partition table of a disk whose power was cut while its table was written. Returns whether one was.
-fn heal(sysfs: &Sysfs, slot: Slot, voice: &Voice) -> bool {
+fn heal(sysfs: &Sysfs, slot: Slot, console: &EarlyConsole) -> bool {
     let with_partitions: Vec<String> =
         sysfs.partitions().into_iter().map(|partition| partition.disk).collect();
     let mut any = false;
@@ -162,34 +162,34 @@ fn heal(sysfs: &Sysfs, slot: Slot, voice: &Voice) -> bool {
         }
         match disk::heal_table(&device.node, slot.partition()) {
             Ok(true) => {
-                voice.say(&format!(
+                console.say(&format!(
                     "the partition table of {} was repaired from its backup",
                     device.node.display()
                 ));
-                reread(&device.node, voice);
+                reread(&device.node, console);
                 any = true;
             }
             Ok(false) => {}
-            Err(error) => voice.log(&format!("{}: {error}", device.node.display())),
+            Err(error) => console.log(&format!("{}: {error}", device.node.display())),
         }
     }
     any
 }
 
-fn reread(node: &Path, voice: &Voice) {
+fn reread(node: &Path, console: &EarlyConsole) {
     let result = std::fs::File::open(node)
         .map_err(|error| error.to_string())
         .and_then(|disk| block::reread_partitions(&disk).map_err(|error| bloomery_base::chain(&error)));
     if let Err(error) = result {
-        voice.say(&format!("{}: {error}; restart the machine", node.display()));
+        console.say(&format!("{}: {error}; restart the machine", node.display()));
     }
 }
 
-fn explain(slot: Slot, waited: Duration, sysfs: &Sysfs, trouble: &[String], voice: &Voice) {
+fn explain(slot: Slot, waited: Duration, sysfs: &Sysfs, trouble: &[String], console: &EarlyConsole) {
     let seconds = waited.as_secs();
-    voice.say(&format!("still waiting for the partition {} after {seconds} s", slot.partition()));
+    console.say(&format!("still waiting for the partition {} after {seconds} s", slot.partition()));
     for line in trouble {
-        voice.say(&format!("  {line}"));
+        console.say(&format!("  {line}"));
     }
     let disks: Vec<String> = sysfs
         .devices()
@@ -197,8 +197,8 @@ fn explain(slot: Slot, waited: Duration, sysfs: &Sysfs, trouble: &[String], voic
         .map(|device| format!("{} ({} MiB)", device.node.display(), device.size >> 20))
         .collect();
     let seen = if disks.is_empty() { "none".to_owned() } else { disks.join(", ") };
-    voice.say(&format!("  disks that are seen: {seen}"));
-    voice.say(if trouble.is_empty() {
+    console.say(&format!("  disks that are seen: {seen}"));
+    console.say(if trouble.is_empty() {
         "  what to do: connect the disk or stick with the image, or try another port; it is found when it appears"
     } else {
         "  what to do: choose the other slot in the boot menu, or flash the image again"

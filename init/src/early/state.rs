@@ -8,7 +8,7 @@ use std::path::Path;
 use bloomery_sys::block::Sysfs;
 use bloomery_sys::mount::{Flags, Mount};
 
-use super::voice::Voice;
+use super::console::EarlyConsole;
 use crate::disk::{self, Failure, How, Outcome};
 use bloomery_base::chain;
 
@@ -18,25 +18,25 @@ const STATE: &str = "/var";
 const REPORT: &str = "/run/state-report";
 
 /// Opens it, and says what became of it.
-pub(super) fn open(voice: &Voice) {
+pub(super) fn open(console: &EarlyConsole) {
     let request = disk::Request { root: "/".into(), mount_at: STATE.into(), sysfs: Sysfs::default() };
     let outcome = disk::open_state(&request);
     let line = describe(&outcome);
     match &outcome {
-        Outcome::Mounted { how: How::Found, warnings, .. } if warnings.is_empty() => voice.log(&line),
-        Outcome::Mounted { .. } => voice.say(&line),
+        Outcome::Mounted { how: How::Found, warnings, .. } if warnings.is_empty() => console.log(&line),
+        Outcome::Mounted { .. } => console.say(&line),
         Outcome::NoPlace(_) => {
-            voice.say(&line);
-            voice.say("  what to do: use a disk or stick with at least 1 GiB more than the image");
+            console.say(&line);
+            console.say("  what to do: use a disk or stick with at least 1 GiB more than the image");
         }
         Outcome::Damaged(failure) => {
-            voice.say(&line);
-            voice.say(&format!("  what to do: {}", advice(failure)));
-            forbid(voice);
+            console.say(&line);
+            console.say(&format!("  what to do: {}", advice(failure)));
+            forbid(console);
         }
     }
     if let Err(error) = std::fs::write(REPORT, format!("{line}\n")) {
-        voice.log(&format!("{REPORT}: {error}"));
+        console.log(&format!("{REPORT}: {error}"));
     }
 }
 
@@ -76,7 +76,7 @@ fn advice(failure: &Failure) -> &'static str {
 }
 
 /// Makes the place of the state one that nobody can write to.
-fn forbid(voice: &Voice) {
+fn forbid(console: &EarlyConsole) {
     let nothing = Mount {
         source: Path::new("damaged"),
         target: Path::new(STATE),
@@ -85,7 +85,7 @@ fn forbid(voice: &Voice) {
         data: "size=4k",
     };
     if let Err(error) = nothing.mount() {
-        voice.say(&chain(&error));
+        console.say(&chain(&error));
     }
 }
 

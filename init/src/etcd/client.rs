@@ -39,15 +39,12 @@ pub enum Error {
     /// No certificate for ourselves.
     #[error("failed to make a client certificate for etcd")]
     Certificate(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// Nobody answers.
     #[error("failed to connect to etcd")]
     Connect(#[source] tonic::transport::Error),
     /// A call was refused or took too long.
     #[error("failed to {what}")]
     Call {
-        /// What was asked for.
         what: &'static str,
-        /// etcd's answer.
         #[source]
         source: Box<Status>,
     },

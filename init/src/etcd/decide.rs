@@ -1,4 +1,4 @@
-//! What is to be done about etcd's database, from one look at it. Pure.
+//! Decides from one look at etcd's database what PID 1 does about it. Pure.
 
 use std::time::Duration;
 
@@ -47,7 +47,6 @@ impl Look {
 /// What is to be done now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Nothing.
     Rest,
     /// Compact, defragment, and take the alarm back if there is one.
     MakeRoom,

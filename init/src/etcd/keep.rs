@@ -1,6 +1,6 @@
 //! Looks at etcd's database for ever, makes room in it, and says so.
 //!
-//! An etcd that does not answer is the supervisor's business; nothing is said about it here.
+//! The supervisor deals with an etcd that does not answer; this module says nothing about it.
 
 use super::client::{Client, Error};
 use super::decide::{Look, Step, needs_reserve, step};
@@ -29,12 +29,7 @@ pub enum Told {
     /// All is well.
     Nothing(Look),
     /// Room was made: the file's size before and after, in octets.
-    MadeRoom {
-        /// Before.
-        before: Look,
-        /// After.
-        after: Look,
-    },
+    MadeRoom { before: Look, after: Look },
     /// Writes are refused, or soon will be, and it is not time to try again.
     Waits(Look),
     /// etcd has found damage.
@@ -106,7 +101,7 @@ async fn round(plane: &Plane, client: &mut Option<Client>, last: Option<Instant>
     outcome
 }
 
-/// Says it on the console and in the status, and lets etcd's readiness tell.
+/// Shows the outcome on the console, in the status and in the readiness of etcd.
 fn tell(plane: &Plane, told: &Told) {
     match told {
         Told::Nothing(look) => accept(plane, look),

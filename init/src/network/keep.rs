@@ -29,11 +29,11 @@ const WARNING: &str = "network";
 
 /// Says a thing when it is new, and now and then while it lasts.
 #[derive(Debug, Default)]
-struct NowAndThen {
+struct Throttle {
     said: Option<(String, Instant)>,
 }
 
-impl NowAndThen {
+impl Throttle {
     fn is_due(&mut self, text: &str) -> bool {
         let due = self.said.as_ref().is_none_or(|(old, at)| old != text || at.elapsed() >= REPEAT);
         if due {
@@ -50,17 +50,20 @@ pub(super) async fn keep_configured(
     netlink: Netlink,
     time_servers: watch::Sender<Vec<String>>,
 ) {
-    let mut voice = NowAndThen::default();
+    let mut throttle = Throttle::default();
     loop {
-        let link = wait_for_link(&context, &netlink, config.network.interface.as_deref(), &mut voice).await;
+        let link =
+            wait_for_link(&context, &netlink, config.network.interface.as_deref(), &mut throttle).await;
         if context.container && as_given(&context, &link, &config.network.addressing) {
             context.console.line(format!("{}: addresses as given by the container's host", link.name));
             return std::future::pending().await;
         }
         match &config.network.addressing {
-            Addressing::Static(address) => keep_fixed(&context, &netlink, &link, address, &mut voice).await,
+            Addressing::Static(address) => {
+                keep_fixed(&context, &netlink, &link, address, &mut throttle).await
+            }
             Addressing::Dhcp => {
-                keep_leased(&context, &netlink, &link, &config.hostname, &time_servers, &mut voice).await;
+                keep_leased(&context, &netlink, &link, &config.hostname, &time_servers, &mut throttle).await;
             }
         }
     }
@@ -76,7 +79,7 @@ async fn wait_for_link(
     context: &Context,
     netlink: &Netlink,
     configured: Option<&str>,
-    voice: &mut NowAndThen,
+    throttle: &mut Throttle,
 ) -> Link {
     loop {
         match netlink.links().await {
@@ -87,17 +90,17 @@ async fn wait_for_link(
                 let names: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
                 let wanted = configured.unwrap_or("an Ethernet interface");
                 let text = format!("no network: there is no {wanted} (there are: {})", names.join(", "));
-                say_trouble(context, voice, &text, "connect one, or name another in bloomery.yaml");
+                say_trouble(context, throttle, &text, "connect one, or name another in bloomery.yaml");
             }
-            Err(error) => say_trouble(context, voice, &chain(&error), "it is tried again"),
+            Err(error) => say_trouble(context, throttle, &chain(&error), "it is tried again"),
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
 
-fn say_trouble(context: &Context, voice: &mut NowAndThen, text: &str, hint: &str) {
+fn say_trouble(context: &Context, throttle: &mut Throttle, text: &str, hint: &str) {
     context.status.warn(WARNING, text, hint);
-    if voice.is_due(text) {
+    if throttle.is_due(text) {
         tracing::warn!(text, hint, "network trouble");
         context.console.line(format!("{text}; {hint}"));
     }
@@ -108,7 +111,7 @@ async fn keep_fixed(
     netlink: &Netlink,
     link: &Link,
     address: &StaticAddress,
-    voice: &mut NowAndThen,
+    throttle: &mut Throttle,
 ) {
     let fixed = Fixed {
         address: address.address,
@@ -133,7 +136,7 @@ async fn keep_fixed(
         Err(error) => {
             say_trouble(
                 context,
-                voice,
+                throttle,
                 &chain(&error),
                 "correct `network.static` in bloomery.yaml and restart",
             );
@@ -148,7 +151,7 @@ async fn keep_leased(
     link: &Link,
     hostname: &str,
     time_servers: &watch::Sender<Vec<String>>,
-    voice: &mut NowAndThen,
+    throttle: &mut Throttle,
 ) {
     let Some(mac) = link.mac else {
         tokio::time::sleep(LOOK_AGAIN).await;
@@ -177,7 +180,7 @@ async fn keep_leased(
                 let text = format!("{}: the address {} is lost ({reason:?})", link.name, lease.address);
                 say_trouble(
                     context,
-                    voice,
+                    throttle,
                     &text,
                     "check the site's DHCP server; it is asked again for ever",
                 );
@@ -188,10 +191,10 @@ async fn keep_leased(
                 let text = format!("{}: {why}", link.name);
                 tracing::debug!(link = %link.name, silent = %human(silent), carrier, "no answer");
                 let hint = "asking for ever; a static address can be set in bloomery.yaml";
-                say_trouble(context, voice, &text, hint);
+                say_trouble(context, throttle, &text, hint);
             }
             Event::Failed { error } => {
-                say_trouble(context, voice, &format!("{}: {error}", link.name), "it is tried again");
+                say_trouble(context, throttle, &format!("{}: {error}", link.name), "it is tried again");
             }
         }
     }
@@ -205,11 +208,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_same_trouble_is_said_now_and_then() {
-        let mut voice = NowAndThen::default();
-        assert!(voice.is_due("no answer"));
-        assert!(!voice.is_due("no answer"));
-        assert!(voice.is_due("no cable"));
+        let mut throttle = Throttle::default();
+        assert!(throttle.is_due("no answer"));
+        assert!(!throttle.is_due("no answer"));
+        assert!(throttle.is_due("no cable"));
         tokio::time::advance(REPEAT).await;
-        assert!(voice.is_due("no cable"));
+        assert!(throttle.is_due("no cable"));
     }
 }

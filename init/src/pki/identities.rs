@@ -1,4 +1,4 @@
-//! Who is who on the Kubernetes API: DESIGN.md §1, "Identities".
+//! The identities on the Kubernetes API: DESIGN.md §1, "Identities".
 
 use crate::accounts::{self, User};
 use time::Duration;

@@ -33,7 +33,6 @@ pub struct Leaf<'a> {
 /// A certificate and its key, PEM.
 #[derive(Debug, Clone)]
 pub struct Issued {
-    /// The certificate.
     pub certificate: String,
     /// Its key.
     pub key: String,

@@ -1,4 +1,4 @@
-//! Certificates of people: who has paired, what signs for them, and which client certificates the servers take.
+//! Certificates of administrators: the pairings, their authorities, and the client certificates that the servers take.
 //!
 //! The list and its keys never leave this process; the appliance server, which faces the network, asks over a socket.
 

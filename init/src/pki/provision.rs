@@ -34,7 +34,6 @@ anonymous:
 /// What the plane is called by others.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Names {
-    /// The kernel's host name.
     pub hostname: String,
     /// All addresses but loopback's and link-local ones.
     pub addresses: Vec<IpAddr>,
@@ -57,9 +56,7 @@ impl Names {
 /// Writes run-time files for services.
 #[derive(Debug, Clone, Copy)]
 pub struct Provisioner<'a> {
-    /// What they are made from.
     pub pki: &'a Pki,
-    /// Where they go.
     pub layout: &'a Layout,
     /// Whether they are given away.
     pub accounts: Accounts,

@@ -7,7 +7,7 @@ use crate::accounts::Accounts;
 use crate::console::Console;
 use crate::layout::Layout;
 use crate::service_requests::ServiceRequests;
-use crate::status::Board;
+use crate::status::StatusStore;
 use crate::supervise::cgroup::Cgroups;
 use crate::supervise::log_file::LogSink;
 use crate::supervise::reaper::Reaper;
@@ -187,7 +187,7 @@ fn no_services(layout: &Layout) -> ServiceRequests {
         cgroups: Cgroups::none(),
         logs: LogSink::start(layout.logs(), 1 << 10),
         console: Console::with(|_| {}),
-        status: Board::default(),
+        status: StatusStore::default(),
     };
     ServiceRequests::new(Arc::new(Supervisor::start(Vec::new(), &shared).unwrap()), layout.logs())
 }

@@ -8,7 +8,7 @@ use crate::supervise::limits::{Limits, MemoryLimit};
 use crate::supervise::probe::Probe;
 use crate::supervise::service::{Hold, Service};
 
-/// Small, and a person's way in when the rest is in trouble.
+/// Administrators need it when other services fail.
 const LIMITS: Limits = Limits::new(MemoryLimit { percent: 10, floor_mib: 96 }, 200);
 
 pub(super) fn service(inputs: &Inputs) -> Service {

@@ -7,7 +7,7 @@ use crate::supervise::limits::{Limits, MemoryLimit};
 use crate::supervise::probe::Probe;
 use crate::supervise::service::Service;
 
-/// notes/image.md §7, D.
+/// The heap's growth before a collection: half of Go's default.
 const GOGC: &str = "50";
 
 /// Its work waits until it is back.

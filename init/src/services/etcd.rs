@@ -7,9 +7,9 @@ use crate::supervise::limits::{Limits, MemoryLimit};
 use crate::supervise::probe::Probe;
 use crate::supervise::service::{Hold, Service};
 
-/// The heap's growth before a collection: half of Go's default saves 5 MiB here (notes/image.md §7, D).
+/// The heap's growth before a collection: half of Go's default saves 5 MiB here.
 const GOGC: &str = "50";
-/// A brake for load, not for rest: etcd rests at 40 MiB of heap (§7, G). With 64 MiB it did little else than collect when
+/// A brake for load, not for rest: etcd rests at 40 MiB of heap. With 64 MiB it did little else than collect when
 /// 5,000 machines came (DESIGN.md §8).
 const GOMEMLIMIT: &str = "256MiB";
 /// 1 GiB: far beyond what a plane of 10,000 machines stores, and small enough for the state partition.

@@ -1,6 +1,6 @@
 //! kube-apiserver: the plane's API, the only thing of the control plane that the network sees.
 //!
-//! Memory flags are configuration G of notes/image.md §7. API groups are switched on one by one; without
+//! API groups are switched on one by one. Without
 //! `networking.k8s.io` it exits after a minute, without `discovery.k8s.io` it is not ready for 80 s.
 
 use super::Inputs;
@@ -12,9 +12,9 @@ use crate::supervise::limits::{Limits, MemoryLimit};
 use crate::supervise::probe::Probe;
 use crate::supervise::service::{Hold, Service};
 
-/// §7, D: saves 65 to 80 MiB.
+/// The heap's growth before a collection: half of Go's default saves 65 to 80 MiB here.
 const GOGC: &str = "50";
-/// §7, G. Not lower: at 160 MiB the live heap does not fit, and it spends all its time collecting (E).
+/// Not lower: at 160 MiB the live heap does not fit, and the program spends its time collecting garbage.
 const GOMEMLIMIT: &str = "220MiB";
 /// Kubernetes' default service network; nothing is routed there, but the API server insists on one.
 const SERVICE_NETWORK: &str = "10.96.0.0/12";

@@ -7,7 +7,7 @@ use crate::supervise::limits::{Limits, MemoryLimit};
 use crate::supervise::probe::Probe;
 use crate::supervise::service::Service;
 
-/// notes/image.md §7, D.
+/// The heap's growth before a collection: half of Go's default.
 const GOGC: &str = "50";
 /// Namespaces that end, owners that are followed, roles that are composed, and service accounts with the plane's CA.
 const CONTROLLERS: [&str; 5] = [

@@ -10,12 +10,7 @@ pub enum Error {
     Twice(String),
     /// After something that is not there.
     #[error("failed to order the services: {service} is to start after {dependency}, which does not exist")]
-    Unknown {
-        /// Who depends.
-        service: String,
-        /// On what.
-        dependency: String,
-    },
+    Unknown { service: String, dependency: String },
     /// After each other.
     #[error("failed to order the services: a cycle through {0}")]
     Cycle(String),

@@ -40,12 +40,8 @@ pub enum Probe {
 /// Why a service is not ready.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No answer in time.
     #[error("no answer within {} s", limit.as_secs_f64())]
-    Timeout {
-        /// How long was waited.
-        limit: Duration,
-    },
+    Timeout { limit: Duration },
     /// Nobody listens, or the connection broke.
     #[error("failed to connect to port {port}")]
     Connect {
@@ -56,22 +52,14 @@ pub enum Error {
     /// The authority's file.
     #[error("failed to read the authority {}", path.display())]
     Authority {
-        /// File.
         path: PathBuf,
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// Not HTTP.
     #[error("failed to speak HTTP")]
     Http(#[source] hyper::Error),
-    /// Not 200.
     #[error("answered {status}: {body}")]
-    Refused {
-        /// Status.
-        status: StatusCode,
-        /// The beginning of the answer.
-        body: String,
-    },
+    Refused { status: StatusCode, body: String },
 }
 
 impl Probe {

@@ -1,4 +1,4 @@
-//! Collecting ended children: ours, whose supervisors wait for them, and orphans, which nobody else collects.
+//! Collects ended children: those of the supervisor, and orphans.
 //!
 //! Everything runs on one thread, and a child is registered in the same breath as it is started: its end cannot
 //! be missed. It must never stop.
@@ -17,7 +17,6 @@ const SAFETY_NET: Duration = Duration::from_secs(5);
 /// A started child and the promise of its end.
 #[derive(Debug)]
 pub struct Running {
-    /// Its id and its output.
     pub child: Child,
     /// Its exit status, once it has ended.
     pub exit: oneshot::Receiver<ExitStatus>,

@@ -18,11 +18,10 @@ pub enum Kind {
 /// The declared times of one child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
-    /// Daemon or one-shot.
     pub kind: Kind,
-    /// A child that is not ready (a one-shot: not done) by then hangs and is started anew.
+    /// After this a child that is not ready (a one-shot: not done) counts as hung and is started again.
     pub start_timeout: Duration,
-    /// A child that was ready and has failed its probe for so long hangs, unless what it depends on is not ready.
+    /// After this a child that was ready and fails its probes counts as hung, unless a dependency is not ready.
     pub hang_timeout: Duration,
     /// From SIGTERM to SIGKILL.
     pub stop_grace: Duration,
@@ -43,37 +42,24 @@ pub struct Policy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// For its dependencies.
-    Waiting {
-        /// Since when.
-        since: Instant,
-    },
+    Waiting { since: Instant },
     /// Runs, and is not ready yet.
-    Starting {
-        /// Since when.
-        since: Instant,
-    },
-    /// Ready.
+    Starting { since: Instant },
     Running {
-        /// Since when.
         since: Instant,
         /// Since when its probe fails, if it does.
         failing_since: Option<Instant>,
     },
     /// A one-shot that is done.
-    Finished {
-        /// Since when.
-        since: Instant,
-    },
+    Finished { since: Instant },
     /// Until it is started again.
     BackingOff {
-        /// Since when.
         since: Instant,
         /// When it is started again.
         until: Instant,
     },
     /// Told to end.
     Ending {
-        /// Since when.
         since: Instant,
         /// When SIGKILL follows (again) if it has not ended.
         kill_at: Instant,
@@ -81,15 +67,9 @@ pub enum State {
         then: Then,
     },
     /// Ended, and not started again before [`Event::Start`]. Neither a crash, a new definition nor time ends a hold.
-    Held {
-        /// Since when.
-        since: Instant,
-    },
+    Held { since: Instant },
     /// Ended for good.
-    Stopped {
-        /// Since when.
-        since: Instant,
-    },
+    Stopped { since: Instant },
 }
 
 /// What comes after the end of a child that was told to end.
@@ -105,7 +85,6 @@ pub enum Then {
     Stop,
 }
 
-/// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     /// Everything this child depends on is ready.
@@ -121,7 +100,7 @@ pub enum Event {
     ProbeSucceeded,
     /// It does not.
     ProbeFailed {
-        /// Whether its dependencies are ready: if not, it is not to blame.
+        /// If not, the child is not to blame.
         dependencies_ready: bool,
     },
     /// Time has passed; to be sent at [`Machine::wake_at`].
@@ -141,7 +120,6 @@ pub enum Event {
 /// What the driver is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Start it.
     Start,
     /// SIGTERM to it.
     Terminate,
@@ -163,12 +141,11 @@ impl Machine {
         Self { state: State::Waiting { since: now }, backoff: Backoff::default(), policy }
     }
 
-    /// Where it is.
     pub fn state(&self) -> State {
         self.state
     }
 
-    /// Whether those that depend on it may start.
+    /// Whether its dependents may start.
     pub fn is_ready(&self) -> bool {
         matches!(self.state, State::Running { failing_since: None, .. } | State::Finished { .. })
     }
@@ -178,7 +155,6 @@ impl Machine {
         matches!(self.state, State::Starting { .. } | State::Running { .. } | State::Ending { .. })
     }
 
-    /// When [`Event::Tick`] is due.
     pub fn wake_at(&self) -> Option<Instant> {
         match self.state {
             State::Starting { since } => Some(since + self.policy.start_timeout),
@@ -193,7 +169,7 @@ impl Machine {
         }
     }
 
-    /// Takes one event; says what is to be done.
+    /// Takes one event and returns what the driver does about it.
     pub fn handle(&mut self, event: Event, now: Instant) -> Option<Action> {
         match event {
             Event::DependenciesReady => self.dependencies_ready(now),

@@ -1,7 +1,7 @@
 //! What every scenario stands on: a supervisor with its console in memory, and waiting for conditions.
 
 use init::console::Console;
-use init::status::Board;
+use init::status::StatusStore;
 use init::supervise::cgroup::Cgroups;
 use init::supervise::log_file::LogSink;
 use init::supervise::probe::Probe;
@@ -47,7 +47,7 @@ impl Bench {
             cgroups,
             logs: LogSink::start(dir.path().to_owned(), LOG_BYTES),
             console: Console::with(move |line| sink.lock().unwrap().push(line.to_owned())),
-            status: Board::default(),
+            status: StatusStore::default(),
         };
         let supervisor = Supervisor::start(services, &shared).expect("services in order");
         Self { dir, supervisor, shared, lines }

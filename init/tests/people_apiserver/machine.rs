@@ -18,7 +18,7 @@ use init::pki::leaf::Issued;
 use init::pki::people::{self, Servers};
 use init::pki::provision::{Names, Provisioner};
 use init::service_requests::ServiceRequests;
-use init::status::Board;
+use init::status::StatusStore;
 use init::supervise::cgroup::Cgroups;
 use init::supervise::log_file::LogSink;
 use init::supervise::probe::Probe;
@@ -239,7 +239,7 @@ fn worker(layout: &Layout, logs: &LogSink, reaper: Reaper) -> Arc<Supervisor> {
         cgroups: Cgroups::none(),
         logs: logs.clone(),
         console: Console::with(|_| {}),
-        status: Board::default(),
+        status: StatusStore::default(),
     };
     tokio::spawn(shared.status.clone().publish(layout.status()));
     let mut worker = Service::daemon("worker", "/bin/sh".into(), Probe::Http { port: 9, path: "/readyz" });

@@ -41,10 +41,10 @@ fn the_place_in_the_machine_decides_and_not_the_name() {
 fn two_roots_are_warned_about() {
     let (_directory, sysfs) = sysfs(&[("sda", "a"), ("sdb", "b")]);
     let found = candidates(&sysfs, Slot::A);
-    let (voice, said) = Voice::recording();
-    report(&found[..1], &found[0], &voice);
+    let (console, said) = EarlyConsole::recording();
+    report(&found[..1], &found[0], &console);
     assert!(said.borrow().is_empty());
-    report(&found, &found[0], &voice);
+    report(&found, &found[0], &console);
     assert!(said.borrow().concat().contains("2 disks hold this system (/dev/sda3, /dev/sdb3)"));
 }
 
@@ -55,8 +55,8 @@ fn a_root_that_cannot_be_mounted_is_explained() {
     let target = directory.path().join("sysroot");
     assert!(mount_first(&candidates(&sysfs, Slot::A), &target, &mut trouble).is_none());
     assert_eq!(trouble.len(), 1);
-    let (voice, said) = Voice::recording();
-    explain(Slot::A, Duration::from_secs(61), &sysfs, &trouble, &voice);
+    let (console, said) = EarlyConsole::recording();
+    explain(Slot::A, Duration::from_secs(61), &sysfs, &trouble, &console);
     let text = said.borrow().join("\n");
     for part in ["root-a after 61 s", "failed to mount", "/dev/bloomery-no-such-disk (2 MiB)", "what to do"] {
         assert!(text.contains(part), "{part} is not in {text}");
@@ -66,8 +66,8 @@ fn a_root_that_cannot_be_mounted_is_explained() {
 #[test]
 fn no_disk_at_all_is_explained() {
     let (_directory, sysfs) = sysfs(&[]);
-    let (voice, said) = Voice::recording();
-    explain(Slot::B, Duration::from_mins(1), &sysfs, &[], &voice);
+    let (console, said) = EarlyConsole::recording();
+    explain(Slot::B, Duration::from_mins(1), &sysfs, &[], &console);
     assert!(said.borrow().concat().contains("disks that are seen: none"));
-    assert!(!heal(&sysfs, Slot::B, &voice));
+    assert!(!heal(&sysfs, Slot::B, &console));
 }

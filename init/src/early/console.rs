@@ -19,12 +19,12 @@ enum Sink {
     Recording(std::rc::Rc<std::cell::RefCell<Vec<String>>>),
 }
 
-/// A voice.
-pub(super) struct Voice {
+/// The consoles and the log while the initramfs runs.
+pub(super) struct EarlyConsole {
     sink: Sink,
 }
 
-impl Voice {
+impl EarlyConsole {
     /// The machine's consoles and log. /dev and /sys should be mounted.
     pub(super) fn open() -> Self {
         // Without it ten lines in five seconds are all that the kernel keeps.
@@ -38,7 +38,7 @@ impl Voice {
         Self { sink: Sink::Machine { console: Console::default(), kmsg } }
     }
 
-    /// A voice that a test listens to.
+    /// A console that a test listens to.
     #[cfg(test)]
     pub(super) fn recording() -> (Self, std::rc::Rc<std::cell::RefCell<Vec<String>>>) {
         let lines = std::rc::Rc::default();
