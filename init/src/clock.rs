@@ -28,7 +28,7 @@ const UNCONFIRMED: &str = "name a second time server under `ntp.servers` in bloo
                            its firmware; the clock is moved by more than an hour only when two servers agree";
 
 /// The phase: the clock is never before the image was built. In a container it is the host's.
-pub async fn set_floor(context: Context) -> Outcome {
+pub fn set_floor(context: &Context) -> Outcome {
     if !context.container && bloomery_sys::clock::ensure_not_before(context.release.built)? {
         context.console.line("the clock was before the image's build date; set to that for now");
     }
@@ -36,7 +36,7 @@ pub async fn set_floor(context: Context) -> Outcome {
 }
 
 /// Keeps the clock right in the background; not in a container.
-pub fn keep_right(context: Context, config: &Config, network: &Option<Network>, plane: Option<Arc<Plane>>) {
+pub fn keep_right(context: Context, config: &Config, network: Option<&Network>, plane: Option<Arc<Plane>>) {
     if context.container {
         return;
     }

@@ -19,7 +19,7 @@ enum Found {
 }
 
 /// The phase. A file with mistakes is a failure, and the last good configuration or the default is found.
-pub async fn load(context: Context, state: State) -> Outcome<Arc<Config>> {
+pub fn load(context: &Context, state: State) -> Outcome<Arc<Config>> {
     if !context.container
         && let Err(error) = boot_partition::mount(&context.layout.boot)
     {

@@ -34,8 +34,8 @@ struct Damaged(String);
 
 /// The phase: a partition that the initramfs has found, checked and mounted, or memory, or what a container's host
 /// gives. Memory is said loudly.
-pub async fn open(context: Context) -> Outcome<State> {
-    let found = find(&context);
+pub fn open(context: &Context) -> Outcome<State> {
+    let found = find(context);
     context.status.update(|status| status.volatile = matches!(found, Found::Volatile(_)));
     match found {
         Found::Kept => Ok(State::Kept),

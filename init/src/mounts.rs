@@ -14,7 +14,7 @@ use std::path::Path;
 struct Missing(String);
 
 /// The phase. A missing file system leaves the others; most are there already when the initramfs hands over.
-pub async fn mount_all(context: Context) -> Outcome {
+pub fn mount_all(context: &Context) -> Outcome {
     let missing: Vec<String> = mount::mount_api_file_systems(context.container)
         .into_iter()
         .filter_map(|mount| Some(format!("{} ({})", mount.target.display(), chain(&mount.error?))))

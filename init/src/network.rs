@@ -25,7 +25,7 @@ pub enum Error {
 
 /// The phase: the kernel's host name, without which (`(none)`) the API server never gets ready. In a container whose
 /// host keeps the name for itself, that one stays.
-pub async fn set_hostname(context: Context, config: Arc<Config>) -> Outcome<String> {
+pub fn set_hostname(context: &Context, config: &Config) -> Outcome<String> {
     let set = bloomery_sys::host::set_name(&config.hostname);
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     context.status.update(|status| status.hostname.clone_from(&name));
@@ -60,7 +60,7 @@ pub struct Network {
 
 /// The phase: starts the network, which is kept up in the background for ever. Nobody waits for an address: the
 /// control plane starts on loopback, and certificates, the boot services' answers and the `API:` line follow.
-pub async fn start(context: Context, config: Arc<Config>) -> Outcome<Network> {
+pub fn start(context: &Context, config: Arc<Config>) -> Outcome<Network> {
     let netlink = Netlink::connect().map_err(Error::Netlink)?;
     // A connection of its own: the kernel refuses a second list on one that is listing already.
     let listing = Netlink::connect().map_err(Error::Netlink)?;
@@ -68,15 +68,9 @@ pub async fn start(context: Context, config: Arc<Config>) -> Outcome<Network> {
     let (address_sender, addresses) = watch::channel(Vec::new());
     let tasks = vec![
         tokio::spawn(keep::keep_configured(context.clone(), config, netlink, time_sender)),
-        tokio::spawn(addresses::follow(context, listing, address_sender)),
+        tokio::spawn(addresses::follow(context.clone(), listing, address_sender)),
     ];
     Ok(Network { addresses, time_servers, tasks: Arc::new(tasks) })
-}
-
-/// The phase: ends the DHCP client, so that nothing more is sent. What is configured stays configured.
-pub async fn stop(network: Option<Network>) -> Outcome {
-    network.iter().flat_map(|network| network.tasks.iter()).for_each(JoinHandle::abort);
-    Ok(())
 }
 
 impl Network {
@@ -88,5 +82,10 @@ impl Network {
     /// Time servers that DHCP has named.
     pub fn time_servers(&self) -> watch::Receiver<Vec<String>> {
         self.time_servers.clone()
+    }
+
+    /// Ends the DHCP client, so that nothing more is sent. What is configured stays configured.
+    pub fn stop(&self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
     }
 }

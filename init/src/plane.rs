@@ -46,8 +46,8 @@ struct Changing {
 
 /// The phase: starts the service graph, which runs by itself from here on, and answers the appliance server. Nothing is
 /// started on top of damaged state.
-pub async fn start(
-    context: Context,
+pub fn start(
+    context: &Context,
     state: State,
     config: Arc<Config>,
     credentials: Option<Credentials>,
@@ -75,13 +75,12 @@ pub async fn start(
         context.console.line(line);
     }
     let changing = Changing { addresses: Vec::new(), etcd_reserve: false, generation: 0 };
-    let declared = declarations(&context, &config, &credentials, &changing);
+    let declared = declarations(context, &config, &credentials, &changing);
     let supervisor = Arc::new(Supervisor::start(declared, &shared)?);
     let requests = ServiceRequests::new(Arc::clone(&supervisor), context.layout.logs());
     let changing = Mutex::new(changing);
-    let plane = Arc::new(Plane { context, supervisor, config, credentials, changing });
-    let Plane { context, credentials, .. } = &*plane;
-    match people::listen(&credentials.people, requests, &context.layout, context.accounts()) {
+    let plane = Arc::new(Plane { context: context.clone(), supervisor, config, credentials, changing });
+    match people::listen(&plane.credentials.people, requests, &context.layout, context.accounts()) {
         Ok(()) => Ok(Some(plane)),
         Err(error) => Err(crate::outcome::Shortfall::with(error, Some(plane))),
     }

@@ -78,6 +78,16 @@ impl<'a> Sequence<'a> {
         found
     }
 
+    /// Runs a phase that waits for nothing.
+    pub async fn call<T, F>(&mut self, phase: Phase, work: F) -> Option<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Context) -> Outcome<T> + Send + 'static,
+    {
+        let context = self.context.clone();
+        self.run(phase, async move { work(&context) }).await
+    }
+
     fn begin(&self, phase: &Phase, label: &str) {
         self.context.console.line(format!("{label} …"));
         self.context.status.update(|status| {

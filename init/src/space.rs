@@ -37,7 +37,7 @@ const LOGS_MODE: u32 = 0o751;
 
 /// The phase: directories of the logs, and a watch on the space for them. Without it services run all the same; a full
 /// disk costs log lines first.
-pub async fn open_logs(context: Context) -> Outcome {
+pub fn open_logs(context: &Context) -> Outcome {
     tokio::spawn(watch(context.clone()));
     files::directory(&context.layout.logs(), LOGS_MODE, None)?;
     let owner = context.accounts().owner(accounts::APISERVER);

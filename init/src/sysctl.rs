@@ -151,7 +151,7 @@ struct Refused {
 
 /// The phase: the kernel's settings, and PID 1's own place at the end of the queue for the out-of-memory killer. In a
 /// container the kernel is the host's, and is left as it is.
-pub async fn harden(context: Context) -> Outcome {
+pub fn harden(context: &Context) -> Outcome {
     // The kernel spares PID 1 of the machine anyway, but not that of a container.
     if let Err(error) = fs::write(OOM_SCORE, NEVER) {
         tracing::info!(%error, "PID 1 keeps its out-of-memory score");

@@ -185,8 +185,8 @@ impl Modules {
                     .map(|other| other.as_str())
                     .collect();
                 if circle.len() > 1 {
-                    let prefix: String = parent.iter().map(|name| format!("{name}::")).collect();
-                    circles.insert(format!("{prefix}{}", circle.into_iter().collect::<Vec<_>>().join(" ")));
+                    let names = circle.into_iter().collect::<Vec<_>>().join(" ");
+                    circles.insert([parent.as_slice(), &[names]].concat().join("::"));
                 }
             }
         }

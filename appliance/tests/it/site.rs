@@ -145,7 +145,7 @@ impl Services for Machine {
         let log = self.log.lock().unwrap();
         let last = log.len().saturating_sub(lines.try_into().unwrap());
         let from = after.map_or(last, |cursor| cursor.parse().unwrap());
-        let text: String = log[from..].iter().map(|line| format!("{line}\n")).collect();
+        let text = log[from..].iter().fold(String::new(), |text, line| text + line + "\n");
         Ok(LogPiece { text, next: log.len().to_string(), more: false, skipped: false })
     }
 }

@@ -40,7 +40,7 @@ pub enum Command {
     /// Apply manifests to the API server once: CRDs first, then the rest.
     Apply(ApplyOptions),
     /// Run the controllers and their webhooks until SIGTERM.
-    Run(RunOptions),
+    Run(Box<RunOptions>),
 }
 
 /// Options of `apply`.

@@ -60,7 +60,7 @@ pub(super) async fn keep_configured(
         }
         match &config.network.addressing {
             Addressing::Static(address) => {
-                keep_fixed(&context, &netlink, &link, address, &mut throttle).await
+                keep_fixed(&context, &netlink, &link, address, &mut throttle).await;
             }
             Addressing::Dhcp => {
                 keep_leased(&context, &netlink, &link, &config.hostname, &time_servers, &mut throttle).await;

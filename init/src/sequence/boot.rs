@@ -5,7 +5,6 @@ use crate::announce::{self, Announcement};
 use crate::context::Context;
 use crate::disk_state::{self, State};
 use crate::network::{self, Network};
-use crate::outcome::Outcome;
 use crate::plane::{self, Plane};
 use crate::{certificates, clock, configuration, drivers, etcd, mounts, space, sysctl};
 use bloomery_config::Config;
@@ -118,46 +117,48 @@ pub async fn run(context: &Context, stop: watch::Receiver<bool>) -> Booted {
         announce,
     ] = PHASES;
     let mut boot = Sequence::new(context, &PHASES, stop);
-    let with = || context.clone();
-    boot.run(mounts, mounts::mount_all(with())).await;
-    boot.run(hardening, sysctl::harden(with())).await;
-    let state = boot.run(state, disk_state::open(with())).await.unwrap_or(State::Damaged);
-    let config = boot.run(config, configuration::load(with(), state)).await.unwrap_or_default();
-    let hostname = boot.run(hostname, network::set_hostname(with(), Arc::clone(&config))).await;
+    boot.call(mounts, mounts::mount_all).await;
+    boot.call(hardening, sysctl::harden).await;
+    let state = boot.call(state, disk_state::open).await.unwrap_or(State::Damaged);
+    let config = boot.call(config, move |with| configuration::load(with, state)).await.unwrap_or_default();
+    let settings = Arc::clone(&config);
+    let hostname = boot.call(hostname, move |with| network::set_hostname(with, &settings)).await;
     boot.run(loopback, network::bring_up_loopback()).await;
-    boot.run(logs, space::open_logs(with())).await;
-    boot.run(clock, clock::set_floor(with())).await;
+    boot.call(logs, space::open_logs).await;
+    boot.call(clock, clock::set_floor).await;
     let names = certificates::names(hostname, &config);
-    let credentials = boot.run(pki, certificates::establish(with(), state, names)).await;
-    let start = plane::start(with(), state, Arc::clone(&config), credentials);
-    let plane = boot.run(services, start).await.flatten();
-    plane.iter().for_each(|plane| drop(tokio::spawn(etcd::watch(Arc::clone(plane)))));
+    let credentials = boot.run(pki, certificates::establish(context.clone(), state, names)).await;
+    let declared = Arc::clone(&config);
+    let plane =
+        boot.call(services, move |with| plane::start(with, state, declared, credentials)).await.flatten();
+    if let Some(plane) = &plane {
+        tokio::spawn(etcd::watch(Arc::clone(plane)));
+    }
     boot.run(modules, drivers::load()).await;
-    let network = boot.run(network, network::start(with(), Arc::clone(&config))).await;
+    let configured = Arc::clone(&config);
+    let network = boot.call(network, move |with| network::start(with, configured)).await;
     let booted = Booted { plane, network };
-    clock::keep_right(with(), &config, &booted.network, booted.plane.clone());
-    let follow = follow(with(), state, config, booted.plane.clone(), booted.network.clone());
-    boot.run(announce, follow).await;
+    clock::keep_right(context.clone(), &config, booted.network.as_ref(), booted.plane.clone());
+    let (plane, network) = (booted.plane.clone(), booted.network.clone());
+    boot.call(announce, move |with| {
+        if let Some(plane) = &plane {
+            follow(with, state, &config, plane, network.as_ref());
+        }
+        Ok(())
+    })
+    .await;
     booted
 }
 
-/// The phase: certificates keep up with the addresses, and the `API:` line and the pairing code are shown as soon as
+/// Certificates keep up with the addresses, and the `API:` line and the pairing code are shown as soon as
 /// there is something to show.
-async fn follow(
-    context: Context,
-    state: State,
-    config: Arc<Config>,
-    plane: Option<Arc<Plane>>,
-    network: Option<Network>,
-) -> Outcome {
-    let Some(plane) = plane else { return Ok(()) };
-    let addresses = network.map(|network| network.addresses());
+fn follow(context: &Context, state: State, config: &Config, plane: &Arc<Plane>, network: Option<&Network>) {
+    let addresses = network.map(Network::addresses);
     let endpoint = config.advertised_endpoint.clone();
     let fingerprint = plane.pki().appliance_fingerprint();
-    let announcement = Announcement { context, state, endpoint, fingerprint };
+    let announcement = Announcement { context: context.clone(), state, endpoint, fingerprint };
     // Without a network there is nothing to show but what is configured.
     let shown = addresses.clone().unwrap_or_else(|| watch::channel(Vec::new()).1);
     tokio::spawn(announce::keep_shown(announcement, plane.supervisor.snapshots(), shown));
-    tokio::spawn(plane::follow(plane, addresses));
-    Ok(())
+    tokio::spawn(plane::follow(Arc::clone(plane), addresses));
 }

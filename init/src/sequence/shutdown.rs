@@ -3,8 +3,9 @@
 use super::boot::Booted;
 use super::{Phase, Sequence, When};
 use crate::context::Context;
+use crate::network::Network;
 use crate::outcome::Outcome;
-use crate::{mounts, network, plane};
+use crate::{mounts, plane};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::time::Duration;
@@ -50,13 +51,17 @@ pub async fn run(context: &Context, Booted { plane, network }: Booted) {
     let (_never, stop) = watch::channel(false);
     let mut shutdown = Sequence::new(context, &PHASES, stop);
     shutdown.run(stop_services, plane::stop(context.clone(), plane)).await;
-    shutdown.run(stop_network, network::stop(network)).await;
-    shutdown.run(kill_processes, kill_everything()).await;
+    let end = move |_: &Context| {
+        network.iter().for_each(Network::stop);
+        Ok(())
+    };
+    shutdown.call(stop_network, end).await;
+    shutdown.call(kill_processes, |_| kill_everything()).await;
     shutdown.run(unmount_state, mounts::unmount_state(context.clone())).await;
 }
 
 /// Kills daemonised descendants that no service knows. Only as PID 1, where "everything" is what is ours.
-async fn kill_everything() -> Outcome {
+fn kill_everything() -> Outcome {
     if std::process::id() != 1 {
         return Ok(());
     }

@@ -248,18 +248,18 @@ mod tests {
             log.write(line.as_bytes()).unwrap();
         }
         let last = read(dir.path(), "x", From::Last(usize::MAX)).unwrap();
-        assert!(last.text.len() as u64 <= MAX_PIECE_BYTES && last.text.len() % 1000 == 0);
+        assert!(last.text.len() as u64 <= MAX_PIECE_BYTES && last.text.len().is_multiple_of(1000));
         let (mut from, mut pieces, mut total) = (From::After(Cursor::default()), 0, 0);
         loop {
             let piece = read(dir.path(), "x", from).unwrap();
-            assert!(piece.text.len() as u64 <= MAX_PIECE_BYTES && piece.text.len() % 1000 == 0);
+            assert!(piece.text.len() as u64 <= MAX_PIECE_BYTES && piece.text.len().is_multiple_of(1000));
             (pieces, total, from) = (pieces + 1, total + piece.text.len(), From::After(piece.next));
             if !piece.more {
                 break;
             }
         }
         assert_eq!((pieces, total), (3, 300_000));
-        log.write(&[b'y'; 300_000]).unwrap();
+        log.write(&vec![b'y'; 300_000]).unwrap();
         let piece = read(dir.path(), "x", from).unwrap();
         assert_eq!((piece.text.len() as u64, piece.more), (MAX_PIECE_BYTES, true), "a line without end");
     }

@@ -370,7 +370,7 @@ async fn holds() {
     dependent.after = &["base"];
     // It fails its probes at the same time as the dependent, and has nobody to blame.
     let mut alone = script(dir.path(), "alone", ports[2], &follows(ports[2]));
-    alone.policy.start_timeout = patience(Duration::from_secs(60));
+    alone.policy.start_timeout = patience(Duration::from_mins(1));
     for service in [&mut dependent, &mut alone] {
         // Several probes fail before a service counts as hung, as in the product.
         service.probe_timeout = patience(Duration::from_millis(200));
