@@ -109,12 +109,15 @@ impl Modules {
             return self.add(place, items, file, below);
         }
         let named = child.attrs.iter().find_map(path_attribute);
+        let is_named = named.is_some();
         let candidates: [PathBuf; 2] = match named {
             Some(path) => [file.parent().expect("a directory").join(path), PathBuf::new()],
             None => [beside.join(format!("{}.rs", child.ident)), below.join("mod.rs")],
         };
         let found = candidates.iter().find(|path| path.is_file());
         let found = found.unwrap_or_else(|| panic!("no file for {} in {}", place.join("::"), file.display()));
+        // The children of a file that `path` names lie beside it.
+        let below = if is_named { found.parent().expect("a directory") } else { below };
         self.add_file(place, &found.clone(), below);
     }
 
