@@ -43,7 +43,8 @@ struct Build<'a> {
 /// Fetches the packages of a build.
 pub fn packages(settings: &Settings, policy: Policy) -> Result<Packages> {
     let components = Components::load(&settings.components())?;
-    Packages::prepare(&components, &settings.lock(), &settings.cache, &settings.mirrors, policy)
+    let (recorded, taken) = (settings.lock(), settings.taken_lock());
+    Packages::prepare(&components, &recorded, &taken, &settings.cache, &settings.mirrors, policy)
 }
 
 /// Builds everything up to `until` that is not up to date.
@@ -128,7 +129,7 @@ impl Build<'_> {
             .text("version", &settings.version)
             .text("epoch", &settings.epoch.to_string())
             .file(&settings.components())?
-            .file(&settings.lock())?
+            .file(&settings.taken_lock())?
             .file(&settings.controlplane)
             .context("the control plane is not built: run make out/controlplane")?
             .tree(&settings.verbatim())?;

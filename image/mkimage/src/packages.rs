@@ -43,17 +43,19 @@ pub enum Policy {
 }
 
 impl Packages {
-    /// Fetches and unpacks what is missing, and records what was taken in `lock_path`.
+    /// Fetches and unpacks what is missing, and records in `taken` what was taken. Only an update changes `recorded`,
+    /// the list that the repository keeps.
     pub fn prepare(
         components: &Components,
-        lock_path: &Path,
+        recorded: &Path,
+        taken: &Path,
         cache: &Path,
         mirrors: &Mirrors,
         policy: Policy,
     ) -> Result<Self> {
         let debs = cache.join("debs");
         tree::make_dir(&debs)?;
-        let known = Lock::load(lock_path)?;
+        let known = Lock::load(recorded)?;
         let apt = PrivateApt::new(cache.join("apt"), components, mirrors);
         let basis = if policy == Policy::Update { Lock::default() } else { known.clone() };
         let gone = if policy == Policy::LockedOnly { Gone::Stop } else { Gone::Replace };
@@ -68,8 +70,14 @@ impl Packages {
             unpack(&deb, &dir).with_context(|| format!("failed to unpack {}", locked.package))?;
             all.push(Unpacked { locked: locked.clone(), used_for: wanted.used_for, dir });
         }
-        if chosen.save(lock_path)? {
-            progress("packages", &format!("recorded in {}", lock_path.display()));
+        chosen.save(taken)?;
+        if policy == Policy::Update && chosen.save(recorded)? {
+            progress("packages", &format!("recorded in {}", recorded.display()));
+        } else if policy != Policy::Update && chosen != known {
+            progress(
+                "packages",
+                "WARNING: not those of components.lock: run make packages-update to record them",
+            );
         }
         Ok(Self { all })
     }

@@ -79,7 +79,7 @@ pub fn compose(settings: &Settings, parts: &Parts) -> Result<()> {
     boot_files(parts, &share)?;
     manifests::install(settings, &share.join("manifests"))?;
     tree::copy(&settings.components(), &share.join("components.toml"), MODE_DATA)?;
-    tree::copy(&settings.lock(), &share.join("components.lock"), MODE_DATA)?;
+    tree::copy(&settings.taken_lock(), &share.join("components.lock"), MODE_DATA)?;
     copyrights(parts.packages, &root)
 }
 

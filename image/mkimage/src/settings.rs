@@ -46,6 +46,11 @@ impl Settings {
         self.source.join("image/components.lock")
     }
 
+    /// The packages that this build took, in the form of `components.lock`; beside the packages themselves.
+    pub fn taken_lock(&self) -> PathBuf {
+        self.cache.join("components.lock")
+    }
+
     /// `modules.toml`.
     pub fn modules(&self) -> PathBuf {
         self.source.join("image/modules.toml")
