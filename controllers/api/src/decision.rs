@@ -19,6 +19,7 @@ pub mod power;
 pub mod records;
 pub mod registration;
 pub mod status;
+pub mod tombstone;
 pub mod unknown;
 pub mod wiped;
 

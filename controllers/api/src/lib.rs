@@ -23,6 +23,7 @@ pub mod exempt;
 pub mod hardware;
 pub mod ledger;
 pub mod lookup;
+pub mod marks;
 pub mod patch;
 pub mod placeholder;
 pub mod plane;

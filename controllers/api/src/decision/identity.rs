@@ -6,26 +6,22 @@
 
 mod conflict;
 mod index;
-mod marks;
+mod peer;
 
-pub use conflict::{Conflict, IDENTITY_CONFLICT, Peer, SharedMark};
+pub use conflict::{Conflict, IDENTITY_CONFLICT};
 pub use index::Index;
-pub use marks::{Marks, Rival, rivals};
+pub use peer::{Peer, SharedMark};
+
+pub use crate::marks::{Marks, RIVAL_ANNOTATION, Rival, SYSTEM_UUID_ANNOTATION, rivals};
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use sha1::{Digest as _, Sha1};
 
-/// Annotation of a Server with the marks of machines that are not it, but showed its UUID, its card or its serial
-/// number: a JSON list of [`Rival`], bounded by [`Rival::MOST`].
-pub const RIVAL_ANNOTATION: &str = "bloomery.dev/rival";
 /// Annotation of a Server with the names, uids or system UUIDs of machines that a person declared to be others,
 /// separated by commas (`bloomery servers split`).
 pub const DISTINCT_FROM_ANNOTATION: &str = "bloomery.dev/distinct-from";
-/// Annotation of a Server with the system UUIDs of its machine, separated by commas, where they are not its name: after
-/// its board was changed (`bloomery servers merge`), or where its UUID is a clone (`bloomery servers split`).
-pub const SYSTEM_UUID_ANNOTATION: &str = "bloomery.dev/system-uuid";
 
 /// By what a machine was recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

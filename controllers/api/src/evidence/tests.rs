@@ -9,7 +9,8 @@ use crate::decision::fixtures::{
     HOLDS, UID, annotate, at, binding, confirmed, disks, holds, machine, record, server, signed, with,
     with_state,
 };
-use crate::ledger::{Fate, Tombstone, Tombstones, entry};
+use crate::decision::tombstone::entry;
+use crate::ledger::{Fate, Tombstone, Tombstones};
 use crate::plane::{Authority, PLANE_LABEL};
 use crate::trust::{KEY_LEN, SigningKey};
 

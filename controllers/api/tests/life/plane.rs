@@ -14,12 +14,13 @@ use bloomery_api::decision::power::{PowerAction, PowerRequest, power};
 use bloomery_api::decision::records::{BindingFinalizer, RecordChange, binding_without_server, records};
 use bloomery_api::decision::registration::Registration;
 use bloomery_api::decision::status::{FinalizerChange, PowerOutcome, status};
+use bloomery_api::decision::tombstone::entry;
 use bloomery_api::decision::{Machine, Standing};
 use bloomery_api::evidence::{
     CONFIRM_WIPE_ANNOTATION, DISKS_ANNOTATION, DiskRecord, Entry, FORGET_ANNOTATION, wipe_confirmation,
 };
 use bloomery_api::hardware::HardwareInformation;
-use bloomery_api::ledger::{Fate, Tombstone, Tombstones, entry};
+use bloomery_api::ledger::{Fate, Tombstone, Tombstones};
 use bloomery_api::plane::fence::{DELETE_FOR_MOVE_ANNOTATION, Observed, fence};
 use bloomery_api::plane::{Authority, PLANE_LABEL};
 use bloomery_api::server::{Bmc, FINALIZER, Power};

@@ -4,8 +4,9 @@
 
 use bloomery_api::ServerBinding;
 use bloomery_api::decision::Machine;
+use bloomery_api::decision::tombstone::entry;
 use bloomery_api::evidence::{DiskRecord, DiskState};
-use bloomery_api::ledger::{Tombstone, entry};
+use bloomery_api::ledger::Tombstone;
 use bloomery_plane::Ledger;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;

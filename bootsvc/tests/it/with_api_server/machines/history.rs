@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use bloomery_api::decision::age::LAST_CALL_ANNOTATION;
+use bloomery_api::decision::tombstone::entry;
 use bloomery_api::evidence::FORGET_ANNOTATION;
-use bloomery_api::ledger::{Fate, entry};
+use bloomery_api::ledger::Fate;
 use bloomery_plane::Ledger;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 

@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Index, Marks, rivals};
+use super::{Index, Marks, Peer, SharedMark, rivals};
 use crate::condition::Condition;
 use crate::server::Server;
 
@@ -11,40 +11,6 @@ pub const IDENTITY_CONFLICT: &str = "IdentityConflict";
 
 /// Servers named in one message.
 const MOST_NAMED: usize = 4;
-
-/// What two have in common.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SharedMark {
-    /// A system UUID.
-    Uuid(String),
-    /// A hardware address.
-    Card(String),
-    /// A serial number.
-    Serial(String),
-}
-
-impl SharedMark {
-    fn in_words(&self) -> String {
-        match self {
-            Self::Uuid(uuid) => format!("system UUID {uuid}"),
-            Self::Card(card) => format!("network card {card}"),
-            Self::Serial(serial) => format!("serial number {serial}"),
-        }
-    }
-}
-
-/// A Server, or one that the ledger remembers, that shares a mark.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// Its name.
-    pub server: String,
-    /// The strongest mark that is shared.
-    pub mark: SharedMark,
-    /// Whether a cluster has or may have it.
-    pub claimed: bool,
-    /// Whether only the ledger knows it.
-    pub is_tombstone: bool,
-}
 
 /// Why nobody can tell which machine a Server is.
 #[derive(Clone, Debug, PartialEq, Eq)]

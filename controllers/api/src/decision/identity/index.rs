@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::conflict::{Peer, SharedMark};
+use super::peer::{Peer, SharedMark};
 use super::{DISTINCT_FROM_ANNOTATION, Marks};
 use crate::evidence::Evidence;
 use crate::ledger::{Fate, Tombstones};

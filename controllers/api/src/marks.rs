@@ -4,10 +4,16 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{RIVAL_ANNOTATION, SYSTEM_UUID_ANNOTATION};
 use crate::hardware::HardwareInformation;
 use crate::placeholder;
 use crate::server::Server;
+
+/// Annotation of a Server with the marks of machines that are not it, but showed its UUID, its card or its serial
+/// number: a JSON list of [`Rival`], bounded by [`Rival::MOST`].
+pub const RIVAL_ANNOTATION: &str = "bloomery.dev/rival";
+/// Annotation of a Server with the system UUIDs of its machine, separated by commas, where they are not its name: after
+/// its board was changed (`bloomery servers merge`), or where its UUID is a clone (`bloomery servers split`).
+pub const SYSTEM_UUID_ANNOTATION: &str = "bloomery.dev/system-uuid";
 
 /// What a machine is known by. Marks that many machines carry are left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
