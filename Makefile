@@ -86,7 +86,7 @@ test-fast: ## All tests but those in QEMU
 	@$(STAGE) --summary
 
 .PHONY: test
-test: test-fast ## All tests that fit in CI (about 45 minutes on 2 cores, cold caches)
+test: test-fast ## All tests that fit in CI (estimated: 50 minutes on 2 cores, cold caches)
 	@$(STAGE) "QEMU: boot, register, power cut, boot" $(MAKE) --no-print-directory test-qemu
 	@$(STAGE) "two builds give the same bits" $(MAKE) --no-print-directory test-reproducible
 	@$(STAGE) "the tree is as it was" $(STAGE) --same-tree
