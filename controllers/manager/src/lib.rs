@@ -10,6 +10,7 @@
 
 pub mod apply;
 pub mod cli;
+pub mod cluster;
 pub mod download;
 pub mod environment;
 pub mod fence;
@@ -21,6 +22,7 @@ pub mod reconcile;
 pub mod run;
 pub mod server;
 pub mod server_class;
+pub mod table;
 pub mod watch;
 pub mod webhook;
 

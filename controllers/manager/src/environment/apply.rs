@@ -4,6 +4,7 @@
 
 use bloomery_api::Environment;
 use bloomery_api::environment::{INITRD_FILE, KERNEL_FILE};
+use bloomery_platform::chain;
 use kube::ResourceExt;
 use tracing::{info, warn};
 
@@ -11,7 +12,6 @@ use super::EnvironmentContext;
 use super::assets::{self, Asset, Finding, Standing, Wanted};
 use super::downloads::State;
 use crate::download::place::Place;
-use bloomery_platform::chain;
 
 /// How each asset stands now.
 pub(super) async fn apply(context: &EnvironmentContext, environment: &Environment) -> Vec<Asset> {

@@ -3,7 +3,6 @@
 //! Never believes a status or a record alone: a file counts by its content. Digests are remembered by the
 //! file's marks, so that a large file is read once.
 
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,13 +10,14 @@ use std::sync::Arc;
 use bloomery_api::Environment;
 use bloomery_api::condition::ConditionStatus;
 use bloomery_api::environment::{INITRD_FILE, KERNEL_FILE};
+use bloomery_platform::chain;
+use parking_lot::Mutex;
 
 use super::downloads::State;
 use crate::download::place::{Place, Record, Stamp};
 use crate::download::source::Source;
 use crate::download::{Job, digest_of};
 use crate::reconcile::Error;
-use bloomery_platform::chain;
 
 /// Hexadecimal digits of a SHA-512.
 const SHA512_DIGITS: usize = 128;

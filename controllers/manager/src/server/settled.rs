@@ -3,14 +3,15 @@
 //! Never keeps a reconcile from happening for longer than it asked to be called again, and never once any object,
 //! or whether this plane may act, is another than at its end.
 
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use bloomery_api::plane::Authority;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use parking_lot::Mutex;
 
 use crate::fleet::Judgement;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use crate::table::Key;
 
 /// One state of one object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -77,24 +78,24 @@ pub(super) enum Known {
 
 /// How each Server's last reconcile ended.
 #[derive(Debug, Default)]
-pub(super) struct Memory(Mutex<HashMap<String, Settled>>);
+pub(super) struct Memory(Mutex<HashMap<Key, Settled>>);
 
 impl Memory {
     /// Notes that nothing is left to do.
-    pub(super) fn settle(&self, name: &str, settled: Settled) {
-        self.0.lock().insert(name.to_owned(), settled);
+    pub(super) fn settle(&self, object: &Key, settled: Settled) {
+        self.0.lock().insert(object.clone(), settled);
     }
 
     /// Forgets a Server that is gone, or whose reconcile begins.
-    pub(super) fn forget(&self, name: &str) {
-        self.0.lock().remove(name);
+    pub(super) fn forget(&self, object: &Key) {
+        self.0.lock().remove(object);
     }
 
     /// Compares what the caches have with how the last reconcile ended.
-    pub(super) fn compare(&self, name: &str, seen: Seen<'_>, now: Instant) -> Known {
+    pub(super) fn compare(&self, object: &Key, seen: Seen<'_>, now: Instant) -> Known {
         let Seen { server, binding, authority, judged } = seen;
         let all = self.0.lock();
-        let Some(settled) = all.get(name) else { return Known::Changed };
+        let Some(settled) = all.get(object) else { return Known::Changed };
         let is_behind = server.is_before(&settled.server);
         let is_same = (is_behind || *server == settled.server)
             && binding == settled.binding.as_ref()
@@ -113,11 +114,16 @@ impl Memory {
 mod tests {
     use bloomery_api::decision::controllers::SharedController;
     use bloomery_api::trust::{RecordKey, Trust};
+    use kube::runtime::reflector::ObjectRef;
 
     use super::*;
 
     fn version(uid: &str, version: &str) -> Version {
         Version { uid: uid.to_owned(), resource_version: version.to_owned() }
+    }
+
+    fn object(name: &str) -> Key {
+        ObjectRef::<bloomery_api::Server>::new(name).erase()
     }
 
     fn holds(epoch: i64) -> Authority {
@@ -135,7 +141,7 @@ mod tests {
             judged: Judgement::default(),
             until: start + LATER,
         };
-        memory.settle("m", settled);
+        memory.settle(&object("m"), settled);
         memory
     }
 
@@ -146,7 +152,7 @@ mod tests {
         let (acts, judged) = (holds(1), Judgement::default());
         let known = |server: &Version, binding: Option<&Version>, authority: &Authority, after: u64| {
             let seen = Seen { server, binding, authority, judged: &judged };
-            memory.compare("m", seen, start + Duration::from_secs(after))
+            memory.compare(&object("m"), seen, start + Duration::from_secs(after))
         };
         let (server, binding) = (version("a", "20"), version("b", "7"));
         let settled = |seconds| Known::Settled(Duration::from_secs(seconds));
@@ -164,10 +170,14 @@ mod tests {
         let concerned = Judgement { conflict: None, shared: Some(shared) };
         let seen = Seen { server: &server, binding: Some(&binding), authority: &acts, judged: &judged };
         let sharing = Seen { judged: &concerned, ..seen };
-        assert_eq!(memory.compare("m", sharing, start), Known::Changed, "another Server concerns it");
-        assert_eq!(memory.compare("other", seen, start), Known::Changed);
-        memory.forget("m");
-        assert_eq!(memory.compare("m", seen, start), Known::Changed);
+        assert_eq!(
+            memory.compare(&object("m"), sharing, start),
+            Known::Changed,
+            "another Server concerns it"
+        );
+        assert_eq!(memory.compare(&object("other"), seen, start), Known::Changed);
+        memory.forget(&object("m"));
+        assert_eq!(memory.compare(&object("m"), seen, start), Known::Changed);
     }
 
     #[test]
@@ -178,7 +188,7 @@ mod tests {
         let (acts, judged) = (holds(1), Judgement::default());
         let known = |server: &Version, binding: Option<&Version>, after: u64| {
             let seen = Seen { server, binding, authority: &acts, judged: &judged };
-            memory.compare("m", seen, start + Duration::from_secs(after))
+            memory.compare(&object("m"), seen, start + Duration::from_secs(after))
         };
         assert_eq!(known(&old, Some(&binding), 0), Known::Settled(LATER), "as numbers, not as text");
         assert_eq!(known(&old, None, 0), Known::Behind);
