@@ -23,9 +23,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::cli::{IpmiPxeMethod, RunOptions, ServerOptions};
-use crate::keep;
 use crate::metrics::{Metrics, PowerCalls};
 use crate::reconcile::{COMPONENT, Context, Frame};
+use crate::reserved_objects;
 use crate::table::{BINDINGS, CLASSES, Definition, ENVIRONMENTS, SERVERS, Table};
 use crate::watch::{self, Watches};
 use crate::webhook::{self, Webhook, tls::ReloadedCertificate};
@@ -193,7 +193,7 @@ fn start_controllers(
         let up = || {
             part.set(State::Up);
         };
-        Box::pin(keep::keep_defaults(client, reserved, token, up)).await;
+        Box::pin(reserved_objects::keep_defaults(client, reserved, token, up)).await;
         "defaults"
     });
     let token = stop.clone();

@@ -16,9 +16,9 @@ mod objects;
 pub mod orphan;
 mod plan;
 mod power;
+mod power_cycle_age;
 mod recheck;
-mod settled;
-mod stamps;
+mod reconcile_memory;
 mod status;
 
 use std::sync::Arc;
@@ -44,9 +44,9 @@ use crate::reconcile::{Error, Frame};
 use crate::table::{Key, key};
 use crate::watch::{BindingMeta, Bindings, GuardedServer, Servers};
 use names::Names;
+use power_cycle_age::Stamps;
 use recheck::Withheld;
-use settled::{Known, Memory, Seen, Settled, Version};
-use stamps::Stamps;
+use reconcile_memory::{Freshness, Memory, Seen, Settled, Version};
 
 /// Why nothing is reconciled by a plane that does not act.
 const NOT_ACTING: &str = "leave to act: another plane holds it, or the API server does not say";
@@ -186,9 +186,9 @@ async fn called(cached: &Arc<GuardedServer>, shared: &Shared) -> Result<Action, 
     let seen = Seen { server: &server, binding: binding.as_ref(), authority: &authority, judged: &judged };
     let known = shared.memory.compare(&object, seen, Instant::now());
     let cached = match known {
-        Known::Settled(left) => return Ok(Action::requeue(left)),
-        Known::Behind => None,
-        Known::Changed => Some(cached.as_ref()),
+        Freshness::Settled(left) => return Ok(Action::requeue(left)),
+        Freshness::Behind => None,
+        Freshness::Changed => Some(cached.as_ref()),
     };
     shared.memory.forget(&object);
     let cached = if recheck::catch_up(shared, &object).await { None } else { cached };

@@ -40,7 +40,7 @@ pub(super) enum Finding {
 
 /// How an asset stands, for the status and the events.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum AssetState {
     /// The file is here.
     Here {
         /// Its size and SHA-512, when it was brought just now.
@@ -76,7 +76,7 @@ pub(super) struct Wanted {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Asset {
     pub(super) wanted: Wanted,
-    pub(super) standing: Standing,
+    pub(super) standing: AssetState,
 }
 
 /// What the Environment asks for.

@@ -29,7 +29,7 @@ const ATTEMPTS: u32 = 4;
 
 /// What a command was decided on.
 #[derive(Clone, Copy)]
-pub(super) struct Decided<'a> {
+pub(super) struct Snapshot<'a> {
     /// The Server, with the claim for this command if it needs one.
     pub(super) server: &'a Server,
     /// Its binding.
@@ -40,7 +40,7 @@ pub(super) struct Decided<'a> {
     pub(super) judged: &'a Judgement,
 }
 
-impl Decided<'_> {
+impl Snapshot<'_> {
     fn standing(&self) -> Standing {
         let Self { server, binding, authority, judged } = *self;
         Machine { server, binding, authority, conflict: judged.conflict.as_ref() }.standing()
@@ -50,7 +50,7 @@ impl Decided<'_> {
 /// Asks whether what was decided on is still so.
 pub(super) struct Recheck<'a> {
     pub(super) shared: &'a Shared,
-    pub(super) decided: Decided<'a>,
+    pub(super) decided: Snapshot<'a>,
 }
 
 impl Precondition for Recheck<'_> {
@@ -86,19 +86,19 @@ impl Recheck<'_> {
         };
         let Some(judged) = self.shared.fleet.judge(&server, &authority) else { return Ok(false) };
         let now =
-            Decided { server: &server, binding: binding.as_ref(), authority: &authority, judged: &judged };
+            Snapshot { server: &server, binding: binding.as_ref(), authority: &authority, judged: &judged };
         Ok(still_so(&self.decided, &now))
     }
 }
 
 /// Whether a decision on `now` would be the one on `then`: all that power is decided by is the same, the claim
 /// included, which a heartbeat or another controller would have replaced.
-fn still_so(then: &Decided<'_>, now: &Decided<'_>) -> bool {
-    let server = |decided: &Decided<'_>| {
+fn still_so(then: &Snapshot<'_>, now: &Snapshot<'_>) -> bool {
+    let server = |decided: &Snapshot<'_>| {
         let meta = &decided.server.metadata;
         (meta.uid.clone(), meta.deletion_timestamp.clone(), cycle(decided.server).cloned())
     };
-    let binding = |decided: &Decided<'_>| {
+    let binding = |decided: &Snapshot<'_>| {
         decided
             .binding
             .map(|binding| (binding.metadata.uid.clone(), binding.metadata.deletion_timestamp.clone()))

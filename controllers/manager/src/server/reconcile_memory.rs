@@ -1,4 +1,4 @@
-//! Which objects a reconcile left nothing to do for, so that the echo of its own writes is not work again.
+//! How each reconcile ended, so that the echo of its own writes is not work again: a Server that nothing happened to is skipped.
 //!
 //! Never keeps a reconcile from happening for longer than it asked to be called again, and never once any object,
 //! or whether this plane may act, is another than at its end.
@@ -67,7 +67,7 @@ pub(super) struct Seen<'a> {
 
 /// What is known before anything is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Known {
+pub(super) enum Freshness {
     /// Nothing changed: nothing to do for this long.
     Settled(Duration),
     /// The cache is behind our own last write.
@@ -92,10 +92,10 @@ impl Memory {
     }
 
     /// Compares what the caches have with how the last reconcile ended.
-    pub(super) fn compare(&self, object: &Key, seen: Seen<'_>, now: Instant) -> Known {
+    pub(super) fn compare(&self, object: &Key, seen: Seen<'_>, now: Instant) -> Freshness {
         let Seen { server, binding, authority, judged } = seen;
         let all = self.0.lock();
-        let Some(settled) = all.get(object) else { return Known::Changed };
+        let Some(settled) = all.get(object) else { return Freshness::Changed };
         let is_behind = server.is_before(&settled.server);
         let is_same = (is_behind || *server == settled.server)
             && binding == settled.binding.as_ref()
@@ -103,9 +103,9 @@ impl Memory {
             && *judged == settled.judged;
         let left = settled.until.saturating_duration_since(now);
         match (is_same && !left.is_zero(), is_behind) {
-            (true, _) => Known::Settled(left),
-            (false, true) => Known::Behind,
-            (false, false) => Known::Changed,
+            (true, _) => Freshness::Settled(left),
+            (false, true) => Freshness::Behind,
+            (false, false) => Freshness::Changed,
         }
     }
 }
@@ -155,29 +155,33 @@ mod tests {
             memory.compare(&object("m"), seen, start + Duration::from_secs(after))
         };
         let (server, binding) = (version("a", "20"), version("b", "7"));
-        let settled = |seconds| Known::Settled(Duration::from_secs(seconds));
+        let settled = |seconds| Freshness::Settled(Duration::from_secs(seconds));
         assert_eq!(known(&server, Some(&binding), &acts, 0), settled(10));
         assert_eq!(known(&server, Some(&binding), &acts, 9), settled(1));
-        assert_eq!(known(&server, Some(&binding), &acts, 10), Known::Changed, "it is time");
-        assert_eq!(known(&server, None, &acts, 0), Known::Changed, "the binding went");
-        assert_eq!(known(&server, Some(&version("b", "8")), &acts, 0), Known::Changed);
-        assert_eq!(known(&server, Some(&version("c", "7")), &acts, 0), Known::Changed, "another binding");
-        assert_eq!(known(&server, Some(&binding), &holds(2), 0), Known::Changed);
-        assert_eq!(known(&server, Some(&binding), &Authority::Unknown, 0), Known::Changed);
-        assert_eq!(known(&version("a", "21"), Some(&binding), &acts, 0), Known::Changed);
-        assert_eq!(known(&version("z", "19"), Some(&binding), &acts, 0), Known::Changed, "another Server");
+        assert_eq!(known(&server, Some(&binding), &acts, 10), Freshness::Changed, "it is time");
+        assert_eq!(known(&server, None, &acts, 0), Freshness::Changed, "the binding went");
+        assert_eq!(known(&server, Some(&version("b", "8")), &acts, 0), Freshness::Changed);
+        assert_eq!(known(&server, Some(&version("c", "7")), &acts, 0), Freshness::Changed, "another binding");
+        assert_eq!(known(&server, Some(&binding), &holds(2), 0), Freshness::Changed);
+        assert_eq!(known(&server, Some(&binding), &Authority::Unknown, 0), Freshness::Changed);
+        assert_eq!(known(&version("a", "21"), Some(&binding), &acts, 0), Freshness::Changed);
+        assert_eq!(
+            known(&version("z", "19"), Some(&binding), &acts, 0),
+            Freshness::Changed,
+            "another Server"
+        );
         let shared = SharedController { endpoint: "10.0.0.5".to_owned(), others: vec!["n".to_owned()] };
         let concerned = Judgement { conflict: None, shared: Some(shared) };
         let seen = Seen { server: &server, binding: Some(&binding), authority: &acts, judged: &judged };
         let sharing = Seen { judged: &concerned, ..seen };
         assert_eq!(
             memory.compare(&object("m"), sharing, start),
-            Known::Changed,
+            Freshness::Changed,
             "another Server concerns it"
         );
-        assert_eq!(memory.compare(&object("other"), seen, start), Known::Changed);
+        assert_eq!(memory.compare(&object("other"), seen, start), Freshness::Changed);
         memory.forget(&object("m"));
-        assert_eq!(memory.compare(&object("m"), seen, start), Known::Changed);
+        assert_eq!(memory.compare(&object("m"), seen, start), Freshness::Changed);
     }
 
     #[test]
@@ -190,9 +194,9 @@ mod tests {
             let seen = Seen { server, binding, authority: &acts, judged: &judged };
             memory.compare(&object("m"), seen, start + Duration::from_secs(after))
         };
-        assert_eq!(known(&old, Some(&binding), 0), Known::Settled(LATER), "as numbers, not as text");
-        assert_eq!(known(&old, None, 0), Known::Behind);
-        assert_eq!(known(&old, Some(&binding), 10), Known::Behind);
-        assert_eq!(known(&version("a", "x"), Some(&binding), 0), Known::Changed, "nothing is sure");
+        assert_eq!(known(&old, Some(&binding), 0), Freshness::Settled(LATER), "as numbers, not as text");
+        assert_eq!(known(&old, None, 0), Freshness::Behind);
+        assert_eq!(known(&old, Some(&binding), 10), Freshness::Behind);
+        assert_eq!(known(&version("a", "x"), Some(&binding), 0), Freshness::Changed, "nothing is sure");
     }
 }
