@@ -1,6 +1,7 @@
 //! Writes on a Server that was read: for exactly that object in exactly that version.
 
 use bloomery_api::Server;
+
 pub use bloomery_platform::patch::Part;
 use bloomery_platform::patch::{self, try_merge};
 use kube::api::PatchParams;

@@ -16,14 +16,14 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bloomery_platform::chain;
+use bloomery_platform::client::{self, Source};
 use futures::StreamExt;
 use tokio::time::Instant;
 use tracing::{error, info};
 
 use crate::LIMITS;
 use crate::cli::ApplyOptions;
-use bloomery_platform::chain;
-use bloomery_platform::client::{self, Source};
 use manifests::{Manifest, Phase};
 use server_side::{Applier, Outcome};
 

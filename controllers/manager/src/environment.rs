@@ -9,40 +9,31 @@ mod apply;
 mod assets;
 pub mod demand;
 mod downloads;
-mod fetch;
 mod plan;
 mod status;
 mod sweep;
-mod validate;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bloomery_api::Environment;
 use bloomery_platform::watch::Feed;
 use futures::{Stream, StreamExt};
-use kube::ResourceExt;
+use kube::Api;
 use kube::core::DeserializeGuard;
-use kube::runtime::controller::{Action, Config as ControllerConfig, Controller};
+use kube::runtime::controller::{Action, Controller};
 use tokio_util::sync::CancellationToken;
 
 use crate::download::{Fetcher, Limits, Trust};
 use crate::keyed_lock::KeyedLock;
-use crate::reconcile::{Context, Error};
+use crate::reconcile::{Error, Frame, read};
+use crate::table::{Key, key};
 use assets::Digests;
 use demand::Demand;
 use downloads::Downloads;
 use status::Said;
 
 pub mod default;
-
-/// Kind, for metrics and logs.
-const KIND: &str = "Environment";
-/// Few: each may read files of a hundred megabytes.
-const CONCURRENCY: u16 = 4;
-/// Files have no watch of their own; looking at two sizes and times is cheap.
-const RECHECK: Duration = Duration::from_secs(20);
 
 /// An object of the kind, or what was wrong with it: one malformed object must not stop the watch.
 type Guarded = DeserializeGuard<Environment>;
@@ -60,19 +51,19 @@ pub struct Options {
 
 /// What this reconciler needs beyond the common context.
 struct EnvironmentContext {
-    common: Context,
+    common: Frame,
     options: Options,
     digests: Digests,
     downloads: Downloads,
     demand: Demand,
     said: Said,
     /// Reconcile and removal of one name take turns.
-    turns: KeyedLock,
+    turns: KeyedLock<Key>,
 }
 
 /// The controller as a stream that ends when `stop` is cancelled.
 pub fn controller(
-    context: Context,
+    context: Frame,
     options: Options,
     demand: Demand,
     environments: &mut Feed<Guarded>,
@@ -92,7 +83,7 @@ pub fn controller(
         Some(((), changed))
     });
     let controller = Controller::for_shared_stream(applied, cache.store())
-        .with_config(ControllerConfig::default().concurrency(CONCURRENCY))
+        .with_config(context.config())
         .reconcile_all_on(finished)
         .graceful_shutdown_on(stop.clone().cancelled_owned());
     let context = Arc::new(EnvironmentContext {
@@ -106,8 +97,8 @@ pub fn controller(
     });
     let work = controller
         .run(
-            async |environment, context| reconcile(&environment.name_any(), &context).await,
-            |environment, error, context| context.common.after_failure(KIND, &environment.name_any(), error),
+            async |environment, context| reconcile(&key(environment.as_ref()), &context).await,
+            |environment, error, context| context.common.after_failure(&key(environment.as_ref()), error),
             context.clone(),
         )
         .map(drop);
@@ -124,23 +115,17 @@ pub fn controller(
     futures::stream::select(work, beside)
 }
 
-async fn reconcile(name: &str, context: &EnvironmentContext) -> Result<Action, Error> {
-    context
-        .common
-        .observe(
-            KIND,
-            name,
-            Box::pin(async {
-                let _turn = context.turns.lock(name).await;
-                let Some(fetched) = fetch::fetch(&context.common.client, name).await? else {
-                    return Ok(Action::await_change());
-                };
-                let environment = validate::validate(fetched)?;
-                let assets = apply::apply(context, &environment).await;
-                let plan = plan::plan(&environment, &assets);
-                status::write(&context.common, &context.said, &environment, &plan).await?;
-                Ok(Action::requeue(RECHECK))
-            }),
-        )
-        .await
+async fn reconcile(object: &Key, context: &EnvironmentContext) -> Result<Action, Error> {
+    let common = &context.common;
+    let work = async {
+        let _turn = context.turns.lock(object).await;
+        let Some(environment) = read(&Api::all(common.client.clone()), &object.name).await? else {
+            return Ok(Action::await_change());
+        };
+        let assets = apply::apply(context, &environment).await;
+        let plan = plan::plan(&environment, &assets);
+        status::write(common, &context.said, &environment, &plan).await?;
+        Ok(Action::requeue(common.resync()))
+    };
+    common.observe(object, Box::pin(work)).await
 }

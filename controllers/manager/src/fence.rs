@@ -5,7 +5,6 @@
 //! on the Plane object and in the log.
 //! Never counts a Server as gone before the list of all was complete.
 
-use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +21,7 @@ use kube::core::{GroupVersionKind, PartialObjectMeta};
 use kube::runtime::watcher;
 use kube::runtime::watcher::Event;
 use kube::{Api, Client, Resource, ResourceExt};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};

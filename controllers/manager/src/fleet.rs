@@ -4,7 +4,6 @@
 //! Whoever a change concerns besides is told apart: those are reconciled too.
 //! Never answers before both lists were complete: a conflict that is not known yet would be none.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,6 +15,7 @@ use bloomery_api::{Server, ServerSpec};
 use bloomery_platform::watch::Change;
 use kube::ResourceExt;
 use kube::core::DeserializeGuard;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::watch::{GuardedServer, Servers};

@@ -1,24 +1,29 @@
-//! A lock for each name: work on one name waits for its turn, work on others does not.
-//!
-//! Never keeps a lock that nobody holds or waits for.
+//! A lock for each key: work on one waits for its turn, work on others does not. Unused locks are dropped.
 
-use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 
-/// Locks by name.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct KeyedLock(Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>>);
+/// Locks by key.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyedLock<Q>(Arc<Mutex<HashMap<Q, Arc<tokio::sync::Mutex<()>>>>>);
 
-impl KeyedLock {
-    /// Waits for the name's turn; it ends when the guard is dropped.
-    pub(crate) async fn lock(&self, name: &str) -> OwnedMutexGuard<()> {
+impl<Q> Default for KeyedLock<Q> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<Q: Clone + Eq + Hash> KeyedLock<Q> {
+    /// Waits for the key's turn; it ends when the guard is dropped.
+    pub(crate) async fn lock(&self, key: &Q) -> OwnedMutexGuard<()> {
         let lock = {
             let mut locks = self.0.lock();
             locks.retain(|_, lock| Arc::strong_count(lock) > 1);
-            locks.entry(name.to_owned()).or_default().clone()
+            locks.entry(key.clone()).or_default().clone()
         };
         lock.lock_owned().await
     }
@@ -32,11 +37,11 @@ mod tests {
     #[tokio::test]
     async fn one_name_waits_and_another_does_not() {
         let locks = KeyedLock::default();
-        let first = locks.lock("a").await;
-        assert!(locks.lock("a").now_or_never().is_none());
-        assert!(locks.lock("b").now_or_never().is_some());
+        let first = locks.lock(&"a").await;
+        assert!(locks.lock(&"a").now_or_never().is_none());
+        assert!(locks.lock(&"b").now_or_never().is_some());
         drop(first);
-        assert!(locks.lock("a").now_or_never().is_some());
+        assert!(locks.lock(&"a").now_or_never().is_some());
         assert_eq!(locks.0.lock().len(), 1, "locks that nobody has are forgotten");
     }
 }

@@ -10,17 +10,19 @@
 
 pub mod apply;
 pub mod cli;
+pub mod cluster;
 pub mod download;
 pub mod environment;
 pub mod fence;
 pub mod fleet;
-pub mod keep;
 mod keyed_lock;
 pub mod metrics;
 pub mod reconcile;
+pub mod reserved_objects;
 pub mod run;
 pub mod server;
 pub mod server_class;
+pub mod table;
 pub mod watch;
 pub mod webhook;
 

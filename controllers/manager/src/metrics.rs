@@ -2,7 +2,6 @@
 //!
 //! Never labelled by object: the number of series must not grow with the number of machines.
 
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +11,15 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use bloomery_power::{Kind as BmcKind, Observer, Operation};
+use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+
+use crate::table::Key;
 
 /// Content type of the Prometheus text format that `prometheus-client` writes.
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -77,7 +79,7 @@ pub struct Metrics {
     power_durations: Family<PowerKind, Histogram>,
     standings: Family<Standing, Gauge>,
     /// Where each Server stood last, so that the gauges can follow.
-    stood: Mutex<HashMap<String, &'static str>>,
+    stood: Mutex<HashMap<Key, &'static str>>,
 }
 
 /// Labels of what has a result only.
@@ -166,10 +168,10 @@ impl Metrics {
     }
 
     /// Notes where a Server stands; `None` when it is gone.
-    pub fn stands(&self, server: &str, standing: Option<&'static str>) {
+    pub fn stands(&self, server: &Key, standing: Option<&'static str>) {
         let mut stood = self.stood.lock();
         let before = match standing {
-            Some(standing) => stood.insert(server.to_owned(), standing),
+            Some(standing) => stood.insert(server.clone(), standing),
             None => stood.remove(server),
         };
         let gauge = |standing| self.standings.get_or_create_owned(&Standing { standing });

@@ -2,26 +2,27 @@
 //!
 //! Never knows a kind: that is in the kind's own folder.
 
-use std::collections::HashMap;
+use std::fmt::Debug;
 use std::future::Future;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bloomery_platform::chain;
 use bloomery_platform::client::Clients;
 use bloomery_platform::events::{Notice, Recorder};
-use kube::runtime::controller::Action;
-use kube::{Client, Resource};
-use parking_lot::Mutex;
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::{Action, Config as ControllerConfig};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::metrics::Metrics;
+use crate::table::{Key, Row};
 
 /// Name under which events are recorded; clients filter by it.
 pub const COMPONENT: &str = "sidero-controller-manager";
-/// Every object is looked at again after this time, whatever happened in between.
-pub const RESYNC: Duration = Duration::from_mins(5);
 /// First delay after a failure.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 /// Longest delay after failures: upstream's default requeue.
@@ -89,7 +90,27 @@ impl Error {
     }
 }
 
-/// What a reconciler of any kind is given.
+/// The object as the API server has it now; `None` when it is gone.
+pub async fn read<K>(api: &Api<DeserializeGuard<K>>, name: &str) -> Result<Option<K>, Error>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    let found = api.get_opt(name).await.map_err(Error::api("get", format!("{} {name}", K::kind(&()))))?;
+    found.map(readable).transpose()
+}
+
+/// The object, or what is wrong with it: one that cannot be read is not absent.
+pub fn readable<K: Resource<DynamicType = ()>>(guarded: DeserializeGuard<K>) -> Result<K, Error> {
+    let name = guarded.name_any();
+    let object = || match guarded.namespace() {
+        Some(namespace) => format!("{} {namespace}/{name}", K::kind(&())),
+        None => format!("{} {name}", K::kind(&())),
+    };
+    let object = object();
+    guarded.0.map_err(|invalid| Error::Invalid { object, problem: invalid.error })
+}
+
+/// What all parts of this process share.
 #[derive(Clone)]
 pub struct Context {
     /// The API server, for what nobody waits for.
@@ -98,14 +119,13 @@ pub struct Context {
     pub urgent: Client,
     events: Recorder,
     metrics: Arc<Metrics>,
-    failures: Arc<Mutex<HashMap<String, u32>>>,
 }
 
 impl Context {
-    /// A context of its own failure counts for each kind.
+    /// Over one connection.
     pub fn new(clients: Clients, events: Recorder, metrics: Arc<Metrics>) -> Self {
         let Clients { urgent, background: client } = clients;
-        Self { client, urgent, events, metrics, failures: Arc::default() }
+        Self { client, urgent, events, metrics }
     }
 
     /// Where this process counts.
@@ -117,38 +137,78 @@ impl Context {
     pub fn notify<K: Resource<DynamicType = ()>>(&self, object: &K, notice: Notice) {
         self.events.record(object.object_ref(&()), notice);
     }
+}
+
+/// What a controller is given: the same, and its row in the table.
+#[derive(Clone)]
+pub struct Frame {
+    context: Context,
+    row: Arc<Row>,
+}
+
+impl Deref for Frame {
+    type Target = Context;
+
+    fn deref(&self) -> &Context {
+        &self.context
+    }
+}
+
+impl Frame {
+    /// For a controller of the table.
+    pub const fn new(context: Context, row: Arc<Row>) -> Self {
+        Self { context, row }
+    }
+
+    /// For kube's controller.
+    pub fn config(&self) -> ControllerConfig {
+        ControllerConfig::default().concurrency(self.row.definition.workers)
+    }
+
+    /// Time until an object is looked at again, whatever happened in between.
+    pub fn resync(&self) -> Duration {
+        self.row.definition.resync
+    }
+
+    /// Looks again after `delay`, because of what keeps all reconciles from their work.
+    pub fn wait(&self, what: &'static str, delay: Duration) -> Action {
+        self.row.waits_for(Some(what));
+        Action::requeue(delay)
+    }
+
+    /// Forgets an object that is gone.
+    pub fn forget(&self, object: &Key) {
+        self.row.forget(object);
+    }
 
     /// Runs one reconcile, measures it and keeps count of failures in a row.
     pub async fn observe(
         &self,
-        kind: &'static str,
-        name: &str,
+        object: &Key,
         work: impl Future<Output = Result<Action, Error>>,
     ) -> Result<Action, Error> {
-        let started = Instant::now();
+        let (started, kind) = (Instant::now(), self.row.definition.kind);
+        let begun = self.row.begin(object, started);
         let result = work.await;
+        drop(begun);
         let outcome = result.as_ref().map_or_else(Error::category, |_| "success");
-        self.metrics.reconciled(kind, outcome, started.elapsed());
+        self.row.ended(object, outcome, started.elapsed());
+        self.context.metrics.reconciled(kind, outcome, started.elapsed());
         if result.is_ok() {
-            self.failures.lock().remove(name);
-            debug!(kind, name, "reconciled");
+            debug!(kind, %object, "reconciled");
         }
         result
     }
 
     /// What to do after a failure: try again, later each time.
-    pub fn after_failure(&self, kind: &'static str, name: &str, error: &Error) -> Action {
+    pub fn after_failure(&self, object: &Key, error: &Error) -> Action {
         if error.is_conflict() {
             return Action::requeue(CONFLICT_RETRY);
         }
-        let attempt = {
-            let mut failures = self.failures.lock();
-            let count = failures.entry(name.to_owned()).or_default();
-            *count = count.saturating_add(1);
-            *count
-        };
-        warn!(kind, name, attempt, error = chain(error), "reconcile failed");
-        Action::requeue(if error.is_retryable() { retry_delay(attempt) } else { RESYNC })
+        let (kind, text) = (self.row.definition.kind, chain(error));
+        let attempt = self.row.failed(object, text.clone());
+        warn!(kind, %object, attempt, error = text, "reconcile failed");
+        Action::requeue(if error.is_retryable() { retry_delay(attempt) } else { self.resync() })
     }
 }
 
@@ -161,12 +221,31 @@ fn retry_delay(attempt: u32) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use bloomery_api::{Server, ServerBinding};
+    use serde_json::{Value, json};
+
     use super::*;
 
     #[test]
     fn delays_grow_to_a_limit() {
         let millis: Vec<_> = [1, 2, 3, 6, 7, u32::MAX].map(|n| retry_delay(n).as_millis()).into();
         assert_eq!(millis, [500, 1000, 2000, 16_000, 20_000, 20_000]);
+    }
+
+    fn guarded<K: Resource<DynamicType = ()> + DeserializeOwned>(spec: &Value) -> DeserializeGuard<K> {
+        let metadata = json!({ "name": "a" });
+        let (version, kind) = (K::api_version(&()), K::kind(&()));
+        let object = json!({ "apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec });
+        serde_json::from_value(object).unwrap()
+    }
+
+    #[test]
+    fn an_unreadable_object_is_named_and_is_not_absent() {
+        assert!(readable::<Server>(guarded(&json!({ "accepted": true }))).unwrap().spec.accepted);
+        let error = readable::<Server>(guarded(&json!({ "accepted": "yes" }))).unwrap_err();
+        assert!(error.to_string().starts_with("failed to use Server a: "), "{error}");
+        let error = readable::<ServerBinding>(guarded(&json!({ "metalMachineRef": 7 }))).unwrap_err();
+        assert!(error.to_string().starts_with("failed to use ServerBinding a: "), "{error}");
     }
 
     #[test]

@@ -9,9 +9,9 @@ use std::time::Duration;
 use bloomery_config::{IpmiPxeMethod, SideroOptions};
 use bloomery_plane::{Fencer, Gate, Ledger};
 use bloomery_platform::chain;
-use bloomery_platform::client::{self, Clients};
+use bloomery_platform::client;
 use bloomery_platform::events::Recorder;
-use bloomery_platform::health::{self, Health, Part, State, Weight};
+use bloomery_platform::health::{self, Health, State, Weight};
 use bloomery_platform::watch::{Cache, Watched};
 use bloomery_power::http_api::Hooks;
 use bloomery_power::{Config as PoolConfig, Network, Pool, PxeMode};
@@ -24,9 +24,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::cli::RunOptions;
-use crate::keep;
 use crate::metrics::{Metrics, PowerCalls};
-use crate::reconcile::{COMPONENT, Context};
+use crate::reconcile::{COMPONENT, Context, Frame};
+use crate::reserved_objects;
+use crate::table::{BINDINGS, CLASSES, Definition, ENVIRONMENTS, SERVERS, Table};
 use crate::watch::{self, Watches};
 use crate::webhook::{self, Webhook, tls::ReloadedCertificate};
 use crate::{environment, fence, server, server_class};
@@ -36,6 +37,9 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(8);
 
 /// Time for events after that.
 const EVENTS_LIMIT: Duration = Duration::from_secs(1);
+
+/// The part that is up once the Environments and the class that are always there are.
+const DEFAULTS: &str = "defaults";
 
 /// Why the controllers do not run.
 #[derive(Debug, thiserror::Error)]
@@ -78,11 +82,12 @@ pub async fn run(options: &RunOptions) -> Result<(), Error> {
     let certificate = ReloadedCertificate::load(&options.webhook_cert_dir).map_err(Error::Certificate)?;
     let health_listener = listen(options.health_addr).await?;
     let listener = listen(SocketAddr::new(options.webhook_bind, options.webhook_port)).await?;
-    let (health, metrics) = (Health::default(), Arc::new(Metrics::default()));
-    health.expect(["servers", "serverbindings", "serverclasses", "environments", "defaults"]);
+    let (health, metrics, table) = (Health::default(), Arc::new(Metrics::default()), Table::default());
+    health.expect([SERVERS.name, BINDINGS.name, CLASSES.name, ENVIRONMENTS.name, DEFAULTS]);
     let mut parts = JoinSet::new();
 
-    let (state, routes, token) = (health.clone(), metrics.routes(), stop.clone());
+    let routes = metrics.routes().merge(table.routes());
+    let (state, token) = (health.clone(), stop.clone());
     parts.spawn(async move {
         if let Err(error) = health::serve(health_listener, state, routes, token).await {
             error!(error = chain(&error), "health server failed");
@@ -112,7 +117,7 @@ pub async fn run(options: &RunOptions) -> Result<(), Error> {
             Box::pin(bloomery_plane::keep(&api, established, token)).await;
             "plane"
         });
-        let shared = Shared { clients, events, metrics, health };
+        let shared = Shared { context: Context::new(clients, events, metrics), health, table };
         start_controllers(options, &shared, plane, &stop, &mut parts);
     }
     let driven = drive(parts, &stop).await;
@@ -124,10 +129,9 @@ pub async fn run(options: &RunOptions) -> Result<(), Error> {
 
 /// What all controllers share.
 struct Shared {
-    clients: Clients,
-    events: Recorder,
-    metrics: Arc<Metrics>,
+    context: Context,
     health: Health,
+    table: Table,
 }
 
 /// What this plane is, for those that act for it.
@@ -144,12 +148,10 @@ fn start_controllers(
     stop: &CancellationToken,
     parts: &mut JoinSet<&'static str>,
 ) {
-    let Shared { clients, events, metrics, health } = shared;
-    let client = &clients.background;
-    let context = || Context::new(clients.clone(), events.clone(), metrics.clone());
-    let part = |name: &str| health.register(name, Weight::Required);
+    let Shared { context, health, table } = shared;
+    let frame = |definition| Frame::new(context.clone(), table.add(definition));
     let Watches { mut servers, mut bindings, mut classes, mut environments, fleet, concerned, demand } =
-        Watches::new(client);
+        Watches::new(&context.client);
     let (changed, touched) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     watch::wake(&mut servers.feed, &changed);
     watch::wake(&mut servers.feed, &touched);
@@ -157,40 +159,42 @@ fn start_controllers(
     let (all, bound) = (servers.feed.cache(), bindings.feed.cache());
 
     let watched = fence::Watched { servers: all.clone(), bindings: bound.clone(), touched };
-    let (common, acting, token) = (context(), gate.clone(), stop.clone());
+    let (common, acting, token) = (context.clone(), gate.clone(), stop.clone());
     parts.spawn(async move {
         Box::pin(fence::run(common, acting, fencer, watched, token)).await;
         "fence"
     });
-    let sweep = server::age::Sweep::new(context(), gate.clone(), all.clone(), fleet.clone());
+    let sweep = server::age::Sweep::new(context.clone(), gate.clone(), all.clone(), fleet.clone());
     let token = stop.clone();
     parts.spawn(async move {
         Box::pin(sweep.run(token)).await;
         "age"
     });
-    let work = server::orphan::controller(context(), gate.clone(), &mut bindings.feed, stop.clone());
-    start(parts, "serverbindings", part("serverbindings"), bound.clone(), work);
+    let work = server::orphan::controller(frame(&BINDINGS), gate.clone(), &mut bindings.feed, stop.clone());
+    start(parts, &BINDINGS, health, bound.clone(), work);
     let inputs =
         server::Inputs { servers: &mut servers.feed, bindings: &mut bindings.feed, fleet, concerned };
-    let options_of_servers = servers_options(options, gate, ledger, metrics);
-    let work = server::controller(context(), options_of_servers, inputs, stop.clone());
-    start(parts, "servers", part("servers"), all.clone(), work);
-    let work = server_class::controller(context(), all, &mut classes.feed, changed, stop.clone());
-    start(parts, "serverclasses", part("serverclasses"), classes.feed.cache(), work);
+    let options_of_servers = servers_options(options, gate, ledger, context.metrics());
+    let work = server::controller(frame(&SERVERS), options_of_servers, inputs, stop.clone());
+    start(parts, &SERVERS, health, all.clone(), work);
+    let work = server_class::controller(frame(&CLASSES), all, &mut classes.feed, changed, stop.clone());
+    start(parts, &CLASSES, health, classes.feed.cache(), work);
     let assets = environment::Options {
         directory: options.env_dir.clone(),
         assets: options.assets_dir.clone(),
         extra_ca: options.extra_ca_file.clone(),
     };
-    let work = environment::controller(context(), assets, demand, &mut environments.feed, stop.clone());
-    start(parts, "environments", part("environments"), environments.feed.cache(), work);
+    let work =
+        environment::controller(frame(&ENVIRONMENTS), assets, demand, &mut environments.feed, stop.clone());
+    start(parts, &ENVIRONMENTS, health, environments.feed.cache(), work);
     let reserved = (classes.feed.subscribe(), environments.feed.subscribe());
-    let (client, token, part) = (client.clone(), stop.clone(), part("defaults"));
+    let (client, token, part) =
+        (context.client.clone(), stop.clone(), health.register(DEFAULTS, Weight::Required));
     parts.spawn(async move {
         let up = || {
             part.set(State::Up);
         };
-        Box::pin(keep::keep_defaults(client, reserved, token, up)).await;
+        Box::pin(reserved_objects::keep_defaults(client, reserved, token, up)).await;
         "defaults"
     });
     let token = stop.clone();
@@ -208,7 +212,7 @@ fn servers_options(
     options: &RunOptions,
     gate: Gate,
     ledger: Option<Ledger>,
-    metrics: &Arc<Metrics>,
+    metrics: Arc<Metrics>,
 ) -> server::Options {
     let SideroOptions {
         server_reboot_timeout,
@@ -219,7 +223,7 @@ fn servers_options(
     } = options.options.get().sidero.clone();
     let reboot_timeout = server_reboot_timeout.duration();
     let network = Network { hooks: Hooks { explicit, silent, ..Hooks::default() }, ..Network::default() };
-    let observer = Arc::new(PowerCalls(metrics.clone()));
+    let observer = Arc::new(PowerCalls(metrics));
     let pxe_mode = match ipmi_pxe_method {
         IpmiPxeMethod::Uefi => PxeMode::Uefi,
         IpmiPxeMethod::Bios => PxeMode::Bios,
@@ -231,18 +235,19 @@ fn servers_options(
 /// Runs a controller; its part is ready once its objects were listed.
 fn start<K: Watched>(
     parts: &mut JoinSet<&'static str>,
-    name: &'static str,
-    part: Part,
+    definition: &'static Definition,
+    health: &Health,
     cache: Cache<K>,
     work: impl Stream<Item = ()> + Send + 'static,
 ) {
+    let part = health.register(definition.name, Weight::Required);
     parts.spawn(async move {
         let listed = async {
             cache.until_listed().await;
             part.set(State::Up);
         };
         futures::join!(listed, work.for_each(|()| futures::future::ready(())));
-        name
+        definition.name
     });
 }
 

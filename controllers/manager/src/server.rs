@@ -1,6 +1,6 @@
 //! The Server controller: what is on record, power, status and the events of a machine.
 //!
-//! A reconcile is fetch → validate → plan → apply → power → status; the decisions are `bloomery_api`'s. The Server may
+//! A reconcile is read → plan → apply → power → status; the decisions are `bloomery_api`'s. The Server may
 //! come from the cache: every write carries its version, so that one made on an old Server is refused. Its binding and
 //! whether this plane may act are asked for at that moment, and both objects once more before a command.
 //! Never believes a cache that says "no binding", never commands a machine before its claim on the object was written,
@@ -9,18 +9,17 @@
 pub mod age;
 mod apply;
 mod credentials;
-mod fetch;
 mod identity;
 mod ledger;
 mod names;
+mod objects;
 pub mod orphan;
 mod plan;
 mod power;
+mod power_cycle_age;
 mod recheck;
-mod settled;
-mod stamps;
+mod reconcile_memory;
 mod status;
-mod validate;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,25 +33,25 @@ use bloomery_power::{Pool, PxeMode};
 use futures::{Stream, StreamExt};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::runtime::controller::{Action, Config as ControllerConfig, Controller, Error as ControllerError};
+use kube::runtime::controller::{Action, Controller, Error as ControllerError};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
 use crate::fleet::{Fleet, Judgement};
-use crate::reconcile::{Context, Error, RESYNC};
+use crate::reconcile::{Error, Frame};
+use crate::table::{Key, key};
 use crate::watch::{BindingMeta, Bindings, GuardedServer, Servers};
 use names::Names;
+use power_cycle_age::Stamps;
 use recheck::Withheld;
-use settled::{Known, Memory, Seen, Settled, Version};
-use stamps::Stamps;
+use reconcile_memory::{Freshness, Memory, Seen, Settled, Version};
 
-/// Kind, for metrics and logs.
-const KIND: &str = "Server";
-/// No limit: a reconcile waits for the machine's BMC, and a thousand dead ones must not delay the others. What is
-/// dear is bounded elsewhere: requests by the client ([`crate::LIMITS`]), BMC sessions by the pool.
-const CONCURRENCY: u16 = 0;
+/// Why nothing is reconciled by a plane that does not act.
+const NOT_ACTING: &str = "leave to act: another plane holds it, or the API server does not say";
+/// Why nothing is reconciled at start.
+const NOT_LISTED: &str = "the lists of all Servers and bindings";
 /// Changes of one Server within this time make one reconcile: a machine that registers is written four times in a row.
 const SETTLE: Duration = Duration::from_millis(500);
 /// When to look again while the lists that conflicts are read from are not complete.
@@ -93,7 +92,7 @@ pub struct Inputs<'a> {
 
 /// What the reconciles share.
 struct Shared {
-    context: Context,
+    context: Frame,
     options: Options,
     bindings: Bindings,
     servers: Servers,
@@ -106,17 +105,18 @@ struct Shared {
 
 impl Shared {
     /// A Server that is gone counts nowhere any more.
-    fn forget(&self, name: &str) {
-        self.memory.forget(name);
-        self.stamps.forget(name);
-        self.withheld.forget(name);
-        self.context.metrics().stands(name, None);
+    fn forget(&self, server: &Key) {
+        self.memory.forget(server);
+        self.stamps.forget(server);
+        self.withheld.forget(server);
+        self.context.forget(server);
+        self.context.metrics().stands(server, None);
     }
 }
 
 /// The controller as a stream that ends when `stop` is cancelled.
 pub fn controller(
-    context: Context,
+    context: Frame,
     options: Options,
     inputs: Inputs<'_>,
     stop: CancellationToken,
@@ -130,7 +130,7 @@ pub fn controller(
         Some((ObjectRef::<GuardedServer>::new(&name), concerned))
     });
     let controller = Controller::for_shared_stream(changes, known.store())
-        .with_config(ControllerConfig::default().concurrency(CONCURRENCY).debounce(SETTLE))
+        .with_config(context.config().debounce(SETTLE))
         // A binding has the name of its Server.
         .watches_shared_stream(bound, |binding| Some(ObjectRef::<GuardedServer>::new(&binding.name_any())))
         .reconcile_on(concerned)
@@ -149,13 +149,13 @@ pub fn controller(
     controller
         .run(
             async |server, shared| Box::pin(called(&server, &shared)).await,
-            |server, error, shared| shared.context.after_failure(KIND, &server.name_any(), error),
+            |server, error, shared| shared.context.after_failure(&key(server.as_ref()), error),
             Arc::clone(&shared),
         )
         .map(move |result| {
             // Deleted while nobody looked: it is never reconciled again.
             if let Err(ControllerError::ObjectNotFound(gone)) = result {
-                shared.forget(&gone.name);
+                shared.forget(&gone);
             }
         })
 }
@@ -170,10 +170,10 @@ fn until_it_acts(authority: &Authority) -> Duration {
 
 /// Reconciles, unless all that happened since the last time are our own writes.
 async fn called(cached: &Arc<GuardedServer>, shared: &Shared) -> Result<Action, Error> {
-    let name = cached.name_any();
+    let (name, object) = (cached.name_any(), key(cached.as_ref()));
     let authority = shared.options.gate.current().await;
     if !authority.acts() {
-        return Ok(Action::requeue(until_it_acts(&authority)));
+        return Ok(shared.context.wait(NOT_ACTING, until_it_acts(&authority)));
     }
     let binding = shared.bindings.named(&name).map(|binding| Version::of(binding.meta()));
     let server = Version::of(cached.meta());
@@ -182,47 +182,45 @@ async fn called(cached: &Arc<GuardedServer>, shared: &Shared) -> Result<Action, 
         Ok(server) => shared.fleet.judge(server, &authority),
         Err(_) => Some(Judgement::default()),
     };
-    let Some(judged) = judged else { return Ok(Action::requeue(UNTIL_LISTED)) };
+    let Some(judged) = judged else { return Ok(shared.context.wait(NOT_LISTED, UNTIL_LISTED)) };
     let seen = Seen { server: &server, binding: binding.as_ref(), authority: &authority, judged: &judged };
-    let known = shared.memory.compare(&name, seen, Instant::now());
+    let known = shared.memory.compare(&object, seen, Instant::now());
     let cached = match known {
-        Known::Settled(left) => return Ok(Action::requeue(left)),
-        Known::Behind => None,
-        Known::Changed => Some(cached.as_ref()),
+        Freshness::Settled(left) => return Ok(Action::requeue(left)),
+        Freshness::Behind => None,
+        Freshness::Changed => Some(cached.as_ref()),
     };
-    shared.memory.forget(&name);
-    let cached = if recheck::catch_up(shared, &name).await { None } else { cached };
-    shared.context.observe(KIND, &name, Box::pin(reconcile(&name, cached, &authority, shared))).await
+    shared.memory.forget(&object);
+    let cached = if recheck::catch_up(shared, &object).await { None } else { cached };
+    shared.context.observe(&object, Box::pin(reconcile(&object, cached, &authority, shared))).await
 }
 
 async fn reconcile(
-    name: &str,
+    object: &Key,
     cached: Option<&GuardedServer>,
     authority: &Authority,
     shared: &Shared,
 ) -> Result<Action, Error> {
-    let context = &shared.context;
+    let (context, name) = (&shared.context, object.name.as_str());
     if let Some(server) = cached.and_then(|cached| cached.0.as_ref().ok()) {
         shared.names.resolve(&shared.fleet, server).await;
     }
-    let fetched = fetch::fetch(&context.client, name, cached).await?;
-    let fetch::Fetched { server: Some(server), binding } = fetched else {
+    let Some(objects) = objects::read(&context.client, name, cached).await? else {
         // Its binding, if one is left, has a controller of its own.
-        shared.forget(name);
+        shared.forget(object);
         return Ok(Action::await_change());
     };
-    let objects = validate::validate(server, binding)?;
     let now = Time(Timestamp::now());
     let binding = objects.binding.as_ref();
     let Some(judged) = shared.fleet.judge(&objects.server, authority) else {
-        return Ok(Action::requeue(UNTIL_LISTED));
+        return Ok(context.wait(NOT_LISTED, UNTIL_LISTED));
     };
     let of = |server| Machine { server, binding, authority, conflict: judged.conflict.as_ref() };
     // Before the record: what is lost of both is lost of neither.
     let before = ledger::note(shared.options.ledger.as_ref(), &of(&objects.server), &now).await?;
     let plan = plan::plan(&of(&objects.server), &now, &plan::new_record_id());
     let Some(server) = apply::apply(&context.urgent, name, &objects.server, binding, &plan).await? else {
-        shared.forget(name);
+        shared.forget(object);
         return Ok(Action::await_change());
     };
     let after = ledger::note(shared.options.ledger.as_ref(), &of(&server), &now).await?;
@@ -231,12 +229,12 @@ async fn reconcile(
     };
     let status::Wrote { standing, server } =
         status::write(context, &of(&step.server), judged.shared.as_ref(), &step.outcome).await?;
-    context.metrics().stands(name, Some(standing.reason()));
+    context.metrics().stands(object, Some(standing.reason()));
     let requeue = match step.action {
         PowerAction::PowerOff => Some(AFTER_POWER_OFF),
         PowerAction::None | PowerAction::PowerOn | PowerAction::PxeOn | PowerAction::PxeCycle => step.requeue,
     };
-    let requeue = requeue.unwrap_or(RESYNC).min(RESYNC);
+    let requeue = requeue.unwrap_or(context.resync()).min(context.resync());
     // What is decided by the ledger was decided by what it said before: once more, and nothing is settled.
     if before || after {
         return Ok(Action::requeue(requeue.min(AFTER_NOTE)));
@@ -248,7 +246,9 @@ async fn reconcile(
         let binding = binding.map(|binding| Version::of(&binding.metadata));
         let server = Version::of(&server.metadata);
         let until = Instant::now() + requeue;
-        shared.memory.settle(name, Settled { server, binding, authority: authority.clone(), judged, until });
+        shared
+            .memory
+            .settle(object, Settled { server, binding, authority: authority.clone(), judged, until });
     }
     Ok(Action::requeue(requeue))
 }

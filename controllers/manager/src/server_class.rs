@@ -4,32 +4,26 @@
 //! every class, so those changes are collected for a moment before the classes are counted anew.
 //! Never takes a machine out of a class because it is dirty: allocation asks for that.
 
-mod apply;
-mod fetch;
 mod plan;
 mod status;
-mod validate;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bloomery_api::ServerClass;
+use bloomery_api::{Server, ServerClass};
 use bloomery_platform::watch::{Change, Feed};
 use futures::{Stream, StreamExt};
 use kube::core::DeserializeGuard;
-use kube::runtime::controller::{Action, Config as ControllerConfig, Controller};
-use kube::{Resource, ResourceExt};
+use kube::runtime::controller::{Action, Controller};
+use kube::{Api, Resource, ResourceExt};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::reconcile::{Context, Error, RESYNC};
-use crate::watch::Servers;
+use crate::reconcile::{Error, Frame, read};
+use crate::table::{Key, key};
+use crate::watch::{GuardedServer, Servers};
 
-/// Kind, for metrics and logs.
-const KIND: &str = "ServerClass";
-/// Workers, as many as upstream has.
-const CONCURRENCY: u16 = 10;
 /// Changes of Servers are collected for at least this long: a thousand registrations make a few counts, not thousands.
 const COLLECT: Duration = Duration::from_millis(250);
 /// And for this long for each Server that there is, since a class names all of its machines and each count writes that
@@ -43,7 +37,7 @@ type Guarded = DeserializeGuard<ServerClass>;
 
 /// What this reconciler needs beyond the common context.
 struct ClassContext {
-    common: Context,
+    common: Frame,
     servers: Servers,
     said: status::Said,
 }
@@ -51,7 +45,7 @@ struct ClassContext {
 /// The controller as a stream that ends when `stop` is cancelled. It counts the `servers`
 /// anew when `changed` says that one of them did.
 pub fn controller(
-    context: Context,
+    context: Frame,
     servers: Servers,
     classes: &mut Feed<Guarded>,
     changed: Arc<Notify>,
@@ -59,14 +53,14 @@ pub fn controller(
 ) -> impl Stream<Item = ()> + Send + use<> {
     let news = respecified(classes.subscribe());
     let controller = Controller::for_shared_stream(news, classes.cache().store())
-        .with_config(ControllerConfig::default().concurrency(CONCURRENCY))
+        .with_config(context.config())
         .reconcile_all_on(collected(changed, servers.clone()))
         .graceful_shutdown_on(stop.cancelled_owned());
     let context = Arc::new(ClassContext { common: context, servers, said: status::Said::default() });
     controller
         .run(
-            async |class, context| reconcile(&class.name_any(), &context).await,
-            |class, error, context| context.common.after_failure(KIND, &class.name_any(), error),
+            async |class, context| reconcile(&key(class.as_ref()), &context).await,
+            |class, error, context| context.common.after_failure(&key(class.as_ref()), error),
             context,
         )
         .map(drop)
@@ -111,31 +105,43 @@ fn pause(servers: usize) -> Duration {
     each.clamp(COLLECT, COLLECT_AT_MOST)
 }
 
-async fn reconcile(name: &str, context: &ClassContext) -> Result<Action, Error> {
+async fn reconcile(object: &Key, context: &ClassContext) -> Result<Action, Error> {
     let common = &context.common;
-    common
-        .observe(
-            KIND,
-            name,
-            Box::pin(async {
-                let Some(fetched) = fetch::fetch(&common.client, &context.servers, name).await? else {
-                    return Ok(Action::await_change());
-                };
-                let objects = validate::validate(fetched)?;
-                let plan = plan::plan(&objects);
-                status::announce(common, &context.said, &objects.class, plan.as_ref().err());
-                let plan = plan?;
-                apply::apply(&common.client, name, &plan).await?;
-                status::write(&common.client, name, &plan).await?;
-                Ok(Action::requeue(RESYNC))
-            }),
-        )
-        .await
+    let work = async {
+        let servers = context.servers.all().await;
+        let Some(class) = read::<ServerClass>(&Api::all(common.client.clone()), &object.name).await? else {
+            return Ok(Action::await_change());
+        };
+        let plan = plan::plan(&class, readable(&servers));
+        status::announce(common, &context.said, &class, plan.as_ref().err());
+        status::write(&common.client, &object.name, &plan?).await?;
+        Ok(Action::requeue(common.resync()))
+    };
+    common.observe(object, Box::pin(work)).await
+}
+
+/// Malformed Servers are left out, and keep no other out of its class; their own controller says what is wrong.
+fn readable(servers: &[Arc<GuardedServer>]) -> impl Iterator<Item = &Server> {
+    servers.iter().filter_map(|server| server.0.as_ref().ok())
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn a_malformed_server_is_left_out_and_the_others_stay() {
+        let servers = [json!({ "accepted": true }), json!({ "accepted": 7 })].map(|spec| {
+            let object = json!({
+                "apiVersion": "metal.sidero.dev/v1alpha2", "kind": "Server",
+                "metadata": { "name": "a" }, "spec": spec,
+            });
+            Arc::new(serde_json::from_value(object).unwrap())
+        });
+        assert_eq!(readable(&servers).count(), 1);
+    }
 
     #[test]
     fn counts_get_rarer_the_longer_the_lists_are() {

@@ -13,6 +13,7 @@ use bloomery_api::Plane;
 use bloomery_api::lookup::Lookup;
 use bloomery_api::plane::{Authority, FENCED_ANNOTATION, NAME, Seen};
 use bloomery_api::trust::Trust;
+use bloomery_base::chain;
 use kube::api::ListParams;
 use kube::{Api, Client};
 use tokio::sync::Mutex;
@@ -21,7 +22,6 @@ use tracing::{info, warn};
 use crate::identity::{self, Known};
 use crate::key;
 use crate::ledger::Reader;
-use bloomery_base::chain;
 
 /// How long one answer serves the decisions that follow: a rack asks once a second, not a thousand times. A plane
 /// that is fenced still acts for so long after it asked.

@@ -5,16 +5,15 @@
 //! Never takes a damaged line in the middle for no line: the ledger is of no use then, and nothing is wiped. Only a last
 //! line that was cut off by a power cut is taken for one that was never written.
 
-use bloomery_base::Replace;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use bloomery_api::ledger::{Tombstone, Tombstones};
+use bloomery_base::Replace;
+use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 
 /// Name of the file in the plane's directory.

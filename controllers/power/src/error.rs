@@ -2,9 +2,10 @@
 //!
 //! Never contains a password or a user name.
 
-use bloomery_base::chain;
 use std::sync::Arc;
 use std::time::Duration;
+
+use bloomery_base::chain;
 
 use crate::identity::NotOurs;
 use crate::web::CertificatePin;

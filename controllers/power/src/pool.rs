@@ -20,6 +20,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use self::client::{Client, Probed, Way};
+
 pub use self::connect::{Connect, Network};
 use self::entry::Entry;
 use crate::bmc::{Bmc, Kind, Operation};

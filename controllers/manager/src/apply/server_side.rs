@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use bloomery_platform::{chain, client};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;
@@ -18,7 +19,6 @@ use tracing::{debug, info, warn};
 
 use super::manifests::{Manifest, Phase};
 use super::{removable, unchanged};
-use bloomery_platform::{chain, client};
 
 /// Owner of the fields that the manifests set.
 const FIELD_MANAGER: &str = "bloomery";

@@ -2,12 +2,12 @@
 //!
 //! Never puts anything in place that is not whole, synced and of the SHA-512 that is asked for.
 
-use parking_lot::Mutex;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use sha2::{Digest, Sha512};
 use tokio_util::sync::CancellationToken;
 use url::Url;

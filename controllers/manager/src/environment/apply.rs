@@ -4,14 +4,14 @@
 
 use bloomery_api::Environment;
 use bloomery_api::environment::{INITRD_FILE, KERNEL_FILE};
+use bloomery_platform::chain;
 use kube::ResourceExt;
 use tracing::{info, warn};
 
 use super::EnvironmentContext;
-use super::assets::{self, Asset, Finding, Standing, Wanted};
+use super::assets::{self, Asset, AssetState, Finding, Wanted};
 use super::downloads::State;
 use crate::download::place::Place;
-use bloomery_platform::chain;
 
 /// How each asset stands now.
 pub(super) async fn apply(context: &EnvironmentContext, environment: &Environment) -> Vec<Asset> {
@@ -24,7 +24,7 @@ pub(super) async fn apply(context: &EnvironmentContext, environment: &Environmen
     let mut found = Vec::new();
     for wanted in wanted {
         let standing = settle(context, environment, &wanted).await;
-        if let Standing::Coming(State::Receiving { received, total }) = &standing {
+        if let AssetState::Coming(State::Receiving { received, total }) = &standing {
             let environment = environment.name_any();
             info!(environment, file = wanted.file, url = wanted.url, received, total, "asset under way");
         }
@@ -40,18 +40,18 @@ async fn end(context: &EnvironmentContext, environment: &Environment, file: &'st
     }
 }
 
-async fn settle(context: &EnvironmentContext, environment: &Environment, wanted: &Wanted) -> Standing {
+async fn settle(context: &EnvironmentContext, environment: &Environment, wanted: &Wanted) -> AssetState {
     let (root, downloads) = (&context.options.directory, &context.downloads);
     let mut job = match assets::job(root, &context.options.assets, &environment.name_any(), wanted) {
         Ok(job) => job,
         Err(problem) => {
             end(context, environment, wanted.file).await;
-            return Standing::Unusable { problem };
+            return AssetState::Unusable { problem };
         }
     };
     let state = downloads.state(&job);
     if let Some(state @ (State::Queued | State::Receiving { .. })) = state {
-        return Standing::Coming(state);
+        return AssetState::Coming(state);
     }
     let source = downloads.fetcher.stamp(&job.source);
     let is_known = assets::was_ready(environment, wanted);
@@ -63,25 +63,25 @@ async fn settle(context: &EnvironmentContext, environment: &Environment, wanted:
                 Some(State::Placed(placed)) => Some((placed.size, placed.sha512)),
                 Some(_) | None => None,
             };
-            return Standing::Here { brought };
+            return AssetState::Here { brought };
         }
         Ok(Finding::Missing) => None,
         Ok(Finding::Mismatch { wanted, actual }) => match job.place.clear() {
-            Ok(()) => Some(Standing::Removed { wanted, actual }),
+            Ok(()) => Some(AssetState::Removed { wanted, actual }),
             Err(error) => return failed(&error),
         },
         Err(error) => return failed(&error),
     };
     if !context.demand.is_for(environment) {
-        return standing.unwrap_or(Standing::NotAskedFor);
+        return standing.unwrap_or(AssetState::NotAskedFor);
     }
     job.elsewhere = assets::elsewhere(root, &job.place);
     let state = downloads.want(job);
-    standing.unwrap_or(Standing::Coming(state))
+    standing.unwrap_or(AssetState::Coming(state))
 }
 
-fn failed(error: &(dyn std::error::Error + 'static)) -> Standing {
+fn failed(error: &(dyn std::error::Error + 'static)) -> AssetState {
     let message = chain(error);
     warn!(error = message, "asset not inspected");
-    Standing::Coming(State::Failed { message })
+    AssetState::Coming(State::Failed { message })
 }

@@ -3,7 +3,6 @@
 //! Never believes a status or a record alone: a file counts by its content. Digests are remembered by the
 //! file's marks, so that a large file is read once.
 
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,13 +10,14 @@ use std::sync::Arc;
 use bloomery_api::Environment;
 use bloomery_api::condition::ConditionStatus;
 use bloomery_api::environment::{INITRD_FILE, KERNEL_FILE};
+use bloomery_platform::chain;
+use parking_lot::Mutex;
 
 use super::downloads::State;
 use crate::download::place::{Place, Record, Stamp};
 use crate::download::source::Source;
 use crate::download::{Job, digest_of};
 use crate::reconcile::Error;
-use bloomery_platform::chain;
 
 /// Hexadecimal digits of a SHA-512.
 const SHA512_DIGITS: usize = 128;
@@ -40,7 +40,7 @@ pub(super) enum Finding {
 
 /// How an asset stands, for the status and the events.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum AssetState {
     /// The file is here.
     Here {
         /// Its size and SHA-512, when it was brought just now.
@@ -76,7 +76,7 @@ pub(super) struct Wanted {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Asset {
     pub(super) wanted: Wanted,
-    pub(super) standing: Standing,
+    pub(super) standing: AssetState,
 }
 
 /// What the Environment asks for.

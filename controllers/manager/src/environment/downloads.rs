@@ -10,13 +10,14 @@
 //!
 //! Never runs two tasks on one file: a new one first waits for the end of the one before.
 
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use bloomery_platform::chain;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -25,7 +26,6 @@ use tracing::{info, warn};
 use crate::download::{Error, Fetcher, Job, Placed, Progress};
 use crate::keyed_lock::KeyedLock;
 use crate::metrics::Metrics;
-use bloomery_platform::chain;
 
 /// Downloads at once: enough for both files of two Environments, few enough to leave a site its line.
 const AT_ONCE: usize = 4;
@@ -69,7 +69,7 @@ pub(super) struct Downloads {
     pub(super) changed: Arc<Notify>,
     metrics: Arc<Metrics>,
     slots: Arc<Semaphore>,
-    urls: KeyedLock,
+    urls: KeyedLock<String>,
     tasks: Mutex<HashMap<PathBuf, Task>>,
 }
 
@@ -161,7 +161,7 @@ struct Run {
     changed: Arc<Notify>,
     metrics: Arc<Metrics>,
     slots: Arc<Semaphore>,
-    urls: KeyedLock,
+    urls: KeyedLock<String>,
     job: Job,
     state: Arc<Mutex<State>>,
     progress: Arc<Progress>,

@@ -7,7 +7,7 @@ use bloomery_api::condition::ConditionStatus;
 use bloomery_api::environment::{AssetCondition, EnvironmentStatus, READY};
 use bloomery_platform::events::Notice;
 
-use super::assets::{Asset, Standing, Wanted};
+use super::assets::{Asset, AssetState, Wanted};
 use super::downloads::State;
 
 /// Reason of all events.
@@ -43,11 +43,11 @@ pub(super) fn plan(environment: &Environment, assets: &[Asset]) -> Plan {
 fn condition(asset: &Asset) -> AssetCondition {
     let Asset { wanted: Wanted { file: _, url, sha512 }, standing } = asset;
     let status = match standing {
-        Standing::Here { .. } => ConditionStatus::True,
-        Standing::Coming(_)
-        | Standing::Removed { .. }
-        | Standing::NotAskedFor
-        | Standing::Unusable { .. } => ConditionStatus::False,
+        AssetState::Here { .. } => ConditionStatus::True,
+        AssetState::Coming(_)
+        | AssetState::Removed { .. }
+        | AssetState::NotAskedFor
+        | AssetState::Unusable { .. } => ConditionStatus::False,
     };
     AssetCondition { url: url.clone(), sha512: sha512.clone(), status, type_: READY.to_owned() }
 }
@@ -56,28 +56,28 @@ fn condition(asset: &Asset) -> AssetCondition {
 fn news(asset: &Asset) -> News {
     let Asset { wanted: Wanted { file, url, sha512: _ }, standing } = asset;
     let (warning, message) = match standing {
-        Standing::Here { brought: Some((size, sha512)) } => {
+        AssetState::Here { brought: Some((size, sha512)) } => {
             (false, format!("Asset {file} of {url} is here: {size} bytes, SHA-512 {sha512}."))
         }
-        Standing::Here { brought: None }
-        | Standing::NotAskedFor
-        | Standing::Coming(State::Queued | State::Placed(_)) => {
+        AssetState::Here { brought: None }
+        | AssetState::NotAskedFor
+        | AssetState::Coming(State::Queued | State::Placed(_)) => {
             return News { file, notice: None, is_start: false };
         }
-        Standing::Coming(State::Receiving { .. }) => {
+        AssetState::Coming(State::Receiving { .. }) => {
             (false, format!("Asset {file} of {url} is being fetched."))
         }
-        Standing::Coming(State::Failed { message }) => {
+        AssetState::Coming(State::Failed { message }) => {
             (true, format!("Asset {file} of {url} is not here yet: {message}."))
         }
-        Standing::Removed { wanted, actual } => {
+        AssetState::Removed { wanted, actual } => {
             (true, format!("Asset {file} of {url} had SHA-512 {actual} instead of {wanted} and was removed."))
         }
-        Standing::Unusable { problem } => {
+        AssetState::Unusable { problem } => {
             (true, format!("Asset {file} of {url} cannot be fetched: {problem}."))
         }
     };
-    let is_start = matches!(standing, Standing::Coming(State::Receiving { .. }));
+    let is_start = matches!(standing, AssetState::Coming(State::Receiving { .. }));
     News { file, notice: Some(Notice { warning, reason: REASON, action: file, message }), is_start }
 }
 
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
     use bloomery_api::EnvironmentSpec;
 
-    const HERE: Standing = Standing::Here { brought: None };
+    const HERE: AssetState = AssetState::Here { brought: None };
 
     fn environment() -> Environment {
         let mut environment = Environment::new("e", EnvironmentSpec::default());
@@ -95,29 +95,29 @@ mod tests {
         environment
     }
 
-    fn assets(kernel: Standing, initrd: Standing) -> [Asset; 2] {
+    fn assets(kernel: AssetState, initrd: AssetState) -> [Asset; 2] {
         [("vmlinuz", "k", kernel), ("initramfs.xz", "i", initrd)].map(|(file, url, standing)| Asset {
             wanted: Wanted { file, url: url.to_owned(), sha512: String::new() },
             standing,
         })
     }
 
-    fn failed(message: &str) -> Standing {
-        Standing::Coming(State::Failed { message: message.to_owned() })
+    fn failed(message: &str) -> AssetState {
+        AssetState::Coming(State::Failed { message: message.to_owned() })
     }
 
     #[test]
     fn ready_needs_both_files_and_one_that_fails_leaves_the_other_true() {
-        let receiving = Standing::Coming(State::Receiving { received: 1, total: Some(2) });
-        let removed = Standing::Removed { wanted: "1".to_owned(), actual: "0".to_owned() };
-        let unusable = Standing::Unusable { problem: "bad".to_owned() };
+        let receiving = AssetState::Coming(State::Receiving { received: 1, total: Some(2) });
+        let removed = AssetState::Removed { wanted: "1".to_owned(), actual: "0".to_owned() };
+        let unusable = AssetState::Unusable { problem: "bad".to_owned() };
         for (kernel, initrd, conditions) in [
-            (Standing::Coming(State::Queued), receiving, [false, false]),
+            (AssetState::Coming(State::Queued), receiving, [false, false]),
             (HERE, failed("away"), [true, false]),
             (unusable, HERE, [false, true]),
             (HERE, removed, [true, false]),
-            (Standing::NotAskedFor, Standing::NotAskedFor, [false, false]),
-            (HERE, Standing::Here { brought: Some((5, "0".to_owned())) }, [true, true]),
+            (AssetState::NotAskedFor, AssetState::NotAskedFor, [false, false]),
+            (HERE, AssetState::Here { brought: Some((5, "0".to_owned())) }, [true, true]),
         ] {
             let mut environment = environment();
             let status = plan(&environment, &assets(kernel.clone(), initrd.clone())).status.unwrap();
@@ -143,7 +143,7 @@ mod tests {
         environment.status = plan(&environment, &assets(HERE, HERE)).status;
         environment.spec.kernel.url = "new".to_owned();
         assert!(!environment.is_ready());
-        let mut found = assets(Standing::Coming(State::Queued), HERE);
+        let mut found = assets(AssetState::Coming(State::Queued), HERE);
         found[0].wanted.url = "new".to_owned();
         environment.status = plan(&environment, &found).status;
         assert!(!environment.is_ready());
@@ -154,15 +154,15 @@ mod tests {
     fn events_tell_what_conditions_cannot() {
         let table = [
             (HERE, None),
-            (Standing::Coming(State::Queued), None),
-            (Standing::NotAskedFor, None),
+            (AssetState::Coming(State::Queued), None),
+            (AssetState::NotAskedFor, None),
             (failed("away"), Some("Asset vmlinuz of k is not here yet: away.")),
             (
-                Standing::Removed { wanted: "1".to_owned(), actual: "0".to_owned() },
+                AssetState::Removed { wanted: "1".to_owned(), actual: "0".to_owned() },
                 Some("Asset vmlinuz of k had SHA-512 0 instead of 1 and was removed."),
             ),
             (
-                Standing::Here { brought: Some((5, "0".to_owned())) },
+                AssetState::Here { brought: Some((5, "0".to_owned())) },
                 Some("Asset vmlinuz of k is here: 5 bytes, SHA-512 0."),
             ),
         ];

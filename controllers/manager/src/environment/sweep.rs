@@ -9,16 +9,18 @@ use std::sync::Arc;
 
 use bloomery_api::Environment;
 use bloomery_api::environment::{DEFAULT, DEFAULT_ARM64, INITRD_FILE, KERNEL_FILE};
+use bloomery_platform::chain;
+use bloomery_platform::watch::{Cache, Change};
 use futures::{Stream, StreamExt};
 use kube::core::PartialObjectMeta;
+use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
 use tracing::{info, warn};
 
 use super::{EnvironmentContext, Guarded};
 use crate::download::place::{Place, is_safe_name};
 use crate::reconcile::Error;
-use bloomery_platform::chain;
-use bloomery_platform::watch::{Cache, Change};
+use crate::table::{Key, key};
 
 /// Follows the `changes` for ever.
 pub(super) async fn run(
@@ -32,11 +34,11 @@ pub(super) async fn run(
             Change::Listed => {
                 let listed = cache.known().iter().map(|environment| environment.name_any()).collect();
                 for name in leftovers(&context.options.directory, &listed) {
-                    remove_or_warn(&context, &name).await;
+                    remove_or_warn(&context, &ObjectRef::<Environment>::new(&name).erase()).await;
                 }
             }
             Change::Applied(_) => {}
-            Change::Deleted(environment) => remove_or_warn(&context, &environment.name_any()).await,
+            Change::Deleted(environment) => remove_or_warn(&context, &key(environment.as_ref())).await,
         }
     }
 }
@@ -51,20 +53,21 @@ fn leftovers(root: &Path, listed: &HashSet<String>) -> Vec<String> {
         .collect()
 }
 
-async fn remove_or_warn(context: &EnvironmentContext, name: &str) {
-    if let Err(error) = remove(context, name).await {
-        warn!(environment = name, error = chain(&error), "files of a deleted Environment stay");
+async fn remove_or_warn(context: &EnvironmentContext, environment: &Key) {
+    if let Err(error) = remove(context, environment).await {
+        warn!(%environment, error = chain(&error), "files of a deleted Environment stay");
     }
 }
 
-async fn remove(context: &EnvironmentContext, name: &str) -> Result<(), Error> {
+async fn remove(context: &EnvironmentContext, environment: &Key) -> Result<(), Error> {
+    let name = environment.name.as_str();
     let [Some(kernel), Some(initrd)] =
         [KERNEL_FILE, INITRD_FILE].map(|file| Place::new(&context.options.directory, name, file))
     else {
         return Ok(());
     };
-    let _turn = context.turns.lock(name).await;
-    context.said.forget(name);
+    let _turn = context.turns.lock(environment).await;
+    context.said.forget(environment);
     if name == DEFAULT || name == DEFAULT_ARM64 {
         return Ok(());
     }

@@ -23,7 +23,7 @@ use kube::{Api, ResourceExt};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{fetch, validate};
+use super::objects::{Objects, read};
 use crate::fleet::Fleet;
 use crate::reconcile::{Context, Error};
 use crate::watch::Servers;
@@ -176,9 +176,9 @@ impl Sweep {
     /// Deletes the Server if all that was true of the cache is true of the API.
     async fn remove(&self, cached: &Server, wall: Timestamp) -> Result<(), Error> {
         let name = cached.name_any();
-        let fetched = fetch::fetch(&self.context.client, &name, None).await?;
-        let fetch::Fetched { server: Some(server), binding } = fetched else { return Ok(()) };
-        let validate::Objects { server, binding } = validate::validate(server, binding)?;
+        let Some(Objects { server, binding }) = read(&self.context.client, &name, None).await? else {
+            return Ok(());
+        };
         let look = self.gate.look().await;
         let Some(judged) = self.fleet.judge(&server, &look.authority) else { return Ok(()) };
         let machine = Machine {

@@ -90,15 +90,15 @@ pub(super) fn is_agents_account(server: &Server, bmc: &Bmc, user: &str) -> bool 
 
 /// All accepted Servers, by the GUIDs of their machines. One that a stranger registered must not take another's BMC
 /// away.
-pub(super) struct Known(pub(super) Servers);
+pub(super) struct AcceptedServers(pub(super) Servers);
 
-impl Debug for Known {
+impl Debug for AcceptedServers {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Known").field("servers", &self.0.count()).finish()
+        formatter.debug_struct("AcceptedServers").field("servers", &self.0.count()).finish()
     }
 }
 
-impl Machines for Known {
+impl Machines for AcceptedServers {
     fn owner(&self, guid: Guid) -> Option<String> {
         let is_its =
             |server: &Server| server.spec.accepted && uuid(server).is_some_and(|own| guid.matches(own));

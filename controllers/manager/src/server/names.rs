@@ -3,7 +3,6 @@
 //!
 //! Never holds up a machine for long: a name without an answer stays a name.
 
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -11,6 +10,7 @@ use std::time::{Duration, Instant};
 use bloomery_api::Server;
 use bloomery_api::decision::controllers::contacts;
 use futures::StreamExt;
+use parking_lot::Mutex;
 use tokio::net::lookup_host;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;

@@ -4,66 +4,65 @@
 //! Never touches a binding whose Server exists or cannot be read.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bloomery_api::decision::records::{BindingFinalizer, binding_without_server};
+use bloomery_api::{Server, ServerBinding};
 use bloomery_plane::Gate;
 use bloomery_platform::watch::Feed;
 use futures::{Stream, StreamExt};
-use kube::ResourceExt;
-use kube::runtime::controller::{Action, Config as ControllerConfig, Controller};
+use kube::runtime::controller::{Action, Controller};
+use kube::{Api, ResourceExt};
 use tokio_util::sync::CancellationToken;
 
-use super::{apply, fetch, validate};
-use crate::reconcile::{Context, Error};
+use super::{NOT_ACTING, apply};
+use crate::reconcile::{Error, Frame, read};
+use crate::table::key;
 use crate::watch::BindingMeta;
-
-/// Kind, for metrics and logs.
-const KIND: &str = "ServerBinding";
-/// Workers: it takes two reads, and only for bindings on their way out.
-const CONCURRENCY: u16 = 10;
-/// When to look again at a binding on its way out: its Server may go first, and no event of that comes here.
-const LOOK_AGAIN: Duration = Duration::from_secs(20);
 
 /// The controller as a stream that ends when `stop` is cancelled.
 pub fn controller(
-    context: Context,
+    frame: Frame,
     gate: Gate,
     bindings: &mut Feed<BindingMeta>,
     stop: CancellationToken,
 ) -> impl Stream<Item = ()> + Send + use<> {
     let changes = bindings.subscribe().filter_map(async |change| change.applied());
     let controller = Controller::for_shared_stream(changes, bindings.cache().store())
-        .with_config(ControllerConfig::default().concurrency(CONCURRENCY))
+        .with_config(frame.config())
         .graceful_shutdown_on(stop.cancelled_owned());
     controller
         .run(
             async |binding, shared| {
-                let (context, gate) = shared.as_ref();
-                let name = binding.name_any();
+                let (frame, gate) = shared.as_ref();
                 if binding.metadata.deletion_timestamp.is_none() {
                     return Ok(Action::await_change());
                 }
-                context.observe(KIND, &name, Box::pin(reconcile(&name, context, gate))).await
+                frame
+                    .observe(&key(binding.as_ref()), Box::pin(reconcile(&binding.name_any(), frame, gate)))
+                    .await
             },
-            |binding, error, shared| shared.0.after_failure(KIND, &binding.name_any(), error),
-            Arc::new((context, gate)),
+            |binding, error, shared| shared.0.after_failure(&key(binding.as_ref()), error),
+            Arc::new((frame, gate)),
         )
         .map(drop)
 }
 
-async fn reconcile(name: &str, context: &Context, gate: &Gate) -> Result<Action, Error> {
+async fn reconcile(name: &str, frame: &Frame, gate: &Gate) -> Result<Action, Error> {
     let authority = gate.current().await;
     if !authority.acts() {
-        return Ok(Action::requeue(super::until_it_acts(&authority)));
+        return Ok(frame.wait(NOT_ACTING, super::until_it_acts(&authority)));
     }
-    let fetch::Fetched { server: None, binding: Some(binding) } =
-        fetch::fetch(&context.client, name, None).await?
-    else {
-        return Ok(Action::requeue(LOOK_AGAIN));
+    let look_again = Action::requeue(frame.resync());
+    let servers: Api<Server> = Api::all(frame.client.clone());
+    let server = servers.get_metadata_opt(name).await;
+    if server.map_err(Error::api("get", format!("Server {name}")))?.is_some() {
+        return Ok(look_again);
+    }
+    let bindings = Api::all(frame.client.clone());
+    let Some(binding) = read::<ServerBinding>(&bindings, name).await? else {
+        return Ok(Action::await_change());
     };
-    let binding = validate::readable(KIND, binding)?;
     let change = binding_without_server(&binding, &authority);
-    apply::binding_finalizer(&context.client, name, &binding, change).await?;
-    Ok(if change == BindingFinalizer::Keep { Action::requeue(LOOK_AGAIN) } else { Action::await_change() })
+    apply::binding_finalizer(&frame.urgent, name, &binding, change).await?;
+    Ok(if change == BindingFinalizer::Keep { look_again } else { Action::await_change() })
 }

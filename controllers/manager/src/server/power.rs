@@ -22,8 +22,8 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 use tracing::info;
 
-use super::identity::{self, Known};
-use super::recheck::{Decided, Recheck, withdraw};
+use super::identity::{self, AcceptedServers};
+use super::recheck::{Recheck, Snapshot, withdraw};
 use super::{Shared, credentials, status};
 use crate::fleet::Judgement;
 use crate::reconcile::Error;
@@ -97,7 +97,7 @@ pub(super) async fn control(
     };
     let mut requeue = requeue;
     if let (Ok(client), false) = (&client, action == PowerAction::None) {
-        let recheck = Recheck { shared, decided: Decided { server: &server, binding, authority, judged } };
+        let recheck = Recheck { shared, decided: Snapshot { server: &server, binding, authority, judged } };
         match command(&server.name_any(), client.as_ref(), action, mode(shared, &server), &recheck).await {
             Ok(()) => {
                 info!(server = server.name_any(), ?action, by = client.kind().as_str(), "power commanded");
@@ -125,7 +125,7 @@ async fn management(
     server: &Server,
     authority: &Authority,
 ) -> Result<Box<dyn bmc::Bmc>, String> {
-    let known = Arc::new(Known(shared.servers.clone()));
+    let known = Arc::new(AcceptedServers(shared.servers.clone()));
     let must_prove = shared.fleet.serves_several(&server.name_any());
     let identity = identity::identity(server, known).map_err(|error| error.to_string())?;
     let identity = Identity { must_prove, ..identity };

@@ -4,30 +4,32 @@
 //! cluster may have taken the machine by then, its agent may have begun to report, or another plane may act.
 //! Never says yes to what it could not read, and never takes back a claim that is not the one it was given.
 
-use parking_lot::Mutex;
 use std::collections::HashMap;
 
 use bloomery_api::decision::{Machine, Standing};
 use bloomery_api::plane::Authority;
 use bloomery_api::{Server, ServerBinding};
+use bloomery_platform::chain;
 use bloomery_power::Precondition;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use kube::ResourceExt;
+use kube::{Api, ResourceExt};
+use parking_lot::Mutex;
 use tracing::{info, warn};
 
+use super::Shared;
+use super::objects::{Objects, read};
 use super::status::{self, cycle};
-use super::{Shared, fetch, validate};
 use crate::fleet::Judgement;
-use crate::reconcile::Error;
-use bloomery_platform::chain;
+use crate::reconcile::{self, Error};
+use crate::table::{Key, key};
 
 /// Times a claim is taken back from an object that others write.
 const ATTEMPTS: u32 = 4;
 
 /// What a command was decided on.
 #[derive(Clone, Copy)]
-pub(super) struct Decided<'a> {
+pub(super) struct Snapshot<'a> {
     /// The Server, with the claim for this command if it needs one.
     pub(super) server: &'a Server,
     /// Its binding.
@@ -38,7 +40,7 @@ pub(super) struct Decided<'a> {
     pub(super) judged: &'a Judgement,
 }
 
-impl Decided<'_> {
+impl Snapshot<'_> {
     fn standing(&self) -> Standing {
         let Self { server, binding, authority, judged } = *self;
         Machine { server, binding, authority, conflict: judged.conflict.as_ref() }.standing()
@@ -48,7 +50,7 @@ impl Decided<'_> {
 /// Asks whether what was decided on is still so.
 pub(super) struct Recheck<'a> {
     pub(super) shared: &'a Shared,
-    pub(super) decided: Decided<'a>,
+    pub(super) decided: Snapshot<'a>,
 }
 
 impl Precondition for Recheck<'_> {
@@ -79,24 +81,24 @@ impl Recheck<'_> {
     async fn look(&self) -> Result<bool, Error> {
         let authority = self.shared.options.gate.current().await;
         let name = self.decided.server.name_any();
-        let fetched = fetch::fetch(&self.shared.context.urgent, &name, None).await?;
-        let fetch::Fetched { server: Some(server), binding } = fetched else { return Ok(false) };
-        let validate::Objects { server, binding } = validate::validate(server, binding)?;
+        let Some(Objects { server, binding }) = read(&self.shared.context.urgent, &name, None).await? else {
+            return Ok(false);
+        };
         let Some(judged) = self.shared.fleet.judge(&server, &authority) else { return Ok(false) };
         let now =
-            Decided { server: &server, binding: binding.as_ref(), authority: &authority, judged: &judged };
+            Snapshot { server: &server, binding: binding.as_ref(), authority: &authority, judged: &judged };
         Ok(still_so(&self.decided, &now))
     }
 }
 
 /// Whether a decision on `now` would be the one on `then`: all that power is decided by is the same, the claim
 /// included, which a heartbeat or another controller would have replaced.
-fn still_so(then: &Decided<'_>, now: &Decided<'_>) -> bool {
-    let server = |decided: &Decided<'_>| {
+fn still_so(then: &Snapshot<'_>, now: &Snapshot<'_>) -> bool {
+    let server = |decided: &Snapshot<'_>| {
         let meta = &decided.server.metadata;
         (meta.uid.clone(), meta.deletion_timestamp.clone(), cycle(decided.server).cloned())
     };
-    let binding = |decided: &Decided<'_>| {
+    let binding = |decided: &Snapshot<'_>| {
         decided
             .binding
             .map(|binding| (binding.metadata.uid.clone(), binding.metadata.deletion_timestamp.clone()))
@@ -113,28 +115,28 @@ fn still_so(then: &Decided<'_>, now: &Decided<'_>) -> bool {
 /// Claims that were to be taken back while this plane did not act: they would hold up the next command for a reboot
 /// timeout once a person lets it go on.
 #[derive(Debug, Default)]
-pub(super) struct Withheld(Mutex<HashMap<String, Box<(Server, Server)>>>);
+pub(super) struct Withheld(Mutex<HashMap<Key, Box<(Server, Server)>>>);
 
 impl Withheld {
-    fn put(&self, name: &str, claimed: &Server, before: &Server) {
+    fn put(&self, claimed: &Server, before: &Server) {
         let pair = Box::new((claimed.clone(), before.clone()));
-        self.0.lock().insert(name.to_owned(), pair);
+        self.0.lock().insert(key(claimed), pair);
     }
 
-    fn take(&self, name: &str) -> Option<Box<(Server, Server)>> {
-        self.0.lock().remove(name)
+    fn take(&self, object: &Key) -> Option<Box<(Server, Server)>> {
+        self.0.lock().remove(object)
     }
 
     /// Forgets a Server that is gone.
-    pub(super) fn forget(&self, name: &str) {
-        self.take(name);
+    pub(super) fn forget(&self, object: &Key) {
+        self.take(object);
     }
 }
 
 /// Takes back what is left of a time when this plane did not act; true if there was anything, which the cache does not
 /// show yet.
-pub(super) async fn catch_up(shared: &Shared, name: &str) -> bool {
-    let Some(pair) = shared.withheld.take(name) else { return false };
+pub(super) async fn catch_up(shared: &Shared, object: &Key) -> bool {
+    let Some(pair) = shared.withheld.take(object) else { return false };
     let (claimed, before) = *pair;
     withdraw(shared, &claimed, &before).await;
     true
@@ -150,13 +152,12 @@ pub(super) async fn withdraw(shared: &Shared, claimed: &Server, before: &Server)
     for _ in 0..ATTEMPTS {
         // A plane that does not act writes nothing. When it acts again, the claim is still not of any command.
         if !shared.options.gate.current().await.acts() {
-            shared.withheld.put(&name, claimed, before);
+            shared.withheld.put(claimed, before);
             return;
         }
         let written = async {
-            let fetched = fetch::fetch_server(&shared.context.urgent, &name).await?;
-            let Some(found) = fetched else { return Ok(()) };
-            let server = validate::readable("Server", found)?;
+            let servers = Api::all(shared.context.urgent.clone());
+            let Some(server) = reconcile::read::<Server>(&servers, &name).await? else { return Ok(()) };
             if server.metadata.uid != claimed.metadata.uid || cycle(&server) != cycle(claimed) {
                 return Ok(());
             }

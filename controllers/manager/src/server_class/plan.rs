@@ -2,15 +2,14 @@
 //!
 //! Never changes a class of the user's; of `any` only the qualifiers.
 
-use bloomery_api::ServerClassStatus;
 use bloomery_api::server_class::matching::Membership;
 use bloomery_api::server_class::{ANY, Qualifiers};
+use bloomery_api::{Server, ServerClass, ServerClassStatus};
+use bloomery_platform::chain;
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use super::validate::Objects;
 use crate::reconcile::Error;
-use bloomery_platform::chain;
 
 /// What a reconcile changes.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,8 +21,11 @@ pub(super) struct Plan {
 }
 
 /// Plans one reconcile.
-pub(super) fn plan(objects: &Objects) -> Result<Plan, Error> {
-    let mut class = objects.class.clone();
+pub(super) fn plan<'a>(
+    class: &ServerClass,
+    servers: impl Iterator<Item = &'a Server>,
+) -> Result<Plan, Error> {
+    let mut class = class.clone();
     let name = class.name_any();
     let restore = name == ANY && class.spec.qualifiers != Qualifiers::default();
     if restore {
@@ -31,7 +33,7 @@ pub(super) fn plan(objects: &Objects) -> Result<Plan, Error> {
     }
     let membership = Membership::of(&class)
         .map_err(|error| Error::Invalid { object: format!("ServerClass {name}"), problem: chain(&error) })?;
-    let status = membership.status(objects.servers());
+    let status = membership.status(servers);
     Ok(Plan {
         // In a merge patch `null` removes: the qualifiers become empty, everything else stays.
         spec: restore.then(|| json!({ "spec": { "qualifiers": null } })),
@@ -43,7 +45,11 @@ pub(super) fn plan(objects: &Objects) -> Result<Plan, Error> {
 mod tests {
     use super::*;
     use bloomery_api::hardware::HardwareInformation;
-    use bloomery_api::{Server, ServerClass, ServerClassSpec, ServerSpec, ServerStatus};
+    use bloomery_api::{ServerClassSpec, ServerSpec, ServerStatus};
+
+    fn planned(class: &ServerClass, servers: &[Server]) -> Result<Plan, Error> {
+        plan(class, servers.iter())
+    }
 
     fn server(name: &str, in_use: bool) -> Server {
         let mut server = Server::new(name, ServerSpec { accepted: true, ..ServerSpec::default() });
@@ -60,11 +66,9 @@ mod tests {
 
     #[test]
     fn members_are_sorted_and_bound_ones_apart() {
-        let objects = Objects::new(
-            ServerClass::new("c", ServerClassSpec::default()),
-            vec![server("b", false), server("c", true), server("a", false)],
-        );
-        let status = plan(&objects).unwrap().status.unwrap();
+        let class = ServerClass::new("c", ServerClassSpec::default());
+        let servers = [server("b", false), server("c", true), server("a", false)];
+        let status = planned(&class, &servers).unwrap().status.unwrap();
         assert_eq!(status.servers_available, ["a", "b"]);
         assert_eq!(status.servers_in_use, ["c"]);
     }
@@ -72,21 +76,18 @@ mod tests {
     #[test]
     fn an_empty_class_gets_a_status_once() {
         let mut empty = ServerClass::new("c", ServerClassSpec::default());
-        assert_eq!(
-            plan(&Objects::new(empty.clone(), Vec::new())).unwrap().status,
-            Some(ServerClassStatus::default())
-        );
+        assert_eq!(planned(&empty, &[]).unwrap().status, Some(ServerClassStatus::default()));
         empty.status = Some(ServerClassStatus::default());
-        assert_eq!(plan(&Objects::new(empty, Vec::new())).unwrap(), Plan { spec: None, status: None });
+        assert_eq!(planned(&empty, &[]).unwrap(), Plan { spec: None, status: None });
     }
 
     #[test]
     fn any_is_widened_and_counted_as_widened_while_other_classes_are_left_alone() {
         // The filter needs hardware, which this server does not have.
-        let any = plan(&Objects::new(class(ANY), vec![server("a", false)])).unwrap();
+        let any = planned(&class(ANY), &[server("a", false)]).unwrap();
         assert_eq!(any.spec, Some(json!({ "spec": { "qualifiers": null } })));
         assert_eq!(any.status.unwrap().servers_available, ["a"]);
-        let other = plan(&Objects::new(class("c"), vec![server("a", false)])).unwrap();
+        let other = planned(&class("c"), &[server("a", false)]).unwrap();
         assert_eq!(other.spec, None);
         assert!(other.status.unwrap().servers_available.is_empty());
     }
@@ -97,7 +98,7 @@ mod tests {
         class.spec.selector =
             serde_json::from_value(json!({ "matchExpressions": [{ "key": "k", "operator": "In" }] }))
                 .unwrap();
-        let error = plan(&Objects::new(class, Vec::new())).unwrap_err();
+        let error = planned(&class, &[]).unwrap_err();
         assert!(!error.is_retryable());
         assert!(error.to_string().contains("needs values"), "{error}");
     }

@@ -4,9 +4,8 @@
 //! demands, and the message names it.
 
 use bloomery_api::conversion;
-use serde_json::{Map, Value, json};
-
 use bloomery_platform::chain;
+use serde_json::{Map, Value, json};
 
 /// The one review version spoken.
 const API_VERSION: &str = "apiextensions.k8s.io/v1";

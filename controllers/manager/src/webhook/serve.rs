@@ -11,6 +11,7 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use bloomery_platform::chain;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -27,7 +28,6 @@ use super::admission::{self, Subject};
 use super::review;
 use super::tls::{ReloadedCertificate, provider};
 use crate::metrics::Metrics;
-use bloomery_platform::chain;
 
 /// Largest review: a page of 500 objects of 100 KiB, more than the API server ever asks at once for these.
 const LARGEST_REVIEW: usize = 64 << 20;

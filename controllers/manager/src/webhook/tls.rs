@@ -4,18 +4,16 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-use parking_lot::RwLock;
 use std::time::Duration;
 
+use bloomery_platform::chain;
+use parking_lot::RwLock;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tracing::{info, warn};
-
-use bloomery_platform::chain;
 
 /// File names in the certificate directory, as Kubernetes' TLS Secrets have them.
 const CERTIFICATE: &str = "tls.crt";

@@ -65,7 +65,7 @@ type Change = fn(&mut Server);
 fn what_does_not_matter_for_power_stops_no_command() {
     let then = server();
     let authority = holds(3);
-    let decided = Decided { server: &then, binding: None, authority: &authority, judged: ALONE };
+    let decided = Snapshot { server: &then, binding: None, authority: &authority, judged: ALONE };
     let harmless: [(&str, Change); 4] = [
         ("nothing", |_| {}),
         ("another version", |server| server.metadata.resource_version = Some("99".to_owned())),
@@ -77,7 +77,7 @@ fn what_does_not_matter_for_power_stops_no_command() {
     for (case, change) in harmless {
         let mut now = then.clone();
         change(&mut now);
-        assert!(still_so(&decided, &Decided { server: &now, ..decided }), "{case}");
+        assert!(still_so(&decided, &Snapshot { server: &now, ..decided }), "{case}");
     }
 }
 
@@ -85,7 +85,7 @@ fn what_does_not_matter_for_power_stops_no_command() {
 fn whatever_power_is_decided_by_stops_a_command_when_it_changes() {
     let then = server();
     let authority = holds(3);
-    let decided = Decided { server: &then, binding: None, authority: &authority, judged: ALONE };
+    let decided = Snapshot { server: &then, binding: None, authority: &authority, judged: ALONE };
     let changes: [(&str, Change); 11] = [
         ("made anew", |server| server.metadata.uid = Some("uid-b".to_owned())),
         ("on its way out", |server| server.metadata.deletion_timestamp = Some(at(20))),
@@ -104,7 +104,7 @@ fn whatever_power_is_decided_by_stops_a_command_when_it_changes() {
     for (case, change) in changes {
         let mut now = then.clone();
         change(&mut now);
-        assert!(!still_so(&decided, &Decided { server: &now, ..decided }), "{case}");
+        assert!(!still_so(&decided, &Snapshot { server: &now, ..decided }), "{case}");
     }
 }
 
@@ -115,7 +115,7 @@ fn a_binding_that_comes_goes_or_is_replaced_stops_a_command() {
     let mut leaving = one.clone();
     leaving.metadata.deletion_timestamp = Some(at(20));
     let authority = holds(3);
-    let with = |binding| Decided { server: &server, binding, authority: &authority, judged: ALONE };
+    let with = |binding| Snapshot { server: &server, binding, authority: &authority, judged: ALONE };
     assert!(still_so(&with(Some(&one)), &with(Some(&one))));
     for (then, now) in
         [(None, Some(&one)), (Some(&one), None), (Some(&one), Some(&other)), (Some(&one), Some(&leaving))]
@@ -130,8 +130,8 @@ fn a_binding_that_comes_goes_or_is_replaced_stops_a_command() {
 
 #[test]
 fn a_plane_that_does_not_act_any_more_or_acts_anew_sends_nothing() {
-    fn with<'a>(server: &'a Server, authority: &'a Authority) -> Decided<'a> {
-        Decided { server, binding: None, authority, judged: ALONE }
+    fn with<'a>(server: &'a Server, authority: &'a Authority) -> Snapshot<'a> {
+        Snapshot { server, binding: None, authority, judged: ALONE }
     }
     let server = server();
     let fenced = Authority::Fenced { holder: "b".to_owned() };
@@ -149,7 +149,7 @@ fn what_a_machine_shares_meanwhile_stops_a_command() {
     let peer = Peer { server: "b".to_owned(), mark, claimed: true, is_tombstone: false };
     let conflict = Some(Conflict { peers: vec![peer], rivals: Vec::new() });
     let controller = SharedController { endpoint: "10.0.0.5".to_owned(), others: vec!["b".to_owned()] };
-    let with = |judged| Decided { server: &server, binding: None, authority: &authority, judged };
+    let with = |judged| Snapshot { server: &server, binding: None, authority: &authority, judged };
     let all = [Judgement { conflict, shared: None }, Judgement { conflict: None, shared: Some(controller) }];
     for judged in &all {
         assert!(!still_so(&with(ALONE), &with(judged)), "{judged:?}");

@@ -5,11 +5,11 @@
 use bloomery_api::ServerClass;
 use bloomery_api::boot_method::SERVER_METHODS;
 use bloomery_api::server_class::matching::Membership;
+use bloomery_platform::chain;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::download::source::{Source, Unusable};
-use bloomery_platform::chain;
 
 /// What a management controller can be spoken to through.
 const INTERFACES: [&str; 3] = ["", "lan", "lanplus"];

@@ -204,6 +204,16 @@ async fn announces_a_release_and_reports_through_table_health_and_metrics() {
     let (code, metrics) = controllers.get("/metrics").await.unwrap();
     assert_eq!(code, 200);
     assert!(metrics.contains(r#"controllers_reconciles_total{kind="Server",result="success"}"#), "{metrics}");
+    let (code, table) = controllers.get("/controllers").await.unwrap();
+    let table: Value = serde_json::from_str(&table).unwrap();
+    let row = |name: &str| table.as_array().unwrap().iter().find(|row| row["name"] == name).cloned().unwrap();
+    assert_eq!((code, table.as_array().unwrap().len()), (200, 4), "{table}");
+    let servers = row("servers");
+    assert!(servers["reconciles"].as_u64().unwrap() > 0 && servers["kind"] == "Server", "{servers}");
+    assert!(
+        servers["lastRun"]["object"].is_string() && row("environments")["lastRun"]["at"].is_string(),
+        "{table}"
+    );
     let id = nix::unistd::Pid::from_raw(i32::try_from(controllers.process.id()).unwrap());
     nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGTERM).unwrap();
     assert!(controllers.process.wait().await.success(), "{}", controllers.process.output());

@@ -1,16 +1,17 @@
-//! Which objects a reconcile left nothing to do for, so that the echo of its own writes is not work again.
+//! How each reconcile ended, so that the echo of its own writes is not work again: a Server that nothing happened to is skipped.
 //!
 //! Never keeps a reconcile from happening for longer than it asked to be called again, and never once any object,
 //! or whether this plane may act, is another than at its end.
 
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use bloomery_api::plane::Authority;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use parking_lot::Mutex;
 
 use crate::fleet::Judgement;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use crate::table::Key;
 
 /// One state of one object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,7 +67,7 @@ pub(super) struct Seen<'a> {
 
 /// What is known before anything is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Known {
+pub(super) enum Freshness {
     /// Nothing changed: nothing to do for this long.
     Settled(Duration),
     /// The cache is behind our own last write.
@@ -77,24 +78,24 @@ pub(super) enum Known {
 
 /// How each Server's last reconcile ended.
 #[derive(Debug, Default)]
-pub(super) struct Memory(Mutex<HashMap<String, Settled>>);
+pub(super) struct Memory(Mutex<HashMap<Key, Settled>>);
 
 impl Memory {
     /// Notes that nothing is left to do.
-    pub(super) fn settle(&self, name: &str, settled: Settled) {
-        self.0.lock().insert(name.to_owned(), settled);
+    pub(super) fn settle(&self, object: &Key, settled: Settled) {
+        self.0.lock().insert(object.clone(), settled);
     }
 
     /// Forgets a Server that is gone, or whose reconcile begins.
-    pub(super) fn forget(&self, name: &str) {
-        self.0.lock().remove(name);
+    pub(super) fn forget(&self, object: &Key) {
+        self.0.lock().remove(object);
     }
 
     /// Compares what the caches have with how the last reconcile ended.
-    pub(super) fn compare(&self, name: &str, seen: Seen<'_>, now: Instant) -> Known {
+    pub(super) fn compare(&self, object: &Key, seen: Seen<'_>, now: Instant) -> Freshness {
         let Seen { server, binding, authority, judged } = seen;
         let all = self.0.lock();
-        let Some(settled) = all.get(name) else { return Known::Changed };
+        let Some(settled) = all.get(object) else { return Freshness::Changed };
         let is_behind = server.is_before(&settled.server);
         let is_same = (is_behind || *server == settled.server)
             && binding == settled.binding.as_ref()
@@ -102,9 +103,9 @@ impl Memory {
             && *judged == settled.judged;
         let left = settled.until.saturating_duration_since(now);
         match (is_same && !left.is_zero(), is_behind) {
-            (true, _) => Known::Settled(left),
-            (false, true) => Known::Behind,
-            (false, false) => Known::Changed,
+            (true, _) => Freshness::Settled(left),
+            (false, true) => Freshness::Behind,
+            (false, false) => Freshness::Changed,
         }
     }
 }
@@ -113,11 +114,16 @@ impl Memory {
 mod tests {
     use bloomery_api::decision::controllers::SharedController;
     use bloomery_api::trust::{SigningKey, Trust};
+    use kube::runtime::reflector::ObjectRef;
 
     use super::*;
 
     fn version(uid: &str, version: &str) -> Version {
         Version { uid: uid.to_owned(), resource_version: version.to_owned() }
+    }
+
+    fn object(name: &str) -> Key {
+        ObjectRef::<bloomery_api::Server>::new(name).erase()
     }
 
     fn holds(epoch: i64) -> Authority {
@@ -135,7 +141,7 @@ mod tests {
             judged: Judgement::default(),
             until: start + LATER,
         };
-        memory.settle("m", settled);
+        memory.settle(&object("m"), settled);
         memory
     }
 
@@ -146,28 +152,36 @@ mod tests {
         let (acts, judged) = (holds(1), Judgement::default());
         let known = |server: &Version, binding: Option<&Version>, authority: &Authority, after: u64| {
             let seen = Seen { server, binding, authority, judged: &judged };
-            memory.compare("m", seen, start + Duration::from_secs(after))
+            memory.compare(&object("m"), seen, start + Duration::from_secs(after))
         };
         let (server, binding) = (version("a", "20"), version("b", "7"));
-        let settled = |seconds| Known::Settled(Duration::from_secs(seconds));
+        let settled = |seconds| Freshness::Settled(Duration::from_secs(seconds));
         assert_eq!(known(&server, Some(&binding), &acts, 0), settled(10));
         assert_eq!(known(&server, Some(&binding), &acts, 9), settled(1));
-        assert_eq!(known(&server, Some(&binding), &acts, 10), Known::Changed, "it is time");
-        assert_eq!(known(&server, None, &acts, 0), Known::Changed, "the binding went");
-        assert_eq!(known(&server, Some(&version("b", "8")), &acts, 0), Known::Changed);
-        assert_eq!(known(&server, Some(&version("c", "7")), &acts, 0), Known::Changed, "another binding");
-        assert_eq!(known(&server, Some(&binding), &holds(2), 0), Known::Changed);
-        assert_eq!(known(&server, Some(&binding), &Authority::Unknown, 0), Known::Changed);
-        assert_eq!(known(&version("a", "21"), Some(&binding), &acts, 0), Known::Changed);
-        assert_eq!(known(&version("z", "19"), Some(&binding), &acts, 0), Known::Changed, "another Server");
+        assert_eq!(known(&server, Some(&binding), &acts, 10), Freshness::Changed, "it is time");
+        assert_eq!(known(&server, None, &acts, 0), Freshness::Changed, "the binding went");
+        assert_eq!(known(&server, Some(&version("b", "8")), &acts, 0), Freshness::Changed);
+        assert_eq!(known(&server, Some(&version("c", "7")), &acts, 0), Freshness::Changed, "another binding");
+        assert_eq!(known(&server, Some(&binding), &holds(2), 0), Freshness::Changed);
+        assert_eq!(known(&server, Some(&binding), &Authority::Unknown, 0), Freshness::Changed);
+        assert_eq!(known(&version("a", "21"), Some(&binding), &acts, 0), Freshness::Changed);
+        assert_eq!(
+            known(&version("z", "19"), Some(&binding), &acts, 0),
+            Freshness::Changed,
+            "another Server"
+        );
         let shared = SharedController { endpoint: "10.0.0.5".to_owned(), others: vec!["n".to_owned()] };
         let concerned = Judgement { conflict: None, shared: Some(shared) };
         let seen = Seen { server: &server, binding: Some(&binding), authority: &acts, judged: &judged };
         let sharing = Seen { judged: &concerned, ..seen };
-        assert_eq!(memory.compare("m", sharing, start), Known::Changed, "another Server concerns it");
-        assert_eq!(memory.compare("other", seen, start), Known::Changed);
-        memory.forget("m");
-        assert_eq!(memory.compare("m", seen, start), Known::Changed);
+        assert_eq!(
+            memory.compare(&object("m"), sharing, start),
+            Freshness::Changed,
+            "another Server concerns it"
+        );
+        assert_eq!(memory.compare(&object("other"), seen, start), Freshness::Changed);
+        memory.forget(&object("m"));
+        assert_eq!(memory.compare(&object("m"), seen, start), Freshness::Changed);
     }
 
     #[test]
@@ -178,11 +192,11 @@ mod tests {
         let (acts, judged) = (holds(1), Judgement::default());
         let known = |server: &Version, binding: Option<&Version>, after: u64| {
             let seen = Seen { server, binding, authority: &acts, judged: &judged };
-            memory.compare("m", seen, start + Duration::from_secs(after))
+            memory.compare(&object("m"), seen, start + Duration::from_secs(after))
         };
-        assert_eq!(known(&old, Some(&binding), 0), Known::Settled(LATER), "as numbers, not as text");
-        assert_eq!(known(&old, None, 0), Known::Behind);
-        assert_eq!(known(&old, Some(&binding), 10), Known::Behind);
-        assert_eq!(known(&version("a", "x"), Some(&binding), 0), Known::Changed, "nothing is sure");
+        assert_eq!(known(&old, Some(&binding), 0), Freshness::Settled(LATER), "as numbers, not as text");
+        assert_eq!(known(&old, None, 0), Freshness::Behind);
+        assert_eq!(known(&old, Some(&binding), 10), Freshness::Behind);
+        assert_eq!(known(&version("a", "x"), Some(&binding), 0), Freshness::Changed, "nothing is sure");
     }
 }

@@ -1,29 +1,29 @@
 //! How long this process has seen the same time on record in a Server's `PowerCycle`, by a clock that cannot jump.
 
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use bloomery_api::Server;
 use k8s_openapi::jiff::Timestamp;
-use kube::ResourceExt;
+use parking_lot::Mutex;
 
 use super::status::cycle;
+use crate::table::{Key, key};
 
 /// When each stamp was first seen.
 #[derive(Debug, Default)]
-pub(super) struct Stamps(Mutex<HashMap<String, (Timestamp, Instant)>>);
+pub(super) struct Stamps(Mutex<HashMap<Key, (Timestamp, Instant)>>);
 
 impl Stamps {
     /// How long the present stamp of `server` has been seen; zero for one that is new or absent.
     pub(super) fn seen_for(&self, server: &Server, now: Instant) -> Duration {
-        let name = server.name_any();
+        let object = key(server);
         let mut stamps = self.0.lock();
         let Some(stamp) = cycle(server).map(|found| found.last_transition_time.0) else {
-            stamps.remove(&name);
+            stamps.remove(&object);
             return Duration::ZERO;
         };
-        let known = stamps.entry(name).or_insert((stamp, now));
+        let known = stamps.entry(object).or_insert((stamp, now));
         if known.0 != stamp {
             *known = (stamp, now);
         }
@@ -31,8 +31,8 @@ impl Stamps {
     }
 
     /// Forgets a Server that is gone.
-    pub(super) fn forget(&self, name: &str) {
-        self.0.lock().remove(name);
+    pub(super) fn forget(&self, object: &Key) {
+        self.0.lock().remove(object);
     }
 }
 
@@ -67,7 +67,7 @@ mod tests {
         assert_eq!(stamps.seen_for(&server(Some(2)), at(9)), Duration::ZERO, "a heartbeat");
         assert_eq!(stamps.seen_for(&server(None), at(9)), Duration::ZERO);
         assert_eq!(stamps.seen_for(&server(Some(2)), at(20)), Duration::ZERO, "it had gone");
-        stamps.forget("a");
+        stamps.forget(&key(&server(None)));
         assert_eq!(stamps.seen_for(&server(Some(2)), at(30)), Duration::ZERO);
     }
 }

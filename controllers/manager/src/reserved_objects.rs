@@ -8,6 +8,7 @@ use bloomery_api::arch::Arch;
 use bloomery_api::server_class::ANY;
 use bloomery_api::{Environment, ServerClass, ServerClassSpec};
 use bloomery_platform::watch::{Change, Watched};
+use bloomery_platform::{chain, client};
 use futures::{Stream, StreamExt};
 use kube::api::PostParams;
 use kube::core::{ClusterResourceScope, DeserializeGuard};
@@ -18,7 +19,6 @@ use tracing::{info, warn};
 
 use crate::environment::default;
 use crate::reconcile::Error;
-use bloomery_platform::{chain, client};
 
 /// HTTP status of a create that somebody else did first.
 const ALREADY_EXISTS: u16 = 409;
