@@ -1,10 +1,10 @@
 //! The Server controller: what is on record, power, status and the events of a machine.
 //!
-//! A reconcile is read → plan → apply → power → status; the decisions are `bloomery_api`'s. The Server may
-//! come from the cache: every write carries its version, so that one made on an old Server is refused. Its binding and
-//! whether this plane may act are asked for at that moment, and both objects once more before a command.
-//! Never believes a cache that says "no binding", never commands a machine before its claim on the object was written,
-//! and never does anything while another plane is the one that acts.
+//! A reconcile is read → plan → apply → power → status; the decisions are `bloomery_api`'s. Server and binding may
+//! come from the cache: every write carries the Server's version, so that one made on an old Server is refused. Both are
+//! read from the API server before a command.
+//! Never commands a machine before its claim on the object was written, and never does anything while another plane is
+//! the one that acts.
 
 pub mod age;
 mod apply;
@@ -192,12 +192,14 @@ async fn called(cached: &Arc<GuardedServer>, shared: &Shared) -> Result<Action, 
     };
     shared.memory.forget(&object);
     let cached = if recheck::catch_up(shared, &object).await { None } else { cached };
-    shared.context.observe(&object, Box::pin(reconcile(&object, cached, &authority, shared))).await
+    let unbound = binding.is_none() && shared.bindings.is_listed();
+    let work = Box::pin(reconcile(&object, (cached, unbound), &authority, shared));
+    shared.context.observe(&object, work).await
 }
 
 async fn reconcile(
     object: &Key,
-    cached: Option<&GuardedServer>,
+    (cached, unbound): (Option<&GuardedServer>, bool),
     authority: &Authority,
     shared: &Shared,
 ) -> Result<Action, Error> {
@@ -205,7 +207,7 @@ async fn reconcile(
     if let Some(server) = cached.and_then(|cached| cached.0.as_ref().ok()) {
         shared.names.resolve(&shared.fleet, server).await;
     }
-    let Some(objects) = objects::read(&context.client, name, cached).await? else {
+    let Some(objects) = objects::read(&context.client, name, cached, unbound).await? else {
         // Its binding, if one is left, has a controller of its own.
         shared.forget(object);
         return Ok(Action::await_change());

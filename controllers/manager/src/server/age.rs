@@ -176,7 +176,7 @@ impl Sweep {
     /// Deletes the Server if all that was true of the cache is true of the API.
     async fn remove(&self, cached: &Server, wall: Timestamp) -> Result<(), Error> {
         let name = cached.name_any();
-        let Some(Objects { server, binding }) = read(&self.context.client, &name, None).await? else {
+        let Some(Objects { server, binding }) = read(&self.context.client, &name, None, false).await? else {
             return Ok(());
         };
         let look = self.gate.look().await;

@@ -81,7 +81,8 @@ impl Recheck<'_> {
     async fn look(&self) -> Result<bool, Error> {
         let authority = self.shared.options.gate.current().await;
         let name = self.decided.server.name_any();
-        let Some(Objects { server, binding }) = read(&self.shared.context.urgent, &name, None).await? else {
+        let Some(Objects { server, binding }) = read(&self.shared.context.urgent, &name, None, false).await?
+        else {
             return Ok(false);
         };
         let Some(judged) = self.shared.fleet.judge(&server, &authority) else { return Ok(false) };
