@@ -44,7 +44,7 @@ lint:
 
 # Always the whole workspace, so that one build of the dependencies serves every stage.
 # What this machine cannot run fails and says so; BLOOMERY_INCOMPLETE_TESTS=1 leaves it out (no root, a BMC).
-TESTS := cargo test --locked --workspace --quiet
+TESTS := cargo test --locked --workspace --quiet --no-fail-fast
 # Modules of tests that need a real etcd and kube-apiserver.
 APISERVER := with_api_server
 

@@ -1,6 +1,6 @@
 //! Events on Servers, recorded beside the answers and never in their way.
 
-use bloomery_api::Server;
+use bloomery_api::{Server, plane};
 use bloomery_platform::events::{Notice, Recorder};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource;
@@ -39,7 +39,7 @@ pub struct Events(Recorder);
 impl Events {
     /// Starts the task that writes.
     pub fn start(kubernetes: Kubernetes) -> Self {
-        Self(Recorder::start(COMPONENT, move || kubernetes.background()).0)
+        Self(Recorder::start(COMPONENT, plane::reference(), move || kubernetes.background()).0)
     }
 
     /// Records an event some time soon.

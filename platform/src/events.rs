@@ -1,6 +1,8 @@
 //! Events, recorded beside the work and never in its way.
 //!
 //! Events of a burst that tell the same of one object become one with a count, and so does a repetition within minutes.
+//! Good news that a burst tells of many objects become one event on an object that stands for all of them: a hall of
+//! machines that registers would cost the API server as much by its events as by itself.
 //! The queue is bounded: when it is full, an event is dropped, and the log says so.
 
 use std::collections::HashMap;
@@ -27,7 +29,13 @@ const DEFAULT_NAMESPACE: &str = "default";
 /// Events that may wait: two for each of two thousand machines.
 const QUEUE: usize = 4096;
 /// Events taken from the queue at once.
-const BURST: usize = 256;
+const BURST: usize = 1024;
+/// How long events are gathered after the first of a burst.
+const GATHERED_FOR: Duration = Duration::from_secs(1);
+/// Objects of which a burst tells the same good news, each in an event of its own.
+const MOST_ALONE: usize = 8;
+/// Objects that an event of many names.
+const MOST_NAMED: usize = 4;
 /// Writes under way at once.
 const WRITERS: usize = 4;
 /// A repetition within this time is counted in the event that is there.
@@ -87,14 +95,16 @@ struct Told {
 pub struct Recorder(mpsc::Sender<Pending>);
 
 impl Recorder {
-    /// Starts the task that writes in the name of `component`. Its end means that everything was written.
+    /// Starts the task that writes in the name of `component`. Its end means that everything was written. Events of many
+    /// objects are told of `all`.
     pub fn start(
         component: &'static str,
+        all: ObjectReference,
         client: impl Fn() -> Option<Client> + Send + Sync + 'static,
     ) -> (Self, JoinHandle<()>) {
         let (sender, queue) = mpsc::channel(QUEUE);
         let writer = Writer { component, client: Box::new(client), told: Mutex::default() };
-        (Self(sender), tokio::spawn(write_all(Arc::new(writer), queue)))
+        (Self(sender), tokio::spawn(write_all(Arc::new(writer), all, queue)))
     }
 
     /// Records an event some time soon.
@@ -114,10 +124,14 @@ struct Writer {
     told: Mutex<HashMap<Key, Told>>,
 }
 
-async fn write_all(writer: Arc<Writer>, mut queue: mpsc::Receiver<Pending>) {
-    let mut burst = Vec::with_capacity(BURST);
+async fn write_all(writer: Arc<Writer>, all: ObjectReference, mut queue: mpsc::Receiver<Pending>) {
+    let mut burst = Vec::new();
     while queue.recv_many(&mut burst, BURST).await > 0 {
-        let events = futures::stream::iter(coalesce(burst.drain(..)));
+        let gathering =
+            async { while burst.len() < BURST && queue.recv_many(&mut burst, BURST).await > 0 {} };
+        // An error means that the time is over, and what came is there.
+        let _ = tokio::time::timeout(GATHERED_FOR, gathering).await;
+        let events = futures::stream::iter(gather(coalesce(burst.drain(..)), &all));
         events.for_each_concurrent(WRITERS, |pending| writer.write(pending)).await;
     }
 }
@@ -137,6 +151,42 @@ fn coalesce(burst: impl Iterator<Item = Pending>) -> Vec<Pending> {
         }
     }
     joined
+}
+
+/// Makes one event of what is told of many objects. Warnings stay where people look for them.
+fn gather(events: Vec<Pending>, all: &ObjectReference) -> Vec<Pending> {
+    type News = (Option<String>, &'static str, &'static str, String);
+    let news = |pending: &Pending| -> Option<News> {
+        let Notice { warning, reason, action, message } = &pending.notice;
+        (!warning).then(|| (pending.object.kind.clone(), *reason, *action, message.clone()))
+    };
+    let mut told: HashMap<News, Vec<String>> = HashMap::new();
+    for (news, name) in events.iter().filter_map(|event| Some((news(event)?, event.object.name.clone()?))) {
+        told.entry(news).or_default().push(name);
+    }
+    told.retain(|_, names| names.len() > MOST_ALONE);
+    let mut kept: Vec<Pending> = Vec::new();
+    for event in events {
+        match news(&event) {
+            // The first of them stands for all.
+            Some(news) if told.contains_key(&news) => {
+                if let Some(names) = told.get_mut(&news).map(std::mem::take).filter(|names| !names.is_empty())
+                {
+                    let notice =
+                        Notice { message: in_words(&news.3, &names, news.0.as_deref()), ..event.notice };
+                    kept.push(Pending { object: all.clone(), notice, count: 1 });
+                }
+            }
+            _ => kept.push(event),
+        }
+    }
+    kept
+}
+
+fn in_words(message: &str, names: &[String], kind: Option<&str>) -> String {
+    let named = names.iter().take(MOST_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = names.len().saturating_sub(MOST_NAMED);
+    format!("{} {}s: {message} ({named} and {more} more)", names.len(), kind.unwrap_or("object"))
 }
 
 impl Writer {

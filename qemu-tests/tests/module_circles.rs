@@ -23,16 +23,12 @@ use syn::{Attribute, Item, ItemMod, UseTree};
 /// Crate (or program), and the modules of each circle.
 const KNOWN: &[(&str, &[&str])] = &[
     ("bench", &["boot_time::image initramfs"]),
-    (
-        "bloomery-api",
-        &["decision environment evidence ledger plane trust", "decision::identity::conflict index"],
-    ),
     ("bloomery-lab", &["accel vm", "bmc control lab machine role", "console patience"]),
     ("bloomery-plane", &["establish fencer"]),
     (
         "bloomery-power",
         &[
-            "bmc error http_api ipmi redfish wanted",
+            "bmc error http_api ipmi precondition redfish",
             "endpoint select web",
             "ipmi::driver session15 session20",
             "redfish::lenient links model",
@@ -42,7 +38,6 @@ const KNOWN: &[(&str, &[&str])] = &[
         "bootsvc",
         &[
             "agent conflicts http",
-            "agent::create objects register serve",
             "dhcp machines",
             "dhcp::decide serve",
             "http::admitted download ipxe serve",

@@ -9,7 +9,8 @@ pub mod fence;
 
 use std::cmp::Ordering;
 
-use kube::CustomResource;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::{CustomResource, Resource as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -210,6 +211,16 @@ impl Authority {
     /// True when this plane may power, boot and wipe machines.
     pub const fn acts(&self) -> bool {
         self.epoch().is_some()
+    }
+}
+
+/// The Plane object, as events refer to it that concern many machines.
+pub fn reference() -> ObjectReference {
+    ObjectReference {
+        api_version: Some(Plane::api_version(&()).into_owned()),
+        kind: Some(Plane::kind(&()).into_owned()),
+        name: Some(NAME.to_owned()),
+        ..ObjectReference::default()
     }
 }
 

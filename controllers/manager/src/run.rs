@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bloomery_api::plane;
 use bloomery_config::{IpmiPxeMethod, SideroOptions};
 use bloomery_plane::{Fencer, Gate, Ledger};
 use bloomery_platform::chain;
@@ -78,7 +79,7 @@ pub async fn run(options: &RunOptions) -> Result<(), Error> {
     let source = options.kubeconfig.clone().into();
     let clients = client::connect(source, crate::LIMITS).await.map_err(Error::Client)?;
     let told = clients.background.clone();
-    let (events, written) = Recorder::start(COMPONENT, move || Some(told.clone()));
+    let (events, written) = Recorder::start(COMPONENT, plane::reference(), move || Some(told.clone()));
     let certificate = ReloadedCertificate::load(&options.webhook_cert_dir).map_err(Error::Certificate)?;
     let health_listener = listen(options.health_addr).await?;
     let listener = listen(SocketAddr::new(options.webhook_bind, options.webhook_port)).await?;

@@ -33,6 +33,27 @@ fn same_events_become_one_with_the_last_message() {
     assert_eq!(counts, [("5", 3), ("2", 1), ("4", 1), ("w", 1)]);
 }
 
+#[test]
+fn good_news_of_many_objects_are_one_event_and_warnings_stay_with_their_objects() {
+    let all = object("plane");
+    let names: Vec<String> = (0..20).map(|number| format!("m{number}")).collect();
+    let told = |count: usize, is_warning: bool| {
+        let events = names[..count].iter().map(|name| {
+            let mut one = pending(name, "x", "Server wiped via agent.");
+            one.notice.warning = is_warning;
+            one
+        });
+        gather([pending("other", "y", "z")].into_iter().chain(events).collect(), &all)
+    };
+    assert_eq!(told(MOST_ALONE, false).len(), 1 + MOST_ALONE);
+    assert_eq!(told(20, true).len(), 21);
+    let one = told(20, false);
+    assert_eq!(one.len(), 2);
+    assert_eq!(one[1].object.name.as_deref(), Some("plane"));
+    let message = "20 Servers: Server wiped via agent. (m0, m1, m2, m3 and 16 more)";
+    assert_eq!(one[1].notice.message, message);
+}
+
 #[tokio::test]
 async fn a_full_queue_never_blocks() {
     let (sender, _queue) = mpsc::channel(1);
@@ -63,7 +84,7 @@ fn recording() -> (Client, mpsc::UnboundedReceiver<(Method, Value)>) {
 #[tokio::test(start_paused = true)]
 async fn a_repetition_is_counted_and_another_message_is_another_event() {
     let (client, mut requests) = recording();
-    let (events, written) = Recorder::start("test", move || Some(client.clone()));
+    let (events, written) = Recorder::start("test", object("all"), move || Some(client.clone()));
     events.record(object("a"), notice("x", "failed"));
     let (method, event) = requests.recv().await.unwrap();
     assert_eq!((method, &event["count"], &event["action"]), (Method::POST, &json!(1), &json!("x")));

@@ -152,7 +152,8 @@ async fn sweep(bench: &Bench) -> (Sweep, Gate) {
     let api = client.clone();
     let gate = Gate::new(move || Some(api.clone()), &bench.plane.directory().join("plane"));
     let (told, clients) = (client.clone(), Clients { urgent: client.clone(), background: client });
-    let (events, _) = Recorder::start(COMPONENT, move || Some(told.clone()));
+    let (events, _) =
+        Recorder::start(COMPONENT, bloomery_api::plane::reference(), move || Some(told.clone()));
     let context = Context::new(clients, events, Arc::default());
     (Sweep::new(context, gate.clone(), all, fleet), gate)
 }
