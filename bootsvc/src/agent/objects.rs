@@ -147,12 +147,12 @@ impl Handler {
     }
 }
 
-/// Every field, so that none that became empty stays.
+/// Every field, so that none that became empty stays, but whether the machine is in use: that is the controllers' word.
 fn body(status: &ServerStatus) -> Value {
-    let ServerStatus { ready, in_use, is_clean, conditions, addresses, power, contents } = status;
+    let ServerStatus { ready, in_use: _, is_clean, conditions, addresses, power, contents } = status;
     json!({ "status": {
-        "ready": ready, "inUse": in_use, "isClean": is_clean, "conditions": conditions, "addresses": addresses,
-        "power": power, "contents": contents,
+        "ready": ready, "isClean": is_clean, "conditions": conditions, "addresses": addresses, "power": power,
+        "contents": contents,
     } })
 }
 

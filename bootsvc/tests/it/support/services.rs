@@ -60,10 +60,11 @@ pub(crate) async fn connect(plane: &ControlPlane) -> (Kubernetes, Client) {
     (services, client)
 }
 
-/// Installs the roles as the image does.
+/// Installs roles and policies as the image does.
 async fn install_rights(client: &Client) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../controllers/manager/manifests/20-rbac.yaml");
-    let text = std::fs::read_to_string(path).unwrap();
+    let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../controllers/manager/manifests");
+    let read = |file| std::fs::read_to_string(manifests.join(file)).unwrap();
+    let text = [read("20-rbac.yaml"), read("25-admission.yaml")].join("---\n");
     for document in serde_norway::Deserializer::from_str(&text) {
         let object = DynamicObject::deserialize(document).unwrap();
         let kind = GroupVersionKind::try_from(object.types.as_ref().unwrap()).unwrap();

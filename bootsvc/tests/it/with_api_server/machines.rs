@@ -75,7 +75,8 @@ async fn unbind(client: &Client, uuid: &str) {
 }
 
 /// Writes a record as the controllers do.
-async fn record(servers: &Api<Server>, uuid: &str, state: DiskState) {
+async fn record(plane: &ControlPlane, uuid: &str, state: DiskState) {
+    let servers: Api<Server> = Api::all(plane.client("bloomery:controllers", &["system:masters"]).await);
     let server = servers.get(uuid).await.unwrap();
     let authority = Authority::Holds { epoch: 1, trust: Trust::new(SigningKey::new(PLANE_KEY), "own") };
     let entry = match state {
@@ -266,7 +267,7 @@ async fn no_way_round_makes_a_machine_wiped_or_clean() {
     bind(&client, UUID).await;
     leaves(&machine).await;
     assert_eq!(machine.wiped(disk(State::Wiped)).await.unwrap_err().code(), Code::FailedPrecondition);
-    record(&servers, UUID, DiskState::Released).await;
+    record(&plane, UUID, DiskState::Released).await;
     unbind(&client, UUID).await;
     assert_eq!(machine.wiped(disk(State::Wiped)).await.unwrap_err().code(), Code::FailedPrecondition);
     assert_eq!(state(&servers, UUID).await, (Some(DiskState::Released), false));

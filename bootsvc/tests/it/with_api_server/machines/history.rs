@@ -39,13 +39,14 @@ async fn annotate(servers: &Api<Server>, uuid: &str, key: &str, value: &str) -> 
 }
 
 /// Binds the machine, records the claim as the controllers do, and forgets it as `bloomery servers forget` has them do.
-async fn claimed_and_forgotten(client: &Client, ledger: &Ledger) {
+async fn claimed_and_forgotten(plane: &ControlPlane, client: &Client, ledger: &Ledger) {
+    let controllers: Api<Server> = Api::all(plane.client("bloomery:controllers", &["system:masters"]).await);
     let (servers, bindings): (Api<Server>, Api<ServerBinding>) =
         (Api::all(client.clone()), Api::all(client.clone()));
     bind(client, UUID).await;
     let (server, binding) = (servers.get(UUID).await.unwrap(), bindings.get(UUID).await.unwrap());
     let record = DiskRecord::new(&server, Entry::Bound(&binding), &authority(ledger), "b", &since()).unwrap();
-    let claimed = annotate(&servers, UUID, DISKS_ANNOTATION, &record.to_annotation()).await;
+    let claimed = annotate(&controllers, UUID, DISKS_ANNOTATION, &record.to_annotation()).await;
     assert_eq!(note(ledger, &claimed, Some(&binding)), Fate::Claimed);
     unbind(client, UUID).await;
     annotate(&servers, UUID, FORGET_ANNOTATION, claimed.metadata.uid.as_deref().unwrap()).await;
@@ -72,7 +73,7 @@ async fn a_machine_whose_claimed_server_was_deleted_is_not_new_and_not_accepted(
     assert!(machine.register().await.unwrap().wipe, "a new machine with blank disks is accepted by itself");
 
     let ledger = Ledger::open(plane.directory()).unwrap();
-    claimed_and_forgotten(&client, &ledger).await;
+    claimed_and_forgotten(&plane, &client, &ledger).await;
     // Under its own UUID and under that of a new board it is given an agent that can do no more than register.
     for uuid in [UUID, OTHER] {
         let mut again = Machine::new(address, uuid, 1).await;

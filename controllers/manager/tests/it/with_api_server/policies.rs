@@ -169,6 +169,8 @@ async fn the_boot_services_write_what_agents_report_and_no_decision() {
     bootsvc.servers.create(&PostParams::default(), &registered("a")).await.unwrap();
 
     bootsvc.may("record a new machine", disks("neverUsed")).await;
+    bootsvc.status(json!({ "power": "on" })).await.unwrap();
+    bootsvc.status(json!({ "power": "on", "ready": false })).await.unwrap();
     bootsvc
         .may("write the inventory", json!({ "spec": { "hardware": { "system": { "uuid": "a" } } } }))
         .await;
@@ -204,6 +206,7 @@ async fn the_boot_services_write_what_agents_report_and_no_decision() {
     bootsvc.may("name the BMC of an accepted machine", bmc).await;
     bootsvc.may_not("take the acceptance back", json!({ "spec": { "accepted": false } })).await;
     bootsvc.may_not("uncordon", json!({ "spec": { "cordoned": null } })).await;
+    admin.status(json!({ "power": "unknown" })).await.unwrap();
     statuses(&bootsvc).await;
 
     let other = json!({ "spec": { "bmc": { "endpoint": "10.6.6.6" } } });
@@ -226,13 +229,22 @@ async fn statuses(bootsvc: &Identity) {
         ("say that it is in use", json!({ "inUse": true })),
         ("say that it is ready", json!({ "ready": true })),
         ("say that it is off", json!({ "power": "off" })),
+        // Its controller was named before.
+        ("say that it is on", json!({ "power": "on" })),
     ] {
         refusal(what, bootsvc.status(status).await);
     }
     let address = json!({ "addresses": [{ "type": "InternalIP", "address": "10.0.0.5" }] });
     bootsvc.status(address).await.unwrap();
     bootsvc.may("record the wipe", disks("clean")).await;
-    bootsvc.status(json!({ "isClean": true })).await.unwrap();
+    bootsvc.status(json!({ "isClean": true, "ready": true })).await.unwrap();
+}
+
+fn recorded(name: &str, state: &str, uid: &str) -> Server {
+    let mut server = registered(name);
+    let record = format!(r#"{{"state":"{state}","serverUID":"{uid}","epoch":1}}"#);
+    server.metadata.annotations = Some([("bloomery.dev/disks".to_owned(), record)].into());
+    server
 }
 
 async fn refused_registrations(servers: &Api<Server>) {
@@ -250,9 +262,15 @@ async fn refused_registrations(servers: &Api<Server>) {
         annotated("bloomery.dev/confirm-wipe"),
         annotated("bloomery.dev/disks"),
         annotated("bloomery.dev/forget"),
+        recorded("b", "neverUsed", "u"),
+        recorded("b", "neverUsed", "made with a"),
+        recorded("b", "released", "made with b"),
+        recorded("b", "bound", "made with b"),
     ] {
         refusal("such a registration", servers.create(&PostParams::default(), &server).await);
     }
+    let fresh = recorded("b", "neverUsed", "made with b");
+    servers.create(&PostParams::default(), &fresh).await.unwrap();
 }
 
 fn secret(name: &str, owner: Option<&Server>, type_: &str) -> Secret {
