@@ -49,9 +49,8 @@ impl<K: Watched + Resource<Scope = ClusterResourceScope>> Cache<K> {
         }
         match self.known.named(name).as_deref() {
             Some(DeserializeGuard(Ok(object))) => Lookup::Found(Arc::new(object.clone())),
-            Some(DeserializeGuard(Err(_))) => Lookup::Failed,
             None if self.known.is_listed() => Lookup::NotFound,
-            None => Lookup::Failed,
+            Some(DeserializeGuard(Err(_))) | None => Lookup::Failed,
         }
     }
 

@@ -1,5 +1,7 @@
 //! Every option of `bloomery.yaml` reaches the services: by the file that PID 1 writes, and by flags.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "the whole file is a test")]
+
 use bloomery_config::{
     BootFromDiskMethod, Config, IpmiPxeMethod, OptionsError, ServiceOptions, SideroOptions, UnknownMachines,
 };

@@ -184,9 +184,9 @@ fn gather(events: Vec<Pending>, all: &ObjectReference) -> Vec<Pending> {
 }
 
 fn in_words(message: &str, names: &[String], kind: Option<&str>) -> String {
-    let named = names.iter().take(MOST_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let first = names.iter().take(MOST_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
     let more = names.len().saturating_sub(MOST_NAMED);
-    format!("{} {}s: {message} ({named} and {more} more)", names.len(), kind.unwrap_or("object"))
+    format!("{} {}s: {message} ({first} and {more} more)", names.len(), kind.unwrap_or("object"))
 }
 
 impl Writer {

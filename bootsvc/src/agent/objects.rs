@@ -101,7 +101,7 @@ impl Handler {
         Ok(Arc::new(server))
     }
 
-    /// The ServerBinding, if there is one.
+    /// The binding, if there is one.
     pub(super) async fn binding(
         &self,
         client: &Client,

@@ -74,7 +74,7 @@ pub struct Means {
     pub trace: Trace,
     /// All Servers.
     pub servers: Servers,
-    /// All ServerBindings.
+    /// All bindings.
     pub bindings: Cache<ServerBinding>,
     /// Who is served while nobody accepted it.
     pub machines: Machines,

@@ -1,4 +1,4 @@
-//! The objects behind a boot decision: the ServerBinding is read from the Kubernetes API at the moment of asking, the
+//! The objects behind a boot decision: the binding is read from the Kubernetes API at the moment of asking, the
 //! others come from the caches.
 //!
 //! That a bound machine is never given the agent is a promise about now (S2 of the design), so no cache can keep it. "Not

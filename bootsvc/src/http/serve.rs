@@ -105,7 +105,7 @@ pub struct Context {
     pub neighbours: Neighbours,
     /// All Servers.
     pub servers: Servers,
-    /// All ServerClasses.
+    /// All classes.
     pub classes: Cache<ServerClass>,
     /// All Environments.
     pub environments: Cache<Environment>,

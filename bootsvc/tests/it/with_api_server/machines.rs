@@ -402,7 +402,8 @@ async fn of_two_replicas_one_dies_in_the_middle_of_wipes_and_nothing_is_lost_or_
     }
     // Half of them are about to report to the replica that dies; a few calls get through, some break off half-way.
     let mut reports = tokio::task::JoinSet::new();
-    for machine in rack.iter().filter(|machine| machine.address == first).cloned() {
+    for machine in rack.iter().filter(|machine| machine.address == first) {
+        let machine = machine.clone();
         reports.spawn(async move { machine.wiped(disk(State::Wiped)).await.is_ok() });
     }
     let reported = reports.join_next().await.unwrap().unwrap();

@@ -270,7 +270,7 @@ mod tests {
             assert!(error.to_string().contains("write mac:"), "{text}: {error}");
         }
         assert_eq!(MachineLists::parse("52:54:00, interface:eth1\n10.0.0.0/8", "").unwrap().allow.len(), 3);
-        assert!("Agent".parse::<UnknownMachines>().unwrap_err().to_string().contains("boot-disk"));
+        assert!("Agent".parse::<UnknownMachines>().unwrap_err().contains("boot-disk"));
         assert_eq!("boot-disk".parse(), Ok(UnknownMachines::BootDisk));
     }
 

@@ -165,7 +165,7 @@ async fn the_boot_services_write_what_agents_report_and_no_decision() {
     let admin = Identity::of(&bench, "admin", &["system:masters"]).await;
     let controllers = Identity::of(&bench, "bloomery:controllers", &[]).await;
     let bootsvc = Identity::of(&bench, "bloomery:bootsvc", &[]).await;
-    refused_registrations(&bootsvc.servers).await;
+    Box::pin(refused_registrations(&bootsvc.servers)).await;
     bootsvc.servers.create(&PostParams::default(), &registered("a")).await.unwrap();
 
     bootsvc.may("record a new machine", disks("neverUsed")).await;
