@@ -65,6 +65,7 @@ fn two_servers_with_one_card_conflict_whichever_is_read() {
     let servers = listed();
     servers.note(&server(A, CARD, "SN1"));
     assert_eq!(servers.conflict(&server(A, CARD, "SN1"), &authority()), Ok(None));
+    servers.note(&server(B, CARD, "SN2"));
     let conflict = servers.conflict(&server(B, CARD, "SN2"), &authority()).unwrap();
     assert!(conflict.is_some_and(|conflict| conflict.holds()));
     let conflict = servers.conflict(&server(A, CARD, "SN1"), &authority()).unwrap();

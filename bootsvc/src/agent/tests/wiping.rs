@@ -111,8 +111,11 @@ async fn a_machine_goes_from_unknown_to_clean() {
     assert!(orders.wipe && orders.insecure_wipe && orders.setup_bmc && !orders.restart, "{orders:?}");
     assert_eq!((orders.reboot_timeout, orders.message.as_str()), (1200.0, "its disks are wiped"));
 
-    let going = vec![disk("sda", State::Wiping, 455), disk("sdb", State::Wiped, 1000)];
-    beat(&mut agent, token, going).await.unwrap();
+    assert_eq!(condition(&lab, "DisksWiped")["message"], json!("ordered; the agent begins"));
+    for done in [State::Wiping, State::Wiped] {
+        let going = vec![disk("sda", State::Wiping, 455), disk("sdb", done, 1000)];
+        beat(&mut agent, token, going).await.unwrap();
+    }
     let cycle = condition(&lab, "PowerCycle");
     assert_eq!(
         (&cycle["status"], &cycle["reason"], &cycle["severity"], &cycle["message"]),
