@@ -23,7 +23,7 @@ use tonic::Code;
 const UUID: &str = "4c4c4544-0042-3110-8051-b7c04f4e3332";
 const OTHER: &str = "5c5c5544-0042-3110-8051-b7c04f4e3332";
 /// For a whole hall of machines.
-const LIMIT: Duration = Duration::from_mins(1);
+const LIMIT: Duration = Duration::from_mins(3);
 /// Machines that register at once.
 const HALL: u16 = 1000;
 
