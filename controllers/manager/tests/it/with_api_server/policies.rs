@@ -90,6 +90,20 @@ async fn start() -> Bench {
         }
     })
     .await;
+    // The last one of the file: the API server takes them in one after the other.
+    let all: Api<Secret> = Api::namespaced(bench.client.clone(), "default");
+    let bootsvc = Identity::of(&bench, "bloomery:bootsvc", &[]).await;
+    let ours: Api<Secret> = Api::namespaced(bootsvc.client, "default");
+    eventually("the last policy is in force", async || {
+        match ours.create(&PostParams::default(), &secret("probe", None, "Opaque")).await {
+            Err(kube::Error::Api(status)) if status.code == 403 => Ok(()),
+            made => {
+                let removed = all.delete("probe", &DeleteParams::default()).await.is_ok();
+                Err(format!("{made:?}, removed: {removed}"))
+            }
+        }
+    })
+    .await;
     bench
 }
 
