@@ -39,7 +39,7 @@ out/rootfs: target/debug/mkimage programs out/controlplane out/cluster-api.yaml
 out/bloomery: programs
 	@install -D -m 755 $(PROGRAMS_DIR)/bloomery $@
 
-test-reproducible: target/debug/mkimage programs out/controlplane out/cluster-api.yaml ## Build the image and a program (REBUILD=all: all) twice and compare every bit
+test-reproducible: target/debug/mkimage programs out/controlplane out/cluster-api.yaml ## Build the image (REBUILD=agent or all: programs too) twice and compare every bit
 	@RUST_TARGET="$(RUST_TARGET)" PROGRAM_CODEGEN="$(PROGRAM_CODEGEN)" scripts/reproducible-programs $(PROGRAMS_DIR) $(PROGRAM_PACKAGES)
 	@$(MKIMAGE) verify-reproducible
 
