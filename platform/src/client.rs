@@ -282,11 +282,6 @@ impl Kubernetes {
     pub fn background(&self) -> Option<Client> {
         self.background.borrow().clone()
     }
-
-    /// The client as it comes.
-    pub fn clients(&self) -> watch::Receiver<Option<Client>> {
-        self.urgent.clone()
-    }
 }
 
 fn report(part: &Part, state: State) {

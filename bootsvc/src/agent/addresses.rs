@@ -2,11 +2,10 @@
 
 use bloomery_agent_api as pb;
 use bloomery_api::Server;
-use bloomery_api::decision::identity::Marks;
 use tonic::Status;
 
 use super::decide;
-use super::objects::{ATTEMPTS, Source, Written, contended, status_of};
+use super::objects::{ATTEMPTS, Source, Written, contended, may_be_its_card, status_of};
 use super::serve::{Handler, Shown};
 
 impl Handler {
@@ -41,7 +40,6 @@ impl Handler {
     /// Whether nothing seen of the client speaks against it that it is the machine of this Server.
     async fn may_be_its_machine(&self, server: &Server, shown: &Shown) -> bool {
         let Some(peer) = shown.peer else { return false };
-        let cards = Marks::of_server(server).cards;
-        cards.is_empty() || self.means.neighbours.seen(peer).await.may_have_one_of(&cards)
+        may_be_its_card(server, &self.means.neighbours.seen(peer).await)
     }
 }

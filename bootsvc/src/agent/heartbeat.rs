@@ -65,14 +65,14 @@ impl Handler {
     /// Whether it is time to write. What changes the state of a disk is news at once; the rest keeps the machine from
     /// being power cycled, and the more machines are wiped the rarer each is written.
     fn is_due(&self, caller: &Caller, machine: &Machine, disks: &[pb::DiskProgress]) -> bool {
-        let status = status_of(&machine.server);
+        let conditions = machine.server.status.as_ref().map_or(&[][..], |status| &status.conditions);
         let doing = progress::states(disks);
         let before = self.means.tokens.with(caller, |memory| memory.disks.clone()).flatten();
-        let told = condition::find(&status.conditions, DISKS_WIPED).map(|told| told.reason.as_str());
+        let told = condition::find(conditions, DISKS_WIPED).map(|told| told.reason.as_str());
         let wiping = progress::condition(disks, now());
         let is_news = before.is_some_and(|before| before != doing)
             || wiping.is_some_and(|wiping| Some(wiping.reason.as_str()) != told);
-        let written = condition::find(&status.conditions, POWER_CYCLE)
+        let written = condition::find(conditions, POWER_CYCLE)
             .filter(|cycle| cycle.status == ConditionStatus::False)
             .map(|cycle| Timestamp::now().duration_since(cycle.last_transition_time.0));
         let age = written.and_then(|age| Duration::try_from(age).ok());

@@ -3,11 +3,11 @@
 //! It must never order anything of an agent that is not known to be the machine's, by its token and by its card.
 
 use bloomery_agent_api as pb;
+use bloomery_api::ServerStatus;
 use bloomery_api::condition::{self, Condition, Severity};
 use bloomery_api::decision::agent::{self as orders, AgentOptions, AgentOrders, WipeOrder, WipeRefusal};
 use bloomery_api::decision::identity::Marks;
 use bloomery_api::exempt::ExemptDisks;
-use bloomery_api::{Server, ServerStatus};
 use kube::Client;
 use tonic::Status;
 
@@ -49,20 +49,20 @@ impl Handler {
         for _ in 0..ATTEMPTS {
             let Told { mut response, status, lacks_token } = self.tell(applicant, &machine, &checked).await?;
             let written = match status {
-                None => Ok(Written::Done(Box::new(Server::clone(&machine.server)))),
-                Some(status) => self.write_status(client, &machine, status).await,
+                None => Ok(None),
+                Some(status) => self.write_status(client, &machine, status).await.map(Some),
             };
             match written {
-                Ok(Written::Changed) => {
+                Ok(Some(Written::Changed)) => {
                     machine = self.machine(client, &name, Source::Api).await?;
                     continue;
                 }
-                Ok(Written::Done(_)) if lacks_token => {
+                Ok(Some(Written::Done(_))) if lacks_token => {
                     tracing::warn!(server = name, "agent without boot token: it is given no orders");
                     let event = Happening::of(&machine.server, "Agent Token", format!("{NO_TOKEN_MESSAGE}."));
                     self.means.events.record(event.warning());
                 }
-                Ok(Written::Done(_)) => {}
+                Ok(Some(Written::Done(_)) | None) => {}
                 Err(error) if response.wipe => return Err(error),
                 Err(error) => {
                     tracing::warn!(server = name, %error, "what an agent tells was not written");

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use bloomery_api::decision::identity::Conflict;
+use bloomery_api::decision::identity::{Conflict, Marks};
 use bloomery_api::decision::status::{self, PowerOutcome};
 use bloomery_api::decision::{self, Standing};
 use bloomery_api::evidence::{DISKS_ANNOTATION, DiskRecord, Entry};
@@ -21,6 +21,7 @@ use tonic::Status;
 use super::serve::Handler;
 use crate::http::lookup;
 use crate::kubernetes::ANSWER_WITHIN;
+use crate::neighbours::Seen;
 use crate::servers::Unlisted;
 use crate::writes::{self, Part, WriteError};
 pub(super) use crate::writes::{FIELD_MANAGER, Written, params};
@@ -154,6 +155,13 @@ fn body(status: &ServerStatus) -> Value {
         "ready": ready, "isClean": is_clean, "conditions": conditions, "addresses": addresses, "power": power,
         "contents": contents,
     } })
+}
+
+/// Whether nothing seen of a client speaks against it that it is the machine of this Server; one without cards on record
+/// tells nothing.
+pub(super) fn may_be_its_card(server: &Server, seen: &Seen) -> bool {
+    let cards = Marks::of_server(server).cards;
+    cards.is_empty() || seen.may_have_one_of(&cards)
 }
 
 /// The status that is on record.

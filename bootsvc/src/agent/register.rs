@@ -19,7 +19,9 @@ use serde_json::json;
 use tonic::Status;
 
 use super::decide::{self, Calling};
-use super::objects::{ATTEMPTS, Machine, Source, api_failed, contended, params, unlisted, within};
+use super::objects::{
+    ATTEMPTS, Machine, Source, api_failed, contended, may_be_its_card, params, unlisted, within,
+};
 use super::serve::{Handler, Shown};
 use super::wire;
 use crate::boots::Caller;
@@ -27,7 +29,6 @@ use crate::events::Happening;
 use crate::http::serve::Connection;
 use crate::last_call;
 use crate::neighbours::Seen;
-use crate::servers::Known;
 use crate::tokens::CheckError;
 
 /// What a machine says of itself, and what is seen of it.
@@ -53,8 +54,7 @@ impl Applicant {
         machine: &Machine,
         checked: &Result<Caller, CheckError>,
     ) -> bool {
-        let cards = Marks::of_server(&machine.server).cards;
-        let may_be_its_card = self.peer.is_some() && (cards.is_empty() || self.seen.may_have_one_of(&cards));
+        let may_be_its_card = self.peer.is_some() && may_be_its_card(&machine.server, &self.seen);
         !self.addresses.is_empty() && (checked.is_ok() || (!machine.server.spec.accepted && may_be_its_card))
     }
 }
@@ -173,18 +173,18 @@ impl Handler {
         shown: &Shown,
     ) -> Result<Option<Called>, Status> {
         let Applicant { marks, authority, hardware, peer, .. } = applicant;
-        let Some(Known { server, .. }) = self.means.servers.known(name) else {
+        let Some(known) = self.means.servers.known(name) else {
             return Err(Status::unavailable(format!("server {name} went away a moment ago: call again")));
         };
         let binding = self.binding(client, name, Source::Caches).await?;
-        let machine = self.compared(server, binding, authority.clone())?;
+        let machine = self.compared(known.server.clone(), binding, authority.clone())?;
         let identity = self.means.servers.identify(marks, authority).map_err(unlisted)?;
         if identity.server() != Some(name) {
             return Ok(None);
         }
         tracing::info!(server = name, client = ?peer, "known machine called");
         let checked = self.identify(name, shown).await;
-        if self.means.servers.known(name).is_some_and(|known| known.has_inventory(hardware)) {
+        if known.has_inventory(hardware) {
             return Ok(Some(Called { machine, checked }));
         }
         if !decide::may_change_inventory(calling(&machine, applicant, &checked)) {
