@@ -94,7 +94,7 @@ enum Subject {
     Tftp,
     /// Boot files by HTTP beside nginx
     Http,
-    /// A hundred, a thousand and five thousand machines
+    /// A hundred, a thousand, five thousand and ten thousand machines
     Scale,
 }
 

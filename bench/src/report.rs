@@ -64,6 +64,9 @@ pub(crate) enum Unit {
     /// Requests answered.
     #[serde(rename = "requests")]
     Requests,
+    /// Of one core.
+    #[serde(rename = "%")]
+    Percent,
 }
 
 impl fmt::Display for Unit {
@@ -77,6 +80,7 @@ impl fmt::Display for Unit {
             Self::Milliseconds => "ms",
             Self::Microseconds => "µs",
             Self::Requests => "requests",
+            Self::Percent => "%",
         })
     }
 }

@@ -61,63 +61,96 @@ pub struct Summary {
 /// The target is not allowed, or a socket cannot be opened.
 pub async fn run(
     config: Config,
-    mut show: impl FnMut(&Snapshot),
+    show: impl FnMut(&Snapshot),
     stop: impl Future<Output = ()>,
 ) -> Result<Summary> {
-    config.validate()?;
-    let network = Network::prepare(&config.target, config.machines)?;
-    let (until, limit, operate) = (config.until, config.limit, config.operate.clone());
-    let (spread, power_port) = (config.spread, config.power_port);
-    let listener = power::Listener::open(power_port).with_context(|| {
-        format!("failed to listen on port {power_port} for the power API: is there another simulation?")
-    })?;
-    let (world, registered) = world(config, network)?;
-    let machines = machines(&world, network);
-    let mut tasks = JoinSet::new();
-    let by_index = machines.iter().map(|machine| (machine.identity.index, Arc::clone(machine))).collect();
-    tasks.spawn(listener.serve(network, by_index));
-    let operates = operate.is_some();
-    if let Some(operate) = operate {
-        let client = operator::client(&operate.kubeconfig, operate.server.as_deref()).await?;
-        let world = Arc::clone(&world);
-        tasks.spawn(operator::run(client, operate, power_port, registered, world));
-    }
-    for machine in &machines {
-        let machine = Arc::clone(machine);
-        tasks.spawn(async move { machine.live().await });
-    }
-    tasks.spawn(switch_on(machines, spread));
+    let fleet = Fleet::start(config).await?;
+    let summary = fleet.until_done(show, stop).await;
+    fleet.stop().await;
+    Ok(summary)
+}
 
-    let done = async {
-        match until {
-            Some(until) => world.tally.reached(until, operates).await,
-            None => std::future::pending().await,
+/// Machines that are switched on. They live until [`Fleet::stop`].
+#[derive(Debug)]
+pub struct Fleet {
+    world: Arc<World>,
+    tasks: JoinSet<()>,
+}
+
+impl Fleet {
+    /// Opens the sockets and switches the machines on.
+    ///
+    /// # Errors
+    /// The target is not allowed, or a socket cannot be opened.
+    pub async fn start(config: Config) -> Result<Self> {
+        config.validate()?;
+        let network = Network::prepare(&config.target, config.machines)?;
+        let operate = config.operate.clone();
+        let (spread, power_port) = (config.spread, config.power_port);
+        let listener = power::Listener::open(power_port).with_context(|| {
+            format!("failed to listen on port {power_port} for the power API: is there another simulation?")
+        })?;
+        let (world, registered) = world(config, network)?;
+        let machines = machines(&world, network);
+        let mut tasks = JoinSet::new();
+        let by_index =
+            machines.iter().map(|machine| (machine.identity.index, Arc::clone(machine))).collect();
+        tasks.spawn(listener.serve(network, by_index));
+        if let Some(operate) = operate {
+            let client = operator::client(&operate.kubeconfig, operate.server.as_deref()).await?;
+            let world = Arc::clone(&world);
+            tasks.spawn(operator::run(client, operate, power_port, registered, world));
         }
-    };
-    let over = async {
-        match limit {
-            Some(limit) => sleep(limit).await,
-            None => std::future::pending().await,
+        for machine in &machines {
+            let machine = Arc::clone(machine);
+            tasks.spawn(async move { machine.live().await });
         }
-    };
-    let shown = async {
-        let mut tick = interval(SHOW_EVERY);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tick.tick().await;
-            show(&world.tally.snapshot());
-        }
-    };
-    let end = tokio::select! {
-        () = done => End::Done,
-        () = stop => End::Stopped,
-        () = over => End::TimeOver,
-        () = shown => End::Stopped,
-    };
-    let snapshot = world.tally.snapshot();
-    tasks.shutdown().await;
-    let (registered_at, clean_at) = world.tally.times();
-    Ok(Summary { end, snapshot, registered_at, clean_at, own_cpu_seconds: own_cpu() })
+        tasks.spawn(switch_on(machines, spread));
+        Ok(Self { world, tasks })
+    }
+
+    /// Waits for the end that the configuration names, its limit, or `stop`; `show` is told how it goes each second.
+    pub async fn until_done(
+        &self,
+        mut show: impl FnMut(&Snapshot),
+        stop: impl Future<Output = ()>,
+    ) -> Summary {
+        let Config { until, limit, ref operate, .. } = self.world.config;
+        let tally = &self.world.tally;
+        let done = async {
+            match until {
+                Some(until) => tally.reached(until, operate.is_some()).await,
+                None => std::future::pending().await,
+            }
+        };
+        let over = async {
+            match limit {
+                Some(limit) => sleep(limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        let shown = async {
+            let mut tick = interval(SHOW_EVERY);
+            tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                tick.tick().await;
+                show(&tally.snapshot());
+            }
+        };
+        let end = tokio::select! {
+            () = done => End::Done,
+            () = stop => End::Stopped,
+            () = over => End::TimeOver,
+            () = shown => End::Stopped,
+        };
+        let (registered_at, clean_at) = tally.times();
+        Summary { end, snapshot: tally.snapshot(), registered_at, clean_at, own_cpu_seconds: own_cpu() }
+    }
+
+    /// Ends all machines at once.
+    pub async fn stop(mut self) {
+        self.tasks.shutdown().await;
+    }
 }
 
 /// What the machines share, and the machines that register.
