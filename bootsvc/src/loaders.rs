@@ -4,10 +4,10 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 /// Largest loader that is read; real ones are near 1 MB, and a wrong file must not fill the memory.
 const MAX_LOADER_LEN: u64 = 16 << 20;
@@ -101,7 +101,7 @@ impl LoaderStore {
 
     /// Whether `loader` can be served right now, as it was found within the last second.
     pub fn is_servable(&self, loader: Loader) -> bool {
-        let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut checked = self.checked.lock();
         let now = Instant::now();
         if let Some((at, servable)) = checked.get(&loader)
             && now.saturating_duration_since(*at) < BELIEVED_FOR
@@ -126,7 +126,7 @@ impl LoaderStore {
         if len > MAX_LOADER_LEN {
             return Err(LoaderError::TooLarge { path, len });
         }
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cache = self.cache.lock();
         if let Some(cached) = cache.get(&loader)
             && cached.modified == modified
             && cached.len == len

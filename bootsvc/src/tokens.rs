@@ -370,7 +370,7 @@ async fn create(client: &Client) -> Result<(), KeyError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake_api::{Failure, FakeApi};
+    use crate::tests::fake_api::{Failure, FakeApi};
 
     const UUID: &str = "4c4c4544-0042-3110-8051-b7c04f4e3332";
     const SECRET: &str = "/api/v1/namespaces/default/secrets/bloomery-agent-token";

@@ -19,8 +19,7 @@ use serde_json::{Value, json};
 use tonic::Status;
 
 use super::serve::Handler;
-use crate::http::lookup;
-use crate::kubernetes::ANSWER_WITHIN;
+use crate::kubernetes::{ANSWER_WITHIN, get};
 use crate::neighbours::Seen;
 use crate::servers::Unlisted;
 use crate::writes::{self, Part, WriteError};
@@ -92,13 +91,13 @@ impl Handler {
         source: Source,
     ) -> Result<Arc<Server>, Status> {
         if source == Source::Caches
-            && let Some(known) = self.means.servers.known(name)
+            && let Some(known) = self.services.objects.servers.known(name)
         {
             return Ok(known.server);
         }
-        let server = found(lookup::get::<Server>(client, name).await, "Server")?;
+        let server = found(get::<Server>(client, name).await, "Server")?;
         let server = server.ok_or_else(|| unregistered(name))?;
-        self.means.servers.note(&server);
+        self.services.objects.servers.note(&server);
         Ok(Arc::new(server))
     }
 
@@ -109,11 +108,11 @@ impl Handler {
         name: &str,
         source: Source,
     ) -> Result<Option<Arc<ServerBinding>>, Status> {
-        match (source, self.means.bindings.get(name)) {
+        match (source, self.services.objects.bindings.get(name)) {
             (Source::Caches, Lookup::Found(binding)) => Ok(Some(binding)),
             (Source::Caches, Lookup::NotFound) => Ok(None),
             (Source::Api, _) | (_, Lookup::Failed) => {
-                Ok(found(lookup::get(client, name).await, "ServerBinding")?.map(Arc::new))
+                Ok(found(get(client, name).await, "ServerBinding")?.map(Arc::new))
             }
         }
     }
@@ -125,7 +124,7 @@ impl Handler {
         binding: Option<Arc<ServerBinding>>,
         authority: Authority,
     ) -> Result<Machine, Status> {
-        let conflict = self.means.servers.conflict(&server, &authority).map_err(unlisted)?;
+        let conflict = self.services.objects.servers.conflict(&server, &authority).map_err(unlisted)?;
         Ok(Machine { server, binding, authority, conflict })
     }
 
@@ -142,7 +141,7 @@ impl Handler {
         let decided = status::status(&view, None, &PowerOutcome::unasked(&seen), &now());
         let written = merge(client, &machine.server, body(&decided.status), Part::Status).await?;
         if let Written::Done(server) = &written {
-            self.means.servers.note(server);
+            self.services.objects.servers.note(server);
         }
         Ok(written)
     }

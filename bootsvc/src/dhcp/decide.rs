@@ -20,6 +20,11 @@ const HTTP_CLIENT: &str = "HTTPClient";
 /// User class that every iPXE sends, at any place of the option: builds differ in how they write it.
 const IPXE_USER_CLASS: &[u8] = b"iPXE";
 
+/// IANA port of DHCP servers and relays.
+pub const DHCP_PORT: u16 = 67;
+/// Port of PXE boot servers (PXE 2.1 section 2.2.4).
+pub const PXE_PORT: u16 = 4011;
+
 /// Port the request arrived on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listener {
@@ -27,6 +32,16 @@ pub enum Listener {
     Dhcp,
     /// UDP 4011: REQUEST and INFORM are answered with ACK.
     Pxe,
+}
+
+impl Listener {
+    /// The UDP port.
+    pub const fn port(self) -> u16 {
+        match self {
+            Self::Dhcp => DHCP_PORT,
+            Self::Pxe => PXE_PORT,
+        }
+    }
 }
 
 /// Where the answers send a client.
@@ -201,7 +216,7 @@ pub fn decide<'a>(
 /// sender that has an address, or else to everybody on the wire. Clients ask port 4011 without a relay.
 pub fn destination(request: &Request<'_>, source: SocketAddrV4, listener: Listener) -> SocketAddrV4 {
     if listener == Listener::Dhcp && !request.giaddr.is_unspecified() {
-        return SocketAddrV4::new(request.giaddr, super::serve::DHCP_PORT);
+        return SocketAddrV4::new(request.giaddr, DHCP_PORT);
     }
     if !source.ip().is_unspecified() {
         return source;

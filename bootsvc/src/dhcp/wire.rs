@@ -8,9 +8,10 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::Ipv4Addr;
 
+use bloomery_hostnet::MacAddr;
 use dhcproto::v4::MessageType;
 
-use crate::trace::{Mac, SystemUuid};
+use crate::trace::SystemUuid;
 
 /// The `op` field of a client's message, and of a server's.
 const BOOT_REQUEST: u8 = 1;
@@ -264,9 +265,8 @@ impl<'a> Request<'a> {
     }
 
     /// The hardware address, if it is one of Ethernet.
-    pub fn mac(&self) -> Option<Mac> {
-        let mac: Mac = *self.chaddr.first_chunk()?;
-        (usize::from(self.hlen) == mac.len()).then_some(mac)
+    pub fn mac(&self) -> Option<MacAddr> {
+        MacAddr::from_slice(self.chaddr.get(..usize::from(self.hlen))?)
     }
 
     /// The address that a client asks the site's server for, or has already.

@@ -36,7 +36,7 @@ pub async fn decide(asking: &Asking<'_>) -> Decided {
     for _ in 0..ATTEMPTS {
         let decided = lookup::decide(asking).await;
         let BootAnswer::Environment { .. } = decided.decision.answer else { return decided };
-        match ensure(asking.kubernetes, asking.authority, &decided).await {
+        match ensure(&asking.services.kubernetes, asking.authority, &decided).await {
             Claimed::OnRecord => return decided,
             Claimed::Changed => {}
             Claimed::Refused(why) => return refused(why),

@@ -10,9 +10,9 @@ use bloomery_api::decision::boot::BootAnswer;
 use bloomery_api::environment::{self, INITRD_FILE, KERNEL_FILE};
 use http::StatusCode;
 
-use super::files::Directories;
 use super::query::Platform;
 use crate::advertise::Endpoint;
+use crate::directories::Directories;
 use crate::kernel_args;
 
 /// Status and body; the body is a script or a line of plain text.

@@ -8,58 +8,35 @@ use std::path::{Path, PathBuf};
 
 use axum::body::Body;
 use bloomery_api::arch::Arch;
-use bloomery_api::environment;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use tower::ServiceExt;
 use tower_http::services::{ServeDir, ServeFile};
 
+use crate::directories::{BOOT_FILES, Directories, is_servable};
 use crate::loaders::LoaderStore;
 
-/// What an Environment, or an agent, consists of.
-pub const BOOT_FILES: [&str; 2] = [environment::KERNEL_FILE, environment::INITRD_FILE];
 /// Bytes read at once: large enough that a system call per chunk does not show at wire speed.
 const CHUNK: usize = 256 << 10;
 
-/// Where boot files are.
-#[derive(Debug, Clone)]
-pub struct Directories {
-    /// `--env-dir`: one directory for each Environment.
-    pub environments: PathBuf,
-    /// `agent/` below `--share-dir`: one directory for each architecture.
-    pub agents: PathBuf,
-}
-
-impl Directories {
-    /// The file of an agent.
-    pub fn agent_file(&self, arch: Arch, name: &str) -> PathBuf {
-        self.agents.join(arch.as_str()).join(name)
-    }
-
-    /// Whether kernel and initramfs of the agent are there to be served.
-    pub fn has_agent(&self, arch: Arch) -> bool {
-        BOOT_FILES.iter().all(|name| is_servable(&self.agent_file(arch, name)))
-    }
-
-    /// Whether kernel and initramfs of an Environment are there to be served. Names that are no
-    /// single directory name have none.
-    pub fn has_environment(&self, name: &str) -> bool {
-        let plain = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0']);
-        let directory = self.environments.join(name);
-        plain && BOOT_FILES.iter().all(|file| is_servable(&directory.join(file)))
-    }
-}
-
-/// Whether the file can be opened now and has content.
-fn is_servable(path: &Path) -> bool {
-    std::fs::File::open(path)
-        .and_then(|file| file.metadata())
-        .is_ok_and(|metadata| metadata.is_file() && metadata.len() > 0)
-}
+/// Media type of scripts and messages.
+const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 /// An answer without body.
 pub fn empty(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
+    response
+}
+
+/// A script or a message.
+pub(super) fn text(status: StatusCode, body: String, method: &Method) -> Response<Body> {
+    let length = body.len();
+    let body = if method == Method::HEAD { Body::empty() } else { Body::from(body) };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, PLAIN_TEXT);
+    headers.insert(header::CONTENT_LENGTH, length.into());
     response
 }
 

@@ -5,15 +5,16 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use parking_lot::Mutex;
 use tokio::time::Sleep;
 
-use super::admission::origin;
+use crate::connection::network_of;
 
 /// All unfinished requests together.
 const MAX_OCTETS: usize = 24 << 20;
@@ -57,48 +58,42 @@ impl Intake {
 
     fn charge_within(&self, within: Duration, client: IpAddr, body: Body) -> (Arc<Charge>, Body) {
         let charge =
-            Arc::new(Charge { intake: self.clone(), origin: origin(client).0, octets: Mutex::default() });
+            Arc::new(Charge { intake: self.clone(), origin: network_of(client), octets: Mutex::default() });
         let limit = Box::pin(tokio::time::sleep(within));
         (charge.clone(), Body::new(Charged { body, charge, limit }))
     }
 
     /// Octets in flight.
     pub fn octets(&self) -> usize {
-        self.with(|octets| octets.all)
-    }
-
-    fn with<T>(&self, work: impl FnOnce(&mut Octets) -> T) -> T {
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        self.0.lock().all
     }
 }
 
 impl Charge {
     fn add(&self, more: usize) -> Result<(), IntakeError> {
-        self.intake.with(|octets| {
-            let own = octets.of_origin.get(&self.origin).copied().unwrap_or_default();
-            if octets.all + more > MAX_OCTETS || own + more > MAX_OCTETS_PER_ADDRESS {
-                return Err(IntakeError::TooMuch);
-            }
-            octets.all += more;
-            octets.of_origin.insert(self.origin, own + more);
-            *self.octets.lock().unwrap_or_else(PoisonError::into_inner) += more;
-            Ok(())
-        })
+        let mut octets = self.intake.0.lock();
+        let own = octets.of_origin.get(&self.origin).copied().unwrap_or_default();
+        if octets.all + more > MAX_OCTETS || own + more > MAX_OCTETS_PER_ADDRESS {
+            return Err(IntakeError::TooMuch);
+        }
+        octets.all += more;
+        octets.of_origin.insert(self.origin, own + more);
+        *self.octets.lock() += more;
+        Ok(())
     }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        let mine = *self.octets.lock().unwrap_or_else(PoisonError::into_inner);
-        self.intake.with(|octets| {
-            octets.all -= mine;
-            if let Some(own) = octets.of_origin.get_mut(&self.origin) {
-                *own -= mine;
-                if *own == 0 {
-                    octets.of_origin.remove(&self.origin);
-                }
+        let mine = *self.octets.lock();
+        let mut octets = self.intake.0.lock();
+        octets.all -= mine;
+        if let Some(own) = octets.of_origin.get_mut(&self.origin) {
+            *own -= mine;
+            if *own == 0 {
+                octets.of_origin.remove(&self.origin);
             }
-        });
+        }
     }
 }
 
@@ -155,7 +150,7 @@ mod tests {
         assert_eq!(intake.octets(), 1000);
         drop(charge);
         assert_eq!(intake.octets(), 0);
-        assert!(intake.with(|octets| octets.of_origin.is_empty()));
+        assert!(intake.0.lock().of_origin.is_empty());
     }
 
     #[tokio::test]

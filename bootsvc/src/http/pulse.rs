@@ -3,12 +3,13 @@
 //! It must never end a connection by itself: [`Pulse::expired`] tells its owner to.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -50,29 +51,31 @@ impl Default for Pulse {
 impl Pulse {
     /// A request has come, and may take `limit`.
     pub fn begin(self: &Arc<Self>, limit: Duration) -> Running {
-        let id = self.with(|state| {
+        let id = {
+            let mut state = self.state.lock();
             let id = state.next;
             state.next += 1;
             state.running.push((id, Instant::now() + limit));
             id
-        });
+        };
         self.changed.notify_one();
         Running { pulse: self.clone(), id }
     }
 
     /// Since when no request is being answered; none while one is.
     pub fn idle_since(&self) -> Option<Instant> {
-        self.with(|state| state.running.is_empty().then_some(state.idle_since))
+        let state = self.state.lock();
+        state.running.is_empty().then_some(state.idle_since)
     }
 
     /// A valid boot token was shown on this connection.
     pub fn show_token(&self) {
-        self.with(|state| state.has_shown_token = true);
+        self.state.lock().has_shown_token = true;
     }
 
     /// Whether a valid boot token was shown on this connection.
     pub fn has_shown_token(&self) -> bool {
-        self.with(|state| state.has_shown_token)
+        self.state.lock().has_shown_token
     }
 
     /// Waits until no other request of this connection has the turn.
@@ -96,35 +99,28 @@ impl Pulse {
 
     /// When it has run or waited for too long.
     fn deadline(&self) -> Instant {
-        self.with(|state| {
-            state.running.iter().map(|(_, until)| *until).min().unwrap_or(state.idle_since + IDLE)
-        })
-    }
-
-    fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
-        work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+        let state = self.state.lock();
+        state.running.iter().map(|(_, until)| *until).min().unwrap_or(state.idle_since + IDLE)
     }
 }
 
 impl Running {
     /// From now on it may take this long.
     pub fn allow(&self, limit: Duration) {
-        let until = Instant::now() + limit;
-        self.pulse.with(|state| {
-            if let Some(entry) = state.running.iter_mut().find(|(id, _)| *id == self.id) {
-                entry.1 = until;
-            }
-        });
+        let running = &mut self.pulse.state.lock().running;
+        if let Some((_, until)) = running.iter_mut().find(|(id, _)| *id == self.id) {
+            *until = Instant::now() + limit;
+        }
         self.pulse.changed.notify_one();
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.pulse.with(|state| {
-            state.running.retain(|(id, _)| *id != self.id);
-            state.idle_since = Instant::now();
-        });
+        let mut state = self.pulse.state.lock();
+        state.running.retain(|(id, _)| *id != self.id);
+        state.idle_since = Instant::now();
+        drop(state);
         self.pulse.changed.notify_one();
     }
 }

@@ -195,7 +195,7 @@ fn answered(entry: &NeighbourMessage) -> Option<String> {
         | _ => false,
     };
     let octets = entry.attributes.iter().find_map(|attribute| match attribute {
-        NeighbourAttribute::LinkLayerAddress(octets) if octets.len() == mac::OCTETS => Some(octets),
+        NeighbourAttribute::LinkLayerAddress(octets) => Some(octets),
         _ => None,
     });
     octets.filter(|_| is_answered).and_then(|octets| mac::of_octets(octets))

@@ -134,7 +134,7 @@ impl Via {
 }
 
 impl Moment {
-    const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Started => "started",
             Self::Complete => "complete",
@@ -148,7 +148,7 @@ impl Moment {
 }
 
 impl FileKind {
-    const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Kernel => "kernel",
             Self::Initramfs => "initramfs",
