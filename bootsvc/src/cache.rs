@@ -100,12 +100,6 @@ impl<K: Watched + Resource<Scope = ClusterResourceScope>> Cache<K> {
             Some(Guarded(Err(_))) | None => Lookup::Failed,
         }
     }
-
-    /// The objects of a fake API below this path.
-    #[cfg(test)]
-    pub(crate) fn of_fake(fake: crate::tests::fake_api::FakeApi, prefix: String) -> Self {
-        Self { fake: Some((fake, prefix)), ..Self::of_feed(&Feed::default()) }
-    }
 }
 
 #[cfg(test)]
@@ -115,6 +109,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::tests::fake_api::FakeApi;
+
+    impl<K: Watched + Resource<Scope = ClusterResourceScope>> Cache<K> {
+        /// The objects of a fake API below this path.
+        pub(crate) fn of_fake(fake: FakeApi, prefix: String) -> Self {
+            Self { fake: Some((fake, prefix)), ..Self::of_feed(&Feed::default()) }
+        }
+    }
 
     fn binding(name: &str) -> Guarded<ServerBinding> {
         Guarded(Ok(Arc::new(ServerBinding::new(name, ServerBindingSpec::default()))))

@@ -7,7 +7,6 @@ use tokio::net::TcpStream;
 /// Both ends of a connection. IPv4 addresses are in their own form on a socket that serves both families.
 #[derive(Debug, Clone, Copy)]
 pub struct Connection {
-    /// The client.
     pub peer: SocketAddr,
     /// The address of ours it asked.
     pub local: SocketAddr,

@@ -8,7 +8,6 @@ use bloomery_api::environment;
 /// What an Environment, or an agent, consists of.
 pub const BOOT_FILES: [&str; 2] = [environment::KERNEL_FILE, environment::INITRD_FILE];
 
-/// Where boot files are.
 #[derive(Debug, Clone)]
 pub struct Directories {
     /// `--env-dir`: one directory for each Environment.

@@ -16,7 +16,6 @@ pub struct Edge {
     pub advertise: Advertise,
     /// The iPXE binaries; only those that can be read are offered.
     pub loaders: Arc<LoaderStore>,
-    /// Counters.
     pub metrics: Arc<Metrics>,
     /// What became of each machine.
     pub trace: Trace,

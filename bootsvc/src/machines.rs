@@ -9,7 +9,6 @@ use bloomery_api::decision::unknown::{FilterError, MachineLists, UnknownMachines
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use parking_lot::RwLock;
-use tokio_util::sync::CancellationToken;
 
 use crate::kubernetes::Kubernetes;
 
@@ -51,22 +50,19 @@ impl Machines {
         self.0.lists.read().clone()
     }
 
-    /// Reads the `ConfigMap` again and again, until `shutdown`.
-    pub async fn follow(self, kubernetes: Kubernetes, shutdown: CancellationToken) {
+    /// Reads the `ConfigMap` again and again.
+    pub async fn follow(self, kubernetes: Kubernetes) {
         let mut seen = None;
-        let reading = async {
-            loop {
-                if let Some(client) = kubernetes.client() {
-                    let maps: Api<ConfigMap> = Api::namespaced(client, NAMESPACE);
-                    match maps.get_opt(CONFIG_MAP).await {
-                        Ok(map) => self.take(map.and_then(|map| map.data).unwrap_or_default(), &mut seen),
-                        Err(error) => tracing::debug!(%error, "lists of machines not read"),
-                    }
+        loop {
+            if let Some(client) = kubernetes.client() {
+                let maps: Api<ConfigMap> = Api::namespaced(client, NAMESPACE);
+                match maps.get_opt(CONFIG_MAP).await {
+                    Ok(map) => self.take(map.and_then(|map| map.data).unwrap_or_default(), &mut seen),
+                    Err(error) => tracing::debug!(%error, "lists of machines not read"),
                 }
-                tokio::time::sleep(READ_EVERY).await;
             }
-        };
-        shutdown.run_until_cancelled(reading).await;
+            tokio::time::sleep(READ_EVERY).await;
+        }
     }
 
     fn take(&self, mut data: std::collections::BTreeMap<String, String>, seen: &mut Option<[String; 2]>) {

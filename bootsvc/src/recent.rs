@@ -18,7 +18,6 @@ impl<K: Eq + Hash> Recent<K> {
         Self { seen: HashMap::new(), most, lasts }
     }
 
-    /// It is seen now.
     pub fn note(&mut self, key: K, now: Instant) {
         if self.seen.len() >= self.most && !self.seen.contains_key(&key) {
             let lasts = self.lasts;
@@ -30,7 +29,6 @@ impl<K: Eq + Hash> Recent<K> {
         self.seen.insert(key, now);
     }
 
-    /// Whether it was seen lately.
     pub fn has(&self, key: &K, now: Instant) -> bool {
         self.seen.get(key).is_some_and(|when| now.saturating_duration_since(*when) < self.lasts)
     }
@@ -41,12 +39,10 @@ impl<K: Eq + Hash> Recent<K> {
         seen.any(|(key, when)| holds(key) && now.saturating_duration_since(*when) < self.lasts)
     }
 
-    /// How many are remembered.
     pub fn len(&self) -> usize {
         self.seen.len()
     }
 
-    /// Whether none is.
     pub fn is_empty(&self) -> bool {
         self.seen.is_empty()
     }

@@ -295,25 +295,5 @@ impl Servers {
     }
 }
 
-impl State {
-    #[cfg(test)]
-    fn of_fake(fake: &crate::tests::fake_api::FakeApi) -> Self {
-        let all = fake.objects_below(&crate::tests::fake_api::metal("servers", ""));
-        let mut state = Self { listed: !fake.servers_are_unlisted(), ..Self::default() };
-        for server in all.into_iter().filter_map(|object| serde_json::from_value::<Server>(object).ok()) {
-            state.put(server.metadata.name.clone().unwrap_or_default(), Known::of(&server));
-        }
-        state
-    }
-}
-
-#[cfg(test)]
-impl Servers {
-    /// The Servers of a fake API, read with each question.
-    pub(crate) fn of_fake(fake: crate::tests::fake_api::FakeApi) -> Self {
-        Self { state: Arc::default(), fake: Some(fake) }
-    }
-}
-
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 
 use bloomery_config::ServiceOptions;
+use futures::FutureExt as _;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,17 +31,19 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), ConfigEr
         }
     });
     let (services, resolver) = Services::build(&args, kubernetes.clone(), objects)?;
-    for watch in watches {
-        tasks.spawn(shutdown.clone().run_until_cancelled_owned(watch));
-    }
     let Services { sidero, edge, machines, .. } = &*services;
+    let interfaces = interfaces::watch(selection(&args), shutdown.clone());
+    let kept_up_to_date = [
+        resolver.run().boxed(),
+        machines.clone().follow(kubernetes).boxed(),
+        follow(interfaces.clone(), edge.sources.clone()).boxed(),
+    ];
+    for work in watches.into_iter().chain(kept_up_to_date) {
+        tasks.spawn(shutdown.clone().run_until_cancelled_owned(work));
+    }
     let acts = services.authority.watch(health.register("plane", Weight::Shown), shutdown.clone());
-    tasks.spawn(resolver.run(shutdown.clone()));
     tasks.spawn(serve_health(args.health_addr, edge.clone(), health.clone(), shutdown.clone()));
     let _loaders_part = report_loaders(&edge.loaders, &health);
-    tasks.spawn(machines.clone().follow(kubernetes, shutdown.clone()));
-    let interfaces = interfaces::watch(selection(&args), shutdown.clone());
-    tasks.spawn(follow(interfaces.clone(), edge.sources.clone(), shutdown.clone()));
     if !sidero.disable_dhcp_proxy {
         let context = dhcp::serve::Context {
             edge: edge.clone(),
@@ -97,17 +100,12 @@ fn selection(args: &Args) -> Selection {
     Selection { provisioning: provisioning_interfaces.clone(), management: management_interfaces.clone() }
 }
 
-/// Tells the services which networks are for provisioning, until `shutdown`.
-async fn follow(
-    mut interfaces: watch::Receiver<Vec<Interface>>,
-    sources: Sources,
-    shutdown: CancellationToken,
-) {
+/// Tells the services which networks are for provisioning.
+async fn follow(mut interfaces: watch::Receiver<Vec<Interface>>, sources: Sources) {
     loop {
         sources.set_interfaces(&interfaces.borrow_and_update());
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            changed = interfaces.changed() => if changed.is_err() { return },
+        if interfaces.changed().await.is_err() {
+            return;
         }
     }
 }

@@ -29,13 +29,9 @@ const AGENT_DIRECTORY: &str = "agent";
 
 /// Everything that the services look up, each kind by one watch.
 pub struct Objects {
-    /// All Servers.
     pub servers: Servers,
-    /// All bindings.
     pub bindings: Cache<ServerBinding>,
-    /// All classes.
     pub classes: Cache<ServerClass>,
-    /// All Environments.
     pub environments: Cache<Environment>,
 }
 
@@ -60,17 +56,12 @@ impl Objects {
     }
 }
 
-/// What all services share.
 pub struct Services {
-    /// Sidero's options.
     pub sidero: SideroOptions,
     /// What needs no Kubernetes API.
     pub edge: Edge,
-    /// The Kubernetes API.
     pub kubernetes: Kubernetes,
-    /// Whether this plane may act.
     pub authority: PlaneAuthority,
-    /// The objects.
     pub objects: Objects,
     /// Who was given which boot.
     pub tokens: Tokens,
@@ -80,7 +71,6 @@ pub struct Services {
     pub machines: Machines,
     /// Who is on our networks.
     pub neighbours: Neighbours,
-    /// Boot files.
     pub directories: Directories,
 }
 

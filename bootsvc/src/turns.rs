@@ -32,13 +32,10 @@ pub enum Line {
     Strangers,
 }
 
-/// There was no turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoTurn {
-    /// Too many wait.
     #[error("failed to get a turn: too many machines ask at once")]
     Full,
-    /// It did not come in time.
     #[error("failed to get a turn in time: too many machines ask at once")]
     Late,
 }

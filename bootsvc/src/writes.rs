@@ -13,21 +13,16 @@ use crate::kubernetes::{ANSWER_WITHIN, Kubernetes};
 /// Field manager of our writes.
 pub const FIELD_MANAGER: &str = "bootsvc";
 
-/// What became of a write.
 pub type Written = patch::Written<Server>;
 
-/// A write that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// The API refused, or could not be reached.
     #[error("failed to write a Server")]
     Api(#[source] Box<kube::Error>),
-    /// No answer came in time.
     #[error("failed to write a Server in time")]
     Timeout,
 }
 
-/// Parameters of our patches.
 pub fn params() -> PatchParams {
     PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
 }

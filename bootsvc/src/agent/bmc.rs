@@ -29,12 +29,11 @@ use crate::connection::own_addresses;
 use crate::events::Happening;
 use crate::tokens::OpenError;
 
-/// Namespace of the accounts.
 const NAMESPACE: &str = "default";
 /// Fields of the Secret.
 const USER: &str = "user";
 const PASS: &str = "pass";
-/// IPMI's port.
+/// IPMI's port (IANA).
 const IPMI_PORT: i32 = 623;
 /// Calls in one boot: an address and an account, each tried again a few times.
 const MAX_CALLS: u32 = 32;
@@ -46,9 +45,7 @@ const MAX_ACCOUNT_TEXT: usize = 128;
 /// What the agent says, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Report {
-    /// Address of the controller.
     pub(super) address: Option<IpAddr>,
-    /// Its port.
     pub(super) port: Option<i32>,
     /// User name and password.
     account: Option<(String, String)>,
@@ -57,13 +54,11 @@ pub(super) struct Report {
 /// Why a report is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ReportError {
-    /// Neither address nor account.
     #[error("the report holds neither an address nor an account")]
     Empty,
     /// No IP address, or one that no controller can be reached at.
     #[error("the address of the management controller cannot be one")]
     Address,
-    /// Not a port.
     #[error("the port of the management controller is none")]
     Port,
     /// Too long, or with control characters.

@@ -68,7 +68,6 @@ pub fn hostname(sent: &str) -> Option<String> {
 pub struct Calling {
     /// Whether the call shows the present boot token; none where it shows none and needs none.
     pub token: Option<bool>,
-    /// Whether the Server is accepted.
     pub accepted: bool,
     /// Whether a cluster has the machine or may have it.
     pub claimed: bool,
@@ -121,7 +120,6 @@ pub fn missing_disks(known: &HardwareInformation, new: &HardwareInformation) -> 
 /// A reported address that is none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// More than a machine has.
     #[error("{0} addresses are more than a machine can have")]
     TooMany(usize),
     /// Empty or overlong type or address.

@@ -96,7 +96,7 @@ impl Handler {
             return Ok(known.server);
         }
         let server = found(get::<Server>(client, name).await, "Server")?;
-        let server = server.ok_or_else(|| unregistered(name))?;
+        let server = server.ok_or_else(|| Status::not_found(format!("server {name} is not registered")))?;
         self.services.objects.servers.note(&server);
         Ok(Arc::new(server))
     }
@@ -177,16 +177,8 @@ fn found<T>(lookup: Lookup<T>, kind: &'static str) -> Result<Option<T>, Status> 
     match lookup {
         Lookup::Found(object) => Ok(Some(object)),
         Lookup::NotFound => Ok(None),
-        Lookup::Failed => Err(away(&format!("failed to look up the machine's {kind}"))),
+        Lookup::Failed => Err(Status::unavailable(format!("failed to look up the machine's {kind}"))),
     }
-}
-
-fn unregistered(name: &str) -> Status {
-    Status::not_found(format!("server {name} is not registered"))
-}
-
-fn away(message: &str) -> Status {
-    Status::unavailable(message)
 }
 
 /// The answer when an object kept changing under all attempts.
@@ -200,7 +192,7 @@ pub(super) async fn within<T>(call: impl Future<Output = T>) -> Result<T, Status
 }
 
 fn late() -> Status {
-    away("the Kubernetes API did not answer in time")
+    Status::unavailable("the Kubernetes API did not answer in time")
 }
 
 /// A write that failed. Refusals by the API's rules are the caller's to see; the rest is worth a retry.
@@ -211,7 +203,7 @@ pub(super) fn api_failed(verb: &'static str, what: &str, error: &kube::Error) ->
         kube::Error::Api(status) if status.is_invalid() => {
             Status::invalid_argument(format!("failed to {verb} {what}: {cause}"))
         }
-        _ => away(&format!("failed to {verb} {what}")),
+        _ => Status::unavailable(format!("failed to {verb} {what}")),
     }
 }
 
@@ -240,7 +232,8 @@ pub(super) async fn record(
     is_ours: bool,
 ) -> Result<Written, Status> {
     let record = DiskRecord::new(server, entry, authority, id, &now());
-    let record = record.ok_or_else(|| away("this plane cannot sign records: its key is not at hand"))?;
+    let record = record
+        .ok_or_else(|| Status::unavailable("this plane cannot sign records: its key is not at hand"))?;
     let mut change = json!({ "metadata": { "annotations": { DISKS_ANNOTATION: record.to_annotation() } } });
     if is_ours {
         // One empty entry is the API's word for it; an empty list would mean no change.

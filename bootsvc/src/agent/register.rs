@@ -33,7 +33,6 @@ use crate::{conflicts, last_call};
 
 /// What a machine says of itself, and what is seen of it.
 pub(super) struct Applicant {
-    /// Its system UUID.
     pub(super) uuid: String,
     pub(super) marks: Marks,
     pub(super) hardware: HardwareInformation,

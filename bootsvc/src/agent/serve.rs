@@ -211,11 +211,9 @@ pub(super) fn server_name(uuid: &str) -> Result<String, Status> {
 /// What a call shows besides its message.
 #[derive(Debug, Clone)]
 pub(super) struct Shown {
-    /// The boot token.
     pub(super) token: Option<String>,
     /// Where it comes from.
     pub(super) peer: Option<SocketAddr>,
-    /// Both ends of its connection.
     pub(super) connection: Option<Connection>,
 }
 

@@ -62,7 +62,6 @@ struct State {
     under_way: BTreeSet<String>,
 }
 
-/// The bounds.
 #[derive(Debug)]
 pub(super) struct Strangers {
     state: Mutex<State>,

@@ -62,9 +62,7 @@ pub struct Server<'a> {
 pub enum BootFile {
     /// The iPXE script, by HTTP.
     Script,
-    /// A loader by TFTP.
     Tftp(Loader),
-    /// A loader by HTTP.
     Http(Loader),
 }
 
@@ -101,7 +99,6 @@ pub struct Means<'a> {
 /// Whether a machine may be served, as far as its request tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
-    /// Yes.
     Served,
     /// The lists of machines are against it.
     Denied,
@@ -109,10 +106,8 @@ pub enum Admission {
     Ignored,
 }
 
-/// A decided answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer<'a> {
-    /// The message to send.
     pub reply: Reply<'a>,
     /// The kind of file offered.
     pub boot_file: BootFile,
@@ -139,7 +134,6 @@ pub enum Silence {
     /// The loader cannot be read, so its name would lead nowhere.
     #[error("loader is missing")]
     LoaderMissing,
-    /// Another plane is in charge.
     #[error("this plane is not in charge")]
     Fenced,
     /// `machines.allow` and `machines.deny`.

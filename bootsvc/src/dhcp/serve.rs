@@ -42,27 +42,11 @@ const SOCKET_BUFFER: usize = 4 << 20;
 pub enum DhcpError {
     /// Port taken, interface gone, or no right to bind it.
     #[error("failed to bind DHCP port {port} on {interface}")]
-    Bind {
-        /// Interface name.
-        interface: String,
-        /// UDP port.
-        port: u16,
-        /// Cause.
-        source: std::io::Error,
-    },
-    /// The interface went down.
+    Bind { interface: String, port: u16, source: std::io::Error },
     #[error("failed to receive on DHCP port {port} of {interface}")]
-    Receive {
-        /// Interface name.
-        interface: String,
-        /// UDP port.
-        port: u16,
-        /// Cause.
-        source: std::io::Error,
-    },
+    Receive { interface: String, port: u16, source: std::io::Error },
 }
 
-/// What answers are made from.
 #[derive(Clone)]
 pub struct Context {
     /// Addresses, loaders, and where what happens is noted.
@@ -71,7 +55,6 @@ pub struct Context {
     pub log: Arc<OfferLog>,
     /// Whether this plane is the one in charge; while it is not, nobody gets an answer.
     pub acts: watch::Receiver<bool>,
-    /// Which machines are served.
     pub machines: Machines,
     /// Tell which machines a person accepted.
     pub servers: Servers,

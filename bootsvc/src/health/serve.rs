@@ -11,18 +11,10 @@ use tokio_util::sync::CancellationToken;
 use super::Health;
 use crate::edge::Edge;
 
-/// The service could not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum HealthError {
-    /// The port is taken.
     #[error("failed to bind health address {address}")]
-    Bind {
-        /// Address and port.
-        address: SocketAddr,
-        /// Cause.
-        source: std::io::Error,
-    },
-    /// The listener broke.
+    Bind { address: SocketAddr, source: std::io::Error },
     #[error("failed to serve health")]
     Serve(#[source] std::io::Error),
 }

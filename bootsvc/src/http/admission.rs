@@ -36,7 +36,6 @@ pub enum Refused {
     Full,
 }
 
-/// All connections.
 #[derive(Debug, Clone)]
 pub struct Admission(Arc<Mutex<Table>>);
 

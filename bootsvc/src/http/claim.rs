@@ -21,9 +21,7 @@ use crate::writes::{self, Part, WriteError, Written};
 /// Times it is decided anew because the Server changed before the claim was written.
 const ATTEMPTS: u32 = 4;
 
-/// What became of the claim.
 enum Claimed {
-    /// It is on record.
     OnRecord,
     /// The Server is not any more what was decided on.
     Changed,

@@ -16,9 +16,7 @@ const DECISIONS: usize = 10;
 /// Clones share everything.
 #[derive(Clone)]
 pub struct Context {
-    /// What all services share.
     pub services: Arc<Services>,
-    /// The agent's gRPC service.
     pub agent: Service,
     /// Turns of boot decisions.
     pub turns: Turns,

@@ -18,7 +18,6 @@ use crate::kernel_args;
 /// Status and body; the body is a script or a line of plain text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// HTTP status.
     pub status: StatusCode,
     /// Text, may be empty.
     pub body: String,
@@ -29,7 +28,6 @@ pub struct Answer {
 pub struct Surroundings<'a> {
     /// Where the client reaches us.
     pub endpoint: &'a Endpoint,
-    /// The client's hardware address.
     pub mac: Option<&'a str>,
     /// The client's firmware, if it says.
     pub platform: Option<Platform>,
@@ -39,7 +37,6 @@ pub struct Surroundings<'a> {
     pub plane: Option<&'a str>,
     /// `--extra-agent-kernel-args`.
     pub extra_agent_args: &'a str,
-    /// Where boot files are.
     pub directories: &'a Directories,
 }
 

@@ -66,7 +66,6 @@ impl Kind {
 
 /// What became of a connection.
 pub enum Outcome {
-    /// It is over.
     Closed,
     /// Hyper is to go on with it, beginning with these octets.
     Handover(Vec<u8>),

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use axum::body::Body;
 use bloomery_api::arch::Arch;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tower::ServiceExt;
 use tower_http::services::{ServeDir, ServeFile};
 
@@ -18,6 +19,8 @@ use crate::loaders::LoaderStore;
 /// Bytes read at once: large enough that a system call per chunk does not show at wire speed.
 const CHUNK: usize = 256 << 10;
 
+/// What a link to a file spells otherwise.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 /// Media type of scripts and messages.
 const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
@@ -40,7 +43,6 @@ pub(super) fn text(status: StatusCode, body: String, method: &Method) -> Respons
     response
 }
 
-/// Serves one file.
 pub async fn file(path: &Path, request: Request<Body>) -> Response<Body> {
     let service = ServeFile::new(path).with_buf_chunk_size(CHUNK);
     map(service.oneshot(request).await)
@@ -119,7 +121,6 @@ pub fn agent_listing(directories: &Directories, arch: Arch, request: &Request<Bo
     page(present.map(str::to_owned).collect(), request)
 }
 
-/// The list of loaders.
 pub fn loader_listing(loaders: &LoaderStore, request: &Request<Body>) -> Response<Body> {
     match entries(loaders.directory()) {
         Ok(names) => page(names, request),
@@ -134,7 +135,7 @@ fn page(mut names: Vec<String>, request: &Request<Body>) -> Response<Body> {
         String::from("<!doctype html>\n<meta name=\"viewport\" content=\"width=device-width\">\n<pre>\n");
     for name in names {
         let text = escape(&name);
-        let link: String = percent_encode(&name);
+        let link = utf8_percent_encode(&name, ENCODED);
         // Writing to a string cannot fail.
         let _ = writeln!(html, "<a href=\"{link}\">{text}</a>");
     }
@@ -148,15 +149,4 @@ fn page(mut names: Vec<String>, request: &Request<Body>) -> Response<Body> {
 
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&#34;")
-}
-
-fn percent_encode(name: &str) -> String {
-    name.bytes()
-        .map(|octet| match octet {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
-                char::from(octet).to_string()
-            }
-            other => format!("%{other:02X}"),
-        })
-        .collect()
 }

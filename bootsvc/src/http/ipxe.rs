@@ -24,7 +24,6 @@ use crate::services::Services;
 use crate::turns::Line;
 use crate::{admitted, agent, conflicts, last_call, trace};
 
-/// Answers one request.
 pub(super) async fn answer(
     context: &Context,
     connection: Connection,
@@ -60,7 +59,6 @@ pub(super) async fn answer(
     text(answer.status, answer.body, &method)
 }
 
-/// Who asks.
 struct Client<'a> {
     services: &'a Services,
     connection: Connection,

@@ -26,16 +26,12 @@ use crate::services::{self, Services};
 /// Times the objects are read again because the Server turned out to be another than the list of all Servers says.
 const MAX_LOOKS: usize = 3;
 
-/// One question.
 #[derive(Clone, Copy)]
 pub struct Asking<'a> {
     /// What it is answered from.
     pub services: &'a Services,
-    /// What this plane may do.
     pub authority: &'a Authority,
-    /// What the machine says.
     pub query: &'a Query,
-    /// What is seen of it.
     pub seen: &'a Seen,
     /// Whether the lists of machines admit it.
     pub admitted: bool,
@@ -44,9 +40,7 @@ pub struct Asking<'a> {
 /// A decision and the objects that its answer is written from.
 #[derive(Debug)]
 pub struct Decided {
-    /// What to answer.
     pub decision: BootDecision,
-    /// Which machine asks, if that could be told.
     pub identity: Option<Identity>,
     /// The Environment, for its kernel arguments.
     pub environment: Option<Arc<Environment>>,

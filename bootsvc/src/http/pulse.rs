@@ -16,7 +16,6 @@ use tokio::time::Instant;
 /// A connection without a request for this long is closed. An agent at work reports every 30 s.
 pub const IDLE: Duration = Duration::from_mins(2);
 
-/// One connection's state.
 #[derive(Debug)]
 pub struct Pulse {
     state: Mutex<State>,

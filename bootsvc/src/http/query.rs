@@ -26,9 +26,7 @@ pub struct Query {
 /// The firmware iPXE runs on, which decides how it leaves for the local disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Platform {
-    /// UEFI.
     Efi,
-    /// BIOS.
     Bios,
 }
 

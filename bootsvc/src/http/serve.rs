@@ -30,7 +30,6 @@ use super::route::{self, Route};
 use crate::advertise::Endpoint;
 use crate::connection::Connection;
 use crate::directories::BOOT_FILES;
-use crate::loaders::Loader;
 use crate::{boot_script, thrift};
 
 /// A client that does not finish its request head in this time is gone.
@@ -58,17 +57,10 @@ const PROVING: [&str; 3] = ["Heartbeat", "MarkServerAsWiped", "UpdateBMCInfo"];
 /// Prefix of gRPC's media types.
 const GRPC: &[u8] = b"application/grpc";
 
-/// The service could not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
-    /// The port is taken.
     #[error("failed to bind HTTP port {port}")]
-    Bind {
-        /// TCP port.
-        port: u16,
-        /// Cause.
-        source: std::io::Error,
-    },
+    Bind { port: u16, source: std::io::Error },
 }
 
 /// Binds `port` on all addresses, IPv6 included where the kernel has it.
@@ -243,7 +235,6 @@ fn names_its_host(request: &Request<Body>) -> bool {
     request.version() != Version::HTTP_11 || request.headers().get_all(HOST).iter().count() == 1
 }
 
-/// Answers one request.
 pub async fn handle(context: Context, connection: Connection, request: Request<Body>) -> Response<Body> {
     if is_grpc(&request) {
         return call(context, connection, request).await;
@@ -267,7 +258,11 @@ pub async fn handle(context: Context, connection: Connection, request: Request<B
             let told = ipxe::answer(&context, connection, query, endpoint.clone(), method).await;
             or_wait(&context, connection, told, &endpoint, &request)
         }
-        Route::Loader(loader) => loader_file(&context, connection, loader, request).await,
+        Route::Loader(loader) => {
+            log_download(&context, connection, loader.file_name(), &request);
+            let path = context.services.edge.loaders.directory().join(loader.file_name());
+            files::file(&path, request).await
+        }
         Route::LoaderList => files::loader_listing(&context.services.edge.loaders, &request),
         Route::Agent(arch, file) => agent_file(&context, connection, arch, file, request).await,
         Route::Environment(below) => {
@@ -276,7 +271,7 @@ pub async fn handle(context: Context, connection: Connection, request: Request<B
                 return files::empty(StatusCode::NOT_FOUND);
             }
             log_download(&context, connection, &path, &request);
-            files::below(&context.services.directories.environments, below, request).await
+            files::below(root, below, request).await
         }
         Route::NotFound => files::empty(StatusCode::NOT_FOUND),
     }
@@ -313,17 +308,6 @@ fn endpoint(context: &Context, connection: Connection, request: &Request<Body>) 
     let authority = request.uri().authority().map(http::uri::Authority::as_str);
     let host = authority.or_else(|| request.headers().get(HOST).and_then(|host| host.to_str().ok()));
     context.services.edge.advertise.endpoint_for(host, connection.local)
-}
-
-async fn loader_file(
-    context: &Context,
-    connection: Connection,
-    loader: Loader,
-    request: Request<Body>,
-) -> Response<Body> {
-    log_download(context, connection, loader.file_name(), &request);
-    let path = context.services.edge.loaders.directory().join(loader.file_name());
-    files::file(&path, request).await
 }
 
 async fn agent_file(

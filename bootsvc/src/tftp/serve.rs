@@ -30,21 +30,13 @@ const TICK: Duration = Duration::from_millis(100);
 /// What clients that want to write are told (spec/sidero.md §3.2).
 const READ_ONLY: &str = "server does not support write requests";
 
-/// The service could not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum TftpError {
     /// The port is taken, or not allowed to us.
     #[error("failed to bind TFTP socket {address}")]
-    Bind {
-        /// Address and port.
-        address: SocketAddrV4,
-        /// Cause.
-        source: std::io::Error,
-    },
-    /// The socket broke.
+    Bind { address: SocketAddrV4, source: std::io::Error },
     #[error("failed to receive on the TFTP socket")]
     Receive(#[source] std::io::Error),
-    /// No thread to be had.
     #[error("failed to start the TFTP thread")]
     Thread(#[source] std::io::Error),
     /// The thread ended without a word; it panicked.
@@ -75,7 +67,6 @@ impl Server {
         Ok(Self { link, edge, transfers: Transfers::default() })
     }
 
-    /// The bound address.
     pub fn local_addr(&self) -> std::io::Result<std::net::SocketAddr> {
         self.link.local_addr()
     }

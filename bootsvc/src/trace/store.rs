@@ -30,7 +30,6 @@ pub struct SystemUuid(u128);
 /// What is known of the machine that took a step.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Identity {
-    /// Of one of its cards.
     pub mac: Option<MacAddr>,
     /// From its firmware.
     pub uuid: Option<SystemUuid>,
@@ -82,7 +81,6 @@ struct Machine {
     used: u64,
 }
 
-/// All machines.
 #[derive(Debug, Default)]
 pub struct Store {
     machines: HashMap<u64, Machine>,
@@ -94,17 +92,14 @@ pub struct Store {
 }
 
 impl Store {
-    /// Number of machines.
     pub fn len(&self) -> usize {
         self.machines.len()
     }
 
-    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.machines.is_empty()
     }
 
-    /// Records a step.
     pub fn add(&mut self, who: &Identity, step: Step, detail: Cow<'static, str>, now: Instant) {
         let id = self.join(who, now);
         let Some(machine) = self.machines.get_mut(&id) else { return };

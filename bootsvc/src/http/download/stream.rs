@@ -25,13 +25,9 @@ pub struct Head {
     pub is_head: bool,
     /// Whether another request may follow.
     pub keep_alive: bool,
-    /// `Range`.
     pub range: Option<String>,
-    /// `If-Range`.
     pub if_range: Option<String>,
-    /// `If-None-Match`.
     pub if_none_match: Option<String>,
-    /// `If-Modified-Since`.
     pub if_modified_since: Option<String>,
 }
 
