@@ -67,10 +67,6 @@ impl Endpoint {
         Some(Self { host, port })
     }
 
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -106,11 +102,6 @@ impl Advertise {
         let advertise = Self { fixed: fixed.clone(), port, resolved };
         let target = if literal.is_some() { None } else { fixed };
         (advertise, Resolver { target, resolved: sender })
-    }
-
-    /// The configured endpoint, if there is one.
-    pub fn fixed(&self) -> Option<&Endpoint> {
-        self.fixed.as_deref()
     }
 
     /// The port clients use.

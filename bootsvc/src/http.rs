@@ -19,6 +19,7 @@ pub mod query;
 pub mod route;
 pub mod serve;
 pub mod startup;
+pub mod tapped;
 
 #[cfg(test)]
 pub(crate) mod tests;

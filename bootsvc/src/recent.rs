@@ -38,12 +38,26 @@ impl<K: Eq + Hash> Recent<K> {
         let mut seen = self.seen.iter();
         seen.any(|(key, when)| holds(key) && now.saturating_duration_since(*when) < self.lasts)
     }
+}
 
-    pub fn len(&self) -> usize {
-        self.seen.len()
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    pub fn is_empty(&self) -> bool {
-        self.seen.is_empty()
+    #[test]
+    fn a_flood_is_bounded_and_what_is_old_makes_room() {
+        let (lasts, now) = (Duration::from_secs(10), Instant::now());
+        let mut recent = Recent::new(4, lasts);
+        (0..100).for_each(|number| recent.note(number, now));
+        assert_eq!(recent.seen.len(), 4);
+        assert!(recent.has(&3, now) && !recent.has(&4, now) && !recent.has(&3, now + lasts));
+        // Those that are there already are seen again.
+        recent.note(0, now + lasts / 2);
+        recent.note(50, now + lasts);
+        assert!(recent.has(&0, now + lasts) && recent.has(&50, now + lasts));
+        assert_eq!(recent.seen.len(), 2);
+        assert!(
+            recent.any(now + lasts, |number| *number > 40) && !recent.any(now + lasts, |number| *number == 1)
+        );
     }
 }

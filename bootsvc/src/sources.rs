@@ -157,6 +157,7 @@ mod tests {
         for number in 0..5000_u32 {
             sources.relayed_at(Ipv4Addr::from_bits(0x0a00_0000 + (number << 8) + 1), now);
         }
-        assert_eq!(sources.0.read().relays.len(), MAX_RELAYS);
+        assert!(sources.serves_at(Ipv4Addr::new(10, 3, 0, 9), now));
+        assert!(!sources.serves_at(Ipv4Addr::new(10, 10, 0, 9), now), "not remembered");
     }
 }

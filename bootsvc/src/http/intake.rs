@@ -4,16 +4,14 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use parking_lot::Mutex;
-use tokio::time::Sleep;
 
+use super::tapped::tapped;
 use crate::connection::network_of;
 
 /// All unfinished requests together.
@@ -59,13 +57,18 @@ impl Intake {
     fn charge_within(&self, within: Duration, client: IpAddr, body: Body) -> (Arc<Charge>, Body) {
         let charge =
             Arc::new(Charge { intake: self.clone(), origin: network_of(client), octets: Mutex::default() });
-        let limit = Box::pin(tokio::time::sleep(within));
-        (charge.clone(), Body::new(Charged { body, charge, limit }))
-    }
-
-    /// Octets in flight.
-    pub fn octets(&self) -> usize {
-        self.0.lock().all
+        let (counted, mut limit) = (charge.clone(), Box::pin(tokio::time::sleep(within)));
+        let body = tapped(body, move |cx, polled| match polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                let more = frame.data_ref().map_or(0, Bytes::len);
+                Poll::Ready(Some(counted.add(more).map(|()| frame).map_err(axum::Error::new)))
+            }
+            Poll::Pending if limit.as_mut().poll(cx).is_ready() => {
+                Poll::Ready(Some(Err(axum::Error::new(IntakeError::TooSlow))))
+            }
+            Poll::Ready(_) | Poll::Pending => polled,
+        });
+        (charge, body)
     }
 }
 
@@ -97,48 +100,15 @@ impl Drop for Charge {
     }
 }
 
-/// A request's body, counted and timed.
-struct Charged {
-    body: Body,
-    charge: Arc<Charge>,
-    limit: Pin<Box<Sleep>>,
-}
-
-impl HttpBody for Charged {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        match Pin::new(&mut self.body).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
-                let more = frame.data_ref().map_or(0, Bytes::len);
-                let counted = self.charge.add(more).map(|()| frame);
-                Poll::Ready(Some(counted.map_err(axum::Error::new)))
-            }
-            Poll::Ready(ended) => Poll::Ready(ended),
-            Poll::Pending if self.limit.as_mut().poll(cx).is_ready() => {
-                Poll::Ready(Some(Err(axum::Error::new(IntakeError::TooSlow))))
-            }
-            Poll::Pending => Poll::Pending,
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::pin::Pin;
+    use std::task::Context;
+
     use axum::body::to_bytes;
+    use hyper::body::{Body as HttpBody, Frame};
+
+    use super::*;
 
     const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
 
@@ -147,9 +117,9 @@ mod tests {
         let intake = Intake::default();
         let (charge, body) = intake.charge(CLIENT, Body::from(vec![0; 1000]));
         assert_eq!(to_bytes(body, 2000).await.unwrap().len(), 1000);
-        assert_eq!(intake.octets(), 1000);
+        assert_eq!(intake.0.lock().all, 1000);
         drop(charge);
-        assert_eq!(intake.octets(), 0);
+        assert_eq!(intake.0.lock().all, 0);
         assert!(intake.0.lock().of_origin.is_empty());
     }
 
@@ -182,7 +152,7 @@ mod tests {
             refused += usize::from(to_bytes(body, 1 << 20).await.is_err());
             held.push(charge);
         }
-        assert_eq!((intake.octets(), refused), (MAX_OCTETS, MAX_OCTETS >> 20));
+        assert_eq!((intake.0.lock().all, refused), (MAX_OCTETS, MAX_OCTETS >> 20));
     }
 
     #[tokio::test]

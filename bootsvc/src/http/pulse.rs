@@ -2,16 +2,15 @@
 //!
 //! It must never end a connection by itself: [`Pulse::expired`] tells its owner to.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
-use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use axum::body::Body;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use super::tapped::tapped;
 
 /// A connection without a request for this long is closed. An agent at work reports every 30 s.
 pub const IDLE: Duration = Duration::from_mins(2);
@@ -125,36 +124,12 @@ impl Drop for Running {
 }
 
 /// A response's body: its request is being answered until the client has taken it.
-pub struct Held {
-    body: Body,
-    _running: Running,
-}
-
-impl Held {
-    /// Ties the two together.
-    pub fn new(body: Body, running: Running) -> Self {
-        Self { body, _running: running }
-    }
-}
-
-impl HttpBody for Held {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+pub fn held(body: Body, running: Running) -> Body {
+    tapped(body, move |_, polled| {
+        // Kept for its end alone.
+        let _ = &running;
+        polled
+    })
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use super::context::Context;
 use super::download::{self, Outcome, stream};
 use super::files::{self, text};
 use super::ipxe;
-use super::pulse::{Held, Pulse};
+use super::pulse::{Pulse, held};
 use super::query::Query;
 use super::route::{self, Route};
 use crate::advertise::Endpoint;
@@ -163,7 +163,7 @@ async fn connection(
             request.extensions_mut().insert(pulse);
             let response = handle(context, connection, request).await;
             running.allow(download::time_for(length(&response)));
-            Ok::<_, Infallible>(response.map(|body| Body::new(Held::new(body, running))))
+            Ok::<_, Infallible>(response.map(|body| held(body, running)))
         }
     });
     let builder = protocols();

@@ -92,14 +92,6 @@ pub struct Store {
 }
 
 impl Store {
-    pub fn len(&self) -> usize {
-        self.machines.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.machines.is_empty()
-    }
-
     pub fn add(&mut self, who: &Identity, step: Step, detail: Cow<'static, str>, now: Instant) {
         let id = self.join(who, now);
         let Some(machine) = self.machines.get_mut(&id) else { return };
