@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 /// How often a configured name is resolved again; DNS entries of load balancers move slowly.
 const RESOLVE_EVERY: Duration = Duration::from_mins(1);
@@ -68,12 +67,6 @@ impl Endpoint {
         Some(Self { host, port })
     }
 
-    /// The host, IPv6 in brackets.
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-
-    /// The port.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -111,11 +104,6 @@ impl Advertise {
         (advertise, Resolver { target, resolved: sender })
     }
 
-    /// The configured endpoint, if there is one.
-    pub fn fixed(&self) -> Option<&Endpoint> {
-        self.fixed.as_deref()
-    }
-
     /// The port clients use.
     pub fn port(&self) -> u16 {
         self.fixed.as_ref().map_or(self.port, |endpoint| endpoint.port)
@@ -148,8 +136,8 @@ impl Advertise {
 }
 
 impl Resolver {
-    /// Keeps the configured name resolved until `shutdown`; ends at once if there is nothing to resolve.
-    pub async fn run(self, shutdown: CancellationToken) {
+    /// Keeps the configured name resolved; ends at once if there is nothing to resolve.
+    pub async fn run(self) {
         let Some(target) = self.target else { return };
         loop {
             let pause = match resolve(&target).await {
@@ -164,10 +152,7 @@ impl Resolver {
                     RETRY_AFTER
                 }
             };
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                () = tokio::time::sleep(pause) => {}
-            }
+            tokio::time::sleep(pause).await;
         }
     }
 }
@@ -237,13 +222,11 @@ mod tests {
         let (named, resolver) = Advertise::new(Endpoint::parse("localhost", 8081), 8081);
         let interface = Ipv4Addr::new(10, 77, 0, 3);
         assert_eq!(named.dhcp_server(interface), interface);
-        let shutdown = CancellationToken::new();
         let mut changes = named.resolved.clone();
-        let task = tokio::spawn(resolver.run(shutdown.clone()));
+        let task = tokio::spawn(resolver.run());
         changes.changed().await.unwrap();
         assert_eq!(named.dhcp_server(interface), Ipv4Addr::LOCALHOST);
-        shutdown.cancel();
-        task.await.unwrap();
+        task.abort();
     }
 
     proptest::proptest! {

@@ -73,8 +73,8 @@ mod tests {
     use super::*;
     use bloomery_api::trust::{SigningKey, Trust};
 
-    use crate::fake_api::{Failure, FakeApi, PLANE, PLANE_KEY, plane_held_by};
     use crate::health::{Health, Weight};
+    use crate::tests::fake_api::{Failure, FakeApi, PLANE, PLANE_KEY, plane_held_by};
 
     fn with_identity(api: &FakeApi, id: &str) -> (PlaneAuthority, tempfile::TempDir) {
         let directory = tempfile::tempdir().unwrap();

@@ -22,7 +22,7 @@ const PROMPT_MS: u32 = 2000;
 
 /// The script that chains to `/ipxe` at `endpoint`.
 pub fn render(endpoint: &Endpoint) -> String {
-    [with_a_held_lease(endpoint), over_every_card(endpoint), without_an_answer()].concat()
+    [with_a_held_lease(endpoint), over_every_card(endpoint)].concat()
 }
 
 /// The command that asks, over this card.
@@ -70,7 +70,7 @@ echo Asking ${{plane}} what to boot, over net${{i}}
 
 /// A pass over all cards.
 fn over_every_card(endpoint: &Endpoint) -> String {
-    let ask_this = ask(endpoint, "net${i}");
+    let (ask_this, or_again) = (ask(endpoint, "net${i}"), once_more("all_nics"));
     format!(
         ":all_nics
 ifstat ||
@@ -93,14 +93,15 @@ echo Asking ${{plane}} what to boot, over net${{i}}
 inc i
 goto nic
 
-"
+:pass_done
+{or_again}"
     )
 }
 
 /// What a machine does while the plane at `endpoint` starts: says so on its screen and asks `query` again. The plane
 /// decides how long; once it does not answer any more, the machine goes the way of one that got no answer.
 pub fn wait(endpoint: &Endpoint, query: &str) -> String {
-    let give_up = give_up();
+    let or_again = once_more("ask");
     format!(
         "#!ipxe
 
@@ -110,35 +111,20 @@ echo The plane ${{plane}} is starting and cannot say yet what to boot. This mach
 sleep {PAUSE_SECONDS}
 :ask
 chain --replace http://{endpoint}/ipxe?{query} ||
-iseq ${{pass}} {RETRIES} && goto give_up ||
-inc pass
-echo No answer from ${{plane}}, retry ${{pass}} of {RETRIES}
-sleep {PAUSE_SECONDS}
-goto ask
-
-{give_up}"
+{or_again}"
     )
 }
 
-/// The end of a pass, and of the last one.
-fn without_an_answer() -> String {
-    let give_up = give_up();
+/// Goes on at `label` after a pause. After the last pass the plane cannot be reached: the machine's own disk is tried.
+fn once_more(label: &str) -> String {
     format!(
-        ":pass_done
-iseq ${{pass}} {RETRIES} && goto give_up ||
+        "iseq ${{pass}} {RETRIES} && goto give_up ||
 inc pass
 echo No answer from ${{plane}}, retry ${{pass}} of {RETRIES}
 sleep {PAUSE_SECONDS}
-goto all_nics
+goto {label}
 
-{give_up}"
-    )
-}
-
-/// The plane cannot be reached: the machine's own disk is tried.
-fn give_up() -> String {
-    format!(
-        ":give_up
+:give_up
 echo No answer from ${{plane}}: trying the first disk, then starting over
 sanboot --no-describe --drive 0x80 ||
 # An iPXE from before 2021 cannot boot a disk on UEFI: the firmware's next device is the way.

@@ -9,7 +9,6 @@
 //! likes: a flood of those forgets none of these. Tokens are compared without a timing channel.
 
 use std::collections::HashMap;
-use std::hash::Hash;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -25,7 +24,6 @@ const ALIVE_FOR: Duration = Duration::from_secs(90);
 /// Why a token is not that of the machine's present boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
-    /// None was shown.
     #[error("the agent shows no boot token")]
     Missing,
     /// We did not make it for this machine.
@@ -55,7 +53,6 @@ impl Problem {
 /// An agent that may act for its machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// The machine.
     pub uuid: String,
     /// Its boot; none for an agent of upstream's, where those are allowed.
     pub token: Option<Token>,
@@ -71,9 +68,7 @@ impl Caller {
 /// Set-up of the management controller in one boot.
 #[derive(Debug, Clone, Default)]
 pub struct BmcSetup {
-    /// Calls so far.
     pub calls: u32,
-    /// When the last one came.
     pub last: Option<Instant>,
     /// Whether this boot wrote `spec.bmc`.
     pub wrote: bool,
@@ -111,13 +106,12 @@ impl Boot {
     }
 }
 
-/// All boots.
 #[derive(Debug)]
 pub struct Boots {
     /// Of machines that have a Server.
-    known: Generations<String, Boot>,
+    known: Generations,
     /// Of all others.
-    strangers: Generations<String, Boot>,
+    strangers: Generations,
 }
 
 impl Default for Boots {
@@ -218,44 +212,36 @@ impl Boots {
     }
 }
 
-/// A map that forgets what was not used while a whole generation of others came.
+/// Boots by the UUIDs of their machines. What was not used while a whole generation of others came is forgotten.
 #[derive(Debug)]
-struct Generations<K, V> {
-    young: HashMap<K, V>,
-    old: HashMap<K, V>,
+struct Generations {
+    young: HashMap<String, Boot>,
+    old: HashMap<String, Boot>,
     bound: usize,
 }
 
-impl<K: Eq + Hash + Clone, V> Generations<K, V> {
+impl Generations {
     fn new(bound: usize) -> Self {
         Self { young: HashMap::new(), old: HashMap::new(), bound }
     }
 
-    fn insert(&mut self, key: K, value: V) {
-        self.old.remove(&key);
-        if self.young.len() >= self.bound && !self.young.contains_key(&key) {
+    fn insert(&mut self, uuid: String, boot: Boot) {
+        self.old.remove(&uuid);
+        if self.young.len() >= self.bound && !self.young.contains_key(&uuid) {
             self.old = std::mem::take(&mut self.young);
         }
-        self.young.insert(key, value);
+        self.young.insert(uuid, boot);
     }
 
-    fn remove<Q>(&mut self, key: &Q) -> Option<V>
-    where
-        K: std::borrow::Borrow<Q>,
-        Q: Eq + Hash + ?Sized,
-    {
-        self.young.remove(key).or_else(|| self.old.remove(key))
+    fn remove(&mut self, uuid: &str) -> Option<Boot> {
+        self.young.remove(uuid).or_else(|| self.old.remove(uuid))
     }
 
-    fn get_mut<Q>(&mut self, key: &Q) -> Option<&mut V>
-    where
-        K: std::borrow::Borrow<Q>,
-        Q: Eq + Hash + ?Sized,
-    {
-        if let Some((key, value)) = self.old.remove_entry(key) {
-            self.insert(key, value);
+    fn get_mut(&mut self, uuid: &str) -> Option<&mut Boot> {
+        if let Some((uuid, boot)) = self.old.remove_entry(uuid) {
+            self.insert(uuid, boot);
         }
-        self.young.get_mut(key)
+        self.young.get_mut(uuid)
     }
 }
 

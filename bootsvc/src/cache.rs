@@ -2,19 +2,66 @@
 //!
 //! A cache can be behind. It must never be the ground of a write that does not name the version that it was made on.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bloomery_api::lookup::Lookup;
 use bloomery_platform::watch::{self, Feed, Watched};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::core::error_boundary::InvalidObject;
 use kube::core::{ClusterResourceScope, DeserializeGuard};
 use kube::{Client, Resource};
+use serde::{Deserialize, Deserializer};
+
+/// An object, or what is wrong with it, as kube's [`DeserializeGuard`]: shared, as a class of ten thousand machines is
+/// large.
+#[derive(Debug, Clone)]
+struct Guarded<K>(Result<Arc<K>, InvalidObject>);
+
+impl<'de, K: Watched> Deserialize<'de> for Guarded<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        DeserializeGuard::<K>::deserialize(deserializer).map(|object| Self(object.0.map(Arc::new)))
+    }
+}
+
+impl<K: Watched + Resource<Scope = ClusterResourceScope>> Resource for Guarded<K> {
+    type DynamicType = ();
+    type Scope = ClusterResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        K::kind(&())
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        K::group(&())
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        K::version(&())
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        K::plural(&())
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        self.0.as_ref().map_or_else(|invalid| &invalid.metadata, |object| object.meta())
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        match &mut self.0 {
+            Ok(object) => Arc::make_mut(object).meta_mut(),
+            Err(invalid) => &mut invalid.metadata,
+        }
+    }
+}
 
 /// The objects. Clones share them.
 #[derive(Clone)]
-pub struct Cache<K: Watched> {
-    known: watch::Cache<DeserializeGuard<K>>,
+pub struct Cache<K: Watched + Resource<Scope = ClusterResourceScope>> {
+    known: watch::Cache<Guarded<K>>,
     #[cfg(test)]
-    fake: Option<(crate::fake_api::FakeApi, String)>,
+    fake: Option<(crate::tests::fake_api::FakeApi, String)>,
 }
 
 impl<K: Watched + Resource<Scope = ClusterResourceScope>> Cache<K> {
@@ -32,7 +79,7 @@ impl<K: Watched + Resource<Scope = ClusterResourceScope>> Cache<K> {
         (Self::of_feed(&feed), feed.run(client))
     }
 
-    fn of_feed(feed: &Feed<DeserializeGuard<K>>) -> Self {
+    fn of_feed(feed: &Feed<Guarded<K>>) -> Self {
         Self {
             known: feed.cache(),
             #[cfg(test)]
@@ -48,16 +95,10 @@ impl<K: Watched + Resource<Scope = ClusterResourceScope>> Cache<K> {
             return fake.cached(&format!("{prefix}{name}"));
         }
         match self.known.named(name).as_deref() {
-            Some(DeserializeGuard(Ok(object))) => Lookup::Found(Arc::new(object.clone())),
+            Some(Guarded(Ok(object))) => Lookup::Found(Arc::clone(object)),
             None if self.known.is_listed() => Lookup::NotFound,
-            Some(DeserializeGuard(Err(_))) | None => Lookup::Failed,
+            Some(Guarded(Err(_))) | None => Lookup::Failed,
         }
-    }
-
-    /// The objects of a fake API below this path.
-    #[cfg(test)]
-    pub(crate) fn of_fake(fake: crate::fake_api::FakeApi, prefix: String) -> Self {
-        Self { fake: Some((fake, prefix)), ..Self::of_feed(&Feed::default()) }
     }
 }
 
@@ -68,14 +109,23 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::tests::fake_api::FakeApi;
 
-    type Guarded = DeserializeGuard<ServerBinding>;
-
-    fn binding(name: &str) -> Guarded {
-        DeserializeGuard(Ok(ServerBinding::new(name, ServerBindingSpec::default())))
+    impl<K: Watched + Resource<Scope = ClusterResourceScope>> Cache<K> {
+        /// The objects of a fake API below this path.
+        pub(crate) fn of_fake(fake: FakeApi, prefix: String) -> Self {
+            Self { fake: Some((fake, prefix)), ..Self::of_feed(&Feed::default()) }
+        }
     }
 
-    fn list(feed: &mut Feed<Guarded>, bindings: impl IntoIterator<Item = Guarded>) {
+    fn binding(name: &str) -> Guarded<ServerBinding> {
+        Guarded(Ok(Arc::new(ServerBinding::new(name, ServerBindingSpec::default()))))
+    }
+
+    fn list(
+        feed: &mut Feed<Guarded<ServerBinding>>,
+        bindings: impl IntoIterator<Item = Guarded<ServerBinding>>,
+    ) {
         feed.see(Event::Init);
         bindings.into_iter().for_each(|binding| feed.see(Event::InitApply(binding)));
         feed.see(Event::InitDone);
@@ -101,7 +151,10 @@ mod tests {
         let mut feed = Feed::default();
         let cache = Cache::of_feed(&feed);
         let unreadable = || {
-            serde_json::from_value::<Guarded>(json!({ "metadata": { "name": "a" }, "spec": "none" })).unwrap()
+            serde_json::from_value::<Guarded<ServerBinding>>(
+                json!({ "metadata": { "name": "a" }, "spec": "none" }),
+            )
+            .unwrap()
         };
         list(&mut feed, [unreadable()]);
         assert!(matches!(cache.get("a"), Lookup::Failed));

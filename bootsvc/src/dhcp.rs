@@ -3,6 +3,7 @@
 //!
 //! It must never hand out an address, and never answer a request that does not ask to boot.
 
+pub mod admit;
 pub mod decide;
 pub mod log;
 pub mod serve;

@@ -10,7 +10,6 @@ use crate::kubernetes::Kubernetes;
 /// Source of our events (spec/sidero.md §5.3).
 const COMPONENT: &str = "sidero-server";
 
-/// What happened to a Server.
 #[derive(Debug, Clone)]
 pub struct Happening {
     server: ObjectReference,
@@ -37,7 +36,6 @@ impl Happening {
 pub struct Events(Recorder);
 
 impl Events {
-    /// Starts the task that writes.
     pub fn start(kubernetes: Kubernetes) -> Self {
         Self(Recorder::start(COMPONENT, plane::reference(), move || kubernetes.background()).0)
     }

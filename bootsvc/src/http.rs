@@ -4,12 +4,11 @@
 //! Files are served whether or not the Kubernetes API answers; decisions are not.
 
 pub mod admission;
-pub(crate) mod admitted;
 pub mod architecture;
 pub mod claim;
+pub mod context;
 pub mod decide;
 pub mod download;
-pub mod edge;
 pub mod files;
 pub mod hand_out;
 pub mod intake;
@@ -20,6 +19,7 @@ pub mod query;
 pub mod route;
 pub mod serve;
 pub mod startup;
+pub mod tapped;
 
 #[cfg(test)]
 pub(crate) mod tests;

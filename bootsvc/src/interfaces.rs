@@ -18,10 +18,8 @@ const BONDS: [&str; 2] = ["bond", "team"];
 /// Software interfaces that stand for a card where there is none, as in a container.
 const IN_PLACE_OF_CARDS: [&str; 7] = ["veth", "macvlan", "macvtap", "ipvlan", "ipvtap", "bridge", "tun"];
 
-/// An interface to serve.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Interface {
-    /// Kernel name.
     pub name: String,
     /// The address that clients on it are given.
     pub address: Ipv4Addr,
@@ -33,9 +31,7 @@ pub struct Interface {
 /// as in a container, what stands for a card there.
 #[derive(Debug, Clone, Default)]
 pub struct Selection {
-    /// Those named for provisioning.
     pub provisioning: Vec<String>,
-    /// Those named for management.
     pub management: Vec<String>,
 }
 

@@ -6,6 +6,7 @@
 
 #![allow(missing_docs, reason = "a program: nothing is built on it")]
 
+pub mod admitted;
 pub mod advertise;
 pub mod agent;
 pub mod authority;
@@ -14,7 +15,10 @@ pub mod boots;
 pub mod cache;
 pub mod config;
 pub mod conflicts;
+pub mod connection;
 pub mod dhcp;
+pub mod directories;
+pub mod edge;
 pub mod events;
 pub mod health;
 pub mod http;
@@ -27,9 +31,11 @@ pub mod mac;
 pub mod machines;
 pub mod metrics;
 pub mod neighbours;
+pub mod recent;
 pub mod return_path;
 pub mod servers;
 pub mod service;
+pub mod services;
 pub mod sources;
 pub mod supervise;
 pub mod tftp;
@@ -41,4 +47,4 @@ pub mod turns;
 pub mod writes;
 
 #[cfg(test)]
-mod fake_api;
+mod tests;

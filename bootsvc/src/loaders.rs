@@ -4,10 +4,10 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 /// Largest loader that is read; real ones are near 1 MB, and a wrong file must not fill the memory.
 const MAX_LOADER_LEN: u64 = 16 << 20;
@@ -15,7 +15,6 @@ const MAX_LOADER_LEN: u64 = 16 << 20;
 /// How long it is believed that a loader can be read.
 const BELIEVED_FOR: Duration = Duration::from_secs(1);
 
-/// An iPXE binary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Loader {
     /// x86-64 UEFI, all drivers of iPXE.
@@ -33,24 +32,13 @@ pub enum Loader {
 /// A loader that cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum LoaderError {
-    /// Missing, unreadable.
     #[error("failed to read loader {}", path.display())]
-    Read {
-        path: PathBuf,
-        /// Cause.
-        source: std::io::Error,
-    },
-    /// Larger than any loader is.
+    Read { path: PathBuf, source: std::io::Error },
     #[error("failed to accept loader {} of {len} bytes: too large", path.display())]
-    TooLarge {
-        path: PathBuf,
-        /// Its size in bytes.
-        len: u64,
-    },
+    TooLarge { path: PathBuf, len: u64 },
 }
 
 impl Loader {
-    /// All of them.
     pub const ALL: [Self; 5] = [Self::IpxeX86, Self::SnpX86, Self::IpxeArm64, Self::SnpArm64, Self::Undionly];
 
     /// Name on TFTP, under `/tftp/` on HTTP, and on disk.
@@ -101,7 +89,7 @@ impl LoaderStore {
 
     /// Whether `loader` can be served right now, as it was found within the last second.
     pub fn is_servable(&self, loader: Loader) -> bool {
-        let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut checked = self.checked.lock();
         let now = Instant::now();
         if let Some((at, servable)) = checked.get(&loader)
             && now.saturating_duration_since(*at) < BELIEVED_FOR
@@ -126,7 +114,7 @@ impl LoaderStore {
         if len > MAX_LOADER_LEN {
             return Err(LoaderError::TooLarge { path, len });
         }
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cache = self.cache.lock();
         if let Some(cached) = cache.get(&loader)
             && cached.modified == modified
             && cached.len == len

@@ -1,48 +1,16 @@
-//! Hardware addresses in the notations that firmware, iPXE and people write.
+//! Hardware addresses as text, in the one notation that everything is compared in.
 
-/// Octets of an Ethernet address.
-pub const OCTETS: usize = 6;
+use bloomery_hostnet::MacAddr;
 
-/// The address in lower-case colon form; none if it is in no common notation.
-///
-/// Common are `aa:bb:cc:dd:ee:ff`, the same with hyphens, `aabb.ccdd.eeff` and twelve digits in a row.
+/// The address in lower-case colon form; none if it is in no notation of [`MacAddr`].
 pub fn normalize(text: &str) -> Option<String> {
-    let text = text.trim();
-    let (separator, group) = match text {
-        _ if text.contains(':') => (Some(':'), 2),
-        _ if text.contains('-') => (Some('-'), 2),
-        _ if text.contains('.') => (Some('.'), 4),
-        _ => (None, 2 * OCTETS),
-    };
-    let mut digits = String::with_capacity(2 * OCTETS);
-    let groups: Vec<&str> = match separator {
-        Some(separator) => text.split(separator).collect(),
-        None => vec![text],
-    };
-    for part in groups {
-        if part.len() != group || !part.bytes().all(|octet| octet.is_ascii_hexdigit()) {
-            return None;
-        }
-        digits.push_str(part);
-    }
-    if digits.len() != 2 * OCTETS {
-        return None;
-    }
-    let mut colons = String::with_capacity(3 * OCTETS);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && index % 2 == 0 {
-            colons.push(':');
-        }
-        colons.push(digit.to_ascii_lowercase());
-    }
-    Some(colons)
+    text.trim().parse().ok().map(|address: MacAddr| address.to_string())
 }
 
-/// The colon form of an address of [`OCTETS`] octets; none for the unset one, or one of another length.
+/// The colon form of an Ethernet address; none for the unset one, or one of another length.
 pub fn of_octets(octets: &[u8]) -> Option<String> {
-    let octets: [u8; OCTETS] = octets.try_into().ok()?;
-    let text = |octet: &u8| format!("{octet:02x}");
-    (octets != [0; OCTETS]).then(|| octets.iter().map(text).collect::<Vec<_>>().join(":"))
+    let address = MacAddr::from_slice(octets)?;
+    (address != MacAddr([0; 6])).then(|| address.to_string())
 }
 
 #[cfg(test)]

@@ -3,72 +3,50 @@
 //! Never labelled by machine, nor by anything a packet may hold freely: the number of series must
 //! not grow with what arrives.
 
-use std::fmt::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter as LabelledCounter;
+use prometheus_client::encoding::text::encode_registry;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
-use crate::trace::{Decided, Via};
+use crate::trace::{Decided, Moment, Via};
 
 /// Architectures that are named in labels; RFC 4578 and its registry know more, and a packet any.
-const ARCHITECTURES: [u16; 11] = [0, 6, 7, 9, 10, 11, 15, 16, 18, 19, 27];
+const ARCHITECTURES: [(u16, &str); 11] = [
+    (0, "0"),
+    (6, "6"),
+    (7, "7"),
+    (9, "9"),
+    (10, "10"),
+    (11, "11"),
+    (15, "15"),
+    (16, "16"),
+    (18, "18"),
+    (19, "19"),
+    (27, "27"),
+];
 
-/// A number that only grows.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds one.
-    pub fn increment(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Adds a number.
-    pub fn add(&self, more: u64) {
-        self.0.fetch_add(more, Ordering::Relaxed);
-    }
-
-    /// The current value.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
+/// Counters that differ by so many labels, each a name and a value.
+type By<const N: usize> = Family<[(&'static str, &'static str); N], Counter>;
 
 macro_rules! metrics {
-    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+    ($($(#[doc = $doc:literal])+ $visible:vis $name:ident: $kind:ty,)+) => {
         /// All counters of this process.
         #[derive(Debug)]
         pub struct Metrics {
-            $($(#[doc = $doc])+ pub $name: Counter,)+
-            labelled: Labelled,
+            registry: Registry,
+            $($(#[doc = $doc])+ $visible $name: $kind,)+
         }
 
         impl Default for Metrics {
             fn default() -> Self {
-                Self { $($name: Counter::default(),)+ labelled: Labelled::new() }
-            }
-        }
-
-        impl Metrics {
-            /// The Prometheus text exposition (format 0.0.4).
-            pub fn render(&self) -> String {
-                let mut text = String::new();
+                let mut registry = Registry::with_prefix("bootsvc");
                 $(
-                    let name = concat!("bootsvc_", stringify!($name), "_total");
-                    // Writing to a string cannot fail.
-                    let _ = writeln!(
-                        text,
-                        "# HELP {name}{}\n# TYPE {name} counter\n{name} {}",
-                        concat!($($doc),+),
-                        self.$name.get(),
-                    );
+                    let $name = <$kind>::default();
+                    // The encoder writes the full stop itself.
+                    let help = concat!($($doc),+).trim().trim_end_matches('.');
+                    registry.register(stringify!($name), help, $name.clone());
                 )+
-                // Writing to a string cannot fail; and without labels is better than nothing.
-                let _ = prometheus_client::encoding::text::encode_registry(&mut text, &self.labelled.registry);
-                text
+                Self { registry, $($name,)+ }
             }
         }
     };
@@ -76,167 +54,98 @@ macro_rules! metrics {
 
 metrics! {
     /// Datagrams on the DHCP ports that are no DHCP requests.
-    dhcp_malformed,
+    pub dhcp_malformed: Counter,
+    /// DHCP requests answered.
+    dhcp_answers: By<3>,
+    /// DHCP requests not answered.
+    dhcp_ignored: By<2>,
+    /// TFTP requests by how they ended.
+    tftp_transfers: By<1>,
     /// Octets of files that TFTP clients acknowledged.
-    tftp_bytes,
+    pub tftp_bytes: Counter,
     /// Datagrams on the TFTP port that no client has reason to send.
-    tftp_malformed,
+    pub tftp_malformed: Counter,
     /// Scripts and decisions served by HTTP.
-    http_scripts,
+    pub http_scripts: Counter,
     /// Files asked for by HTTP.
-    http_files,
+    pub http_files: Counter,
+    /// Files sent by HTTP.
+    http_downloads: By<2>,
     /// Octets of files sent by HTTP.
-    http_bytes,
+    pub http_bytes: Counter,
+    /// Answers to machines that asked what to boot.
+    decisions: By<1>,
     /// Decisions that could not be made because the Kubernetes API gave no answer.
-    http_undecided,
+    pub http_undecided: Counter,
     /// Connections turned away because too many were open.
-    http_refused_connections,
+    pub http_refused_connections: Counter,
     /// Machines registered for the first time.
-    registrations,
+    pub registrations: Counter,
     /// Times an agent was told to wipe its machine, repetitions included.
-    wipes_ordered,
+    pub wipes_ordered: Counter,
     /// Machines that an agent reported wiped, and that were recorded as clean.
-    wipes_complete,
+    pub wipes_complete: Counter,
     /// Reports of disks that could not be wiped.
-    wipes_failed,
+    pub wipes_failed: Counter,
     /// Calls of the agent API that failed.
-    agent_failures,
+    pub agent_failures: Counter,
     /// Machines that showed the marks of a Server whose machine they are not.
-    identity_conflicts,
+    pub identity_conflicts: Counter,
     /// Registrations refused because too many machines wait for acceptance.
-    registrations_refused_full,
+    pub registrations_refused_full: Counter,
     /// Registrations refused because too many came at once, of one address or in all.
-    registrations_refused_rate,
+    pub registrations_refused_rate: Counter,
     /// Questions and calls refused because too many waited for their turn.
-    turns_refused,
+    pub turns_refused: Counter,
     /// Calls of agents without a boot token that could have had orders.
-    agents_without_token,
-}
-
-/// Labels of an answered DHCP request.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct DhcpAnswer {
-    /// `offer` or `ack`.
-    r#type: &'static str,
-    architecture: &'static str,
-    /// `tftp`, `http`, or `script` for iPXE.
-    by: &'static str,
-}
-
-/// Labels of a DHCP request without answer.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct DhcpSilence {
-    reason: &'static str,
-    architecture: &'static str,
-}
-
-/// Labels of a TFTP transfer.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Transfer {
-    result: &'static str,
-}
-
-/// Labels of an HTTP download.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Download {
-    /// `loader`, `kernel`, `initramfs` or `other`.
-    file: &'static str,
-    /// `complete` or `aborted`.
-    result: &'static str,
-}
-
-/// Labels of a decision.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Decision {
-    answer: &'static str,
-}
-
-/// How a TFTP request ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TftpResult {
-    /// The client has all of it.
-    Complete,
-    /// The client ended it in the middle.
-    Aborted,
-    /// The client asked for the size and ended it.
-    Probe,
-    /// The client went silent in the middle.
-    TimedOut,
-    /// The client never acknowledged anything.
-    NotTakenUp,
-    /// No such file, or not now.
-    Refused,
-}
-
-#[derive(Debug)]
-struct Labelled {
-    registry: Registry,
-    dhcp_answers: Family<DhcpAnswer, LabelledCounter>,
-    dhcp_ignored: Family<DhcpSilence, LabelledCounter>,
-    tftp: Family<Transfer, LabelledCounter>,
-    downloads: Family<Download, LabelledCounter>,
-    decisions: Family<Decision, LabelledCounter>,
-}
-
-impl Labelled {
-    fn new() -> Self {
-        let mut registry = Registry::with_prefix("bootsvc");
-        let (dhcp_answers, dhcp_ignored) = (Family::default(), Family::default());
-        let (tftp, downloads, decisions) = (Family::default(), Family::default(), Family::default());
-        registry.register("dhcp_answers", "DHCP requests answered", dhcp_answers.clone());
-        registry.register("dhcp_ignored", "DHCP requests not answered", dhcp_ignored.clone());
-        registry.register("tftp_transfers", "TFTP requests by how they ended", tftp.clone());
-        registry.register("http_downloads", "Files sent by HTTP", downloads.clone());
-        registry.register("decisions", "Answers to machines that asked what to boot", decisions.clone());
-        Self { registry, dhcp_answers, dhcp_ignored, tftp, downloads, decisions }
-    }
+    pub agents_without_token: Counter,
 }
 
 /// The label of an architecture; `none` and `other` are two of them.
 fn architecture_label(architecture: Option<u16>) -> &'static str {
-    const NAMES: [&str; ARCHITECTURES.len()] = ["0", "6", "7", "9", "10", "11", "15", "16", "18", "19", "27"];
     let Some(architecture) = architecture else { return "none" };
-    let known = ARCHITECTURES.iter().position(|known| *known == architecture);
-    known.map_or("other", |index| NAMES[index])
+    let known = ARCHITECTURES.iter().find(|(known, _)| *known == architecture);
+    known.map_or("other", |(_, name)| name)
 }
 
 impl Metrics {
+    /// The Prometheus text exposition (format 0.0.4).
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = encode_registry(&mut text, &self.registry);
+        text
+    }
+
     /// Counts a DHCP answer: `offer` or `ack`, of a loader by TFTP or HTTP, or of the script.
     pub fn dhcp_answered(&self, r#type: &'static str, architecture: Option<u16>, via: Option<Via>) {
-        let by = via.map_or("script", Via::name);
-        let labels = DhcpAnswer { r#type, architecture: architecture_label(architecture), by };
-        self.labelled.dhcp_answers.get_or_create(&labels).inc();
+        let (architecture, by) = (architecture_label(architecture), via.map_or("script", Via::name));
+        let labels = [("type", r#type), ("architecture", architecture), ("by", by)];
+        self.dhcp_answers.get_or_create(&labels).inc();
     }
 
     /// Counts a DHCP request that is left without answer.
     pub fn dhcp_ignored(&self, reason: &'static str, architecture: Option<u16>) {
-        let labels = DhcpSilence { reason, architecture: architecture_label(architecture) };
-        self.labelled.dhcp_ignored.get_or_create(&labels).inc();
+        let labels = [("reason", reason), ("architecture", architecture_label(architecture))];
+        self.dhcp_ignored.get_or_create(&labels).inc();
     }
 
     /// Counts the end of a TFTP request.
-    pub fn tftp_transfer(&self, result: TftpResult) {
-        let result = match result {
-            TftpResult::Complete => "complete",
-            TftpResult::Aborted => "aborted",
-            TftpResult::Probe => "probe",
-            TftpResult::TimedOut => "timed-out",
-            TftpResult::NotTakenUp => "not-taken-up",
-            TftpResult::Refused => "refused",
-        };
-        self.labelled.tftp.get_or_create(&Transfer { result }).inc();
+    pub fn tftp_transfer(&self, end: Moment) {
+        let result = if end == Moment::Probed { "probe" } else { end.name() };
+        self.tftp_transfers.get_or_create(&[("result", result)]).inc();
     }
 
-    /// Counts the end of an HTTP download.
+    /// Counts the end of an HTTP download of a `loader`, `kernel`, `initramfs` or `other`.
     pub fn http_download(&self, file: &'static str, complete: bool, bytes: u64) {
         let result = if complete { "complete" } else { "aborted" };
-        self.labelled.downloads.get_or_create(&Download { file, result }).inc();
-        self.http_bytes.add(bytes);
+        self.http_downloads.get_or_create(&[("file", file), ("result", result)]).inc();
+        self.http_bytes.inc_by(bytes);
     }
 
     /// Counts a decision.
     pub fn decided(&self, decided: Decided) {
-        self.labelled.decisions.get_or_create(&Decision { answer: decided.name() }).inc();
+        self.decisions.get_or_create(&[("answer", decided.name())]).inc();
     }
 
     /// The value of a series as it is rendered, name and labels as they stand there.
@@ -254,9 +163,9 @@ mod tests {
     #[test]
     fn renders_every_counter_with_its_help() {
         let metrics = Metrics::default();
-        metrics.http_files.increment();
+        metrics.http_files.inc();
         let text = metrics.render();
-        assert!(text.contains("# HELP bootsvc_http_files_total Files asked for by HTTP.\n"), "{text}");
+        assert!(text.contains("# HELP bootsvc_http_files Files asked for by HTTP.\n"), "{text}");
         assert!(text.contains("\nbootsvc_http_files_total 1\n"));
         assert!(text.contains("\nbootsvc_registrations_total 0\n"));
         assert!(!text.contains("# EOF"), "more follows in the same answer");
@@ -269,7 +178,7 @@ mod tests {
             metrics.dhcp_ignored("architecture", Some(architecture));
         }
         metrics.dhcp_answered("offer", Some(7), Some(Via::Tftp));
-        metrics.tftp_transfer(TftpResult::Complete);
+        metrics.tftp_transfer(Moment::Complete);
         metrics.http_download("kernel", false, 10);
         metrics.decided(Decided::Agent);
         let text = metrics.render();

@@ -109,12 +109,6 @@ impl Neighbours {
             }
         }
     }
-
-    /// Has a test see this of an address.
-    #[cfg(test)]
-    pub(crate) fn fix(&self, address: IpAddr, seen: Seen) {
-        self.fixed.lock().unwrap().insert(address, seen);
-    }
 }
 
 #[cfg(test)]
@@ -122,6 +116,13 @@ mod tests {
     use std::net::SocketAddrV6;
 
     use super::*;
+
+    impl Neighbours {
+        /// Has a test see this of an address.
+        pub(crate) fn fix(&self, address: IpAddr, seen: Seen) {
+            self.fixed.lock().unwrap().insert(address, seen);
+        }
+    }
 
     const CARD: &str = "52:54:00:77:00:01";
     const ROUTER: &str = "52:54:00:aa:00:01";

@@ -3,10 +3,13 @@
 //! TFTP's acknowledgements prove nothing: a stranger can count blocks as well as a client, and write any source address
 //! into its packets. A TCP connection does prove it, as its sequence numbers cannot be guessed.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::recent::Recent;
 
 /// How long a proof lasts: from a machine's loader to its next boot, if it is soon.
 const LASTS: Duration = Duration::from_mins(10);
@@ -14,8 +17,14 @@ const LASTS: Duration = Duration::from_mins(10);
 const MAX_ADDRESSES: usize = 8192;
 
 /// The addresses. Clones share their memory.
-#[derive(Debug, Clone, Default)]
-pub struct ReturnPaths(Arc<Mutex<HashMap<Ipv4Addr, Instant>>>);
+#[derive(Debug, Clone)]
+pub struct ReturnPaths(Arc<Mutex<Recent<Ipv4Addr>>>);
+
+impl Default for ReturnPaths {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Recent::new(MAX_ADDRESSES, LASTS))))
+    }
+}
 
 impl ReturnPaths {
     /// A TCP connection of this address stands.
@@ -29,27 +38,13 @@ impl ReturnPaths {
     }
 
     fn prove_at(&self, address: IpAddr, now: Instant) {
-        let IpAddr::V4(address) = address.to_canonical() else { return };
-        self.with(|proven| {
-            if proven.len() >= MAX_ADDRESSES && !proven.contains_key(&address) {
-                proven.retain(|_, when| now.saturating_duration_since(*when) < LASTS);
-                if proven.len() >= MAX_ADDRESSES {
-                    return;
-                }
-            }
-            proven.insert(address, now);
-        });
+        if let IpAddr::V4(address) = address.to_canonical() {
+            self.0.lock().note(address, now);
+        }
     }
 
     fn is_proven_at(&self, address: Ipv4Addr, now: Instant) -> bool {
-        address.is_loopback()
-            || self.with(|proven| {
-                proven.get(&address).is_some_and(|when| now.saturating_duration_since(*when) < LASTS)
-            })
-    }
-
-    fn with<T>(&self, work: impl FnOnce(&mut HashMap<Ipv4Addr, Instant>) -> T) -> T {
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        address.is_loopback() || self.0.lock().has(&address, now)
     }
 }
 
@@ -69,9 +64,10 @@ mod tests {
         for number in 0..20_000_u32 {
             paths.prove_at(IpAddr::V4(Ipv4Addr::from_bits(0x0b00_0000 + number)), now);
         }
-        assert_eq!(paths.with(|proven| proven.len()), MAX_ADDRESSES);
+        assert!(paths.is_proven_at(Ipv4Addr::from_bits(0x0b00_0000), now));
+        assert!(!paths.is_proven_at(Ipv4Addr::from_bits(0x0b00_0000 + 19_999), now), "not remembered");
         let other = Ipv4Addr::new(10, 0, 0, 2);
         paths.prove_at(other.into(), now + LASTS);
-        assert!(paths.is_proven_at(other, now + LASTS) && paths.with(|proven| proven.len()) == 1);
+        assert!(paths.is_proven_at(other, now + LASTS));
     }
 }

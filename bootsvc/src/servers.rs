@@ -30,7 +30,7 @@ pub struct Unlisted;
 pub struct Servers {
     state: Arc<Mutex<State>>,
     #[cfg(test)]
-    fake: Option<crate::fake_api::FakeApi>,
+    fake: Option<crate::tests::fake_api::FakeApi>,
 }
 
 #[derive(Default)]
@@ -292,26 +292,6 @@ impl Servers {
             *state = State::of_fake(fake);
         }
         work(&mut state)
-    }
-}
-
-impl State {
-    #[cfg(test)]
-    fn of_fake(fake: &crate::fake_api::FakeApi) -> Self {
-        let all = fake.objects_below(&crate::fake_api::metal("servers", ""));
-        let mut state = Self { listed: !fake.servers_are_unlisted(), ..Self::default() };
-        for server in all.into_iter().filter_map(|object| serde_json::from_value::<Server>(object).ok()) {
-            state.put(server.metadata.name.clone().unwrap_or_default(), Known::of(&server));
-        }
-        state
-    }
-}
-
-#[cfg(test)]
-impl Servers {
-    /// The Servers of a fake API, read with each question.
-    pub(crate) fn of_fake(fake: crate::fake_api::FakeApi) -> Self {
-        Self { state: Arc::default(), fake: Some(fake) }
     }
 }
 

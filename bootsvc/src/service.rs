@@ -1,97 +1,61 @@
-//! All services of the process, wired and run.
+//! All services of the process, run.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 
-use bloomery_api::{Environment, ServerBinding, ServerClass};
 use bloomery_config::ServiceOptions;
+use futures::FutureExt as _;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::advertise::Advertise;
-use crate::authority::PlaneAuthority;
-use crate::cache::Cache;
 use crate::config::{Args, ConfigError};
-use crate::conflicts::Conflicts;
+use crate::edge::Edge;
 use crate::health::{self, Health, State, Weight};
-use crate::http::edge::Edge;
-use crate::http::files::Directories;
 use crate::interfaces::{self, Interface, Selection};
-use crate::kubernetes::Kubernetes;
 use crate::loaders::{Loader, LoaderStore};
-use crate::machines::Machines;
-use crate::metrics::Metrics;
-use crate::neighbours::Neighbours;
-use crate::servers::Servers;
+use crate::services::{Objects, Services};
 use crate::sources::Sources;
-use crate::tokens::Tokens;
-use crate::trace::Trace;
-use crate::turns::Turns;
-use crate::{agent, dhcp, events, http, kubernetes, supervise, tftp};
-
-/// Directory of the iPXE binaries below `--share-dir`.
-const LOADER_DIRECTORY: &str = "ipxe";
-/// Directory of the agents below `--share-dir`.
-const AGENT_DIRECTORY: &str = "agent";
+use crate::{dhcp, http, kubernetes, supervise, tftp};
 
 /// Runs everything until `shutdown`. The only error is a configuration that makes no sense:
 /// whatever happens later is reported by `/readyz` and retried.
 pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), ConfigError> {
-    let (endpoint, sidero) = (args.endpoint()?, args.options().sidero.clone());
-    let machines = Machines::new(args.options().unknown_machines, args.machines()?);
-    let health = Health::default();
-    let metrics = Arc::new(Metrics::default());
+    let (health, tasks) = (Health::default(), TaskTracker::new());
     let part = health.register("kubernetes", Weight::Shown);
     let kubernetes = kubernetes::connect(args.kubeconfig.clone(), part, shutdown.clone());
-    let authority = PlaneAuthority::new(kubernetes.clone(), &args.plane_dir, sidero.auto_accept_non_empty);
-    let acts = authority.watch(health.register("plane", Weight::Shown), shutdown.clone());
-    let trace = Trace::default();
-    let tasks = TaskTracker::new();
-    let (advertise, resolver) = Advertise::new(endpoint, sidero.api_port);
-    tasks.spawn(resolver.run(shutdown.clone()));
-    spawn_health(&args, &health, (&metrics, &trace), &tasks, &shutdown);
-    let loaders = Arc::new(LoaderStore::new(args.share_dir.join(LOADER_DIRECTORY)));
-    let _loaders_part = report_loaders(&loaders, &health);
-    let objects = Objects::watch(&kubernetes, &health, &tasks, &shutdown);
-    let servers = objects.servers.clone();
-    let known = servers.clone();
-    machines.tell_by(Arc::new(move |card, uuid| known.is_accepted(card, uuid)));
-    tasks.spawn(machines.clone().follow(kubernetes.clone(), shutdown.clone()));
+    let (objects, watches) = Objects::watch(&kubernetes, |name| {
+        let part = health.register(name, Weight::Shown);
+        move || {
+            part.set(State::Up);
+        }
+    });
+    let (services, resolver) = Services::build(&args, kubernetes.clone(), objects)?;
+    let Services { sidero, edge, machines, .. } = &*services;
     let interfaces = interfaces::watch(selection(&args), shutdown.clone());
-    let sources = if sidero.disable_dhcp_proxy { Sources::without_dhcp() } else { Sources::default() };
-    tasks.spawn(follow(interfaces.clone(), sources.clone(), shutdown.clone()));
-    let edge = Edge { sources: sources.clone(), ..Edge::default() };
+    let kept_up_to_date = [
+        resolver.run().boxed(),
+        machines.clone().follow(kubernetes).boxed(),
+        follow(interfaces.clone(), edge.sources.clone()).boxed(),
+    ];
+    for work in watches.into_iter().chain(kept_up_to_date) {
+        tasks.spawn(shutdown.clone().run_until_cancelled_owned(work));
+    }
+    let acts = services.authority.watch(health.register("plane", Weight::Shown), shutdown.clone());
+    tasks.spawn(serve_health(args.health_addr, edge.clone(), health.clone(), shutdown.clone()));
+    let _loaders_part = report_loaders(&edge.loaders, &health);
     if !sidero.disable_dhcp_proxy {
         let context = dhcp::serve::Context {
-            advertise: advertise.clone(),
-            loaders: loaders.clone(),
-            metrics: metrics.clone(),
-            trace: trace.clone(),
+            edge: edge.clone(),
             log: Arc::default(),
             acts,
-            sources: sources.clone(),
             machines: machines.clone(),
+            servers: services.objects.servers.clone(),
         };
         tasks.spawn(dhcp::serve::run(context, interfaces, health.clone(), shutdown.clone()));
     }
-    let context = tftp::serve::Context {
-        loaders: loaders.clone(),
-        advertise: advertise.clone(),
-        metrics: metrics.clone(),
-        trace: trace.clone(),
-        sources,
-        paths: edge.paths.clone(),
-    };
-    tasks.spawn(serve_tftp(context, health.clone(), shutdown.clone()));
-    let context = http_context(
-        &args,
-        (kubernetes, authority),
-        advertise,
-        loaders,
-        (metrics, trace),
-        (objects, machines, edge),
-    );
+    tasks.spawn(serve_tftp(edge.clone(), health.clone(), shutdown.clone()));
+    let context = http::context::Context::new(services.clone());
     tasks.spawn(serve_http(sidero.http_port, context, health.clone(), shutdown.clone()));
     tracing::info!("boot services started");
     shutdown.cancelled().await;
@@ -101,64 +65,15 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), ConfigEr
     Ok(())
 }
 
-/// Everything that the services look up, each kind by one watch.
-struct Objects {
-    servers: Servers,
-    bindings: Cache<ServerBinding>,
-    classes: Cache<ServerClass>,
-    environments: Cache<Environment>,
-}
-
-impl Objects {
-    fn watch(
-        kubernetes: &Kubernetes,
-        health: &Health,
-        tasks: &TaskTracker,
-        shutdown: &CancellationToken,
-    ) -> Self {
-        let api = || {
-            let kubernetes = kubernetes.clone();
-            move || kubernetes.client()
-        };
-        let listed = |name| {
-            let part = health.register(name, Weight::Shown);
-            move || {
-                part.set(State::Up);
-            }
-        };
-        let (servers, watching) = Servers::watch(api(), listed("servers"));
-        tasks.spawn(shutdown.clone().run_until_cancelled_owned(watching));
-        let (bindings, watching) = Cache::watch(api(), listed("serverbindings"));
-        tasks.spawn(shutdown.clone().run_until_cancelled_owned(watching));
-        let (classes, watching) = Cache::watch(api(), listed("serverclasses"));
-        tasks.spawn(shutdown.clone().run_until_cancelled_owned(watching));
-        let (environments, watching) = Cache::watch(api(), listed("environments"));
-        tasks.spawn(shutdown.clone().run_until_cancelled_owned(watching));
-        Self { servers, bindings, classes, environments }
-    }
-}
-
-fn spawn_health(
-    args: &Args,
-    health: &Health,
-    (metrics, trace): (&Arc<Metrics>, &Trace),
-    tasks: &TaskTracker,
-    shutdown: &CancellationToken,
-) {
-    let (address, stop) = (args.health_addr, shutdown.clone());
-    let (metrics, trace) = (metrics.clone(), trace.clone());
+async fn serve_health(address: SocketAddr, edge: Edge, health: Health, shutdown: CancellationToken) {
     // Its own state cannot be asked for while it is down, so it does not count.
     let part = health.register("health", Weight::Shown);
-    let health = health.clone();
-    tasks.spawn(supervise::keep_running(part, shutdown.clone(), move |part| {
-        let shown =
-            health::serve::Shown { health: health.clone(), metrics: metrics.clone(), trace: trace.clone() };
-        let stop = stop.clone();
-        async move {
-            part.set(State::Up);
-            health::serve::run(address, shown, stop).await
-        }
-    }));
+    let stop = shutdown.clone();
+    supervise::keep_running(part, shutdown, move |part| {
+        part.set(State::Up);
+        health::serve::run(address, health.clone(), edge.clone(), stop.clone())
+    })
+    .await;
 }
 
 /// Loaders that are missing are told once at start; requests for them are told as they come.
@@ -179,96 +94,29 @@ fn report_loaders(loaders: &LoaderStore, health: &Health) -> health::Part {
     part
 }
 
-fn http_context(
-    args: &Args,
-    (kubernetes, authority): (Kubernetes, PlaneAuthority),
-    advertise: Advertise,
-    loaders: Arc<LoaderStore>,
-    (metrics, trace): (Arc<Metrics>, Trace),
-    (objects, machines, edge): (Objects, Machines, Edge),
-) -> http::serve::Context {
-    let Objects { servers, bindings, classes, environments } = objects;
-    let sidero = &args.options().sidero;
-    let options = agent::serve::Options {
-        auto_accept: sidero.auto_accept_servers,
-        insecure_wipe: sidero.insecure_wipe,
-        auto_bmc_setup: sidero.auto_bmc_setup,
-        reboot_timeout: sidero.server_reboot_timeout.duration(),
-    };
-    let tokens = Tokens::new(kubernetes.clone(), sidero.require_agent_token);
-    let (events, neighbours) = (events::Events::start(kubernetes.clone()), Neighbours::default());
-    let means = agent::serve::Means {
-        kubernetes: kubernetes.clone(),
-        authority: authority.clone(),
-        tokens: tokens.clone(),
-        events: events.clone(),
-        metrics: metrics.clone(),
-        trace: trace.clone(),
-        servers: servers.clone(),
-        bindings,
-        machines: machines.clone(),
-        neighbours: neighbours.clone(),
-    };
-    let conflicts = Conflicts {
-        kubernetes: kubernetes.clone(),
-        servers: servers.clone(),
-        events,
-        metrics: metrics.clone(),
-    };
-    http::serve::Context {
-        advertise,
-        loaders,
-        directories: Directories {
-            environments: args.env_dir.clone(),
-            agents: args.share_dir.join(AGENT_DIRECTORY),
-        },
-        agent: agent::serve::Service::new(means, options),
-        kubernetes,
-        authority,
-        tokens,
-        neighbours,
-        servers,
-        classes,
-        environments,
-        machines,
-        conflicts,
-        turns: Turns::new(http::ipxe::DECISIONS),
-        boot_from_disk: sidero.boot_from_disk_method,
-        extra_agent_args: sidero.extra_agent_kernel_args.as_str().into(),
-        metrics,
-        trace,
-        edge,
-    }
-}
-
 /// Interfaces by the roles that they were given.
 fn selection(args: &Args) -> Selection {
     let ServiceOptions { provisioning_interfaces, management_interfaces, .. } = args.options();
     Selection { provisioning: provisioning_interfaces.clone(), management: management_interfaces.clone() }
 }
 
-/// Tells the services which networks are for provisioning, until `shutdown`.
-async fn follow(
-    mut interfaces: watch::Receiver<Vec<Interface>>,
-    sources: Sources,
-    shutdown: CancellationToken,
-) {
+/// Tells the services which networks are for provisioning.
+async fn follow(mut interfaces: watch::Receiver<Vec<Interface>>, sources: Sources) {
     loop {
         sources.set_interfaces(&interfaces.borrow_and_update());
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            changed = interfaces.changed() => if changed.is_err() { return },
+        if interfaces.changed().await.is_err() {
+            return;
         }
     }
 }
 
-async fn serve_tftp(context: tftp::serve::Context, health: Health, shutdown: CancellationToken) {
+async fn serve_tftp(edge: Edge, health: Health, shutdown: CancellationToken) {
     let part = health.register("tftp", Weight::Required);
     supervise::keep_running(part, shutdown, move |part| {
-        let context = context.clone();
+        let edge = edge.clone();
         async move {
             let address = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, tftp::serve::TFTP_PORT);
-            let server = tftp::serve::Server::bind(address, context)?;
+            let server = tftp::serve::Server::bind(address, edge)?;
             part.set(State::Up);
             server.run().await
         }
@@ -276,7 +124,7 @@ async fn serve_tftp(context: tftp::serve::Context, health: Health, shutdown: Can
     .await;
 }
 
-async fn serve_http(port: u16, context: http::serve::Context, health: Health, shutdown: CancellationToken) {
+async fn serve_http(port: u16, context: http::context::Context, health: Health, shutdown: CancellationToken) {
     let http = health.register("http", Weight::Required);
     let stop = CancellationToken::new();
     let (inner, drain) = (stop.clone(), shutdown.clone());

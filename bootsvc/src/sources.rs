@@ -2,14 +2,15 @@
 //!
 //! It must never let a management interface answer, nor an address from which no machine boots.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bloomery_hostnet::link::Ipv4Net;
+use parking_lot::RwLock;
 
 use crate::interfaces::Interface;
+use crate::recent::Recent;
 
 /// A relay that was not heard of for this long has moved.
 const RELAY_LASTS: Duration = Duration::from_hours(24);
@@ -30,11 +31,18 @@ const PRIVATE: [(Ipv4Addr, u8); 4] = [
 #[derive(Debug, Clone, Default)]
 pub struct Sources(Arc<RwLock<Known>>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Known {
     attached: Vec<Ipv4Net>,
-    relays: HashMap<Ipv4Addr, Instant>,
+    relays: Recent<Ipv4Addr>,
     hears_no_relays: bool,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        let relays = Recent::new(MAX_RELAYS, RELAY_LASTS);
+        Self { attached: Vec::new(), relays, hears_no_relays: false }
+    }
 }
 
 impl Sources {
@@ -47,7 +55,7 @@ impl Sources {
     /// These interfaces are for provisioning.
     pub fn set_interfaces(&self, interfaces: &[Interface]) {
         let attached = interfaces.iter().flat_map(|interface| interface.networks.iter().copied()).collect();
-        self.write(|known| known.attached = attached);
+        self.0.write().attached = attached;
     }
 
     /// A request of a booting machine came through this relay.
@@ -64,8 +72,7 @@ impl Sources {
     pub fn answers_at(&self, local: IpAddr) -> bool {
         match local.to_canonical() {
             IpAddr::V4(local) => {
-                local.is_loopback()
-                    || self.read(|known| known.attached.iter().any(|network| network.addr() == local))
+                local.is_loopback() || self.0.read().attached.iter().any(|network| network.addr() == local)
             }
             // Machines boot over IPv4; agents may go on over IPv6, whose addresses no interface is chosen by.
             IpAddr::V6(_) => true,
@@ -73,38 +80,17 @@ impl Sources {
     }
 
     fn relayed_at(&self, relay: Ipv4Addr, now: Instant) {
-        if relay.is_loopback() || relay.is_multicast() || relay.is_broadcast() || relay.is_unspecified() {
-            return;
+        if !(relay.is_loopback() || relay.is_multicast() || relay.is_broadcast() || relay.is_unspecified()) {
+            self.0.write().relays.note(relay, now);
         }
-        self.write(|known| {
-            if known.relays.len() >= MAX_RELAYS && !known.relays.contains_key(&relay) {
-                known.relays.retain(|_, heard| now.saturating_duration_since(*heard) < RELAY_LASTS);
-                if known.relays.len() >= MAX_RELAYS {
-                    return;
-                }
-            }
-            known.relays.insert(relay, now);
-        });
     }
 
     fn serves_at(&self, source: Ipv4Addr, now: Instant) -> bool {
+        let known = self.0.read();
         source.is_loopback()
-            || self.read(|known| {
-                known.attached.iter().any(|network| network.contains(&source))
-                    || known.hears_no_relays && PRIVATE.iter().any(|(net, len)| within(*net, *len, source))
-                    || known.relays.iter().any(|(relay, heard)| {
-                        within(*relay, RELAYED_PREFIX, source)
-                            && now.saturating_duration_since(*heard) < RELAY_LASTS
-                    })
-            })
-    }
-
-    fn read<T>(&self, work: impl FnOnce(&Known) -> T) -> T {
-        work(&self.0.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn write(&self, work: impl FnOnce(&mut Known)) {
-        work(&mut self.0.write().unwrap_or_else(PoisonError::into_inner));
+            || known.attached.iter().any(|network| network.contains(&source))
+            || known.hears_no_relays && PRIVATE.iter().any(|(net, len)| within(*net, *len, source))
+            || known.relays.any(now, |relay| within(*relay, RELAYED_PREFIX, source))
     }
 }
 
@@ -171,6 +157,7 @@ mod tests {
         for number in 0..5000_u32 {
             sources.relayed_at(Ipv4Addr::from_bits(0x0a00_0000 + (number << 8) + 1), now);
         }
-        assert_eq!(sources.read(|known| known.relays.len()), MAX_RELAYS);
+        assert!(sources.serves_at(Ipv4Addr::new(10, 3, 0, 9), now));
+        assert!(!sources.serves_at(Ipv4Addr::new(10, 10, 0, 9), now), "not remembered");
     }
 }

@@ -5,17 +5,22 @@
 use std::error::Error;
 use std::time::{Duration, Instant};
 
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::health::{Part, State};
 
-/// First delay before a restart.
+/// Delays before a restart: a freed port or a repaired interface is in use again within the longest.
 const FIRST_DELAY: Duration = Duration::from_millis(200);
-/// Longest delay: a freed port or a repaired interface is in use again within this.
 const MAX_DELAY: Duration = Duration::from_secs(10);
 /// A run this long counts as success, so the next delay is the first again.
 const STABLE_AFTER: Duration = Duration::from_mins(1);
+
+fn delays() -> ExponentialBackoff {
+    let delays = ExponentialBuilder::default().with_min_delay(FIRST_DELAY).with_max_delay(MAX_DELAY);
+    delays.without_max_times().build()
+}
 
 /// Runs `service` until `shutdown`. It gets the part to report itself up once it does its work.
 pub async fn keep_running<F, R, E>(part: Part, shutdown: CancellationToken, mut service: F)
@@ -25,8 +30,8 @@ where
     E: Error + Send + 'static,
 {
     let part = std::sync::Arc::new(part);
-    let mut delay = FIRST_DELAY;
-    loop {
+    let mut waits = delays();
+    while !shutdown.is_cancelled() {
         let started = Instant::now();
         // An own task, so that a panic ends only this run.
         let run = AbortOnDropHandle::new(tokio::spawn(service(part.clone())));
@@ -38,21 +43,15 @@ where
                 Err(join) => join.to_string(),
             },
         };
-        if shutdown.is_cancelled() {
-            return;
-        }
         if started.elapsed() >= STABLE_AFTER {
-            delay = FIRST_DELAY;
+            waits = delays();
         }
         // The same failure again is not worth a line each time.
         if part.set(State::Down(why.clone())) {
             tracing::warn!(service = part.name(), error = why, "service down, will be retried");
         }
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(delay) => {}
-        }
-        delay = (delay * 2).min(MAX_DELAY);
+        let wait = waits.next().unwrap_or(MAX_DELAY);
+        shutdown.run_until_cancelled(tokio::time::sleep(wait)).await;
     }
 }
 

@@ -16,7 +16,6 @@ pub const NONCE_LEN: usize = 8;
 const PURPOSE: &[u8] = b"bloomery agent boot 2";
 /// The only version there is.
 const VERSION: u8 = 2;
-/// Octets of a token.
 const LEN: usize = 1 + NONCE_LEN + 8 + SHORTEST_TAG;
 /// Where the time begins.
 const TIME_AT: usize = 1 + NONCE_LEN;
@@ -26,7 +25,6 @@ const TAG_AT: usize = TIME_AT + 8;
 /// was put right must not make an old token last for ever.
 const TRUSTED_FOR_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// One token.
 #[derive(Clone, Copy)]
 pub struct Token([u8; LEN]);
 
@@ -72,7 +70,6 @@ impl Token {
         (octets[0] == VERSION).then_some(Self(octets))
     }
 
-    /// The text form.
     pub fn text(&self) -> String {
         BASE64URL_NOPAD.encode(&self.0)
     }

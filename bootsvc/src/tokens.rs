@@ -17,8 +17,8 @@ use bloomery_api::trust::{KEY_LEN, SigningKey};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::{Api, Client};
 use parking_lot::Mutex;
 use rand::RngCore as _;
 use serde_json::json;
@@ -27,11 +27,8 @@ use crate::boots::{Boots, Caller, Memory, Problem};
 use crate::kubernetes::{ANSWER_WITHIN, Kubernetes};
 use crate::token::{NONCE_LEN, Token};
 
-/// Namespace of the key.
 pub const KEY_NAMESPACE: &str = "default";
-/// Secret with the key.
 pub const KEY_SECRET: &str = "bloomery-agent-token";
-/// Field of the Secret.
 pub const KEY_FIELD: &str = "key";
 /// Field of the Secret with the X25519 key that accounts of management controllers are sealed to.
 pub const SEALING_FIELD: &str = "sealing-key";
@@ -41,21 +38,12 @@ const KEY_MEMO: Duration = Duration::from_mins(1);
 /// The key is not at hand.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// There is no Kubernetes API yet.
     #[error("failed to reach the Kubernetes API for the key of boot tokens")]
     Away,
-    /// Reading or creating failed.
     #[error("failed to {verb} Secret {KEY_NAMESPACE}/{KEY_SECRET}")]
-    Api {
-        /// What was tried.
-        verb: &'static str,
-        /// Cause.
-        source: Box<kube::Error>,
-    },
-    /// No answer.
+    Api { verb: &'static str, source: Box<kube::Error> },
     #[error("failed to read Secret {KEY_NAMESPACE}/{KEY_SECRET} in time")]
     Silent,
-    /// Something else is in the Secret.
     #[error("failed to find {KEY_LEN} octets under {KEY_FIELD} in Secret {KEY_NAMESPACE}/{KEY_SECRET}")]
     Malformed,
 }
@@ -63,10 +51,8 @@ pub enum KeyError {
 /// A call that is not the machine's present agent's.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CheckError {
-    /// The token.
     #[error(transparent)]
     Problem(Problem),
-    /// Nobody can tell.
     #[error("failed to check the boot token")]
     Key(#[source] Arc<KeyError>),
 }
@@ -86,7 +72,6 @@ pub enum OpenError {
     /// There is no key to seal to.
     #[error("failed to open a sealed account: this plane has no key for that")]
     NoKey,
-    /// What was sent.
     #[error("failed to take a sealed account")]
     Seal(#[source] seal::Error),
 }
@@ -102,7 +87,6 @@ struct Inner {
     keys: tokio::sync::Mutex<Option<(Instant, Keys)>>,
 }
 
-/// What is in the Secret.
 #[derive(Clone)]
 struct Keys {
     token: SigningKey,
@@ -273,24 +257,26 @@ fn now_ms() -> u64 {
 
 async fn read_or_create(kubernetes: &Kubernetes) -> Result<Keys, KeyError> {
     let client = kubernetes.client().ok_or(KeyError::Away)?;
+    let secrets: Api<Secret> = Api::namespaced(client, KEY_NAMESPACE);
     tokio::time::timeout(ANSWER_WITHIN, async {
-        let found = if let Some(found) = read(&client).await? {
+        let found = if let Some(found) = read(&secrets).await? {
             found
         } else {
-            create(&client).await?;
+            create(&secrets).await?;
             // Read back: another may have been quicker.
-            read(&client).await?.ok_or(KeyError::Malformed)?
+            read(&secrets).await?.ok_or(KeyError::Malformed)?
         };
-        if found.keys.sealing.is_some() {
-            return Ok(found.keys);
+        let (keys, metadata) = found;
+        if keys.sealing.is_some() {
+            return Ok(keys);
         }
         // Of an older release: it had one key only.
-        match add_sealing_key(&client, &found).await {
-            Ok(()) => Ok(read(&client).await?.unwrap_or(found).keys),
+        match add_sealing_key(&secrets, &metadata).await {
+            Ok(()) => Ok(read(&secrets).await?.map_or(keys, |(keys, _)| keys)),
             Err(error) => {
                 let error = bloomery_base::chain(&error);
                 tracing::warn!(secret = KEY_SECRET, error, "no key to seal accounts to");
-                Ok(found.keys)
+                Ok(keys)
             }
         }
     })
@@ -298,26 +284,18 @@ async fn read_or_create(kubernetes: &Kubernetes) -> Result<Keys, KeyError> {
     .unwrap_or(Err(KeyError::Silent))
 }
 
-/// The Secret as it was read.
-struct Found {
-    keys: Keys,
-    metadata: ObjectMeta,
+fn failed(verb: &'static str) -> impl FnOnce(kube::Error) -> KeyError {
+    move |source| KeyError::Api { verb, source: Box::new(source) }
 }
 
-async fn read(client: &Client) -> Result<Option<Found>, KeyError> {
-    let secrets: Api<Secret> = Api::namespaced(client.clone(), KEY_NAMESPACE);
-    let secret = secrets
-        .get_opt(KEY_SECRET)
-        .await
-        .map_err(|source| KeyError::Api { verb: "read", source: Box::new(source) })?;
-    let Some(secret) = secret else { return Ok(None) };
+async fn read(secrets: &Api<Secret>) -> Result<Option<(Keys, ObjectMeta)>, KeyError> {
+    let Some(secret) = secrets.get_opt(KEY_SECRET).await.map_err(failed("read"))? else { return Ok(None) };
     let field = |name: &str| secret.data.as_ref().and_then(|data| data.get(name));
     let token =
         field(KEY_FIELD).and_then(|octets| SigningKey::from_slice(&octets.0)).ok_or(KeyError::Malformed)?;
-    let sealing = field(SEALING_FIELD);
-    let sealing =
-        sealing.map(|octets| octets.0.as_slice().try_into().map_err(|_| KeyError::Malformed)).transpose()?;
-    Ok(Some(Found { keys: Keys { token, sealing }, metadata: secret.metadata }))
+    let sealing = field(SEALING_FIELD).map(|octets| octets.0.as_slice().try_into()).transpose();
+    let sealing = sealing.map_err(|_| KeyError::Malformed)?;
+    Ok(Some((Keys { token, sealing }, secret.metadata)))
 }
 
 fn new_key() -> ByteString {
@@ -327,25 +305,21 @@ fn new_key() -> ByteString {
 }
 
 /// Only into the Secret that was read: a key that is there is never replaced.
-async fn add_sealing_key(client: &Client, found: &Found) -> Result<(), KeyError> {
-    let secrets: Api<Secret> = Api::namespaced(client.clone(), KEY_NAMESPACE);
-    let ObjectMeta { uid, resource_version, .. } = &found.metadata;
+async fn add_sealing_key(secrets: &Api<Secret>, read: &ObjectMeta) -> Result<(), KeyError> {
     let change = json!({
-        "metadata": { "uid": uid, "resourceVersion": resource_version },
+        "metadata": { "uid": read.uid, "resourceVersion": read.resource_version },
         "data": { SEALING_FIELD: new_key() },
     });
     match secrets.patch(KEY_SECRET, &PatchParams::default(), &Patch::Merge(change)).await {
-        Ok(_) => {
-            tracing::info!(secret = KEY_SECRET, "key that accounts are sealed to created");
-            Ok(())
-        }
+        Ok(_) => tracing::info!(secret = KEY_SECRET, "key that accounts are sealed to created"),
         // Another was quicker.
-        Err(kube::Error::Api(status)) if status.is_conflict() => Ok(()),
-        Err(source) => Err(KeyError::Api { verb: "update", source: Box::new(source) }),
+        Err(kube::Error::Api(status)) if status.is_conflict() => {}
+        Err(error) => return Err(failed("update")(error)),
     }
+    Ok(())
 }
 
-async fn create(client: &Client) -> Result<(), KeyError> {
+async fn create(secrets: &Api<Secret>) -> Result<(), KeyError> {
     let secret = Secret {
         metadata: ObjectMeta {
             name: Some(KEY_SECRET.to_owned()),
@@ -356,21 +330,18 @@ async fn create(client: &Client) -> Result<(), KeyError> {
         data: Some([KEY_FIELD, SEALING_FIELD].map(|field| (field.to_owned(), new_key())).into()),
         ..Secret::default()
     };
-    let secrets: Api<Secret> = Api::namespaced(client.clone(), KEY_NAMESPACE);
     match secrets.create(&PostParams::default(), &secret).await {
-        Ok(_) => {
-            tracing::info!(secret = KEY_SECRET, "key of boot tokens created");
-            Ok(())
-        }
-        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
-        Err(source) => Err(KeyError::Api { verb: "create", source: Box::new(source) }),
+        Ok(_) => tracing::info!(secret = KEY_SECRET, "key of boot tokens created"),
+        Err(kube::Error::Api(status)) if status.is_already_exists() => {}
+        Err(error) => return Err(failed("create")(error)),
     }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake_api::{Failure, FakeApi};
+    use crate::tests::fake_api::{Failure, FakeApi};
 
     const UUID: &str = "4c4c4544-0042-3110-8051-b7c04f4e3332";
     const SECRET: &str = "/api/v1/namespaces/default/secrets/bloomery-agent-token";

@@ -13,13 +13,15 @@ mod tests;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
+use bloomery_hostnet::MacAddr;
 use k8s_openapi::jiff::Timestamp;
+use parking_lot::Mutex;
 
 pub use step::{Decided, FileKind, Moment, Step, Via};
-pub use store::{Identity, Mac, SystemUuid};
+pub use store::{Identity, SystemUuid};
 
 use store::Store;
 
@@ -52,9 +54,9 @@ impl Trace {
     }
 
     /// It asked the site's DHCP server for this address, so what comes from there is its doing.
-    pub fn address(&self, mac: Mac, address: IpAddr) {
+    pub fn address(&self, mac: MacAddr, address: IpAddr) {
         let who = Identity { mac: Some(mac), address: Some(address), ..Identity::default() };
-        self.lock().join(&who, Instant::now());
+        self.0.lock().join(&who, Instant::now());
     }
 
     /// A loader was asked for, or its transfer came to an end.
@@ -77,7 +79,7 @@ impl Trace {
         text: &str,
     ) {
         let who = Identity {
-            mac: mac.and_then(store::parse_mac),
+            mac: mac.and_then(|mac| mac.parse().ok()),
             uuid: uuid.and_then(SystemUuid::parse),
             address: Some(peer),
         };
@@ -99,14 +101,10 @@ impl Trace {
     /// All machines as JSON, the one seen last first.
     pub fn report(&self) -> serde_json::Value {
         let (now, wall) = (Instant::now(), Timestamp::now());
-        self.lock().report(now, wall)
+        self.0.lock().report(now, wall)
     }
 
     fn add(&self, who: Identity, step: Step, detail: impl Into<Cow<'static, str>>) {
-        self.lock().add(&who, step, detail.into(), Instant::now());
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Store> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().add(&who, step, detail.into(), Instant::now());
     }
 }

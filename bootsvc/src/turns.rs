@@ -1,13 +1,17 @@
-//! Turns at the Kubernetes API: so many at once, known machines before strangers, and one address after the other.
+//! Turns at the Kubernetes API: so many at once, and those that must wait in order: one of each address at a time, and
+//! of all strangers a few beside the known machines.
 //!
-//! It must never hold more than its bounds, and never let one address stand before all others with everything it asks.
+//! It must never let more wait than its bounds, and never let one address stand before all others with everything it asks.
 
-use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::connection::network_of;
 
 /// Longest wait for a turn. Clients wait 20 to 30 s for an answer: one that comes later is work for nobody.
 const WITHIN: Duration = Duration::from_secs(15);
@@ -15,8 +19,9 @@ const WITHIN: Duration = Duration::from_secs(15);
 const MAX_WAITING: usize = 4096;
 /// Of one address. Machines behind a router that hides them have one address for all.
 const MAX_OF_ADDRESS: usize = 64;
-/// Of so many turns one is a stranger's while both wait: a hall of known machines must not keep a new one out for good.
-const STRANGERS_EVERY: u32 = 8;
+/// Strangers that stand in the queue with the known machines. A known machine waits for no more of them, however many
+/// there are; and a hall of known machines keeps no stranger out for good.
+const STRANGERS_QUEUED: usize = 4;
 
 /// Which line a question stands in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,13 +32,10 @@ pub enum Line {
     Strangers,
 }
 
-/// There was no turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoTurn {
-    /// Too many wait.
     #[error("failed to get a turn: too many machines ask at once")]
     Full,
-    /// It did not come in time.
     #[error("failed to get a turn in time: too many machines ask at once")]
     Late,
 }
@@ -41,98 +43,47 @@ pub enum NoTurn {
 /// The turns. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Turns {
-    state: Arc<Mutex<State>>,
+    /// First come, first served.
+    queue: Arc<Semaphore>,
+    known: Arc<Waiting>,
+    strangers: Arc<Waiting>,
     within: Duration,
 }
 
-#[derive(Debug)]
-struct State {
-    free: usize,
-    known: Waiting,
-    strangers: Waiting,
-    /// Turns of known machines since the last of a stranger.
-    passed: u32,
-}
-
 /// A turn; it ends with the value.
+pub type Turn = OwnedSemaphorePermit;
+
+/// Those of one line that are not in the queue yet, or are there.
 #[derive(Debug)]
-pub struct Turn(Option<Turns>);
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        if let Some(turns) = self.0.take() {
-            turns.end();
-        }
-    }
-}
-
-/// One line: addresses take turns, each with what it asked first.
-#[derive(Debug, Default)]
 struct Waiting {
-    of_address: HashMap<IpAddr, VecDeque<oneshot::Sender<Turn>>>,
-    order: VecDeque<IpAddr>,
-    count: usize,
+    room: Semaphore,
+    /// So many of the line are in the queue.
+    queued: Semaphore,
+    /// One of each address is.
+    of_address: Mutex<HashMap<IpAddr, Weak<Semaphore>>>,
 }
 
 impl Waiting {
-    fn push(&mut self, address: IpAddr, waiter: oneshot::Sender<Turn>) -> Result<(), NoTurn> {
-        if self.count >= MAX_WAITING {
-            self.forget_the_gone();
-        }
-        let own = self.of_address.entry(address).or_default();
-        if own.len() >= MAX_OF_ADDRESS {
-            let before = own.len();
-            own.retain(|waiter| !waiter.is_closed());
-            self.count -= before - own.len();
-        }
-        if self.count >= MAX_WAITING || (own.len() >= MAX_OF_ADDRESS && !address.is_loopback()) {
-            if own.is_empty() {
-                self.of_address.remove(&address);
-            }
-            return Err(NoTurn::Full);
-        }
-        if own.is_empty() {
-            self.order.push_back(address);
-        }
-        own.push_back(waiter);
-        self.count += 1;
-        Ok(())
+    fn new(queued: usize) -> Arc<Self> {
+        let (room, queued) = (Semaphore::new(MAX_WAITING), Semaphore::new(queued));
+        Arc::new(Self { room, queued, of_address: Mutex::default() })
     }
 
-    fn pop(&mut self) -> Option<oneshot::Sender<Turn>> {
-        let address = self.order.pop_front()?;
-        let own = self.of_address.get_mut(&address)?;
-        let waiter = own.pop_front();
-        if own.is_empty() {
-            self.of_address.remove(&address);
-        } else {
-            self.order.push_back(address);
+    /// The place of this address, if one more of it may wait.
+    fn place(&self, address: IpAddr) -> Result<Arc<Semaphore>, NoTurn> {
+        let mut of_address = self.of_address.lock();
+        if of_address.len() >= 2 * MAX_WAITING {
+            of_address.retain(|_, place| place.strong_count() > 0);
         }
-        self.count -= usize::from(waiter.is_some());
-        waiter
-    }
-
-    /// Takes those out whose client went away.
-    fn forget_the_gone(&mut self) {
-        for own in self.of_address.values_mut() {
-            own.retain(|waiter| !waiter.is_closed());
-        }
-        self.of_address.retain(|_, own| !own.is_empty());
-        let of_address = &self.of_address;
-        self.order.retain(|address| of_address.contains_key(address));
-        self.count = of_address.values().map(VecDeque::len).sum();
-    }
-}
-
-impl State {
-    fn next(&mut self) -> Option<oneshot::Sender<Turn>> {
-        let strangers_turn = self.passed >= STRANGERS_EVERY;
-        if !strangers_turn && let Some(waiter) = self.known.pop() {
-            self.passed += 1;
-            return Some(waiter);
-        }
-        self.passed = 0;
-        self.strangers.pop().or_else(|| self.known.pop())
+        let known = of_address.get(&network_of(address)).and_then(Weak::upgrade);
+        let place = known.unwrap_or_else(|| {
+            let place = Arc::new(Semaphore::new(1));
+            of_address.insert(network_of(address), Arc::downgrade(&place));
+            place
+        });
+        // Each that waits holds its place, and this one does already.
+        let is_full = Arc::strong_count(&place) > MAX_OF_ADDRESS && !address.is_loopback();
+        if is_full { Err(NoTurn::Full) } else { Ok(place) }
     }
 }
 
@@ -143,57 +94,31 @@ impl Turns {
     }
 
     fn within(at_once: usize, within: Duration) -> Self {
-        let (known, strangers) = (Waiting::default(), Waiting::default());
-        Self { state: Arc::new(Mutex::new(State { free: at_once, known, strangers, passed: 0 })), within }
+        let (known, strangers) = (Waiting::new(MAX_WAITING), Waiting::new(STRANGERS_QUEUED));
+        Self { queue: Arc::new(Semaphore::new(at_once)), known, strangers, within }
     }
 
     /// Waits for a turn; it lasts as long as what is returned.
     pub async fn turn(&self, address: IpAddr, line: Line) -> Result<Turn, NoTurn> {
-        let waiting = {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            if state.free > 0 {
-                state.free -= 1;
-                return Ok(Turn(Some(self.clone())));
-            }
-            let (sender, receiver) = oneshot::channel();
-            let waiting = match line {
-                Line::Known => &mut state.known,
-                Line::Strangers => &mut state.strangers,
-            };
-            waiting.push(network_of(address), sender)?;
-            receiver
+        // There is one only if nobody waits.
+        if let Ok(turn) = Arc::clone(&self.queue).try_acquire_owned() {
+            return Ok(turn);
+        }
+        let waiting = match line {
+            Line::Known => &self.known,
+            Line::Strangers => &self.strangers,
         };
-        match tokio::time::timeout(self.within, waiting).await {
+        let _room = waiting.room.try_acquire().map_err(|_| NoTurn::Full)?;
+        let place = waiting.place(address)?;
+        let queue = async {
+            let _own = place.acquire().await?;
+            let _queued = waiting.queued.acquire().await?;
+            Arc::clone(&self.queue).acquire_owned().await
+        };
+        match tokio::time::timeout(self.within, queue).await {
             Ok(Ok(turn)) => Ok(turn),
             Ok(Err(_)) | Err(_) => Err(NoTurn::Late),
         }
-    }
-
-    /// A turn is over: it goes to the next that still waits.
-    fn end(&self) {
-        loop {
-            let next = {
-                let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-                let Some(next) = state.next() else {
-                    state.free += 1;
-                    return;
-                };
-                next
-            };
-            // Its client may be gone: the turn comes back then, and goes to the one after that.
-            match next.send(Turn(Some(self.clone()))) {
-                Ok(()) => return,
-                Err(mut turn) => turn.0 = None,
-            }
-        }
-    }
-}
-
-/// One host can have all addresses of an IPv6 network of 64 bits.
-fn network_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        v4 @ IpAddr::V4(_) => v4,
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
     }
 }
 
@@ -229,7 +154,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_flood_of_one_address_is_one_place_ahead_and_known_machines_come_first() {
+    async fn a_flood_of_one_address_is_one_place_ahead_of_others() {
         let turns = Turns::new(1);
         let held = turns.turn(host(1), Line::Strangers).await.unwrap();
         let (sender, mut told) = tokio::sync::mpsc::unbounded_channel();
@@ -238,14 +163,15 @@ mod tests {
         }
         settle().await;
         ask(&turns, "new", host(2), Line::Strangers, &sender);
-        ask(&turns, "known", host(3), Line::Known, &sender);
+        // An agent at the flooding address.
+        ask(&turns, "known", host(66), Line::Known, &sender);
         settle().await;
         drop(held);
         let mut order = Vec::new();
         for _ in 0..3 {
             order.push(told.recv().await.unwrap());
         }
-        assert_eq!(order, ["known", "flood", "new"]);
+        assert_eq!(order, ["flood", "new", "known"]);
         settle().await;
         // Beyond its share the flood was refused at once.
         let mut rest = 0;
@@ -257,21 +183,64 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_hall_of_known_machines_lets_a_stranger_through() {
+    async fn a_known_machine_waits_for_few_strangers_however_many_there_are() {
+        let turns = Turns::new(1);
+        let held = turns.turn(host(1), Line::Strangers).await.unwrap();
+        let (sender, mut told) = tokio::sync::mpsc::unbounded_channel();
+        for number in 0..40 {
+            ask(&turns, "stranger", host(100 + number), Line::Strangers, &sender);
+        }
+        settle().await;
+        ask(&turns, "known", host(2), Line::Known, &sender);
+        settle().await;
+        drop(held);
+        let mut before = 0;
+        while told.recv().await.unwrap() != "known" {
+            before += 1;
+        }
+        assert_eq!(before, STRANGERS_QUEUED);
+    }
+
+    #[tokio::test]
+    async fn a_hall_of_known_machines_that_ask_again_and_again_lets_a_stranger_through() {
         let turns = Turns::new(1);
         let held = turns.turn(host(1), Line::Known).await.unwrap();
         let (sender, mut told) = tokio::sync::mpsc::unbounded_channel();
-        ask(&turns, "stranger", host(2), Line::Strangers, &sender);
+        let mut hall = tokio::task::JoinSet::new();
         for number in 0..40 {
-            ask(&turns, "known", host(100 + number), Line::Known, &sender);
+            let (turns, sender) = (turns.clone(), sender.clone());
+            hall.spawn(async move {
+                while let Ok(turn) = turns.turn(host(100 + number), Line::Known).await {
+                    drop(turn);
+                    sender.send("known").unwrap();
+                }
+            });
         }
+        settle().await;
+        ask(&turns, "stranger", host(2), Line::Strangers, &sender);
         settle().await;
         drop(held);
         let mut before = 0;
         while told.recv().await.unwrap() != "stranger" {
             before += 1;
         }
-        assert_eq!(before, STRANGERS_EVERY);
+        assert!(before <= 40, "{before}");
+    }
+
+    #[tokio::test]
+    async fn the_number_that_waits_is_bounded_and_a_place_is_free_again_after_the_wait() {
+        let turns = Turns::within(1, Duration::from_millis(50));
+        let held = turns.turn(host(1), Line::Known).await.unwrap();
+        let mut waiting = tokio::task::JoinSet::new();
+        for number in 0..MAX_WAITING + 10 {
+            let turns = turns.clone();
+            let address = IpAddr::from(u32::try_from(number).unwrap().to_be_bytes());
+            waiting.spawn(async move { turns.turn(address, Line::Strangers).await.err() });
+        }
+        let ends = waiting.join_all().await;
+        assert_eq!(ends.iter().filter(|end| **end == Some(NoTurn::Full)).count(), 10);
+        drop(held);
+        assert!(turns.turn(host(1), Line::Strangers).await.is_ok());
     }
 
     #[tokio::test]
@@ -290,13 +259,5 @@ mod tests {
         for _ in 0..3 {
             assert!(turns.turn(host(4), Line::Strangers).await.is_ok());
         }
-    }
-
-    #[test]
-    fn all_addresses_of_a_small_ipv6_network_are_one() {
-        let of = |text: &str| network_of(text.parse().unwrap());
-        assert_eq!(of("fd00::1"), of("fd00::ffff:1"));
-        assert_ne!(of("fd00::1"), of("fd00:0:0:1::1"));
-        assert_eq!(of("::ffff:10.0.0.1"), host(1));
     }
 }

@@ -4,30 +4,25 @@ use bloomery_api::Server;
 
 pub use bloomery_platform::patch::Part;
 use bloomery_platform::patch::{self, try_merge};
-use kube::api::PatchParams;
+use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::kubernetes::ANSWER_WITHIN;
+use crate::kubernetes::{ANSWER_WITHIN, Kubernetes};
 
 /// Field manager of our writes.
 pub const FIELD_MANAGER: &str = "bootsvc";
 
-/// What became of a write.
 pub type Written = patch::Written<Server>;
 
-/// A write that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// The API refused, or could not be reached.
     #[error("failed to write a Server")]
     Api(#[source] Box<kube::Error>),
-    /// No answer came in time.
     #[error("failed to write a Server in time")]
     Timeout,
 }
 
-/// Parameters of our patches.
 pub fn params() -> PatchParams {
     PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
 }
@@ -44,4 +39,27 @@ pub async fn merge(
         .await
         .map_err(|_| WriteError::Timeout)?
         .map_err(|error| WriteError::Api(Box::new(error)))
+}
+
+/// Merges into the Server's metadata what nothing is decided by; the Server as it is then. What fails is logged, and tried
+/// again when the machine is heard of again.
+pub async fn note(
+    kubernetes: &Kubernetes,
+    server: &Server,
+    mut metadata: Value,
+    what: &'static str,
+) -> Option<Server> {
+    let name = server.metadata.name.as_deref().unwrap_or_default();
+    // The uid makes it a conflict on an object that was made anew meanwhile.
+    metadata["uid"] = json!(server.metadata.uid);
+    let servers: Api<Server> = Api::all(kubernetes.client()?);
+    let (params, patch) = (params(), Patch::Merge(json!({ "metadata": metadata })));
+    match tokio::time::timeout(ANSWER_WITHIN, servers.patch(name, &params, &patch)).await {
+        Ok(Ok(server)) => return Some(server),
+        Ok(Err(error)) => {
+            tracing::warn!(server = name, error = bloomery_base::chain(&error), "{what} not noted");
+        }
+        Err(_) => tracing::warn!(server = name, "{what} not noted: no answer"),
+    }
+    None
 }

@@ -35,15 +35,6 @@ const KNOWN: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "bootsvc",
-        &[
-            "agent conflicts http",
-            "dhcp machines",
-            "dhcp::decide serve",
-            "http::admitted download ipxe serve",
-        ],
-    ),
-    (
         "controllers",
         &["apply::manifests removable", "download webhook", "download::fetch transfer", "fleet watch"],
     ),

@@ -40,6 +40,6 @@ impl Handler {
     /// Whether nothing seen of the client speaks against it that it is the machine of this Server.
     async fn may_be_its_machine(&self, server: &Server, shown: &Shown) -> bool {
         let Some(peer) = shown.peer else { return false };
-        may_be_its_card(server, &self.means.neighbours.seen(peer).await)
+        may_be_its_card(server, &self.services.neighbours.seen(peer).await)
     }
 }

@@ -25,15 +25,15 @@ use super::objects::{
 };
 use super::serve::{Handler, Shown};
 use crate::boots::{BmcSetup, Caller};
+use crate::connection::own_addresses;
 use crate::events::Happening;
 use crate::tokens::OpenError;
 
-/// Namespace of the accounts.
 const NAMESPACE: &str = "default";
 /// Fields of the Secret.
 const USER: &str = "user";
 const PASS: &str = "pass";
-/// IPMI's port.
+/// IPMI's port (IANA).
 const IPMI_PORT: i32 = 623;
 /// Calls in one boot: an address and an account, each tried again a few times.
 const MAX_CALLS: u32 = 32;
@@ -45,9 +45,7 @@ const MAX_ACCOUNT_TEXT: usize = 128;
 /// What the agent says, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Report {
-    /// Address of the controller.
     pub(super) address: Option<IpAddr>,
-    /// Its port.
     pub(super) port: Option<i32>,
     /// User name and password.
     account: Option<(String, String)>,
@@ -56,13 +54,11 @@ pub(super) struct Report {
 /// Why a report is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ReportError {
-    /// Neither address nor account.
     #[error("the report holds neither an address nor an account")]
     Empty,
     /// No IP address, or one that no controller can be reached at.
     #[error("the address of the management controller cannot be one")]
     Address,
-    /// Not a port.
     #[error("the port of the management controller is none")]
     Port,
     /// Too long, or with control characters.
@@ -146,26 +142,8 @@ fn is_reachable(address: &IpAddr) -> bool {
     !special && !local
 }
 
-/// Whether an address is one of this host's.
-fn is_own(address: IpAddr) -> bool {
-    let own = nix::ifaddrs::getifaddrs().into_iter().flatten().filter_map(|entry| {
-        let address = entry.address?;
-        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
-        v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
-    });
-    own.into_iter().any(|own| own.to_canonical() == address.to_canonical())
-}
-
 fn secret_name(server: &str) -> String {
     format!("{server}-bmc")
-}
-
-/// Whether this boot may report now.
-enum Turn {
-    /// It may.
-    Take,
-    /// It said the same before.
-    Repeated,
 }
 
 impl Handler {
@@ -183,7 +161,7 @@ impl Handler {
         if let Some(address) = report.address {
             self.may_be_controller(address, &name)?;
         }
-        if let Turn::Repeated = self.take_turn(&caller, &report)? {
+        if self.is_repeated(&caller, &report)? {
             return Ok(pb::UpdateBmcInfoResponse {});
         }
         for _ in 0..ATTEMPTS {
@@ -203,7 +181,7 @@ impl Handler {
                     "bmc info updated"
                 );
                 let event = Happening::of(&server, "BMC Update", "BMC info updated via API.");
-                self.means.events.record(event);
+                self.services.events.record(event);
                 return Ok(pb::UpdateBmcInfoResponse {});
             }
         }
@@ -213,7 +191,7 @@ impl Handler {
     /// The account, which must be sealed where agents must show a token: the network between is anybody's.
     async fn opened(&self, uuid: &str, info: pb::BmcInfo) -> Result<pb::BmcInfo, Status> {
         if info.sealed.is_empty() {
-            return if self.means.tokens.required() {
+            return if self.services.tokens.required() {
                 Err(Status::failed_precondition(
                     "the account of the management controller is not sealed to this plane's key",
                 ))
@@ -221,7 +199,7 @@ impl Handler {
                 Ok(info)
             };
         }
-        self.means.tokens.open(uuid, &info).await.map_err(|error| match error {
+        self.services.tokens.open(uuid, &info).await.map_err(|error| match error {
             OpenError::Key(_) => Status::unavailable(bloomery_base::chain(&error)),
             OpenError::NoKey => Status::failed_precondition(bloomery_base::chain(&error)),
             OpenError::Seal(_) => Status::invalid_argument(bloomery_base::chain(&error)),
@@ -230,34 +208,36 @@ impl Handler {
 
     /// An address of this very host, or of another Server's controller, is no controller's of this machine.
     fn may_be_controller(&self, address: IpAddr, name: &str) -> Result<(), Status> {
-        if is_own(address) {
+        if own_addresses().any(|(own, _)| own == address.to_canonical()) {
             tracing::warn!(server = name, %address, "management controller refused: the address is this plane's");
             return Err(Status::invalid_argument("the address of the management controller is this plane's"));
         }
-        let Some(other) = self.means.servers.controlled_at(address, name).map_err(unlisted)? else {
+        let Some(other) = self.services.objects.servers.controlled_at(address, name).map_err(unlisted)?
+        else {
             return Ok(());
         };
         tracing::warn!(server = name, other, %address, "management controller refused: it is another Server's");
-        if let Some(known) = self.means.servers.known(name) {
+        if let Some(known) = self.services.objects.servers.known(name) {
             let server = known.server;
             let text = format!(
                 "The machine's agent names the management controller {address}, which is that of Server {other}: it is \
                  not stored."
             );
-            self.means.events.record(Happening::of(&server, "BMC Update", text).warning());
+            self.services.events.record(Happening::of(&server, "BMC Update", text).warning());
         }
         Err(Status::failed_precondition(format!(
             "the management controller {address} is that of Server {other}"
         )))
     }
 
-    fn take_turn(&self, caller: &Caller, report: &Report) -> Result<Turn, Status> {
+    /// Counts the report of a boot that may make one; true if it said the same before.
+    fn is_repeated(&self, caller: &Caller, report: &Report) -> Result<bool, Status> {
         let not_ordered = || Status::failed_precondition("this boot was not told to set up its controller");
-        let turn = self.means.tokens.with(caller, |memory| {
+        let counted = self.services.tokens.with(caller, |memory| {
             let setup: &mut BmcSetup = memory.bmc.as_mut().ok_or_else(not_ordered)?;
             if let Some(stored) = setup.account {
                 return match report.account_digest() {
-                    Some(digest) if digest == stored => Ok(Turn::Repeated),
+                    Some(digest) if digest == stored => Ok(true),
                     _ => Err(Status::failed_precondition("the controller is set up already in this boot")),
                 };
             }
@@ -267,9 +247,9 @@ impl Handler {
             }
             setup.calls += 1;
             setup.last = Some(Instant::now());
-            Ok(Turn::Take)
+            Ok(false)
         });
-        turn.unwrap_or_else(|| Err(not_ordered()))
+        counted.unwrap_or_else(|| Err(not_ordered()))
     }
 
     /// The machine must still be one that is set up, and its controller ours to name.
@@ -278,7 +258,8 @@ impl Handler {
         if !machine.server.spec.accepted || standing.is_claimed() {
             return Err(Status::failed_precondition(standing.message()));
         }
-        let ours = self.means.tokens.with(caller, |memory| memory.bmc.as_ref().is_some_and(|bmc| bmc.wrote));
+        let ours =
+            self.services.tokens.with(caller, |memory| memory.bmc.as_ref().is_some_and(|bmc| bmc.wrote));
         if machine.server.spec.bmc.is_some() && ours != Some(true) {
             return Err(Status::failed_precondition("somebody else named the management controller"));
         }
@@ -294,17 +275,17 @@ impl Handler {
             return false;
         };
         let has_account = !user.is_empty() || !pass.is_empty() || user_from.is_some() || pass_from.is_some();
-        let ours = self.means.tokens.with(caller, |memory| {
+        let ours = self.services.tokens.with(caller, |memory| {
             memory.bmc.as_ref().is_some_and(|setup| setup.wrote && setup.account.is_none())
         });
-        self.options.auto_bmc_setup
+        self.services.sidero.auto_bmc_setup
             && !has_account
             && ours == Some(true)
             && self.may_set_up(caller, machine).is_ok()
     }
 
     fn note(&self, caller: &Caller, report: &Report) {
-        self.means.tokens.with(caller, |memory| {
+        self.services.tokens.with(caller, |memory| {
             if let Some(setup) = &mut memory.bmc {
                 setup.wrote = true;
                 setup.account = report.account_digest();
@@ -329,20 +310,15 @@ fn merge_patch_of(bmc: &Bmc) -> Result<Value, Status> {
 
 /// Creates or updates the Secret of the account, owned by the Server.
 async fn store_account(client: &Client, server: &Server, user: &str, pass: &str) -> Result<(), Status> {
-    let server_name = server.metadata.name.clone().unwrap_or_default();
-    let name = secret_name(&server_name);
+    let name = secret_name(server.metadata.name.as_deref().unwrap_or_default());
     let secret = Secret {
         metadata: ObjectMeta {
             name: Some(name.clone()),
             namespace: Some(NAMESPACE.to_owned()),
             labels: Some([(MOVE_LABEL.to_owned(), String::new())].into()),
             owner_references: Some(vec![OwnerReference {
-                api_version: Server::api_version(&()).into_owned(),
-                kind: Server::kind(&()).into_owned(),
-                name: server_name,
-                uid: server.metadata.uid.clone().unwrap_or_default(),
-                controller: Some(true),
                 block_owner_deletion: Some(true),
+                ..server.controller_owner_ref(&()).unwrap_or_default()
             }]),
             ..ObjectMeta::default()
         },

@@ -25,8 +25,8 @@ use super::objects::{FIELD_MANAGER, Source, Written, api_failed, now, record, un
 use super::register::Applicant;
 use super::serve::Handler;
 use super::strangers::MAX_UNACCEPTED;
+use crate::admitted;
 use crate::events::Happening;
-use crate::http::admitted;
 
 /// Pause before a write is tried again; the next is twice as long.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -54,13 +54,14 @@ impl Handler {
         self.admit(applicant)?;
         let _reserved = self.strangers.reserve(&applicant.marks).await;
         // What was noted before the place was taken counts.
-        if self.means.servers.identify(&applicant.marks, &applicant.authority).map_err(unlisted)? != *identity
+        if self.services.objects.servers.identify(&applicant.marks, &applicant.authority).map_err(unlisted)?
+            != *identity
         {
             return Ok(None);
         }
         let Wanted { server: wanted, authority, never_used } = self.wanted(applicant, identity).await?;
-        if !wanted.spec.accepted && self.means.servers.unaccepted() >= MAX_UNACCEPTED {
-            self.means.metrics.registrations_refused_full.increment();
+        if !wanted.spec.accepted && self.services.objects.servers.unaccepted() >= MAX_UNACCEPTED {
+            self.services.edge.metrics.registrations_refused_full.inc();
             tracing::warn!(client = ?applicant.peer, limit = MAX_UNACCEPTED, "registration refused: too many Servers wait for acceptance");
             return Err(Status::resource_exhausted(format!(
                 "{MAX_UNACCEPTED} Servers wait for acceptance already: accept or delete some"
@@ -68,26 +69,26 @@ impl Handler {
         }
         let name = wanted.metadata.name.as_deref().unwrap_or_default();
         // Its next boot would be that of the binding's node, whichever machine it is.
-        let binding = self.means.bindings.get(name);
+        let binding = self.services.objects.bindings.get(name);
         may_be_named(binding.as_deref()).map_err(|held| unnamed(held, name, applicant))?;
         let created = match self.create(client, wanted).await? {
             Some(server) if never_used => Some(self.record_creation(client, server, &authority).await?),
             created => created,
         };
         if let Some(server) = &created {
-            self.means.servers.note(server);
+            self.services.objects.servers.note(server);
             let Applicant { peer, hostname, .. } = applicant;
             let server_name = &server.metadata.name;
-            self.means.metrics.registrations.increment();
+            self.services.edge.metrics.registrations.inc();
             tracing::info!(server = server_name, client = ?peer, hostname, accepted = server.spec.accepted, "machine registered");
-            self.means.events.record(registered(server, identity));
+            self.services.events.record(registered(server, identity));
         }
         Ok(created)
     }
 
     /// Whether a machine that nobody knows may be registered at all, and now.
     fn admit(&self, applicant: &Applicant) -> Result<(), Status> {
-        let machines = &self.means.machines;
+        let machines = &self.services.machines;
         let is_wanted = match machines.policy() {
             UnknownMachines::Agent => true,
             UnknownMachines::BootDisk | UnknownMachines::Ignore => false,
@@ -104,7 +105,7 @@ impl Handler {
         }
         let address = applicant.peer.map(|peer| peer.ip());
         if address.is_some_and(|address| !self.strangers.admit(address, Instant::now())) {
-            self.means.metrics.registrations_refused_rate.increment();
+            self.services.edge.metrics.registrations_refused_rate.inc();
             tracing::warn!(client = ?applicant.peer, "registration refused: too many at once");
             return Err(Status::resource_exhausted("too many registrations at once: call again later"));
         }
@@ -113,11 +114,17 @@ impl Handler {
 
     async fn wanted(&self, applicant: &Applicant, identity: &Identity) -> Result<Wanted, Status> {
         let Applicant { uuid, marks, hardware, hostname, .. } = applicant;
-        let look = self.means.authority.look().await;
+        let look = self.services.authority.look().await;
         let restored = look.restored.as_deref();
         let contents = Contents::of(Some(hardware), &ExemptDisks::default()).class;
-        let made = registration(self.options.auto_accept, &look.authority, restored, contents, identity);
-        let name = self.means.servers.new_name(marks, &look.authority).map_err(unlisted)?;
+        let made = registration(
+            self.services.sidero.auto_accept_servers,
+            &look.authority,
+            restored,
+            contents,
+            identity,
+        );
+        let name = self.services.objects.servers.new_name(marks, &look.authority).map_err(unlisted)?;
         let name = name.ok_or_else(|| {
             Status::invalid_argument(format!(
                 "another machine has system UUID {uuid}, and this one shows no network card to tell it by"

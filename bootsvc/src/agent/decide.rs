@@ -4,8 +4,8 @@ use bloomery_api::hardware::HardwareInformation;
 use bloomery_api::placeholder;
 use k8s_openapi::api::core::v1::NodeAddress;
 
-use crate::http::query;
-
+/// Octets in a UUID's text form.
+const UUID_LEN: usize = 36;
 /// Addresses one machine may report; more is a mistake or an attack.
 const MAX_ADDRESSES: usize = 256;
 /// Characters of an address or its type.
@@ -31,7 +31,7 @@ pub enum UuidError {
 pub fn server_name(uuid: &str) -> Result<String, UuidError> {
     // Control characters have no place in logs and answers.
     let shown = || super::wire::text(uuid);
-    let name = query::uuid(uuid.trim()).ok_or_else(|| UuidError::Malformed(shown()))?;
+    let name = canonical_uuid(uuid.trim()).ok_or_else(|| UuidError::Malformed(shown()))?;
     let digits = || name.bytes().filter(|octet| *octet != b'-');
     if digits().all(|digit| digit == b'0') || digits().all(|digit| digit == b'f') {
         return Err(UuidError::Unset(name));
@@ -40,6 +40,16 @@ pub fn server_name(uuid: &str) -> Result<String, UuidError> {
         return Err(UuidError::Placeholder(name));
     }
     Ok(name)
+}
+
+/// The UUID in lower case, if `text` is one in the 8-4-4-4-12 form.
+pub fn canonical_uuid(text: &str) -> Option<String> {
+    let well_formed = text.len() == UUID_LEN
+        && text.bytes().enumerate().all(|(index, octet)| match index {
+            8 | 13 | 18 | 23 => octet == b'-',
+            _ => octet.is_ascii_hexdigit(),
+        });
+    well_formed.then(|| text.to_ascii_lowercase())
 }
 
 /// The host name of a machine; none for the kernel's word for having none, and for what is none.
@@ -58,7 +68,6 @@ pub fn hostname(sent: &str) -> Option<String> {
 pub struct Calling {
     /// Whether the call shows the present boot token; none where it shows none and needs none.
     pub token: Option<bool>,
-    /// Whether the Server is accepted.
     pub accepted: bool,
     /// Whether a cluster has the machine or may have it.
     pub claimed: bool,
@@ -111,7 +120,6 @@ pub fn missing_disks(known: &HardwareInformation, new: &HardwareInformation) -> 
 /// A reported address that is none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// More than a machine has.
     #[error("{0} addresses are more than a machine can have")]
     TooMany(usize),
     /// Empty or overlong type or address.

@@ -55,7 +55,7 @@ impl Handler {
                 || self.write_progress(&client, &machine, &disks).await?
             {
                 let states = progress::states(&disks);
-                self.means.tokens.with(&caller, |memory| memory.disks = Some(states));
+                self.services.tokens.with(&caller, |memory| memory.disks = Some(states));
                 return Ok(pb::HeartbeatResponse {});
             }
         }
@@ -67,7 +67,7 @@ impl Handler {
     fn is_due(&self, caller: &Caller, machine: &Machine, disks: &[pb::DiskProgress]) -> bool {
         let conditions = machine.server.status.as_ref().map_or(&[][..], |status| &status.conditions);
         let doing = progress::states(disks);
-        let before = self.means.tokens.with(caller, |memory| memory.disks.clone()).flatten();
+        let before = self.services.tokens.with(caller, |memory| memory.disks.clone()).flatten();
         let told = condition::find(conditions, DISKS_WIPED).map(|told| told.reason.as_str());
         let wiping = progress::condition(disks, now());
         let is_news = before.is_some_and(|before| before != doing)
@@ -78,7 +78,7 @@ impl Handler {
         let age = written.and_then(|age| Duration::try_from(age).ok());
         is_news
             || age.is_none_or(|age| {
-                age >= self.options.reboot_timeout / LONGEST_SHARE
+                age >= self.services.sidero.server_reboot_timeout.duration() / LONGEST_SHARE
                     || (age >= WRITE_EVERY && self.strangers.admit_heartbeat(Instant::now()))
             })
     }
@@ -108,9 +108,9 @@ impl Handler {
             Written::Done(_) => {
                 if let Some(failed) = failed {
                     tracing::warn!(server = server.metadata.name, failed, "disks could not be wiped");
-                    self.means.metrics.wipes_failed.increment();
+                    self.services.edge.metrics.wipes_failed.inc();
                     let event = Happening::of(server, "Server Wipe", format!("Disks not wiped: {failed}"));
-                    self.means.events.record(event.warning());
+                    self.services.events.record(event.warning());
                 }
                 Ok(true)
             }

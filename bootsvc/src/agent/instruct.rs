@@ -60,7 +60,7 @@ impl Handler {
                 Ok(Some(Written::Done(_))) if lacks_token => {
                     tracing::warn!(server = name, "agent without boot token: it is given no orders");
                     let event = Happening::of(&machine.server, "Agent Token", format!("{NO_TOKEN_MESSAGE}."));
-                    self.means.events.record(event.warning());
+                    self.services.events.record(event.warning());
                 }
                 Ok(Some(Written::Done(_)) | None) => {}
                 Err(error) if response.wipe => return Err(error),
@@ -70,7 +70,7 @@ impl Handler {
                 }
             }
             if response.wipe {
-                self.means.metrics.wipes_ordered.increment();
+                self.services.edge.metrics.wipes_ordered.inc();
             }
             tracing::info!(
                 server = name,
@@ -92,8 +92,8 @@ impl Handler {
         checked: &Result<Caller, CheckError>,
     ) -> Result<Told, Status> {
         let options = AgentOptions {
-            auto_bmc_setup: self.options.auto_bmc_setup,
-            insecure_wipe: self.options.insecure_wipe,
+            auto_bmc_setup: self.services.sidero.auto_bmc_setup,
+            insecure_wipe: self.services.sidero.insecure_wipe,
         };
         let mut orders = orders::agent(&machine.view(), options);
         let caller = match checked {
@@ -131,7 +131,7 @@ impl Handler {
 
     /// Notes in the caller's boot that it is to set up its controller; false when that boot is over.
     fn remember(&self, caller: &Caller, orders: &AgentOrders) -> bool {
-        let noted = self.means.tokens.with(caller, |memory| {
+        let noted = self.services.tokens.with(caller, |memory| {
             if orders.setup_bmc {
                 memory.bmc.get_or_insert_default();
             }
@@ -149,7 +149,7 @@ impl Handler {
         let (_, reason) = reason(orders);
         let order = match &orders.wipe {
             WipeOrder::Wipe(record) => {
-                let signed = self.means.tokens.sign_order(caller, server, authority, record).await;
+                let signed = self.services.tokens.sign_order(caller, server, authority, record).await;
                 signed.map_err(|error| Status::unavailable(bloomery_base::chain(&error)))?
             }
             WipeOrder::Refuse(_) => None,
@@ -157,12 +157,16 @@ impl Handler {
         let wipe = order.is_some();
         let exempt = ExemptDisks::of_or_none(server);
         let exempt = exempt.disks().iter();
-        let sealing_key = self.means.tokens.sealing_key().await;
+        let sealing_key = self.services.tokens.sealing_key().await;
         Ok(pb::CreateServerResponse {
             wipe,
             insecure_wipe: orders.insecure_wipe,
             setup_bmc: orders.setup_bmc,
-            reboot_timeout: if wipe { self.options.reboot_timeout.as_secs_f64() } else { 0.0 },
+            reboot_timeout: if wipe {
+                self.services.sidero.server_reboot_timeout.duration().as_secs_f64()
+            } else {
+                0.0
+            },
             restart: orders.restart,
             held: is_held(orders),
             message: reason.to_owned(),
@@ -187,7 +191,7 @@ impl Handler {
         let is_missing = is_ordered && matches!(problem, Some(CheckError::Problem(Problem::Missing)));
         let is_known = condition::find(&status.conditions, AGENT_TOKEN).is_some();
         if is_missing {
-            self.means.metrics.agents_without_token.increment();
+            self.services.edge.metrics.agents_without_token.inc();
             let message = NO_TOKEN_MESSAGE.to_owned();
             let missing = Condition::fails(AGENT_TOKEN, Severity::Warning, NO_TOKEN, message, now());
             condition::set(&mut status.conditions, missing);

@@ -19,8 +19,7 @@ use serde_json::{Value, json};
 use tonic::Status;
 
 use super::serve::Handler;
-use crate::http::lookup;
-use crate::kubernetes::ANSWER_WITHIN;
+use crate::kubernetes::{ANSWER_WITHIN, get};
 use crate::neighbours::Seen;
 use crate::servers::Unlisted;
 use crate::writes::{self, Part, WriteError};
@@ -92,13 +91,13 @@ impl Handler {
         source: Source,
     ) -> Result<Arc<Server>, Status> {
         if source == Source::Caches
-            && let Some(known) = self.means.servers.known(name)
+            && let Some(known) = self.services.objects.servers.known(name)
         {
             return Ok(known.server);
         }
-        let server = found(lookup::get::<Server>(client, name).await, "Server")?;
-        let server = server.ok_or_else(|| unregistered(name))?;
-        self.means.servers.note(&server);
+        let server = found(get::<Server>(client, name).await, "Server")?;
+        let server = server.ok_or_else(|| Status::not_found(format!("server {name} is not registered")))?;
+        self.services.objects.servers.note(&server);
         Ok(Arc::new(server))
     }
 
@@ -109,11 +108,11 @@ impl Handler {
         name: &str,
         source: Source,
     ) -> Result<Option<Arc<ServerBinding>>, Status> {
-        match (source, self.means.bindings.get(name)) {
+        match (source, self.services.objects.bindings.get(name)) {
             (Source::Caches, Lookup::Found(binding)) => Ok(Some(binding)),
             (Source::Caches, Lookup::NotFound) => Ok(None),
             (Source::Api, _) | (_, Lookup::Failed) => {
-                Ok(found(lookup::get(client, name).await, "ServerBinding")?.map(Arc::new))
+                Ok(found(get(client, name).await, "ServerBinding")?.map(Arc::new))
             }
         }
     }
@@ -125,7 +124,7 @@ impl Handler {
         binding: Option<Arc<ServerBinding>>,
         authority: Authority,
     ) -> Result<Machine, Status> {
-        let conflict = self.means.servers.conflict(&server, &authority).map_err(unlisted)?;
+        let conflict = self.services.objects.servers.conflict(&server, &authority).map_err(unlisted)?;
         Ok(Machine { server, binding, authority, conflict })
     }
 
@@ -142,7 +141,7 @@ impl Handler {
         let decided = status::status(&view, None, &PowerOutcome::unasked(&seen), &now());
         let written = merge(client, &machine.server, body(&decided.status), Part::Status).await?;
         if let Written::Done(server) = &written {
-            self.means.servers.note(server);
+            self.services.objects.servers.note(server);
         }
         Ok(written)
     }
@@ -178,16 +177,8 @@ fn found<T>(lookup: Lookup<T>, kind: &'static str) -> Result<Option<T>, Status> 
     match lookup {
         Lookup::Found(object) => Ok(Some(object)),
         Lookup::NotFound => Ok(None),
-        Lookup::Failed => Err(away(&format!("failed to look up the machine's {kind}"))),
+        Lookup::Failed => Err(Status::unavailable(format!("failed to look up the machine's {kind}"))),
     }
-}
-
-fn unregistered(name: &str) -> Status {
-    Status::not_found(format!("server {name} is not registered"))
-}
-
-fn away(message: &str) -> Status {
-    Status::unavailable(message)
 }
 
 /// The answer when an object kept changing under all attempts.
@@ -201,7 +192,7 @@ pub(super) async fn within<T>(call: impl Future<Output = T>) -> Result<T, Status
 }
 
 fn late() -> Status {
-    away("the Kubernetes API did not answer in time")
+    Status::unavailable("the Kubernetes API did not answer in time")
 }
 
 /// A write that failed. Refusals by the API's rules are the caller's to see; the rest is worth a retry.
@@ -212,7 +203,7 @@ pub(super) fn api_failed(verb: &'static str, what: &str, error: &kube::Error) ->
         kube::Error::Api(status) if status.is_invalid() => {
             Status::invalid_argument(format!("failed to {verb} {what}: {cause}"))
         }
-        _ => away(&format!("failed to {verb} {what}")),
+        _ => Status::unavailable(format!("failed to {verb} {what}")),
     }
 }
 
@@ -241,7 +232,8 @@ pub(super) async fn record(
     is_ours: bool,
 ) -> Result<Written, Status> {
     let record = DiskRecord::new(server, entry, authority, id, &now());
-    let record = record.ok_or_else(|| away("this plane cannot sign records: its key is not at hand"))?;
+    let record = record
+        .ok_or_else(|| Status::unavailable("this plane cannot sign records: its key is not at hand"))?;
     let mut change = json!({ "metadata": { "annotations": { DISKS_ANNOTATION: record.to_annotation() } } });
     if is_ours {
         // One empty entry is the API's word for it; an empty list would mean no change.

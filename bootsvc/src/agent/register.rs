@@ -25,15 +25,14 @@ use super::objects::{
 use super::serve::{Handler, Shown};
 use super::wire;
 use crate::boots::Caller;
+use crate::connection::Connection;
 use crate::events::Happening;
-use crate::http::serve::Connection;
-use crate::last_call;
 use crate::neighbours::Seen;
 use crate::tokens::CheckError;
+use crate::{conflicts, last_call};
 
 /// What a machine says of itself, and what is seen of it.
 pub(super) struct Applicant {
-    /// Its system UUID.
     pub(super) uuid: String,
     pub(super) marks: Marks,
     pub(super) hardware: HardwareInformation,
@@ -75,10 +74,11 @@ impl Handler {
         let client = self.client()?;
         let called = Box::pin(self.register(&client, &applicant, &shown)).await?;
         let server = called.machine.server.clone();
-        self.means.tokens.keep(server.metadata.name.as_deref().unwrap_or_default());
+        self.services.tokens.keep(server.metadata.name.as_deref().unwrap_or_default());
         let response = self.instruct(&client, &applicant, called).await?;
-        if let Some(server) = last_call::note(&self.means.kubernetes, &applicant.authority, &server).await {
-            self.means.servers.note(&server);
+        if let Some(server) = last_call::note(&self.services.kubernetes, &applicant.authority, &server).await
+        {
+            self.services.objects.servers.note(&server);
         }
         Ok(response)
     }
@@ -103,10 +103,10 @@ impl Handler {
             )));
         }
         if let Some(peer) = peer {
-            self.means.trace.agent_hello(&uuid, peer.ip());
+            self.services.edge.trace.agent_hello(&uuid, peer.ip());
         }
         let seen = match peer {
-            Some(peer) => self.means.neighbours.seen(peer).await,
+            Some(peer) => self.services.neighbours.seen(peer).await,
             None => Seen::Unknown,
         };
         Ok(Applicant {
@@ -131,13 +131,13 @@ impl Handler {
     ) -> Result<Called, Status> {
         let Applicant { uuid, marks, authority, peer, .. } = applicant;
         for _ in 0..ATTEMPTS {
-            let identity = self.means.servers.identify(marks, authority).map_err(unlisted)?;
+            let identity = self.services.objects.servers.identify(marks, authority).map_err(unlisted)?;
             let called = match &identity {
                 Identity::Same { server, by: _ } => self.known(client, server, applicant, shown).await?,
                 Identity::New | Identity::Suspect { .. } => {
                     match self.enlist(client, applicant, &identity).await? {
                         Some(server) => {
-                            self.conflicts.note(&identity, marks, authority).await;
+                            conflicts::note(&self.services, &identity, marks, authority).await;
                             let name = server.metadata.name.clone().unwrap_or_default();
                             let binding = self.binding(client, &name, Source::Caches).await?;
                             let machine = self.compared(Arc::new(server), binding, authority.clone())?;
@@ -150,7 +150,7 @@ impl Handler {
                 }
                 Identity::Other { server, why } => {
                     tracing::warn!(server, client = ?peer, why = why.message(), "registration refused: another machine has this UUID");
-                    self.conflicts.note(&identity, marks, authority).await;
+                    conflicts::note(&self.services, &identity, marks, authority).await;
                     return Err(another(uuid, server, *why, marks));
                 }
                 Identity::Unnamed => {
@@ -173,12 +173,12 @@ impl Handler {
         shown: &Shown,
     ) -> Result<Option<Called>, Status> {
         let Applicant { marks, authority, hardware, peer, .. } = applicant;
-        let Some(known) = self.means.servers.known(name) else {
+        let Some(known) = self.services.objects.servers.known(name) else {
             return Err(Status::unavailable(format!("server {name} went away a moment ago: call again")));
         };
         let binding = self.binding(client, name, Source::Caches).await?;
         let machine = self.compared(known.server.clone(), binding, authority.clone())?;
-        let identity = self.means.servers.identify(marks, authority).map_err(unlisted)?;
+        let identity = self.services.objects.servers.identify(marks, authority).map_err(unlisted)?;
         if identity.server() != Some(name) {
             return Ok(None);
         }
@@ -192,11 +192,11 @@ impl Handler {
             return Ok(Some(Called { machine, checked }));
         }
         if checked.is_err() && peer.is_some_and(|peer| !self.strangers.admit(peer.ip(), Instant::now())) {
-            self.means.metrics.registrations_refused_rate.increment();
+            self.services.edge.metrics.registrations_refused_rate.inc();
             return Err(Status::resource_exhausted("too many registrations at once: call again later"));
         }
         let server = self.refresh(client, &machine.server, hardware).await?;
-        self.means.servers.note(&server);
+        self.services.objects.servers.note(&server);
         let machine = self.compared(Arc::new(server), machine.binding, machine.authority)?;
         Ok(Some(Called { machine, checked }))
     }
@@ -227,7 +227,7 @@ impl Handler {
                     let missing = wire::text(&missing.join(", "));
                     tracing::warn!(server = name, missing, "disks are gone");
                     let text = format!("Disks are gone, and are not wiped should they come back: {missing}.");
-                    self.means.events.record(Happening::of(server, "Server Registration", text).warning());
+                    self.services.events.record(Happening::of(server, "Server Registration", text).warning());
                 }
             })
             .map_err(|error| api_failed("update", &format!("server {name}"), &error))

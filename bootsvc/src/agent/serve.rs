@@ -2,33 +2,24 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::body::Body;
 use bloomery_agent_api as pb;
 use bloomery_agent_api::TOKEN_METADATA;
 use bloomery_agent_api::agent_server::{Agent, AgentServer};
-use bloomery_api::ServerBinding;
 use bloomery_api::plane::Authority;
 use http::{HeaderValue, Request, Response};
 use kube::Client;
 use tonic::{Code, Status};
+use tower::ServiceExt as _;
 
 use super::decide;
 use super::strangers::Strangers;
-use crate::authority::PlaneAuthority;
 use crate::boots::Caller;
-use crate::cache::Cache;
-use crate::conflicts::Conflicts;
-use crate::events::Events;
-use crate::http::serve::Connection;
-use crate::kubernetes::Kubernetes;
-use crate::machines::Machines;
-use crate::metrics::Metrics;
-use crate::neighbours::Neighbours;
-use crate::servers::Servers;
-use crate::tokens::{CheckError, Tokens};
-use crate::trace::Trace;
+use crate::connection::Connection;
+use crate::services::Services;
+use crate::tokens::CheckError;
 use crate::turns::{Line, Turns};
 
 /// Calls that use the API at once, here of machines that register: enough to keep it busy, few enough that it is not
@@ -44,44 +35,6 @@ const MAX_FIRST_MESSAGE: usize = 64 << 10;
 /// Longest message taken: an inventory with every list as long as we take it has some 300 kB.
 const MAX_MESSAGE: usize = 1 << 20;
 
-/// Options of the service.
-#[derive(Debug, Clone, Copy)]
-pub struct Options {
-    /// `--auto-accept-servers`.
-    pub auto_accept: bool,
-    /// `--insecure-wipe`.
-    pub insecure_wipe: bool,
-    /// `--auto-bmc-setup`.
-    pub auto_bmc_setup: bool,
-    /// `--server-reboot-timeout`.
-    pub reboot_timeout: Duration,
-}
-
-/// What the service works with.
-#[derive(Clone)]
-pub struct Means {
-    /// The Kubernetes API.
-    pub kubernetes: Kubernetes,
-    /// Whether this plane may act.
-    pub authority: PlaneAuthority,
-    /// Who was given which boot.
-    pub tokens: Tokens,
-    /// Where events go.
-    pub events: Events,
-    /// Counters.
-    pub metrics: Arc<Metrics>,
-    /// Where each machine's way to the agent is kept.
-    pub trace: Trace,
-    /// All Servers.
-    pub servers: Servers,
-    /// All bindings.
-    pub bindings: Cache<ServerBinding>,
-    /// Who is served while nobody accepted it.
-    pub machines: Machines,
-    /// Who is on our networks.
-    pub neighbours: Neighbours,
-}
-
 /// `api.Agent`, ready to be called from the HTTP service.
 #[derive(Clone)]
 pub struct Service {
@@ -92,17 +45,10 @@ pub struct Service {
 }
 
 impl Service {
-    /// The service with its means and options.
-    pub fn new(means: Means, options: Options) -> Self {
+    /// The service on what all services share.
+    pub fn new(services: Arc<Services>) -> Self {
         let handler = Handler {
-            options,
-            conflicts: Conflicts {
-                kubernetes: means.kubernetes.clone(),
-                servers: means.servers.clone(),
-                events: means.events.clone(),
-                metrics: means.metrics.clone(),
-            },
-            means,
+            services,
             registering: Turns::new(REGISTERING),
             registered: Turns::new(REGISTERED),
             strangers: Arc::default(),
@@ -116,7 +62,10 @@ impl Service {
 
     /// Answers one gRPC request; `is_known` says whether its connection has shown a boot token.
     pub async fn call(self, request: Request<Body>, is_known: bool) -> Response<Body> {
-        crate::http::serve::route_to(if is_known { self.known } else { self.strangers }, request).await
+        match if is_known { self.known } else { self.strangers }.oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
     }
 }
 
@@ -133,9 +82,7 @@ async fn unknown_method() -> Response<Body> {
 /// What the calls share.
 #[derive(Clone)]
 pub(super) struct Handler {
-    pub(super) means: Means,
-    pub(super) options: Options,
-    pub(super) conflicts: Conflicts,
+    pub(super) services: Arc<Services>,
     registering: Turns,
     registered: Turns,
     pub(super) strangers: Arc<Strangers>,
@@ -143,15 +90,13 @@ pub(super) struct Handler {
 
 impl Handler {
     pub(super) fn client(&self) -> Result<Client, Status> {
-        self.means
-            .kubernetes
-            .client()
-            .ok_or_else(|| Status::unavailable("the Kubernetes API is not reachable yet"))
+        let client = self.services.kubernetes.client();
+        client.ok_or_else(|| Status::unavailable("the Kubernetes API is not reachable yet"))
     }
 
     /// The authority, if this plane may act: a fenced one believes and orders nothing.
     pub(super) async fn acting(&self) -> Result<Authority, Status> {
-        match self.means.authority.current().await {
+        match self.services.authority.current().await {
             authority @ Authority::Holds { .. } => Ok(authority),
             Authority::Fenced { holder } => {
                 Err(Status::unavailable(format!("this plane does not act on machines: {holder} does")))
@@ -175,7 +120,7 @@ impl Handler {
     /// The Server of the machine that says it has this system UUID. Where more than one Server has it, the token tells.
     pub(super) async fn name(&self, uuid: &str, shown: &Shown) -> Result<String, Status> {
         let uuid = server_name(uuid)?;
-        let names = self.means.servers.named(&uuid);
+        let names = self.services.objects.servers.named(&uuid);
         match (names.as_slice(), &shown.token) {
             ([], _) => Ok(uuid),
             ([only], _) => Ok(only.clone()),
@@ -183,7 +128,7 @@ impl Handler {
                 Err(Status::failed_precondition(format!("more than one machine has system UUID {uuid}")))
             }
             (_, Some(token)) => {
-                let subject = self.means.tokens.subject(&names, token).await;
+                let subject = self.services.tokens.subject(&names, token).await;
                 subject.map(str::to_owned).ok_or_else(|| {
                     Status::unauthenticated(format!(
                         "the boot token is of no machine with system UUID {uuid}"
@@ -195,9 +140,9 @@ impl Handler {
 
     /// The same, with the reason why it is not. A call of the present agent shows that it is alive.
     pub(super) async fn identify(&self, name: &str, shown: &Shown) -> Result<Caller, CheckError> {
-        let caller = self.means.tokens.check(name, shown.token.as_deref()).await?;
+        let caller = self.services.tokens.check(name, shown.token.as_deref()).await?;
         if let Some(peer) = shown.peer {
-            self.means.tokens.called(&caller, peer.ip());
+            self.services.tokens.called(&caller, peer.ip());
             if caller.token.is_some() {
                 self.strangers.vouch(peer.ip(), Instant::now());
             }
@@ -205,51 +150,46 @@ impl Handler {
         Ok(caller)
     }
 
-    /// The line to stand in: agents of an address that showed a good token lately come first. The token of this call
-    /// was not looked at yet.
-    fn queued(&self, shown: &Shown) -> (Line, Option<SocketAddr>) {
-        let is_vouched_for =
-            shown.peer.is_some_and(|peer| self.strangers.is_vouched_for(peer.ip(), Instant::now()));
-        (if is_vouched_for { Line::Known } else { Line::Strangers }, shown.peer)
-    }
-
     fn count<T>(&self, result: Result<T, Status>) -> Result<tonic::Response<T>, Status> {
         if result.is_err() {
-            self.means.metrics.agent_failures.increment();
+            self.services.edge.metrics.agent_failures.inc();
         }
         result.map(tonic::Response::new)
     }
 
-    /// Runs a call in a task of its own, so that nothing is left half-written when its client hangs up.
-    async fn run<T, F, R>(
+    /// Runs a call in a task of its own, so that nothing is left half-written when its client hangs up. Agents of an
+    /// address that showed a good token lately come first; the token of this call was not looked at yet.
+    async fn run<Q, A, R>(
         &self,
         turns: &Turns,
-        (line, peer): (Line, Option<SocketAddr>),
-        call: F,
-    ) -> Result<tonic::Response<T>, Status>
+        request: tonic::Request<Q>,
+        call: impl FnOnce(Self, Q, Shown) -> R,
+    ) -> Result<tonic::Response<A>, Status>
     where
-        T: Send + 'static,
-        F: FnOnce(Self) -> R + Send + 'static,
-        R: Future<Output = Result<T, Status>> + Send + 'static,
+        A: Send + 'static,
+        R: Future<Output = Result<A, Status>> + Send + 'static,
     {
-        // Waited for here, so that a client that hangs up leaves the queue; what has begun goes on without it.
+        let shown = Shown::of(&request);
+        let peer = shown.peer;
         let address = peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip());
+        let is_vouched_for = peer.is_some() && self.strangers.is_vouched_for(address, Instant::now());
+        let line = if is_vouched_for { Line::Known } else { Line::Strangers };
+        // Waited for here, so that a client that hangs up leaves the queue; what has begun goes on without it.
         let turn = match turns.turn(address, line).await {
             Ok(turn) => turn,
             Err(error) => {
                 tracing::warn!(client = ?peer, %error, "agent turned away");
-                self.means.metrics.turns_refused.increment();
+                self.services.edge.metrics.turns_refused.inc();
                 return self.count(Err(Status::unavailable(format!("{error}; call again"))));
             }
         };
-        let handler = self.clone();
-        let work = async move {
-            let done = call(handler).await;
+        let call = call(self.clone(), request.into_inner(), shown);
+        let ended = tokio::spawn(async move {
+            let done = call.await;
             drop(turn);
             done
-        };
-        let ended = tokio::spawn(work).await;
-        self.count(ended.unwrap_or_else(|_| Err(Status::internal("the call failed"))))
+        });
+        self.count(ended.await.unwrap_or_else(|_| Err(Status::internal("the call failed"))))
     }
 }
 
@@ -271,11 +211,9 @@ pub(super) fn server_name(uuid: &str) -> Result<String, Status> {
 /// What a call shows besides its message.
 #[derive(Debug, Clone)]
 pub(super) struct Shown {
-    /// The boot token.
     pub(super) token: Option<String>,
     /// Where it comes from.
     pub(super) peer: Option<SocketAddr>,
-    /// Both ends of its connection.
     pub(super) connection: Option<Connection>,
 }
 
@@ -295,54 +233,34 @@ impl Agent for Handler {
         &self,
         request: tonic::Request<pb::CreateServerRequest>,
     ) -> Result<tonic::Response<pb::CreateServerResponse>, Status> {
-        let shown = Shown::of(&request);
-        self.run(&self.registering, self.queued(&shown), move |handler| {
-            handler.create_server(request.into_inner(), shown)
-        })
-        .await
+        self.run(&self.registering, request, Self::create_server).await
     }
 
     async fn reconcile_server_addresses(
         &self,
         request: tonic::Request<pb::ReconcileServerAddressesRequest>,
     ) -> Result<tonic::Response<pb::ReconcileServerAddressesResponse>, Status> {
-        let shown = Shown::of(&request);
-        self.run(&self.registered, self.queued(&shown), move |handler| {
-            handler.reconcile_addresses(request.into_inner(), shown)
-        })
-        .await
+        self.run(&self.registered, request, Self::reconcile_addresses).await
     }
 
     async fn mark_server_as_wiped(
         &self,
         request: tonic::Request<pb::MarkServerAsWipedRequest>,
     ) -> Result<tonic::Response<pb::MarkServerAsWipedResponse>, Status> {
-        let shown = Shown::of(&request);
-        self.run(&self.registered, self.queued(&shown), move |handler| {
-            handler.mark_wiped(request.into_inner(), shown)
-        })
-        .await
+        self.run(&self.registered, request, Self::mark_wiped).await
     }
 
     async fn heartbeat(
         &self,
         request: tonic::Request<pb::HeartbeatRequest>,
     ) -> Result<tonic::Response<pb::HeartbeatResponse>, Status> {
-        let shown = Shown::of(&request);
-        self.run(&self.registered, self.queued(&shown), move |handler| {
-            handler.heartbeat(request.into_inner(), shown)
-        })
-        .await
+        self.run(&self.registered, request, Self::heartbeat).await
     }
 
     async fn update_bmc_info(
         &self,
         request: tonic::Request<pb::UpdateBmcInfoRequest>,
     ) -> Result<tonic::Response<pb::UpdateBmcInfoResponse>, Status> {
-        let shown = Shown::of(&request);
-        self.run(&self.registered, self.queued(&shown), move |handler| {
-            handler.update_bmc(request.into_inner(), shown)
-        })
-        .await
+        self.run(&self.registered, request, Self::update_bmc).await
     }
 }

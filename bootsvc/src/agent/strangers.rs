@@ -4,12 +4,16 @@
 //! It must never stand in the way of a machine that is registered and shows its token.
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bloomery_api::decision::identity::Marks;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
+
+use crate::connection::network_of;
+use crate::recent::Recent;
 
 /// Servers that wait for a person at once: more than anybody accepts one by one.
 pub(super) const MAX_UNACCEPTED: usize = 2000;
@@ -56,22 +60,28 @@ struct State {
     of_address: HashMap<IpAddr, Share>,
     /// Marks of registrations that are under way.
     under_way: BTreeSet<String>,
-    /// Addresses that showed a good token, and when.
-    vouched: HashMap<IpAddr, Instant>,
 }
 
-/// The bounds.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Strangers {
     state: Mutex<State>,
+    /// Addresses that showed a good token.
+    vouched: Mutex<Recent<IpAddr>>,
     /// A registration is over.
     ended: Notify,
+}
+
+impl Default for Strangers {
+    fn default() -> Self {
+        let vouched = Mutex::new(Recent::new(MAX_ADDRESSES, VOUCHED_FOR));
+        Self { state: Mutex::default(), vouched, ended: Notify::new() }
+    }
 }
 
 impl Strangers {
     /// Whether one more write may be made for a stranger at this address.
     pub(super) fn admit(&self, address: IpAddr, now: Instant) -> bool {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         let State { all, of_address, .. } = &mut *state;
         // This host's own addresses: tests, and machines that are simulated.
         if !address.is_loopback() {
@@ -95,28 +105,19 @@ impl Strangers {
 
     /// Whether one more heartbeat may be written that is no news.
     pub(super) fn admit_heartbeat(&self, now: Instant) -> bool {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         let share = state.heartbeats.get_or_insert(Share { left: HEARTBEAT_BURST, since: now });
         share.take(HEARTBEAT_BURST, HEARTBEAT_RATE, now)
     }
 
     /// An agent at this address showed a good token.
     pub(super) fn vouch(&self, address: IpAddr, now: Instant) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let vouched = &mut state.vouched;
-        if vouched.len() >= MAX_ADDRESSES {
-            vouched.retain(|_, when| now.saturating_duration_since(*when) < VOUCHED_FOR);
-        }
-        if vouched.len() < MAX_ADDRESSES {
-            vouched.insert(address, now);
-        }
+        self.vouched.lock().note(address, now);
     }
 
     /// Whether one did so lately.
     pub(super) fn is_vouched_for(&self, address: IpAddr, now: Instant) -> bool {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let when = state.vouched.get(&address);
-        when.is_some_and(|when| now.saturating_duration_since(*when) < VOUCHED_FOR)
+        self.vouched.lock().has(&address, now)
     }
 
     /// Keeps other registrations with one of these marks away until the value is dropped; waits for one that is under
@@ -136,7 +137,7 @@ impl Strangers {
         let Marks { uuids, serial, cards } = marks;
         let texts = uuids.iter().chain(serial).chain(cards).cloned();
         let marks: Vec<String> = texts.collect();
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         if marks.iter().any(|mark| state.under_way.contains(mark)) {
             return None;
         }
@@ -154,19 +155,12 @@ pub(super) struct Reserved {
 
 impl Drop for Reserved {
     fn drop(&mut self) {
-        let mut state = self.strangers.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.strangers.state.lock();
         for mark in &self.marks {
             state.under_way.remove(mark);
         }
         drop(state);
         self.strangers.ended.notify_waiters();
-    }
-}
-
-fn network_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        v4 @ IpAddr::V4(_) => v4,
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
     }
 }
 
@@ -201,7 +195,7 @@ mod tests {
         assert!(
             (90..=110).contains(&(6000..9000).filter(|number| strangers.admit(host(*number), later)).count())
         );
-        assert!(strangers.state.lock().unwrap().of_address.len() <= MAX_ADDRESSES);
+        assert!(strangers.state.lock().of_address.len() <= MAX_ADDRESSES);
     }
 
     #[test]

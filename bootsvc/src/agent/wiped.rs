@@ -36,7 +36,8 @@ impl Handler {
         for attempt in 0..ATTEMPTS {
             let source = Source::of(attempt);
             let machine = self.machine(&client, &name, source).await?;
-            let order = self.means.tokens.order(&caller, &machine.server, &machine.authority, &order).await;
+            let order =
+                self.services.tokens.order(&caller, &machine.server, &machine.authority, &order).await;
             let order = order.map_err(|error| refused(&name, &CheckError::from(error)))?;
             let left = left(&machine, &caller, &disks);
             let ended = match wiped::wiped(&machine.view(), order.as_ref()) {
@@ -91,10 +92,10 @@ impl Handler {
     ) -> Result<bool, Status> {
         let Machine { server, binding, authority, conflict: _ } = machine;
         let name = server.metadata.name.as_deref().unwrap_or_default();
-        let is_ours = self.means.servers.known(name).is_some_and(|known| known.is_ours());
+        let is_ours = self.services.objects.servers.known(name).is_some_and(|known| known.is_ours());
         let written = record(client, &server, Entry::Clean, (&authority, id), is_ours).await?;
         let Written::Done(server) = written else { return Ok(false) };
-        self.means.servers.note(&server);
+        self.services.objects.servers.note(&server);
         let machine = self.compared(Arc::from(server), binding, authority)?;
         self.write_wiped(client, &machine, disks).await
     }
@@ -113,8 +114,8 @@ impl Handler {
             Written::Changed => Ok(false),
             Written::Done(server) => {
                 tracing::info!(server = server.metadata.name, disks = disks.len(), "server wiped");
-                self.means.metrics.wipes_complete.increment();
-                self.means.events.record(Happening::of(&server, "Server Wipe", "Server wiped via agent."));
+                self.services.edge.metrics.wipes_complete.inc();
+                self.services.events.record(Happening::of(&server, "Server Wipe", "Server wiped via agent."));
                 Ok(true)
             }
         }

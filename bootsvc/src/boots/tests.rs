@@ -76,10 +76,10 @@ fn a_machine_that_boots_something_else_has_no_agent_until_a_later_boot() {
 #[test]
 fn a_machine_that_is_used_outlives_a_flood_of_made_up_ones() {
     let mut map = Generations::new(4);
-    map.insert("used".to_owned(), 0);
-    map.insert("idle".to_owned(), 0);
+    map.insert("used".to_owned(), Boot::new(None, 0));
+    map.insert("idle".to_owned(), Boot::new(None, 0));
     for index in 0..100 {
-        map.insert(format!("flood {index}"), index);
+        map.insert(format!("flood {index}"), Boot::new(None, 0));
         assert!(map.get_mut("used").is_some());
         assert!(map.young.len() + map.old.len() <= 8);
     }

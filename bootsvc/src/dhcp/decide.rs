@@ -20,6 +20,11 @@ const HTTP_CLIENT: &str = "HTTPClient";
 /// User class that every iPXE sends, at any place of the option: builds differ in how they write it.
 const IPXE_USER_CLASS: &[u8] = b"iPXE";
 
+/// IANA port of DHCP servers and relays.
+pub const DHCP_PORT: u16 = 67;
+/// Port of PXE boot servers (PXE 2.1 section 2.2.4).
+pub const PXE_PORT: u16 = 4011;
+
 /// Port the request arrived on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listener {
@@ -27,6 +32,16 @@ pub enum Listener {
     Dhcp,
     /// UDP 4011: REQUEST and INFORM are answered with ACK.
     Pxe,
+}
+
+impl Listener {
+    /// The UDP port.
+    pub const fn port(self) -> u16 {
+        match self {
+            Self::Dhcp => DHCP_PORT,
+            Self::Pxe => PXE_PORT,
+        }
+    }
 }
 
 /// Where the answers send a client.
@@ -47,9 +62,7 @@ pub struct Server<'a> {
 pub enum BootFile {
     /// The iPXE script, by HTTP.
     Script,
-    /// A loader by TFTP.
     Tftp(Loader),
-    /// A loader by HTTP.
     Http(Loader),
 }
 
@@ -86,7 +99,6 @@ pub struct Means<'a> {
 /// Whether a machine may be served, as far as its request tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
-    /// Yes.
     Served,
     /// The lists of machines are against it.
     Denied,
@@ -94,10 +106,8 @@ pub enum Admission {
     Ignored,
 }
 
-/// A decided answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer<'a> {
-    /// The message to send.
     pub reply: Reply<'a>,
     /// The kind of file offered.
     pub boot_file: BootFile,
@@ -124,7 +134,6 @@ pub enum Silence {
     /// The loader cannot be read, so its name would lead nowhere.
     #[error("loader is missing")]
     LoaderMissing,
-    /// Another plane is in charge.
     #[error("this plane is not in charge")]
     Fenced,
     /// `machines.allow` and `machines.deny`.
@@ -201,7 +210,7 @@ pub fn decide<'a>(
 /// sender that has an address, or else to everybody on the wire. Clients ask port 4011 without a relay.
 pub fn destination(request: &Request<'_>, source: SocketAddrV4, listener: Listener) -> SocketAddrV4 {
     if listener == Listener::Dhcp && !request.giaddr.is_unspecified() {
-        return SocketAddrV4::new(request.giaddr, super::serve::DHCP_PORT);
+        return SocketAddrV4::new(request.giaddr, DHCP_PORT);
     }
     if !source.ip().is_unspecified() {
         return source;

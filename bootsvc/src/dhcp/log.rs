@@ -2,10 +2,10 @@
 //! thousands at once only so many. The rest is in the metrics and the trace.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::trace::Mac;
+use bloomery_hostnet::MacAddr;
+use parking_lot::Mutex;
 
 /// The same again of the same machine is no news for this long.
 const QUIET: Duration = Duration::from_mins(1);
@@ -22,7 +22,7 @@ pub struct OfferLog(Mutex<Memory>);
 
 #[derive(Debug, Default)]
 struct Memory {
-    said: HashMap<(Mac, &'static str), Instant>,
+    said: HashMap<(Option<MacAddr>, &'static str), Instant>,
     period: Option<Instant>,
     lines: u32,
     dropped: u64,
@@ -30,22 +30,18 @@ struct Memory {
 
 impl OfferLog {
     /// Whether `what` of the machine deserves a line.
-    pub fn is_news(&self, mac: Mac, what: &'static str) -> bool {
-        self.with(|memory| memory.is_news(mac, what, Instant::now()))
+    pub fn is_news(&self, mac: Option<MacAddr>, what: &'static str) -> bool {
+        self.0.lock().is_news(mac, what, Instant::now())
     }
 
     /// Whether a warning about the network itself deserves a line.
     pub fn may_warn(&self) -> bool {
-        self.is_news(Mac::default(), "network")
-    }
-
-    fn with<T>(&self, work: impl FnOnce(&mut Memory) -> T) -> T {
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        self.is_news(None, "network")
     }
 }
 
 impl Memory {
-    fn is_news(&mut self, mac: Mac, what: &'static str, now: Instant) -> bool {
+    fn is_news(&mut self, mac: Option<MacAddr>, what: &'static str, now: Instant) -> bool {
         if let Some(said) = self.said.get(&(mac, what))
             && now.saturating_duration_since(*said) < QUIET
         {
@@ -79,7 +75,7 @@ mod tests {
         let (mut memory, start) = (Memory::default(), Instant::now());
         let mac = |number: u32| {
             let [a, b, c, d] = number.to_be_bytes();
-            [2, 0, a, b, c, d]
+            Some(MacAddr([2, 0, a, b, c, d]))
         };
         assert!(memory.is_news(mac(0), "snp.efi", start));
         assert!(!memory.is_news(mac(0), "snp.efi", start + QUIET / 2));

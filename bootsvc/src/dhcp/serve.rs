@@ -16,23 +16,18 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::admit::admit;
 use super::decide::{self, Listener, Means, Offer, Server, Silence};
 use super::log::OfferLog;
 use super::wire::Request;
-use crate::advertise::Advertise;
+use crate::edge::Edge;
 use crate::health::{Health, State, Weight};
 use crate::interfaces::Interface;
-use crate::loaders::LoaderStore;
 use crate::machines::Machines;
-use crate::metrics::Metrics;
-use crate::sources::Sources;
+use crate::servers::Servers;
 use crate::supervise;
-use crate::trace::{Identity, Trace};
+use crate::trace::Identity;
 
-/// IANA port of DHCP servers and relays.
-pub const DHCP_PORT: u16 = 67;
-/// Port of PXE boot servers (PXE 2.1 section 2.2.4).
-pub const PXE_PORT: u16 = 4011;
 /// Largest datagram looked at; DHCP over Ethernet stays below 1,500.
 const RECEIVE_LEN: usize = 2048;
 /// Usual length of an answer.
@@ -47,54 +42,22 @@ const SOCKET_BUFFER: usize = 4 << 20;
 pub enum DhcpError {
     /// Port taken, interface gone, or no right to bind it.
     #[error("failed to bind DHCP port {port} on {interface}")]
-    Bind {
-        /// Interface name.
-        interface: String,
-        /// UDP port.
-        port: u16,
-        /// Cause.
-        source: std::io::Error,
-    },
-    /// The interface went down.
+    Bind { interface: String, port: u16, source: std::io::Error },
     #[error("failed to receive on DHCP port {port} of {interface}")]
-    Receive {
-        /// Interface name.
-        interface: String,
-        /// UDP port.
-        port: u16,
-        /// Cause.
-        source: std::io::Error,
-    },
+    Receive { interface: String, port: u16, source: std::io::Error },
 }
 
-/// What answers are made from.
 #[derive(Clone)]
 pub struct Context {
-    /// Address to put into the answers.
-    pub advertise: Advertise,
-    /// The loaders; only those that can be read are offered.
-    pub loaders: Arc<LoaderStore>,
-    /// Counters.
-    pub metrics: Arc<Metrics>,
-    /// What became of each machine.
-    pub trace: Trace,
+    /// Addresses, loaders, and where what happens is noted.
+    pub edge: Edge,
     /// Which offers are worth a line.
     pub log: Arc<OfferLog>,
     /// Whether this plane is the one in charge; while it is not, nobody gets an answer.
     pub acts: watch::Receiver<bool>,
-    /// Told of relays, behind which there are machines.
-    pub sources: Sources,
-    /// Which machines are served.
     pub machines: Machines,
-}
-
-impl Listener {
-    const fn port(self) -> u16 {
-        match self {
-            Self::Dhcp => DHCP_PORT,
-            Self::Pxe => PXE_PORT,
-        }
-    }
+    /// Tell which machines a person accepted.
+    pub servers: Servers,
 }
 
 /// Serves all interfaces until `shutdown`.
@@ -207,8 +170,8 @@ pub(super) async fn answer(
         let server = Server {
             interface: &interface.name,
             on: interface.address,
-            address: context.advertise.dhcp_server(interface.address),
-            http_port: context.advertise.port(),
+            address: context.edge.advertise.dhcp_server(interface.address),
+            http_port: context.edge.advertise.port(),
         };
         for index in 0..count {
             let datagram = inbox.get(index);
@@ -238,21 +201,22 @@ pub fn respond(
     let request = match Request::parse(datagram) {
         Ok(request) => request,
         Err(error) => {
-            context.metrics.dhcp_malformed.increment();
+            context.edge.metrics.dhcp_malformed.inc();
             tracing::debug!(%source, %error, "dhcp packet dropped");
             return None;
         }
     };
+    let is_accepted = |card: Option<&str>, uuid: Option<&str>| context.servers.is_accepted(card, uuid);
     let means = Means {
         acts: *context.acts.borrow(),
-        has: &|loader| context.loaders.is_servable(loader),
-        admission: context.machines.admit(&request, source, server),
+        has: &|loader| context.edge.loaders.is_servable(loader),
+        admission: admit(&context.machines, is_accepted, &request, source, server),
     };
     match decide::decide(&request, server, listener, means) {
         Ok(offer) => {
             offer.reply.encode(&request, reply);
             if listener == Listener::Dhcp && !request.giaddr.is_unspecified() {
-                context.sources.relayed(request.giaddr);
+                context.edge.sources.relayed(request.giaddr);
             }
             let destination = decide::destination(&request, source, listener);
             note_offer(&request, &offer, listener, destination, context);
@@ -272,7 +236,7 @@ fn identity(request: &Request<'_>) -> Identity {
 fn note_silence(request: &Request<'_>, silence: Silence, listener: Listener, context: &Context) {
     let netboots = request.architectures().is_some();
     let architecture = request.architectures().and_then(|mut list| list.next_back());
-    context.metrics.dhcp_ignored(silence.name(), architecture);
+    context.edge.metrics.dhcp_ignored(silence.name(), architecture);
     tracing::debug!(mac = %request.hardware_address(), reason = %silence, "dhcp request not answered");
     match silence {
         Silence::MessageType => {
@@ -281,7 +245,7 @@ fn note_silence(request: &Request<'_>, silence: Silence, listener: Listener, con
                 && listener == Listener::Dhcp
                 && let (Some(mac), Some(address)) = (request.mac(), request.wanted_address())
             {
-                context.trace.address(mac, IpAddr::V4(address));
+                context.edge.trace.address(mac, IpAddr::V4(address));
             }
         }
         Silence::NotNetbooting => {}
@@ -292,9 +256,9 @@ fn note_silence(request: &Request<'_>, silence: Silence, listener: Listener, con
         | Silence::Denied
         | Silence::Ignored => {
             let who = identity(request);
-            context.trace.discover(who);
-            context.trace.silent(who, silence.name());
-            if context.log.is_news(request.mac().unwrap_or_default(), silence.name()) {
+            context.edge.trace.discover(who);
+            context.edge.trace.silent(who, silence.name());
+            if context.log.is_news(request.mac(), silence.name()) {
                 tracing::warn!(mac = %request.hardware_address(), arch = architecture, reason = %silence, "booting machine not answered");
             }
         }
@@ -312,17 +276,17 @@ fn note_offer(
     let who = identity(request);
     match listener {
         Listener::Dhcp => {
-            context.metrics.dhcp_answered("offer", offer.architecture, via);
-            context.trace.discover(who);
-            context.trace.offer(who, via, name);
+            context.edge.metrics.dhcp_answered("offer", offer.architecture, via);
+            context.edge.trace.discover(who);
+            context.edge.trace.offer(who, via, name);
         }
         Listener::Pxe => {
-            context.metrics.dhcp_answered("ack", offer.architecture, via);
+            context.edge.metrics.dhcp_answered("ack", offer.architecture, via);
             let address = Some(*destination.ip()).filter(|ip| !ip.is_broadcast()).map(IpAddr::V4);
-            context.trace.acknowledged(Identity { address, ..who }, via, name);
+            context.edge.trace.acknowledged(Identity { address, ..who }, via, name);
         }
     }
-    if context.log.is_news(request.mac().unwrap_or_default(), name) {
+    if context.log.is_news(request.mac(), name) {
         tracing::info!(
             mac = %request.hardware_address(),
             uuid = who.uuid.map(|uuid| uuid.to_string()),

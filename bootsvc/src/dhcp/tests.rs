@@ -16,8 +16,10 @@ use super::decide::{Listener, Server};
 use super::serve::{Context, respond};
 use super::wire::option;
 use crate::advertise::Advertise;
+use crate::edge::Edge;
 use crate::loaders::{Loader, LoaderStore};
-use crate::trace::Trace;
+use crate::machines::Machines;
+use crate::servers::Servers;
 
 /// Our address in these tests, and in the captures.
 const SERVER: Server<'_> = Server {
@@ -44,14 +46,12 @@ fn context(directory: &std::path::Path) -> Context {
     // A receiver keeps its last value when the sender is gone.
     let (_, acts) = tokio::sync::watch::channel(true);
     Context {
-        advertise: Advertise::new(None, 8081).0,
-        loaders: Arc::new(LoaderStore::new(directory)),
-        metrics: Arc::default(),
-        trace: Trace::default(),
+        edge: Edge::new(Advertise::new(None, 8081).0, LoaderStore::new(directory)),
         log: Arc::default(),
         acts,
-        sources: crate::sources::Sources::default(),
-        machines: crate::machines::Machines::default(),
+        machines: Machines::default(),
+        // They are not listed: nobody can tell who is accepted.
+        servers: Servers::default(),
     }
 }
 

@@ -8,9 +8,10 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::Ipv4Addr;
 
+use bloomery_hostnet::MacAddr;
 use dhcproto::v4::MessageType;
 
-use crate::trace::{Mac, SystemUuid};
+use crate::trace::SystemUuid;
 
 /// The `op` field of a client's message, and of a server's.
 const BOOT_REQUEST: u8 = 1;
@@ -39,27 +40,17 @@ const MACHINE_ID_LEN: usize = 17;
 
 /// Option numbers used here (RFC 2132, 3004, 3046, 4578).
 pub mod option {
-    /// Requested IP address.
     pub const REQUESTED_ADDRESS: u8 = 50;
     /// Vendor-specific information; for PXE clients the PXE sub-options.
     pub const VENDOR_SPECIFIC: u8 = 43;
-    /// DHCP message type.
     pub const MESSAGE_TYPE: u8 = 53;
-    /// Server identifier.
     pub const SERVER_ID: u8 = 54;
-    /// Vendor class identifier.
     pub const VENDOR_CLASS: u8 = 60;
-    /// Client identifier.
     pub const CLIENT_ID: u8 = 61;
-    /// TFTP server name.
     pub const TFTP_SERVER: u8 = 66;
-    /// Boot file name.
     pub const BOOT_FILE: u8 = 67;
-    /// User class.
     pub const USER_CLASS: u8 = 77;
-    /// Relay agent information.
     pub const RELAY_INFO: u8 = 82;
-    /// Client system architecture.
     pub const ARCHITECTURE: u8 = 93;
     /// Client machine identifier (GUID).
     pub const MACHINE_ID: u8 = 97;
@@ -100,22 +91,13 @@ const READ: [u8; 10] = [
 pub enum ParseError {
     /// Shorter than the fixed header and the magic cookie (240 octets).
     #[error("failed to parse a DHCP message of {len} octets: too short")]
-    TooShort {
-        /// Octets received.
-        len: usize,
-    },
+    TooShort { len: usize },
     /// Not a BOOTREQUEST; answers of other servers are seen on broadcast too.
     #[error("failed to accept a DHCP message with op {op}: not a request")]
-    NotARequest {
-        /// The `op` field.
-        op: u8,
-    },
+    NotARequest { op: u8 },
     /// `hlen` is larger than the `chaddr` field.
     #[error("failed to parse a DHCP message: hardware address of {hlen} octets")]
-    HardwareAddressLength {
-        /// The `hlen` field.
-        hlen: u8,
-    },
+    HardwareAddressLength { hlen: u8 },
 }
 
 /// A client's request; only the fields that the answer depends on.
@@ -125,7 +107,6 @@ pub struct Request<'a> {
     pub htype: u8,
     /// Length of the hardware address, at most 16.
     pub hlen: u8,
-    /// Transaction id.
     pub xid: u32,
     /// Flags as sent; bit 15 is "broadcast".
     pub flags: u16,
@@ -264,9 +245,8 @@ impl<'a> Request<'a> {
     }
 
     /// The hardware address, if it is one of Ethernet.
-    pub fn mac(&self) -> Option<Mac> {
-        let mac: Mac = *self.chaddr.first_chunk()?;
-        (usize::from(self.hlen) == mac.len()).then_some(mac)
+    pub fn mac(&self) -> Option<MacAddr> {
+        MacAddr::from_slice(self.chaddr.get(..usize::from(self.hlen))?)
     }
 
     /// The address that a client asks the site's server for, or has already.

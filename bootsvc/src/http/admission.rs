@@ -4,13 +4,15 @@
 //! new one: half-open connections keep no machine out. Pure but for the limit of descriptors that is read at the start.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::IpAddr;
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
 
 use super::pulse::Pulse;
+use crate::connection::network_of;
 
 /// Connections at once; each booting machine has one or two, so this is a thousand machines and their retries.
 const MAX_CONNECTIONS: usize = 4096;
@@ -34,7 +36,6 @@ pub enum Refused {
     Full,
 }
 
-/// All connections.
 #[derive(Debug, Clone)]
 pub struct Admission(Arc<Mutex<Table>>);
 
@@ -78,26 +79,20 @@ impl Admission {
 
     /// Lets a connection of this client in.
     pub fn admit(&self, client: IpAddr) -> Result<Slot, Refused> {
-        let (origin, most) = origin(client);
+        let (origin, most) = (network_of(client), most_of(client));
         let (pulse, evicted) = (Arc::new(Pulse::default()), CancellationToken::new());
-        let id = self.with(|table| {
-            if table.of_origin.get(&origin).is_some_and(|count| *count >= most) {
-                return Err(Refused::Address);
-            }
-            if table.open.len() >= table.limit {
-                table.evict()?;
-            }
-            let id = table.next;
-            table.next += 1;
-            table.open.insert(id, Open { origin, pulse: pulse.clone(), evicted: evicted.clone() });
-            *table.of_origin.entry(origin).or_default() += 1;
-            Ok(id)
-        })?;
+        let mut table = self.0.lock();
+        if table.of_origin.get(&origin).is_some_and(|count| *count >= most) {
+            return Err(Refused::Address);
+        }
+        if table.open.len() >= table.limit {
+            table.evict()?;
+        }
+        let id = table.next;
+        table.next += 1;
+        table.open.insert(id, Open { origin, pulse: pulse.clone(), evicted: evicted.clone() });
+        *table.of_origin.entry(origin).or_default() += 1;
         Ok(Slot { admission: self.clone(), id, pulse, evicted })
-    }
-
-    fn with<T>(&self, work: impl FnOnce(&mut Table) -> T) -> T {
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -125,19 +120,13 @@ impl Table {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.admission.with(|table| table.remove(self.id));
+        self.admission.0.lock().remove(self.id);
     }
 }
 
-/// Whose connections are counted together, and how many they may be.
-pub fn origin(client: IpAddr) -> (IpAddr, usize) {
-    match client.to_canonical() {
-        v4 @ IpAddr::V4(_) => (v4, MAX_PER_ADDRESS),
-        IpAddr::V6(v6) => {
-            let network = Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX));
-            (IpAddr::V6(network), MAX_PER_NETWORK)
-        }
-    }
+/// How many connections a client's address may have.
+fn most_of(client: IpAddr) -> usize {
+    if client.to_canonical().is_ipv4() { MAX_PER_ADDRESS } else { MAX_PER_NETWORK }
 }
 
 /// Connections that so many descriptors allow.
@@ -185,7 +174,10 @@ mod tests {
         slots.pop();
         assert!(admission.admit(address(1)).is_ok());
         drop(slots);
-        assert!(admission.with(|table| table.open.is_empty() && table.of_origin.is_empty()));
+        assert!({
+            let table = admission.0.lock();
+            table.open.is_empty() && table.of_origin.is_empty()
+        });
     }
 
     #[tokio::test]
@@ -210,7 +202,7 @@ mod tests {
         assert!(!oldest.evicted.is_cancelled() && !newest.evicted.is_cancelled());
         drop(waits);
         // A connection that lost its place takes none from another.
-        assert_eq!(admission.with(|table| table.open.len()), 3);
+        assert_eq!(admission.0.lock().open.len(), 3);
         let all: Vec<_> = [&newest, &newcomer].map(|slot| slot.pulse.begin(Duration::from_mins(1))).into();
         assert_eq!(admission.admit(address(5)).unwrap_err(), Refused::Full);
         drop((busy, all));

@@ -7,14 +7,13 @@ use bloomery_api::Server;
 use bloomery_api::arch::Arch;
 use bloomery_api::decision::boot::BootAnswer;
 use bloomery_api::server::ARCH_LABEL;
-use kube::Api;
-use kube::api::{Patch, PatchParams};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::kubernetes::{ANSWER_WITHIN, Kubernetes};
+use crate::kubernetes::Kubernetes;
+use crate::writes;
 
-/// The change, if there is one to make.
-fn change(arch: Arch, answer: &BootAnswer, server: &Server) -> Option<Value> {
+/// Whether there is something to note.
+fn is_news(arch: Arch, answer: &BootAnswer, server: &Server) -> bool {
     let needs_files = match answer {
         BootAnswer::NotReady { .. } => true,
         BootAnswer::Agent { .. }
@@ -24,25 +23,16 @@ fn change(arch: Arch, answer: &BootAnswer, server: &Server) -> Option<Value> {
         | BootAnswer::Unavailable => false,
     };
     let noted = server.metadata.labels.as_ref().and_then(|labels| labels.get(ARCH_LABEL));
-    let news = needs_files && arch == Arch::Arm64 && noted.is_none_or(|noted| noted != arch.as_str());
-    // The uid makes it a conflict on an object that was made anew meanwhile.
-    news.then(
-        || json!({ "metadata": { "uid": server.metadata.uid, "labels": { ARCH_LABEL: arch.as_str() } } }),
-    )
+    needs_files && arch == Arch::Arm64 && noted.is_none_or(|noted| noted != arch.as_str())
 }
 
-/// Notes it, unless it is known. What fails is tried again with the machine's next question.
+/// Notes it, unless it is known.
 pub async fn note(kubernetes: &Kubernetes, arch: Arch, answer: &BootAnswer, server: &Server) {
-    let (Some(change), Some(client)) = (change(arch, answer, server), kubernetes.client()) else { return };
-    let name = server.metadata.name.as_deref().unwrap_or_default();
-    let servers: Api<Server> = Api::all(client);
-    let (params, patch) = (PatchParams::default(), Patch::Merge(change));
-    match tokio::time::timeout(ANSWER_WITHIN, servers.patch(name, &params, &patch)).await {
-        Ok(Ok(_)) => tracing::info!(server = name, arch = arch.as_str(), "architecture noted"),
-        Ok(Err(error)) => {
-            tracing::warn!(server = name, error = bloomery_base::chain(&error), "architecture not noted");
-        }
-        Err(_) => tracing::warn!(server = name, "architecture not noted: no answer"),
+    let metadata = json!({ "labels": { ARCH_LABEL: arch.as_str() } });
+    if is_news(arch, answer, server)
+        && let Some(noted) = writes::note(kubernetes, server, metadata, "architecture").await
+    {
+        tracing::info!(server = noted.metadata.name, arch = arch.as_str(), "architecture noted");
     }
 }
 
@@ -64,7 +54,7 @@ mod tests {
             (Arch::Arm64, &boots, &unknown, false),
             (Arch::Amd64, &waits, &unknown, false),
         ] {
-            assert_eq!(change(arch, answer, server).is_some(), news, "{arch:?} {answer:?}");
+            assert_eq!(is_news(arch, answer, server), news, "{arch:?} {answer:?}");
         }
     }
 }

@@ -21,9 +21,7 @@ use crate::writes::{self, Part, WriteError, Written};
 /// Times it is decided anew because the Server changed before the claim was written.
 const ATTEMPTS: u32 = 4;
 
-/// What became of the claim.
 enum Claimed {
-    /// It is on record.
     OnRecord,
     /// The Server is not any more what was decided on.
     Changed,
@@ -36,7 +34,7 @@ pub async fn decide(asking: &Asking<'_>) -> Decided {
     for _ in 0..ATTEMPTS {
         let decided = lookup::decide(asking).await;
         let BootAnswer::Environment { .. } = decided.decision.answer else { return decided };
-        match ensure(asking.kubernetes, asking.authority, &decided).await {
+        match ensure(&asking.services.kubernetes, asking.authority, &decided).await {
             Claimed::OnRecord => return decided,
             Claimed::Changed => {}
             Claimed::Refused(why) => return refused(why),

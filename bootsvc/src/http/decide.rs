@@ -10,15 +10,14 @@ use bloomery_api::decision::boot::BootAnswer;
 use bloomery_api::environment::{self, INITRD_FILE, KERNEL_FILE};
 use http::StatusCode;
 
-use super::files::Directories;
 use super::query::Platform;
 use crate::advertise::Endpoint;
+use crate::directories::Directories;
 use crate::kernel_args;
 
 /// Status and body; the body is a script or a line of plain text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// HTTP status.
     pub status: StatusCode,
     /// Text, may be empty.
     pub body: String,
@@ -29,7 +28,6 @@ pub struct Answer {
 pub struct Surroundings<'a> {
     /// Where the client reaches us.
     pub endpoint: &'a Endpoint,
-    /// The client's hardware address.
     pub mac: Option<&'a str>,
     /// The client's firmware, if it says.
     pub platform: Option<Platform>,
@@ -39,7 +37,6 @@ pub struct Surroundings<'a> {
     pub plane: Option<&'a str>,
     /// `--extra-agent-kernel-args`.
     pub extra_agent_args: &'a str,
-    /// Where boot files are.
     pub directories: &'a Directories,
 }
 

@@ -21,10 +21,11 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::files::BOOT_FILES;
+use super::context::Context;
 use super::pulse::Pulse;
 use super::route::{self, Route};
-use super::serve::{Connection, Context};
+use crate::connection::Connection;
+use crate::directories::BOOT_FILES;
 use crate::trace::{FileKind, Moment, Via};
 use plan::{Plan, Wanted};
 use stream::Head;
@@ -65,7 +66,6 @@ impl Kind {
 
 /// What became of a connection.
 pub enum Outcome {
-    /// It is over.
     Closed,
     /// Hyper is to go on with it, beginning with these octets.
     Handover(Vec<u8>),
@@ -110,18 +110,20 @@ pub fn time_for(octets: u64) -> Duration {
 fn find(path: &str, context: &Context) -> Option<Asset> {
     let path = path.split('?').next().unwrap_or_default();
     let (root, below, kind) = match route::route(path) {
-        Route::Loader(loader) => {
-            (context.loaders.directory(), loader.file_name().to_owned(), Kind::Loader(loader.file_name()))
-        }
+        Route::Loader(loader) => (
+            context.services.edge.loaders.directory(),
+            loader.file_name().to_owned(),
+            Kind::Loader(loader.file_name()),
+        ),
         Route::Agent(arch, name) => {
             let name = name.trim_start_matches('/');
             let kind = kind_of(name)?;
-            (context.directories.agents.as_path(), format!("{}/{name}", arch.as_str()), kind)
+            (context.services.directories.agents.as_path(), format!("{}/{name}", arch.as_str()), kind)
         }
         Route::Environment(path) => {
             let path = decode(path)?;
             let kind = path.rsplit('/').next().and_then(kind_of).unwrap_or(Kind::Other);
-            (context.directories.environments.as_path(), path, kind)
+            (context.services.directories.environments.as_path(), path, kind)
         }
         Route::BootScript | Route::Decision | Route::LoaderList | Route::NotFound => return None,
     };
@@ -187,14 +189,14 @@ async fn send(
     }
     let first_part = plan.start == 0;
     if first_part {
-        context.metrics.http_files.increment();
+        context.services.edge.metrics.http_files.inc();
         note(&asset, connection, context, Moment::Started);
         tracing::info!(client = %connection.peer, file = head.path, "file requested");
     }
     let begun = Instant::now();
     let (sent, result) = transmit(stream, &asset.file, &plan).await;
     let complete = result.is_ok() && plan.start + plan.len == asset.len;
-    context.metrics.http_download(asset.kind.label(), result.is_ok(), sent);
+    context.services.edge.metrics.http_download(asset.kind.label(), result.is_ok(), sent);
     if complete {
         note(&asset, connection, context, Moment::Complete);
     } else if let Err(error) = &result {
@@ -208,8 +210,8 @@ async fn send(
 fn note(asset: &Asset, connection: Connection, context: &Context, moment: Moment) {
     let peer = connection.peer.ip();
     match asset.kind {
-        Kind::Loader(name) => context.trace.loader(peer, Via::Http, name, moment),
-        Kind::Boot(kind) => context.trace.file(peer, kind, moment),
+        Kind::Loader(name) => context.services.edge.trace.loader(peer, Via::Http, name, moment),
+        Kind::Boot(kind) => context.services.edge.trace.file(peer, kind, moment),
         Kind::Other => {}
     }
 }

@@ -8,53 +8,21 @@ use std::path::{Path, PathBuf};
 
 use axum::body::Body;
 use bloomery_api::arch::Arch;
-use bloomery_api::environment;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tower::ServiceExt;
 use tower_http::services::{ServeDir, ServeFile};
 
+use crate::directories::{BOOT_FILES, Directories, is_servable};
 use crate::loaders::LoaderStore;
 
-/// What an Environment, or an agent, consists of.
-pub const BOOT_FILES: [&str; 2] = [environment::KERNEL_FILE, environment::INITRD_FILE];
 /// Bytes read at once: large enough that a system call per chunk does not show at wire speed.
 const CHUNK: usize = 256 << 10;
 
-/// Where boot files are.
-#[derive(Debug, Clone)]
-pub struct Directories {
-    /// `--env-dir`: one directory for each Environment.
-    pub environments: PathBuf,
-    /// `agent/` below `--share-dir`: one directory for each architecture.
-    pub agents: PathBuf,
-}
-
-impl Directories {
-    /// The file of an agent.
-    pub fn agent_file(&self, arch: Arch, name: &str) -> PathBuf {
-        self.agents.join(arch.as_str()).join(name)
-    }
-
-    /// Whether kernel and initramfs of the agent are there to be served.
-    pub fn has_agent(&self, arch: Arch) -> bool {
-        BOOT_FILES.iter().all(|name| is_servable(&self.agent_file(arch, name)))
-    }
-
-    /// Whether kernel and initramfs of an Environment are there to be served. Names that are no
-    /// single directory name have none.
-    pub fn has_environment(&self, name: &str) -> bool {
-        let plain = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0']);
-        let directory = self.environments.join(name);
-        plain && BOOT_FILES.iter().all(|file| is_servable(&directory.join(file)))
-    }
-}
-
-/// Whether the file can be opened now and has content.
-fn is_servable(path: &Path) -> bool {
-    std::fs::File::open(path)
-        .and_then(|file| file.metadata())
-        .is_ok_and(|metadata| metadata.is_file() && metadata.len() > 0)
-}
+/// What a link to a file spells otherwise.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+/// Media type of scripts and messages.
+const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 /// An answer without body.
 pub fn empty(status: StatusCode) -> Response<Body> {
@@ -63,7 +31,18 @@ pub fn empty(status: StatusCode) -> Response<Body> {
     response
 }
 
-/// Serves one file.
+/// A script or a message.
+pub(super) fn text(status: StatusCode, body: String, method: &Method) -> Response<Body> {
+    let length = body.len();
+    let body = if method == Method::HEAD { Body::empty() } else { Body::from(body) };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, PLAIN_TEXT);
+    headers.insert(header::CONTENT_LENGTH, length.into());
+    response
+}
+
 pub async fn file(path: &Path, request: Request<Body>) -> Response<Body> {
     let service = ServeFile::new(path).with_buf_chunk_size(CHUNK);
     map(service.oneshot(request).await)
@@ -142,7 +121,6 @@ pub fn agent_listing(directories: &Directories, arch: Arch, request: &Request<Bo
     page(present.map(str::to_owned).collect(), request)
 }
 
-/// The list of loaders.
 pub fn loader_listing(loaders: &LoaderStore, request: &Request<Body>) -> Response<Body> {
     match entries(loaders.directory()) {
         Ok(names) => page(names, request),
@@ -157,7 +135,7 @@ fn page(mut names: Vec<String>, request: &Request<Body>) -> Response<Body> {
         String::from("<!doctype html>\n<meta name=\"viewport\" content=\"width=device-width\">\n<pre>\n");
     for name in names {
         let text = escape(&name);
-        let link: String = percent_encode(&name);
+        let link = utf8_percent_encode(&name, ENCODED);
         // Writing to a string cannot fail.
         let _ = writeln!(html, "<a href=\"{link}\">{text}</a>");
     }
@@ -171,15 +149,4 @@ fn page(mut names: Vec<String>, request: &Request<Body>) -> Response<Body> {
 
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&#34;")
-}
-
-fn percent_encode(name: &str) -> String {
-    name.bytes()
-        .map(|octet| match octet {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
-                char::from(octet).to_string()
-            }
-            other => format!("%{other:02X}"),
-        })
-        .collect()
 }

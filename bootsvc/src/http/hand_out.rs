@@ -48,7 +48,6 @@ pub struct Asked<'a> {
     pub alive_elsewhere: bool,
 }
 
-/// Judges.
 pub fn judge(asked: Asked<'_>) -> Result<(), Withheld> {
     let Asked { mac, seen, server, alive_elsewhere } = asked;
     match (mac, seen) {

@@ -4,16 +4,15 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use hyper::body::{Body as HttpBody, Frame, SizeHint};
-use tokio::time::Sleep;
+use parking_lot::Mutex;
 
-use super::admission::origin;
+use super::tapped::tapped;
+use crate::connection::network_of;
 
 /// All unfinished requests together.
 const MAX_OCTETS: usize = 24 << 20;
@@ -57,93 +56,59 @@ impl Intake {
 
     fn charge_within(&self, within: Duration, client: IpAddr, body: Body) -> (Arc<Charge>, Body) {
         let charge =
-            Arc::new(Charge { intake: self.clone(), origin: origin(client).0, octets: Mutex::default() });
-        let limit = Box::pin(tokio::time::sleep(within));
-        (charge.clone(), Body::new(Charged { body, charge, limit }))
-    }
-
-    /// Octets in flight.
-    pub fn octets(&self) -> usize {
-        self.with(|octets| octets.all)
-    }
-
-    fn with<T>(&self, work: impl FnOnce(&mut Octets) -> T) -> T {
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+            Arc::new(Charge { intake: self.clone(), origin: network_of(client), octets: Mutex::default() });
+        let (counted, mut limit) = (charge.clone(), Box::pin(tokio::time::sleep(within)));
+        let body = tapped(body, move |cx, polled| match polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                let more = frame.data_ref().map_or(0, Bytes::len);
+                Poll::Ready(Some(counted.add(more).map(|()| frame).map_err(axum::Error::new)))
+            }
+            Poll::Pending if limit.as_mut().poll(cx).is_ready() => {
+                Poll::Ready(Some(Err(axum::Error::new(IntakeError::TooSlow))))
+            }
+            Poll::Ready(_) | Poll::Pending => polled,
+        });
+        (charge, body)
     }
 }
 
 impl Charge {
     fn add(&self, more: usize) -> Result<(), IntakeError> {
-        self.intake.with(|octets| {
-            let own = octets.of_origin.get(&self.origin).copied().unwrap_or_default();
-            if octets.all + more > MAX_OCTETS || own + more > MAX_OCTETS_PER_ADDRESS {
-                return Err(IntakeError::TooMuch);
-            }
-            octets.all += more;
-            octets.of_origin.insert(self.origin, own + more);
-            *self.octets.lock().unwrap_or_else(PoisonError::into_inner) += more;
-            Ok(())
-        })
+        let mut octets = self.intake.0.lock();
+        let own = octets.of_origin.get(&self.origin).copied().unwrap_or_default();
+        if octets.all + more > MAX_OCTETS || own + more > MAX_OCTETS_PER_ADDRESS {
+            return Err(IntakeError::TooMuch);
+        }
+        octets.all += more;
+        octets.of_origin.insert(self.origin, own + more);
+        *self.octets.lock() += more;
+        Ok(())
     }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        let mine = *self.octets.lock().unwrap_or_else(PoisonError::into_inner);
-        self.intake.with(|octets| {
-            octets.all -= mine;
-            if let Some(own) = octets.of_origin.get_mut(&self.origin) {
-                *own -= mine;
-                if *own == 0 {
-                    octets.of_origin.remove(&self.origin);
-                }
+        let mine = *self.octets.lock();
+        let mut octets = self.intake.0.lock();
+        octets.all -= mine;
+        if let Some(own) = octets.of_origin.get_mut(&self.origin) {
+            *own -= mine;
+            if *own == 0 {
+                octets.of_origin.remove(&self.origin);
             }
-        });
-    }
-}
-
-/// A request's body, counted and timed.
-struct Charged {
-    body: Body,
-    charge: Arc<Charge>,
-    limit: Pin<Box<Sleep>>,
-}
-
-impl HttpBody for Charged {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        match Pin::new(&mut self.body).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
-                let more = frame.data_ref().map_or(0, Bytes::len);
-                let counted = self.charge.add(more).map(|()| frame);
-                Poll::Ready(Some(counted.map_err(axum::Error::new)))
-            }
-            Poll::Ready(ended) => Poll::Ready(ended),
-            Poll::Pending if self.limit.as_mut().poll(cx).is_ready() => {
-                Poll::Ready(Some(Err(axum::Error::new(IntakeError::TooSlow))))
-            }
-            Poll::Pending => Poll::Pending,
         }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::pin::Pin;
+    use std::task::Context;
+
     use axum::body::to_bytes;
+    use hyper::body::{Body as HttpBody, Frame};
+
+    use super::*;
 
     const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
 
@@ -152,10 +117,10 @@ mod tests {
         let intake = Intake::default();
         let (charge, body) = intake.charge(CLIENT, Body::from(vec![0; 1000]));
         assert_eq!(to_bytes(body, 2000).await.unwrap().len(), 1000);
-        assert_eq!(intake.octets(), 1000);
+        assert_eq!(intake.0.lock().all, 1000);
         drop(charge);
-        assert_eq!(intake.octets(), 0);
-        assert!(intake.with(|octets| octets.of_origin.is_empty()));
+        assert_eq!(intake.0.lock().all, 0);
+        assert!(intake.0.lock().of_origin.is_empty());
     }
 
     #[tokio::test]
@@ -187,7 +152,7 @@ mod tests {
             refused += usize::from(to_bytes(body, 1 << 20).await.is_err());
             held.push(charge);
         }
-        assert_eq!((intake.octets(), refused), (MAX_OCTETS, MAX_OCTETS >> 20));
+        assert_eq!((intake.0.lock().all, refused), (MAX_OCTETS, MAX_OCTETS >> 20));
     }
 
     #[tokio::test]

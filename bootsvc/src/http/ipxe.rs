@@ -10,25 +10,20 @@ use bloomery_api::decision::identity::{Identity, Marks, Proof};
 use bloomery_api::plane::Authority;
 use http::{Method, Response, StatusCode};
 
+use super::context::Context;
 use super::decide::{self, Surroundings};
+use super::files::text;
 use super::hand_out::{self, Asked, Withheld};
 use super::lookup::{Asking, Decided};
 use super::query::Query;
-use super::serve::{Connection, Context, text};
-use super::{admitted, architecture, claim, lookup};
+use super::{architecture, claim, lookup};
 use crate::advertise::Endpoint;
-use crate::agent;
-use crate::last_call;
+use crate::connection::Connection;
 use crate::neighbours::Seen;
-use crate::trace;
+use crate::services::Services;
 use crate::turns::Line;
+use crate::{admitted, agent, conflicts, last_call, trace};
 
-/// Decisions made at once: enough to keep the API busy, few enough that no single answer takes seconds when a whole hall
-/// is switched on. Each asks for two objects at once; together with the agents' calls and the controllers they stay
-/// below what the API server lets in (60), beyond which it refuses.
-pub const DECISIONS: usize = 10;
-
-/// Answers one request.
 pub(super) async fn answer(
     context: &Context,
     connection: Connection,
@@ -36,36 +31,36 @@ pub(super) async fn answer(
     endpoint: Endpoint,
     method: Method,
 ) -> Response<Body> {
-    let seen = context.neighbours.seen(connection.peer).await;
-    let client = Client { context, connection, query: &query, seen: &seen };
+    let services = &*context.services;
+    let seen = services.neighbours.seen(connection.peer).await;
+    let client = Client { services, connection, query: &query, seen: &seen };
     let turn = match context.turns.turn(connection.peer.ip(), client.line()).await {
         Ok(turn) => turn,
         Err(error) => {
             tracing::warn!(client = %connection.peer, uuid = query.uuid, %error, "machine turned away");
-            context.metrics.turns_refused.increment();
+            services.edge.metrics.turns_refused.inc();
             return text(StatusCode::SERVICE_UNAVAILABLE, String::new(), &method);
         }
     };
     let (decided, token) = client.decide(&method).await;
     drop(turn);
-    let sealing = if token.is_some() { context.tokens.plane_fingerprint().await } else { None };
+    let sealing = if token.is_some() { services.tokens.plane_fingerprint().await } else { None };
     let surroundings = Surroundings {
         endpoint: &endpoint,
         mac: query.mac.as_deref(),
         platform: query.platform,
         token: token.as_deref(),
         plane: sealing.as_deref(),
-        extra_agent_args: &context.extra_agent_args,
-        directories: &context.directories,
+        extra_agent_args: &services.sidero.extra_agent_kernel_args,
+        directories: &services.directories,
     };
     let answer = decide::answer(&decided.decision.answer, decided.environment.as_deref(), &surroundings);
     client.report(&decided, answer.status, &endpoint);
     text(answer.status, answer.body, &method)
 }
 
-/// Who asks.
 struct Client<'a> {
-    context: &'a Context,
+    services: &'a Services,
     connection: Connection,
     query: &'a Query,
     seen: &'a Seen,
@@ -85,24 +80,21 @@ impl Client<'_> {
             Seen::Beyond => true,
             Seen::Unknown => false,
         };
-        let known = mac.is_some() && may_have_it && self.context.servers.is_accepted(mac, None) == Some(true);
+        let known = mac.is_some()
+            && may_have_it
+            && self.services.objects.servers.is_accepted(mac, None) == Some(true);
         if known { Line::Known } else { Line::Strangers }
     }
 
     async fn decide(&self, method: &Method) -> (Decided, Option<String>) {
-        let Self { context, connection, query, seen } = *self;
-        let authority = context.authority.current().await;
-        let lists = context.machines.lists();
+        let Self { services, connection, query, seen } = *self;
+        let authority = services.authority.current().await;
+        let lists = services.machines.lists();
         let asking = Asking {
-            kubernetes: &context.kubernetes,
-            servers: &context.servers,
-            classes: &context.classes,
-            environments: &context.environments,
+            services,
             authority: &authority,
             query,
             seen,
-            default_method: context.boot_from_disk,
-            unknown: context.machines.policy(),
             admitted: admitted::is_admitted(&lists, connection, seen, &[query.mac.as_deref()]),
         };
         // A HEAD request boots nothing: it puts nothing on record.
@@ -112,16 +104,16 @@ impl Client<'_> {
         let decided = claim::decide(&asking).await;
         let token = self.hand_out(&decided, &authority).await;
         if let Some(identity) = &decided.identity {
-            context.conflicts.note(identity, &self.marks(), &authority).await;
+            conflicts::note(services, identity, &self.marks(), &authority).await;
         }
         if let Some(server) = &decided.server {
-            last_call::note(&context.kubernetes, &authority, server).await;
+            last_call::note(&services.kubernetes, &authority, server).await;
         }
         if query.arch == Arch::Arm64
             && let Some(server) = &decided.server
             && self.subject(&decided, &authority).and_then(|name| self.judge(&decided, &name)).is_ok()
         {
-            architecture::note(&context.kubernetes, query.arch, &decided.decision.answer, server).await;
+            architecture::note(&services.kubernetes, query.arch, &decided.decision.answer, server).await;
         }
         (decided, token)
     }
@@ -135,7 +127,14 @@ impl Client<'_> {
             Some(Identity::Same { server: _, by: Proof::Serial }) => Err(Withheld::UnknownCard),
             Some(Identity::New) => {
                 let uuid = uuid().ok_or(Withheld::NoIdentity)?;
-                Ok(self.context.servers.new_name(&self.marks(), authority).ok().flatten().unwrap_or(uuid))
+                Ok(self
+                    .services
+                    .objects
+                    .servers
+                    .new_name(&self.marks(), authority)
+                    .ok()
+                    .flatten()
+                    .unwrap_or(uuid))
             }
             // It registers, is held, and writes nothing.
             Some(Identity::Other { .. } | Identity::Suspect { .. }) => Err(Withheld::Held),
@@ -146,7 +145,7 @@ impl Client<'_> {
     /// Whether nothing speaks against it that the machine of this name itself asks.
     fn judge(&self, decided: &Decided, subject: &str) -> Result<(), Withheld> {
         let server: Option<&Server> = decided.server.as_deref();
-        let alive_elsewhere = self.context.tokens.is_alive_elsewhere(subject, self.connection.peer.ip());
+        let alive_elsewhere = self.services.tokens.is_alive_elsewhere(subject, self.connection.peer.ip());
         hand_out::judge(Asked { mac: self.query.mac.as_deref(), seen: self.seen, server, alive_elsewhere })
     }
 
@@ -158,13 +157,13 @@ impl Client<'_> {
             BootAnswer::Agent { arch } => *arch,
             BootAnswer::Environment { .. } | BootAnswer::BootFromDisk { .. } => {
                 if let Ok(name) = judged {
-                    self.context.tokens.end(&name);
+                    self.services.tokens.end(&name);
                 }
                 return None;
             }
             BootAnswer::NotFound | BootAnswer::NotReady { .. } | BootAnswer::Unavailable => return None,
         };
-        if !self.context.directories.has_agent(arch) {
+        if !self.services.directories.has_agent(arch) {
             return None;
         }
         let (client, uuid) = (self.connection.peer, self.query.uuid.as_deref());
@@ -176,10 +175,10 @@ impl Client<'_> {
                 return None;
             }
         };
-        match self.context.tokens.give(&name).await {
+        match self.services.tokens.give(&name).await {
             Ok(token) => {
                 if decided.server.is_some() {
-                    self.context.tokens.keep(&name);
+                    self.services.tokens.keep(&name);
                 }
                 Some(token)
             }
@@ -192,14 +191,15 @@ impl Client<'_> {
     }
 
     fn report(&self, decided: &Decided, status: StatusCode, endpoint: &Endpoint) {
-        let Self { context, connection, query, .. } = self;
-        context.metrics.http_scripts.increment();
+        let Self { services, connection, query, .. } = self;
+        let edge = &services.edge;
+        edge.metrics.http_scripts.inc();
         let (told, reason) = (trace::Decided::from(&decided.decision.answer), &decided.decision.reason);
         let (uuid, mac) = (query.uuid.as_deref(), query.mac.as_deref());
-        context.trace.decision(uuid, mac, connection.peer.ip(), told, reason);
-        context.metrics.decided(told);
+        edge.trace.decision(uuid, mac, connection.peer.ip(), told, reason);
+        edge.metrics.decided(told);
         if status.is_server_error() {
-            context.metrics.http_undecided.increment();
+            edge.metrics.http_undecided.inc();
         }
         tracing::info!(
             client = %connection.peer,

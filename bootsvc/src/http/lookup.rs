@@ -5,53 +5,34 @@
 //! found" is believed only when the API says that this very object does not exist; every other failure is "nobody could
 //! tell". The Server of a bound machine is read too: a node that was installed a moment ago is not installed again.
 
-use std::fmt::Debug;
 use std::sync::Arc;
 
 use bloomery_api::arch::Arch;
 use bloomery_api::boot_method::BootFromDiskMethod;
 use bloomery_api::decision::boot::{self, BootAnswer, BootDecision, BootRequest, Objects};
 use bloomery_api::decision::identity::{Conflict, Identity, Marks};
-use bloomery_api::decision::unknown::UnknownMachines;
 use bloomery_api::environment::names_for;
 use bloomery_api::lookup::Lookup;
 use bloomery_api::plane::Authority;
 use bloomery_api::{Environment, Server, ServerBinding, ServerClass};
-use kube::core::Status;
-use kube::{Api, Client, Resource};
-use serde::de::DeserializeOwned;
+use kube::Client;
 
 use super::hand_out::{self, Withheld};
 use super::query::Query;
-use crate::cache::Cache;
-use crate::kubernetes::{ANSWER_WITHIN, Kubernetes};
+use crate::kubernetes::get;
 use crate::neighbours::Seen;
-use crate::servers::Servers;
+use crate::services::{self, Services};
 
 /// Times the objects are read again because the Server turned out to be another than the list of all Servers says.
 const MAX_LOOKS: usize = 3;
 
-/// One question.
 #[derive(Clone, Copy)]
 pub struct Asking<'a> {
-    /// The Kubernetes API.
-    pub kubernetes: &'a Kubernetes,
-    /// All Servers.
-    pub servers: &'a Servers,
-    /// All classes.
-    pub classes: &'a Cache<ServerClass>,
-    /// All Environments.
-    pub environments: &'a Cache<Environment>,
-    /// What this plane may do.
+    /// What it is answered from.
+    pub services: &'a Services,
     pub authority: &'a Authority,
-    /// What the machine says.
     pub query: &'a Query,
-    /// What is seen of it.
     pub seen: &'a Seen,
-    /// `--boot-from-disk-method`.
-    pub default_method: BootFromDiskMethod,
-    /// `--unknown-machines`.
-    pub unknown: UnknownMachines,
     /// Whether the lists of machines admit it.
     pub admitted: bool,
 }
@@ -59,9 +40,7 @@ pub struct Asking<'a> {
 /// A decision and the objects that its answer is written from.
 #[derive(Debug)]
 pub struct Decided {
-    /// What to answer.
     pub decision: BootDecision,
-    /// Which machine asks, if that could be told.
     pub identity: Option<Identity>,
     /// The Environment, for its kernel arguments.
     pub environment: Option<Arc<Environment>>,
@@ -87,10 +66,10 @@ impl Looked {
 /// Finds out which machine asks, and its objects. Of a bound machine what the list of all Servers says counts only if the
 /// Server, read now, says the same.
 async fn look(asking: &Asking<'_>) -> Looked {
-    let Some(client) = asking.kubernetes.client() else { return Looked::FAILED };
+    let Some(client) = asking.services.kubernetes.client() else { return Looked::FAILED };
     let Query { uuid, mac, serial, .. } = asking.query;
     let marks = Marks::of_query(uuid.as_deref(), mac.as_deref(), Some(serial.as_str()));
-    let compare = || asking.servers.identify(&marks, asking.authority).ok();
+    let compare = || asking.services.objects.servers.identify(&marks, asking.authority).ok();
     for _ in 0..MAX_LOOKS {
         let Some(identity) = compare() else { return Looked::FAILED };
         let name = match &identity {
@@ -104,10 +83,12 @@ async fn look(asking: &Asking<'_>) -> Looked {
             None => (Lookup::NotFound, Lookup::NotFound),
         };
         let conflict = match (&identity, &server) {
-            (_, Lookup::Found(server)) => match asking.servers.conflict(server, asking.authority) {
-                Ok(conflict) => conflict,
-                Err(_) => return Looked::FAILED,
-            },
+            (_, Lookup::Found(server)) => {
+                match asking.services.objects.servers.conflict(server, asking.authority) {
+                    Ok(conflict) => conflict,
+                    Err(_) => return Looked::FAILED,
+                }
+            }
             // It went a moment ago: what that means is known when the list says so too.
             (Identity::Same { .. }, Lookup::NotFound) => {
                 return Looked { identity: Lookup::Found(identity), ..Looked::FAILED };
@@ -127,11 +108,11 @@ async fn objects(
     name: &str,
 ) -> (Lookup<Arc<Server>>, Lookup<ServerBinding>) {
     let binding = get::<ServerBinding>(client, name).await;
-    let server = match (&binding, asking.servers.known(name)) {
+    let server = match (&binding, asking.services.objects.servers.known(name)) {
         (Lookup::Found(_), _) => {
             let read: Lookup<Server> = get(client, name).await;
             if let Lookup::Found(server) = &read {
-                asking.servers.note(server);
+                asking.services.objects.servers.note(server);
             }
             read.map(Arc::new)
         }
@@ -144,7 +125,8 @@ async fn objects(
 
 /// Decides what the machine of a query boots.
 pub async fn decide(asking: &Asking<'_>) -> Decided {
-    let Asking { authority, query, seen, default_method, unknown, admitted, .. } = *asking;
+    let Asking { services, authority, query, seen, admitted } = *asking;
+    let default_method = services.sidero.boot_from_disk_method;
     let Looked { identity, server, binding, conflict } = look(asking).await;
     let request = BootRequest {
         identity: identity.as_ref(),
@@ -152,12 +134,12 @@ pub async fn decide(asking: &Asking<'_>) -> Decided {
         binding: binding.as_ref(),
         conflict: conflict.as_ref(),
         authority,
-        unknown,
+        unknown: services.machines.policy(),
         admitted,
         arch: query.arch,
         default_method,
     };
-    let objects = Cached { arch: query.arch, classes: asking.classes, environments: asking.environments };
+    let objects = Cached { arch: query.arch, objects: &services.objects };
     let mut decision = boot::boot(&request, &objects);
     withhold(&mut decision, query.mac.as_deref(), seen, server.as_deref(), default_method);
     let mut environment = None;
@@ -201,73 +183,23 @@ fn withhold(
     *decision = BootDecision { answer, reason: format!("node system withheld: {why}") };
 }
 
-/// Reads one cluster-scoped object.
-pub async fn get<K>(client: &Client, name: &str) -> Lookup<K>
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
-{
-    let api: Api<K> = Api::all(client.clone());
-    let kind = K::kind(&());
-    match tokio::time::timeout(ANSWER_WITHIN, api.get(name)).await {
-        Ok(Ok(object)) => Lookup::Found(object),
-        Ok(Err(kube::Error::Api(status))) if is_object_missing(&status, name) => Lookup::NotFound,
-        Ok(Err(error)) => {
-            tracing::warn!(kind = %kind, name, error = bloomery_base::chain(&error), "kubernetes lookup failed");
-            Lookup::Failed
-        }
-        Err(_) => {
-            tracing::warn!(kind = %kind, name, "kubernetes lookup took too long");
-            Lookup::Failed
-        }
-    }
-}
-
-/// Whether the API server itself says that the object of this name does not exist. A 404 without
-/// these details comes from an unknown kind, a proxy, or a server that is starting.
-fn is_object_missing(status: &Status, name: &str) -> bool {
-    status.code == 404
-        && status.reason == "NotFound"
-        && status.details.as_ref().is_some_and(|details| details.name == name)
-}
-
 /// The objects that a decision may name.
 struct Cached<'a> {
     arch: Arch,
-    classes: &'a Cache<ServerClass>,
-    environments: &'a Cache<Environment>,
+    objects: &'a services::Objects,
 }
 
 impl Objects for Cached<'_> {
     fn class(&self, name: &str) -> Lookup<Arc<ServerClass>> {
-        self.classes.get(name)
+        self.objects.classes.get(name)
     }
 
     fn environment(&self, name: &str) -> Lookup<Arc<Environment>> {
         let (first, other) = names_for(self.arch, name);
-        match (self.environments.get(&first), other) {
+        match (self.objects.environments.get(&first), other) {
             // Only what is known not to exist is passed over.
-            (Lookup::NotFound, Some(other)) => self.environments.get(&other),
+            (Lookup::NotFound, Some(other)) => self.objects.environments.get(&other),
             (found, _) => found,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use kube::core::response::StatusDetails;
-
-    #[test]
-    fn only_the_api_servers_own_word_means_not_found() {
-        let details: StatusDetails = serde_json::from_value(serde_json::json!({ "name": "u" })).unwrap();
-        let missing =
-            Status::failure("servers \"u\" not found", "NotFound").with_code(404).with_details(details);
-        assert!(is_object_missing(&missing, "u"));
-        assert!(!is_object_missing(&missing, "v"));
-        // What an API server without the kind, and a proxy, answer.
-        let page = Status::failure("404 page not found", "Failed to parse error data").with_code(404);
-        assert!(!is_object_missing(&page, "u"));
-        assert!(!is_object_missing(&Status::failure("", "NotFound").with_code(404), "u"));
-        assert!(!is_object_missing(&Status::failure("", "Forbidden").with_code(403), "u"));
     }
 }

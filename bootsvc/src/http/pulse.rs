@@ -2,20 +2,19 @@
 //!
 //! It must never end a connection by itself: [`Pulse::expired`] tells its owner to.
 
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
-use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use axum::body::Body;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use super::tapped::tapped;
 
 /// A connection without a request for this long is closed. An agent at work reports every 30 s.
 pub const IDLE: Duration = Duration::from_mins(2);
 
-/// One connection's state.
 #[derive(Debug)]
 pub struct Pulse {
     state: Mutex<State>,
@@ -50,29 +49,31 @@ impl Default for Pulse {
 impl Pulse {
     /// A request has come, and may take `limit`.
     pub fn begin(self: &Arc<Self>, limit: Duration) -> Running {
-        let id = self.with(|state| {
+        let id = {
+            let mut state = self.state.lock();
             let id = state.next;
             state.next += 1;
             state.running.push((id, Instant::now() + limit));
             id
-        });
+        };
         self.changed.notify_one();
         Running { pulse: self.clone(), id }
     }
 
     /// Since when no request is being answered; none while one is.
     pub fn idle_since(&self) -> Option<Instant> {
-        self.with(|state| state.running.is_empty().then_some(state.idle_since))
+        let state = self.state.lock();
+        state.running.is_empty().then_some(state.idle_since)
     }
 
     /// A valid boot token was shown on this connection.
     pub fn show_token(&self) {
-        self.with(|state| state.has_shown_token = true);
+        self.state.lock().has_shown_token = true;
     }
 
     /// Whether a valid boot token was shown on this connection.
     pub fn has_shown_token(&self) -> bool {
-        self.with(|state| state.has_shown_token)
+        self.state.lock().has_shown_token
     }
 
     /// Waits until no other request of this connection has the turn.
@@ -96,70 +97,39 @@ impl Pulse {
 
     /// When it has run or waited for too long.
     fn deadline(&self) -> Instant {
-        self.with(|state| {
-            state.running.iter().map(|(_, until)| *until).min().unwrap_or(state.idle_since + IDLE)
-        })
-    }
-
-    fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
-        work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+        let state = self.state.lock();
+        state.running.iter().map(|(_, until)| *until).min().unwrap_or(state.idle_since + IDLE)
     }
 }
 
 impl Running {
     /// From now on it may take this long.
     pub fn allow(&self, limit: Duration) {
-        let until = Instant::now() + limit;
-        self.pulse.with(|state| {
-            if let Some(entry) = state.running.iter_mut().find(|(id, _)| *id == self.id) {
-                entry.1 = until;
-            }
-        });
+        let running = &mut self.pulse.state.lock().running;
+        if let Some((_, until)) = running.iter_mut().find(|(id, _)| *id == self.id) {
+            *until = Instant::now() + limit;
+        }
         self.pulse.changed.notify_one();
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.pulse.with(|state| {
-            state.running.retain(|(id, _)| *id != self.id);
-            state.idle_since = Instant::now();
-        });
+        let mut state = self.pulse.state.lock();
+        state.running.retain(|(id, _)| *id != self.id);
+        state.idle_since = Instant::now();
+        drop(state);
         self.pulse.changed.notify_one();
     }
 }
 
 /// A response's body: its request is being answered until the client has taken it.
-pub struct Held {
-    body: Body,
-    _running: Running,
-}
-
-impl Held {
-    /// Ties the two together.
-    pub fn new(body: Body, running: Running) -> Self {
-        Self { body, _running: running }
-    }
-}
-
-impl HttpBody for Held {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+pub fn held(body: Body, running: Running) -> Body {
+    tapped(body, move |_, polled| {
+        // Kept for its end alone.
+        let _ = &running;
+        polled
+    })
 }
 
 #[cfg(test)]

@@ -5,10 +5,8 @@
 
 use bloomery_api::arch::Arch;
 
+use crate::agent::decide::canonical_uuid;
 use crate::mac;
-
-/// Octets in a UUID's text form.
-const UUID_LEN: usize = 36;
 
 /// The keys that the decision uses; the others are for logs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,9 +26,7 @@ pub struct Query {
 /// The firmware iPXE runs on, which decides how it leaves for the local disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Platform {
-    /// UEFI.
     Efi,
-    /// BIOS.
     Bios,
 }
 
@@ -54,23 +50,13 @@ impl Query {
                 .unwrap_or_default()
         };
         Self {
-            uuid: uuid(&value("uuid")),
+            uuid: canonical_uuid(&value("uuid")),
             mac: mac::normalize(&value("mac")),
             arch: Arch::from_query(&value("arch")),
             platform: Platform::from_query(&value("platform")),
             serial: value("serial"),
         }
     }
-}
-
-/// The UUID in lower case, if `text` is one in the 8-4-4-4-12 form.
-pub fn uuid(text: &str) -> Option<String> {
-    let well_formed = text.len() == UUID_LEN
-        && text.bytes().enumerate().all(|(index, octet)| match index {
-            8 | 13 | 18 | 23 => octet == b'-',
-            _ => octet.is_ascii_hexdigit(),
-        });
-    well_formed.then(|| text.to_ascii_lowercase())
 }
 
 #[cfg(test)]

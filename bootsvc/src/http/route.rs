@@ -4,7 +4,6 @@ use bloomery_api::arch::Arch;
 
 use crate::loaders::Loader;
 
-/// Where a request goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route<'a> {
     /// `/boot.ipxe`, and the names that iPXE tries by itself beside its loader.

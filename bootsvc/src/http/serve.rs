@@ -7,10 +7,8 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bloomery_agent_api::TOKEN_METADATA;
-use bloomery_api::boot_method::BootFromDiskMethod;
-use bloomery_api::{Environment, ServerClass};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -20,31 +18,19 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt;
 
 use super::admission::Admission;
-use super::download::stream::Rewound;
-use super::download::{self, Outcome};
-use super::edge::Edge;
-use super::files::{self, Directories};
+use super::context::Context;
+use super::download::{self, Outcome, stream};
+use super::files::{self, text};
 use super::ipxe;
-use super::pulse::{Held, Pulse};
+use super::pulse::{Pulse, held};
 use super::query::Query;
 use super::route::{self, Route};
-use crate::advertise::{Advertise, Endpoint};
-use crate::authority::PlaneAuthority;
-use crate::cache::Cache;
-use crate::conflicts::Conflicts;
-use crate::kubernetes::Kubernetes;
-use crate::loaders::{Loader, LoaderStore};
-use crate::machines::Machines;
-use crate::metrics::Metrics;
-use crate::neighbours::Neighbours;
-use crate::servers::Servers;
-use crate::tokens::Tokens;
-use crate::trace::Trace;
-use crate::turns::Turns;
-use crate::{agent, boot_script, thrift};
+use crate::advertise::Endpoint;
+use crate::connection::Connection;
+use crate::directories::BOOT_FILES;
+use crate::{boot_script, thrift};
 
 /// A client that does not finish its request head in this time is gone.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -66,76 +52,15 @@ const BACKLOG: i32 = 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Downloads that run at shutdown may finish within this.
 pub const DRAIN: Duration = Duration::from_secs(5);
-/// Media type of scripts and messages.
-const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 /// Calls that are refused without a valid boot token.
 const PROVING: [&str; 3] = ["Heartbeat", "MarkServerAsWiped", "UpdateBMCInfo"];
 /// Prefix of gRPC's media types.
 const GRPC: &[u8] = b"application/grpc";
 
-/// The service could not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
-    /// The port is taken.
     #[error("failed to bind HTTP port {port}")]
-    Bind {
-        /// TCP port.
-        port: u16,
-        /// Cause.
-        source: std::io::Error,
-    },
-}
-
-/// What requests are answered from.
-#[derive(Clone)]
-pub struct Context {
-    /// Address to put into scripts.
-    pub advertise: Advertise,
-    /// The iPXE binaries.
-    pub loaders: Arc<LoaderStore>,
-    /// Boot files.
-    pub directories: Directories,
-    /// The Kubernetes API.
-    pub kubernetes: Kubernetes,
-    /// Whether this plane may act.
-    pub authority: PlaneAuthority,
-    /// Gives boot tokens.
-    pub tokens: Tokens,
-    /// Who is on our networks.
-    pub neighbours: Neighbours,
-    /// All Servers.
-    pub servers: Servers,
-    /// All classes.
-    pub classes: Cache<ServerClass>,
-    /// All Environments.
-    pub environments: Cache<Environment>,
-    /// Who is served while nobody accepted it.
-    pub machines: Machines,
-    /// Where conflicts of identity are noted.
-    pub conflicts: Conflicts,
-    /// Turns of boot decisions.
-    pub turns: Turns,
-    /// The agent's gRPC service.
-    pub agent: agent::serve::Service,
-    /// `--boot-from-disk-method`.
-    pub boot_from_disk: BootFromDiskMethod,
-    /// `--extra-agent-kernel-args`.
-    pub extra_agent_args: Arc<str>,
-    /// Counters.
-    pub metrics: Arc<Metrics>,
-    /// What became of each machine.
-    pub trace: Trace,
-    /// What stands before all that.
-    pub edge: Edge,
-}
-
-/// Both ends of a connection.
-#[derive(Debug, Clone, Copy)]
-pub struct Connection {
-    /// The client.
-    pub peer: SocketAddr,
-    /// The address of ours it asked.
-    pub local: SocketAddr,
+    Bind { port: u16, source: std::io::Error },
 }
 
 /// Binds `port` on all addresses, IPv6 included where the kernel has it.
@@ -185,7 +110,7 @@ pub async fn run(
         let slot = match admission.admit(peer.ip()) {
             Ok(slot) => slot,
             Err(refused) => {
-                context.metrics.http_refused_connections.increment();
+                context.services.edge.metrics.http_refused_connections.inc();
                 tracing::debug!(%peer, ?refused, "connection refused");
                 continue;
             }
@@ -217,21 +142,14 @@ async fn connection(
     pulse: Arc<Pulse>,
     shutdown: CancellationToken,
 ) {
-    let Ok(local) = stream.local_addr() else { return };
+    let Ok(connection) = Connection::of(&stream, peer) else { return };
     // Scripts are small: waiting to fill a packet would delay each by a round trip.
     let _ = stream.set_nodelay(true);
-    // Clients of IPv4 appear in the IPv6 form on a socket that serves both.
-    let canonical = |address: SocketAddr| match address.ip().to_canonical() {
-        v4 @ IpAddr::V4(_) => SocketAddr::new(v4, address.port()),
-        // With its scope: an address of a link says nothing without the link.
-        IpAddr::V6(_) => address,
-    };
-    let connection = Connection { peer: canonical(peer), local: canonical(local) };
     // A management interface: nobody boots there.
-    if !context.edge.sources.answers_at(connection.local.ip()) {
+    if !context.services.edge.sources.answers_at(connection.local.ip()) {
         return tracing::debug!(%peer, at = %connection.local, "connection closed: not at a provisioning interface");
     }
-    context.edge.paths.prove(connection.peer.ip());
+    context.services.edge.paths.prove(connection.peer.ip());
     let read = match download::serve(&mut stream, connection, &context, &pulse, &shutdown).await {
         Ok(Outcome::Handover(read)) => read,
         Ok(Outcome::Closed) => return,
@@ -245,11 +163,11 @@ async fn connection(
             request.extensions_mut().insert(pulse);
             let response = handle(context, connection, request).await;
             running.allow(download::time_for(length(&response)));
-            Ok::<_, Infallible>(response.map(|body| Body::new(Held::new(body, running))))
+            Ok::<_, Infallible>(response.map(|body| held(body, running)))
         }
     });
     let builder = protocols();
-    let serving = builder.serve_connection(TokioIo::new(Rewound::new(read, stream)), service);
+    let serving = builder.serve_connection(TokioIo::new(stream::rewound(read, stream)), service);
     tokio::pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
@@ -293,7 +211,7 @@ async fn call(context: Context, connection: Connection, request: Request<Body>) 
     let is_known = pulse.has_shown_token();
     let turn = if is_known { None } else { Some(pulse.turn().await) };
     let (mut head, body) = request.into_parts();
-    let (charge, body) = context.edge.intake.charge(connection.peer.ip(), body);
+    let (charge, body) = context.intake.charge(connection.peer.ip(), body);
     head.extensions.insert(connection);
     let request = Request::from_parts(head, body);
     let response = context.agent.call(request, is_known).await;
@@ -317,7 +235,6 @@ fn names_its_host(request: &Request<Body>) -> bool {
     request.version() != Version::HTTP_11 || request.headers().get_all(HOST).iter().count() == 1
 }
 
-/// Answers one request.
 pub async fn handle(context: Context, connection: Connection, request: Request<Body>) -> Response<Body> {
     if is_grpc(&request) {
         return call(context, connection, request).await;
@@ -328,9 +245,9 @@ pub async fn handle(context: Context, connection: Connection, request: Request<B
     let path = request.uri().path().to_owned();
     match route::route(&path) {
         Route::BootScript => {
-            context.metrics.http_scripts.increment();
+            context.services.edge.metrics.http_scripts.inc();
             let endpoint = endpoint(&context, connection, &request);
-            context.trace.script(connection.peer.ip());
+            context.services.edge.trace.script(connection.peer.ip());
             tracing::info!(client = %connection.peer, %endpoint, "boot script served");
             text(StatusCode::OK, boot_script::render(&endpoint), request.method())
         }
@@ -341,16 +258,20 @@ pub async fn handle(context: Context, connection: Connection, request: Request<B
             let told = ipxe::answer(&context, connection, query, endpoint.clone(), method).await;
             or_wait(&context, connection, told, &endpoint, &request)
         }
-        Route::Loader(loader) => loader_file(&context, connection, loader, request).await,
-        Route::LoaderList => files::loader_listing(&context.loaders, &request),
+        Route::Loader(loader) => {
+            log_download(&context, connection, loader.file_name(), &request);
+            let path = context.services.edge.loaders.directory().join(loader.file_name());
+            files::file(&path, request).await
+        }
+        Route::LoaderList => files::loader_listing(&context.services.edge.loaders, &request),
         Route::Agent(arch, file) => agent_file(&context, connection, arch, file, request).await,
         Route::Environment(below) => {
-            let root = &context.directories.environments;
+            let root = &context.services.directories.environments;
             if download::decode(below).is_none_or(|below| download::open_below(root, &below).is_err()) {
                 return files::empty(StatusCode::NOT_FOUND);
             }
             log_download(&context, connection, &path, &request);
-            files::below(&context.directories.environments, below, request).await
+            files::below(root, below, request).await
         }
         Route::NotFound => files::empty(StatusCode::NOT_FOUND),
     }
@@ -364,7 +285,7 @@ fn or_wait(
     endpoint: &Endpoint,
     request: &Request<Body>,
 ) -> Response<Body> {
-    let startup = &context.edge.startup;
+    let startup = &context.startup;
     if !told.status().is_server_error() {
         startup.decided();
         return told;
@@ -386,18 +307,7 @@ fn is_grpc(request: &Request<Body>) -> bool {
 fn endpoint(context: &Context, connection: Connection, request: &Request<Body>) -> Endpoint {
     let authority = request.uri().authority().map(http::uri::Authority::as_str);
     let host = authority.or_else(|| request.headers().get(HOST).and_then(|host| host.to_str().ok()));
-    context.advertise.endpoint_for(host, connection.local)
-}
-
-async fn loader_file(
-    context: &Context,
-    connection: Connection,
-    loader: Loader,
-    request: Request<Body>,
-) -> Response<Body> {
-    log_download(context, connection, loader.file_name(), &request);
-    let path = context.loaders.directory().join(loader.file_name());
-    files::file(&path, request).await
+    context.services.edge.advertise.endpoint_for(host, connection.local)
 }
 
 async fn agent_file(
@@ -409,12 +319,12 @@ async fn agent_file(
 ) -> Response<Body> {
     let name = file.trim_start_matches('/');
     if name.is_empty() {
-        return files::agent_listing(&context.directories, arch, &request);
+        return files::agent_listing(&context.services.directories, arch, &request);
     }
-    if !files::BOOT_FILES.contains(&name) {
+    if !BOOT_FILES.contains(&name) {
         return files::empty(StatusCode::NOT_FOUND);
     }
-    let path = context.directories.agent_file(arch, name);
+    let path = context.services.directories.agent_file(arch, name);
     log_download(context, connection, request.uri().path(), &request);
     files::file(&path, request).await
 }
@@ -426,27 +336,8 @@ fn log_download(context: &Context, connection: Connection, file: &str, request: 
         .get(http::header::RANGE)
         .is_none_or(|range| range.as_bytes().starts_with(b"bytes=0-"));
     if request.method() == Method::GET && first_part {
-        context.metrics.http_files.increment();
+        context.services.edge.metrics.http_files.inc();
         tracing::info!(client = %connection.peer, file, "file requested");
-    }
-}
-
-pub(super) fn text(status: StatusCode, body: String, method: &Method) -> Response<Body> {
-    let length = body.len();
-    let body = if method == Method::HEAD { Body::empty() } else { Body::from(body) };
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, PLAIN_TEXT);
-    headers.insert(http::header::CONTENT_LENGTH, length.into());
-    response
-}
-
-/// Runs an axum router as a service; it has no errors of its own.
-pub(crate) async fn route_to(router: axum::Router, request: Request<Body>) -> Response<Body> {
-    match router.oneshot(request).await {
-        Ok(response) => response,
-        Err(never) => match never {},
     }
 }
 

@@ -7,33 +7,26 @@ mod static_files;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use bloomery_api::boot_method::BootFromDiskMethod;
+use clap::Parser as _;
 use http::{Method, Request, Response, StatusCode};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tokio_util::sync::CancellationToken;
 
-use super::files::Directories;
-use super::serve::{self, Context};
-use crate::advertise::{Advertise, Endpoint};
-use crate::agent::serve::{Means, Options, Service};
-use crate::authority::PlaneAuthority;
+use super::context::Context;
+use super::serve;
 use crate::cache::Cache;
-use crate::conflicts::Conflicts;
-use crate::events::Events;
-use crate::fake_api::{FakeApi, PLANE, PLANE_KEY, binding, metal, plane_held_by};
+use crate::config::Args;
 use crate::kubernetes::Kubernetes;
-use crate::loaders::LoaderStore;
-use crate::machines::Machines;
 use crate::metrics::Metrics;
 use crate::neighbours::Neighbours;
 use crate::servers::Servers;
-use crate::tokens::Tokens;
-use crate::turns::Turns;
+use crate::services::{Objects, Services};
+use crate::tests::fake_api::{FakeApi, PLANE, PLANE_KEY, binding, metal, plane_held_by};
 
 /// Identity of the lab's plane.
 const OWN: &str = "own";
@@ -64,7 +57,8 @@ pub(crate) struct Setup {
     pub(crate) auto_accept: bool,
     pub(crate) token_required: bool,
     pub(crate) any_contents: bool,
-    pub(crate) machines: Machines,
+    /// Further flags of the command line.
+    pub(crate) flags: Vec<String>,
     /// The state of another lab, as after a restart of the process.
     pub(crate) api: Option<FakeApi>,
 }
@@ -79,7 +73,7 @@ impl Default for Setup {
             auto_accept: false,
             token_required: true,
             any_contents: false,
-            machines: Machines::default(),
+            flags: Vec::new(),
             api: None,
         }
     }
@@ -95,75 +89,45 @@ impl Lab {
     #[allow(clippy::needless_pass_by_value, reason = "tests hand over what they made for it")]
     pub(crate) fn start(setup: Setup) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let (share, environments) = (directory.path().join("share"), directory.path().join("env"));
-        let metrics = Arc::new(Metrics::default());
         let api = setup.api.unwrap_or_else(|| {
             let api = FakeApi::default();
             api.put(PLANE, plane_held_by(OWN));
             api
         });
         std::fs::write(directory.path().join("id"), format!("{{\"id\":\"{OWN}\",\"epoch\":1}}")).unwrap();
+        std::fs::write(directory.path().join("key"), PLANE_KEY).unwrap();
         let kubernetes = if setup.api_reachable {
             Kubernetes::with_client(api.client())
         } else {
             Kubernetes::unreachable()
         };
-        let endpoint = setup.endpoint.and_then(|host| Endpoint::parse(host, 8081));
-        let options = Options {
-            auto_accept: setup.auto_accept,
-            insecure_wipe: true,
-            auto_bmc_setup: true,
-            reboot_timeout: Duration::from_mins(20),
-        };
-        std::fs::write(directory.path().join("key"), PLANE_KEY).unwrap();
-        let authority = PlaneAuthority::new(kubernetes.clone(), directory.path(), setup.any_contents);
-        let (servers, neighbours) = (Servers::of_fake(api.clone()), Neighbours::default());
-        let machines = setup.machines;
-        let events = Events::start(kubernetes.clone());
-        let tokens = Tokens::new(kubernetes.clone(), setup.token_required);
-        let means = Means {
-            kubernetes: kubernetes.clone(),
-            authority: authority.clone(),
-            tokens: tokens.clone(),
-            events: events.clone(),
-            metrics: metrics.clone(),
-            trace: crate::trace::Trace::default(),
-            servers: servers.clone(),
+        let below = directory.path().display();
+        let mut flags = vec![
+            "bootsvc".to_owned(),
+            format!("--share-dir={below}/share"),
+            format!("--env-dir={below}/env"),
+            format!("--plane-dir={below}"),
+            format!("--boot-from-disk-method={}", setup.method),
+            format!("--auto-accept-servers={}", setup.auto_accept),
+            format!("--auto-accept-non-empty={}", setup.any_contents),
+            format!("--require-agent-token={}", setup.token_required),
+            format!("--extra-agent-kernel-args={}", setup.extra_args),
+        ];
+        flags.extend(setup.endpoint.map(|host| format!("--api-endpoint={host}")));
+        flags.extend(setup.flags);
+        let objects = Objects {
+            servers: Servers::of_fake(api.clone()),
             bindings: Cache::of_fake(api.clone(), binding("")),
-            machines: machines.clone(),
-            neighbours: neighbours.clone(),
-        };
-        let conflicts = Conflicts {
-            kubernetes: kubernetes.clone(),
-            servers: servers.clone(),
-            events,
-            metrics: metrics.clone(),
-        };
-        let context = Context {
-            advertise: Advertise::new(endpoint, 8081).0,
-            loaders: Arc::new(LoaderStore::new(share.join("ipxe"))),
-            directories: Directories { environments: environments.clone(), agents: share.join("agent") },
-            agent: Service::new(means, options),
-            kubernetes,
-            authority,
-            tokens,
-            neighbours: neighbours.clone(),
-            servers,
             classes: Cache::of_fake(api.clone(), metal("serverclasses", "")),
             environments: Cache::of_fake(api.clone(), metal("environments", "")),
-            machines,
-            conflicts,
-            turns: Turns::new(super::ipxe::DECISIONS),
-            boot_from_disk: setup.method,
-            extra_agent_args: setup.extra_args.into(),
-            metrics: metrics.clone(),
-            trace: crate::trace::Trace::default(),
-            edge: super::edge::Edge::default(),
         };
+        let args = Args::try_parse_from(flags).unwrap();
+        let (services, _) = Services::build(&args, kubernetes, objects).unwrap();
+        let (metrics, neighbours) = (services.edge.metrics.clone(), services.neighbours.clone());
         let listener = serve::bind(0).unwrap();
         let port = listener.local_addr().unwrap().port();
         let stop = CancellationToken::new();
-        tokio::spawn(serve::run(listener, context, stop.clone()));
+        tokio::spawn(serve::run(listener, Context::new(services), stop.clone()));
         let lab = Self { address: ([127, 0, 0, 1], port).into(), api, metrics, directory, neighbours, stop };
         lab.write("share/agent/amd64/vmlinuz", b"agent kernel");
         lab.write("share/agent/amd64/initramfs.xz", b"agent initramfs");

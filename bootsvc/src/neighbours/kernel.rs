@@ -31,13 +31,10 @@ const MAX_ROUTERS: usize = 64;
 /// Why the kernel did not tell.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AskError {
-    /// No netlink socket.
     #[error("failed to open a netlink socket")]
     Open(#[source] std::io::Error),
-    /// The kernel refused.
     #[error("failed to {0}")]
     Request(&'static str, #[source] Box<rtnetlink::Error>),
-    /// No answer came.
     #[error("failed to get an answer over netlink in time")]
     Timeout,
 }
@@ -195,7 +192,7 @@ fn answered(entry: &NeighbourMessage) -> Option<String> {
         | _ => false,
     };
     let octets = entry.attributes.iter().find_map(|attribute| match attribute {
-        NeighbourAttribute::LinkLayerAddress(octets) if octets.len() == mac::OCTETS => Some(octets),
+        NeighbourAttribute::LinkLayerAddress(octets) => Some(octets),
         _ => None,
     });
     octets.filter(|_| is_answered).and_then(|octets| mac::of_octets(octets))

@@ -6,6 +6,25 @@ use bloomery_api::trust::{SigningKey, Trust};
 use bloomery_api::{ServerSpec, server::Bmc};
 
 use super::*;
+use crate::tests::fake_api::{FakeApi, metal};
+
+impl State {
+    pub(super) fn of_fake(fake: &FakeApi) -> Self {
+        let all = fake.objects_below(&metal("servers", ""));
+        let mut state = Self { listed: !fake.servers_are_unlisted(), ..Self::default() };
+        for server in all.into_iter().filter_map(|object| serde_json::from_value::<Server>(object).ok()) {
+            state.put(server.metadata.name.clone().unwrap_or_default(), Known::of(&server));
+        }
+        state
+    }
+}
+
+impl Servers {
+    /// The Servers of a fake API, read with each question.
+    pub(crate) fn of_fake(fake: FakeApi) -> Self {
+        Self { state: Arc::default(), fake: Some(fake) }
+    }
+}
 
 const A: &str = "4c4c4544-0042-3110-8051-b7c04f4e3332";
 const B: &str = "4c4c4544-0042-3110-8051-b7c04f4e3333";

@@ -10,12 +10,10 @@ const AUTOEXEC: &str = "autoexec.ipxe";
 pub enum File {
     /// The boot script, made for the address the client asked.
     Script,
-    /// An iPXE binary.
     Loader(Loader),
 }
 
 impl File {
-    /// Its name in logs.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Script => AUTOEXEC,

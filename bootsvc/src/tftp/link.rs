@@ -58,7 +58,6 @@ impl Link {
         Inbox::new(BATCH, RECEIVE_LEN)
     }
 
-    /// The bound address.
     pub fn local_addr(&self) -> io::Result<std::net::SocketAddr> {
         self.socket.local_addr()
     }

@@ -6,7 +6,7 @@
 //! is next to nothing left to save here. A bad packet is counted and dropped; only a broken socket
 //! ends the service, and its supervisor opens a new one.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -19,13 +19,9 @@ use super::link::{Link, Peer};
 use super::transfer::{End, Path, Step, Transfer};
 use super::transfers::{Live, Transfers};
 use super::wire::{self, ErrorCode, Packet, ReadRequest};
-use crate::advertise::Advertise;
 use crate::boot_script;
-use crate::loaders::LoaderStore;
-use crate::metrics::{Metrics, TftpResult};
-use crate::return_path::ReturnPaths;
-use crate::sources::Sources;
-use crate::trace::{Moment, Trace, Via};
+use crate::edge::Edge;
+use crate::trace::{Moment, Via};
 
 /// IANA port of TFTP.
 pub const TFTP_PORT: u16 = 69;
@@ -34,21 +30,13 @@ const TICK: Duration = Duration::from_millis(100);
 /// What clients that want to write are told (spec/sidero.md §3.2).
 const READ_ONLY: &str = "server does not support write requests";
 
-/// The service could not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum TftpError {
     /// The port is taken, or not allowed to us.
     #[error("failed to bind TFTP socket {address}")]
-    Bind {
-        /// Address and port.
-        address: SocketAddrV4,
-        /// Cause.
-        source: std::io::Error,
-    },
-    /// The socket broke.
+    Bind { address: SocketAddrV4, source: std::io::Error },
     #[error("failed to receive on the TFTP socket")]
     Receive(#[source] std::io::Error),
-    /// No thread to be had.
     #[error("failed to start the TFTP thread")]
     Thread(#[source] std::io::Error),
     /// The thread ended without a word; it panicked.
@@ -56,27 +44,10 @@ pub enum TftpError {
     Ended,
 }
 
-/// What transfers are made from.
-#[derive(Clone)]
-pub struct Context {
-    /// The iPXE binaries.
-    pub loaders: Arc<LoaderStore>,
-    /// Address to put into the script.
-    pub advertise: Advertise,
-    /// Counters.
-    pub metrics: Arc<Metrics>,
-    /// What became of each machine.
-    pub trace: Trace,
-    /// Which addresses may ask.
-    pub sources: Sources,
-    /// Which of them are known to be where they say.
-    pub paths: ReturnPaths,
-}
-
 /// The server on a bound socket.
 pub struct Server {
     link: Link,
-    context: Context,
+    edge: Edge,
     transfers: Transfers,
 }
 
@@ -91,12 +62,11 @@ impl Drop for StopOnDrop {
 
 impl Server {
     /// Binds `address`.
-    pub fn bind(address: SocketAddrV4, context: Context) -> Result<Self, TftpError> {
+    pub fn bind(address: SocketAddrV4, edge: Edge) -> Result<Self, TftpError> {
         let link = Link::bind(address, TICK).map_err(|source| TftpError::Bind { address, source })?;
-        Ok(Self { link, context, transfers: Transfers::default() })
+        Ok(Self { link, edge, transfers: Transfers::default() })
     }
 
-    /// The bound address.
     pub fn local_addr(&self) -> std::io::Result<std::net::SocketAddr> {
         self.link.local_addr()
     }
@@ -139,8 +109,8 @@ impl Server {
 
     fn handle(&mut self, peer: Peer, datagram: &[u8], now: Instant) {
         // Not even told so: the address may be of one that asked for nothing.
-        if !self.context.sources.serves(*peer.0.ip()) || !self.context.sources.answers_at(peer.1.into()) {
-            self.context.metrics.tftp_malformed.increment();
+        if !self.edge.sources.serves(*peer.0.ip()) || !self.edge.sources.answers_at(peer.1.into()) {
+            self.edge.metrics.tftp_malformed.inc();
             tracing::debug!(client = %peer.0, at = %peer.1, "tftp packet dropped: not from a provisioning network");
             return;
         }
@@ -158,9 +128,11 @@ impl Server {
                     self.aborted(peer, &live, code, &text);
                 }
             }
-            Ok(Packet::ServerOnly) => self.context.metrics.tftp_malformed.increment(),
+            Ok(Packet::ServerOnly) => {
+                self.edge.metrics.tftp_malformed.inc();
+            }
             Err(error) => {
-                self.context.metrics.tftp_malformed.increment();
+                self.edge.metrics.tftp_malformed.inc();
                 tracing::debug!(client = %peer.0, %error, "tftp packet dropped");
                 // Only requests can be answered; an answer to other junk could start a storm.
                 if matches!(error, wire::ParseError::Mode | wire::ParseError::Text) {
@@ -183,25 +155,25 @@ impl Server {
             self.aborted(peer, &live, 0, "the client asks anew");
         }
         let Some(file) = decide::find(&request.path) else {
-            self.context.metrics.tftp_transfer(TftpResult::Refused);
+            self.edge.metrics.tftp_transfer(Moment::Refused);
             tracing::debug!(client = %peer.0, path = request.path, "tftp file not found");
             return self.refuse(peer, ErrorCode::FileNotFound, "file not found");
         };
         if self.transfers.is_full(peer, request.mode) {
-            self.context.metrics.tftp_transfer(TftpResult::Refused);
+            self.edge.metrics.tftp_transfer(Moment::Refused);
             return self.refuse(peer, ErrorCode::Undefined, "too many transfers, try again");
         }
         let bytes = match self.open(file, peer.1) {
             Ok(bytes) => bytes,
             Err(error) => {
-                self.context.metrics.tftp_transfer(TftpResult::Refused);
+                self.edge.metrics.tftp_transfer(Moment::Refused);
                 self.trace(peer, file, Moment::Refused);
                 tracing::warn!(client = %peer.0, file = file.name(), error = bloomery_base::chain(&error), "tftp file cannot be served");
                 return self.refuse(peer, ErrorCode::FileNotFound, "file not available");
             }
         };
         let mtu = Link::mtu(peer.0);
-        let path = Path { mtu, is_proven: self.context.paths.is_proven(*peer.0.ip()) };
+        let path = Path { mtu, is_proven: self.edge.paths.is_proven(*peer.0.ip()) };
         let (transfer, first) = Transfer::start(&request, bytes, path, now);
         self.trace(peer, file, Moment::Started);
         self.transfers.insert(peer, Live { transfer, request, file, mtu, started: now });
@@ -210,9 +182,9 @@ impl Server {
 
     fn open(&self, file: File, local: Ipv4Addr) -> Result<Bytes, crate::loaders::LoaderError> {
         match file {
-            File::Loader(loader) => self.context.loaders.read(loader),
+            File::Loader(loader) => self.edge.loaders.read(loader),
             File::Script => {
-                let endpoint = self.context.advertise.endpoint_at(local.into());
+                let endpoint = self.edge.advertise.endpoint_at(local.into());
                 Ok(Bytes::from(boot_script::render(&endpoint)))
             }
         }
@@ -242,25 +214,18 @@ impl Server {
     fn ended(&self, peer: Peer, live: &Live, end: End) {
         let (client, file) = (peer.0, live.file.name());
         let milliseconds = live.started.elapsed().as_millis();
-        let bytes = live.transfer.file_len();
-        let metrics = &self.context.metrics;
         match end {
             End::Complete => {
-                metrics.tftp_transfer(TftpResult::Complete);
-                metrics.tftp_bytes.add(bytes as u64);
-                self.trace(peer, live.file, Moment::Complete);
-                tracing::info!(%client, file, bytes, milliseconds, "tftp file sent");
+                self.count(peer, live, Moment::Complete);
+                tracing::info!(%client, file, bytes = live.transfer.file_len(), milliseconds, "tftp file sent");
             }
             // Size probes that end without a word never acknowledge a block.
             End::TimedOut if !live.transfer.has_progressed() => {
-                metrics.tftp_transfer(TftpResult::NotTakenUp);
-                self.trace(peer, live.file, Moment::NotTakenUp);
+                self.count(peer, live, Moment::NotTakenUp);
                 tracing::debug!(%client, file, "tftp transfer not taken up");
             }
             End::TimedOut => {
-                metrics.tftp_transfer(TftpResult::TimedOut);
-                metrics.tftp_bytes.add(live.transfer.octets_acknowledged());
-                self.trace(peer, live.file, Moment::TimedOut);
+                self.count(peer, live, Moment::TimedOut);
                 tracing::warn!(%client, file, milliseconds, "tftp client went silent");
             }
         }
@@ -270,19 +235,22 @@ impl Server {
     fn aborted(&self, peer: Peer, live: &Live, code: u16, text: &str) {
         let (client, file) = (peer.0, live.file.name());
         if live.transfer.has_progressed() {
-            self.context.metrics.tftp_transfer(TftpResult::Aborted);
-            self.context.metrics.tftp_bytes.add(live.transfer.octets_acknowledged());
-            self.trace(peer, live.file, Moment::Aborted);
+            self.count(peer, live, Moment::Aborted);
             tracing::warn!(%client, file, code, text, "tftp transfer ended by client");
         } else {
-            self.context.metrics.tftp_transfer(TftpResult::Probe);
-            self.trace(peer, live.file, Moment::Probed);
+            self.count(peer, live, Moment::Probed);
             tracing::debug!(%client, file, code, text, "tftp size probe");
         }
     }
 
+    fn count(&self, peer: Peer, live: &Live, end: Moment) {
+        self.edge.metrics.tftp_transfer(end);
+        self.edge.metrics.tftp_bytes.inc_by(live.transfer.octets_acknowledged());
+        self.trace(peer, live.file, end);
+    }
+
     fn trace(&self, peer: Peer, file: File, moment: Moment) {
-        self.context.trace.loader(std::net::IpAddr::V4(*peer.0.ip()), Via::Tftp, file.name(), moment);
+        self.edge.trace.loader(IpAddr::V4(*peer.0.ip()), Via::Tftp, file.name(), moment);
     }
 
     fn refuse(&mut self, peer: Peer, code: ErrorCode, text: &str) {

@@ -34,7 +34,6 @@ const MAX_RETRIES: u32 = 5;
 /// The same while no block was acknowledged: perhaps nobody asked.
 const MAX_FIRST_RETRIES: u32 = 3;
 
-/// The way to a client.
 #[derive(Debug, Clone, Copy)]
 pub struct Path {
     /// Octets of its largest packet.
@@ -55,7 +54,6 @@ pub enum End {
 /// What to do after an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Nothing.
     Wait,
     /// Send the option acknowledgement, [`Transfer::offer`].
     Offer,
@@ -65,7 +63,6 @@ pub enum Step {
     End(End),
 }
 
-/// State of one download.
 #[derive(Debug)]
 pub struct Transfer {
     file: Bytes,

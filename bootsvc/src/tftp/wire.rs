@@ -38,14 +38,10 @@ pub struct Options {
     pub window_size: Option<u16>,
 }
 
-/// A read request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadRequest {
-    /// The path as sent.
     pub path: String,
-    /// Transfer mode.
     pub mode: Mode,
-    /// Understood options.
     pub options: Options,
 }
 
@@ -62,7 +58,6 @@ pub enum Packet {
     Error {
         /// RFC 1350 error code.
         code: u16,
-        /// Human text.
         text: String,
     },
     /// DATA or OACK, which only a server sends.
@@ -101,7 +96,6 @@ pub enum ErrorCode {
 }
 
 impl Packet {
-    /// Reads one datagram.
     pub fn parse(datagram: &[u8]) -> Result<Self, ParseError> {
         let (op, body) = take_u16(datagram)?;
         match op {

@@ -10,14 +10,12 @@ use bloomery_api::decision::boot::BootAnswer;
 pub enum Via {
     /// TFTP, port 69.
     Tftp,
-    /// HTTP.
     Http,
 }
 
 /// A point in the life of a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
-    /// Asked for.
     Started,
     /// All of it sent.
     Complete,
@@ -45,21 +43,16 @@ pub enum FileKind {
 /// What `/ipxe` answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Decided {
-    /// The agent.
     Agent,
-    /// An Environment.
     Environment,
-    /// The machine's own disk.
     Disk,
     /// Nothing of that name.
     NotFound,
     /// Assets not there yet.
     NotReady,
-    /// Nobody could tell.
     Unavailable,
 }
 
-/// One step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// DHCPDISCOVER of a client that netboots.
@@ -134,7 +127,7 @@ impl Via {
 }
 
 impl Moment {
-    const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Started => "started",
             Self::Complete => "complete",
@@ -148,7 +141,7 @@ impl Moment {
 }
 
 impl FileKind {
-    const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Kernel => "kernel",
             Self::Initramfs => "initramfs",

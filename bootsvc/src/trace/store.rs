@@ -9,6 +9,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Instant;
 
+use bloomery_hostnet::MacAddr;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -22,9 +23,6 @@ pub const MAX_STEPS: usize = 64;
 /// Network cards and addresses of each.
 const MAX_NAMES: usize = 8;
 
-/// An Ethernet address.
-pub type Mac = [u8; 6];
-
 /// A system UUID, in the order of its text form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SystemUuid(u128);
@@ -32,8 +30,7 @@ pub struct SystemUuid(u128);
 /// What is known of the machine that took a step.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Identity {
-    /// Of one of its cards.
-    pub mac: Option<Mac>,
+    pub mac: Option<MacAddr>,
     /// From its firmware.
     pub uuid: Option<SystemUuid>,
     /// Where it spoke from.
@@ -74,19 +71,9 @@ impl fmt::Display for SystemUuid {
     }
 }
 
-/// Reads `aa:bb:cc:dd:ee:ff`.
-pub fn parse_mac(text: &str) -> Option<Mac> {
-    let mut mac = [0; 6];
-    let mut parts = text.split([':', '-']);
-    for octet in &mut mac {
-        *octet = u8::from_str_radix(parts.next()?, 16).ok()?;
-    }
-    if parts.next().is_some() { None } else { Some(mac) }
-}
-
 #[derive(Debug, Default)]
 struct Machine {
-    macs: Vec<Mac>,
+    macs: Vec<MacAddr>,
     uuid: Option<SystemUuid>,
     addresses: Vec<IpAddr>,
     steps: VecDeque<Recorded>,
@@ -94,11 +81,10 @@ struct Machine {
     used: u64,
 }
 
-/// All machines.
 #[derive(Debug, Default)]
 pub struct Store {
     machines: HashMap<u64, Machine>,
-    by_mac: HashMap<Mac, u64>,
+    by_mac: HashMap<MacAddr, u64>,
     by_uuid: HashMap<SystemUuid, u64>,
     by_address: HashMap<IpAddr, u64>,
     order: BTreeMap<u64, u64>,
@@ -106,17 +92,6 @@ pub struct Store {
 }
 
 impl Store {
-    /// Number of machines.
-    pub fn len(&self) -> usize {
-        self.machines.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.machines.is_empty()
-    }
-
-    /// Records a step.
     pub fn add(&mut self, who: &Identity, step: Step, detail: Cow<'static, str>, now: Instant) {
         let id = self.join(who, now);
         let Some(machine) = self.machines.get_mut(&id) else { return };
@@ -285,7 +260,7 @@ impl Store {
                 .collect();
             machines.push(json!({
                 "uuid": machine.uuid.map(|uuid| uuid.to_string()),
-                "macs": machine.macs.iter().copied().map(mac_text).collect::<Vec<_>>(),
+                "macs": machine.macs.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "addresses": machine.addresses,
                 "verdict": {
                     "state": state,
@@ -298,10 +273,6 @@ impl Store {
         }
         json!({ "machines": machines })
     }
-}
-
-fn mac_text(mac: Mac) -> String {
-    mac.map(|octet| format!("{octet:02x}")).join(":")
 }
 
 /// DISCOVER and OFFER alternate while a machine is not satisfied; each counts up instead of

@@ -4,18 +4,19 @@ use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
+use bloomery_hostnet::MacAddr;
 use k8s_openapi::jiff::Timestamp;
 
 use super::Trace;
 use super::step::{Decided, FileKind, Moment, Recorded, Step, Via};
-use super::store::{Identity, MAX_MACHINES, MAX_STEPS, Mac, Store, SystemUuid};
+use super::store::{Identity, MAX_MACHINES, MAX_STEPS, Store, SystemUuid};
 use super::verdict::{State, verdict};
 
-const MAC: Mac = [0x52, 0x54, 0, 0x77, 0, 1];
+const MAC: MacAddr = MacAddr([0x52, 0x54, 0, 0x77, 0, 1]);
 const UUID: &str = "4c4c4544-0042-3110-8051-b7c04f4e3332";
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 50));
 
-fn by_mac(mac: Mac) -> Identity {
+fn by_mac(mac: MacAddr) -> Identity {
     Identity { mac: Some(mac), ..Identity::default() }
 }
 
@@ -78,7 +79,7 @@ fn what_came_before_the_name_is_joined_when_the_name_is_known() {
 fn an_address_that_moved_to_another_machine_joins_nothing() {
     let trace = Trace::default();
     trace.address(MAC, PEER);
-    trace.address([2; 6], PEER);
+    trace.address(MacAddr([2; 6]), PEER);
     trace.script(PEER);
     let report = trace.report();
     let machines = report["machines"].as_array().unwrap();
@@ -117,10 +118,10 @@ fn memory_is_bounded_and_the_oldest_makes_room() {
     let (mut store, now) = (Store::default(), Instant::now());
     for number in 0..u32::try_from(MAX_MACHINES + 100).unwrap() {
         let [a, b, c, d] = number.to_be_bytes();
-        store.add(&by_mac([2, 0, a, b, c, d]), Step::Discover, Cow::Borrowed(""), now);
+        store.add(&by_mac(MacAddr([2, 0, a, b, c, d])), Step::Discover, Cow::Borrowed(""), now);
         store.add(&by_mac(MAC), Step::Discover, Cow::Borrowed(""), now);
     }
-    assert_eq!(store.len(), MAX_MACHINES);
+    assert_eq!(store.report(now, Timestamp::now())["machines"].as_array().unwrap().len(), MAX_MACHINES);
     for number in 0..MAX_STEPS * 2 {
         store.add(&by_mac(MAC), Step::Script, Cow::Owned(number.to_string()), now);
     }

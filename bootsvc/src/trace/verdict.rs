@@ -26,7 +26,6 @@ const AFTER_KERNEL: Duration = Duration::from_secs(30);
 /// Linux unpacks the initramfs, loads drivers and gets a lease; big servers need minutes.
 const AFTER_INITRAMFS: Duration = Duration::from_mins(5);
 
-/// State of a boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// Within the usual time of its step.
@@ -40,9 +39,7 @@ pub enum State {
 /// What is to be said of a boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
-    /// State.
     pub state: State,
-    /// What happened.
     pub what: &'static str,
     /// What to do about it; empty when there is nothing to do.
     pub advice: &'static str,

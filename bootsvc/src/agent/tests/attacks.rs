@@ -8,9 +8,9 @@ use super::calls::{client, request};
 use super::mapping::UUID;
 use super::wiping::{beat, done, put, register, server, state, told_to_wipe, wiped};
 use super::with;
-use crate::fake_api::{Failure, binding, disks_of, metal};
 use crate::http::tests::{Lab, Setup};
 use crate::neighbours::Seen;
+use crate::tests::fake_api::{Failure, binding, disks_of, metal};
 
 const OTHER: &str = "5c5c5544-0042-3110-8051-b7c04f4e3332";
 
@@ -113,12 +113,8 @@ async fn a_machine_that_was_bound_and_released_since_the_order_is_not_clean() {
 
 #[tokio::test]
 async fn a_claim_that_comes_between_record_and_status_wins() {
-    let lab = Lab::start(Setup::default());
-    put(&lab, "released");
-    let token = lab.boot(UUID).await;
+    let (lab, mut agent, token) = told_to_wipe("released").await;
     let token = token.as_deref();
-    let mut agent = client(&lab).await;
-    register(&mut agent, token).await.unwrap();
     lab.api.meddle(&server(), |server| {
         let text = server["metadata"]["annotations"]["bloomery.dev/disks"].as_str().unwrap();
         server["metadata"]["annotations"]["bloomery.dev/disks"] = json!(text.replace("released", "bound"));
@@ -161,12 +157,8 @@ async fn a_lost_status_makes_nothing_wiped_or_clean() {
 
 #[tokio::test]
 async fn an_agent_that_was_left_behind_by_another_boot_has_no_say() {
-    let lab = Lab::start(Setup::default());
-    put(&lab, "released");
-    let token = lab.boot(UUID).await;
+    let (lab, mut agent, token) = told_to_wipe("released").await;
     let token = token.as_deref();
-    let mut agent = client(&lab).await;
-    register(&mut agent, token).await.unwrap();
     // The machine is bound and asks again: it is sent elsewhere.
     lab.api.put(&binding(UUID), json!({ "spec": { "metalMachineRef": { "name": "m" } } }));
     lab.api.change(&server(), |server| {

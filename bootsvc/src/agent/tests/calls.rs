@@ -12,8 +12,8 @@ use tonic::transport::Channel;
 use super::{events, with};
 
 use super::mapping::{UUID, inventory};
-use crate::fake_api::{Failure, binding, metal};
 use crate::http::tests::{Lab, Setup};
+use crate::tests::fake_api::{Failure, binding, metal};
 
 /// An agent, with the order that it was given last.
 pub(super) struct Caller {

@@ -6,10 +6,10 @@ use tonic::{Code, Status};
 
 use super::calls::{Caller, client};
 use super::mapping::UUID;
-use super::wiping::{put, register, server};
+use super::wiping::{put, register, server, told_to_wipe};
 use super::{events, with};
-use crate::fake_api::binding;
 use crate::http::tests::{Lab, Setup};
+use crate::tests::fake_api::binding;
 
 fn info((ip, port, user, pass): (&str, u32, &str, &str)) -> pb::BmcInfo {
     let (ip, user, pass) = (ip.to_owned(), user.to_owned(), pass.to_owned());
@@ -50,18 +50,18 @@ fn bmc(lab: &Lab) -> Value {
 }
 
 /// The agent of a machine that waits for its controller to be set up, and its boot's token.
-async fn told_to_set_up(lab: &Lab) -> (Caller, Option<String>) {
-    put(lab, "released");
+async fn told_to_set_up() -> (Lab, Caller, Option<String>) {
+    let lab = Lab::start(Setup::default());
+    put(&lab, "released");
     let token = lab.boot(UUID).await;
-    let mut agent = client(lab).await;
+    let mut agent = client(&lab).await;
     assert!(register(&mut agent, token.as_deref()).await.unwrap().setup_bmc);
-    (agent, token)
+    (lab, agent, token)
 }
 
 #[tokio::test]
 async fn address_and_account_come_one_after_the_other() {
-    let lab = Lab::start(Setup::default());
-    let (mut agent, token) = told_to_set_up(&lab).await;
+    let (lab, mut agent, token) = told_to_set_up().await;
     let token = token.as_deref();
     report(&lab, &mut agent, token, ("10.77.0.11", 6230, "", "")).await.unwrap();
     assert_eq!(bmc(&lab), json!({ "endpoint": "10.77.0.11", "port": 6230 }));
@@ -96,8 +96,7 @@ async fn address_and_account_come_one_after_the_other() {
 
 #[tokio::test]
 async fn a_set_up_that_broke_off_after_the_address_is_ordered_again_in_the_same_boot() {
-    let lab = Lab::start(Setup::default());
-    let (mut agent, token) = told_to_set_up(&lab).await;
+    let (lab, mut agent, token) = told_to_set_up().await;
     let token = token.as_deref();
     report(&lab, &mut agent, token, ("10.77.0.11", 0, "", "")).await.unwrap();
     // The controller did not take the password; without one nobody can switch the machine.
@@ -147,12 +146,8 @@ async fn a_stranger_an_unasked_agent_and_a_bound_machine_are_refused() {
 
 #[tokio::test]
 async fn nonsense_is_refused_and_a_flood_is_held_back() {
-    let lab = Lab::start(Setup::default());
-    put(&lab, "released");
-    let token = lab.boot(UUID).await;
+    let (lab, mut agent, token) = told_to_wipe("released").await;
     let token = token.as_deref();
-    let mut agent = client(&lab).await;
-    register(&mut agent, token).await.unwrap();
     for info in
         [("127.0.0.1", 0, "", ""), ("0.0.0.0", 0, "", ""), ("bmc.example.com", 0, "", ""), ("", 0, "", "")]
     {
@@ -174,8 +169,7 @@ async fn nonsense_is_refused_and_a_flood_is_held_back() {
 
 #[tokio::test]
 async fn an_account_that_is_not_sealed_to_this_plane_is_not_taken() {
-    let lab = Lab::start(Setup::default());
-    let (mut agent, token) = told_to_set_up(&lab).await;
+    let (lab, mut agent, token) = told_to_set_up().await;
     let token = token.as_deref();
     let plain = info(("10.77.0.11", 623, "sidero", "s3cret"));
     // In clear text, as upstream's agents send it.
@@ -208,11 +202,10 @@ async fn an_account_that_is_not_sealed_to_this_plane_is_not_taken() {
 /// Finding 5: another machine's controller, or the plane itself, is no controller of this one.
 #[tokio::test]
 async fn the_controller_of_another_server_is_not_taken() {
-    let lab = Lab::start(Setup::default());
-    let (mut agent, token) = told_to_set_up(&lab).await;
+    let (lab, mut agent, token) = told_to_set_up().await;
     let token = token.as_deref();
     lab.api.put(
-        &crate::fake_api::metal("servers", "5c5c5544-0042-3110-8051-b7c04f4e3332"),
+        &crate::tests::fake_api::metal("servers", "5c5c5544-0042-3110-8051-b7c04f4e3332"),
         json!({ "spec": { "accepted": true, "bmc": { "endpoint": "10.77.0.11" } } }),
     );
     let refused = report(&lab, &mut agent, token, ("10.77.0.11", 0, "root", "evil")).await.unwrap_err();

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::calls::{client, request};
 use super::mapping::UUID;
 use super::{events, with};
-use crate::fake_api::{FakeApi, PLANE, metal, plane_held_by};
 use crate::http::tests::{Lab, Setup};
+use crate::tests::fake_api::{FakeApi, PLANE, metal, plane_held_by};
 
 const MARK: &str = "2026-01-01T00:00:00Z the state was restored";
 const OTHER: &str = "5c5c5544-0042-3110-8051-b7c04f4e3332";

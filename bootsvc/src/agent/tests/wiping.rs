@@ -9,8 +9,8 @@ use tonic::{Code, Status};
 use super::calls::{Caller, client, request};
 use super::mapping::UUID;
 use super::{events, with};
-use crate::fake_api::{Failure, PLANE, binding, disks, disks_of, metal, plane_held_by};
 use crate::http::tests::{Lab, Setup};
+use crate::tests::fake_api::{Failure, PLANE, binding, disks, disks_of, metal, plane_held_by};
 
 pub(super) fn server() -> String {
     metal("servers", UUID)
@@ -194,12 +194,8 @@ async fn a_machine_that_is_wiped_does_not_stand_in_line_behind_a_hall_of_new_one
 
 #[tokio::test]
 async fn a_disk_that_fails_is_named_and_the_machine_stays_unclean() {
-    let lab = Lab::start(Setup::default());
-    put(&lab, "neverUsed");
-    let token = lab.boot(UUID).await;
+    let (lab, mut agent, token) = told_to_wipe("neverUsed").await;
     let token = token.as_deref();
-    let mut agent = client(&lab).await;
-    register(&mut agent, token).await.unwrap();
     let failed = vec![disk("sda", State::Wiped, 1000), disk("sdb", State::Failed, 3)];
     beat(&mut agent, token, failed.clone()).await.unwrap();
     let refused = wiped(&mut agent, token, failed).await.unwrap_err();
@@ -234,12 +230,8 @@ async fn a_disk_that_fails_is_named_and_the_machine_stays_unclean() {
 
 #[tokio::test]
 async fn a_half_written_end_is_finished_by_the_repeated_call() {
-    let lab = Lab::start(Setup::default());
-    put(&lab, "released");
-    let token = lab.boot(UUID).await;
+    let (lab, mut agent, token) = told_to_wipe("released").await;
     let token = token.as_deref();
-    let mut agent = client(&lab).await;
-    register(&mut agent, token).await.unwrap();
     lab.api.fail(&format!("{}/status", server()), Failure::Status(500));
     assert_eq!(wiped(&mut agent, token, done()).await.unwrap_err().code(), Code::Unavailable);
     assert_eq!((state(&lab).as_str(), is_clean(&lab)), ("clean", false));
@@ -250,12 +242,8 @@ async fn a_half_written_end_is_finished_by_the_repeated_call() {
 
 #[tokio::test]
 async fn a_half_written_end_is_finished_after_a_restart_of_the_service_too() {
-    let lab = Lab::start(Setup::default());
-    put(&lab, "released");
-    let token = lab.boot(UUID).await;
+    let (lab, mut agent, token) = told_to_wipe("released").await;
     let token = token.as_deref();
-    let mut agent = client(&lab).await;
-    register(&mut agent, token).await.unwrap();
     lab.api.fail(&format!("{}/status", server()), Failure::Status(500));
     wiped(&mut agent, token, done()).await.unwrap_err();
     lab.api.heal(&format!("{}/status", server()));
@@ -269,12 +257,8 @@ async fn a_half_written_end_is_finished_after_a_restart_of_the_service_too() {
 
 #[tokio::test]
 async fn a_writer_in_between_makes_the_call_look_again() {
-    let lab = Lab::start(Setup::default());
-    put(&lab, "released");
-    let token = lab.boot(UUID).await;
+    let (lab, mut agent, token) = told_to_wipe("released").await;
     let token = token.as_deref();
-    let mut agent = client(&lab).await;
-    register(&mut agent, token).await.unwrap();
     lab.api.meddle(&server(), |server| server["spec"]["cordoned"] = json!(true));
     wiped(&mut agent, token, done()).await.unwrap();
     assert!(is_clean(&lab));
@@ -355,12 +339,8 @@ async fn stale_caches_lead_to_no_order_and_to_no_clean_machine() {
 #[tokio::test]
 async fn stale_caches_keep_no_agent_from_what_it_is_to_do() {
     // The cache has a binding that was released.
-    let lab = Lab::start(Setup::default());
-    put(&lab, "released");
-    let token = lab.boot(UUID).await;
+    let (lab, mut agent, token) = told_to_wipe("released").await;
     let token = token.as_deref();
-    let mut agent = client(&lab).await;
-    register(&mut agent, token).await.unwrap();
     lab.api.put(&binding(UUID), json!({ "spec": { "metalMachineRef": { "name": "m" } } }));
     lab.api.freeze_caches(true);
     lab.api.delete(&binding(UUID));

@@ -3,8 +3,7 @@
 
 use dhcproto::v4::MessageType;
 
-use super::super::decide::Listener;
-use super::super::serve::{DHCP_PORT, PXE_PORT};
+use super::super::decide::{DHCP_PORT, Listener, PXE_PORT};
 use super::super::wire::{Request, option};
 use super::{Answer, SERVER, answer, capture};
 

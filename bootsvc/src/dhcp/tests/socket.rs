@@ -20,7 +20,7 @@ async fn answers_from_the_interface_whatever_junk_came_before() {
     let socket = serve::bind(&interface.name, 0).unwrap();
     let server = (Ipv4Addr::LOCALHOST, socket.local_addr().unwrap().port());
     let context = super::context(super::COMPLETE.0.path());
-    let metrics = context.metrics.clone();
+    let metrics = context.edge.metrics.clone();
     let serving =
         tokio::spawn(async move { serve::answer(&socket, Listener::Dhcp, &interface, &context).await });
 

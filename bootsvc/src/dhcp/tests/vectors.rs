@@ -88,7 +88,7 @@ fn no_booting_machine_is_dropped_without_a_trace() {
         let datagram = request(DISCOVER, options);
         let answered = super::respond(&datagram, NOBODY, Listener::Dhcp, super::SERVER, &context, &mut reply);
         assert_eq!(answered, None, "{reason}");
-        let report = context.trace.report().to_string();
+        let report = context.edge.trace.report().to_string();
         assert!(report.contains("52:54:00:77:00:01") && report.contains(reason), "{reason}: {report}");
     }
 }
@@ -161,7 +161,7 @@ fn machines_that_the_lists_deny_get_no_answer_and_a_trace() {
     let mut reply = Vec::new();
     let answered = super::respond(&datagram, NOBODY, Listener::Dhcp, super::SERVER, &context, &mut reply);
     assert_eq!(answered, None);
-    assert!(context.trace.report().to_string().contains("denied"));
+    assert!(context.edge.trace.report().to_string().contains("denied"));
 }
 
 #[test]
@@ -340,7 +340,10 @@ fn a_loader_that_cannot_be_read_is_not_offered() {
     assert!(!asks(0, b"") && !asks(11, b"") && !asks(19, b""), "the loader is not there");
     assert!(asks(0, b"iPXE"), "iPXE needs no loader");
     assert_eq!(
-        context.metrics.series(r#"bootsvc_dhcp_ignored_total{reason="loader-missing",architecture="0"}"#),
+        context
+            .edge
+            .metrics
+            .series(r#"bootsvc_dhcp_ignored_total{reason="loader-missing",architecture="0"}"#),
         Some(1)
     );
 }

@@ -7,17 +7,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// The request's headers that matter.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Wanted<'a> {
-    /// `Range`.
     pub range: Option<&'a str>,
-    /// `If-Range`.
     pub if_range: Option<&'a str>,
-    /// `If-None-Match`.
     pub if_none_match: Option<&'a str>,
-    /// `If-Modified-Since`.
     pub if_modified_since: Option<&'a str>,
 }
 
-/// The answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// 200, 206, 304 or 416.

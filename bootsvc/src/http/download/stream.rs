@@ -1,11 +1,9 @@
 //! The beginning of a connection: reads one request head, and gives back what is not ours.
 
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -27,13 +25,9 @@ pub struct Head {
     pub is_head: bool,
     /// Whether another request may follow.
     pub keep_alive: bool,
-    /// `Range`.
     pub range: Option<String>,
-    /// `If-Range`.
     pub if_range: Option<String>,
-    /// `If-None-Match`.
     pub if_none_match: Option<String>,
-    /// `If-Modified-Since`.
     pub if_modified_since: Option<String>,
 }
 
@@ -110,53 +104,12 @@ fn parse(buffer: &[u8]) -> Parsed {
     Parsed::Head(head)
 }
 
-/// A connection of which the first octets were read already.
-#[derive(Debug)]
-pub struct Rewound {
-    read: Vec<u8>,
-    taken: usize,
-    stream: TcpStream,
-}
-
-impl Rewound {
-    /// `read` comes before what `stream` has.
-    pub fn new(read: Vec<u8>, stream: TcpStream) -> Self {
-        Self { read, taken: 0, stream }
-    }
-}
-
-impl AsyncRead for Rewound {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        target: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.taken < self.read.len() {
-            let count = target.remaining().min(self.read.len() - self.taken);
-            target.put_slice(&self.read[self.taken..self.taken + count]);
-            self.taken += count;
-            if self.taken == self.read.len() {
-                self.read = Vec::new();
-                self.taken = 0;
-            }
-            return Poll::Ready(Ok(()));
-        }
-        Pin::new(&mut self.stream).poll_read(cx, target)
-    }
-}
-
-impl AsyncWrite for Rewound {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, data)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
+/// A connection with the octets that were read already before the others.
+pub fn rewound(mut read: Vec<u8>, stream: TcpStream) -> impl AsyncRead + AsyncWrite {
+    // It is kept as long as the connection.
+    read.shrink_to_fit();
+    let (rest, out) = stream.into_split();
+    tokio::io::join(io::Cursor::new(read).chain(rest), out)
 }
 
 #[cfg(test)]

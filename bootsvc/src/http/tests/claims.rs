@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::decisions::{UUID, ask, bound, environment, kernel_of, recorded};
 use super::{Lab, Setup};
-use crate::fake_api::{Failure, PLANE, binding, disks, metal, plane_held_by};
+use crate::tests::fake_api::{Failure, PLANE, binding, disks, metal, plane_held_by};
 
 const REFUSED: (StatusCode, String) = (StatusCode::INTERNAL_SERVER_ERROR, String::new());
 const STATES: [&str; 4] = ["neverUsed", "released", "clean", ""];

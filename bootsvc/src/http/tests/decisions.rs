@@ -5,8 +5,8 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{Lab, Setup, token_of};
-use crate::fake_api::{Failure, PLANE, binding, disks, metal, plane_held_by};
 use crate::neighbours::Seen;
+use crate::tests::fake_api::{Failure, PLANE, binding, disks, metal, plane_held_by};
 
 pub(super) const UUID: &str = "4c4c4544-0042-3110-8051-b7c04f4e3332";
 const AGENT: &str = "kernel /env/agent-amd64/vmlinuz ";

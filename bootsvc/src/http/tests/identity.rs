@@ -3,7 +3,7 @@
 use bloomery_agent_api as pb;
 use bloomery_agent_api::TOKEN_METADATA;
 use bloomery_agent_api::agent_client::AgentClient;
-use bloomery_api::decision::unknown::{MachineLists, UnknownMachines};
+use bloomery_api::decision::unknown::UnknownMachines;
 use http::StatusCode;
 use serde_json::{Value, json};
 use tonic::transport::Channel;
@@ -11,8 +11,7 @@ use tonic::{Code, Status};
 
 use super::decisions::{bound, environment, kernel_of};
 use super::{Lab, Setup, token_of};
-use crate::fake_api::{binding, disks, metal};
-use crate::machines::Machines;
+use crate::tests::fake_api::{binding, disks, metal};
 
 const A: &str = "4c4c4544-0042-3110-8051-b7c04f4e3332";
 const B: &str = "5c5c5544-0042-3110-8051-b7c04f4e3332";
@@ -257,8 +256,10 @@ async fn unknown_machines_are_served_as_the_owner_wants() {
         (UnknownMachines::Agent, "52:54:01", "", StatusCode::NOT_FOUND, false),
         (UnknownMachines::Agent, "", card, StatusCode::NOT_FOUND, false),
     ] {
-        let machines = Machines::new(policy, MachineLists::parse(allow, deny).unwrap());
-        let lab = Lab::start(Setup { machines, ..Setup::default() });
+        let mut flags = vec![format!("--unknown-machines={policy}")];
+        flags.extend((!allow.is_empty()).then(|| format!("--machines-allow={allow}")));
+        flags.extend((!deny.is_empty()).then(|| format!("--machines-deny={deny}")));
+        let lab = Lab::start(Setup { flags, ..Setup::default() });
         let machine = Shown::new(A, "SN00001", 1);
         let (answered, script) = machine.ask(&lab).await;
         assert_eq!((answered, token_of(&script).is_some()), (status, served), "{policy} {allow} {deny}");

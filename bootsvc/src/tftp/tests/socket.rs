@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use tokio::net::UdpSocket;
 
-use super::super::serve::{Context, Server};
+use super::super::serve::Server;
 use crate::advertise::Advertise;
+use crate::edge::Edge;
 use crate::loaders::LoaderStore;
 use crate::metrics::Metrics;
 
@@ -37,16 +38,9 @@ impl Lab {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("snp.efi"), loader()).unwrap();
         std::fs::write(directory.path().join("ipxe.efi"), vec![7; 1024]).unwrap();
-        let metrics = Arc::new(Metrics::default());
-        let context = Context {
-            loaders: Arc::new(LoaderStore::new(directory.path())),
-            advertise: Advertise::new(None, 8081).0,
-            metrics: metrics.clone(),
-            trace: crate::trace::Trace::default(),
-            sources: crate::sources::Sources::default(),
-            paths: crate::return_path::ReturnPaths::default(),
-        };
-        let server = Server::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0), context).unwrap();
+        let edge = Edge::new(Advertise::new(None, 8081).0, LoaderStore::new(directory.path()));
+        let metrics = edge.metrics.clone();
+        let server = Server::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0), edge).unwrap();
         let port = server.local_addr().unwrap().port();
         let task = tokio::spawn(async move {
             server.run().await.unwrap();

@@ -5,30 +5,18 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use bloomery_agent_api as pb;
 use bloomery_agent_api::agent_client::AgentClient;
 use bloomery_api::plane::{Plane, PlaneSpec};
 use bloomery_api::{Server, ServerBinding};
-use bootsvc::advertise::Advertise;
-use bootsvc::agent::serve::{Means, Options, Service};
-use bootsvc::authority::PlaneAuthority;
-use bootsvc::cache::Cache;
-use bootsvc::conflicts::Conflicts;
-use bootsvc::events::Events;
+use bootsvc::config::Args;
 use bootsvc::health::{Health, Weight};
-use bootsvc::http::files::Directories;
+use bootsvc::http::context::Context;
 use bootsvc::http::serve;
 use bootsvc::kubernetes::{self, Kubernetes};
-use bootsvc::loaders::LoaderStore;
-use bootsvc::machines::Machines;
-use bootsvc::metrics::Metrics;
-use bootsvc::neighbours::Neighbours;
-use bootsvc::servers::Servers;
-use bootsvc::tokens::Tokens;
-use bootsvc::trace::Trace;
-use bootsvc::turns::Turns;
+use bootsvc::services::{Objects, Services};
+use clap::Parser as _;
 use hyper_util::rt::TokioIo;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams};
@@ -124,100 +112,42 @@ pub(crate) async fn hand_over(client: &Client, holder: Option<&str>) {
     planes.patch("plane", &PatchParams::apply("test").force(), &Patch::Apply(object)).await.unwrap();
 }
 
-/// Starts the services of one process.
-pub(crate) fn start(plane: &ControlPlane, kubernetes: &Kubernetes) -> SocketAddr {
-    start_with(plane, kubernetes, false)
-}
-
-/// The same with the option `autoAcceptServers`.
-pub(crate) fn start_accepting(plane: &ControlPlane, kubernetes: &Kubernetes) -> SocketAddr {
-    start_with(plane, kubernetes, true)
-}
-
 /// Starts the services in a runtime of their own: to shut that down is as near to the end of a process as a test gets.
 pub(crate) fn replica(plane: &ControlPlane) -> (tokio::runtime::Runtime, SocketAddr) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let entered = runtime.enter();
     let part = Health::default().register("kubernetes", Weight::Shown);
     let kubernetes = kubernetes::connect(Some(plane.kubeconfig(USER, &[])), part, CancellationToken::new());
-    let address = start_accepting(plane, &kubernetes);
+    let address = start(plane, &kubernetes, true);
     drop(entered);
     (runtime, address)
 }
 
-fn start_with(plane: &ControlPlane, kubernetes: &Kubernetes, auto_accept: bool) -> SocketAddr {
-    let (share, metrics) = (plane.directory().join("share"), Arc::new(Metrics::default()));
+/// Starts the services of one process; `auto_accept` is the option `autoAcceptServers`.
+pub(crate) fn start(plane: &ControlPlane, kubernetes: &Kubernetes, auto_accept: bool) -> SocketAddr {
+    let share = plane.directory().join("share");
     std::fs::create_dir_all(share.join("agent/amd64")).unwrap();
     for file in ["vmlinuz", "initramfs.xz"] {
         std::fs::write(share.join("agent/amd64").join(file), b"x").unwrap();
     }
     std::fs::write(plane.directory().join("id"), json!({ "id": OWN, "epoch": 1 }).to_string()).unwrap();
-    let options = Options {
-        auto_accept,
-        insecure_wipe: true,
-        auto_bmc_setup: true,
-        reboot_timeout: Duration::from_mins(20),
-    };
     std::fs::write(plane.directory().join("key"), PLANE_KEY).unwrap();
-    let authority = PlaneAuthority::new(kubernetes.clone(), plane.directory(), false);
-    let api = || {
-        let kubernetes = kubernetes.clone();
-        move || kubernetes.client()
-    };
-    let (servers, watching) = Servers::watch(api(), || ());
-    tokio::spawn(watching);
-    let (bindings, watching) = Cache::watch(api(), || ());
-    tokio::spawn(watching);
-    let (classes, watching) = Cache::watch(api(), || ());
-    tokio::spawn(watching);
-    let (environments, watching) = Cache::watch(api(), || ());
-    tokio::spawn(watching);
-    let (machines, neighbours, events) =
-        (Machines::default(), Neighbours::default(), Events::start(kubernetes.clone()));
-    let tokens = Tokens::new(kubernetes.clone(), true);
-    let trace = Trace::default();
-    let means = Means {
-        kubernetes: kubernetes.clone(),
-        authority: authority.clone(),
-        tokens: tokens.clone(),
-        events: events.clone(),
-        metrics: metrics.clone(),
-        trace: trace.clone(),
-        servers: servers.clone(),
-        bindings,
-        machines: machines.clone(),
-        neighbours: neighbours.clone(),
-    };
-    let conflicts = Conflicts {
-        kubernetes: kubernetes.clone(),
-        servers: servers.clone(),
-        events,
-        metrics: metrics.clone(),
-    };
-    let context = serve::Context {
-        advertise: Advertise::new(None, 8081).0,
-        loaders: Arc::new(LoaderStore::new(share.join("ipxe"))),
-        directories: Directories { environments: plane.directory().join("env"), agents: share.join("agent") },
-        agent: Service::new(means, options),
-        kubernetes: kubernetes.clone(),
-        authority,
-        tokens,
-        neighbours,
-        servers,
-        classes,
-        environments,
-        machines,
-        conflicts,
-        turns: Turns::new(bootsvc::http::ipxe::DECISIONS),
-        boot_from_disk: "ipxe-exit".parse().unwrap(),
-        extra_agent_args: "".into(),
-        metrics,
-        trace,
-        edge: bootsvc::http::edge::Edge::default(),
-    };
+    let below = plane.directory().display();
+    let args = Args::try_parse_from([
+        "bootsvc".to_owned(),
+        format!("--share-dir={below}/share"),
+        format!("--env-dir={below}/env"),
+        format!("--plane-dir={below}"),
+        format!("--auto-accept-servers={auto_accept}"),
+    ]);
+    let (objects, watches) = Objects::watch(kubernetes, |_| || ());
+    for watch in watches {
+        tokio::spawn(watch);
+    }
+    let (services, _) = Services::build(&args.unwrap(), kubernetes.clone(), objects).unwrap();
     let listener = serve::bind(0).unwrap();
     let port = listener.local_addr().unwrap().port();
-    tokio::spawn(serve::run(listener, context, CancellationToken::new()));
+    tokio::spawn(serve::run(listener, Context::new(services), CancellationToken::new()));
     ([127, 0, 0, 1], port).into()
 }
 

@@ -37,6 +37,17 @@ async fn decides(address: SocketAddr) {
     .await;
 }
 
+/// A control plane with our kinds, and the services of one process that decide on its machines.
+async fn deciding(auto_accept: bool) -> (ControlPlane, Client, SocketAddr) {
+    let plane = ControlPlane::start().await;
+    let (kubernetes, client) = connect(&plane).await;
+    install_kinds(&client).await;
+    hand_over(&client, None).await;
+    let address = start(&plane, &kubernetes, auto_accept);
+    decides(address).await;
+    (plane, client, address)
+}
+
 async fn accept(servers: &Api<Server>, uuid: &str) {
     let patch = Patch::Merge(json!({ "spec": { "accepted": true } }));
     servers.patch(uuid, &PatchParams::default(), &patch).await.unwrap();
@@ -123,7 +134,7 @@ fn disk(state: State) -> Vec<pb::DiskProgress> {
 async fn a_machine_goes_from_unknown_to_clean_and_a_bound_one_never_gets_the_agent() {
     let plane = ControlPlane::start().await;
     let (kubernetes, client) = connect(&plane).await;
-    let address = start(&plane, &kubernetes);
+    let address = start(&plane, &kubernetes, false);
     let mut machine = Machine::new(address, UUID, 1).await;
     // Before the kinds exist nobody can tell what the machine is; nor whether this plane may act.
     assert!(machine.ask().await.starts_with("HTTP/1.1 500 "));
@@ -230,12 +241,7 @@ async fn check_management(client: &Client, machine: &Machine) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_way_round_makes_a_machine_wiped_or_clean() {
-    let plane = ControlPlane::start().await;
-    let (kubernetes, client) = connect(&plane).await;
-    install_kinds(&client).await;
-    hand_over(&client, None).await;
-    let address = start(&plane, &kubernetes);
-    decides(address).await;
+    let (plane, client, address) = deciding(false).await;
     let servers: Api<Server> = Api::all(client.clone());
     let mut machine = Machine::new(address, UUID, 1).await;
     machine.boot().await;
@@ -330,12 +336,7 @@ where
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hall_of_machines_registers_at_once() {
-    let plane = ControlPlane::start().await;
-    let (kubernetes, client) = connect(&plane).await;
-    install_kinds(&client).await;
-    hand_over(&client, None).await;
-    let address = start(&plane, &kubernetes);
-    decides(address).await;
+    let (_plane, client, address) = deciding(false).await;
     let started = Instant::now();
     let mut hall = tokio::task::JoinSet::new();
     for number in 0..HALL {
@@ -453,7 +454,7 @@ async fn who_is_not_the_machine_gets_and_changes_nothing_of_it() {
     let (kubernetes, client) = connect(&plane).await;
     install_kinds(&client).await;
     hand_over(&client, None).await;
-    let address = start(&plane, &kubernetes);
+    let address = start(&plane, &kubernetes, false);
     let servers: Api<Server> = Api::all(client.clone());
     let mut node = Machine::new(address, UUID, 1).await;
     eventually("all Servers are known", async || {

@@ -11,7 +11,6 @@ use bloomery_plane::Ledger;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::*;
-use crate::support::services::start_accepting;
 
 /// What firmware does with a machine that is left alone.
 const DISK: &str = "#!ipxe\nexit\n";
@@ -61,12 +60,7 @@ async fn claimed_and_forgotten(plane: &ControlPlane, client: &Client, ledger: &L
 /// Finding 2, the first route: a cluster's machine whose Server was deleted registers again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_whose_claimed_server_was_deleted_is_not_new_and_not_accepted() {
-    let plane = ControlPlane::start().await;
-    let (kubernetes, client) = connect(&plane).await;
-    install_kinds(&client).await;
-    hand_over(&client, None).await;
-    let address = start_accepting(&plane, &kubernetes);
-    decides(address).await;
+    let (plane, client, address) = deciding(true).await;
     let servers: Api<Server> = Api::all(client.clone());
     let mut machine = Machine::new(address, UUID, 1).await;
     machine.boot().await;
@@ -104,12 +98,7 @@ async fn a_machine_whose_claimed_server_was_deleted_is_not_new_and_not_accepted(
 /// Finding 2, the second route: a new stick knows nothing of the machines around it. What their disks hold tells.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_stick_wipes_no_machine_whose_disks_hold_talos() {
-    let plane = ControlPlane::start().await;
-    let (kubernetes, client) = connect(&plane).await;
-    install_kinds(&client).await;
-    hand_over(&client, None).await;
-    let address = start_accepting(&plane, &kubernetes);
-    decides(address).await;
+    let (_plane, client, address) = deciding(true).await;
     let servers: Api<Server> = Api::all(client.clone());
     for (number, found, by_itself, once_accepted) in [
         (1_u16, &["gpt", "talos-meta", "talos-state", "talos-ephemeral"][..], false, false),
@@ -140,12 +129,7 @@ async fn a_new_stick_wipes_no_machine_whose_disks_hold_talos() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_of_a_machine_that_nobody_accepted_is_noted_once_a_day() {
     const LONG_AGO: &str = "2026-01-01";
-    let plane = ControlPlane::start().await;
-    let (kubernetes, client) = connect(&plane).await;
-    install_kinds(&client).await;
-    hand_over(&client, None).await;
-    let address = start(&plane, &kubernetes);
-    decides(address).await;
+    let (_plane, client, address) = deciding(false).await;
     let servers: Api<Server> = Api::all(client.clone());
     let mut machine = Machine::new(address, UUID, 1).await;
     machine.boot().await;

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use bloomery_api::decision::unknown::{MachineFilter, MachineLists, Origin};
 
-use super::serve::Connection;
+use crate::connection::{Connection, own_addresses};
 use crate::neighbours::Seen;
 
 /// Octets that a client's address has in common with its relay's.
@@ -53,14 +53,7 @@ fn is_like(address: IpAddr, relay: IpAddr) -> bool {
 
 /// The interface that has this address of ours.
 fn interface_of(local: IpAddr) -> Option<String> {
-    let mut all = nix::ifaddrs::getifaddrs().ok()?;
-    let own = all.find(|entry| {
-        let address = entry.address.as_ref();
-        let v4 = address.and_then(|address| address.as_sockaddr_in()).map(|v4| IpAddr::V4(v4.ip()));
-        let v6 = address.and_then(|address| address.as_sockaddr_in6()).map(|v6| IpAddr::V6(v6.ip()));
-        v4.or(v6) == Some(local.to_canonical())
-    });
-    own.map(|entry| entry.interface_name)
+    own_addresses().find(|(address, _)| *address == local.to_canonical()).map(|(_, interface)| interface)
 }
 
 #[cfg(test)]
