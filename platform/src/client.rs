@@ -69,20 +69,13 @@ pub struct Clients {
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the texts say what the variants and their fields are")]
 pub enum Error {
-    /// The kubeconfig cannot be read.
     #[error("failed to read kubeconfig {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: Box<kube::config::KubeconfigError>,
-    },
+    Read { path: PathBuf, source: Box<kube::config::KubeconfigError> },
     /// This is no pod, or one without a service account.
     #[error("failed to read the service account of the pod")]
     ServiceAccount(#[source] kube::config::InClusterError),
-    /// The configuration does not describe a usable connection.
     #[error("failed to set up the Kubernetes client")]
     Client(#[source] Box<kube::Error>),
 }

@@ -33,31 +33,13 @@ const CONFLICT_RETRY: Duration = Duration::from_millis(50);
 /// Why a reconcile did not finish.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The API server refused or was not there.
     #[error("failed to {operation} {object}")]
-    Api {
-        /// What was tried, as a verb.
-        operation: &'static str,
-        /// Kind and name.
-        object: String,
-        #[source]
-        source: Box<kube::Error>,
-    },
+    Api { operation: &'static str, object: String, source: Box<kube::Error> },
     /// The object is not what its kind should be; a change of the object is waited for.
     #[error("failed to use {object}: {problem}")]
-    Invalid {
-        /// Kind and name.
-        object: String,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// A file could not be looked at.
+    Invalid { object: String, problem: String },
     #[error("failed to inspect {path}")]
-    File {
-        path: String,
-        #[source]
-        source: std::io::Error,
-    },
+    File { path: String, source: std::io::Error },
 }
 
 impl Error {

@@ -45,31 +45,19 @@ const DEFAULTS: &str = "defaults";
 /// Why the controllers do not run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no client.
     #[error("failed to connect")]
     Client(#[source] client::Error),
-    /// There is no certificate.
     #[error("failed to load the webhook certificate")]
     Certificate(#[source] webhook::tls::Error),
     /// Nobody knows who this plane is.
     #[error("failed to find out whether this plane may act")]
     Plane(#[source] bloomery_plane::Error),
-    /// A port is taken or not ours.
     #[error("failed to listen on {address}")]
-    Listen {
-        address: SocketAddr,
-        #[source]
-        source: std::io::Error,
-    },
-    /// Signals cannot be waited for.
+    Listen { address: SocketAddr, source: std::io::Error },
     #[error("failed to wait for signals")]
     Signals(#[source] std::io::Error),
-    /// A part ended that never should.
     #[error("failed to keep {part} running")]
-    PartEnded {
-        /// The part.
-        part: &'static str,
-    },
+    PartEnded { part: &'static str },
 }
 
 /// Runs until SIGTERM or SIGINT.

@@ -29,33 +29,18 @@ const FEW: usize = 1024;
 
 /// Why the ledger is of no use.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the texts say what the variants and their fields are")]
 pub enum LedgerError {
-    /// It cannot be read.
     #[error("failed to read {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: std::io::Error,
-    },
-    /// It cannot be written.
+    Read { path: PathBuf, source: std::io::Error },
     #[error("failed to write {}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A line is not what was written.
+    Write { path: PathBuf, source: std::io::Error },
     #[error(
         "failed to understand line {line} of {}: nothing is wiped until the file is put back or, at your own risk, \
          removed",
         path.display()
     )]
     Damaged {
-        /// The file.
         path: PathBuf,
         /// The line, from 1.
         line: usize,

@@ -13,45 +13,34 @@ use crate::{http_api, ipmi, redfish};
 
 /// Why a command failed.
 #[derive(Debug, Clone, thiserror::Error)]
+#[allow(missing_docs, reason = "the texts say what the variants and their fields are")]
 pub enum PowerError {
-    /// IPMI failed.
     #[error(transparent)]
     Ipmi(ipmi::Error),
-    /// Redfish failed.
     #[error(transparent)]
     Redfish(redfish::Error),
-    /// The HTTP API failed.
     #[error(transparent)]
     Http(http_api::Error),
     /// Redfish was found earlier and failed now, and so did IPMI.
     #[error("failed by Redfish ({}) and by IPMI", chain(.redfish.as_ref()))]
     Both {
-        /// Redfish's failure.
         redfish: Arc<PowerError>,
-        /// IPMI's failure.
         #[source]
         ipmi: Arc<PowerError>,
     },
     /// The BMC is another machine's, or nobody can tell whose.
     #[error(transparent)]
     OtherMachine(NotOurs),
-    /// The whole command took too long.
     #[error("failed to finish within {} s; the BMC answers too slowly", .limit.as_secs())]
-    Overdue {
-        /// The limit.
-        limit: Duration,
-    },
+    Overdue { limit: Duration },
     /// Not sent: when it could be, who had ordered it did not want it any more.
     #[error("not sent because its reason has gone")]
     Unwanted,
-    /// Not tried: the last command failed a short time ago.
     #[error("not tried, next try in {} s because the last {failures} failed", retry_after.as_secs_f64().ceil())]
     Backoff {
         /// Until a command is tried again.
         retry_after: Duration,
-        /// Failures in a row.
         failures: u32,
-        /// The last one.
         #[source]
         last: Arc<PowerError>,
     },

@@ -24,28 +24,14 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// Why a call failed.
 #[derive(Debug, Clone, thiserror::Error)]
+#[allow(missing_docs, reason = "the texts say what the variants and their fields are")]
 pub enum Error {
-    /// No response.
     #[error("failed to call {path} of the management API")]
-    Web {
-        /// Path.
-        path: &'static str,
-        /// Why.
-        source: WebError,
-    },
-    /// Not 200.
+    Web { path: &'static str, source: WebError },
     #[error("API error: {status}")]
-    Status {
-        /// Status line.
-        status: StatusCode,
-    },
-    /// The status makes no sense.
+    Status { status: StatusCode },
     #[error("failed to parse the management API's status: {reason}")]
-    Parse {
-        /// The parser's words.
-        reason: String,
-    },
-    /// On purpose.
+    Parse { reason: String },
     #[error("simulated failure from the power management")]
     Simulated,
 }

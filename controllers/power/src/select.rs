@@ -64,22 +64,15 @@ pub enum Selection<'a> {
 
 /// Why nothing can be selected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the texts say what the variants and their fields are")]
 pub enum SelectError {
-    /// No such interface.
     #[error("unsupported interface: {interface}")]
-    Interface {
-        /// As given.
-        interface: String,
-    },
+    Interface { interface: String },
     /// `open` is the machine's own /dev/ipmi0.
     #[error("interface \"open\" works only on the machine itself; use lanplus, lan or redfish")]
     Open,
-    /// The endpoint is no host, host:port or URL.
     #[error("failed to understand the endpoint {endpoint:?}; give a host, host:port or https://host[:port]")]
-    Endpoint {
-        /// As given.
-        endpoint: String,
-    },
+    Endpoint { endpoint: String },
 }
 
 impl SelectError {

@@ -15,47 +15,27 @@ use super::removable;
 /// Why the manifests cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The directory cannot be listed.
     #[error("failed to list {}", path.display())]
-    List {
-        /// The directory.
-        path: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
-    /// A file cannot be read.
+    List { path: PathBuf, source: std::io::Error },
     #[error("failed to read {}", path.display())]
-    Read {
-        path: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
-    /// A document is not YAML.
+    Read { path: PathBuf, source: std::io::Error },
     #[error("failed to parse document {document} of {file}")]
     Parse {
-        /// The file's name.
         file: String,
         /// The document, counted from 1.
         document: usize,
-        #[source]
         source: serde_norway::Error,
     },
-    /// A document is no Kubernetes object.
     #[error("failed to use document {document} of {file}: {missing} is missing or not a text")]
     NotAnObject {
-        /// The file's name.
         file: String,
         /// The document, counted from 1.
         document: usize,
-        /// What is missing.
         missing: &'static str,
     },
     /// There is nothing to apply, which is never what was meant.
     #[error("failed to find manifests: no *.yaml in {}", path.display())]
-    Empty {
-        /// The directory.
-        path: PathBuf,
-    },
+    Empty { path: PathBuf },
 }
 
 /// When an object's turn comes.

@@ -27,22 +27,16 @@ const NOT_OURS_ANY_MORE: [u16; 2] = [404, 409];
 /// Why not all Secrets are encrypted.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The record.
     #[error("failed to read which key Secrets are encrypted with")]
     Record(#[source] kube::Error),
-    /// The list.
     #[error("failed to list Secrets")]
     List(#[source] kube::Error),
-    /// One of them.
     #[error("failed to write Secret {name} again")]
     Write {
         /// `NAMESPACE/NAME`.
         name: String,
-        /// The API server's answer.
-        #[source]
         source: kube::Error,
     },
-    /// The record again.
     #[error("failed to record that Secrets are encrypted")]
     Done(#[source] kube::Error),
 }

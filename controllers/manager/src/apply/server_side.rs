@@ -30,32 +30,18 @@ const DEFAULT_NAMESPACE: &str = "default";
 /// Why one object was not applied.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The API server does not know the kind.
     #[error("failed to find kind {kind} in {api_version}")]
-    Discover {
-        /// The kind.
-        kind: String,
-        /// Its group and version.
-        api_version: String,
-        #[source]
-        source: Box<kube::Error>,
-    },
-    /// The API server did not say what is there.
+    Discover { kind: String, api_version: String, source: Box<kube::Error> },
     #[error("failed to read")]
     Get(#[source] Box<kube::Error>),
-    /// A definition that came back is no definition.
     #[error("failed to understand the definition")]
     Unreadable(#[source] kube::core::dynamic::ParseDynamicObjectError),
-    /// Whether it was there before cannot be read or written.
     #[error("failed to use the record of what was applied")]
     Record(#[source] Box<kube::Error>),
-    /// The API server did not take the object.
     #[error("failed to apply")]
     Patch(#[source] Box<kube::Error>),
-    /// The watch for a definition's condition ended.
     #[error("failed to watch the definition")]
     Watch(#[source] Box<wait::Error>),
-    /// A definition did not become usable.
     #[error("failed to see the definition established in time")]
     NotEstablished,
 }

@@ -18,28 +18,12 @@ pub enum Source {
 /// Why a URL cannot be used. A change of the URL is waited for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
-    /// It is no URL.
     #[error("failed to read URL {url}")]
-    Syntax {
-        /// The text.
-        url: String,
-        #[source]
-        source: url::ParseError,
-    },
-    /// It has a scheme that is not spoken here.
+    Syntax { url: String, source: url::ParseError },
     #[error("failed to use URL {url}: want http, https or file")]
-    Scheme {
-        /// The text.
-        url: String,
-    },
-    /// It names a file that is none of the assets.
+    Scheme { url: String },
     #[error("failed to use URL {url}: it is not below {}", directory.display())]
-    Outside {
-        /// The text.
-        url: String,
-        /// The assets directory.
-        directory: PathBuf,
-    },
+    Outside { url: String, directory: PathBuf },
 }
 
 impl Source {

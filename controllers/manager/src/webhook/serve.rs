@@ -47,7 +47,6 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 /// Why the webhook cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No TLS version can be spoken.
     #[error("failed to set up TLS")]
     Tls(#[source] rustls::Error),
 }

@@ -25,28 +25,13 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file cannot be read.
     #[error("failed to read {}", path.display())]
-    Read {
-        path: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
-    /// A file does not hold what it should.
+    Read { path: PathBuf, source: std::io::Error },
     #[error("failed to parse {}", path.display())]
-    Parse {
-        path: PathBuf,
-        #[source]
-        source: rustls::pki_types::pem::Error,
-    },
+    Parse { path: PathBuf, source: rustls::pki_types::pem::Error },
     /// Certificate and key do not belong together, or are of no use.
     #[error("failed to use the certificate in {}", path.display())]
-    Use {
-        /// The directory.
-        path: PathBuf,
-        #[source]
-        source: rustls::Error,
-    },
+    Use { path: PathBuf, source: rustls::Error },
 }
 
 /// The files' bytes, by which a change is seen.

@@ -15,31 +15,16 @@ const MAX_MESSAGE: usize = 200;
 
 /// Why JSON is not the resource it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the texts say what the variants and their fields are")]
 pub enum ParseError {
-    /// No JSON, or a property of the wrong type.
     #[error("failed to parse the JSON: {reason}")]
-    Json {
-        /// The parser's words.
-        reason: String,
-    },
-    /// A property is missing.
+    Json { reason: String },
     #[error("{property} is missing")]
-    Missing {
-        /// Its name.
-        property: &'static str,
-    },
-    /// A link does not stay on the BMC.
+    Missing { property: &'static str },
     #[error("{property} is no path on this BMC")]
-    Path {
-        /// Its name.
-        property: &'static str,
-    },
-    /// The power state is none that says on or off.
+    Path { property: &'static str },
     #[error("PowerState is {state:?}")]
-    PowerState {
-        /// As it came.
-        state: String,
-    },
+    PowerState { state: String },
 }
 
 /// The path in `value`'s `@odata.id`, which can only lead to the BMC itself.
