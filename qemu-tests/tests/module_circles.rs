@@ -24,16 +24,6 @@ use syn::{Attribute, Item, ItemMod, UseTree};
 const KNOWN: &[(&str, &[&str])] = &[
     ("bench", &["boot_time::image initramfs"]),
     ("bloomery-lab", &["accel vm", "bmc control lab machine role", "console patience"]),
-    ("bloomery-plane", &["establish fencer"]),
-    (
-        "bloomery-power",
-        &[
-            "bmc error http_api ipmi precondition redfish",
-            "endpoint select web",
-            "ipmi::driver session15 session20",
-            "redfish::lenient links model",
-        ],
-    ),
     (
         "bootsvc",
         &[
@@ -42,10 +32,6 @@ const KNOWN: &[(&str, &[&str])] = &[
             "dhcp::decide serve",
             "http::admitted download ipxe serve",
         ],
-    ),
-    (
-        "controllers",
-        &["apply::manifests removable", "download webhook", "download::fetch transfer", "fleet watch"],
     ),
 ];
 

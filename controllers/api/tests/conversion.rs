@@ -238,7 +238,7 @@ fn old_cpu((manufacturer, version): (String, String)) -> Value {
     fields
         .into_iter()
         .filter(|(_, text)| !text.is_empty())
-        .map(|(key, text)| (key.to_owned(), text.into()))
+        .map(|(key, text)| (key.to_owned(), Value::from(text)))
         .collect()
 }
 

@@ -6,30 +6,35 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bloomery_api::plane;
+use bloomery_api::{Environment, ServerClass, plane};
 use bloomery_config::{IpmiPxeMethod, SideroOptions};
 use bloomery_plane::{Fencer, Gate, Ledger};
 use bloomery_platform::chain;
 use bloomery_platform::client;
 use bloomery_platform::events::Recorder;
 use bloomery_platform::health::{self, Health, State, Weight};
-use bloomery_platform::watch::{Cache, Watched};
+use bloomery_platform::watch::{Cache, Change, Watch, Watched};
 use bloomery_power::http_api::Hooks;
 use bloomery_power::{Config as PoolConfig, Network, Pool, PxeMode};
 use futures::{Stream, StreamExt};
+use kube::core::DeserializeGuard;
+use kube::{Api, Client};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::cli::RunOptions;
+use crate::environment::demand::Demand;
+use crate::fleet::Fleet;
 use crate::metrics::{Metrics, PowerCalls};
 use crate::reconcile::{COMPONENT, Context, Frame};
 use crate::reserved_objects;
 use crate::table::{BINDINGS, CLASSES, Definition, ENVIRONMENTS, SERVERS, Table};
-use crate::watch::{self, Watches};
+use crate::watch::{self, BindingMeta, GuardedServer};
 use crate::webhook::{self, Webhook, tls::ReloadedCertificate};
 use crate::{environment, fence, server, server_class};
 
@@ -121,6 +126,43 @@ struct Shared {
     context: Context,
     health: Health,
     table: Table,
+}
+
+/// The one watch of each kind, before it runs, with what follows from it at once. The API server decodes each change once
+/// for every watch: a controller subscribes here in place of a watch of its own.
+struct Watches {
+    servers: Watch<GuardedServer>,
+    bindings: Watch<BindingMeta>,
+    classes: Watch<DeserializeGuard<ServerClass>>,
+    environments: Watch<DeserializeGuard<Environment>>,
+    /// What Servers have in common, always as far as their cache.
+    fleet: Fleet,
+    /// Names of Servers that changes of others concern.
+    concerned: UnboundedReceiver<String>,
+    /// Whether somebody needs the Environments that are fetched on demand.
+    demand: Demand,
+}
+
+impl Watches {
+    /// What Servers have in common is seen before any controller hears of a change.
+    fn new(client: &Client) -> Self {
+        let mut servers: Watch<GuardedServer> = Watch::new(Api::all(client.clone()));
+        let mut bindings: Watch<BindingMeta> = Watch::new(Api::all(client.clone()));
+        let (fleet, concerned) = Fleet::new(servers.feed.cache());
+        let demand = Demand::default();
+        let (seeing, needing) = (fleet.clone(), demand.clone());
+        servers.feed.observe(move |change| {
+            if let Change::Applied(server) = change {
+                needing.see(server.as_ref());
+            }
+            seeing.see_server(change);
+        });
+        let seeing = fleet.clone();
+        bindings.feed.observe(move |change| seeing.see_binding(change));
+        let classes = Watch::new(Api::all(client.clone()));
+        let environments = Watch::new(Api::all(client.clone()));
+        Self { servers, bindings, classes, environments, fleet, concerned, demand }
+    }
 }
 
 /// What this plane is, for those that act for it.

@@ -80,12 +80,12 @@ impl Ledger {
 
     /// What it says.
     pub fn tombstones(&self) -> Arc<Tombstones> {
-        Arc::clone(&self.lock().entries)
+        Arc::clone(&self.0.lock().entries)
     }
 
     /// Appends an entry; when this returns it survives a power cut. False when it says nothing new.
     pub fn note(&self, entry: Tombstone) -> Result<bool, LedgerError> {
-        let mut open = self.lock();
+        let mut open = self.0.lock();
         if open.entries.of(&entry.server).is_some_and(|known| known.says_the_same(&entry)) {
             return Ok(false);
         }
@@ -103,10 +103,6 @@ impl Ledger {
             compact(&mut open)?;
         }
         Ok(true)
-    }
-
-    fn lock(&self) -> parking_lot::MutexGuard<'_, Open> {
-        self.0.lock()
     }
 }
 
@@ -141,12 +137,9 @@ fn line(entry: &Tombstone) -> String {
 }
 
 fn sum(text: &[u8]) -> String {
-    use std::fmt::Write as _;
-    Sha256::digest(text).iter().take(SUM_LEN / 2).fold(String::with_capacity(SUM_LEN), |mut sum, octet| {
-        // Writing to a String cannot fail.
-        let _ = write!(sum, "{octet:02x}");
-        sum
-    })
+    let mut sum = format!("{:x}", Sha256::digest(text));
+    sum.truncate(SUM_LEN);
+    sum
 }
 
 struct Parsed {

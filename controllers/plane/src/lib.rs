@@ -23,9 +23,15 @@ pub use ledger::{FILE as LEDGER_FILE, Ledger, LedgerError};
 pub use witness::Witness;
 
 use bloomery_api::plane;
+use k8s_openapi::jiff::Timestamp;
 
 /// Annotation on the Plane object by which a person hands it to another plane: that plane's identity.
 pub const TAKEOVER_ANNOTATION: &str = "bloomery.dev/takeover";
+
+/// The text of a mark on the Plane object: since when and why.
+fn marked(why: &str) -> String {
+    format!("{} {why}", Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ"))
+}
 
 /// Why this plane is not established.
 #[derive(Debug, thiserror::Error)]

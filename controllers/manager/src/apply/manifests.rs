@@ -10,7 +10,8 @@ use kube::core::GroupVersionKind;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::removable;
+/// Annotation of a manifest whose object a person may take away.
+const REMOVABLE_ANNOTATION: &str = "bloomery.dev/removable";
 
 /// Why the manifests cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -84,9 +85,15 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// Whether a person may take its object away.
+    pub(super) fn is_removable(&self) -> bool {
+        let annotations = self.object.pointer("/metadata/annotations");
+        annotations.and_then(|all| all.get(REMOVABLE_ANNOTATION)).is_some_and(|value| value == "true")
+    }
+
     /// When its turn comes.
     pub fn phase(&self) -> Phase {
-        if removable::is_removable(self) {
+        if self.is_removable() {
             return Phase::Rights;
         }
         match (self.gvk.group.as_str(), self.gvk.kind.as_str()) {

@@ -142,8 +142,9 @@ impl Applier {
     async fn attempt(&self, manifest: &Manifest, wanted: &Value) -> Result<Outcome, Error> {
         let api = self.api(manifest).await?;
         let live = api.get_opt(&manifest.name).await.map_err(|source| Error::Get(Box::new(source)))?;
-        let is_removable = removable::is_removable(manifest);
-        if is_removable && self.was_there(manifest).await? {
+        let is_removable = manifest.is_removable();
+        let recorded = |source| Error::Record(Box::new(source));
+        if is_removable && removable::was_there(&self.client, manifest).await.map_err(recorded)? {
             if live.is_some() {
                 return Ok(Outcome::Unchanged);
             }
@@ -154,25 +155,19 @@ impl Applier {
         let (object, outcome) = match live {
             Some(live) if same => (live, Outcome::Unchanged),
             Some(_) | None => {
-                let patched = api.patch(&manifest.name, &parameters(), &Patch::Apply(wanted)).await;
+                let params = PatchParams::apply(FIELD_MANAGER).force();
+                let patched = api.patch(&manifest.name, &params, &Patch::Apply(wanted)).await;
                 (patched.map_err(|source| Error::Patch(Box::new(source)))?, Outcome::Applied)
             }
         };
         if is_removable {
-            removable::note(&self.client, manifest)
-                .await
-                .map_err(|source| Error::Record(Box::new(source)))?;
+            removable::note(&self.client, manifest).await.map_err(recorded)?;
         }
         match manifest.phase() {
             Phase::Definitions => self.wait_until_established(&object).await?,
             Phase::Rights | Phase::Namespaces | Phase::Objects => {}
         }
         Ok(outcome)
-    }
-
-    async fn was_there(&self, manifest: &Manifest) -> Result<bool, Error> {
-        let found = removable::was_there(&self.client, manifest).await;
-        found.map_err(|source| Error::Record(Box::new(source)))
     }
 
     async fn wait_until_established(&self, definition: &DynamicObject) -> Result<(), Error> {
@@ -224,8 +219,4 @@ impl Applier {
 fn is_same(live: &DynamicObject, wanted: &Value) -> bool {
     // An object that cannot be written as JSON was never read from it.
     serde_json::to_value(live).is_ok_and(|live| unchanged::contains(&live, wanted))
-}
-
-fn parameters() -> PatchParams {
-    PatchParams::apply(FIELD_MANAGER).force()
 }

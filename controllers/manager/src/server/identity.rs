@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn a_person_is_told_the_command_but_none_that_gives_away_another_server() {
         let told = Guid::parse(OTHER);
-        let not_ours = |owner| PowerError::OtherMachine(NotOurs { server: "a".to_owned(), told, owner });
+        let not_ours = |owner| PowerError::from(NotOurs { server: "a".to_owned(), told, owner });
         let (reason, way) = way_out("a", &not_ours(None)).unwrap();
         assert_eq!(reason, OTHER_MACHINE);
         assert!(way.ends_with(&format!("server a {BMC_UUID_ANNOTATION}={OTHER}")), "{way}");

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use bloomery_platform::chain;
 use parking_lot::RwLock;
-use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tracing::{info, warn};
+
+use crate::provider;
 
 /// File names in the certificate directory, as Kubernetes' TLS Secrets have them.
 const CERTIFICATE: &str = "tls.crt";
@@ -105,13 +106,6 @@ fn certified_key(directory: &Path, files: &Files) -> Result<CertifiedKey, Error>
     let key = PrivateKeyDer::from_pem_slice(&files.key).map_err(unparsable(KEY))?;
     let unusable = |source| Error::Use { path: directory.to_owned(), source };
     CertifiedKey::from_der(chain, key, &provider()).map_err(unusable)
-}
-
-/// The TLS implementation of this process.
-pub fn provider() -> Arc<CryptoProvider> {
-    CryptoProvider::get_default()
-        .cloned()
-        .unwrap_or_else(|| Arc::new(rustls::crypto::ring::default_provider()))
 }
 
 #[cfg(test)]

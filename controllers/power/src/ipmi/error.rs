@@ -5,6 +5,8 @@
 use std::io;
 use std::sync::Arc;
 
+use crate::error::DriverError;
+
 /// Why bytes are not the packet they should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs, reason = "the texts say what the variants and their fields are")]
@@ -75,9 +77,8 @@ pub enum Error {
 /// Completion code of a privilege that is too low.
 const INSUFFICIENT_PRIVILEGE: u8 = 0xd4;
 
-impl Error {
-    /// One word for metrics.
-    pub const fn category(&self) -> &'static str {
+impl DriverError for Error {
+    fn category(&self) -> &'static str {
         match self {
             Self::Resolve { .. } | Self::Unreachable { .. } => "unreachable",
             Self::Silent { .. } => "timeout",

@@ -2,9 +2,23 @@
 //!
 //! Never contains a password or a user name.
 
-use super::model::ParseError;
+use crate::error::DriverError;
 use crate::identity::{Guid, NotOurs};
 use crate::web::{CertificatePin, WebError};
+
+/// Why JSON is not the resource it should be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the texts say what the variants and their fields are")]
+pub enum ParseError {
+    #[error("failed to parse the JSON: {reason}")]
+    Json { reason: String },
+    #[error("{property} is missing")]
+    Missing { property: &'static str },
+    #[error("{property} is no path on this BMC")]
+    Path { property: &'static str },
+    #[error("PowerState is {state:?}")]
+    PowerState { state: String },
+}
 
 /// Why a conversation with a Redfish service failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -55,9 +69,8 @@ pub enum Error {
     NoReset { wanted: &'static str, allowed: String },
 }
 
-impl Error {
-    /// One word for metrics.
-    pub fn category(&self) -> &'static str {
+impl DriverError for Error {
+    fn category(&self) -> &'static str {
         match self {
             Self::Web { source, .. } => source.category(),
             Self::Unsure { .. } => "unsure",
@@ -72,6 +85,34 @@ impl Error {
         }
     }
 
+    fn is_unsure(&self) -> bool {
+        matches!(self, Self::Unsure { .. })
+    }
+
+    /// The service has machines with UUIDs of their own, and none is ours or several are.
+    fn is_about_identity(&self) -> bool {
+        match self {
+            Self::Identity(_) | Self::Twins { .. } => true,
+            Self::NoSystem { told, .. } => !told.is_empty(),
+            _ => false,
+        }
+    }
+
+    fn other_machine(&self) -> Option<&NotOurs> {
+        if let Self::Identity(not_ours) = self { Some(not_ours) } else { None }
+    }
+
+    fn changed_certificate(&self) -> Option<(CertificatePin, CertificatePin)> {
+        match self {
+            Self::Web { source: WebError::CertificateChanged { pinned, shown, .. }, .. } => {
+                Some((*pinned, *shown))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Error {
     /// The service refused, and may do the same in another way.
     pub(super) const fn is_refusal(&self) -> bool {
         matches!(self, Self::Status { .. } | Self::Auth { .. })
@@ -81,40 +122,6 @@ impl Error {
     pub(super) const fn status(&self) -> Option<u16> {
         match self {
             Self::Status { status, .. } | Self::Auth { status, .. } => Some(*status),
-            Self::Web { .. }
-            | Self::Unsure { .. }
-            | Self::Insecure { .. }
-            | Self::Redirect { .. }
-            | Self::Parse { .. }
-            | Self::Identity(_)
-            | Self::NoSystem { .. }
-            | Self::Twins { .. }
-            | Self::Tried { .. }
-            | Self::StillOn { .. }
-            | Self::NoReset { .. } => None,
-        }
-    }
-
-    /// The command may have been carried out.
-    pub(crate) const fn is_unsure(&self) -> bool {
-        matches!(self, Self::Unsure { .. })
-    }
-
-    /// The service has machines with UUIDs of their own, and none is ours or several are.
-    pub(crate) fn is_about_identity(&self) -> bool {
-        match self {
-            Self::Identity(_) | Self::Twins { .. } => true,
-            Self::NoSystem { told, .. } => !told.is_empty(),
-            _ => false,
-        }
-    }
-
-    /// The certificate that was pinned and the one that was shown, if that is the reason.
-    pub(crate) const fn changed_certificate(&self) -> Option<(CertificatePin, CertificatePin)> {
-        match self {
-            Self::Web { source: WebError::CertificateChanged { pinned, shown, .. }, .. } => {
-                Some((*pinned, *shown))
-            }
             _ => None,
         }
     }

@@ -4,6 +4,7 @@
 
 use serde_json::Value;
 
+use super::error::ParseError;
 use super::{lenient, links};
 use crate::bmc::{Action, Power};
 use crate::endpoint::Origin;
@@ -12,20 +13,6 @@ use crate::endpoint::Origin;
 const MAX_MEMBERS: usize = 256;
 /// Longest message of the BMC that goes into an error.
 const MAX_MESSAGE: usize = 200;
-
-/// Why JSON is not the resource it should be.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs, reason = "the texts say what the variants and their fields are")]
-pub enum ParseError {
-    #[error("failed to parse the JSON: {reason}")]
-    Json { reason: String },
-    #[error("{property} is missing")]
-    Missing { property: &'static str },
-    #[error("{property} is no path on this BMC")]
-    Path { property: &'static str },
-    #[error("PowerState is {state:?}")]
-    PowerState { state: String },
-}
 
 /// The path in `value`'s `@odata.id`, which can only lead to the BMC itself.
 fn link(value: Option<&Value>, origin: &Origin, property: &'static str) -> Result<String, ParseError> {

@@ -45,7 +45,7 @@ impl Sushy {
                 Some(why) => Ok(Err(why)),
                 None => match client.power_state().await {
                     // Over plain HTTP no password is sent, so that nothing is read.
-                    Err(PowerError::Redfish(error)) if error.category() == "insecure" => Ok(Ok(())),
+                    Err(error) if error.category() == "insecure" => Ok(Ok(())),
                     read => read.map(|_| Ok(())).map_err(|error| format!("{error:?}")),
                 },
             })
