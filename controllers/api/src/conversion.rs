@@ -144,7 +144,6 @@ fn take_kept(object: &mut Object) -> Result<Option<Value>, Error> {
     }
 }
 
-/// Kind and name, for messages.
 fn identity(object: &Object) -> (String, String) {
     let name = object.get("metadata").and_then(|m| m.get("name")).and_then(Value::as_str);
     (text(object, "kind").unwrap_or_default().to_owned(), name.unwrap_or_default().to_owned())

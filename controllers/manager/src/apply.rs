@@ -30,7 +30,6 @@ use server_side::{Applier, Outcome};
 /// Objects under way at once: enough to hide round trips, few enough not to starve a starting API server.
 const CONCURRENCY: usize = 8;
 
-/// Why not everything was applied.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("failed to read CA {}", path.display())]

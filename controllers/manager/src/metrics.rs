@@ -105,7 +105,6 @@ impl Metrics {
         self.reconcile_durations.get_or_create(&[("kind", kind)]).observe(took.as_secs_f64());
     }
 
-    /// Counts one conversion review.
     pub fn converted(&self, success: bool) {
         let result = if success { "success" } else { "failure" };
         self.conversions.get_or_create(&[("result", result)]).inc();
@@ -146,7 +145,6 @@ impl Metrics {
         Router::new().route("/metrics", get(answer))
     }
 
-    /// The text to serve.
     pub fn render(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;

@@ -30,7 +30,6 @@ const LONGEST_RETRY: Duration = Duration::from_secs(20);
 /// Somebody else wrote the object in between: read it again at once.
 const CONFLICT_RETRY: Duration = Duration::from_millis(50);
 
-/// Why a reconcile did not finish.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("failed to {operation} {object}")]
@@ -104,7 +103,6 @@ pub struct Context {
 }
 
 impl Context {
-    /// Over one connection.
     pub fn new(clients: Clients, events: Recorder, metrics: Arc<Metrics>) -> Self {
         let Clients { urgent, background: client } = clients;
         Self { client, urgent, events, metrics }
@@ -137,12 +135,10 @@ impl Deref for Frame {
 }
 
 impl Frame {
-    /// For a controller of the table.
     pub const fn new(context: Context, row: Arc<Row>) -> Self {
         Self { context, row }
     }
 
-    /// For kube's controller.
     pub fn config(&self) -> ControllerConfig {
         ControllerConfig::default().concurrency(self.row.definition.workers)
     }
@@ -158,7 +154,6 @@ impl Frame {
         Action::requeue(delay)
     }
 
-    /// Forgets an object that is gone.
     pub fn forget(&self, object: &Key) {
         self.row.forget(object);
     }

@@ -47,7 +47,6 @@ const EVENTS_LIMIT: Duration = Duration::from_secs(1);
 /// The part that is up once the Environments and the class that are always there are.
 const DEFAULTS: &str = "defaults";
 
-/// Why the controllers do not run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("failed to connect")]
@@ -121,7 +120,6 @@ pub async fn run(options: &RunOptions) -> Result<(), Error> {
     driven
 }
 
-/// What all controllers share.
 struct Shared {
     context: Context,
     health: Health,
@@ -130,22 +128,22 @@ struct Shared {
 
 /// The one watch of each kind, before it runs, with what follows from it at once. The API server decodes each change once
 /// for every watch: a controller subscribes here in place of a watch of its own.
-struct Watches {
-    servers: Watch<GuardedServer>,
-    bindings: Watch<BindingMeta>,
-    classes: Watch<DeserializeGuard<ServerClass>>,
-    environments: Watch<DeserializeGuard<Environment>>,
+pub struct Watches {
+    pub servers: Watch<GuardedServer>,
+    pub bindings: Watch<BindingMeta>,
+    pub classes: Watch<DeserializeGuard<ServerClass>>,
+    pub environments: Watch<DeserializeGuard<Environment>>,
     /// What Servers have in common, always as far as their cache.
-    fleet: Fleet,
+    pub fleet: Fleet,
     /// Names of Servers that changes of others concern.
-    concerned: UnboundedReceiver<String>,
+    pub concerned: UnboundedReceiver<String>,
     /// Whether somebody needs the Environments that are fetched on demand.
-    demand: Demand,
+    pub demand: Demand,
 }
 
 impl Watches {
     /// What Servers have in common is seen before any controller hears of a change.
-    fn new(client: &Client) -> Self {
+    pub fn new(client: &Client) -> Self {
         let mut servers: Watch<GuardedServer> = Watch::new(Api::all(client.clone()));
         let mut bindings: Watch<BindingMeta> = Watch::new(Api::all(client.clone()));
         let (fleet, concerned) = Fleet::new(servers.feed.cache());

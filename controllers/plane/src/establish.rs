@@ -153,7 +153,6 @@ async fn settle(
     Ok((run.file.unwrap_or_else(|| plan.record().clone()), state))
 }
 
-/// Steps being taken.
 struct Run<'a> {
     directory: &'a Path,
     planes: Api<Plane>,

@@ -5,7 +5,6 @@
 use std::fmt::{Debug, Display, Formatter};
 use std::sync::Arc;
 
-/// Octets of a GUID.
 const LEN: usize = 16;
 
 /// GUIDs that firmware, boards and simulators ship with. GUIDs of one octet repeated need no row.

@@ -97,7 +97,6 @@ pub struct Pool {
     shared: Arc<Shared>,
 }
 
-/// What all clients share.
 struct Shared {
     config: Config,
     observer: Arc<dyn Observer>,

@@ -13,7 +13,6 @@ use serde_json::Value;
 /// Annotation of a manifest whose object a person may take away.
 const REMOVABLE_ANNOTATION: &str = "bloomery.dev/removable";
 
-/// Why the manifests cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("failed to list {}", path.display())]
@@ -45,16 +44,12 @@ pub enum Phase {
     /// What belongs to the administrators once it is made: their own rights. Before all else, since pairing waits for
     /// them.
     Rights,
-    /// Kinds.
     Definitions,
-    /// Namespaces.
     Namespaces,
-    /// Everything else.
     Objects,
 }
 
 impl Phase {
-    /// The phases in their order.
     pub const ORDER: [Self; 4] = [Self::Rights, Self::Definitions, Self::Namespaces, Self::Objects];
 
     /// The word used in the log.
@@ -71,16 +66,12 @@ impl Phase {
 /// One object and where it stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Manifest {
-    /// Name of its file.
     pub file: String,
     /// Its document in that file, counted from 1.
     pub document: usize,
-    /// Its kind.
     pub gvk: GroupVersionKind,
     pub name: String,
-    /// Its namespace, if it says one.
     pub namespace: Option<String>,
-    /// The object.
     pub object: Value,
 }
 
@@ -91,7 +82,6 @@ impl Manifest {
         annotations.and_then(|all| all.get(REMOVABLE_ANNOTATION)).is_some_and(|value| value == "true")
     }
 
-    /// When its turn comes.
     pub fn phase(&self) -> Phase {
         if self.is_removable() {
             return Phase::Rights;

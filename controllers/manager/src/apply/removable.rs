@@ -16,7 +16,6 @@ use super::manifests::Manifest;
 const NAMESPACE: &str = "kube-system";
 /// Its keys are the objects that were there.
 const CONFIG_MAP: &str = "bloomery-applied";
-/// Owner of those keys.
 const FIELD_MANAGER: &str = "bloomery";
 
 /// Whether the object was there before.

@@ -27,7 +27,6 @@ const KIND_LIMIT: Duration = Duration::from_secs(15);
 /// Namespace of namespaced objects that name none.
 const DEFAULT_NAMESPACE: &str = "default";
 
-/// Why one object was not applied.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("failed to find kind {kind} in {api_version}")]
@@ -96,7 +95,6 @@ fn status_code(error: &kube::Error) -> Option<u16> {
 /// What was done about an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// It was written.
     Applied,
     /// It was what its manifest says already.
     Unchanged,

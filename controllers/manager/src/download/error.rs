@@ -5,7 +5,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Why one try failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("failed to connect to {address}")]

@@ -16,7 +16,6 @@ use super::source::Source;
 use super::transfer::Transfer;
 use super::{Error, Limits, Progress, Trust, local, sniff};
 
-/// Bytes read at a time.
 const CHUNK: usize = 1 << 20;
 
 /// What is to be brought, and where to.
@@ -28,7 +27,6 @@ pub struct Job {
     pub source: Source,
     /// SHA-512 asked for, or nothing.
     pub sha512: String,
-    /// The place.
     pub place: Place,
     /// Where else the same file may be already: files and what they are said to be.
     pub elsewhere: Vec<Place>,
@@ -70,23 +68,17 @@ impl Job {
     }
 }
 
-/// A file that was brought.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placed {
-    /// Its size.
     pub size: u64,
-    /// Its SHA-512.
     pub sha512: String,
     /// True when it was here already, for another Environment.
     pub linked: bool,
 }
 
-/// Brings files.
 #[derive(Clone, Debug)]
 pub struct Fetcher {
-    /// Whom it trusts.
     pub trust: Trust,
-    /// What it takes.
     pub limits: Limits,
     /// Directory of `file:` URLs.
     pub assets: PathBuf,

@@ -30,10 +30,8 @@ use super::{Error, Trust};
 const REDIRECTS: usize = 10;
 /// One address of a host that does not answer in this time is given up for the next.
 const CONNECT_LIMIT: Duration = Duration::from_secs(15);
-/// Who asks.
 const AGENT: &str = concat!("bloomery-controllers/", env!("CARGO_PKG_VERSION"));
 
-/// What is asked for.
 pub(super) struct Get<'a> {
     pub(super) url: &'a Url,
     /// From which byte on, and by what the server knows that it is the same file still.
@@ -48,7 +46,6 @@ pub(super) struct Get<'a> {
 pub(super) struct Answer {
     /// Where it came from in the end.
     pub(super) url: Url,
-    /// Head and body.
     pub(super) response: Response<Incoming>,
     _connection: AbortOnDropHandle<()>,
 }
@@ -68,7 +65,6 @@ pub(super) async fn get(trust: &Trust, get: &Get<'_>) -> Result<Answer, Error> {
     Err(Error::Redirect { url: get.url.to_string(), problem: format!("more than {REDIRECTS} of them") })
 }
 
-/// Where a redirect leads.
 fn target(url: &Url, headers: &HeaderMap, is_checked: bool) -> Result<Url, Error> {
     let refused = |problem: String| Error::Redirect { url: url.to_string(), problem };
     let location = headers

@@ -9,7 +9,6 @@ use url::Url;
 /// Where a file comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A web server.
     Web(Url),
     /// A file of the assets directory, by its path below it.
     Asset(PathBuf),
@@ -27,7 +26,6 @@ pub enum Unusable {
 }
 
 impl Source {
-    /// Reads a URL.
     pub fn parse(text: &str, assets: &Path) -> Result<Self, Unusable> {
         let url = Url::parse(text).map_err(|source| Unusable::Syntax { url: text.to_owned(), source })?;
         match url.scheme() {

@@ -34,12 +34,10 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// Longest delay: a server that was away for a night is found again soon enough.
 const LONGEST_RETRY: Duration = Duration::from_mins(5);
 
-/// How a download stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum State {
     /// It waits for its turn.
     Queued,
-    /// It is under way.
     Receiving {
         /// Bytes that are here.
         received: u64,
@@ -47,12 +45,12 @@ pub(super) enum State {
         total: Option<u64>,
     },
     /// The last try failed; there will be another.
-    Failed { message: String },
-    /// The file is in its place.
+    Failed {
+        message: String,
+    },
     Placed(Placed),
 }
 
-/// A task and how it stands.
 struct Task {
     job: Job,
     state: Arc<Mutex<State>>,
@@ -61,9 +59,7 @@ struct Task {
     _stop: DropGuard,
 }
 
-/// All downloads.
 pub(super) struct Downloads {
-    /// Brings the files.
     pub(super) fetcher: Fetcher,
     /// Told whenever the state of a download changes.
     pub(super) changed: Arc<Notify>,
@@ -74,7 +70,6 @@ pub(super) struct Downloads {
 }
 
 impl Downloads {
-    /// None yet.
     pub(super) fn new(fetcher: Fetcher, metrics: Arc<Metrics>) -> Self {
         Self {
             fetcher,
@@ -155,7 +150,6 @@ fn is_same(one: &Job, other: &Job) -> bool {
     (text, source, sha512, place) == (&other.text, &other.source, &other.sha512, &other.place)
 }
 
-/// What a task works with.
 struct Run {
     fetcher: Fetcher,
     changed: Arc<Notify>,

@@ -12,9 +12,7 @@ use serde_json::{Value, json};
 
 pub use status::Refusal;
 
-/// The one review version spoken.
 const API_VERSION: &str = "admission.k8s.io/v1";
-/// Kind of a review.
 const KIND: &str = "AdmissionReview";
 /// Warnings in one answer: the API server cuts long lists anyway.
 const MOST_WARNINGS: usize = 16;
@@ -44,7 +42,6 @@ pub const PATHS: [(&str, Subject); 5] = [
     ("/warn-metal-sidero-dev-v1alpha2-environment", Subject::Environment),
 ];
 
-/// What a request wants to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Operation {
     Create,
@@ -63,7 +60,6 @@ struct Request<'a> {
 /// An answer and how it is counted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
-    /// The review to send back.
     pub review: Value,
     /// `allowed`, `denied` or `malformed`.
     pub result: &'static str,

@@ -7,15 +7,12 @@ use bloomery_api::conversion;
 use bloomery_platform::chain;
 use serde_json::{Value, json};
 
-/// The one review version spoken.
 const API_VERSION: &str = "apiextensions.k8s.io/v1";
-/// Kind of a review.
 const KIND: &str = "ConversionReview";
 
 /// An answer and whether it is a good one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
-    /// The review to send back.
     pub review: Value,
     /// Why the conversion failed, if it did.
     pub failure: Option<String>,

@@ -46,20 +46,15 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Time for requests under way when told to stop.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
-/// Why the webhook cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("failed to set up TLS")]
     Tls(#[source] rustls::Error),
 }
 
-/// What the webhook is made of.
 pub struct Webhook {
-    /// Where it listens.
     pub listener: TcpListener,
-    /// Its certificate.
     pub certificate: Arc<ReloadedCertificate>,
-    /// Where it counts.
     pub metrics: Arc<Metrics>,
 }
 

@@ -18,12 +18,10 @@ use crate::provider;
 
 /// File names in the certificate directory, as Kubernetes' TLS Secrets have them.
 const CERTIFICATE: &str = "tls.crt";
-/// Its key.
 const KEY: &str = "tls.key";
 /// How often the files are looked at: they change once in a certificate's life.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("failed to read {}", path.display())]

@@ -56,7 +56,6 @@ pub(super) struct Session {
     window: Window,
 }
 
-/// A command of an open session.
 struct InSession<'a> {
     wire: &'a dyn Wire,
     sequence: &'a mut u32,

@@ -7,9 +7,7 @@ use std::sync::OnceLock;
 
 use sha2::{Digest, Sha256};
 
-/// Octets of a SHA-256.
 const LEN: usize = 32;
-/// What the text starts with.
 const PREFIX: &str = "sha256:";
 
 /// SHA-256 of a certificate's SubjectPublicKeyInfo (RFC 7469, 2.4): a certificate that is renewed for the same key

@@ -22,7 +22,6 @@ const SHA512_DIGITS: usize = 128;
 /// Longest strategic patch that is looked into.
 const LARGEST_PATCH: usize = 256 << 10;
 
-/// Warnings about a Server.
 pub(super) fn server(object: &Value) -> Vec<String> {
     let mut warnings = Vec::new();
     if let Some(bmc) = object.pointer("/spec/bmc").filter(|bmc| bmc.is_object()) {
@@ -58,7 +57,6 @@ fn bmc(bmc: &Value, warnings: &mut Vec<String>) {
     }
 }
 
-/// Warnings about a ServerClass.
 pub(super) fn server_class(object: &Value) -> Vec<String> {
     let mut warnings = Vec::new();
     let method = object.pointer("/spec/bootFromDiskMethod").and_then(Value::as_str).unwrap_or_default();
@@ -77,7 +75,6 @@ pub(super) fn server_class(object: &Value) -> Vec<String> {
     warnings
 }
 
-/// Warnings about an Environment.
 pub(super) fn environment(object: &Value) -> Vec<String> {
     let mut warnings = Vec::new();
     for asset in ["kernel", "initrd"] {
