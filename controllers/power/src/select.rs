@@ -86,7 +86,7 @@ mod tests {
     fn bmc(user: &str, pass: &str, interface: &str) -> BmcTarget {
         BmcTarget {
             endpoint: "192.0.2.1".to_owned(),
-            port: DEFAULT_PORT,
+            port: crate::DEFAULT_PORT,
             user: user.into(),
             pass: pass.into(),
             interface: interface.to_owned(),

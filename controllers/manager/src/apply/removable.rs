@@ -62,7 +62,7 @@ mod tests {
             ("{other: 'true'}", false),
         ] {
             let manifests = parse("f", &text.replace("{ANNOTATION}", annotations)).unwrap();
-            assert_eq!(super::is_removable(&manifests[0]), is_removable, "{annotations}");
+            assert_eq!(manifests[0].is_removable(), is_removable, "{annotations}");
             assert_eq!(key(&manifests[0]), "ConfigMap.n.a_b");
         }
     }

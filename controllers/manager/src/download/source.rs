@@ -38,6 +38,14 @@ impl Source {
     }
 }
 
+/// Hexadecimal digits of a SHA-512.
+pub const SHA512_DIGITS: usize = 128;
+
+/// Whether the text can be a SHA-512.
+pub fn is_sha512(text: &str) -> bool {
+    text.len() == SHA512_DIGITS && text.bytes().all(|digit| digit.is_ascii_hexdigit())
+}
+
 /// The path below the directory, of ordinary names only.
 fn below(url: &Url, directory: &Path) -> Option<PathBuf> {
     let path = url.to_file_path().ok()?;

@@ -15,12 +15,9 @@ use parking_lot::Mutex;
 
 use super::downloads::State;
 use crate::download::place::{Place, Record, Stamp};
-use crate::download::source::Source;
+use crate::download::source::{SHA512_DIGITS, Source, is_sha512};
 use crate::download::{Job, digest_of};
 use crate::reconcile::Error;
-
-/// Hexadecimal digits of a SHA-512.
-const SHA512_DIGITS: usize = 128;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Finding {
@@ -78,8 +75,7 @@ pub(super) fn wanted(environment: &Environment) -> Vec<Wanted> {
 /// The job of bringing an asset, or why there can be none.
 pub(super) fn job(root: &Path, assets: &Path, name: &str, wanted: &Wanted) -> Result<Job, String> {
     let Wanted { file, url, sha512 } = wanted;
-    let plausible = sha512.len() == SHA512_DIGITS && sha512.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if !sha512.is_empty() && !plausible {
+    if !sha512.is_empty() && !is_sha512(sha512) {
         return Err(format!("its sha512 is not {SHA512_DIGITS} hexadecimal digits"));
     }
     let source = Source::parse(url, assets).map_err(|error| chain(&error))?;

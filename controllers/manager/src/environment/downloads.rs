@@ -15,8 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use bloomery_platform::chain;
+use bloomery_platform::{chain, growing};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
@@ -163,7 +162,7 @@ struct Run {
 
 impl Run {
     async fn until_placed(&self, stop: &CancellationToken) {
-        let mut delays = delays();
+        let mut delays = growing(FIRST_RETRY, LONGEST_RETRY);
         while !stop.is_cancelled() {
             let before = self.progress.get().0;
             let Some(result) = self.one_try(stop).await else { return };
@@ -183,7 +182,7 @@ impl Run {
                     self.set(State::Failed { message });
                     // A line that breaks often still brings the file, a piece at a time.
                     if error.is_break() && gained > 0 {
-                        delays = self::delays();
+                        delays = growing(FIRST_RETRY, LONGEST_RETRY);
                     }
                 }
             }
@@ -209,14 +208,4 @@ impl Run {
         *self.state.lock() = state;
         self.changed.notify_one();
     }
-}
-
-fn delays() -> ExponentialBackoff {
-    ExponentialBuilder::default()
-        .with_min_delay(FIRST_RETRY)
-        .with_max_delay(LONGEST_RETRY)
-        .with_factor(2.0)
-        .with_jitter()
-        .without_max_times()
-        .build()
 }

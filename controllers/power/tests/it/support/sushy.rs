@@ -9,7 +9,7 @@ use bloomery_power::endpoint::{Origin, Scheme};
 use bloomery_power::identity::Identity;
 use bloomery_power::ipmi::Credentials;
 use bloomery_power::redfish::Redfish;
-use bloomery_power::{Bmc, PowerError};
+use bloomery_power::Bmc;
 use tempfile::TempDir;
 
 use bloomery_testkit::{Process, eventually};
