@@ -1,4 +1,4 @@
-//! The CustomResourceDefinitions, put together from the derived schemas.
+//! The CustomResourceDefinitions, put together from the derived schemas; those of older versions are made from the newest.
 //!
 //! Duty: join the served versions, add labels and the conversion webhook, and bring the schemas to the form
 //! these kinds have always had: nothing nullable, an absent `spec` allowed.

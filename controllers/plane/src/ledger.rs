@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bloomery_api::ledger::{Tombstone, Tombstones};
-use bloomery_base::Replace;
+use bloomery_base::{Replace, sync_directory};
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 
@@ -73,7 +73,7 @@ impl Ledger {
             tracing::warn!(octets = text.len() - whole, "last line of the ledger was cut off: taken away");
             file.set_len(whole as u64).and_then(|()| file.sync_all()).map_err(failed)?;
         }
-        sync(directory).map_err(failed)?;
+        sync_directory(directory).map_err(failed)?;
         let open = Open { directory: directory.to_owned(), file, lines, entries: Arc::new(entries) };
         Ok(Self(Arc::new(Mutex::new(open))))
     }
@@ -119,10 +119,6 @@ fn compact(open: &mut Open) -> Result<(), LedgerError> {
 
 fn open(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().read(true).append(true).create(true).mode(MODE).open(path)
-}
-
-fn sync(directory: &Path) -> std::io::Result<()> {
-    File::open(directory)?.sync_all()
 }
 
 fn damaged(path: &Path, line: usize) -> LedgerError {

@@ -2,7 +2,7 @@
 //!
 //! Never a path outside its root: names that could lead there make no place.
 
-use bloomery_base::Replace;
+use bloomery_base::{Replace, sync_directory};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -159,7 +159,7 @@ impl Place {
         std::fs::rename(complete, &path).map_err(Error::file("put in place", &path))?;
         self.write_record(record)?;
         remove(&self.notes())?;
-        sync_directory(&self.directory)
+        sync_directory(&self.directory).map_err(Error::file("sync", &self.directory))
     }
 }
 
@@ -176,13 +176,6 @@ pub(super) fn remove(path: &Path) -> Result<(), Error> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::file("remove", path)(error)),
         Ok(()) | Err(_) => Ok(()),
     }
-}
-
-/// Makes renames in a directory last.
-fn sync_directory(directory: &Path) -> Result<(), Error> {
-    std::fs::File::open(directory)
-        .and_then(|directory| directory.sync_all())
-        .map_err(Error::file("sync", directory))
 }
 
 #[cfg(test)]

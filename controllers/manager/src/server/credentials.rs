@@ -13,6 +13,8 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 use secrecy::ExposeSecret;
 
+use crate::cluster::CLUSTER_LABEL;
+
 use super::identity::{BadAnnotation, is_agents_account, pinned};
 
 /// Why there is no management client (spec/sidero.md §6 gives the texts).
@@ -56,8 +58,6 @@ const ROLE: &str = "bloomery:credentials";
 const USER: &str = "bloomery:controllers";
 /// Types of Secrets that people put accounts into; the control plane and Cluster API mark their own by others.
 const ACCOUNT_TYPES: [&str; 2] = ["Opaque", "kubernetes.io/basic-auth"];
-/// Label of a cluster's keys and configurations.
-const CLUSTER_LABEL: &str = "cluster.x-k8s.io/cluster-name";
 /// The boot services' own key.
 const BOOT_TOKEN_KEY: &str = "bloomery-agent-token";
 

@@ -5,11 +5,11 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::Command;
 
+use bloomery_power::Bmc;
 use bloomery_power::endpoint::{Origin, Scheme};
 use bloomery_power::identity::Identity;
 use bloomery_power::ipmi::Credentials;
 use bloomery_power::redfish::Redfish;
-use bloomery_power::Bmc;
 use tempfile::TempDir;
 
 use bloomery_testkit::{Process, eventually};
