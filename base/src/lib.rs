@@ -9,4 +9,4 @@ mod replace;
 
 pub use breaker::{Backoff, Breaker, LeftAlone};
 pub use errors::{chain, chain_by};
-pub use replace::Replace;
+pub use replace::{Replace, sync_directory};

@@ -47,7 +47,10 @@ impl Replace {
                 // The first error is the one that counts.
                 drop(fs::remove_file(&aside));
             })
-            .and_then(|()| if self.survives { sync_directory(path) } else { Ok(()) })
+            .and_then(|()| match path.parent() {
+                Some(parent) if self.survives => sync_directory(parent),
+                Some(_) | None => Ok(()),
+            })
     }
 
     fn write_aside(self, aside: &Path, content: &[u8]) -> io::Result<()> {
@@ -74,13 +77,14 @@ fn aside(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Makes a rename survive a power cut.
-fn sync_directory(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => File::open(".")?.sync_all(),
-        Some(parent) => File::open(parent)?.sync_all(),
-        None => Ok(()),
-    }
+/// Makes new names in a directory survive a power cut.
+///
+/// # Errors
+/// It cannot be opened or flushed.
+pub fn sync_directory(directory: &Path) -> io::Result<()> {
+    // The parent of a bare name.
+    let is_here = directory.as_os_str().is_empty();
+    File::open(if is_here { Path::new(".") } else { directory })?.sync_all()
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use http::{Request, Response};
 use kube::client::{Body, ClientBuilder};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -20,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tracing::{info, warn};
 
-use crate::chain;
 use crate::health::{Part, State};
+use crate::{chain, growing};
 
 /// First delay between two tries: a local API server that is starting answers within seconds.
 const FIRST_DELAY: Duration = Duration::from_millis(250);
@@ -69,20 +68,13 @@ pub struct Clients {
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the texts say what the variants and their fields are")]
 pub enum Error {
-    /// The kubeconfig cannot be read.
     #[error("failed to read kubeconfig {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: Box<kube::config::KubeconfigError>,
-    },
+    Read { path: PathBuf, source: Box<kube::config::KubeconfigError> },
     /// This is no pod, or one without a service account.
     #[error("failed to read the service account of the pod")]
     ServiceAccount(#[source] kube::config::InClusterError),
-    /// The configuration does not describe a usable connection.
     #[error("failed to set up the Kubernetes client")]
     Client(#[source] Box<kube::Error>),
 }
@@ -197,14 +189,9 @@ async fn from_kubeconfig(path: &Path) -> Result<Config, Error> {
     Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.map_err(failed)
 }
 
-/// Delays between tries, growing and without end.
+/// Delays between tries of the API server, growing and without end.
 pub fn delays() -> impl Iterator<Item = Duration> {
-    ExponentialBuilder::default()
-        .with_min_delay(FIRST_DELAY)
-        .with_max_delay(LONGEST_DELAY)
-        .with_jitter()
-        .without_max_times()
-        .build()
+    growing(FIRST_DELAY, LONGEST_DELAY)
 }
 
 /// Waits until the API server answers. Logs the first failure and then one in ten.

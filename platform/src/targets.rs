@@ -13,21 +13,17 @@ use tokio::time::{Instant, timeout};
 
 /// Why a call brought nothing.
 #[derive(Debug, Clone, thiserror::Error)]
+#[allow(missing_docs, reason = "the texts say what the variants and their fields are")]
 pub enum CallError {
-    /// The target refused or was not there.
     #[error("failed to call the target")]
     Failed(#[source] Arc<dyn Error + Send + Sync>),
-    /// The target did not answer.
     #[error("failed to get an answer within {} s", .0.as_secs())]
     Overdue(Duration),
-    /// Not tried: the last call failed a short time ago.
     #[error("not tried, next try in {} s because the last {failures} failed", retry_after.as_secs_f64().ceil())]
     LeftAlone {
         /// Until a call is tried again.
         retry_after: Duration,
-        /// Failures in a row.
         failures: u32,
-        /// The last of them.
         #[source]
         last: Box<CallError>,
     },

@@ -8,7 +8,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
+use backon::ExponentialBackoff;
 use futures::{Stream, StreamExt};
 use kube::api::ObjectMeta;
 use kube::core::ClusterResourceScope;
@@ -23,7 +23,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
-use crate::chain;
+use crate::{chain, growing};
 
 /// Delays after failures, growing: an API server on the same machine is back within seconds, and machines wait for it.
 const FIRST_DELAY: Duration = Duration::from_millis(250);
@@ -264,8 +264,7 @@ struct Delays(ExponentialBackoff);
 
 impl Default for Delays {
     fn default() -> Self {
-        let delays = ExponentialBuilder::default().with_min_delay(FIRST_DELAY).with_max_delay(LONGEST_DELAY);
-        Self(delays.with_jitter().without_max_times().build())
+        Self(growing(FIRST_DELAY, LONGEST_DELAY))
     }
 }
 

@@ -24,20 +24,6 @@ use syn::{Attribute, Item, ItemMod, UseTree};
 const KNOWN: &[(&str, &[&str])] = &[
     ("bench", &["boot_time::image initramfs"]),
     ("bloomery-lab", &["accel vm", "bmc control lab machine role", "console patience"]),
-    ("bloomery-plane", &["establish fencer"]),
-    (
-        "bloomery-power",
-        &[
-            "bmc error http_api ipmi precondition redfish",
-            "endpoint select web",
-            "ipmi::driver session15 session20",
-            "redfish::lenient links model",
-        ],
-    ),
-    (
-        "controllers",
-        &["apply::manifests removable", "download webhook", "download::fetch transfer", "fleet watch"],
-    ),
 ];
 
 /// Names from the root of a crate.

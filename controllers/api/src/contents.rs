@@ -19,51 +19,11 @@ pub const UNRECOGNISED: &str = "data";
 const SYSTEM: [&str; 6] =
     ["talos-meta", "talos-state", "talos-ephemeral", "talos-boot", "etcd", "kubernetes"];
 
-/// The words for everything else that is found on disks.
-const DATA: [&str; 42] = [
-    "gpt",
-    "mbr",
-    "apm",
-    "bsd-label",
-    "esp",
-    "boot-code",
-    "ext2",
-    "ext3",
-    "ext4",
-    "xfs",
-    "btrfs",
-    "f2fs",
-    "reiserfs",
-    "jfs",
-    "ntfs",
-    "exfat",
-    "vfat",
-    "iso9660",
-    "squashfs",
-    "swap",
-    "luks",
-    "lvm",
-    "md",
-    "raid-member",
-    "zfs",
-    "ceph-bluestore",
-    "ceph-osd",
-    "bcache",
-    "vmfs",
-    "apfs",
-    "bcachefs",
-    "bios-raid",
-    "bitlocker",
-    "drbd",
-    "erofs",
-    "gfs2",
-    "hfs",
-    "ocfs2",
-    "refs",
-    "udf",
-    "vdo",
-    UNRECOGNISED,
-];
+/// The words for everything else that is found on disks, among them [`UNRECOGNISED`].
+const DATA: &str = "\
+    gpt mbr apm bsd-label esp boot-code ext2 ext3 ext4 xfs btrfs f2fs reiserfs jfs ntfs exfat vfat iso9660 \
+    squashfs swap luks lvm md raid-member zfs ceph-bluestore ceph-osd bcache vmfs apfs bcachefs bios-raid \
+    bitlocker drbd erofs gfs2 hfs ocfs2 refs udf vdo data";
 
 /// What a disk, or all disks of a machine, hold. The later in this order, the more a wipe may destroy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -97,7 +57,7 @@ impl ContentsClass {
     pub fn of_word(word: &str) -> Self {
         if SYSTEM.contains(&word) {
             Self::System
-        } else if DATA.contains(&word) {
+        } else if DATA.split(' ').any(|known| known == word) {
             Self::Data
         } else {
             Self::Unknown

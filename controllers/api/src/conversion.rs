@@ -21,44 +21,18 @@ pub const SPOKE: &str = "v1alpha1";
 
 /// Why an object could not be converted.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the texts say what the variants and their fields are")]
 pub enum Error {
-    /// The value is not a Kubernetes object.
     #[error("failed to convert: {0} is missing or not of the right type")]
     Malformed(&'static str),
-    /// There is no way from the one version to the other.
     #[error("failed to convert {kind} from {from} to {to}: no such conversion")]
-    NoSuchConversion {
-        /// Kind of the object.
-        kind: String,
-        /// Its apiVersion.
-        from: String,
-        /// The apiVersion asked for.
-        to: String,
-    },
-    /// The annotation does not hold what we put there.
+    NoSuchConversion { kind: String, from: String, to: String },
     #[error(
         "failed to read annotation {CONVERSION_DATA} of {kind} {name}; remove it to go on without the newer fields"
     )]
-    BadAnnotation {
-        /// Kind of the object.
-        kind: String,
-        /// Name of the object.
-        name: String,
-        /// The cause.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// The newer object could not be kept.
+    BadAnnotation { kind: String, name: String, source: serde_json::Error },
     #[error("failed to keep the newer fields of {kind} {name}")]
-    Keep {
-        /// Kind of the object.
-        kind: String,
-        /// Name of the object.
-        name: String,
-        /// The cause.
-        #[source]
-        source: serde_json::Error,
-    },
+    Keep { kind: String, name: String, source: serde_json::Error },
 }
 
 /// A kind that has an older version.
@@ -170,7 +144,6 @@ fn take_kept(object: &mut Object) -> Result<Option<Value>, Error> {
     }
 }
 
-/// Kind and name, for messages.
 fn identity(object: &Object) -> (String, String) {
     let name = object.get("metadata").and_then(|m| m.get("name")).and_then(Value::as_str);
     (text(object, "kind").unwrap_or_default().to_owned(), name.unwrap_or_default().to_owned())

@@ -2,15 +2,14 @@
 //!
 //! Never fetches anything: the controllers do.
 
-pub mod v1alpha1;
-
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::arch::Arch;
 use crate::condition::ConditionStatus;
-use crate::zero::is_zero;
+use crate::schema::{Column, column};
+use crate::zero::{is_zero, left_out_when_zero};
 
 /// The Environment that is booted when nothing names another; it always exists.
 pub const DEFAULT: &str = "default";
@@ -42,6 +41,18 @@ pub const TALOS_ARGS: [&str; 9] = [
 /// The one condition type an asset has.
 pub const READY: &str = "Ready";
 
+/// What `kubectl get` shows before the age.
+pub(crate) const COLUMNS: [Column; 3] = [
+    column("Kernel", "string", ".spec.kernel.url", "where the kernel comes from"),
+    column("Initrd", "string", ".spec.initrd.url", "where the initramfs comes from"),
+    column(
+        "Ready",
+        "string",
+        ".status.conditions[?(@.type==\"Ready\")].status",
+        "whether the assets are here",
+    ),
+];
+
 /// Where kernel and initramfs come from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, CustomResource)]
 #[kube(
@@ -55,26 +66,7 @@ pub const READY: &str = "Ready";
     category = "sidero",
     category = "bloomery",
     derive = "Default",
-    derive = "PartialEq",
-    printcolumn(
-        name = "Kernel",
-        type_ = "string",
-        json_path = ".spec.kernel.url",
-        description = "where the kernel comes from"
-    ),
-    printcolumn(
-        name = "Initrd",
-        type_ = "string",
-        json_path = ".spec.initrd.url",
-        description = "where the initramfs comes from"
-    ),
-    printcolumn(
-        name = "Ready",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
-        description = "whether the assets are here"
-    ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    derive = "PartialEq"
 )]
 #[serde(rename_all = "camelCase")]
 pub struct EnvironmentSpec {
@@ -86,38 +78,30 @@ pub struct EnvironmentSpec {
     pub initrd: Initrd,
 }
 
-/// A kernel.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Kernel {
-    /// Where it comes from.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub url: String,
-    /// SHA-512 of the file in hexadecimal; not checked when empty.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub sha512: String,
-    /// Kernel arguments, in order.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub args: Vec<String>,
-}
+left_out_when_zero! {
+    /// A kernel.
+    pub struct Kernel {
+        /// Where it comes from.
+        pub url: String,
+        /// SHA-512 of the file in hexadecimal; not checked when empty.
+        pub sha512: String,
+        /// Kernel arguments, in order.
+        pub args: Vec<String>,
+    }
 
-/// An initial RAM disk.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Initrd {
-    /// Where it comes from.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub url: String,
-    /// SHA-512 of the file in hexadecimal; not checked when empty.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub sha512: String,
-}
+    /// An initial RAM disk.
+    pub struct Initrd {
+        /// Where it comes from.
+        pub url: String,
+        /// SHA-512 of the file in hexadecimal; not checked when empty.
+        pub sha512: String,
+    }
 
-/// What is known of the assets.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct EnvironmentStatus {
-    /// One entry for each asset.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub conditions: Vec<AssetCondition>,
+    /// What is known of the assets.
+    pub struct EnvironmentStatus {
+        /// One entry for each asset.
+        pub conditions: Vec<AssetCondition>,
+    }
 }
 
 /// What is known of one asset.

@@ -30,17 +30,13 @@ pub struct ExemptDisks(Vec<ExemptDisk>);
 
 /// Why the annotation is of no use.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the texts say what the variants and their fields are")]
 pub enum ExemptError {
-    /// It is not a JSON list of disks.
     #[error(
         "failed to read annotation {EXEMPT_DISKS_ANNOTATION}: write a JSON list such as \
          [{{\"model\":\"LUN 00 Media 0\",\"serial\":\"000002660A01\"}}]"
     )]
-    Syntax {
-        /// The cause.
-        #[source]
-        source: serde_json::Error,
-    },
+    Syntax { source: serde_json::Error },
     /// A disk without a model would exempt any disk.
     #[error(
         "failed to use annotation {EXEMPT_DISKS_ANNOTATION}: entry {entry} has no model; copy productName of the disk \
@@ -50,12 +46,8 @@ pub enum ExemptError {
         /// Its place in the list, from 1.
         entry: usize,
     },
-    /// Too many.
     #[error("failed to use annotation {EXEMPT_DISKS_ANNOTATION}: {count} disks are more than {MOST}")]
-    TooMany {
-        /// How many there are.
-        count: usize,
-    },
+    TooMany { count: usize },
 }
 
 impl ExemptDisks {

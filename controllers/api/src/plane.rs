@@ -15,6 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::lookup::Lookup;
+use crate::schema::{Column, column};
 use crate::server::Server;
 use crate::trust::Trust;
 
@@ -45,6 +46,24 @@ pub const PLANE_LABEL: &str = "bloomery.dev/plane";
 /// by default, while an API server that writes 500 objects a second takes twelve days for so many.
 pub const LEAP: u64 = 500_000_000;
 
+/// What `kubectl get` shows before the age.
+pub(crate) const COLUMNS: [Column; 4] = [
+    column("Holder", "string", ".spec.holder", "identity of the plane that acts"),
+    column("Epoch", "integer", ".spec.epoch", "raised by every restore and takeover"),
+    column(
+        "Restored",
+        "string",
+        ".metadata.annotations.bloomery\\.dev/restored",
+        "set until a person has looked at what a restore or takeover brought back",
+    ),
+    column(
+        "Fenced",
+        "string",
+        ".metadata.annotations.bloomery\\.dev/fenced",
+        "set while the plane has stopped itself until a person looks",
+    ),
+];
+
 /// The plane that acts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, CustomResource)]
 #[kube(
@@ -55,32 +74,7 @@ pub const LEAP: u64 = 500_000_000;
     doc = "Plane names the one management plane that may power, boot and wipe the machines of this cluster.",
     category = "bloomery",
     derive = "Default",
-    derive = "PartialEq",
-    printcolumn(
-        name = "Holder",
-        type_ = "string",
-        json_path = ".spec.holder",
-        description = "identity of the plane that acts"
-    ),
-    printcolumn(
-        name = "Epoch",
-        type_ = "integer",
-        json_path = ".spec.epoch",
-        description = "raised by every restore and takeover"
-    ),
-    printcolumn(
-        name = "Restored",
-        type_ = "string",
-        json_path = ".metadata.annotations.bloomery\\.dev/restored",
-        description = "set until a person has looked at what a restore or takeover brought back"
-    ),
-    printcolumn(
-        name = "Fenced",
-        type_ = "string",
-        json_path = ".metadata.annotations.bloomery\\.dev/fenced",
-        description = "set while the plane has stopped itself until a person looks"
-    ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    derive = "PartialEq"
 )]
 #[serde(rename_all = "camelCase")]
 pub struct PlaneSpec {

@@ -1,11 +1,54 @@
-//! Schema pieces that a derive cannot express: map types and free-form JSON.
+//! What a derive cannot express, or not in a line: map types, free-form JSON, columns.
 //!
 //! Never describes a kind: each kind's file holds its own fields.
 
 use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceColumnDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::json;
+
+/// A column of `kubectl get`.
+pub(crate) struct Column {
+    name: &'static str,
+    type_: &'static str,
+    path: &'static str,
+    description: &'static str,
+    is_wide: bool,
+}
+
+/// The column of every kind that comes last.
+const AGE: Column = column("Age", "date", ".metadata.creationTimestamp", "");
+
+/// A column with its type and JSON path.
+pub(crate) const fn column(
+    name: &'static str,
+    type_: &'static str,
+    path: &'static str,
+    description: &'static str,
+) -> Column {
+    Column { name, type_, path, description, is_wide: false }
+}
+
+impl Column {
+    /// Shown with `-o wide` alone.
+    pub(crate) const fn wide(self) -> Self {
+        Self { is_wide: true, ..self }
+    }
+}
+
+/// The columns of a kind, with its age.
+pub(crate) fn columns(own: &[Column]) -> Vec<CustomResourceColumnDefinition> {
+    let definition = |column: &Column| CustomResourceColumnDefinition {
+        name: column.name.to_owned(),
+        type_: column.type_.to_owned(),
+        json_path: column.path.to_owned(),
+        description: (!column.description.is_empty()).then(|| column.description.to_owned()),
+        priority: column.is_wide.then_some(1),
+        format: None,
+    };
+    own.iter().chain([&AGE]).map(definition).collect()
+}
 
 /// Marks a map as owned by one writer as a whole (server-side apply), as the core API marks references.
 const MAP_TYPE: &str = "x-kubernetes-map-type";

@@ -2,8 +2,6 @@
 //!
 //! Never decides anything: see `decision`.
 
-pub mod v1alpha1;
-
 use k8s_openapi::api::core::v1::{NodeAddress, ObjectReference};
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -12,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::condition::Condition;
 use crate::hardware::HardwareInformation;
 use crate::patch::ConfigPatch;
-use crate::{schema, zero::is_zero};
+use crate::schema::{self, Column, column};
+use crate::zero::is_zero;
 
 /// Keeps an allocated Server from disappearing.
 pub const FINALIZER: &str = "storage.finalizers.server.k8s.io";
@@ -27,6 +26,24 @@ pub const POWER_REACHABLE: &str = "PowerReachable";
 /// Condition: the node system confirmed that it is installed.
 pub const PXE_BOOTED: &str = "PXEBooted";
 
+/// What `kubectl get` shows before the age.
+pub(crate) const COLUMNS: [Column; 9] = [
+    column("Hostname", "string", ".spec.hostname", "host name the machine had when it registered"),
+    column("BMC IP", "string", ".spec.bmc.endpoint", "address of the management controller").wide(),
+    column("Accepted", "boolean", ".spec.accepted", "whether the machine may be written to"),
+    column("Cordoned", "boolean", ".spec.cordoned", "whether the machine is kept out of every class"),
+    column("Allocated", "boolean", ".status.inUse", "whether the machine is bound to a cluster"),
+    column("Clean", "boolean", ".status.isClean", "whether the disks are known to be wiped"),
+    column("Disks", "string", ".status.contents", "what the disks held when the machine reported last"),
+    column(
+        "Conflict",
+        "string",
+        ".status.conditions[?(@.type==\"IdentityConflict\")].reason",
+        "set while another Server or machine shares an identity with this one",
+    ),
+    column("Power", "string", ".status.power", "last known power state"),
+];
+
 /// What is wanted of a machine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema, CustomResource)]
 #[kube(
@@ -40,63 +57,7 @@ pub const PXE_BOOTED: &str = "PXEBooted";
     category = "sidero",
     category = "bloomery",
     derive = "Default",
-    derive = "PartialEq",
-    printcolumn(
-        name = "Hostname",
-        type_ = "string",
-        json_path = ".spec.hostname",
-        description = "host name the machine had when it registered"
-    ),
-    printcolumn(
-        name = "BMC IP",
-        type_ = "string",
-        json_path = ".spec.bmc.endpoint",
-        description = "address of the management controller",
-        priority = 1
-    ),
-    printcolumn(
-        name = "Accepted",
-        type_ = "boolean",
-        json_path = ".spec.accepted",
-        description = "whether the machine may be written to"
-    ),
-    printcolumn(
-        name = "Cordoned",
-        type_ = "boolean",
-        json_path = ".spec.cordoned",
-        description = "whether the machine is kept out of every class"
-    ),
-    printcolumn(
-        name = "Allocated",
-        type_ = "boolean",
-        json_path = ".status.inUse",
-        description = "whether the machine is bound to a cluster"
-    ),
-    printcolumn(
-        name = "Clean",
-        type_ = "boolean",
-        json_path = ".status.isClean",
-        description = "whether the disks are known to be wiped"
-    ),
-    printcolumn(
-        name = "Disks",
-        type_ = "string",
-        json_path = ".status.contents",
-        description = "what the disks held when the machine reported last"
-    ),
-    printcolumn(
-        name = "Conflict",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"IdentityConflict\")].reason",
-        description = "set while another Server or machine shares an identity with this one"
-    ),
-    printcolumn(
-        name = "Power",
-        type_ = "string",
-        json_path = ".status.power",
-        description = "last known power state"
-    ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    derive = "PartialEq"
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ServerSpec {

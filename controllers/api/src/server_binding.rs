@@ -8,7 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::condition::Condition;
-use crate::{schema, zero::is_zero};
+use crate::schema::{self, Column, column};
+use crate::zero::is_zero;
 
 /// Ours, on every binding: its deletion is recorded on the Server before it goes. A binding that vanishes without
 /// that was lost, not released.
@@ -19,6 +20,22 @@ pub const TALOS_INSTALLED: &str = "TalosInstalled";
 pub const TALOS_CONFIG_LOADED: &str = "TalosConfigLoaded";
 /// Condition: the node system found its configuration valid.
 pub const TALOS_CONFIG_VALIDATED: &str = "TalosConfigValidated";
+
+/// What `kubectl get` shows before the age.
+pub(crate) const COLUMNS: [Column; 5] = [
+    column("Ready", "string", ".status.ready", "whether the Server exists"),
+    column("Server", "string", ".metadata.name", "the Server claimed").wide(),
+    column("ServerClass", "string", ".spec.serverClassRef.name", "the class the Server was taken from")
+        .wide(),
+    column("MetalMachine", "string", ".spec.metalMachineRef.name", "the machine that claims").wide(),
+    column(
+        "Cluster",
+        "string",
+        ".metadata.labels.cluster\\.x-k8s\\.io/cluster-name",
+        "the cluster of that machine",
+    )
+    .wide(),
+];
 
 /// Who claims the Server, and what its node said of itself.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema, CustomResource)]
@@ -33,42 +50,7 @@ pub const TALOS_CONFIG_VALIDATED: &str = "TalosConfigValidated";
     category = "sidero",
     category = "bloomery",
     derive = "Default",
-    derive = "PartialEq",
-    printcolumn(
-        name = "Ready",
-        type_ = "string",
-        json_path = ".status.ready",
-        description = "whether the Server exists"
-    ),
-    printcolumn(
-        name = "Server",
-        type_ = "string",
-        json_path = ".metadata.name",
-        description = "the Server claimed",
-        priority = 1
-    ),
-    printcolumn(
-        name = "ServerClass",
-        type_ = "string",
-        json_path = ".spec.serverClassRef.name",
-        description = "the class the Server was taken from",
-        priority = 1
-    ),
-    printcolumn(
-        name = "MetalMachine",
-        type_ = "string",
-        json_path = ".spec.metalMachineRef.name",
-        description = "the machine that claims",
-        priority = 1
-    ),
-    printcolumn(
-        name = "Cluster",
-        type_ = "string",
-        json_path = ".metadata.labels.cluster\\.x-k8s\\.io/cluster-name",
-        description = "the cluster of that machine",
-        priority = 1
-    ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    derive = "PartialEq"
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ServerBindingSpec {

@@ -3,7 +3,6 @@
 //! Never lists Servers by itself: membership is a function in `matching`.
 
 pub mod matching;
-pub mod v1alpha1;
 
 use std::collections::BTreeMap;
 
@@ -15,10 +14,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::hardware::HardwareInformation;
 use crate::patch::ConfigPatch;
-use crate::{schema, zero::is_zero};
+use crate::schema::{self, Column, column};
+use crate::zero::{is_zero, left_out_when_zero};
 
 /// The class that every accepted machine belongs to; it always exists.
 pub const ANY: &str = "any";
+
+/// What `kubectl get` shows before the age.
+pub(crate) const COLUMNS: [Column; 2] = [
+    column("Available", "string", ".status.serversAvailable", "members that are not bound"),
+    column("In Use", "string", ".status.serversInUse", "members that are bound"),
+];
 
 /// Which machines belong to the class, and what they are given.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema, CustomResource)]
@@ -33,20 +39,7 @@ pub const ANY: &str = "any";
     category = "sidero",
     category = "bloomery",
     derive = "Default",
-    derive = "PartialEq",
-    printcolumn(
-        name = "Available",
-        type_ = "string",
-        json_path = ".status.serversAvailable",
-        description = "members that are not bound"
-    ),
-    printcolumn(
-        name = "In Use",
-        type_ = "string",
-        json_path = ".status.serversInUse",
-        description = "members that are bound"
-    ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    derive = "PartialEq"
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ServerClassSpec {
@@ -72,16 +65,14 @@ pub struct ServerClassSpec {
     pub boot_from_disk_method: String,
 }
 
-/// What a member must be. All lists that are not empty must agree.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Qualifiers {
-    /// Hardware; one entry that matches suffices.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub hardware: Vec<HardwareInformation>,
-    /// Labels; any one key and value of any entry suffices.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub label_selectors: Vec<BTreeMap<String, String>>,
+left_out_when_zero! {
+    /// What a member must be. All lists that are not empty must agree.
+    pub struct Qualifiers {
+        /// Hardware; one entry that matches suffices.
+        pub hardware: Vec<HardwareInformation>,
+        /// Labels; any one key and value of any entry suffices.
+        pub label_selectors: Vec<BTreeMap<String, String>>,
+    }
 }
 
 /// Members of the class.

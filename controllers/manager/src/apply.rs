@@ -30,41 +30,18 @@ use server_side::{Applier, Outcome};
 /// Objects under way at once: enough to hide round trips, few enough not to starve a starting API server.
 const CONCURRENCY: usize = 8;
 
-/// Why not everything was applied.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The CA file cannot be read.
     #[error("failed to read CA {}", path.display())]
-    Ca {
-        path: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
-    /// The manifests cannot be read.
+    Ca { path: PathBuf, source: std::io::Error },
     #[error("failed to read manifests")]
     Manifests(#[source] manifests::Error),
-    /// There is no connection to the API server.
     #[error("failed to connect")]
     Client(#[source] client::Error),
-    /// The API server did not answer in time.
     #[error("failed to reach the API server within {} s", limit.as_secs())]
-    Unreachable {
-        /// The time allowed.
-        limit: Duration,
-    },
-    /// Some objects were refused or did not become ready.
+    Unreachable { limit: Duration },
     #[error("failed to apply {failed} of {total} objects; first {first}")]
-    Objects {
-        /// How many.
-        failed: usize,
-        /// Of how many.
-        total: usize,
-        /// The first one and where it stands.
-        first: String,
-        /// The cause for the first one.
-        #[source]
-        source: Box<server_side::Error>,
-    },
+    Objects { failed: usize, total: usize, first: String, source: Box<server_side::Error> },
 }
 
 /// Applies everything or says what failed.

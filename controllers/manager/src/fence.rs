@@ -39,7 +39,6 @@ const AGAIN: Duration = Duration::from_secs(2);
 const UNTIL_SERVED: Duration = Duration::from_secs(10);
 /// The same of one that was: what is moved away meanwhile is not seen.
 const UNTIL_WATCHED: Duration = Duration::from_secs(1);
-/// Reason of the event.
 const REASON: &str = "Plane Fenced";
 /// Kinds that `clusterctl move` marks at the source before it deletes them, and which machines belong to: group,
 /// version and kind. One that is not served is asked for again and again.
@@ -48,11 +47,8 @@ const MOVED: [(&str, &str, &str); 2] = [
     ("infrastructure.cluster.x-k8s.io", "v1alpha3", "MetalMachine"),
 ];
 
-/// What is looked at.
 pub struct Watched {
-    /// All Servers.
     pub servers: Servers,
-    /// Their bindings.
     pub bindings: Bindings,
     /// Told of every change of both.
     pub touched: Arc<Notify>,
@@ -61,7 +57,6 @@ pub struct Watched {
 /// Objects that were seen while they were moved: they are gone moments later.
 type Moving = Arc<Mutex<BTreeSet<String>>>;
 
-/// Looks until `stop`.
 pub async fn run(context: Context, gate: Gate, fencer: Fencer, watched: Watched, stop: CancellationToken) {
     let moving = Moving::default();
     let kinds =

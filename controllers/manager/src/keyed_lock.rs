@@ -7,7 +7,6 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 
-/// Locks by key.
 #[derive(Clone, Debug)]
 pub(crate) struct KeyedLock<Q>(Arc<Mutex<HashMap<Q, Arc<tokio::sync::Mutex<()>>>>>);
 

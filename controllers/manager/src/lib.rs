@@ -32,3 +32,9 @@ pub const LIMITS: bloomery_platform::client::Limits = bloomery_platform::client:
     background: 12,
     answer_within: std::time::Duration::from_mins(1),
 };
+
+/// The TLS implementation of this process.
+fn provider() -> std::sync::Arc<rustls::crypto::CryptoProvider> {
+    let installed = rustls::crypto::CryptoProvider::get_default().cloned();
+    installed.unwrap_or_else(|| std::sync::Arc::new(rustls::crypto::ring::default_provider()))
+}

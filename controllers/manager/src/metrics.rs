@@ -12,158 +12,112 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use bloomery_power::{Kind as BmcKind, Observer, Operation};
 use parking_lot::Mutex;
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::{Metric, Registry, Unit};
 
 use crate::table::Key;
 
 /// Content type of the Prometheus text format that `prometheus-client` writes.
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Labels of an outcome.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Outcome {
-    /// Kind reconciled.
-    kind: &'static str,
-    /// `success`, or the category of the error.
-    result: &'static str,
-}
+/// Names and values.
+type Labels<const N: usize> = [(&'static str, &'static str); N];
 
-/// Labels of a duration.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Kind {
-    /// Kind reconciled.
-    kind: &'static str,
-}
-
-/// Labels of a call of a management controller.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct PowerCall {
-    /// `ipmi`, `redfish`, `http` or `unknown`.
-    kind: &'static str,
-    /// What was asked for.
-    operation: &'static str,
-    /// `success`, or one word for what went wrong.
-    outcome: &'static str,
-}
-
-/// Labels of how long such calls take.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct PowerKind {
-    /// `ipmi`, `redfish`, `http` or `unknown`.
-    kind: &'static str,
-}
-
-/// Labels of machines.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Standing {
-    /// Where they stand, as in the condition `Ready`.
-    standing: &'static str,
-}
-
-/// All metrics of this process.
+/// All metrics of this process. A `result` or `outcome` is `success`, or one word for what went wrong.
 #[derive(Debug)]
 pub struct Metrics {
-    registry: Registry,
-    outcomes: Family<Outcome, Counter>,
-    durations: Family<Kind, Histogram>,
-    conversions: Family<ResultOnly, Counter>,
-    reviews: Family<ResultOnly, Counter>,
-    downloads: Family<ResultOnly, Counter>,
+    reconciles: Family<Labels<2>, Counter>,
+    reconcile_durations: Family<Labels<1>, Histogram>,
+    conversions: Family<Labels<1>, Counter>,
+    reviews: Family<Labels<1>, Counter>,
+    downloads: Family<Labels<1>, Counter>,
     downloaded_bytes: Counter,
-    power_calls: Family<PowerCall, Counter>,
-    power_durations: Family<PowerKind, Histogram>,
-    standings: Family<Standing, Gauge>,
+    power_calls: Family<Labels<3>, Counter>,
+    power_durations: Family<Labels<1>, Histogram>,
+    standings: Family<Labels<1>, Gauge>,
     /// Where each Server stood last, so that the gauges can follow.
     stood: Mutex<HashMap<Key, &'static str>>,
-}
-
-/// Labels of what has a result only.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ResultOnly {
-    /// `success`, or one word for what went wrong.
-    result: &'static str,
+    registry: Registry,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        // 1 ms to 4 s: from a no-op to a slow API server.
-        let histogram = || Histogram::new(exponential_buckets(0.001, 2.0, 13));
-        let outcomes = Family::default();
-        let durations = Family::new_with_constructor(histogram as fn() -> Histogram);
-        let conversions = Family::default();
         let mut registry = Registry::with_prefix("controllers");
-        registry.register("reconciles", "Reconciles by kind and result", outcomes.clone());
-        registry.register_with_unit(
-            "reconcile_duration",
-            "Duration of reconciles",
-            Unit::Seconds,
-            durations.clone(),
-        );
-        registry.register("conversions", "Conversion reviews by result", conversions.clone());
-        let (reviews, downloads, downloaded_bytes) =
-            (Family::default(), Family::default(), Counter::default());
-        registry.register("admission_reviews", "Admission reviews by result", reviews.clone());
-        registry.register("downloads", "Tries to fetch an asset, by result", downloads.clone());
-        registry.register_with_unit(
-            "downloaded",
-            "Bytes of assets that were fetched",
-            Unit::Bytes,
-            downloaded_bytes.clone(),
-        );
-        let (power_calls, standings) = (Family::default(), Family::default());
+        let all = &mut registry;
+        // 1 ms to 4 s: from a no-op to a slow API server.
+        let reconciles: fn() -> _ = || Histogram::new(exponential_buckets(0.001, 2.0, 13));
         // 10 ms to 80 s: from an API on the same machine to the limit of a whole command.
-        let histogram = || Histogram::new(exponential_buckets(0.01, 2.0, 14));
-        let power_durations = Family::new_with_constructor(histogram as fn() -> Histogram);
-        registry.register("power_calls", "Calls of management controllers by outcome", power_calls.clone());
-        registry.register_with_unit(
-            "power_call_duration",
-            "Duration of calls of management controllers",
-            Unit::Seconds,
-            power_durations.clone(),
-        );
-        registry.register("servers", "Servers by where they stand", standings.clone());
+        let calls: fn() -> _ = || Histogram::new(exponential_buckets(0.01, 2.0, 14));
+        let durations = Family::new_with_constructor;
         Self {
-            registry,
-            outcomes,
-            durations,
-            conversions,
-            reviews,
-            downloads,
-            downloaded_bytes,
-            power_calls,
-            power_durations,
-            standings,
+            reconciles: add(all, "reconciles", "Reconciles by kind and result", None),
+            reconcile_durations: add_metric(
+                all,
+                durations(reconciles),
+                "reconcile_duration",
+                "Duration of reconciles",
+                Some(Unit::Seconds),
+            ),
+            conversions: add(all, "conversions", "Conversion reviews by result", None),
+            reviews: add(all, "admission_reviews", "Admission reviews by result", None),
+            downloads: add(all, "downloads", "Tries to fetch an asset, by result", None),
+            downloaded_bytes: add(all, "downloaded", "Bytes of assets that were fetched", Some(Unit::Bytes)),
+            power_calls: add(all, "power_calls", "Calls of management controllers by outcome", None),
+            power_durations: add_metric(
+                all,
+                durations(calls),
+                "power_call_duration",
+                "Duration of calls of management controllers",
+                Some(Unit::Seconds),
+            ),
+            standings: add(all, "servers", "Servers by where they stand", None),
             stood: Mutex::default(),
+            registry,
         }
     }
+}
+
+fn add<M: Metric + Clone + Default>(all: &mut Registry, name: &str, help: &str, unit: Option<Unit>) -> M {
+    add_metric(all, M::default(), name, help, unit)
+}
+
+fn add_metric<M: Metric + Clone>(
+    all: &mut Registry,
+    metric: M,
+    name: &str,
+    help: &str,
+    unit: Option<Unit>,
+) -> M {
+    match unit {
+        Some(unit) => all.register_with_unit(name, help, unit, metric.clone()),
+        None => all.register(name, help, metric.clone()),
+    }
+    metric
 }
 
 impl Metrics {
     /// Counts one reconcile; `result` is `success` or an error's category.
     pub fn reconciled(&self, kind: &'static str, result: &'static str, took: Duration) {
-        self.outcomes.get_or_create(&Outcome { kind, result }).inc();
-        self.durations.get_or_create(&Kind { kind }).observe(took.as_secs_f64());
+        self.reconciles.get_or_create(&[("kind", kind), ("result", result)]).inc();
+        self.reconcile_durations.get_or_create(&[("kind", kind)]).observe(took.as_secs_f64());
     }
 
-    /// Counts one conversion review.
     pub fn converted(&self, success: bool) {
         let result = if success { "success" } else { "failure" };
-        self.conversions.get_or_create(&ResultOnly { result }).inc();
+        self.conversions.get_or_create(&[("result", result)]).inc();
     }
 
     /// Counts one admission review: `allowed`, `denied` or `malformed`.
     pub fn reviewed(&self, result: &'static str) {
-        self.reviews.get_or_create(&ResultOnly { result }).inc();
+        self.reviews.get_or_create(&[("result", result)]).inc();
     }
 
     /// Counts one try to fetch an asset; `result` is `success` or an error's category.
     pub fn downloaded(&self, result: &'static str, bytes: u64) {
-        self.downloads.get_or_create(&ResultOnly { result }).inc();
+        self.downloads.get_or_create(&[("result", result)]).inc();
         self.downloaded_bytes.inc_by(bytes);
     }
 
@@ -174,7 +128,7 @@ impl Metrics {
             Some(standing) => stood.insert(server.clone(), standing),
             None => stood.remove(server),
         };
-        let gauge = |standing| self.standings.get_or_create_owned(&Standing { standing });
+        let gauge = |standing| self.standings.get_or_create_owned(&[("standing", standing)]);
         if before != standing {
             before.map(|before| gauge(before).dec());
             standing.map(|standing| gauge(standing).inc());
@@ -191,7 +145,6 @@ impl Metrics {
         Router::new().route("/metrics", get(answer))
     }
 
-    /// The text to serve.
     pub fn render(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
@@ -205,9 +158,9 @@ pub struct PowerCalls(pub Arc<Metrics>);
 impl Observer for PowerCalls {
     fn observe(&self, kind: BmcKind, operation: Operation, outcome: &'static str, took: Duration) {
         let kind = kind.as_str();
-        let call = PowerCall { kind, operation: operation.as_str(), outcome };
+        let call = [("kind", kind), ("operation", operation.as_str()), ("outcome", outcome)];
         self.0.power_calls.get_or_create(&call).inc();
-        self.0.power_durations.get_or_create(&PowerKind { kind }).observe(took.as_secs_f64());
+        self.0.power_durations.get_or_create(&[("kind", kind)]).observe(took.as_secs_f64());
     }
 }
 

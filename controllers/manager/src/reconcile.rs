@@ -30,34 +30,15 @@ const LONGEST_RETRY: Duration = Duration::from_secs(20);
 /// Somebody else wrote the object in between: read it again at once.
 const CONFLICT_RETRY: Duration = Duration::from_millis(50);
 
-/// Why a reconcile did not finish.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The API server refused or was not there.
     #[error("failed to {operation} {object}")]
-    Api {
-        /// What was tried, as a verb.
-        operation: &'static str,
-        /// Kind and name.
-        object: String,
-        #[source]
-        source: Box<kube::Error>,
-    },
+    Api { operation: &'static str, object: String, source: Box<kube::Error> },
     /// The object is not what its kind should be; a change of the object is waited for.
     #[error("failed to use {object}: {problem}")]
-    Invalid {
-        /// Kind and name.
-        object: String,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// A file could not be looked at.
+    Invalid { object: String, problem: String },
     #[error("failed to inspect {path}")]
-    File {
-        path: String,
-        #[source]
-        source: std::io::Error,
-    },
+    File { path: String, source: std::io::Error },
 }
 
 impl Error {
@@ -122,7 +103,6 @@ pub struct Context {
 }
 
 impl Context {
-    /// Over one connection.
     pub fn new(clients: Clients, events: Recorder, metrics: Arc<Metrics>) -> Self {
         let Clients { urgent, background: client } = clients;
         Self { client, urgent, events, metrics }
@@ -155,12 +135,10 @@ impl Deref for Frame {
 }
 
 impl Frame {
-    /// For a controller of the table.
     pub const fn new(context: Context, row: Arc<Row>) -> Self {
         Self { context, row }
     }
 
-    /// For kube's controller.
     pub fn config(&self) -> ControllerConfig {
         ControllerConfig::default().concurrency(self.row.definition.workers)
     }
@@ -176,7 +154,6 @@ impl Frame {
         Action::requeue(delay)
     }
 
-    /// Forgets an object that is gone.
     pub fn forget(&self, object: &Key) {
         self.row.forget(object);
     }

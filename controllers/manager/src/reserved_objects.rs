@@ -72,7 +72,6 @@ async fn keep<K: Reserved>(
     }
 }
 
-/// Tries until the object exists.
 async fn ensure_until_done<K: Reserved>(client: &Client, wanted: &K) {
     for delay in client::delays() {
         match ensure(client, wanted).await {

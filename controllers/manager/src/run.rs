@@ -6,30 +6,35 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bloomery_api::plane;
+use bloomery_api::{Environment, ServerClass, plane};
 use bloomery_config::{IpmiPxeMethod, SideroOptions};
 use bloomery_plane::{Fencer, Gate, Ledger};
 use bloomery_platform::chain;
 use bloomery_platform::client;
 use bloomery_platform::events::Recorder;
 use bloomery_platform::health::{self, Health, State, Weight};
-use bloomery_platform::watch::{Cache, Watched};
+use bloomery_platform::watch::{Cache, Change, Watch, Watched};
 use bloomery_power::http_api::Hooks;
 use bloomery_power::{Config as PoolConfig, Network, Pool, PxeMode};
 use futures::{Stream, StreamExt};
+use kube::core::DeserializeGuard;
+use kube::{Api, Client};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::cli::RunOptions;
+use crate::environment::demand::Demand;
+use crate::fleet::Fleet;
 use crate::metrics::{Metrics, PowerCalls};
 use crate::reconcile::{COMPONENT, Context, Frame};
 use crate::reserved_objects;
 use crate::table::{BINDINGS, CLASSES, Definition, ENVIRONMENTS, SERVERS, Table};
-use crate::watch::{self, Watches};
+use crate::watch::{self, BindingMeta, GuardedServer};
 use crate::webhook::{self, Webhook, tls::ReloadedCertificate};
 use crate::{environment, fence, server, server_class};
 
@@ -42,34 +47,21 @@ const EVENTS_LIMIT: Duration = Duration::from_secs(1);
 /// The part that is up once the Environments and the class that are always there are.
 const DEFAULTS: &str = "defaults";
 
-/// Why the controllers do not run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no client.
     #[error("failed to connect")]
     Client(#[source] client::Error),
-    /// There is no certificate.
     #[error("failed to load the webhook certificate")]
     Certificate(#[source] webhook::tls::Error),
     /// Nobody knows who this plane is.
     #[error("failed to find out whether this plane may act")]
     Plane(#[source] bloomery_plane::Error),
-    /// A port is taken or not ours.
     #[error("failed to listen on {address}")]
-    Listen {
-        address: SocketAddr,
-        #[source]
-        source: std::io::Error,
-    },
-    /// Signals cannot be waited for.
+    Listen { address: SocketAddr, source: std::io::Error },
     #[error("failed to wait for signals")]
     Signals(#[source] std::io::Error),
-    /// A part ended that never should.
     #[error("failed to keep {part} running")]
-    PartEnded {
-        /// The part.
-        part: &'static str,
-    },
+    PartEnded { part: &'static str },
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -128,11 +120,47 @@ pub async fn run(options: &RunOptions) -> Result<(), Error> {
     driven
 }
 
-/// What all controllers share.
 struct Shared {
     context: Context,
     health: Health,
     table: Table,
+}
+
+/// The one watch of each kind, before it runs, with what follows from it at once. The API server decodes each change once
+/// for every watch: a controller subscribes here in place of a watch of its own.
+pub struct Watches {
+    pub servers: Watch<GuardedServer>,
+    pub bindings: Watch<BindingMeta>,
+    pub classes: Watch<DeserializeGuard<ServerClass>>,
+    pub environments: Watch<DeserializeGuard<Environment>>,
+    /// What Servers have in common, always as far as their cache.
+    pub fleet: Fleet,
+    /// Names of Servers that changes of others concern.
+    pub concerned: UnboundedReceiver<String>,
+    /// Whether somebody needs the Environments that are fetched on demand.
+    pub demand: Demand,
+}
+
+impl Watches {
+    /// What Servers have in common is seen before any controller hears of a change.
+    pub fn new(client: &Client) -> Self {
+        let mut servers: Watch<GuardedServer> = Watch::new(Api::all(client.clone()));
+        let mut bindings: Watch<BindingMeta> = Watch::new(Api::all(client.clone()));
+        let (fleet, concerned) = Fleet::new(servers.feed.cache());
+        let demand = Demand::default();
+        let (seeing, needing) = (fleet.clone(), demand.clone());
+        servers.feed.observe(move |change| {
+            if let Change::Applied(server) = change {
+                needing.see(server.as_ref());
+            }
+            seeing.see_server(change);
+        });
+        let seeing = fleet.clone();
+        bindings.feed.observe(move |change| seeing.see_binding(change));
+        let classes = Watch::new(Api::all(client.clone()));
+        let environments = Watch::new(Api::all(client.clone()));
+        Self { servers, bindings, classes, environments, fleet, concerned, demand }
+    }
 }
 
 /// What this plane is, for those that act for it.

@@ -63,11 +63,8 @@ const WHILE_STOPPED: Duration = Duration::from_secs(3);
 /// Until it is looked whether a machine that was switched off is off: BMCs say yes and do nothing, or not yet.
 const AFTER_POWER_OFF: Duration = Duration::from_secs(10);
 
-/// What this controller is given.
 pub struct Options {
-    /// Whether this plane may act.
     pub gate: Gate,
-    /// All management controllers.
     pub pool: Pool,
     /// `--server-reboot-timeout`.
     pub reboot_timeout: Duration,
@@ -78,19 +75,14 @@ pub struct Options {
     pub ledger: Option<Ledger>,
 }
 
-/// What this controller works from.
 pub struct Inputs<'a> {
-    /// All Servers.
     pub servers: &'a mut Feed<GuardedServer>,
-    /// Their bindings.
     pub bindings: &'a mut Feed<BindingMeta>,
-    /// What they have in common.
     pub fleet: Fleet,
     /// Names of Servers that changes of others concern.
     pub concerned: UnboundedReceiver<String>,
 }
 
-/// What the reconciles share.
 struct Shared {
     context: Frame,
     options: Options,

@@ -19,12 +19,10 @@ const RESYNC: Duration = Duration::from_mins(5);
 /// An object of any kind and namespace.
 pub type Key = ObjectRef<DynamicObject>;
 
-/// The key of an object.
 pub fn key<K: Lookup<DynamicType = ()>>(object: &K) -> Key {
     ObjectRef::from_obj(object).erase()
 }
 
-/// A controller.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Definition {
     /// Its name, as in `/readyz`.
@@ -58,10 +56,8 @@ pub const ENVIRONMENTS: Definition =
 #[derive(Clone, Debug, Default)]
 pub struct Table(Arc<Mutex<BTreeMap<&'static str, Arc<Row>>>>);
 
-/// One controller.
 #[derive(Debug)]
 pub struct Row {
-    /// What it is.
     pub definition: &'static Definition,
     state: Mutex<State>,
 }
@@ -122,7 +118,6 @@ struct UnderWay {
 }
 
 impl Table {
-    /// Adds a controller.
     pub fn add(&self, definition: &'static Definition) -> Arc<Row> {
         let row = Arc::new(Row { definition, state: Mutex::default() });
         self.0.lock().insert(definition.name, Arc::clone(&row));
@@ -174,7 +169,6 @@ impl Row {
         *count
     }
 
-    /// Forgets an object that is gone.
     pub fn forget(&self, object: &Key) {
         self.state.lock().failing.remove(object);
     }
@@ -202,7 +196,6 @@ impl Row {
     }
 }
 
-/// A reconcile under way.
 pub struct Begun<'a> {
     row: &'a Row,
     object: Key,

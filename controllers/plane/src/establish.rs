@@ -12,7 +12,6 @@ use bloomery_api::plane::{
     ADOPTS_ANNOTATION, Authority, FENCED_ANNOTATION, NAME, PlaneSpec, RESTORED_ANNOTATION, Seen,
     WITNESS_ANNOTATION,
 };
-use k8s_openapi::jiff::Timestamp;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -22,7 +21,7 @@ use tracing::{error, info, warn};
 use crate::gate::QUIET;
 use crate::identity::{self, Record};
 use crate::plan::{Fresh, Plan, Step, TAKEN_OVER, adopted, is_taken_over, plan, steps, takeover};
-use crate::{Error, Fencer, Gate, Ledger, TAKEOVER_ANNOTATION, key};
+use crate::{Error, Fencer, Gate, Ledger, TAKEOVER_ANNOTATION, key, marked};
 
 /// How often a person's wish to take over is looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -154,7 +153,6 @@ async fn settle(
     Ok((run.file.unwrap_or_else(|| plan.record().clone()), state))
 }
 
-/// Steps being taken.
 struct Run<'a> {
     directory: &'a Path,
     planes: Api<Plane>,
@@ -253,9 +251,4 @@ async fn hold(
 async fn patch(planes: &Api<Plane>, change: Value) -> Result<(), Error> {
     let patched = planes.patch(NAME, &PatchParams::default(), &Patch::Merge(change)).await;
     patched.map(drop).map_err(Error::api("patch"))
-}
-
-/// The mark's text.
-pub(crate) fn marked(why: &str) -> String {
-    format!("{} {why}", Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ"))
 }

@@ -13,8 +13,7 @@ use kube::{Api, Client};
 use serde_json::json;
 use tracing::error;
 
-use crate::establish::marked;
-use crate::{Error, Ledger};
+use crate::{Error, Ledger, marked};
 
 /// Stops this plane. Clones share the ledger.
 #[derive(Clone)]

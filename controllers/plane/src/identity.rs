@@ -70,45 +70,19 @@ impl Record {
 
 /// Why the file is of no use.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the texts say what the variants and their fields are")]
 pub enum IdentityError {
-    /// It cannot be read.
     #[error("failed to read {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: std::io::Error,
-    },
-    /// It is not what this program wrote.
+    Read { path: PathBuf, source: std::io::Error },
     #[error("failed to understand {}; remove it to make this plane a new one, which then does not act", path.display())]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// The plane's key is not one.
+    Parse { path: PathBuf, source: serde_json::Error },
     #[error(
         "failed to use {}: it has {found} octets and not 32; put it back, or remove it: then every wipe must be confirmed",
         path.display()
     )]
-    Key {
-        /// The file.
-        path: PathBuf,
-        /// Its octets.
-        found: usize,
-    },
-    /// It cannot be written.
+    Key { path: PathBuf, found: usize },
     #[error("failed to write {}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: std::io::Error,
-    },
+    Write { path: PathBuf, source: std::io::Error },
 }
 
 /// A new identity: 128 random bits in hexadecimal.

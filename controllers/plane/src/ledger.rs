@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bloomery_api::ledger::{Tombstone, Tombstones};
-use bloomery_base::Replace;
+use bloomery_base::{Replace, sync_directory};
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 
@@ -29,33 +29,18 @@ const FEW: usize = 1024;
 
 /// Why the ledger is of no use.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the texts say what the variants and their fields are")]
 pub enum LedgerError {
-    /// It cannot be read.
     #[error("failed to read {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: std::io::Error,
-    },
-    /// It cannot be written.
+    Read { path: PathBuf, source: std::io::Error },
     #[error("failed to write {}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A line is not what was written.
+    Write { path: PathBuf, source: std::io::Error },
     #[error(
         "failed to understand line {line} of {}: nothing is wiped until the file is put back or, at your own risk, \
          removed",
         path.display()
     )]
     Damaged {
-        /// The file.
         path: PathBuf,
         /// The line, from 1.
         line: usize,
@@ -88,19 +73,19 @@ impl Ledger {
             tracing::warn!(octets = text.len() - whole, "last line of the ledger was cut off: taken away");
             file.set_len(whole as u64).and_then(|()| file.sync_all()).map_err(failed)?;
         }
-        sync(directory).map_err(failed)?;
+        sync_directory(directory).map_err(failed)?;
         let open = Open { directory: directory.to_owned(), file, lines, entries: Arc::new(entries) };
         Ok(Self(Arc::new(Mutex::new(open))))
     }
 
     /// What it says.
     pub fn tombstones(&self) -> Arc<Tombstones> {
-        Arc::clone(&self.lock().entries)
+        Arc::clone(&self.0.lock().entries)
     }
 
     /// Appends an entry; when this returns it survives a power cut. False when it says nothing new.
     pub fn note(&self, entry: Tombstone) -> Result<bool, LedgerError> {
-        let mut open = self.lock();
+        let mut open = self.0.lock();
         if open.entries.of(&entry.server).is_some_and(|known| known.says_the_same(&entry)) {
             return Ok(false);
         }
@@ -119,10 +104,6 @@ impl Ledger {
         }
         Ok(true)
     }
-
-    fn lock(&self) -> parking_lot::MutexGuard<'_, Open> {
-        self.0.lock()
-    }
 }
 
 /// Writes the file anew with one line an entry, aside and then in the place of the old one.
@@ -140,10 +121,6 @@ fn open(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().read(true).append(true).create(true).mode(MODE).open(path)
 }
 
-fn sync(directory: &Path) -> std::io::Result<()> {
-    File::open(directory)?.sync_all()
-}
-
 fn damaged(path: &Path, line: usize) -> LedgerError {
     LedgerError::Damaged { path: path.to_owned(), line }
 }
@@ -156,12 +133,9 @@ fn line(entry: &Tombstone) -> String {
 }
 
 fn sum(text: &[u8]) -> String {
-    use std::fmt::Write as _;
-    Sha256::digest(text).iter().take(SUM_LEN / 2).fold(String::with_capacity(SUM_LEN), |mut sum, octet| {
-        // Writing to a String cannot fail.
-        let _ = write!(sum, "{octet:02x}");
-        sum
-    })
+    let mut sum = format!("{:x}", Sha256::digest(text));
+    sum.truncate(SUM_LEN);
+    sum
 }
 
 struct Parsed {

@@ -23,34 +23,28 @@ pub use ledger::{FILE as LEDGER_FILE, Ledger, LedgerError};
 pub use witness::Witness;
 
 use bloomery_api::plane;
+use k8s_openapi::jiff::Timestamp;
 
 /// Annotation on the Plane object by which a person hands it to another plane: that plane's identity.
 pub const TAKEOVER_ANNOTATION: &str = "bloomery.dev/takeover";
 
+/// The text of a mark on the Plane object: since when and why.
+fn marked(why: &str) -> String {
+    format!("{} {why}", Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ"))
+}
+
 /// Why this plane is not established.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the texts say what the variants and their fields are")]
 pub enum Error {
-    /// Its file.
     #[error("failed to keep this plane's identity")]
     Identity(#[source] IdentityError),
-    /// Its ledger.
     #[error("failed to keep this plane's ledger")]
     Ledger(#[source] LedgerError),
-    /// The Plane object.
     #[error("failed to {verb} Plane {}", plane::NAME)]
-    Api {
-        /// What was tried.
-        verb: &'static str,
-        /// The cause.
-        #[source]
-        source: Box<kube::Error>,
-    },
-    /// The API server gave no usable revision.
+    Api { verb: &'static str, source: Box<kube::Error> },
     #[error("failed to read the revision {revision:?} of the API server's answer")]
-    Revision {
-        /// What it gave.
-        revision: String,
-    },
+    Revision { revision: String },
 }
 
 impl Error {

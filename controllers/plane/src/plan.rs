@@ -9,16 +9,10 @@ use bloomery_api::plane::{Doubt, Seen};
 use crate::identity::Record;
 use crate::witness::Witness;
 
-/// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Plan {
     /// Nothing but to note down how far the state has got.
-    Keep {
-        /// What the file is to say.
-        record: Record,
-        /// Whether this plane is the holder.
-        holds: bool,
-    },
+    Keep { record: Record, holds: bool },
     /// There is no object: make one, marked with the reason if there should have been one.
     Create(Record, Option<&'static str>),
     /// The object is ours but not what this plane has seen: what it and all others say was restored. With the reason
@@ -27,7 +21,6 @@ pub(crate) enum Plan {
 }
 
 impl Plan {
-    /// What the file is to say.
     pub(crate) const fn record(&self) -> &Record {
         match self {
             Self::Keep { record, .. } | Self::Create(record, _) | Self::Raise(record, _) => record,
@@ -60,7 +53,6 @@ pub(crate) const TAKEN_OVER: &str = "taken over from another plane: the state ma
 pub(crate) struct Fresh {
     /// Identity of a plane that has none.
     pub(crate) id: String,
-    /// Digits for the object.
     pub(crate) witness: String,
 }
 

@@ -64,7 +64,6 @@ impl Witness {
         &self.held
     }
 
-    /// What is to be written.
     pub(crate) fn next(&self) -> &str {
         &self.next
     }

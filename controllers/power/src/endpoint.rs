@@ -5,7 +5,33 @@
 use std::fmt::{Display, Formatter};
 use std::net::Ipv6Addr;
 
-use crate::select::{DEFAULT_PORT, SelectError};
+/// The port of IPMI, where nothing else is given.
+pub const DEFAULT_PORT: u16 = 623;
+
+/// Why nothing can be selected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the texts say what the variants and their fields are")]
+pub enum SelectError {
+    #[error("unsupported interface: {interface}")]
+    Interface { interface: String },
+    /// `open` is the machine's own /dev/ipmi0.
+    #[error("interface \"open\" works only on the machine itself; use lanplus, lan or redfish")]
+    Open,
+    #[error("failed to understand the endpoint {endpoint:?}; give a host, host:port or https://host[:port]")]
+    Endpoint { endpoint: String },
+}
+
+impl SelectError {
+    /// Somebody has to change the Server first.
+    pub const fn is_retryable(&self) -> bool {
+        false
+    }
+
+    /// One word for metrics.
+    pub const fn category(&self) -> &'static str {
+        "unsupported"
+    }
+}
 
 /// HTTP with or without TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -9,52 +9,77 @@ use bloomery_base::chain;
 
 use crate::identity::NotOurs;
 use crate::web::CertificatePin;
-use crate::{http_api, ipmi, redfish};
+
+/// What a driver's own error says beyond its text.
+pub trait DriverError: std::error::Error + Send + Sync {
+    /// One word for metrics, of those that [`PowerError::category`] lists.
+    fn category(&self) -> &'static str;
+    /// The command may have been carried out.
+    fn is_unsure(&self) -> bool {
+        false
+    }
+    /// The BMC is another machine's, or nobody can tell which of its machines is meant.
+    fn is_about_identity(&self) -> bool {
+        false
+    }
+    /// The machine that the BMC says it belongs to, if that is the cause.
+    fn other_machine(&self) -> Option<&NotOurs> {
+        None
+    }
+    /// The certificate that was pinned and the one that was shown instead, if that is the cause.
+    fn changed_certificate(&self) -> Option<(CertificatePin, CertificatePin)> {
+        None
+    }
+}
+
+/// The BMC is another machine's, or nobody can tell whose.
+impl DriverError for NotOurs {
+    fn category(&self) -> &'static str {
+        "other_machine"
+    }
+
+    fn is_about_identity(&self) -> bool {
+        true
+    }
+
+    fn other_machine(&self) -> Option<&NotOurs> {
+        Some(self)
+    }
+}
 
 /// Why a command failed.
 #[derive(Debug, Clone, thiserror::Error)]
+#[allow(missing_docs, reason = "the texts say what the variants and their fields are")]
 pub enum PowerError {
-    /// IPMI failed.
+    /// By one protocol.
     #[error(transparent)]
-    Ipmi(ipmi::Error),
-    /// Redfish failed.
-    #[error(transparent)]
-    Redfish(redfish::Error),
-    /// The HTTP API failed.
-    #[error(transparent)]
-    Http(http_api::Error),
+    Driver(Arc<dyn DriverError>),
     /// Redfish was found earlier and failed now, and so did IPMI.
     #[error("failed by Redfish ({}) and by IPMI", chain(.redfish.as_ref()))]
     Both {
-        /// Redfish's failure.
         redfish: Arc<PowerError>,
-        /// IPMI's failure.
         #[source]
         ipmi: Arc<PowerError>,
     },
-    /// The BMC is another machine's, or nobody can tell whose.
-    #[error(transparent)]
-    OtherMachine(NotOurs),
-    /// The whole command took too long.
     #[error("failed to finish within {} s; the BMC answers too slowly", .limit.as_secs())]
-    Overdue {
-        /// The limit.
-        limit: Duration,
-    },
+    Overdue { limit: Duration },
     /// Not sent: when it could be, who had ordered it did not want it any more.
     #[error("not sent because its reason has gone")]
     Unwanted,
-    /// Not tried: the last command failed a short time ago.
     #[error("not tried, next try in {} s because the last {failures} failed", retry_after.as_secs_f64().ceil())]
     Backoff {
         /// Until a command is tried again.
         retry_after: Duration,
-        /// Failures in a row.
         failures: u32,
-        /// The last one.
         #[source]
         last: Arc<PowerError>,
     },
+}
+
+impl<E: DriverError + 'static> From<E> for PowerError {
+    fn from(error: E) -> Self {
+        Self::Driver(Arc::new(error))
+    }
 }
 
 impl PowerError {
@@ -62,12 +87,9 @@ impl PowerError {
     /// certificate, insecure or unsure.
     pub fn category(&self) -> &'static str {
         match self {
-            Self::Ipmi(error) => error.category(),
-            Self::Redfish(error) => error.category(),
-            Self::Http(error) => error.category(),
+            Self::Driver(error) => error.category(),
             // Redfish had answered before; IPMI may not even be there.
             Self::Both { redfish, .. } => redfish.category(),
-            Self::OtherMachine(_) => "other_machine",
             Self::Overdue { .. } => "timeout",
             Self::Unwanted => "unwanted",
             Self::Backoff { last, .. } => last.category(),
@@ -88,15 +110,11 @@ impl PowerError {
     /// place, or the command may have been carried out.
     pub(crate) fn is_final(&self) -> bool {
         match self {
-            Self::Unwanted | Self::OtherMachine(_) => true,
-            Self::Redfish(error) => {
+            Self::Unwanted => true,
+            Self::Driver(error) => {
                 error.is_unsure() || error.is_about_identity() || error.changed_certificate().is_some()
             }
-            Self::Ipmi(_)
-            | Self::Http(_)
-            | Self::Both { .. }
-            | Self::Overdue { .. }
-            | Self::Backoff { .. } => false,
+            Self::Both { .. } | Self::Overdue { .. } | Self::Backoff { .. } => false,
         }
     }
 
@@ -109,33 +127,30 @@ impl PowerError {
     /// The certificate that was pinned and the one that was shown instead, if that is the cause.
     pub fn changed_certificate(&self) -> Option<(CertificatePin, CertificatePin)> {
         match self {
-            Self::Redfish(error) => error.changed_certificate(),
+            Self::Driver(error) => error.changed_certificate(),
             Self::Both { redfish, .. } => redfish.changed_certificate(),
             Self::Backoff { last, .. } => last.changed_certificate(),
-            Self::Ipmi(_) | Self::Http(_) | Self::OtherMachine(_) | Self::Overdue { .. } | Self::Unwanted => {
-                None
-            }
+            Self::Overdue { .. } | Self::Unwanted => None,
         }
     }
 
     /// The BMC is another machine's, or nobody can tell which of its machines is meant.
     pub fn is_about_identity(&self) -> bool {
         match self {
-            Self::OtherMachine(_) => true,
-            Self::Redfish(error) => error.is_about_identity(),
+            Self::Driver(error) => error.is_about_identity(),
             Self::Both { redfish, ipmi } => redfish.is_about_identity() || ipmi.is_about_identity(),
             Self::Backoff { last, .. } => last.is_about_identity(),
-            Self::Ipmi(_) | Self::Http(_) | Self::Overdue { .. } | Self::Unwanted => false,
+            Self::Overdue { .. } | Self::Unwanted => false,
         }
     }
 
     /// The machine that the BMC says it belongs to, if that is the cause.
     pub fn other_machine(&self) -> Option<&NotOurs> {
         match self {
-            Self::OtherMachine(not_ours) => Some(not_ours),
+            Self::Driver(error) => error.other_machine(),
             Self::Both { redfish, ipmi } => redfish.other_machine().or_else(|| ipmi.other_machine()),
             Self::Backoff { last, .. } => last.other_machine(),
-            Self::Ipmi(_) | Self::Redfish(_) | Self::Http(_) | Self::Overdue { .. } | Self::Unwanted => None,
+            Self::Overdue { .. } | Self::Unwanted => None,
         }
     }
 }

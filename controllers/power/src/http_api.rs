@@ -13,10 +13,9 @@ use http::{HeaderMap, Method, StatusCode};
 use serde::Deserialize;
 
 use crate::bmc::{Action, Bmc, Kind, Power};
-use crate::endpoint::{Origin, Scheme, parse_endpoint};
-use crate::error::PowerError;
+use crate::endpoint::{Origin, Scheme, SelectError, parse_endpoint};
+use crate::error::{DriverError, PowerError};
 use crate::precondition::{Precondition, ask};
-use crate::select::SelectError;
 use crate::web::{Connection, WebError};
 
 /// As upstream's.
@@ -24,35 +23,20 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// Why a call failed.
 #[derive(Debug, Clone, thiserror::Error)]
+#[allow(missing_docs, reason = "the texts say what the variants and their fields are")]
 pub enum Error {
-    /// No response.
     #[error("failed to call {path} of the management API")]
-    Web {
-        /// Path.
-        path: &'static str,
-        /// Why.
-        source: WebError,
-    },
-    /// Not 200.
+    Web { path: &'static str, source: WebError },
     #[error("API error: {status}")]
-    Status {
-        /// Status line.
-        status: StatusCode,
-    },
-    /// The status makes no sense.
+    Status { status: StatusCode },
     #[error("failed to parse the management API's status: {reason}")]
-    Parse {
-        /// The parser's words.
-        reason: String,
-    },
-    /// On purpose.
+    Parse { reason: String },
     #[error("simulated failure from the power management")]
     Simulated,
 }
 
-impl Error {
-    /// One word for metrics.
-    pub fn category(&self) -> &'static str {
+impl DriverError for Error {
+    fn category(&self) -> &'static str {
         match self {
             Self::Web { source, .. } => source.category(),
             Self::Status { .. } => "refused",
@@ -153,14 +137,6 @@ impl HttpApi {
         Ok((response.status, response.body))
     }
 
-    async fn status(&self) -> Result<Power, Error> {
-        match self.hooks.draw()? {
-            Simulation::Silent => Ok(self.hooks.power_by_clock()),
-            // The status code means nothing here, to upstream neither.
-            Simulation::None => parse_status(&self.call(Method::GET, "/status").await?.1),
-        }
-    }
-
     async fn perform(&self, action: Action) -> Result<(), Error> {
         let path = match action {
             Action::On => "/poweron",
@@ -180,7 +156,14 @@ impl HttpApi {
 
 impl Bmc for HttpApi {
     fn power_state(&self) -> BoxFuture<'_, Result<Power, PowerError>> {
-        async { self.status().await.map_err(PowerError::Http) }.boxed()
+        async {
+            Ok(match self.hooks.draw()? {
+                Simulation::Silent => self.hooks.power_by_clock(),
+                // The status code means nothing here, to upstream neither.
+                Simulation::None => parse_status(&self.call(Method::GET, "/status").await?.1)?,
+            })
+        }
+        .boxed()
     }
 
     fn command<'a>(
@@ -190,7 +173,7 @@ impl Bmc for HttpApi {
     ) -> BoxFuture<'a, Result<(), PowerError>> {
         async move {
             ask(wanted).await?;
-            self.perform(action).await.map_err(PowerError::Http)
+            Ok(self.perform(action).await?)
         }
         .boxed()
     }

@@ -5,7 +5,6 @@
 use std::fmt::{Debug, Display, Formatter};
 use std::sync::Arc;
 
-/// Octets of a GUID.
 const LEN: usize = 16;
 
 /// GUIDs that firmware, boards and simulators ship with. GUIDs of one octet repeated need no row.
@@ -40,21 +39,12 @@ impl Guid {
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim().trim_start_matches("urn:uuid:");
         let text = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or(text);
-        let digits: Vec<u8> = text
-            .chars()
-            .filter(|c| *c != '-')
-            .map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
-            .collect::<Option<_>>()?;
-        if digits.len() != 2 * LEN {
-            return None;
-        }
-        let mut octets = [0; LEN];
-        for (octet, pair) in octets.iter_mut().zip(digits.chunks_exact(2)) {
-            if let [high, low] = pair {
-                *octet = high << 4 | low;
-            }
-        }
-        Some(Self(octets))
+        let digits: String = text.chars().filter(|c| *c != '-').collect();
+        let is_one = digits.len() == 2 * LEN && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        is_one
+            .then(|| u128::from_str_radix(&digits, 16).ok())
+            .flatten()
+            .map(|octets| Self(octets.to_be_bytes()))
     }
 
     /// The GUID with its first three fields the other way round: SMBIOS has them in little endian, RFC 4122 in big.

@@ -23,7 +23,7 @@ pub use commands::{
     AuthCapabilities, Step, parse_auth_capabilities, parse_chassis_status, parse_cipher_suites,
     parse_system_guid, steps,
 };
-pub use driver::{Credentials, Ipmi};
+pub use driver::Ipmi;
 pub use error::{Error, ParseError};
 pub use lan15::{AuthType, SessionPacket, parse_activated, parse_challenge, parse_session_packet};
 pub use link::Timing;
@@ -31,4 +31,5 @@ pub use message::{Request, Response, parse_response};
 pub use rakp::{OpenSession, Rakp2, Rakp4, parse_open_session_response, parse_rakp2, parse_rakp4};
 pub use rmcp::{Class, parse_rmcp};
 pub use rmcp_plus::{Header, PayloadType, open_packet, parse_session_header};
+pub use session::Credentials;
 pub use suite::{Keys, Suite};

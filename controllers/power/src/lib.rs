@@ -22,9 +22,10 @@ mod select;
 mod web;
 
 pub use bmc::{Action, Bmc, Kind, Operation, Power, PxeMode};
-pub use error::PowerError;
+pub use endpoint::{DEFAULT_PORT, SelectError};
+pub use error::{DriverError, PowerError};
 pub use pool::{Config, Connect, Network, Observer, Pool};
 pub use precondition::{Always, Precondition};
 pub use probe::probe;
-pub use select::{BmcTarget, DEFAULT_PORT, Lan, SelectError, Selection, Target, select};
+pub use select::{BmcTarget, Lan, Selection, Target, select};
 pub use web::{CertificatePin, WebError};

@@ -24,9 +24,9 @@ use self::client::{Client, Probed, Way};
 pub use self::connect::{Connect, Network};
 use self::entry::Entry;
 use crate::bmc::{Bmc, Kind, Operation};
-use crate::endpoint::{authority, parse_endpoint};
+use crate::endpoint::{SelectError, authority, parse_endpoint};
 use crate::fake::Fake;
-use crate::select::{BmcTarget, SelectError, Selection, Target, select};
+use crate::select::{BmcTarget, Selection, Target, select};
 use crate::web::CertificatePin;
 
 /// How the pool treats BMCs.
@@ -97,7 +97,6 @@ pub struct Pool {
     shared: Arc<Shared>,
 }
 
-/// What all clients share.
 struct Shared {
     config: Config,
     observer: Arc<dyn Observer>,

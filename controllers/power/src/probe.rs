@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use crate::endpoint::{Endpoint, Origin};
+use crate::error::DriverError as _;
 use crate::ipmi::Credentials;
 use crate::redfish::Service;
 use crate::web::{CertificatePin, Trust};

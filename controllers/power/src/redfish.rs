@@ -14,9 +14,9 @@ mod service;
 mod systems;
 
 pub use driver::Redfish;
-pub use error::Error;
+pub use error::{Error, ParseError};
 pub use model::{
-    Boot, Collection, ParseError, Reset, ResetType, ServiceRoot, System, parse_action_info, parse_boot,
-    parse_collection, parse_service_root, parse_system,
+    Boot, Collection, Reset, ResetType, ServiceRoot, System, parse_action_info, parse_boot, parse_collection,
+    parse_service_root, parse_system,
 };
 pub(crate) use service::Service;

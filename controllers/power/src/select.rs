@@ -4,11 +4,9 @@
 
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::endpoint::SelectError;
 use crate::identity::Identity;
 use crate::web::CertificatePin;
-
-/// The port of IPMI, where nothing else is given.
-pub const DEFAULT_PORT: u16 = 623;
 
 /// A machine and what is known about its power control.
 #[derive(Debug, Clone)]
@@ -26,7 +24,7 @@ pub struct Target {
 pub struct BmcTarget {
     /// Host, `host:port`, or URL of a Redfish service.
     pub endpoint: String,
-    /// Port, [`DEFAULT_PORT`] where none was given.
+    /// Port, [`crate::DEFAULT_PORT`] where none was given.
     pub port: u16,
     /// User name, resolved; empty if there is none.
     pub user: SecretString,
@@ -62,38 +60,6 @@ pub enum Selection<'a> {
     Redfish,
 }
 
-/// Why nothing can be selected.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SelectError {
-    /// No such interface.
-    #[error("unsupported interface: {interface}")]
-    Interface {
-        /// As given.
-        interface: String,
-    },
-    /// `open` is the machine's own /dev/ipmi0.
-    #[error("interface \"open\" works only on the machine itself; use lanplus, lan or redfish")]
-    Open,
-    /// The endpoint is no host, host:port or URL.
-    #[error("failed to understand the endpoint {endpoint:?}; give a host, host:port or https://host[:port]")]
-    Endpoint {
-        /// As given.
-        endpoint: String,
-    },
-}
-
-impl SelectError {
-    /// Somebody has to change the Server first.
-    pub const fn is_retryable(&self) -> bool {
-        false
-    }
-
-    /// One word for metrics.
-    pub const fn category(&self) -> &'static str {
-        "unsupported"
-    }
-}
-
 /// Selects the power control of a machine.
 pub fn select(target: &Target) -> Result<Selection<'_>, SelectError> {
     let Some(bmc) = &target.bmc else {
@@ -120,7 +86,7 @@ mod tests {
     fn bmc(user: &str, pass: &str, interface: &str) -> BmcTarget {
         BmcTarget {
             endpoint: "192.0.2.1".to_owned(),
-            port: DEFAULT_PORT,
+            port: crate::DEFAULT_PORT,
             user: user.into(),
             pass: pass.into(),
             interface: interface.to_owned(),

@@ -30,87 +30,35 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(8);
 
 /// Why there is no response.
 #[derive(Debug, Clone, thiserror::Error)]
+#[allow(missing_docs, reason = "the texts say what the variants and their fields are")]
 pub enum WebError {
-    /// No TCP connection.
     #[error("failed to connect to {origin}; check the address and port")]
-    Connect {
-        /// Where.
-        origin: String,
-        /// Why.
-        source: Arc<std::io::Error>,
-    },
-    /// No TLS.
+    Connect { origin: String, source: Arc<std::io::Error> },
     #[error("failed to set up TLS with {origin}; is it HTTPS?")]
-    Tls {
-        /// Where.
-        origin: String,
-        /// Why.
-        source: Arc<std::io::Error>,
-    },
-    /// Both speak TLS, but not the same.
+    Tls { origin: String, source: Arc<std::io::Error> },
     #[error(
         "failed to agree on a cipher suite with {origin}: TLS 1.3, and TLS 1.2 with ECDHE and AES-GCM or ChaCha20, \
          are spoken here, not RSA key exchange, DHE or CBC; update the BMC's firmware or set the interface to lanplus"
     )]
-    CipherSuite {
-        /// Where.
-        origin: String,
-        /// Why.
-        source: Arc<std::io::Error>,
-    },
+    CipherSuite { origin: String, source: Arc<std::io::Error> },
     /// Another certificate than the one that is pinned: the BMC was replaced or reset, or somebody else answers.
     #[error(
         "failed to recognise {origin}: it shows another certificate ({shown}) than before ({pinned}); no password \
          was sent"
     )]
-    CertificateChanged {
-        /// Where.
-        origin: String,
-        /// The key that was trusted at first use.
-        pinned: CertificatePin,
-        /// The key that is shown now.
-        shown: CertificatePin,
-    },
-    /// No connection in time.
+    CertificateChanged { origin: String, pinned: CertificatePin, shown: CertificatePin },
     #[error("failed to connect to {origin} within {} s", .limit.as_secs())]
-    ConnectTimeout {
-        /// Where.
-        origin: String,
-        /// The limit.
-        limit: Duration,
-    },
-    /// Silence.
+    ConnectTimeout { origin: String, limit: Duration },
     #[error("failed to get an answer from {origin} within {} s", .limit.as_secs())]
-    Timeout {
-        /// Where.
-        origin: String,
-        /// The limit.
-        limit: Duration,
-    },
+    Timeout { origin: String, limit: Duration },
     /// The request cannot be sent: a path or header with characters that must not be there.
     #[error("failed to make a request to {origin}")]
-    Request {
-        /// Where.
-        origin: String,
-        /// Why.
-        source: Arc<http::Error>,
-    },
-    /// The conversation broke.
+    Request { origin: String, source: Arc<http::Error> },
     #[error("failed to talk HTTP with {origin}")]
-    Http {
-        /// Where.
-        origin: String,
-        /// Why.
-        source: Arc<hyper::Error>,
-    },
+    Http { origin: String, source: Arc<hyper::Error> },
     /// The body is too long or broke off.
     #[error("failed to read the answer of {origin}")]
-    Body {
-        /// Where.
-        origin: String,
-        /// Why.
-        source: Arc<dyn std::error::Error + Send + Sync>,
-    },
+    Body { origin: String, source: Arc<dyn std::error::Error + Send + Sync> },
 }
 
 impl WebError {

@@ -180,7 +180,6 @@ impl DiskRecord {
         Self::new(&named, Entry::NeverUsed(contents), authority, id, now)
     }
 
-    /// Signs it as it is.
     pub(crate) fn sign(&mut self, key: &SigningKey) {
         self.mac = self.signed(|parts| key.sign(parts));
     }

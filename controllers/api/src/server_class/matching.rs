@@ -17,40 +17,16 @@ use crate::server::Server;
 
 /// Why membership cannot be told.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the texts say what the variants and their fields are")]
 pub enum Error {
-    /// The selector is not valid.
     #[error("failed to read the selector of ServerClass {class}")]
-    Selector {
-        /// Name of the class.
-        class: String,
-        /// The cause.
-        #[source]
-        source: ParseExpressionError,
-    },
-    /// An expression has an operator that there is none of.
+    Selector { class: String, source: ParseExpressionError },
     #[error(
         "failed to read the selector of ServerClass {class}: operator {operator:?} of key {key} is not one of In, NotIn, Exists, DoesNotExist"
     )]
-    UnknownOperator {
-        /// Name of the class.
-        class: String,
-        /// Label key of the expression.
-        key: String,
-        /// Operator of the expression.
-        operator: String,
-    },
-    /// An operator was given values it does not take, or none where it needs some.
+    UnknownOperator { class: String, key: String, operator: String },
     #[error("failed to read the selector of ServerClass {class}: operator {operator} of key {key} {problem}")]
-    SelectorValues {
-        /// Name of the class.
-        class: String,
-        /// Label key of the expression.
-        key: String,
-        /// Operator of the expression.
-        operator: String,
-        /// What is wrong.
-        problem: &'static str,
-    },
+    SelectorValues { class: String, key: String, operator: String, problem: &'static str },
 }
 
 /// A class whose selector was read once, to be asked about many Servers.

@@ -10,52 +10,32 @@ use kube::core::GroupVersionKind;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::removable;
+/// Annotation of a manifest whose object a person may take away.
+const REMOVABLE_ANNOTATION: &str = "bloomery.dev/removable";
 
-/// Why the manifests cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The directory cannot be listed.
     #[error("failed to list {}", path.display())]
-    List {
-        /// The directory.
-        path: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
-    /// A file cannot be read.
+    List { path: PathBuf, source: std::io::Error },
     #[error("failed to read {}", path.display())]
-    Read {
-        path: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
-    /// A document is not YAML.
+    Read { path: PathBuf, source: std::io::Error },
     #[error("failed to parse document {document} of {file}")]
     Parse {
-        /// The file's name.
         file: String,
         /// The document, counted from 1.
         document: usize,
-        #[source]
         source: serde_norway::Error,
     },
-    /// A document is no Kubernetes object.
     #[error("failed to use document {document} of {file}: {missing} is missing or not a text")]
     NotAnObject {
-        /// The file's name.
         file: String,
         /// The document, counted from 1.
         document: usize,
-        /// What is missing.
         missing: &'static str,
     },
     /// There is nothing to apply, which is never what was meant.
     #[error("failed to find manifests: no *.yaml in {}", path.display())]
-    Empty {
-        /// The directory.
-        path: PathBuf,
-    },
+    Empty { path: PathBuf },
 }
 
 /// When an object's turn comes.
@@ -64,16 +44,12 @@ pub enum Phase {
     /// What belongs to the administrators once it is made: their own rights. Before all else, since pairing waits for
     /// them.
     Rights,
-    /// Kinds.
     Definitions,
-    /// Namespaces.
     Namespaces,
-    /// Everything else.
     Objects,
 }
 
 impl Phase {
-    /// The phases in their order.
     pub const ORDER: [Self; 4] = [Self::Rights, Self::Definitions, Self::Namespaces, Self::Objects];
 
     /// The word used in the log.
@@ -90,23 +66,24 @@ impl Phase {
 /// One object and where it stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Manifest {
-    /// Name of its file.
     pub file: String,
     /// Its document in that file, counted from 1.
     pub document: usize,
-    /// Its kind.
     pub gvk: GroupVersionKind,
     pub name: String,
-    /// Its namespace, if it says one.
     pub namespace: Option<String>,
-    /// The object.
     pub object: Value,
 }
 
 impl Manifest {
-    /// When its turn comes.
+    /// Whether a person may take its object away.
+    pub(super) fn is_removable(&self) -> bool {
+        let annotations = self.object.pointer("/metadata/annotations");
+        annotations.and_then(|all| all.get(REMOVABLE_ANNOTATION)).is_some_and(|value| value == "true")
+    }
+
     pub fn phase(&self) -> Phase {
-        if removable::is_removable(self) {
+        if self.is_removable() {
             return Phase::Rights;
         }
         match (self.gvk.group.as_str(), self.gvk.kind.as_str()) {

@@ -12,20 +12,11 @@ use serde_json::json;
 
 use super::manifests::Manifest;
 
-/// Annotation of a manifest whose object a person may take away.
-pub(super) const ANNOTATION: &str = "bloomery.dev/removable";
 /// It exists as soon as the API server answers, before any namespace of ours.
 const NAMESPACE: &str = "kube-system";
 /// Its keys are the objects that were there.
 const CONFIG_MAP: &str = "bloomery-applied";
-/// Owner of those keys.
 const FIELD_MANAGER: &str = "bloomery";
-
-/// True when the manifest says so.
-pub(super) fn is_removable(manifest: &Manifest) -> bool {
-    let pointer = format!("/metadata/annotations/{}", ANNOTATION.replace('/', "~1"));
-    manifest.object.pointer(&pointer).is_some_and(|value| value == "true")
-}
 
 /// Whether the object was there before.
 pub(super) async fn was_there(client: &Client, manifest: &Manifest) -> Result<bool, kube::Error> {
@@ -71,7 +62,7 @@ mod tests {
             ("{other: 'true'}", false),
         ] {
             let manifests = parse("f", &text.replace("{ANNOTATION}", annotations)).unwrap();
-            assert_eq!(super::is_removable(&manifests[0]), is_removable, "{annotations}");
+            assert_eq!(manifests[0].is_removable(), is_removable, "{annotations}");
             assert_eq!(key(&manifests[0]), "ConfigMap.n.a_b");
         }
     }

@@ -11,38 +11,28 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 
-/// Namespace and name of the record.
 const RECORD: (&str, &str) = ("sidero-system", "bloomery-secrets-at-rest");
 /// Its entry: the key that all Secrets are encrypted with.
 const KEY: &str = "key";
-/// Field manager of the record.
 const MANAGER: &str = "bloomery-apply";
 /// Secrets of one list, so that none is large.
 const PAGE: u32 = 200;
-/// Writes under way at once.
 const CONCURRENCY: usize = 4;
 /// The Secret was changed or deleted since it was listed: it is encrypted, or gone.
 const NOT_OURS_ANY_MORE: [u16; 2] = [404, 409];
 
-/// Why not all Secrets are encrypted.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The record.
     #[error("failed to read which key Secrets are encrypted with")]
     Record(#[source] kube::Error),
-    /// The list.
     #[error("failed to list Secrets")]
     List(#[source] kube::Error),
-    /// One of them.
     #[error("failed to write Secret {name} again")]
     Write {
         /// `NAMESPACE/NAME`.
         name: String,
-        /// The API server's answer.
-        #[source]
         source: kube::Error,
     },
-    /// The record again.
     #[error("failed to record that Secrets are encrypted")]
     Done(#[source] kube::Error),
 }

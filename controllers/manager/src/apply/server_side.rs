@@ -27,35 +27,20 @@ const KIND_LIMIT: Duration = Duration::from_secs(15);
 /// Namespace of namespaced objects that name none.
 const DEFAULT_NAMESPACE: &str = "default";
 
-/// Why one object was not applied.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The API server does not know the kind.
     #[error("failed to find kind {kind} in {api_version}")]
-    Discover {
-        /// The kind.
-        kind: String,
-        /// Its group and version.
-        api_version: String,
-        #[source]
-        source: Box<kube::Error>,
-    },
-    /// The API server did not say what is there.
+    Discover { kind: String, api_version: String, source: Box<kube::Error> },
     #[error("failed to read")]
     Get(#[source] Box<kube::Error>),
-    /// A definition that came back is no definition.
     #[error("failed to understand the definition")]
     Unreadable(#[source] kube::core::dynamic::ParseDynamicObjectError),
-    /// Whether it was there before cannot be read or written.
     #[error("failed to use the record of what was applied")]
     Record(#[source] Box<kube::Error>),
-    /// The API server did not take the object.
     #[error("failed to apply")]
     Patch(#[source] Box<kube::Error>),
-    /// The watch for a definition's condition ended.
     #[error("failed to watch the definition")]
     Watch(#[source] Box<wait::Error>),
-    /// A definition did not become usable.
     #[error("failed to see the definition established in time")]
     NotEstablished,
 }
@@ -110,7 +95,6 @@ fn status_code(error: &kube::Error) -> Option<u16> {
 /// What was done about an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// It was written.
     Applied,
     /// It was what its manifest says already.
     Unchanged,
@@ -156,8 +140,9 @@ impl Applier {
     async fn attempt(&self, manifest: &Manifest, wanted: &Value) -> Result<Outcome, Error> {
         let api = self.api(manifest).await?;
         let live = api.get_opt(&manifest.name).await.map_err(|source| Error::Get(Box::new(source)))?;
-        let is_removable = removable::is_removable(manifest);
-        if is_removable && self.was_there(manifest).await? {
+        let is_removable = manifest.is_removable();
+        let recorded = |source| Error::Record(Box::new(source));
+        if is_removable && removable::was_there(&self.client, manifest).await.map_err(recorded)? {
             if live.is_some() {
                 return Ok(Outcome::Unchanged);
             }
@@ -168,25 +153,19 @@ impl Applier {
         let (object, outcome) = match live {
             Some(live) if same => (live, Outcome::Unchanged),
             Some(_) | None => {
-                let patched = api.patch(&manifest.name, &parameters(), &Patch::Apply(wanted)).await;
+                let params = PatchParams::apply(FIELD_MANAGER).force();
+                let patched = api.patch(&manifest.name, &params, &Patch::Apply(wanted)).await;
                 (patched.map_err(|source| Error::Patch(Box::new(source)))?, Outcome::Applied)
             }
         };
         if is_removable {
-            removable::note(&self.client, manifest)
-                .await
-                .map_err(|source| Error::Record(Box::new(source)))?;
+            removable::note(&self.client, manifest).await.map_err(recorded)?;
         }
         match manifest.phase() {
             Phase::Definitions => self.wait_until_established(&object).await?,
             Phase::Rights | Phase::Namespaces | Phase::Objects => {}
         }
         Ok(outcome)
-    }
-
-    async fn was_there(&self, manifest: &Manifest) -> Result<bool, Error> {
-        let found = removable::was_there(&self.client, manifest).await;
-        found.map_err(|source| Error::Record(Box::new(source)))
     }
 
     async fn wait_until_established(&self, definition: &DynamicObject) -> Result<(), Error> {
@@ -238,8 +217,4 @@ impl Applier {
 fn is_same(live: &DynamicObject, wanted: &Value) -> bool {
     // An object that cannot be written as JSON was never read from it.
     serde_json::to_value(live).is_ok_and(|live| unchanged::contains(&live, wanted))
-}
-
-fn parameters() -> PatchParams {
-    PatchParams::apply(FIELD_MANAGER).force()
 }

@@ -5,8 +5,6 @@
 //! that the manifest lost would stay), and everything in the manifest is still in the object.
 //! Never takes doubt for a yes: what differs in any way is applied.
 
-use std::fmt::Write;
-
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
@@ -15,11 +13,7 @@ const FINGERPRINT: &str = "bloomery.dev/manifest-sha256";
 
 /// The manifest with its own fingerprint in an annotation.
 pub(super) fn stamped(manifest: &Value) -> Value {
-    let mut digest = String::new();
-    for byte in Sha256::digest(manifest.to_string()) {
-        // Writing to a string cannot fail.
-        let _ = write!(digest, "{byte:02x}");
-    }
+    let digest = format!("{:x}", Sha256::digest(manifest.to_string()));
     let mut stamped = manifest.clone();
     if let Some(annotations) =
         entry(&mut stamped, "metadata").and_then(|metadata| entry(metadata, "annotations"))

@@ -5,157 +5,53 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Why one try failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The server cannot be reached.
     #[error("failed to connect to {address}")]
-    Connect {
-        /// Host and port.
-        address: String,
-        #[source]
-        source: std::io::Error,
-    },
-    /// The server's certificate is not trusted, or TLS is not spoken.
+    Connect { address: String, source: std::io::Error },
     #[error("failed to set up TLS with {host}")]
-    Tls {
-        /// The host.
-        host: String,
-        #[source]
-        source: std::io::Error,
-    },
-    /// The trusted certificates cannot be read.
+    Tls { host: String, source: std::io::Error },
     #[error("failed to read CA file {}", path.display())]
-    Trust {
-        path: PathBuf,
-        #[source]
-        source: rustls::pki_types::pem::Error,
-    },
-    /// The TLS library refuses its own configuration.
+    Trust { path: PathBuf, source: rustls::pki_types::pem::Error },
     #[error("failed to configure TLS")]
     TlsConfig(#[source] rustls::Error),
-    /// The request cannot be written for this URL.
     #[error("failed to make a request for {url}")]
-    Request {
-        /// The URL.
-        url: String,
-        #[source]
-        source: ::http::Error,
-    },
-    /// The exchange broke.
+    Request { url: String, source: ::http::Error },
     #[error("failed to get {url}")]
-    Exchange {
-        /// The URL.
-        url: String,
-        #[source]
-        source: hyper::Error,
-    },
-    /// Nothing came for too long.
+    Exchange { url: String, source: hyper::Error },
     #[error("failed to get {url}: nothing came for {} s", limit.as_secs())]
-    Idle {
-        /// The URL.
-        url: String,
-        /// How long was waited.
-        limit: Duration,
-    },
+    Idle { url: String, limit: Duration },
     /// It comes, but so slowly that others should have their turn.
     #[error("failed to get {url} within {} s; it is continued", limit.as_secs())]
-    Slow {
-        /// The URL.
-        url: String,
-        /// How long was waited.
-        limit: Duration,
-    },
-    /// The server does not give the file.
+    Slow { url: String, limit: Duration },
     #[error("failed to get {url}: the server answers {status}")]
-    Status {
-        /// The URL.
-        url: String,
-        /// What it answers.
-        status: ::http::StatusCode,
-    },
-    /// The server sends elsewhere, where we do not go.
+    Status { url: String, status: ::http::StatusCode },
     #[error("failed to follow the redirect of {url}: {problem}")]
-    Redirect {
-        /// The URL.
-        url: String,
-        /// Why not.
-        problem: String,
-    },
-    /// The answer is not what was asked for.
+    Redirect { url: String, problem: String },
     #[error("failed to use the answer of {url}: {problem}")]
-    Answer {
-        /// The URL.
-        url: String,
-        /// What is wrong.
-        problem: &'static str,
-    },
-    /// The file is beyond what an asset can be.
+    Answer { url: String, problem: &'static str },
     #[error("failed to take {url}: larger than {limit} bytes")]
-    TooLarge {
-        /// The URL.
-        url: String,
-        /// The limit.
-        limit: u64,
-    },
-    /// The file would fill the disk.
+    TooLarge { url: String, limit: u64 },
     #[error(
         "failed to take {url}: {needed} bytes are needed and {free} are free, of which {reserve} are kept for the plane itself"
     )]
-    Space {
-        /// The URL.
-        url: String,
-        /// Bytes still to come.
-        needed: u64,
-        /// Bytes free.
-        free: u64,
-        /// Bytes that must stay free.
-        reserve: u64,
-    },
-    /// The content is another one than asked for.
+    Space { url: String, needed: u64, free: u64, reserve: u64 },
     #[error("failed to accept {url}: it has SHA-512 {actual} instead of {wanted}")]
-    Mismatch {
-        /// The URL.
-        url: String,
-        /// What it should have.
-        wanted: String,
-        /// What it has.
-        actual: String,
-    },
+    Mismatch { url: String, wanted: String, actual: String },
     /// The content is another one than when the URL was first fetched, and nothing says which is the right one.
     #[error(
         "failed to accept {url}: it has SHA-512 {actual} now and had {pinned} when it was first fetched; if this \
          change is right, set the sha512 of the asset to the new one"
     )]
-    Changed {
-        /// The URL.
-        url: String,
-        /// What it had at first.
-        pinned: String,
-        /// What it has now.
-        actual: String,
-    },
+    Changed { url: String, pinned: String, actual: String },
     /// The content is a text for people or programs, as portals and error pages send it.
     #[error(
         "failed to accept {url}: {problem}, neither a kernel nor an initramfs; look at what the server sends, or set \
          the sha512 of the asset"
     )]
-    NotAnAsset {
-        /// The URL.
-        url: String,
-        /// What it is.
-        problem: &'static str,
-    },
-    /// A file of ours cannot be worked with.
+    NotAnAsset { url: String, problem: &'static str },
     #[error("failed to {operation} {}", path.display())]
-    File {
-        /// What was tried, as a verb.
-        operation: &'static str,
-        path: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
-    /// Nobody wants it any more.
+    File { operation: &'static str, path: PathBuf, source: std::io::Error },
     #[error("failed to go on: it is no longer wanted")]
     Unwanted,
     /// The work was lost with its thread.

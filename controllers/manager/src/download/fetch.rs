@@ -5,9 +5,7 @@
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use parking_lot::Mutex;
 use sha2::{Digest, Sha512};
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -16,52 +14,9 @@ use super::partial::{self, Partial};
 use super::place::{Place, Record, Stamp};
 use super::source::Source;
 use super::transfer::Transfer;
-use super::{Error, Trust, local, sniff};
+use super::{Error, Limits, Progress, Trust, local, sniff};
 
-/// Bytes read at a time.
 const CHUNK: usize = 1 << 20;
-
-/// Bounds of what is taken.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// Largest file: kernels have tens of megabytes, initramfs with many drivers some hundreds.
-    pub largest: u64,
-    /// Bytes that stay free for etcd and the logs, which share the disk.
-    pub reserve: u64,
-    /// Longest silence of a server.
-    pub idle: Duration,
-    /// Longest try: a server that drips must not keep a place for ever.
-    pub whole: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            largest: 4 << 30,
-            reserve: 256 << 20,
-            idle: Duration::from_secs(30),
-            whole: Duration::from_hours(1),
-        }
-    }
-}
-
-impl Limits {
-    /// Fails when a file of `total` bytes, of which `present` are here, is too large or has no room.
-    pub(super) fn check(&self, url: &Url, path: &Path, total: u64, present: u64) -> Result<(), Error> {
-        let url = || url.to_string();
-        if total > self.largest {
-            return Err(Error::TooLarge { url: url(), limit: self.largest });
-        }
-        let disk = rustix::fs::statvfs(path).map_err(std::io::Error::from);
-        let disk = disk.map_err(Error::file("look at the space of", path))?;
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        let needed = total.saturating_sub(present);
-        if needed.saturating_add(self.reserve) > free {
-            return Err(Error::Space { url: url(), needed, free, reserve: self.reserve });
-        }
-        Ok(())
-    }
-}
 
 /// What is to be brought, and where to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +27,6 @@ pub struct Job {
     pub source: Source,
     /// SHA-512 asked for, or nothing.
     pub sha512: String,
-    /// The place.
     pub place: Place,
     /// Where else the same file may be already: files and what they are said to be.
     pub elsewhere: Vec<Place>,
@@ -114,38 +68,17 @@ impl Job {
     }
 }
 
-/// A file that was brought.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placed {
-    /// Its size.
     pub size: u64,
-    /// Its SHA-512.
     pub sha512: String,
     /// True when it was here already, for another Environment.
     pub linked: bool,
 }
 
-/// How far a try has come.
-#[derive(Debug, Default)]
-pub struct Progress(Mutex<(u64, Option<u64>)>);
-
-impl Progress {
-    /// Bytes that are here, and of how many.
-    pub fn get(&self) -> (u64, Option<u64>) {
-        *self.0.lock()
-    }
-
-    pub(super) fn set(&self, received: u64, total: Option<u64>) {
-        *self.0.lock() = (received, total);
-    }
-}
-
-/// Brings files.
 #[derive(Clone, Debug)]
 pub struct Fetcher {
-    /// Whom it trusts.
     pub trust: Trust,
-    /// What it takes.
     pub limits: Limits,
     /// Directory of `file:` URLs.
     pub assets: PathBuf,

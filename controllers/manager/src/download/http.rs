@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bloomery_power::endpoint::authority;
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, HOST, IF_RANGE, LOCATION, RANGE, USER_AGENT};
 use http::{HeaderMap, Request, Response};
@@ -22,7 +23,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
-use url::{Host, Url};
+use url::Url;
 
 use super::{Error, Trust};
 
@@ -30,10 +31,8 @@ use super::{Error, Trust};
 const REDIRECTS: usize = 10;
 /// One address of a host that does not answer in this time is given up for the next.
 const CONNECT_LIMIT: Duration = Duration::from_secs(15);
-/// Who asks.
 const AGENT: &str = concat!("bloomery-controllers/", env!("CARGO_PKG_VERSION"));
 
-/// What is asked for.
 pub(super) struct Get<'a> {
     pub(super) url: &'a Url,
     /// From which byte on, and by what the server knows that it is the same file still.
@@ -48,7 +47,6 @@ pub(super) struct Get<'a> {
 pub(super) struct Answer {
     /// Where it came from in the end.
     pub(super) url: Url,
-    /// Head and body.
     pub(super) response: Response<Incoming>,
     _connection: AbortOnDropHandle<()>,
 }
@@ -68,7 +66,6 @@ pub(super) async fn get(trust: &Trust, get: &Get<'_>) -> Result<Answer, Error> {
     Err(Error::Redirect { url: get.url.to_string(), problem: format!("more than {REDIRECTS} of them") })
 }
 
-/// Where a redirect leads.
 fn target(url: &Url, headers: &HeaderMap, is_checked: bool) -> Result<Url, Error> {
     let refused = |problem: String| Error::Redirect { url: url.to_string(), problem };
     let location = headers
@@ -128,15 +125,17 @@ fn basic_credentials(url: &Url) -> Option<String> {
     Some(format!("Basic {}", STANDARD.encode(account)))
 }
 
+/// The host, an IPv6 address without brackets.
+fn bare_host(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    host.trim_start_matches('[').trim_end_matches(']').to_owned()
+}
+
 /// Tries the addresses of the host in their order.
 async fn connect(url: &Url) -> Result<TcpStream, Error> {
     let port = url.port_or_known_default().unwrap_or_default();
-    let (host, address) = match url.host() {
-        Some(Host::Ipv6(ip)) => (ip.to_string(), format!("[{ip}]:{port}")),
-        Some(host) => (host.to_string(), format!("{host}:{port}")),
-        None => (String::new(), url.to_string()),
-    };
-    let failed = |source| Error::Connect { address: address.clone(), source };
+    let host = bare_host(url);
+    let failed = |source| Error::Connect { address: authority(&host, port), source };
     let mut last = IoError::new(ErrorKind::NotFound, "the host has no address");
     let addresses = tokio::time::timeout(CONNECT_LIMIT, tokio::net::lookup_host((host.as_str(), port)))
         .await
@@ -157,11 +156,7 @@ async fn secure(
     url: &Url,
     stream: TcpStream,
 ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Error> {
-    let host = match url.host() {
-        Some(Host::Ipv6(ip)) => ip.to_string(),
-        Some(host) => host.to_string(),
-        None => String::new(),
-    };
+    let host = bare_host(url);
     let failed = |source| Error::Tls { host: host.clone(), source };
     let name = ServerName::try_from(host.clone())
         .map_err(|error| failed(IoError::new(ErrorKind::InvalidInput, error)))?;

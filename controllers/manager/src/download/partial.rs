@@ -13,13 +13,10 @@ use super::place::{Place, remove, write_json};
 
 /// Bytes between two syncs: what a power cut can cost.
 const SYNC_EVERY: u64 = 32 << 20;
-/// Bytes collected for one write.
 const BUFFER: usize = 1 << 20;
 
-/// What is known of a part.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Notes {
-    /// Where it comes from.
     pub(super) url: String,
     /// By what the server tells whether its file is still the same.
     pub(super) validator: Option<String>,
@@ -29,9 +26,7 @@ pub(super) struct Notes {
     pub(super) synced: u64,
 }
 
-/// A part file, open for more.
 pub(super) struct Partial {
-    /// What is known of it.
     pub(super) notes: Notes,
     path: PathBuf,
     notes_path: PathBuf,
@@ -59,17 +54,14 @@ impl Partial {
         Ok(partial)
     }
 
-    /// Bytes written.
     pub(super) fn written(&self) -> u64 {
         self.written
     }
 
-    /// The part file.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Begins anew.
     pub(super) async fn restart(
         &mut self,
         validator: Option<String>,
@@ -97,7 +89,6 @@ impl Partial {
         Ok(())
     }
 
-    /// Adds bytes at the end.
     pub(super) async fn append(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.file.write_all(bytes).await.map_err(Error::file("write", &self.path))?;
         self.written += bytes.len() as u64;

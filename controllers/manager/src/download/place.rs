@@ -2,7 +2,7 @@
 //!
 //! Never a path outside its root: names that could lead there make no place.
 
-use bloomery_base::Replace;
+use bloomery_base::{Replace, sync_directory};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,6 @@ const MOST_PINS: usize = 16;
 /// Everyone may read what is served to everyone.
 const FILE_MODE: u32 = 0o644;
 
-/// The place of one file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Place {
     directory: PathBuf,
@@ -36,7 +35,6 @@ pub struct Stamp {
 /// What a file in its place is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// Where it came from.
     pub url: String,
     /// Its SHA-512 when it was put in place.
     pub sha512: String,
@@ -79,7 +77,6 @@ impl Place {
         is_safe_name(name).then(|| Self { directory: root.join(name), file })
     }
 
-    /// The directory.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
@@ -142,12 +139,10 @@ impl Place {
         std::fs::read(self.record_path()).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok())
     }
 
-    /// Writes the record.
     pub fn write_record(&self, record: &Record) -> Result<(), Error> {
         write_json(&self.record_path(), record)
     }
 
-    /// Makes the directory.
     pub(super) fn prepare(&self) -> Result<(), Error> {
         std::fs::create_dir_all(&self.directory).map_err(Error::file("make", &self.directory))
     }
@@ -164,7 +159,7 @@ impl Place {
         std::fs::rename(complete, &path).map_err(Error::file("put in place", &path))?;
         self.write_record(record)?;
         remove(&self.notes())?;
-        sync_directory(&self.directory)
+        sync_directory(&self.directory).map_err(Error::file("sync", &self.directory))
     }
 }
 
@@ -181,13 +176,6 @@ pub(super) fn remove(path: &Path) -> Result<(), Error> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::file("remove", path)(error)),
         Ok(()) | Err(_) => Ok(()),
     }
-}
-
-/// Makes renames in a directory last.
-fn sync_directory(directory: &Path) -> Result<(), Error> {
-    std::fs::File::open(directory)
-        .and_then(|directory| directory.sync_all())
-        .map_err(Error::file("sync", directory))
 }
 
 #[cfg(test)]

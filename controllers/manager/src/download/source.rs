@@ -9,7 +9,6 @@ use url::Url;
 /// Where a file comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A web server.
     Web(Url),
     /// A file of the assets directory, by its path below it.
     Asset(PathBuf),
@@ -18,32 +17,15 @@ pub enum Source {
 /// Why a URL cannot be used. A change of the URL is waited for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
-    /// It is no URL.
     #[error("failed to read URL {url}")]
-    Syntax {
-        /// The text.
-        url: String,
-        #[source]
-        source: url::ParseError,
-    },
-    /// It has a scheme that is not spoken here.
+    Syntax { url: String, source: url::ParseError },
     #[error("failed to use URL {url}: want http, https or file")]
-    Scheme {
-        /// The text.
-        url: String,
-    },
-    /// It names a file that is none of the assets.
+    Scheme { url: String },
     #[error("failed to use URL {url}: it is not below {}", directory.display())]
-    Outside {
-        /// The text.
-        url: String,
-        /// The assets directory.
-        directory: PathBuf,
-    },
+    Outside { url: String, directory: PathBuf },
 }
 
 impl Source {
-    /// Reads a URL.
     pub fn parse(text: &str, assets: &Path) -> Result<Self, Unusable> {
         let url = Url::parse(text).map_err(|source| Unusable::Syntax { url: text.to_owned(), source })?;
         match url.scheme() {
@@ -54,6 +36,14 @@ impl Source {
             _ => Err(Unusable::Scheme { url: text.to_owned() }),
         }
     }
+}
+
+/// Hexadecimal digits of a SHA-512.
+pub const SHA512_DIGITS: usize = 128;
+
+/// Whether the text can be a SHA-512.
+pub fn is_sha512(text: &str) -> bool {
+    text.len() == SHA512_DIGITS && text.bytes().all(|digit| digit.is_ascii_hexdigit())
 }
 
 /// The path below the directory, of ordinary names only.

@@ -9,10 +9,9 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use url::Url;
 
-use super::fetch::{Limits, Progress};
 use super::http::{self as client, Get};
 use super::partial::Partial;
-use super::{Error, Trust, sniff};
+use super::{Error, Limits, Progress, Trust, sniff};
 
 /// What a transfer goes by.
 pub(super) struct Transfer<'a> {

@@ -10,7 +10,7 @@ use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::Error;
-use crate::webhook::tls::provider;
+use crate::provider;
 
 /// Where trust comes from.
 #[derive(Clone, Debug, Default)]

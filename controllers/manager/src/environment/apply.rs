@@ -13,7 +13,6 @@ use super::assets::{self, Asset, AssetState, Finding, Wanted};
 use super::downloads::State;
 use crate::download::place::Place;
 
-/// How each asset stands now.
 pub(super) async fn apply(context: &EnvironmentContext, environment: &Environment) -> Vec<Asset> {
     let wanted = assets::wanted(environment);
     for file in [KERNEL_FILE, INITRD_FILE] {

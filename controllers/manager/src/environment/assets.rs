@@ -15,14 +15,10 @@ use parking_lot::Mutex;
 
 use super::downloads::State;
 use crate::download::place::{Place, Record, Stamp};
-use crate::download::source::Source;
+use crate::download::source::{SHA512_DIGITS, Source, is_sha512};
 use crate::download::{Job, digest_of};
 use crate::reconcile::Error;
 
-/// Hexadecimal digits of a SHA-512.
-const SHA512_DIGITS: usize = 128;
-
-/// What a file looks like.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Finding {
     /// It is here and it is the right one.
@@ -30,18 +26,12 @@ pub(super) enum Finding {
     /// It is not here, or what is here comes from elsewhere and serves until it is replaced.
     Missing,
     /// Its SHA-512 is not the one asked for, or not the one it had when it was put here.
-    Mismatch {
-        /// The SHA-512 it should have.
-        wanted: String,
-        /// Its SHA-512.
-        actual: String,
-    },
+    Mismatch { wanted: String, actual: String },
 }
 
 /// How an asset stands, for the status and the events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum AssetState {
-    /// The file is here.
     Here {
         /// Its size and SHA-512, when it was brought just now.
         brought: Option<(u64, String)>,
@@ -49,12 +39,7 @@ pub(super) enum AssetState {
     /// It will be here.
     Coming(State),
     /// What was here was not the right one and is gone; it will be fetched.
-    Removed {
-        /// The SHA-512 it should have had.
-        wanted: String,
-        /// The one it had.
-        actual: String,
-    },
+    Removed { wanted: String, actual: String },
     /// It is fetched when a machine waits for it, and none does.
     NotAskedFor,
     /// It can never be here before the Environment is changed.
@@ -66,20 +51,17 @@ pub(super) enum AssetState {
 pub(super) struct Wanted {
     /// File name in the Environment's directory.
     pub(super) file: &'static str,
-    /// Where it comes from.
     pub(super) url: String,
     /// SHA-512 asked for, or nothing.
     pub(super) sha512: String,
 }
 
-/// One asset and how it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Asset {
     pub(super) wanted: Wanted,
     pub(super) standing: AssetState,
 }
 
-/// What the Environment asks for.
 pub(super) fn wanted(environment: &Environment) -> Vec<Wanted> {
     let kernel = &environment.spec.kernel;
     let initrd = &environment.spec.initrd;
@@ -93,8 +75,7 @@ pub(super) fn wanted(environment: &Environment) -> Vec<Wanted> {
 /// The job of bringing an asset, or why there can be none.
 pub(super) fn job(root: &Path, assets: &Path, name: &str, wanted: &Wanted) -> Result<Job, String> {
     let Wanted { file, url, sha512 } = wanted;
-    let plausible = sha512.len() == SHA512_DIGITS && sha512.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if !sha512.is_empty() && !plausible {
+    if !sha512.is_empty() && !is_sha512(sha512) {
         return Err(format!("its sha512 is not {SHA512_DIGITS} hexadecimal digits"));
     }
     let source = Source::parse(url, assets).map_err(|error| chain(&error))?;
@@ -113,7 +94,6 @@ pub(super) fn elsewhere(root: &Path, own: &Place) -> Vec<Place> {
         .collect()
 }
 
-/// Digests by file and marks.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Digests(Arc<Mutex<HashMap<PathBuf, (Stamp, String)>>>);
 

@@ -15,8 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use bloomery_platform::chain;
+use bloomery_platform::{chain, growing};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
@@ -34,12 +33,10 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// Longest delay: a server that was away for a night is found again soon enough.
 const LONGEST_RETRY: Duration = Duration::from_mins(5);
 
-/// How a download stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum State {
     /// It waits for its turn.
     Queued,
-    /// It is under way.
     Receiving {
         /// Bytes that are here.
         received: u64,
@@ -47,12 +44,12 @@ pub(super) enum State {
         total: Option<u64>,
     },
     /// The last try failed; there will be another.
-    Failed { message: String },
-    /// The file is in its place.
+    Failed {
+        message: String,
+    },
     Placed(Placed),
 }
 
-/// A task and how it stands.
 struct Task {
     job: Job,
     state: Arc<Mutex<State>>,
@@ -61,9 +58,7 @@ struct Task {
     _stop: DropGuard,
 }
 
-/// All downloads.
 pub(super) struct Downloads {
-    /// Brings the files.
     pub(super) fetcher: Fetcher,
     /// Told whenever the state of a download changes.
     pub(super) changed: Arc<Notify>,
@@ -74,7 +69,6 @@ pub(super) struct Downloads {
 }
 
 impl Downloads {
-    /// None yet.
     pub(super) fn new(fetcher: Fetcher, metrics: Arc<Metrics>) -> Self {
         Self {
             fetcher,
@@ -155,7 +149,6 @@ fn is_same(one: &Job, other: &Job) -> bool {
     (text, source, sha512, place) == (&other.text, &other.source, &other.sha512, &other.place)
 }
 
-/// What a task works with.
 struct Run {
     fetcher: Fetcher,
     changed: Arc<Notify>,
@@ -169,7 +162,7 @@ struct Run {
 
 impl Run {
     async fn until_placed(&self, stop: &CancellationToken) {
-        let mut delays = delays();
+        let mut delays = growing(FIRST_RETRY, LONGEST_RETRY);
         while !stop.is_cancelled() {
             let before = self.progress.get().0;
             let Some(result) = self.one_try(stop).await else { return };
@@ -189,7 +182,7 @@ impl Run {
                     self.set(State::Failed { message });
                     // A line that breaks often still brings the file, a piece at a time.
                     if error.is_break() && gained > 0 {
-                        delays = self::delays();
+                        delays = growing(FIRST_RETRY, LONGEST_RETRY);
                     }
                 }
             }
@@ -215,14 +208,4 @@ impl Run {
         *self.state.lock() = state;
         self.changed.notify_one();
     }
-}
-
-fn delays() -> ExponentialBackoff {
-    ExponentialBuilder::default()
-        .with_min_delay(FIRST_RETRY)
-        .with_max_delay(LONGEST_RETRY)
-        .with_factor(2.0)
-        .with_jitter()
-        .without_max_times()
-        .build()
 }

@@ -10,10 +10,8 @@ use bloomery_platform::events::Notice;
 use super::assets::{Asset, AssetState, Wanted};
 use super::downloads::State;
 
-/// Reason of all events.
 const REASON: &str = "Environment Assets";
 
-/// What a reconcile changes.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Plan {
     /// The status to write, if it changes.
@@ -25,7 +23,6 @@ pub(super) struct Plan {
 /// News of an asset; the same news twice are none.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct News {
-    /// The asset's file.
     pub(super) file: &'static str,
     /// The event that tells it, if there is any to tell.
     pub(super) notice: Option<Notice>,
@@ -33,7 +30,6 @@ pub(super) struct News {
     pub(super) is_start: bool,
 }
 
-/// Plans one reconcile.
 pub(super) fn plan(environment: &Environment, assets: &[Asset]) -> Plan {
     let wanted = EnvironmentStatus { conditions: assets.iter().map(condition).collect() };
     let news = assets.iter().map(news).collect();

@@ -34,7 +34,6 @@ const EVERY: Duration = Duration::from_hours(1);
 const PATIENCE: Duration = Duration::from_hours(24);
 /// How far both clocks may part within that time: more than a clock drifts, less than matters for days.
 const DRIFT: Duration = Duration::from_mins(10);
-/// Reason of the events.
 const REASON: &str = "Server Abandoned";
 
 /// Which Servers were seen stale without a break, by uid: the day of the last call, and since when.
@@ -109,7 +108,6 @@ impl Sweep {
         Self { context, gate, servers, fleet, patience: Patience::default() }
     }
 
-    /// Looks until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
         while stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
             self.look(Instant::now(), Timestamp::now()).await;

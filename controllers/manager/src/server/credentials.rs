@@ -13,6 +13,8 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 use secrecy::ExposeSecret;
 
+use crate::cluster::CLUSTER_LABEL;
+
 use super::identity::{BadAnnotation, is_agents_account, pinned};
 
 /// Why there is no management client (spec/sidero.md §6 gives the texts).
@@ -24,10 +26,8 @@ pub(super) enum CredentialError {
     /// Its Secrets are none of this plane's business.
     #[error("another plane looks after this Server; its account is not read")]
     OtherPlane,
-    /// A source without a reference.
     #[error("missing secretKeyRef")]
     MissingReference,
-    /// The Secret cannot be read.
     #[error("error getting secret \"{name}\": {why}")]
     Secret {
         name: String,
@@ -39,36 +39,15 @@ pub(super) enum CredentialError {
         "error getting secret \"{name}\": accounts are not read in namespace {namespace}; to allow it: kubectl create \
          rolebinding {ROLE} --namespace {namespace} --clusterrole {ROLE} --user {USER}"
     )]
-    NotAllowed {
-        name: String,
-        /// Its namespace.
-        namespace: String,
-    },
-    /// The Secret is something else's.
+    NotAllowed { name: String, namespace: String },
     #[error(
         "secret \"{name}\" is no account of a management controller: {problem}; put the account into a Secret of its own"
     )]
-    NotAnAccount {
-        name: String,
-        /// What it is.
-        problem: &'static str,
-    },
-    /// The Secret has no such key.
+    NotAnAccount { name: String, problem: &'static str },
     #[error("secret key \"{key}\" is missing in secret \"{name}\"")]
-    MissingKey {
-        /// The key.
-        key: String,
-        /// The Secret.
-        name: String,
-    },
-    /// The key holds no text.
+    MissingKey { key: String, name: String },
     #[error("secret key \"{key}\" in secret \"{name}\" is not UTF-8 text")]
-    NotText {
-        /// The key.
-        key: String,
-        /// The Secret.
-        name: String,
-    },
+    NotText { key: String, name: String },
 }
 
 /// HTTP's word for what a role does not allow.
@@ -79,8 +58,6 @@ const ROLE: &str = "bloomery:credentials";
 const USER: &str = "bloomery:controllers";
 /// Types of Secrets that people put accounts into; the control plane and Cluster API mark their own by others.
 const ACCOUNT_TYPES: [&str; 2] = ["Opaque", "kubernetes.io/basic-auth"];
-/// Label of a cluster's keys and configurations.
-const CLUSTER_LABEL: &str = "cluster.x-k8s.io/cluster-name";
 /// The boot services' own key.
 const BOOT_TOKEN_KEY: &str = "bloomery-agent-token";
 

@@ -6,6 +6,7 @@ use std::fmt::{Debug, Formatter};
 use std::sync::Arc;
 
 use bloomery_api::Server;
+use bloomery_api::marks::SYSTEM_UUID_ANNOTATION;
 use bloomery_api::server::{Bmc, CredentialSource};
 use bloomery_power::identity::{Guid, Identity, Machines};
 use bloomery_power::{CertificatePin, PowerError};
@@ -17,8 +18,6 @@ use crate::watch::Servers;
 const BMC_UUID_ANNOTATION: &str = "bloomery.dev/bmc-uuid";
 /// Key of the BMC's certificate: trusted at first use, changed by a person.
 pub(super) const CERTIFICATE_ANNOTATION: &str = "bloomery.dev/bmc-certificate";
-/// The machine's UUID where the Server's name is another: machines with one UUID.
-const SYSTEM_UUID_ANNOTATION: &str = "bloomery.dev/system-uuid";
 /// The account that agents make, and the namespace of its Secret.
 const AGENT_USER: &str = "sidero";
 const AGENT_NAMESPACE: &str = "default";
@@ -196,7 +195,7 @@ mod tests {
     #[test]
     fn a_person_is_told_the_command_but_none_that_gives_away_another_server() {
         let told = Guid::parse(OTHER);
-        let not_ours = |owner| PowerError::OtherMachine(NotOurs { server: "a".to_owned(), told, owner });
+        let not_ours = |owner| PowerError::from(NotOurs { server: "a".to_owned(), told, owner });
         let (reason, way) = way_out("a", &not_ours(None)).unwrap();
         assert_eq!(reason, OTHER_MACHINE);
         assert!(way.ends_with(&format!("server a {BMC_UUID_ANNOTATION}={OTHER}")), "{way}");

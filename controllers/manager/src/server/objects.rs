@@ -11,7 +11,6 @@ use kube::{Api, Client};
 use crate::reconcile::{self, Error, readable};
 use crate::watch::GuardedServer;
 
-/// What a plan is made of.
 #[derive(Debug)]
 pub(super) struct Objects {
     pub(super) server: Server,

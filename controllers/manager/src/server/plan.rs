@@ -24,7 +24,6 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Whether it changes nothing.
     pub(super) fn is_empty(&self) -> bool {
         self.metadata.is_none() && !self.vanishes && self.binding_finalizer == BindingFinalizer::Keep
     }
@@ -33,7 +32,6 @@ impl Plan {
 /// A name for a record.
 pub(super) use bloomery_plane::digits as new_record_id;
 
-/// Plans one reconcile.
 pub(super) fn plan(machine: &Machine<'_>, now: &Time, id: &str) -> Plan {
     let records = records(machine, now, id);
     // Neither finalizer nor owners follow from what power says.

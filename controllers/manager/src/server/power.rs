@@ -37,15 +37,11 @@ const READ: &str = "ReadPower";
 /// When to look again because an object was not any more what was decided on.
 pub(super) const AFTER_CHANGE: Duration = Duration::from_millis(50);
 
-/// What came of it.
 pub(super) struct Step {
     /// The Server as it is now, with its claim.
     pub(super) server: Server,
-    /// How it went.
     pub(super) outcome: PowerOutcome,
-    /// The command that was given.
     pub(super) action: PowerAction,
-    /// When to look again.
     pub(super) requeue: Option<Duration>,
 }
 
@@ -212,7 +208,6 @@ fn word(action: PowerAction) -> &'static str {
     }
 }
 
-/// Why a command was not carried out.
 enum Failure {
     /// Its reason went before it could be sent.
     Unwanted,

@@ -30,7 +30,6 @@ impl Stamps {
         now.saturating_duration_since(known.1)
     }
 
-    /// Forgets a Server that is gone.
     pub(super) fn forget(&self, object: &Key) {
         self.0.lock().remove(object);
     }

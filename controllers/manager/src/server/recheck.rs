@@ -32,11 +32,8 @@ const ATTEMPTS: u32 = 4;
 pub(super) struct Snapshot<'a> {
     /// The Server, with the claim for this command if it needs one.
     pub(super) server: &'a Server,
-    /// Its binding.
     pub(super) binding: Option<&'a ServerBinding>,
-    /// Whether this plane acts.
     pub(super) authority: &'a Authority,
-    /// What it has in common with others.
     pub(super) judged: &'a Judgement,
 }
 
@@ -128,7 +125,6 @@ impl Withheld {
         self.0.lock().remove(object)
     }
 
-    /// Forgets a Server that is gone.
     pub(super) fn forget(&self, object: &Key) {
         self.take(object);
     }

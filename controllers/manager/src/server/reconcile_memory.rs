@@ -42,11 +42,9 @@ impl Version {
 pub(super) struct Settled {
     /// The Server, our own writes included.
     pub(super) server: Version,
-    /// Its binding.
     pub(super) binding: Option<Version>,
     /// Whether this plane could act, and on which records.
     pub(super) authority: Authority,
-    /// What it had in common with others.
     pub(super) judged: Judgement,
     /// When it asked to be called again.
     pub(super) until: Instant,
@@ -55,13 +53,9 @@ pub(super) struct Settled {
 /// What is there before anything is read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seen<'a> {
-    /// The Server in the cache.
     pub(super) server: &'a Version,
-    /// Its binding in the cache.
     pub(super) binding: Option<&'a Version>,
-    /// Whether this plane may act.
     pub(super) authority: &'a Authority,
-    /// What it has in common with others.
     pub(super) judged: &'a Judgement,
 }
 
@@ -81,7 +75,6 @@ pub(super) enum Freshness {
 pub(super) struct Memory(Mutex<HashMap<Key, Settled>>);
 
 impl Memory {
-    /// Notes that nothing is left to do.
     pub(super) fn settle(&self, object: &Key, settled: Settled) {
         self.0.lock().insert(object.clone(), settled);
     }

@@ -20,11 +20,8 @@ use tracing::info;
 
 use crate::reconcile::{Context, Error};
 
-/// What a reconcile ends with.
 pub(super) struct Wrote {
-    /// Where the machine stands.
     pub(super) standing: Standing,
-    /// The Server with this status.
     pub(super) server: Server,
 }
 
@@ -107,7 +104,6 @@ pub(super) fn unclaimed(server: &Server, before: &Server) -> ServerStatus {
     status
 }
 
-/// Writes that status.
 pub(super) async fn unclaim(context: &Context, server: &Server, before: &Server) -> Result<(), Error> {
     write_status(context, server, &unclaimed(server, before)).await.map(drop)
 }

@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 
 use crate::reconcile::Error;
 
-/// What a reconcile changes.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Plan {
     /// Merge patch of the spec, if it changes.
@@ -20,7 +19,6 @@ pub(super) struct Plan {
     pub(super) status: Option<ServerClassStatus>,
 }
 
-/// Plans one reconcile.
 pub(super) fn plan<'a>(
     class: &ServerClass,
     servers: impl Iterator<Item = &'a Server>,

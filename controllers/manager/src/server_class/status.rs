@@ -18,7 +18,6 @@ use super::plan::Plan;
 use crate::reconcile::{Context, Error};
 use crate::table::{Key, key};
 
-/// Reason of all events.
 const REASON: &str = "Server Class";
 
 /// What was said last of each class that has a problem.

@@ -8,13 +8,11 @@ mod status;
 mod template;
 mod warnings;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 pub use status::Refusal;
 
-/// The one review version spoken.
 const API_VERSION: &str = "admission.k8s.io/v1";
-/// Kind of a review.
 const KIND: &str = "AdmissionReview";
 /// Warnings in one answer: the API server cuts long lists anyway.
 const MOST_WARNINGS: usize = 16;
@@ -44,7 +42,6 @@ pub const PATHS: [(&str, Subject); 5] = [
     ("/warn-metal-sidero-dev-v1alpha2-environment", Subject::Environment),
 ];
 
-/// What a request wants to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Operation {
     Create,
@@ -63,7 +60,6 @@ struct Request<'a> {
 /// An answer and how it is counted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
-    /// The review to send back.
     pub review: Value,
     /// `allowed`, `denied` or `malformed`.
     pub result: &'static str,
@@ -71,47 +67,42 @@ pub struct Answer {
 
 /// Answers a review. Every input has an answer; without a readable `uid` it is empty.
 pub fn answer(subject: Subject, body: &[u8]) -> Answer {
-    let review: Value = match serde_json::from_slice(body) {
-        Ok(review) => review,
-        Err(error) => return malformed("", &format!("failed to parse the review: {error}")),
+    let (uid, request) = match super::request(body, API_VERSION, KIND) {
+        Ok(found) => found,
+        Err((uid, problem)) => return refused(&uid, &Refusal::BadRequest(problem), "malformed"),
     };
-    let uid = review.pointer("/request/uid").and_then(Value::as_str).unwrap_or_default();
-    let request = match read(&review) {
+    let request = match read(&request) {
         Ok(request) => request,
-        Err(problem) => return malformed(uid, &format!("failed to use the review: {problem}")),
+        Err(problem) => {
+            let refusal = Refusal::BadRequest(format!("failed to use the review: {problem}"));
+            return refused(&uid, &refusal, "malformed");
+        }
     };
-    match judge(subject, &request) {
-        Ok(()) => {
-            let mut response = json!({ "uid": uid, "allowed": true });
-            let warnings = warn(subject, &request);
-            if !warnings.is_empty() {
-                response["warnings"] = json!(warnings);
-            }
-            Answer { review: review_of(response), result: "allowed" }
-        }
-        Err(refusal) => {
-            let response = json!({ "uid": uid, "allowed": false, "status": refusal.status() });
-            Answer { review: review_of(response), result: "denied" }
-        }
+    if let Err(refusal) = judge(subject, &request) {
+        return refused(&uid, &refusal, "denied");
     }
+    let mut response = json!({ "uid": uid, "allowed": true });
+    let warnings = warn(subject, &request);
+    if !warnings.is_empty() {
+        response["warnings"] = json!(warnings);
+    }
+    Answer { review: super::answered(API_VERSION, KIND, response), result: "allowed" }
 }
 
-fn read(review: &Value) -> Result<Request<'_>, String> {
-    let stated = |key: &str| review.get(key).and_then(Value::as_str).unwrap_or_default();
-    if stated("apiVersion") != API_VERSION || stated("kind") != KIND {
-        return Err(format!("want {API_VERSION} {KIND}, got {} {}", stated("apiVersion"), stated("kind")));
-    }
-    let text = |key: &str| review.pointer(&format!("/request/{key}")).and_then(Value::as_str);
-    if text("uid").is_none_or(str::is_empty) {
-        return Err("request.uid is missing".to_owned());
-    }
+fn refused(uid: &str, refusal: &Refusal, result: &'static str) -> Answer {
+    let response = json!({ "uid": uid, "allowed": false, "status": refusal.status() });
+    Answer { review: super::answered(API_VERSION, KIND, response), result }
+}
+
+fn read(request: &Value) -> Result<Request<'_>, String> {
+    let text = |key: &str| request.get(key).and_then(Value::as_str);
     let operation = match text("operation") {
         Some("CREATE") => Operation::Create,
         Some("UPDATE") => Operation::Update,
         Some("DELETE") => Operation::Delete,
         other => return Err(format!("operation {:?} is not asked for here", other.unwrap_or_default())),
     };
-    let value = |key: &str| review.pointer(&format!("/request/{key}")).unwrap_or(&Value::Null);
+    let value = |key: &str| request.get(key).unwrap_or(&Value::Null);
     let (object, old) = (value("object"), value("oldObject"));
     if operation != Operation::Delete && !object.is_object() {
         return Err("request.object is missing".to_owned());
@@ -148,21 +139,6 @@ fn warn(subject: Subject, request: &Request<'_>) -> Vec<String> {
     };
     warnings.truncate(MOST_WARNINGS);
     warnings
-}
-
-/// The answer to a request that cannot be understood.
-fn malformed(uid: &str, message: &str) -> Answer {
-    let status = Refusal::BadRequest(message.to_owned()).status();
-    let response = json!({ "uid": uid, "allowed": false, "status": status });
-    Answer { review: review_of(response), result: "malformed" }
-}
-
-fn review_of(response: Value) -> Value {
-    let mut review = Map::new();
-    review.insert("apiVersion".to_owned(), json!(API_VERSION));
-    review.insert("kind".to_owned(), json!(KIND));
-    review.insert("response".to_owned(), response);
-    Value::Object(review)
 }
 
 #[cfg(test)]

@@ -5,17 +5,14 @@
 
 use bloomery_api::conversion;
 use bloomery_platform::chain;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-/// The one review version spoken.
 const API_VERSION: &str = "apiextensions.k8s.io/v1";
-/// Kind of a review.
 const KIND: &str = "ConversionReview";
 
 /// An answer and whether it is a good one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
-    /// The review to send back.
     pub review: Value,
     /// Why the conversion failed, if it did.
     pub failure: Option<String>,
@@ -23,56 +20,35 @@ pub struct Answer {
 
 /// Answers a review. Every input has an answer; without a readable `uid` it is empty.
 pub fn answer(body: &[u8]) -> Answer {
-    let mut review: Value = match serde_json::from_slice(body) {
-        Ok(review) => review,
-        Err(error) => return failed("", format!("failed to parse the review: {error}")),
+    let (uid, mut request) = match super::request(body, API_VERSION, KIND) {
+        Ok(found) => found,
+        Err((uid, problem)) => return failed(&uid, problem),
     };
-    let uid = review.pointer("/request/uid").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let stated = |key: &str| review.get(key).and_then(Value::as_str).unwrap_or_default();
-    if stated("apiVersion") != API_VERSION || stated("kind") != KIND {
-        let got = format!("{} {}", stated("apiVersion"), stated("kind"));
-        return failed(&uid, format!("failed to use the review: want {API_VERSION} {KIND}, got {got}"));
-    }
-    if uid.is_empty() {
-        return failed("", "failed to use the review: request.uid is missing".to_owned());
-    }
-    let Some(desired) =
-        review.pointer("/request/desiredAPIVersion").and_then(Value::as_str).map(str::to_owned)
-    else {
-        return failed(&uid, "failed to use the review: request.desiredAPIVersion is missing".to_owned());
-    };
-    let Some(Value::Array(objects)) = review.pointer_mut("/request/objects").map(Value::take) else {
-        return failed(&uid, "failed to use the review: request.objects is missing".to_owned());
-    };
-    let converted: Result<Vec<Value>, _> =
-        objects.into_iter().map(|object| conversion::convert(object, &desired)).collect();
-    match converted {
+    match convert(&mut request) {
         Ok(objects) => {
-            let mut response = Map::new();
-            response.insert("uid".to_owned(), Value::String(uid));
-            response.insert("result".to_owned(), json!({ "status": "Success" }));
-            // Moved and not written with `json!`, which would copy every object.
-            response.insert("convertedObjects".to_owned(), Value::Array(objects));
-            Answer { review: review_of(response), failure: None }
+            let mut response = json!({ "uid": uid, "result": { "status": "Success" } });
+            response["convertedObjects"] = Value::Array(objects);
+            Answer { review: super::answered(API_VERSION, KIND, response), failure: None }
         }
-        Err(error) => failed(&uid, chain(&error)),
+        Err(problem) => failed(&uid, problem),
     }
+}
+
+fn convert(request: &mut Value) -> Result<Vec<Value>, String> {
+    let missing = |what: &str| format!("failed to use the review: request.{what} is missing");
+    let desired = request.get("desiredAPIVersion").and_then(Value::as_str).map(str::to_owned);
+    let desired = desired.ok_or_else(|| missing("desiredAPIVersion"))?;
+    let Some(Value::Array(objects)) = request.get_mut("objects").map(Value::take) else {
+        return Err(missing("objects"));
+    };
+    let converted = objects.into_iter().map(|object| conversion::convert(object, &desired));
+    converted.collect::<Result<_, _>>().map_err(|error| chain(&error))
 }
 
 /// The answer to a request that cannot be served.
-pub fn failed(uid: &str, message: String) -> Answer {
-    let mut response = Map::new();
-    response.insert("uid".to_owned(), json!(uid));
-    response.insert("result".to_owned(), json!({ "status": "Failure", "message": message }));
-    Answer { review: review_of(response), failure: Some(message) }
-}
-
-fn review_of(response: Map<String, Value>) -> Value {
-    let mut review = Map::new();
-    review.insert("apiVersion".to_owned(), json!(API_VERSION));
-    review.insert("kind".to_owned(), json!(KIND));
-    review.insert("response".to_owned(), Value::Object(response));
-    Value::Object(review)
+fn failed(uid: &str, message: String) -> Answer {
+    let response = json!({ "uid": uid, "result": { "status": "Failure", "message": message } });
+    Answer { review: super::answered(API_VERSION, KIND, response), failure: Some(message) }
 }
 
 #[cfg(test)]

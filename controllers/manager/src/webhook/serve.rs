@@ -17,6 +17,7 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
+use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
@@ -26,8 +27,9 @@ use tracing::{debug, info, warn};
 
 use super::admission::{self, Subject};
 use super::review;
-use super::tls::{ReloadedCertificate, provider};
+use super::tls::ReloadedCertificate;
 use crate::metrics::Metrics;
+use crate::provider;
 
 /// Largest review: a page of 500 objects of 100 KiB, more than the API server ever asks at once for these.
 const LARGEST_REVIEW: usize = 64 << 20;
@@ -44,21 +46,15 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Time for requests under way when told to stop.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
-/// Why the webhook cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No TLS version can be spoken.
     #[error("failed to set up TLS")]
     Tls(#[source] rustls::Error),
 }
 
-/// What the webhook is made of.
 pub struct Webhook {
-    /// Where it listens.
     pub listener: TcpListener,
-    /// Its certificate.
     pub certificate: Arc<ReloadedCertificate>,
-    /// Where it counts.
     pub metrics: Arc<Metrics>,
 }
 
@@ -152,27 +148,33 @@ fn routes(metrics: Arc<Metrics>) -> Router {
         .with_state(metrics)
 }
 
-/// As with conversions, a review without a readable `uid` gets an HTTP error as well.
 fn admit(subject: Subject, metrics: &Metrics, body: &Bytes) -> Response {
     let answer = admission::answer(subject, body);
     metrics.reviewed(answer.result);
-    let identified = answer.review.pointer("/response/uid").is_some_and(|uid| uid != "");
-    let message = answer.review.pointer("/response/status/message").and_then(serde_json::Value::as_str);
+    let identified = is_identified(&answer.review);
+    let message = answer.review.pointer("/response/status/message").and_then(Value::as_str);
     if let Some(message) = message {
         info!(?subject, message, identified, "admission refused");
     }
-    let code = if identified { StatusCode::OK } else { StatusCode::BAD_REQUEST };
-    (code, axum::Json(answer.review)).into_response()
+    respond(answer.review)
 }
 
-/// A review without a readable `uid` cannot be answered as one, so it gets an HTTP error as well.
 async fn convert(State(metrics): State<Arc<Metrics>>, body: Bytes) -> Response {
     let answer = review::answer(&body);
     metrics.converted(answer.failure.is_none());
-    let identified = answer.review.pointer("/response/uid").is_some_and(|uid| uid != "");
+    let identified = is_identified(&answer.review);
     if let Some(failure) = &answer.failure {
         warn!(failure, identified, "conversion failed");
     }
-    let code = if identified { StatusCode::OK } else { StatusCode::BAD_REQUEST };
-    (code, axum::Json(answer.review)).into_response()
+    respond(answer.review)
+}
+
+fn is_identified(review: &Value) -> bool {
+    review.pointer("/response/uid").is_some_and(|uid| uid != "")
+}
+
+/// A review without a readable `uid` cannot be answered as one, so it gets an HTTP error as well.
+fn respond(review: Value) -> Response {
+    let code = if is_identified(&review) { StatusCode::OK } else { StatusCode::BAD_REQUEST };
+    (code, axum::Json(review)).into_response()
 }

@@ -8,45 +8,29 @@ use std::time::Duration;
 
 use bloomery_platform::chain;
 use parking_lot::RwLock;
-use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tracing::{info, warn};
 
+use crate::provider;
+
 /// File names in the certificate directory, as Kubernetes' TLS Secrets have them.
 const CERTIFICATE: &str = "tls.crt";
-/// Its key.
 const KEY: &str = "tls.key";
 /// How often the files are looked at: they change once in a certificate's life.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file cannot be read.
     #[error("failed to read {}", path.display())]
-    Read {
-        path: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
-    /// A file does not hold what it should.
+    Read { path: PathBuf, source: std::io::Error },
     #[error("failed to parse {}", path.display())]
-    Parse {
-        path: PathBuf,
-        #[source]
-        source: rustls::pki_types::pem::Error,
-    },
+    Parse { path: PathBuf, source: rustls::pki_types::pem::Error },
     /// Certificate and key do not belong together, or are of no use.
     #[error("failed to use the certificate in {}", path.display())]
-    Use {
-        /// The directory.
-        path: PathBuf,
-        #[source]
-        source: rustls::Error,
-    },
+    Use { path: PathBuf, source: rustls::Error },
 }
 
 /// The files' bytes, by which a change is seen.
@@ -120,13 +104,6 @@ fn certified_key(directory: &Path, files: &Files) -> Result<CertifiedKey, Error>
     let key = PrivateKeyDer::from_pem_slice(&files.key).map_err(unparsable(KEY))?;
     let unusable = |source| Error::Use { path: directory.to_owned(), source };
     CertifiedKey::from_der(chain, key, &provider()).map_err(unusable)
-}
-
-/// The TLS implementation of this process.
-pub fn provider() -> Arc<CryptoProvider> {
-    CryptoProvider::get_default()
-        .cloned()
-        .unwrap_or_else(|| Arc::new(rustls::crypto::ring::default_provider()))
 }
 
 #[cfg(test)]

@@ -44,7 +44,6 @@ const fn step(step: &'static str, command: u8, data: &'static [u8]) -> Step {
     Step { request: Request { step, netfn: CHASSIS, command, data }, optional: false }
 }
 
-/// Get Chassis Status.
 pub(super) const STATUS: Request<'static> =
     Request { step: "Get Chassis Status", netfn: CHASSIS, command: GET_STATUS, data: &[] };
 
@@ -84,7 +83,6 @@ pub const fn steps(action: Action) -> &'static [Step] {
     }
 }
 
-/// Get System GUID.
 pub(super) const SYSTEM_GUID: Request<'static> =
     Request { step: "Get System GUID", netfn: APP, command: GET_SYSTEM_GUID, data: &[] };
 
@@ -148,7 +146,6 @@ pub(super) const fn cipher_suites_data(index: u8) -> [u8; 3] {
     [THIS_CHANNEL, 0x00, 0x80 | index]
 }
 
-/// Get Channel Cipher Suites.
 pub(super) const fn cipher_suites(data: &[u8]) -> Request<'_> {
     Request { step: "Get Channel Cipher Suites", netfn: APP, command: GET_CIPHER_SUITES, data }
 }
@@ -163,12 +160,10 @@ pub fn parse_cipher_suites(records: &[u8]) -> Vec<Suite> {
         .collect()
 }
 
-/// Get Session Challenge.
 pub(super) const fn challenge(data: &[u8]) -> Request<'_> {
     Request { step: "Get Session Challenge", netfn: APP, command: GET_CHALLENGE, data }
 }
 
-/// Activate Session.
 pub(super) const fn activate(data: &[u8]) -> Request<'_> {
     Request { step: "Activate Session", netfn: APP, command: ACTIVATE, data }
 }
@@ -181,7 +176,6 @@ pub(super) const SET_ADMINISTRATOR: Request<'static> = Request {
     data: &[ADMINISTRATOR],
 };
 
-/// Close Session.
 pub(super) const fn close(session: &[u8; 4]) -> Request<'_> {
     Request { step: "Close Session", netfn: APP, command: CLOSE, data: session }
 }

@@ -4,12 +4,11 @@
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use secrecy::{ExposeSecret, SecretString};
 
 use super::commands::{STATUS, SYSTEM_GUID, parse_chassis_status, parse_system_guid, steps};
 use super::error::Error;
 use super::link::{Link, Timing};
-use super::session::Session;
+use super::session::{Credentials, Session};
 use super::{session15, session20};
 use crate::bmc::{Action, Bmc, Kind, Power};
 use crate::endpoint::authority;
@@ -17,29 +16,6 @@ use crate::error::PowerError;
 use crate::identity::{Guid, Identity};
 use crate::precondition::{Precondition, ask};
 use crate::select::Lan;
-
-/// User name and password.
-#[derive(Debug, Clone)]
-pub struct Credentials {
-    /// User name.
-    pub user: SecretString,
-    /// Password.
-    pub pass: SecretString,
-}
-
-impl Credentials {
-    /// Both as bytes, if they are not longer than this.
-    pub(super) fn within(&self, user_max: usize, pass_max: usize) -> Result<(&[u8], &[u8]), Error> {
-        let (user, pass) = (self.user.expose_secret().as_bytes(), self.pass.expose_secret().as_bytes());
-        if user.len() > user_max {
-            return Err(Error::TooLong { what: "user name", max: user_max });
-        }
-        if pass.len() > pass_max {
-            return Err(Error::TooLong { what: "password", max: pass_max });
-        }
-        Ok((user, pass))
-    }
-}
 
 /// A BMC reached by IPMI over LAN.
 #[derive(Debug, Clone)]
@@ -76,33 +52,13 @@ impl Ipmi {
 
     /// A session with the machine's own BMC.
     async fn own_session(&self) -> Result<Session, PowerError> {
-        let mut session = self.session().await.map_err(PowerError::Ipmi)?;
+        let mut session = self.session().await?;
         if let Some(identity) = &self.identity {
             // RMCP+ ends a log-in only with a BMC that knows the password; IPMI 1.5 takes its word.
             let proven = self.lan == Lan::RmcpPlus;
-            let told = told(&mut session).await.map_err(PowerError::Ipmi)?;
-            identity.judge(told, proven).map_err(PowerError::OtherMachine)?;
+            identity.judge(told(&mut session).await?, proven)?;
         }
         Ok(session)
-    }
-
-    async fn status(&self) -> Result<Power, PowerError> {
-        let data = self.own_session().await?.command(STATUS).await.map_err(PowerError::Ipmi)?;
-        parse_chassis_status(&data)
-            .map_err(|source| PowerError::Ipmi(Error::Answer { step: STATUS.step, source }))
-    }
-
-    async fn perform(&self, action: Action, wanted: &dyn Precondition) -> Result<(), PowerError> {
-        let mut session = self.own_session().await?;
-        ask(wanted).await?;
-        for step in steps(action) {
-            match session.command(step.request).await {
-                Ok(_) => {}
-                Err(Error::Refused { .. }) if step.optional => {}
-                Err(error) => return Err(PowerError::Ipmi(error)),
-            }
-        }
-        Ok(())
     }
 }
 
@@ -121,7 +77,11 @@ async fn told(session: &mut Session) -> Result<Option<Guid>, Error> {
 
 impl Bmc for Ipmi {
     fn power_state(&self) -> BoxFuture<'_, Result<Power, PowerError>> {
-        self.status().boxed()
+        async {
+            let data = self.own_session().await?.command(STATUS).await?;
+            Ok(parse_chassis_status(&data).map_err(|source| Error::Answer { step: STATUS.step, source })?)
+        }
+        .boxed()
     }
 
     fn command<'a>(
@@ -129,7 +89,19 @@ impl Bmc for Ipmi {
         action: Action,
         wanted: &'a dyn Precondition,
     ) -> BoxFuture<'a, Result<(), PowerError>> {
-        self.perform(action, wanted).boxed()
+        async move {
+            let mut session = self.own_session().await?;
+            ask(wanted).await?;
+            for step in steps(action) {
+                match session.command(step.request).await {
+                    Ok(_) => {}
+                    Err(Error::Refused { .. }) if step.optional => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Ok(())
+        }
+        .boxed()
     }
 
     fn kind(&self) -> Kind {

@@ -5,119 +5,59 @@
 use std::io;
 use std::sync::Arc;
 
+use crate::error::DriverError;
+
 /// Why bytes are not the packet they should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the texts say what the variants and their fields are")]
 pub enum ParseError {
-    /// Fewer bytes than the packet needs.
     #[error("failed to parse {what}: too short")]
-    Short {
-        /// The packet.
-        what: &'static str,
-    },
-    /// A field has a value that the packet cannot have.
+    Short { what: &'static str },
     #[error("failed to parse {what}: {field} is 0x{value:02x}")]
-    Field {
-        /// The packet.
-        what: &'static str,
-        /// The field.
-        field: &'static str,
-        /// Its value.
-        value: u8,
-    },
-    /// The length field and the length disagree.
+    Field { what: &'static str, field: &'static str, value: u8 },
     #[error("failed to parse {what}: its length field is wrong")]
-    Length {
-        /// The packet.
-        what: &'static str,
-    },
-    /// A checksum of the message is wrong.
+    Length { what: &'static str },
     #[error("failed to parse an IPMI message: wrong checksum")]
     Checksum,
     /// The authentication code is wrong: corrupted or forged.
     #[error("failed to verify a packet: wrong authentication code")]
     Integrity,
-    /// It cannot be decrypted.
     #[error("failed to decrypt a packet")]
     Decrypt,
 }
 
 /// Why a conversation with a BMC failed.
 #[derive(Debug, Clone, thiserror::Error)]
+#[allow(missing_docs, reason = "the texts say what the variants and their fields are")]
 pub enum Error {
-    /// The name has no address.
     #[error("failed to find the address of {host}; check the BMC's endpoint")]
     Resolve {
-        /// Name.
         host: String,
         /// Resolver's words; none when there is no address.
         source: Option<Arc<io::Error>>,
     },
-    /// The network refuses.
     #[error("failed to reach {peer}; check the BMC's address and the route to it")]
-    Unreachable {
-        /// Address and port.
-        peer: String,
-        /// Why.
-        source: Arc<io::Error>,
-    },
-    /// The port is closed.
+    Unreachable { peer: String, source: Arc<io::Error> },
     #[error("failed to reach {peer}: nothing listens on that UDP port; is IPMI over LAN enabled in the BMC?")]
-    PortClosed {
-        /// Address and port.
-        peer: String,
-    },
-    /// Silence.
+    PortClosed { peer: String },
     #[error(
         "failed to get an answer to {step} from {peer} in {tries} tries; check the address, and whether IPMI over LAN is enabled"
     )]
-    Silent {
-        /// Address and port.
-        peer: String,
-        /// What was asked.
-        step: &'static str,
-        /// How often.
-        tries: u32,
-    },
-    /// Nothing but packets that do not fit.
+    Silent { peer: String, step: &'static str, tries: u32 },
     #[error("failed to understand {peer}: {ignored} packets came, none was an answer to {step}")]
-    Nonsense {
-        /// Address and port.
-        peer: String,
-        /// What was asked.
-        step: &'static str,
-        /// Packets ignored.
-        ignored: u32,
-        /// What was wrong with the last of them.
-        source: ParseError,
-    },
+    Nonsense { peer: String, step: &'static str, ignored: u32, source: ParseError },
     /// A well-formed answer that makes no sense.
     #[error("failed to understand the BMC's answer to {step}")]
-    Answer {
-        /// What was asked.
-        step: &'static str,
-        /// Why.
-        source: ParseError,
-    },
-    /// Wrong password, or a BMC key.
+    Answer { step: &'static str, source: ParseError },
     #[error(
         "failed to log in: the BMC's proof does not fit the password; wrong password, or a BMC key (Kg) is set"
     )]
     Password,
     /// Silence where a proof was expected.
     #[error("failed to log in: the BMC ignores {step}, as BMCs do when the password is wrong")]
-    Ignored {
-        /// What was asked.
-        step: &'static str,
-    },
-    /// The BMC refused the log-in.
+    Ignored { step: &'static str },
     #[error("failed to log in: the BMC refused {step} with status 0x{status:02x}, {}", login_status(*status))]
-    Login {
-        /// What was asked.
-        step: &'static str,
-        /// Status byte.
-        status: u8,
-    },
-    /// No common cipher suite.
+    Login { step: &'static str, status: u8 },
     #[error("failed to log in: the BMC offers none of cipher suites 17 and 3; enable one in the BMC")]
     NoSuite,
     /// Interface `lanplus` with a BMC of IPMI 1.5.
@@ -128,30 +68,17 @@ pub enum Error {
         "failed to log in: the BMC offers no IPMI 1.5 authentication of MD5, straight and none; set the interface to \"lanplus\""
     )]
     NoAuthType,
-    /// IPMI has an upper length.
     #[error("failed to log in: the {what} is longer than the {max} bytes that IPMI allows")]
-    TooLong {
-        /// `user name` or `password`.
-        what: &'static str,
-        /// Upper length.
-        max: usize,
-    },
-    /// The BMC refused a command.
+    TooLong { what: &'static str, max: usize },
     #[error("failed at {step}: the BMC refused with code 0x{code:02x}, {}", completion(*code))]
-    Refused {
-        /// What was asked.
-        step: &'static str,
-        /// Completion code.
-        code: u8,
-    },
+    Refused { step: &'static str, code: u8 },
 }
 
 /// Completion code of a privilege that is too low.
 const INSUFFICIENT_PRIVILEGE: u8 = 0xd4;
 
-impl Error {
-    /// One word for metrics.
-    pub const fn category(&self) -> &'static str {
+impl DriverError for Error {
+    fn category(&self) -> &'static str {
         match self {
             Self::Resolve { .. } | Self::Unreachable { .. } => "unreachable",
             Self::Silent { .. } => "timeout",

@@ -64,7 +64,6 @@ impl<T, A: FnMut(&[u8]) -> Result<Option<T>, ParseError>> Question for Constant<
     }
 }
 
-/// A socket connected to a BMC.
 #[derive(Debug)]
 pub(super) struct Link {
     socket: UdpSocket,

@@ -7,7 +7,6 @@ use zeroize::Zeroizing;
 use super::error::ParseError;
 use super::suite::{Keys, Suite, codes_equal};
 
-/// Administrator.
 pub(super) const ADMINISTRATOR: u8 = 4;
 /// Look the user up by name alone, not by name and privilege.
 const BY_NAME: u8 = 0x10;
@@ -114,7 +113,6 @@ pub fn parse_rakp4(bytes: &[u8]) -> Result<Rakp4<'_>, ParseError> {
     Ok(Rakp4 { tag, status, console, code })
 }
 
-/// Open Session Request.
 pub(super) fn open_session_request(tag: u8, suite: Suite, console: u32) -> Vec<u8> {
     let mut bytes = vec![tag, ADMINISTRATOR, 0, 0];
     bytes.extend(console.to_le_bytes());
@@ -126,13 +124,10 @@ pub(super) fn open_session_request(tag: u8, suite: Suite, console: u32) -> Vec<u
 
 /// Everything both sides know when RAKP message 2 has come.
 pub(super) struct Exchange<'a> {
-    /// Cipher suite.
     pub(super) suite: Suite,
     /// Session id of ours and of the BMC's.
     pub(super) console: u32,
-    /// The BMC's.
     pub(super) bmc: u32,
-    /// Our random number.
     pub(super) random: [u8; 16],
     /// User name, at most 16 bytes.
     pub(super) user: &'a [u8],
@@ -148,7 +143,6 @@ impl Exchange<'_> {
         bytes
     }
 
-    /// RAKP message 1.
     pub(super) fn rakp1(&self, tag: u8) -> Vec<u8> {
         let mut bytes = vec![tag, 0, 0, 0];
         bytes.extend(self.bmc.to_le_bytes());

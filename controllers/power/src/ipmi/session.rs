@@ -2,11 +2,36 @@
 //!
 //! Never logs in, and knows no packet: both are the version's.
 
+use secrecy::{ExposeSecret, SecretString};
+
 use super::commands::close;
 use super::error::{Error, ParseError};
 use super::link::{Link, Question};
 use super::message::{Request, next_number};
 use crate::identity::Guid;
+
+/// User name and password.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    /// User name.
+    pub user: SecretString,
+    /// Password.
+    pub pass: SecretString,
+}
+
+impl Credentials {
+    /// Both as bytes, if they are not longer than this.
+    pub(super) fn within(&self, user_max: usize, pass_max: usize) -> Result<(&[u8], &[u8]), Error> {
+        let (user, pass) = (self.user.expose_secret().as_bytes(), self.pass.expose_secret().as_bytes());
+        if user.len() > user_max {
+            return Err(Error::TooLong { what: "user name", max: user_max });
+        }
+        if pass.len() > pass_max {
+            return Err(Error::TooLong { what: "password", max: pass_max });
+        }
+        Ok((user, pass))
+    }
+}
 
 /// How a version of IPMI wraps the messages of a session.
 pub(super) trait Wire: std::fmt::Debug + Send + Sync {
@@ -31,7 +56,6 @@ pub(super) struct Session {
     window: Window,
 }
 
-/// A command of an open session.
 struct InSession<'a> {
     wire: &'a dyn Wire,
     sequence: &'a mut u32,

@@ -5,7 +5,6 @@
 use zeroize::Zeroizing;
 
 use super::commands::{SET_ADMINISTRATOR, activate, auth_capabilities, challenge, parse_auth_capabilities};
-use super::driver::Credentials;
 use super::error::{Error, ParseError};
 use super::lan15::{
     AuthType, packet, parse_activated, parse_challenge, parse_session_packet, password_block,
@@ -13,7 +12,7 @@ use super::lan15::{
 use super::link::{Constant, Link};
 use super::rakp::ADMINISTRATOR;
 use super::rmcp;
-use super::session::{Session, Wire};
+use super::session::{Credentials, Session, Wire};
 use super::sessionless;
 use crate::identity::Guid;
 

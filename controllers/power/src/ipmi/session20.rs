@@ -7,12 +7,11 @@ use super::commands::{
     SET_ADMINISTRATOR, auth_capabilities, cipher_suites, cipher_suites_data, parse_auth_capabilities,
     parse_cipher_suites,
 };
-use super::driver::Credentials;
 use super::error::{Error, ParseError};
 use super::link::{Constant, Link};
 use super::rakp::{Exchange, open_session_request, parse_open_session_response, parse_rakp2, parse_rakp4};
 use super::rmcp_plus::{PayloadType, open_packet, open_plain, plain_packet, seal};
-use super::session::{Session, Wire};
+use super::session::{Credentials, Session, Wire};
 use super::sessionless;
 use super::suite::{Keys, Suite};
 use crate::identity::Guid;

@@ -16,7 +16,6 @@ use super::error::ParseError;
 const BLOCK: usize = 16;
 /// The constants of the additional keys are 20 bytes with both hashes.
 const CONSTANT_LEN: usize = 20;
-/// AES-CBC-128.
 const AES_CBC_128: u8 = 1;
 
 /// A cipher suite.
@@ -45,7 +44,6 @@ impl Suite {
         }
     }
 
-    /// HMAC of all parts.
     pub(super) fn hmac(self, key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
         match self {
             Self::Three => hmac::<Hmac<Sha1>>(key, parts),
@@ -95,7 +93,6 @@ impl Keys {
         Self { suite, integrity, encryption }
     }
 
-    /// Bytes of an integrity code.
     pub(super) const fn integrity_len(&self) -> usize {
         self.suite.integrity_len()
     }

@@ -37,7 +37,6 @@ pub(super) struct Probed {
     pub(super) ipmi: bool,
 }
 
-/// A client of the pool.
 pub(super) struct Client {
     pub(super) shared: Arc<Shared>,
     pub(super) entry: Arc<Entry>,

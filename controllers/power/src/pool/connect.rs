@@ -6,13 +6,13 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use crate::bmc::Bmc;
-use crate::endpoint::{Endpoint, Origin};
+use crate::endpoint::{Endpoint, Origin, SelectError};
 use crate::http_api::{Hooks, HttpApi};
 use crate::identity::Identity;
 use crate::ipmi::{Credentials, Ipmi, Timing};
 use crate::probe::probe;
 use crate::redfish::Redfish;
-use crate::select::{BmcTarget, Lan, SelectError};
+use crate::select::{BmcTarget, Lan};
 
 /// Makes drivers. They connect when they are used.
 pub trait Connect: Send + Sync {

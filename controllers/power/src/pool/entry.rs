@@ -18,7 +18,6 @@ pub(super) enum Protocol {
     Ipmi,
 }
 
-/// One BMC.
 #[derive(Debug)]
 pub(super) struct Entry {
     /// Held during a command: one at a time, first come, first served.

@@ -9,7 +9,6 @@ use tokio::time::Instant;
 use super::Config;
 use crate::error::PowerError;
 
-/// State of one BMC.
 #[derive(Debug)]
 pub(super) struct Health {
     /// The earliest start of a command: the gap.
@@ -30,7 +29,6 @@ impl Health {
         Ok(self.ready_at)
     }
 
-    /// Failed last time.
     pub(super) const fn is_failing(&self) -> bool {
         self.breaker.is_failing()
     }
@@ -40,12 +38,10 @@ impl Health {
         self.ready_at = now + gap;
     }
 
-    /// A command succeeded.
     pub(super) fn succeeded(&mut self) {
         self.breaker.succeeded();
     }
 
-    /// A command failed.
     pub(super) fn failed(&mut self, now: Instant, cause: PowerError, config: &Config) {
         let backoff = Backoff { first: config.first_backoff, max: config.max_backoff };
         self.breaker.failed(now.into_std(), Arc::new(cause), backoff);

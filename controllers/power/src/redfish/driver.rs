@@ -8,9 +8,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::error::Error;
-use super::model::ServiceRoot;
 use super::service::Service;
-use super::systems::{Found, find};
+use super::systems::find;
 use super::{boot, reset};
 use crate::bmc::{Action, Bmc, Kind, Power};
 use crate::endpoint::Origin;
@@ -47,42 +46,12 @@ impl Redfish {
         Service::new(self.origin.clone(), &self.credentials, Arc::clone(&self.trust))
     }
 
-    async fn status(&self) -> Result<Power, Error> {
-        let mut service = self.service();
-        let result = async {
-            let root = service.root().await?;
-            let found = find(&mut service, &root, &self.identity).await?;
-            found.system.power.map_err(|source| Error::Parse { path: found.path, source })
-        };
-        let result = result.await;
-        service.log_out().await;
-        result
-    }
-
-    async fn perform(&self, action: Action, wanted: &dyn Precondition) -> Result<(), PowerError> {
-        let mut service = self.service();
-        let result = async {
-            let (root, found) = self.prepare(&mut service, action).await.map_err(cause)?;
-            ask(wanted).await?;
-            let done = match action {
-                Action::PxeOnce(mode) => boot::from_network_once(&mut service, &root, &found, mode).await,
-                Action::Cycle => reset::cycle(&mut service, &root, &found).await,
-                Action::On => reset::switch(&mut service, &root, &found, Power::On).await,
-                Action::Off => reset::switch(&mut service, &root, &found, Power::Off).await,
-            };
-            done.map_err(cause)
-        };
-        let result = result.await;
-        service.log_out().await;
-        result
-    }
-
-    /// Reads all that the command needs.
-    async fn prepare(
+    async fn perform(
         &self,
         service: &mut Service<'_>,
         action: Action,
-    ) -> Result<(ServiceRoot, Found), Error> {
+        wanted: &dyn Precondition,
+    ) -> Result<(), PowerError> {
         let root = service.root().await?;
         let mut found = find(service, &root, &self.identity).await?;
         match action {
@@ -91,20 +60,30 @@ impl Redfish {
                 reset::learn_allowed(service, &root, &mut found).await;
             }
         }
-        Ok((root, found))
-    }
-}
-
-fn cause(error: Error) -> PowerError {
-    match error {
-        Error::Identity(not_ours) => PowerError::OtherMachine(not_ours),
-        error => PowerError::Redfish(error),
+        ask(wanted).await?;
+        Ok(match action {
+            Action::PxeOnce(mode) => boot::from_network_once(service, &root, &found, mode).await,
+            Action::Cycle => reset::cycle(service, &root, &found).await,
+            Action::On => reset::switch(service, &root, &found, Power::On).await,
+            Action::Off => reset::switch(service, &root, &found, Power::Off).await,
+        }?)
     }
 }
 
 impl Bmc for Redfish {
     fn power_state(&self) -> BoxFuture<'_, Result<Power, PowerError>> {
-        async { self.status().await.map_err(cause) }.boxed()
+        async {
+            let mut service = self.service();
+            let read = async {
+                let root = service.root().await?;
+                let found = find(&mut service, &root, &self.identity).await?;
+                found.system.power.map_err(|source| Error::Parse { path: found.path, source })
+            };
+            let read = read.await;
+            service.log_out().await;
+            Ok(read?)
+        }
+        .boxed()
     }
 
     fn command<'a>(
@@ -112,7 +91,13 @@ impl Bmc for Redfish {
         action: Action,
         wanted: &'a dyn Precondition,
     ) -> BoxFuture<'a, Result<(), PowerError>> {
-        self.perform(action, wanted).boxed()
+        async move {
+            let mut service = self.service();
+            let done = self.perform(&mut service, action, wanted).await;
+            service.log_out().await;
+            done
+        }
+        .boxed()
     }
 
     fn kind(&self) -> Kind {

@@ -2,125 +2,75 @@
 //!
 //! Never contains a password or a user name.
 
-use super::model::ParseError;
+use crate::error::DriverError;
 use crate::identity::{Guid, NotOurs};
 use crate::web::{CertificatePin, WebError};
 
+/// Why JSON is not the resource it should be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the texts say what the variants and their fields are")]
+pub enum ParseError {
+    #[error("failed to parse the JSON: {reason}")]
+    Json { reason: String },
+    #[error("{property} is missing")]
+    Missing { property: &'static str },
+    #[error("{property} is no path on this BMC")]
+    Path { property: &'static str },
+    #[error("PowerState is {state:?}")]
+    PowerState { state: String },
+}
+
 /// Why a conversation with a Redfish service failed.
 #[derive(Debug, Clone, thiserror::Error)]
+#[allow(missing_docs, reason = "the texts say what the variants and their fields are")]
 pub enum Error {
-    /// No response.
     #[error("failed to ask Redfish for {path}")]
-    Web {
-        /// Path.
-        path: String,
-        /// Why.
-        source: WebError,
-    },
+    Web { path: String, source: WebError },
     /// An action was sent and its answer did not come: it may have been done.
     #[error("failed to hear from Redfish whether {path} was done")]
-    Unsure {
-        /// Path.
-        path: String,
-        /// Why.
-        source: WebError,
-    },
-    /// Wrong user name or password.
+    Unsure { path: String, source: WebError },
     #[error(
         "failed to log in to Redfish at {path}: HTTP status {status}; check the user, the password and its role"
     )]
-    Auth {
-        /// Path.
-        path: String,
-        /// 401 or 403.
-        status: u16,
-    },
-    /// The service wants a password where everybody can read it.
+    Auth { path: String, status: u16 },
     #[error(
         "failed to log in to Redfish at {path}: no password is sent over plain HTTP; give the endpoint as https://"
     )]
-    Insecure {
-        /// Path.
-        path: String,
-    },
-    /// A refusal.
+    Insecure { path: String },
     #[error("failed at {method} {path}: Redfish answered HTTP status {status}{}", message(.text))]
     Status {
-        /// Method.
         method: &'static str,
-        /// Path.
         path: String,
-        /// Status code.
         status: u16,
         /// The BMC's own words, if any.
         text: String,
     },
-    /// It sends us elsewhere.
     #[error("failed to follow Redfish from {path} to {to}: it leads to another service or in a circle")]
-    Redirect {
-        /// Path.
-        path: String,
-        /// Where to.
-        to: String,
-    },
-    /// The resource makes no sense.
+    Redirect { path: String, to: String },
     #[error("failed to understand Redfish's {path}")]
-    Parse {
-        /// Path.
-        path: String,
-        /// Why.
-        source: ParseError,
-    },
+    Parse { path: String, source: ParseError },
     /// The only system is another machine.
     #[error(transparent)]
     Identity(NotOurs),
-    /// None of several systems is the machine.
     #[error("failed to find the machine: none of the BMC's {systems} Systems has the UUID {uuid}{}", list("; not read: ", .unreadable))]
-    NoSystem {
-        /// How many there are.
-        systems: u64,
-        /// The machine's, or the Server's name.
-        uuid: String,
-        /// UUIDs that were found instead.
-        told: Vec<Guid>,
-        /// Systems that could not be read, and why.
-        unreadable: Vec<String>,
-    },
-    /// Several systems are the machine.
+    NoSystem { systems: u64, uuid: String, told: Vec<Guid>, unreadable: Vec<String> },
     #[error("failed to choose a System: all of {} have the UUID {uuid}", .paths.join(", "))]
-    Twins {
-        /// The machine's.
-        uuid: String,
-        /// Where they are.
-        paths: Vec<String>,
-    },
+    Twins { uuid: String, paths: Vec<String> },
     /// Every way was refused, or had no effect.
     #[error("failed to {wanted} by Redfish; tried {}", .tried.join("; "))]
     Tried {
-        /// What was wanted.
         wanted: &'static str,
         /// Each way with what came of it.
         tried: Vec<String>,
     },
-    /// It never became off.
     #[error("failed to power cycle: the machine did not power off within {seconds} s")]
-    StillOn {
-        /// The limit.
-        seconds: u64,
-    },
-    /// It has no such reset.
+    StillOn { seconds: u64 },
     #[error("failed to find a way to {wanted}: the BMC allows only the resets {allowed}")]
-    NoReset {
-        /// What was wanted.
-        wanted: &'static str,
-        /// What it allows.
-        allowed: String,
-    },
+    NoReset { wanted: &'static str, allowed: String },
 }
 
-impl Error {
-    /// One word for metrics.
-    pub fn category(&self) -> &'static str {
+impl DriverError for Error {
+    fn category(&self) -> &'static str {
         match self {
             Self::Web { source, .. } => source.category(),
             Self::Unsure { .. } => "unsure",
@@ -135,6 +85,34 @@ impl Error {
         }
     }
 
+    fn is_unsure(&self) -> bool {
+        matches!(self, Self::Unsure { .. })
+    }
+
+    /// The service has machines with UUIDs of their own, and none is ours or several are.
+    fn is_about_identity(&self) -> bool {
+        match self {
+            Self::Identity(_) | Self::Twins { .. } => true,
+            Self::NoSystem { told, .. } => !told.is_empty(),
+            _ => false,
+        }
+    }
+
+    fn other_machine(&self) -> Option<&NotOurs> {
+        if let Self::Identity(not_ours) = self { Some(not_ours) } else { None }
+    }
+
+    fn changed_certificate(&self) -> Option<(CertificatePin, CertificatePin)> {
+        match self {
+            Self::Web { source: WebError::CertificateChanged { pinned, shown, .. }, .. } => {
+                Some((*pinned, *shown))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Error {
     /// The service refused, and may do the same in another way.
     pub(super) const fn is_refusal(&self) -> bool {
         matches!(self, Self::Status { .. } | Self::Auth { .. })
@@ -144,40 +122,6 @@ impl Error {
     pub(super) const fn status(&self) -> Option<u16> {
         match self {
             Self::Status { status, .. } | Self::Auth { status, .. } => Some(*status),
-            Self::Web { .. }
-            | Self::Unsure { .. }
-            | Self::Insecure { .. }
-            | Self::Redirect { .. }
-            | Self::Parse { .. }
-            | Self::Identity(_)
-            | Self::NoSystem { .. }
-            | Self::Twins { .. }
-            | Self::Tried { .. }
-            | Self::StillOn { .. }
-            | Self::NoReset { .. } => None,
-        }
-    }
-
-    /// The command may have been carried out.
-    pub(crate) const fn is_unsure(&self) -> bool {
-        matches!(self, Self::Unsure { .. })
-    }
-
-    /// The service has machines with UUIDs of their own, and none is ours or several are.
-    pub(crate) fn is_about_identity(&self) -> bool {
-        match self {
-            Self::Identity(_) | Self::Twins { .. } => true,
-            Self::NoSystem { told, .. } => !told.is_empty(),
-            _ => false,
-        }
-    }
-
-    /// The certificate that was pinned and the one that was shown, if that is the reason.
-    pub(crate) const fn changed_certificate(&self) -> Option<(CertificatePin, CertificatePin)> {
-        match self {
-            Self::Web { source: WebError::CertificateChanged { pinned, shown, .. }, .. } => {
-                Some((*pinned, *shown))
-            }
             _ => None,
         }
     }

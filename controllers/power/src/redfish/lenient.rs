@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::model::ParseError;
+use super::error::ParseError;
 
 /// Reads JSON; of a key that comes twice the last counts.
 pub(super) fn parse(bytes: &[u8]) -> Result<Value, ParseError> {

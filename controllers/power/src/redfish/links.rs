@@ -2,7 +2,7 @@
 //!
 //! Pure; never gives a path that leads to another host.
 
-use super::model::ParseError;
+use super::error::ParseError;
 use crate::endpoint::{Origin, parse_endpoint};
 
 /// Longest path taken from a BMC.

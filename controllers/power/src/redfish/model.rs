@@ -4,6 +4,7 @@
 
 use serde_json::Value;
 
+use super::error::ParseError;
 use super::{lenient, links};
 use crate::bmc::{Action, Power};
 use crate::endpoint::Origin;
@@ -12,35 +13,6 @@ use crate::endpoint::Origin;
 const MAX_MEMBERS: usize = 256;
 /// Longest message of the BMC that goes into an error.
 const MAX_MESSAGE: usize = 200;
-
-/// Why JSON is not the resource it should be.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ParseError {
-    /// No JSON, or a property of the wrong type.
-    #[error("failed to parse the JSON: {reason}")]
-    Json {
-        /// The parser's words.
-        reason: String,
-    },
-    /// A property is missing.
-    #[error("{property} is missing")]
-    Missing {
-        /// Its name.
-        property: &'static str,
-    },
-    /// A link does not stay on the BMC.
-    #[error("{property} is no path on this BMC")]
-    Path {
-        /// Its name.
-        property: &'static str,
-    },
-    /// The power state is none that says on or off.
-    #[error("PowerState is {state:?}")]
-    PowerState {
-        /// As it came.
-        state: String,
-    },
-}
 
 /// The path in `value`'s `@odata.id`, which can only lead to the BMC itself.
 fn link(value: Option<&Value>, origin: &Origin, property: &'static str) -> Result<String, ParseError> {

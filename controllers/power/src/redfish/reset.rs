@@ -12,6 +12,7 @@ use super::model::{ResetType, ServiceRoot, parse_action_info};
 use super::service::Service;
 use super::systems::{Found, read};
 use crate::bmc::{Action, Power};
+use crate::error::DriverError as _;
 
 /// Until a machine is off after ForceOff; it takes BMCs up to some ten seconds.
 const OFF_LIMIT: Duration = Duration::from_secs(20);

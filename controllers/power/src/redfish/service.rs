@@ -53,7 +53,6 @@ pub(crate) struct Service<'a> {
     login: Login,
 }
 
-/// A successful response.
 pub(super) struct Answer {
     pub(super) body: Bytes,
     /// Version of the resource.
@@ -71,7 +70,6 @@ impl<'a> Service<'a> {
         Self { origin, connection, credentials, login }
     }
 
-    /// Where the service is.
     pub(super) const fn origin(&self) -> &Origin {
         &self.origin
     }
@@ -126,7 +124,6 @@ impl<'a> Service<'a> {
         Err(Error::Redirect { path: path.to_owned(), to: shown(&at) })
     }
 
-    /// Posts an action.
     pub(super) async fn post(&mut self, path: &str, body: &serde_json::Value) -> Result<(), Error> {
         let sent = self.send(Method::POST, path, self.headers(None), body.to_string().into()).await;
         let response = sent.map_err(|error| match error {

@@ -140,7 +140,6 @@ async fn list(service: &mut Service<'_>, root: &ServiceRoot) -> Result<Listed, E
     Ok(listed)
 }
 
-/// Reads a System.
 pub(super) async fn read(
     service: &mut Service<'_>,
     root: &ServiceRoot,

@@ -5,11 +5,10 @@
 use std::fmt::{Debug, Display, Formatter};
 use std::sync::OnceLock;
 
+use data_encoding::HEXLOWER_PERMISSIVE;
 use sha2::{Digest, Sha256};
 
-/// Octets of a SHA-256.
 const LEN: usize = 32;
-/// What the text starts with.
 const PREFIX: &str = "sha256:";
 
 /// SHA-256 of a certificate's SubjectPublicKeyInfo (RFC 7469, 2.4): a certificate that is renewed for the same key
@@ -26,21 +25,13 @@ impl CertificatePin {
     /// Reads `sha256:` and 64 hexadecimal digits.
     pub fn parse(text: &str) -> Option<Self> {
         let digits = text.trim().strip_prefix(PREFIX)?;
-        if digits.len() != 2 * LEN || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return None;
-        }
-        let mut octets = [0; LEN];
-        for (index, octet) in octets.iter_mut().enumerate() {
-            *octet = u8::from_str_radix(digits.get(2 * index..2 * index + 2)?, 16).ok()?;
-        }
-        Some(Self(octets))
+        Some(Self(HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).ok()?.try_into().ok()?))
     }
 }
 
 impl Display for CertificatePin {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(PREFIX)?;
-        self.0.iter().try_for_each(|octet| write!(formatter, "{octet:02x}"))
+        write!(formatter, "{PREFIX}{}", HEXLOWER_PERMISSIVE.encode(&self.0))
     }
 }
 

@@ -11,6 +11,7 @@ use rustls::{AlertDescription, ClientConfig, DigitallySignedStruct, Error, PeerM
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use x509_parser::asn1_rs::{Any, Tag};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{CertificatePin, Trust, WebError};
@@ -129,21 +130,8 @@ fn identifier(spki: &[u8]) -> Option<&[u8]> {
 
 /// The contents of the DER sequence that `bytes` begin with.
 fn contents(bytes: &[u8]) -> Option<&[u8]> {
-    const SEQUENCE: u8 = 0x30;
-    let (&[tag, length], rest) = bytes.split_first_chunk::<2>()?;
-    let (length, rest) = match (tag, length) {
-        (SEQUENCE, 0..=0x7f) => (usize::from(length), rest),
-        (SEQUENCE, 0x81) => {
-            let (&[length], rest) = rest.split_first_chunk::<1>()?;
-            (usize::from(length), rest)
-        }
-        (SEQUENCE, 0x82) => {
-            let (length, rest) = rest.split_first_chunk::<2>()?;
-            (usize::from(u16::from_be_bytes(*length)), rest)
-        }
-        _ => return None,
-    };
-    rest.get(..length)
+    let (_, any) = Any::from_der(bytes).ok()?;
+    (any.tag() == Tag::Sequence).then_some(any.data)
 }
 
 impl ServerCertVerifier for Pinned {

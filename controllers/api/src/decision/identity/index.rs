@@ -9,7 +9,6 @@ use crate::ledger::{Fate, Tombstones};
 use crate::plane::Authority;
 use crate::server::Server;
 
-/// One entry.
 #[derive(Clone, Debug)]
 struct Known {
     marks: Marks,

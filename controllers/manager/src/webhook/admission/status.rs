@@ -10,16 +10,7 @@ use serde_json::{Value, json};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// Fields have values that they cannot have.
-    Invalid {
-        /// API group of the kind.
-        group: &'static str,
-        /// Kind of the object.
-        kind: &'static str,
-        /// Name of the object.
-        name: String,
-        /// The fields, in order.
-        causes: Vec<Cause>,
-    },
+    Invalid { group: &'static str, kind: &'static str, name: String, causes: Vec<Cause> },
     /// The request as a whole cannot be done.
     BadRequest(String),
 }
@@ -27,9 +18,7 @@ pub enum Refusal {
 /// A field and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause {
-    /// Path of the field.
     pub field: String,
-    /// What is wrong.
     pub message: String,
 }
 
@@ -43,7 +32,6 @@ impl Cause {
 }
 
 impl Refusal {
-    /// The `Status` object.
     pub fn status(&self) -> Value {
         let status = |code: u16, reason: &str, message: String| {
             json!({ "apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Failure",

@@ -6,7 +6,6 @@ use serde_json::{Map, Value};
 
 use super::status::Refusal;
 
-/// Judges a change.
 pub(super) fn judge(old: &Value, new: &Value) -> Result<(), Refusal> {
     if spec(old) == spec(new) {
         return Ok(());

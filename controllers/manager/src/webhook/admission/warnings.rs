@@ -9,7 +9,7 @@ use bloomery_platform::chain;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::download::source::{Source, Unusable};
+use crate::download::source::{SHA512_DIGITS, Source, Unusable, is_sha512};
 
 /// What a management controller can be spoken to through.
 const INTERFACES: [&str; 3] = ["", "lan", "lanplus"];
@@ -17,12 +17,9 @@ const INTERFACES: [&str; 3] = ["", "lan", "lanplus"];
 const WITH_VALUE: [&str; 3] = ["add", "replace", "test"];
 /// Operations that need a member which these patches do not have.
 const WITH_FROM: [&str; 2] = ["copy", "move"];
-/// Hexadecimal digits of a SHA-512.
-const SHA512_DIGITS: usize = 128;
 /// Longest strategic patch that is looked into.
 const LARGEST_PATCH: usize = 256 << 10;
 
-/// Warnings about a Server.
 pub(super) fn server(object: &Value) -> Vec<String> {
     let mut warnings = Vec::new();
     if let Some(bmc) = object.pointer("/spec/bmc").filter(|bmc| bmc.is_object()) {
@@ -58,7 +55,6 @@ fn bmc(bmc: &Value, warnings: &mut Vec<String>) {
     }
 }
 
-/// Warnings about a ServerClass.
 pub(super) fn server_class(object: &Value) -> Vec<String> {
     let mut warnings = Vec::new();
     let method = object.pointer("/spec/bootFromDiskMethod").and_then(Value::as_str).unwrap_or_default();
@@ -77,7 +73,6 @@ pub(super) fn server_class(object: &Value) -> Vec<String> {
     warnings
 }
 
-/// Warnings about an Environment.
 pub(super) fn environment(object: &Value) -> Vec<String> {
     let mut warnings = Vec::new();
     for asset in ["kernel", "initrd"] {
@@ -90,8 +85,7 @@ pub(super) fn environment(object: &Value) -> Vec<String> {
         } else if let Some(problem) = unusable(url) {
             warnings.push(format!("spec.{asset}.url: {problem}"));
         }
-        let plausible = sha512.len() == SHA512_DIGITS && sha512.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if !sha512.is_empty() && !plausible {
+        if !sha512.is_empty() && !is_sha512(sha512) {
             warnings.push(format!("spec.{asset}.sha512: not {SHA512_DIGITS} hexadecimal digits"));
         }
     }

@@ -9,12 +9,12 @@ use futures::future::{BoxFuture, pending};
 use tokio::time::{Instant, sleep};
 
 use crate::bmc::{Action, Bmc, Kind, Operation, Power};
-use crate::endpoint::{Endpoint, Origin, Scheme};
+use crate::endpoint::{Endpoint, Origin, Scheme, SelectError};
 use crate::error::PowerError;
 use crate::identity::{Guid, Identity, NotOurs};
 use crate::pool::{Config, Connect, Observer, Pool};
 use crate::precondition::{Precondition, ask};
-use crate::select::{BmcTarget, Lan, SelectError, Target};
+use crate::select::{BmcTarget, Lan, Target};
 use crate::web::{CertificatePin, WebError};
 use crate::{ipmi, redfish};
 
@@ -108,12 +108,12 @@ fn not_ours() -> NotOurs {
 
 fn unsure() -> PowerError {
     let source = WebError::Timeout { origin: "https://a".to_owned(), limit: Duration::from_secs(1) };
-    PowerError::Redfish(redfish::Error::Unsure { path: "/reset".to_owned(), source })
+    redfish::Error::Unsure { path: "/reset".to_owned(), source }.into()
 }
 
 fn changed(host: &str, pinned: CertificatePin, shown: CertificatePin) -> PowerError {
     let source = WebError::CertificateChanged { origin: host.to_owned(), pinned, shown };
-    PowerError::Redfish(redfish::Error::Web { path: "/".to_owned(), source })
+    redfish::Error::Web { path: "/".to_owned(), source }.into()
 }
 
 #[derive(Debug)]
@@ -134,9 +134,9 @@ impl Scripted {
         note(false);
         let key = (self.host.clone(), self.kind);
         let manner = self.world.manners.lock().unwrap().get(&key).copied();
-        let refused = match self.kind {
-            Kind::Redfish => PowerError::Redfish(redfish::Error::Auth { path: "/".to_owned(), status: 403 }),
-            _ => PowerError::Ipmi(ipmi::Error::PortClosed { peer: self.host.clone() }),
+        let refused: PowerError = match self.kind {
+            Kind::Redfish => redfish::Error::Auth { path: "/".to_owned(), status: 403 }.into(),
+            _ => ipmi::Error::PortClosed { peer: self.host.clone() }.into(),
         };
         let result = match manner.unwrap_or(Manner::Answers(Duration::ZERO)) {
             Manner::Answers(after) => {
@@ -147,9 +147,9 @@ impl Scripted {
                 sleep(after).await;
                 Err(refused)
             }
-            Manner::WrongPassword => Err(PowerError::Ipmi(ipmi::Error::Password)),
+            Manner::WrongPassword => Err(ipmi::Error::Password.into()),
             Manner::Hangs => pending().await,
-            Manner::OtherMachine => Err(PowerError::OtherMachine(not_ours())),
+            Manner::OtherMachine => Err(not_ours().into()),
             Manner::Unsure => Err(unsure()),
         };
         note(true);
