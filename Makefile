@@ -56,6 +56,7 @@ advisories: target/debug/mkimage ## Check crates, Go modules and Go against the 
 test-unit: setup ## Tables, property tests, programs against other programs: all but the API server
 	@scripts/progress tests cargo test --locked --workspace --no-run
 	@$(TESTS) -- --skip=$(APISERVER)
+	@cd image/controlplane && go test ./pace
 
 .PHONY: test-apiserver
 test-apiserver: setup out/controlplane.d ## Tests against a real etcd and kube-apiserver

@@ -2,6 +2,7 @@
 // Cluster API core manager and clusterctl in one static binary: the program is
 // chosen by the name it is called by. All of them are the unmodified upstream
 // modules; sharing one binary shares their common text on disk and in memory.
+// How often their garbage is collected follows their load (package pace).
 package main
 
 import (
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"bloomery/controlplane/pace"
 	"go.etcd.io/etcd/server/v3/etcdmain"
 	_ "k8s.io/client-go/plugin/pkg/client/auth"
 	"k8s.io/component-base/cli"
@@ -36,5 +38,6 @@ func main() {
 		fmt.Fprintf(os.Stderr, "controlplane: called as %q; call it through a link named after one of its programs: etcd, kube-apiserver, kube-controller-manager, cluster-api, clusterctl\n", name)
 		os.Exit(64)
 	}
+	pace.Collector()
 	program()
 }

@@ -15,6 +15,7 @@ use crate::accounts::Accounts;
 use crate::layout::Layout;
 use crate::supervise::service::{File, Service};
 use bloomery_config::{Config, ServiceOptions};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// The options of a service, in its run-time directory.
@@ -49,6 +50,13 @@ impl Inputs<'_> {
     fn file(&self, service: &str, file: &str) -> String {
         self.layout.service_file(service, file).display().to_string()
     }
+}
+
+/// Environment of a Go program whose heap grows by so many percent between two collections at rest and while it works
+/// (image/controlplane/pace), to `limit` octets at most.
+fn go_heap(resting: &str, busy: &str, limit: u64) -> BTreeMap<&'static str, String> {
+    let limit = format!("{}MiB", limit >> 20);
+    [("GOGC", resting.to_owned()), ("BLOOMERY_BUSY_GOGC", busy.to_owned()), ("GOMEMLIMIT", limit)].into()
 }
 
 /// All services, dependencies first.

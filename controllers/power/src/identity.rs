@@ -115,8 +115,8 @@ impl Machines for () {
 pub struct Identity {
     /// Name of the Server, for messages.
     pub server: String,
-    /// The machine's SMBIOS UUID; a Server without one takes no BMC that tells one.
-    pub uuid: Option<Guid>,
+    /// The UUIDs that the machine's firmware has shown; a Server without one takes no BMC that tells one.
+    pub uuids: Vec<Guid>,
     /// GUIDs that a person declared to be this machine's.
     pub declared: Vec<Guid>,
     /// Other Servers name this BMC: one that does not say whose it is gets no command.
@@ -133,7 +133,7 @@ impl Identity {
     pub fn of(server: &str) -> Self {
         Self {
             server: server.to_owned(),
-            uuid: Guid::parse(server),
+            uuids: Guid::parse(server).into_iter().collect(),
             declared: Vec::new(),
             must_prove: false,
             account_is_proof: false,
@@ -143,8 +143,8 @@ impl Identity {
 
     /// True when `told` names this machine.
     pub fn is(&self, told: Guid) -> bool {
-        let own = self.uuid.filter(|own| !own.is_placeholder());
-        own.iter().chain(&self.declared).any(|known| told.matches(*known))
+        let own = self.uuids.iter().filter(|own| !own.is_placeholder());
+        own.chain(&self.declared).any(|known| told.matches(*known))
     }
 
     /// Whether a BMC that told this may be told something. `proven`: it proved that it knows the password.

@@ -3,19 +3,24 @@
 //! API groups are switched on one by one. Without
 //! `networking.k8s.io` it exits after a minute, without `discovery.k8s.io` it is not ready for 80 s.
 
-use super::Inputs;
+use super::{Inputs, go_heap};
 use crate::accounts;
 use crate::audit;
 use crate::layout::{ETCD_CLIENT_PORT, KUBERNETES_API_PORT};
 use crate::pki::people;
-use crate::supervise::limits::{Limits, MemoryLimit};
+use crate::supervise::limits::{Limits, MemoryLimit, total_memory};
 use crate::supervise::probe::Probe;
 use crate::supervise::service::{Hold, Service};
 
-/// The heap's growth before a collection: half of Go's default saves 65 to 80 MiB here.
+/// The heap's growth before a collection at rest: half of Go's default saves 65 to 80 MiB here.
 const GOGC: &str = "50";
-/// Not lower: at 160 MiB the live heap does not fit, and the program spends its time collecting garbage.
-const GOMEMLIMIT: &str = "220MiB";
+/// The same while machines come: at 50 the collector took half of the CPU time.
+const BUSY_GOGC: &str = "300";
+/// The heap's bound. Not lower than 220 MiB: at 160 MiB the live heap does not fit, and the program spends its time
+/// collecting garbage.
+const HEAP: MemoryLimit = MemoryLimit { percent: 21, floor_mib: 220 };
+/// More than this brings nothing.
+const MAX_HEAP: u64 = 512 << 20;
 /// Kubernetes' default service network; nothing is routed there, but the API server insists on one.
 const SERVICE_NETWORK: &str = "10.96.0.0/12";
 /// Issuer of service account tokens; no one outside of the plane checks them.
@@ -70,8 +75,8 @@ pub(super) fn service(inputs: &Inputs) -> Service {
     service.after = &["etcd"];
     // It reads itself in for seconds before it needs etcd, and asks again until etcd answers.
     service.waits_itself_for = &["etcd"];
-    service.env =
-        [("GOGC", GOGC), ("GOMEMLIMIT", GOMEMLIMIT)].map(|(name, value)| (name, value.to_owned())).into();
+    let heap = HEAP.max(total_memory()).min(MAX_HEAP);
+    service.env = go_heap(GOGC, BUSY_GOGC, heap);
     service.args = vec![
         "--bind-address=0.0.0.0".to_owned(),
         format!("--secure-port={KUBERNETES_API_PORT}"),

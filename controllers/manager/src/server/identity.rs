@@ -39,9 +39,10 @@ fn bad(server: &Server, annotation: &'static str, wanted: &'static str) -> BadAn
     BadAnnotation { annotation, server: server.name_any(), wanted }
 }
 
-/// The machine's UUID.
-fn uuid(server: &Server) -> Option<Guid> {
-    Guid::parse(annotation(server, SYSTEM_UUID_ANNOTATION).unwrap_or(&server.name_any()))
+/// The machine's UUIDs: those of the annotation, else the Server's name.
+fn uuids(server: &Server) -> Vec<Guid> {
+    let name = server.name_any();
+    annotation(server, SYSTEM_UUID_ANNOTATION).unwrap_or(&name).split(',').filter_map(Guid::parse).collect()
 }
 
 /// Whose the BMC of `server` has to be.
@@ -54,7 +55,7 @@ pub(super) fn identity(server: &Server, machines: Arc<dyn Machines>) -> Result<I
     let declared = declared.collect::<Option<Vec<_>>>();
     Ok(Identity {
         server: server.name_any(),
-        uuid: uuid(server),
+        uuids: uuids(server),
         declared: declared.ok_or_else(|| bad(server, BMC_UUID_ANNOTATION, "GUIDs divided by commas"))?,
         must_prove: false,
         account_is_proof: false,
@@ -100,7 +101,7 @@ impl Debug for AcceptedServers {
 impl Machines for AcceptedServers {
     fn owner(&self, guid: Guid) -> Option<String> {
         let is_its =
-            |server: &Server| server.spec.accepted && uuid(server).is_some_and(|own| guid.matches(own));
+            |server: &Server| server.spec.accepted && uuids(server).iter().any(|own| guid.matches(*own));
         let all = self.0.known();
         all.iter().find(|guarded| guarded.0.as_ref().is_ok_and(is_its)).map(|guarded| guarded.name_any())
     }
@@ -155,8 +156,13 @@ mod tests {
     #[test]
     fn the_machine_is_the_name_unless_an_annotation_says_otherwise() {
         let of = |server: &Server| identity(server, Arc::new(())).unwrap();
-        assert_eq!(of(&server(&[])).uuid, Guid::parse(UUID));
-        assert_eq!(of(&server(&[(SYSTEM_UUID_ANNOTATION, OTHER)])).uuid, Guid::parse(OTHER));
+        let guid = |text: &str| Guid::parse(text).unwrap();
+        assert_eq!(of(&server(&[])).uuids, [guid(UUID)]);
+        assert_eq!(of(&server(&[(SYSTEM_UUID_ANNOTATION, OTHER)])).uuids, [guid(OTHER)]);
+        // One Server for a machine whose firmware has shown two.
+        let merged = of(&server(&[(SYSTEM_UUID_ANNOTATION, &format!("{OTHER},{UUID}"))]));
+        assert_eq!(merged.uuids, [guid(OTHER), guid(UUID)]);
+        assert!(merged.is(guid(UUID)) && merged.is(guid(OTHER)));
         let declared = of(&server(&[(BMC_UUID_ANNOTATION, &format!("{OTHER}, {UUID}"))])).declared;
         assert_eq!(declared, [Guid::parse(OTHER).unwrap(), Guid::parse(UUID).unwrap()]);
         assert!(identity(&server(&[(BMC_UUID_ANNOTATION, "mine")]), Arc::new(())).is_err());

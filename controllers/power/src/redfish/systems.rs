@@ -45,7 +45,7 @@ pub(super) async fn find(
     identity: &Identity,
 ) -> Result<Found, Error> {
     let mut listed = list(service, root).await?;
-    let uuid = identity.uuid.map_or_else(|| identity.server.to_ascii_lowercase(), |uuid| uuid.to_string());
+    let uuid = identity.uuids.first().map_or_else(|| identity.server.to_ascii_lowercase(), Guid::to_string);
     // Many BMCs name a System by its UUID: look there first.
     let named = |path: &str| path.to_ascii_lowercase().trim_end_matches('/').ends_with(&uuid);
     listed.paths.sort_by_key(|path| !named(path));
