@@ -39,16 +39,10 @@ pub enum Error {
     Mac(#[source] ParseMacError),
     /// Not the address of one card (zero or a group).
     #[error("failed to accept {mac} as the hardware address of a network card")]
-    NoCard {
-        /// What was given.
-        mac: MacAddr,
-    },
+    NoCard { mac: MacAddr },
     /// Not `host:port`.
     #[error("failed to read {endpoint:?} as HOST:PORT in the kernel argument {ENDPOINT}")]
-    Endpoint {
-        /// What was given.
-        endpoint: String,
-    },
+    Endpoint { endpoint: String },
 }
 
 /// Reads the arguments from the kernel's command line. The last of several wins, as in the kernel.

@@ -37,8 +37,6 @@ pub enum Error {
     Read {
         /// First byte of the request.
         at: u64,
-        /// The answer.
-        #[source]
         source: io::Error,
     },
     /// It took too long.

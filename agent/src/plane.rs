@@ -33,40 +33,16 @@ pub enum Error {
     NoIdentity,
     /// The endpoint is no URL.
     #[error("failed to read {endpoint} as the address of a plane")]
-    Endpoint {
-        /// `host:port`.
-        endpoint: String,
-        /// What is wrong with it.
-        #[source]
-        source: tonic::transport::Error,
-    },
+    Endpoint { endpoint: String, source: tonic::transport::Error },
     /// No connection.
     #[error("failed to connect to the plane at {endpoint}")]
-    Connect {
-        /// `host:port`.
-        endpoint: String,
-        #[source]
-        source: tonic::transport::Error,
-    },
+    Connect { endpoint: String, source: tonic::transport::Error },
     /// The plane refused.
     #[error("failed to call {method} at {endpoint}: {} ({})", source.code().description(), source.message())]
-    Call {
-        /// RPC.
-        method: &'static str,
-        /// `host:port`.
-        endpoint: String,
-        /// The gRPC status.
-        #[source]
-        source: Box<Status>,
-    },
+    Call { method: &'static str, endpoint: String, source: Box<Status> },
     /// No answer within the limit.
     #[error("failed to get an answer to {method} from the plane at {endpoint} in time")]
-    Silent {
-        /// RPC.
-        method: &'static str,
-        /// `host:port`.
-        endpoint: String,
-    },
+    Silent { method: &'static str, endpoint: String },
 }
 
 impl Error {

@@ -32,7 +32,6 @@ pub(crate) enum StoreError {
     /// A piece that does not follow.
     #[error("failed to add a piece at {offset}: {received} bytes are there")]
     Offset {
-        /// Where the piece belongs.
         offset: u64,
         /// Where one could be added.
         received: u64,
@@ -50,17 +49,13 @@ pub(crate) enum StoreError {
     },
     /// Something else came than was announced; it is gone.
     #[error("failed to accept the whole: it has SHA-512 {actual}")]
-    Mismatch {
-        /// What it has.
-        actual: String,
-    },
+    Mismatch { actual: String },
     /// The disk does not do it.
     #[error("failed to {operation} {}", path.display())]
     File {
         /// What was tried, as a verb.
         operation: &'static str,
         path: PathBuf,
-        #[source]
         source: io::Error,
     },
 }

@@ -74,11 +74,7 @@ pub(crate) enum NotTaken {
     Revoked,
     /// The authorities cannot be read.
     #[error("failed to read the authorities from {}", path.display())]
-    Authorities {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    Authorities { path: PathBuf, source: io::Error },
 }
 
 /// Tells whose certificate it is, if it is good now under the authorities in the file (PEM).

@@ -27,9 +27,6 @@ pub struct Appliance {
 
 impl Appliance {
     /// Loads the certificate and opens both sockets.
-    ///
-    /// # Errors
-    /// When the certificate cannot be used or an address cannot be listened on.
     pub async fn bind(config: Config) -> Result<Self, StartError> {
         let Config {
             listen,
@@ -74,9 +71,6 @@ impl Appliance {
     }
 
     /// The addresses of the public and of the health socket.
-    ///
-    /// # Errors
-    /// When the kernel does not say.
     pub fn addresses(&self) -> io::Result<(SocketAddr, SocketAddr)> {
         Ok((self.public.tcp.local_addr()?, self.health.tcp.local_addr()?))
     }

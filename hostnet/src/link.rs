@@ -97,14 +97,11 @@ pub struct Route {
 
 /// Why something could not be read or changed.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages name the fields")]
 pub enum Error {
     /// No netlink socket.
     #[error("failed to open a netlink socket")]
-    Open {
-        /// The system's reason.
-        #[source]
-        source: std::io::Error,
-    },
+    Open { source: std::io::Error },
     /// The kernel refused.
     #[error("failed to {operation}{}", on(*.index))]
     Request {
@@ -112,16 +109,11 @@ pub enum Error {
         operation: &'static str,
         /// The link it was asked of; 0 when it was none in particular.
         index: u32,
-        /// The kernel's reason.
-        #[source]
         source: rtnetlink::Error,
     },
     /// No such link.
     #[error("failed to find a link with index {index}")]
-    NoLink {
-        /// The index looked for.
-        index: u32,
-    },
+    NoLink { index: u32 },
     /// The watch ended: its netlink socket failed.
     #[error("failed to go on watching links and addresses")]
     WatchEnded,

@@ -55,6 +55,7 @@ impl Measurement {
 
 /// Why a server's answer was not used.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages name the fields")]
 pub enum Error {
     /// No server was named.
     #[error("failed to ask for the time: no server is configured")]
@@ -64,8 +65,6 @@ pub enum Error {
     Resolve {
         /// The server as it was configured.
         server: String,
-        /// The resolver's reason.
-        #[source]
         source: std::io::Error,
     },
     /// No usable answer: none in time, not synchronised, told to go away, malformed.
@@ -73,10 +72,7 @@ pub enum Error {
     Query {
         /// The server as it was configured.
         server: String,
-        /// The address asked.
         address: SocketAddr,
-        /// What was wrong.
-        #[source]
         source: SynchronizationError,
     },
     /// The answer took too long, or less than no time.

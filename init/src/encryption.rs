@@ -54,9 +54,6 @@ impl std::fmt::Debug for Key {
 
 impl Key {
     /// Reads the key, or makes it if there has never been one.
-    ///
-    /// # Errors
-    /// When it is damaged or lost, or cannot be written.
     pub fn open(layout: &Layout) -> Result<Self, Error> {
         let (path, record) = (layout.encryption_key(), layout.encryption_key_name());
         let recorded = files::read_if_there(&record).map_err(Error::File)?;

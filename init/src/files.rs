@@ -20,25 +20,13 @@ const SET_GROUP: u32 = 0o2000;
 pub enum Error {
     /// Writing.
     #[error("failed to write {}", path.display())]
-    Write {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    Write { path: PathBuf, source: io::Error },
     /// Reading.
     #[error("failed to read {}", path.display())]
-    Read {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    Read { path: PathBuf, source: io::Error },
     /// Making a directory, or giving it away.
     #[error("failed to make the directory {}", path.display())]
-    Directory {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    Directory { path: PathBuf, source: io::Error },
 }
 
 impl Error {
@@ -59,9 +47,6 @@ pub fn replace(path: &Path, content: &[u8], mode: u32, owner: Option<u32>) -> Re
 }
 
 /// Makes a directory (and those above it) if it is not there, and gives it this mode and owner in any case.
-///
-/// # Errors
-/// What the file system says.
 pub fn directory(path: &Path, mode: u32, owner: Option<u32>) -> Result<(), Error> {
     let make = || -> io::Result<()> {
         if let Some(parent) = path.parent() {
@@ -80,9 +65,6 @@ pub fn directory(path: &Path, mode: u32, owner: Option<u32>) -> Result<(), Error
 }
 
 /// Gives a directory an owner and a group; what its owner makes in it is of that group too.
-///
-/// # Errors
-/// What the file system says.
 pub fn share(path: &Path, owner: u32, group: u32) -> Result<(), Error> {
     let give = || -> io::Result<()> {
         chown(path, Some(owner), Some(group))?;
@@ -92,9 +74,6 @@ pub fn share(path: &Path, owner: u32, group: u32) -> Result<(), Error> {
 }
 
 /// Reads a file; none if it is not there.
-///
-/// # Errors
-/// What the file system says.
 pub fn read_if_there(path: &Path) -> Result<Option<String>, Error> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),

@@ -25,18 +25,10 @@ pub enum Error {
     File(#[source] files::Error),
     /// A key or a certificate could not be made.
     #[error("failed to make {what}")]
-    Make {
-        what: &'static str,
-        #[source]
-        source: rcgen::Error,
-    },
+    Make { what: &'static str, source: rcgen::Error },
     /// A file is there, and is not what it should be.
     #[error("failed to understand {}: it is damaged", path.display())]
-    Damaged {
-        path: PathBuf,
-        #[source]
-        source: rcgen::Error,
-    },
+    Damaged { path: PathBuf, source: rcgen::Error },
     /// One half is missing.
     #[error("failed to find {}, although {} is there", missing.display(), present.display())]
     Half { missing: PathBuf, present: PathBuf },
@@ -48,11 +40,7 @@ pub enum Error {
     Secret(#[source] bloomery_pairing::SecretFileError),
     /// What the servers are to take, or the socket where certificates are signed.
     #[error("failed to {what}")]
-    People {
-        what: &'static str,
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    People { what: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
     /// They do not belong together.
     #[error("failed to use {}: it does not belong to its key", path.display())]
     Mismatch { path: PathBuf },
@@ -76,9 +64,6 @@ pub struct Pki {
 
 impl Pki {
     /// Reads everything, and makes what has never been made.
-    ///
-    /// # Errors
-    /// When something is damaged or cannot be written.
     pub fn open(directory: &Path, not_before: OffsetDateTime) -> Result<Self, Error> {
         files::directory(directory, files::PRIVATE_DIR, None).map_err(Error::File)?;
         let had_earlier_version =

@@ -206,9 +206,6 @@ impl Supervisor {
     }
 
     /// Tells a service. A hold returns when the service has ended, a start or restart when it is under way.
-    ///
-    /// # Errors
-    /// When there is no such service, or it cannot do this now.
     pub async fn tell(&self, service: &str, command: Command) -> Result<Snapshot, CommandError> {
         let Some((&name, handle)) = self.services.get_key_value(service) else {
             return Err(CommandError::Unknown(service.to_owned()));

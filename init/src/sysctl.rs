@@ -127,9 +127,6 @@ fn write(file: &Path, value: &str) -> io::Result<()> {
 }
 
 /// Keeps routers that announce themselves from configuring this interface; for those with an address of their own.
-///
-/// # Errors
-/// What the kernel says.
 pub fn ignore_router_advertisements(root: &Path, interface: &str) -> io::Result<()> {
     let file = root.join("net/ipv6/conf").join(interface).join("accept_ra");
     match write(&file, "0") {
@@ -145,7 +142,6 @@ pub fn ignore_router_advertisements(root: &Path, interface: &str) -> io::Result<
 struct Refused {
     count: usize,
     first: String,
-    #[source]
     source: io::Error,
 }
 

@@ -21,6 +21,8 @@ mod checksum;
 pub mod client;
 mod code;
 mod fingerprint;
+#[cfg(feature = "http")]
+pub mod http;
 #[cfg(feature = "local")]
 pub mod local;
 mod person;

@@ -205,16 +205,11 @@ pub enum Refused {
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages name the fields")]
 pub enum AskError {
     /// PID 1 does not listen.
     #[error("failed to connect to {}", path.display())]
-    Connect {
-        /// The socket.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    Connect { path: PathBuf, source: io::Error },
     /// The connection broke.
     #[error("failed to exchange a question")]
     Exchange(#[source] io::Error),

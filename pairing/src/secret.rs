@@ -25,9 +25,6 @@ pub struct Secret(u64);
 impl Secret {
     /// Draws a secret from the kernel's random number generator; early in a boot this waits until it is
     /// seeded.
-    ///
-    /// # Errors
-    /// When the kernel gives no random numbers.
     pub fn generate() -> Result<Self, RandomError> {
         let bits = OsRng.try_next_u64().map_err(|source| RandomError { source })?;
         Ok(Self(bits >> (u64::BITS - SECRET_BITS)))

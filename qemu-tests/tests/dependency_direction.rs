@@ -50,7 +50,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("agent", &["bloomery-base", "bloomery-sys", "bloomery-hostnet", "bloomery-agent-api"]),
     ("bloomery-lab", &["bloomery-agent-api", "bloomery-api", "bloomery-base", "bloomery-pairing"]),
     ("bloomery", &["bloomery-api", "bloomery-base", "bloomery-pairing", "bloomery-lab", "bloomery-config"]),
-    ("mkimage", &[]),
+    ("mkimage", &["bloomery-sys"]),
     ("bloomery-testkit", &[]),
     ("bloomery-fuzz", &["agent", "bloomery-agent-api", "bloomery-api", "bloomery-power", "bootsvc"]),
     ("bench", &["bloomery-api", "bloomery-lab", "bloomery-pairing", "bloomery-sys"]),

@@ -81,6 +81,7 @@ mod ioctl {
 
 /// Why a question about a block device has no answer.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages name the fields")]
 pub enum Error {
     /// Its size is unknown.
     #[error("failed to read the size of the device")]
@@ -93,8 +94,6 @@ pub enum Error {
     AddPartition {
         /// Its number in the table, from 1.
         number: u32,
-        /// The kernel's answer.
-        #[source]
         source: io::Error,
     },
     /// The kernel did not read the table again.
@@ -102,12 +101,7 @@ pub enum Error {
     Reread(#[source] io::Error),
     /// No partition of this name came up.
     #[error("failed to find a partition named {name:?} within {waited:?}")]
-    NotFound {
-        /// The name.
-        name: String,
-        /// How long it was waited for.
-        waited: Duration,
-    },
+    NotFound { name: String, waited: Duration },
 }
 
 /// Sector size of files that stand for disks, and of nearly all disks.

@@ -41,25 +41,17 @@ mod ioctl {
 
 /// Why a mapped device is still there.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages name the fields")]
 pub enum Error {
     /// No device-mapper to ask.
     #[error("failed to open {CONTROL}")]
     Control(#[source] io::Error),
     /// No name of a mapped device is that long, or holds a zero byte.
     #[error("failed to take {name:?} as the name of a mapped device")]
-    Name {
-        /// What was given.
-        name: String,
-    },
+    Name { name: String },
     /// The kernel refused; `EBUSY` where something holds it.
     #[error("failed to remove the mapped device {name}")]
-    Remove {
-        /// Its name.
-        name: String,
-        /// The kernel's answer.
-        #[source]
-        source: io::Error,
-    },
+    Remove { name: String, source: io::Error },
 }
 
 /// Removes the mapped device called `name` (`/sys/block/dm-N/dm/name`).

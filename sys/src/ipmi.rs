@@ -68,6 +68,7 @@ mod ioctl {
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages name the fields")]
 pub enum Error {
     /// The node could not be opened.
     #[error("failed to open {DEVICE}")]
@@ -80,10 +81,7 @@ pub enum Error {
     Receive(#[source] io::Error),
     /// None came.
     #[error("failed to get an answer from the BMC within {limit:?}")]
-    Silent {
-        /// How long it was waited for.
-        limit: Duration,
-    },
+    Silent { limit: Duration },
 }
 
 /// An open way to the BMC.

@@ -16,25 +16,18 @@ mod ioctl {
 
 /// Why an array goes on.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages name the fields")]
 pub enum Error {
     /// Its node could not be opened.
     #[error("failed to open the array {node:?}")]
     Open {
-        /// The node.
         node: PathBuf,
         /// The cause; `EBUSY` where something holds it.
-        #[source]
         source: io::Error,
     },
     /// The kernel refused.
     #[error("failed to stop the array {node:?}")]
-    Stop {
-        /// The node.
-        node: PathBuf,
-        /// The kernel's answer.
-        #[source]
-        source: io::Error,
-    },
+    Stop { node: PathBuf, source: io::Error },
 }
 
 /// Stops the array; nothing may hold it.

@@ -36,40 +36,20 @@ const UNDECLARED: &[(&str, &[&str])] = &[
 
 /// Why modules are not there.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages name the fields")]
 pub enum Error {
     /// An index file could not be read.
     #[error("failed to read the module index {path:?}")]
-    ReadIndex {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: io::Error,
-    },
+    ReadIndex { path: PathBuf, source: io::Error },
     /// No module of this name or alias.
     #[error("failed to find the kernel module {name:?}")]
-    Unknown {
-        /// What was asked for.
-        name: String,
-    },
+    Unknown { name: String },
     /// The module's file could not be opened.
     #[error("failed to open the kernel module {path:?}")]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: io::Error,
-    },
+    Open { path: PathBuf, source: io::Error },
     /// The kernel did not take the module (`ENODEV`: its hardware is not there).
     #[error("failed to load the kernel module {name}")]
-    Load {
-        /// The module.
-        name: String,
-        /// The kernel's answer.
-        #[source]
-        source: Errno,
-    },
+    Load { name: String, source: Errno },
 }
 
 /// What became of a module that was asked for.

@@ -15,50 +15,23 @@ pub use switch_root::switch_root;
 
 /// Why a mount operation failed.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages name the fields")]
 pub enum Error {
     /// The directory to mount on could not be made.
     #[error("failed to make the directory {path:?}")]
-    MakeTarget {
-        /// The directory.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: io::Error,
-    },
+    MakeTarget { path: PathBuf, source: io::Error },
     /// `mount(2)`.
     #[error("failed to mount {what} on {path:?}")]
-    Mount {
-        /// File system type or source.
-        what: String,
-        /// Where.
-        path: PathBuf,
-        /// The kernel's answer.
-        #[source]
-        source: Errno,
-    },
+    Mount { what: String, path: PathBuf, source: Errno },
     /// `umount2(2)`.
     #[error("failed to unmount {path:?}")]
-    Unmount {
-        /// Where.
-        path: PathBuf,
-        /// The kernel's answer.
-        #[source]
-        source: Errno,
-    },
+    Unmount { path: PathBuf, source: Errno },
     /// /proc/self/mounts could not be read.
     #[error("failed to read the table of mounts")]
     ReadTable(#[source] io::Error),
     /// A step of the change of root.
     #[error("failed to {step} while changing the root to {path:?}")]
-    SwitchRoot {
-        /// What failed.
-        step: &'static str,
-        /// The new root.
-        path: PathBuf,
-        /// The kernel's answer.
-        #[source]
-        source: io::Error,
-    },
+    SwitchRoot { step: &'static str, path: PathBuf, source: io::Error },
 }
 
 /// One file system to mount.

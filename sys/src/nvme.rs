@@ -66,30 +66,21 @@ mod ioctl {
 
 /// Why a controller did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages name the fields")]
 pub enum Error {
     /// The kernel or the transport refused.
     #[error("failed to send the NVMe command {what}")]
-    Send {
-        /// Which.
-        what: &'static str,
-        /// The kernel's answer.
-        #[source]
-        source: io::Error,
-    },
+    Send { what: &'static str, source: io::Error },
     /// The controller refused.
     #[error("failed to run the NVMe command {what}: status {status:#x}")]
     Status {
-        /// Which.
         what: &'static str,
         /// Status code type and code of the completion (figure 126).
         status: i32,
     },
     /// The answer makes no sense.
     #[error("failed to read the controller's answer to {what}")]
-    Answer {
-        /// To which command.
-        what: &'static str,
-    },
+    Answer { what: &'static str },
 }
 
 /// Whether erasing is by overwriting cells or by forgetting a key.

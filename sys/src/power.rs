@@ -19,32 +19,17 @@ pub enum Action {
 
 /// Why the machine goes on.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages name the fields")]
 pub enum Error {
     /// Only PID 1 may end the machine's run.
     #[error("failed to {what}: process {pid} is not PID 1")]
-    NotInit {
-        /// What was asked for.
-        what: &'static str,
-        /// Who asked.
-        pid: i32,
-    },
+    NotInit { what: &'static str, pid: i32 },
     /// The machine belongs to somebody else; the caller ends its own process instead.
     #[error("failed to {what}: running in a container ({manager})")]
-    Container {
-        /// What was asked for.
-        what: &'static str,
-        /// The name in the `container` variable.
-        manager: String,
-    },
+    Container { what: &'static str, manager: String },
     /// `reboot(2)` refused.
     #[error("failed to {what}")]
-    Refused {
-        /// What was asked for.
-        what: &'static str,
-        /// The kernel's answer.
-        #[source]
-        source: Errno,
-    },
+    Refused { what: &'static str, source: Errno },
 }
 
 /// Ends the machine's run. File systems must have been synced and unmounted before.

@@ -160,86 +160,35 @@ pub struct Exited {
 
 /// Why a child was not started, or not signalled.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages name the fields")]
 pub enum Error {
     /// No program was named.
     #[error("failed to start a process: the argument list is empty")]
     NoProgram,
     /// No pipe could be made.
     #[error("failed to make a pipe for {program:?}")]
-    Pipe {
-        /// The program.
-        program: OsString,
-        /// The kernel's answer.
-        #[source]
-        source: io::Error,
-    },
+    Pipe { program: OsString, source: io::Error },
     /// The cgroup could not be opened.
     #[error("failed to open the cgroup {path:?}")]
-    Cgroup {
-        /// Its directory.
-        path: PathBuf,
-        /// The kernel's answer.
-        #[source]
-        source: io::Error,
-    },
+    Cgroup { path: PathBuf, source: io::Error },
     /// The user namespace does not know the user or group (`EINVAL`); see [`Identity::Keep`].
     #[error("failed to run {program:?} as user {uid}, group {gid}: this user namespace does not map them")]
-    NotMapped {
-        /// The program.
-        program: OsString,
-        /// User.
-        uid: u32,
-        /// Group.
-        gid: u32,
-    },
+    NotMapped { program: OsString, uid: u32, gid: u32 },
     /// A step between fork and exec failed.
     #[error("failed to {step} for {program:?}")]
-    Prepare {
-        /// The program.
-        program: OsString,
-        /// What failed.
-        step: Step,
-        /// The kernel's answer.
-        #[source]
-        source: io::Error,
-    },
+    Prepare { program: OsString, step: Step, source: io::Error },
     /// fork or exec failed.
     #[error("failed to execute {program:?}")]
-    Execute {
-        /// The program.
-        program: OsString,
-        /// The kernel's answer.
-        #[source]
-        source: io::Error,
-    },
+    Execute { program: OsString, source: io::Error },
     /// The signal could not be sent.
     #[error("failed to send {signal} to {pid}")]
-    Signal {
-        /// Process or process group.
-        pid: u32,
-        /// The signal.
-        signal: Signal,
-        /// The kernel's answer.
-        #[source]
-        source: Errno,
-    },
+    Signal { pid: u32, signal: Signal, source: Errno },
     /// The child did not end in time and was killed.
     #[error("failed to finish {program:?} within {limit:?}")]
-    TimedOut {
-        /// The program.
-        program: OsString,
-        /// The limit.
-        limit: Duration,
-    },
+    TimedOut { program: OsString, limit: Duration },
     /// The child could not be waited for.
     #[error("failed to wait for {program:?}")]
-    Wait {
-        /// The program.
-        program: OsString,
-        /// The kernel's answer.
-        #[source]
-        source: io::Error,
-    },
+    Wait { program: OsString, source: io::Error },
     /// This process could not be made the parent of orphans.
     #[error("failed to become the parent of orphaned descendants")]
     Subreaper(#[source] Errno),

@@ -27,12 +27,7 @@ pub enum Error {
     #[error(
         "failed to recognise the plane's sealing key: its fingerprint is {shown}, and this machine was started with {expected}"
     )]
-    Fingerprint {
-        /// Of the key that was shown.
-        shown: String,
-        /// Of the kernel's arguments.
-        expected: String,
-    },
+    Fingerprint { shown: String, expected: String },
     /// The box could not be made.
     #[error("failed to seal the account")]
     Seal,

@@ -32,11 +32,7 @@ pub trait Ask {
 pub enum Error {
     /// No answer.
     #[error("failed to ask the BMC ({request})")]
-    Ask {
-        request: &'static str,
-        #[source]
-        source: bloomery_sys::ipmi::Error,
-    },
+    Ask { request: &'static str, source: bloomery_sys::ipmi::Error },
     /// It said no.
     #[error("failed to ask the BMC ({request}): it answers {code:#04x}")]
     Completion {
@@ -46,10 +42,7 @@ pub enum Error {
     },
     /// The answer is too short.
     #[error("failed to read the BMC's answer ({request})")]
-    Answer {
-        /// To what.
-        request: &'static str,
-    },
+    Answer { request: &'static str },
     /// Not reachable over the network.
     #[error("failed to find a LAN channel of the BMC with an IPv4 address")]
     NoAddress,

@@ -38,31 +38,17 @@ pub enum Error {
     /// The disk or the kernel refused.
     #[error("failed to erase it at byte {at} ({method})")]
     Write {
-        /// In which way.
         method: &'static str,
         /// First byte of the request.
         at: u64,
-        /// The answer.
-        #[source]
         source: io::Error,
     },
     /// The controller refused.
     #[error("failed to make it erase itself ({method})")]
-    Itself {
-        /// In which way.
-        method: &'static str,
-        /// The answer.
-        #[source]
-        source: nvme::Error,
-    },
+    Itself { method: &'static str, source: nvme::Error },
     /// The controller gave up.
     #[error("failed to make it erase itself ({method}): it ended as {state:?}")]
-    Sanitize {
-        /// In which way.
-        method: &'static str,
-        /// The state.
-        state: SanitizeState,
-    },
+    Sanitize { method: &'static str, state: SanitizeState },
     /// Data may be in a cache still.
     #[error("failed to flush it")]
     Flush(#[source] io::Error),

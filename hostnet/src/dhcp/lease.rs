@@ -53,21 +53,14 @@ pub struct Lease {
 
 /// Why an offer or ack is no usable lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages name the fields")]
 pub enum LeaseError {
     /// No address in it (a proxy's offer) or not one a host can have.
     #[error("failed to accept {address} as a host address")]
-    Address {
-        /// What was offered.
-        address: Ipv4Addr,
-    },
+    Address { address: Ipv4Addr },
     /// Ones after zeros, or no zeros left for hosts to differ in.
     #[error("failed to accept {mask} as a subnet mask of {address}")]
-    Mask {
-        /// What was offered.
-        address: Ipv4Addr,
-        /// Its mask.
-        mask: Ipv4Addr,
-    },
+    Mask { address: Ipv4Addr, mask: Ipv4Addr },
     /// RFC 2131 table 3: offers and acks say how long.
     #[error("failed to find a lease time")]
     NoTime,

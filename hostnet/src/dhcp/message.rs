@@ -114,6 +114,7 @@ pub struct Reply {
 
 /// Why bytes are not a reply to us, or a request could not be built.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages name the fields")]
 pub enum MessageError {
     /// Request not encodable.
     #[error("failed to encode a DHCP message")]
@@ -126,10 +127,7 @@ pub enum MessageError {
     Cookie,
     /// A request, or for another machine.
     #[error("failed to accept a DHCP message that is not a reply to {mac}")]
-    NotForUs {
-        /// Our hardware address.
-        mac: MacAddr,
-    },
+    NotForUs { mac: MacAddr },
     /// Not an offer, ack or nak.
     #[error("failed to accept a DHCP message of type {kind:?}")]
     Kind {

@@ -72,9 +72,6 @@ impl Settings {
     }
 
     /// Path of one Rust program.
-    ///
-    /// # Errors
-    /// It has not been built.
     pub fn program(&self, name: &str) -> Result<PathBuf> {
         let path = self.programs.join(name);
         if !path.is_file() {

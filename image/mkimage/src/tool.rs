@@ -88,9 +88,6 @@ impl Tool {
 }
 
 /// Runs a prepared command to its end and returns its standard output as text.
-///
-/// # Errors
-/// The program cannot be started or ends with a failure; the text holds its error output.
 pub fn output(name: &str, mut command: Command) -> Result<String> {
     let output = command.output().with_context(|| format!("failed to start {name}"))?;
     if !output.status.success() {

@@ -36,9 +36,6 @@ pub struct Entry {
 }
 
 /// Everything below `root`, parents before children, sorted by path.
-///
-/// # Errors
-/// A directory cannot be read, or holds something that is no file, directory or link.
 pub fn walk(root: &Path) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
     let mut pending = vec![PathBuf::new()];

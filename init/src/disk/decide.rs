@@ -92,11 +92,7 @@ pub enum Damage {
     NoEntry,
     /// A state file system lies in free space and is larger than that.
     #[error("free space holds a state file system of {bytes} bytes of which only {room} are left")]
-    Truncated {
-        /// What it says of itself.
-        bytes: u64,
-        room: u64,
-    },
+    Truncated { bytes: u64, room: u64 },
     /// The disk became too large for our arithmetic, or its sectors are of an odd size.
     #[error("the disk has sectors of {0} bytes")]
     SectorSize(u32),

@@ -40,17 +40,11 @@ pub struct Issued {
 
 impl Leaf<'_> {
     /// Signs it, with a new key.
-    ///
-    /// # Errors
-    /// When a name cannot stand in a certificate.
     pub fn issue(&self, authority: &Authority) -> Result<Issued, Error> {
         self.issue_for(authority, &new_key()?)
     }
 
     /// Signs it for a key that is there already.
-    ///
-    /// # Errors
-    /// When a name cannot stand in a certificate.
     pub fn issue_for(&self, authority: &Authority, key: &KeyPair) -> Result<Issued, Error> {
         let make = |source| Error::Make { what: "a certificate", source };
         let mut params = CertificateParams::default();

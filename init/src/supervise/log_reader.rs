@@ -93,9 +93,6 @@ impl Opened {
 }
 
 /// Reads a piece of a service's log. A log that has never been written to is empty.
-///
-/// # Errors
-/// What the file system says.
 pub fn read(directory: &Path, service: &str, from: From) -> io::Result<Piece> {
     let path = log_path(directory, service);
     // In this order a turn in between shows one file twice, rather than not at all.

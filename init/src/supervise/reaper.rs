@@ -30,9 +30,6 @@ pub struct Reaper {
 
 impl Reaper {
     /// Starts a child.
-    ///
-    /// # Errors
-    /// What `sys` says about it.
     pub fn spawn(&self, spec: &Spec) -> Result<Running, process::Error> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let child = process::spawn(spec)?;

@@ -21,6 +21,7 @@ const CLOCK_SKEW: Duration = Duration::days(1);
 
 /// Why nothing was signed.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages name the fields")]
 pub enum SignError {
     /// Not a request, or its signature is wrong.
     #[error("failed to read the certificate request")]
@@ -30,13 +31,7 @@ pub enum SignError {
     Algorithm,
     /// A key or certificate could not be made.
     #[error("failed to make {what}")]
-    Make {
-        /// What.
-        what: &'static str,
-        /// Why.
-        #[source]
-        source: rcgen::Error,
-    },
+    Make { what: &'static str, source: rcgen::Error },
 }
 
 /// A certificate request whose sender holds the key.

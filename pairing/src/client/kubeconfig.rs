@@ -115,9 +115,6 @@ impl Kubeconfig {
     }
 
     /// As a YAML document.
-    ///
-    /// # Errors
-    /// Never in practice: all of it is text.
     pub fn to_yaml(&self) -> Result<String, RenderError> {
         serde_norway::to_string(self).map_err(|source| RenderError { source })
     }
