@@ -34,7 +34,6 @@ pub enum Error {
     /// Not given, or empty.
     #[error("failed to find the kernel argument {name}")]
     Missing { name: &'static str },
-    /// Not a hardware address.
     #[error("failed to read the kernel argument {MAC}")]
     Mac(#[source] ParseMacError),
     /// Not the address of one card (zero or a group).

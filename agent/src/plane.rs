@@ -31,16 +31,12 @@ pub enum Error {
     /// No UUID: the plane knows machines by it.
     #[error("failed to find this machine's UUID in its SMBIOS tables")]
     NoIdentity,
-    /// The endpoint is no URL.
     #[error("failed to read {endpoint} as the address of a plane")]
     Endpoint { endpoint: String, source: tonic::transport::Error },
-    /// No connection.
     #[error("failed to connect to the plane at {endpoint}")]
     Connect { endpoint: String, source: tonic::transport::Error },
-    /// The plane refused.
     #[error("failed to call {method} at {endpoint}: {} ({})", source.code().description(), source.message())]
     Call { method: &'static str, endpoint: String, source: Box<Status> },
-    /// No answer within the limit.
     #[error("failed to get an answer to {method} from the plane at {endpoint} in time")]
     Silent { method: &'static str, endpoint: String },
 }

@@ -96,10 +96,8 @@ async fn listener(address: SocketAddr) -> Result<TcpListener, StartError> {
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The certificate cannot be used.
     #[error("failed to load the serving certificate")]
     Tls { source: TlsError },
-    /// A socket could not be opened.
     #[error("failed to listen on {address}")]
     Listen { address: SocketAddr, source: io::Error },
 }

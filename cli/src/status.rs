@@ -46,6 +46,8 @@ struct Report {
     /// Why not.
     #[serde(skip_serializing_if = "Option::is_none")]
     servers_error: Option<String>,
+    /// The controllers' table; null when they did not give it.
+    controllers: Option<Value>,
     /// The boot services' traces; null when they did not give them.
     traces: Option<Value>,
 }
@@ -59,14 +61,14 @@ pub(crate) async fn run(Args { common: Common { connection, output } }: Args) ->
 
 /// The appliance must answer; that Kubernetes does not is part of the answer.
 async fn gather(client: AdminClient, connection: Connection) -> anyhow::Result<Report> {
-    let (appliance, traces, servers) =
-        tokio::join!(client.status(), client.traces::<Value>(), servers(connection));
+    let (appliance, controllers, traces, servers) =
+        tokio::join!(client.status(), client.controllers(), client.traces(), servers(connection));
     let appliance = appliance.context("failed to get the status")?;
     let (servers, servers_error) = match servers {
         Ok(servers) => (Some(servers), None),
         Err(error) => (None, Some(format!("{error:#}"))),
     };
-    Ok(Report { appliance, servers, servers_error, traces: traces.ok() })
+    Ok(Report { appliance, servers, servers_error, controllers: controllers.ok(), traces: traces.ok() })
 }
 
 async fn servers(connection: Connection) -> anyhow::Result<Vec<DynamicObject>> {

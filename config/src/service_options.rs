@@ -40,12 +40,10 @@ pub struct ServiceOptions {
 
 /// Why a file of options cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages name the fields")]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum OptionsError {
-    /// It cannot be read.
     #[error("failed to read {}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
-    /// It holds something else.
     #[error("failed to understand {}", path.display())]
     Decode { path: PathBuf, source: serde_json::Error },
 }

@@ -28,11 +28,10 @@ pub struct Fixed {
 
 /// Why it could not be applied.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum Error {
-    /// The link refused.
     #[error("failed to configure the link")]
     Link(#[source] crate::link::Error),
-    /// The file with the name servers could not be written.
     #[error("failed to set the name servers")]
     Resolver(#[source] resolv::Error),
 }

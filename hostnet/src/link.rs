@@ -97,12 +97,10 @@ pub struct Route {
 
 /// Why something could not be read or changed.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages name the fields")]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum Error {
-    /// No netlink socket.
     #[error("failed to open a netlink socket")]
     Open { source: std::io::Error },
-    /// The kernel refused.
     #[error("failed to {operation}{}", on(*.index))]
     Request {
         /// What was asked, as a verb phrase.
@@ -111,7 +109,6 @@ pub enum Error {
         index: u32,
         source: rtnetlink::Error,
     },
-    /// No such link.
     #[error("failed to find a link with index {index}")]
     NoLink { index: u32 },
     /// The watch ended: its netlink socket failed.

@@ -55,12 +55,10 @@ impl Measurement {
 
 /// Why a server's answer was not used.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages name the fields")]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum Error {
-    /// No server was named.
     #[error("failed to ask for the time: no server is configured")]
     NoServer,
-    /// The name has no address.
     #[error("failed to resolve time server {server}")]
     Resolve {
         /// The server as it was configured.
@@ -86,7 +84,6 @@ pub enum Error {
     /// This host's clock shows a time that NTP cannot express.
     #[error("failed to ask for the time: this clock shows a year before 1970 or after 2170")]
     LocalClock,
-    /// The time is before this program was built.
     #[error("failed to trust the time of {server}: it lies before this system was built")]
     BeforeBuild {
         /// The server as it was configured.

@@ -67,7 +67,6 @@ pub enum Failure {
     /// The table, or what lies at the state's place, contradicts itself.
     #[error("failed to find the state on {disk}")]
     Table { disk: PathBuf, source: Damage },
-    /// The disk could not be opened, read or written.
     #[error("failed to {what} {disk}")]
     Disk { what: &'static str, disk: PathBuf, source: std::io::Error },
     /// A question about the disk, or the news of its new partition, failed.
@@ -76,10 +75,8 @@ pub enum Failure {
     /// The kernel has another partition in the new one's place.
     #[error("failed to find partition {number} of {disk} in the kernel's list; a restart reads it anew")]
     Node { disk: PathBuf, number: u32 },
-    /// mkfs or fsck could not be run.
     #[error("failed to run {tool} on {node}")]
     Run { tool: &'static str, node: PathBuf, source: bloomery_sys::process::Error },
-    /// mkfs or fsck said no.
     #[error("failed to {what} {node}: {tool} ended with {status} and said: {output}")]
     Tool {
         what: &'static str,

@@ -18,13 +18,10 @@ const SET_GROUP: u32 = 0o2000;
 /// Why a file or directory is not as it should be.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Writing.
     #[error("failed to write {}", path.display())]
     Write { path: PathBuf, source: io::Error },
-    /// Reading.
     #[error("failed to read {}", path.display())]
     Read { path: PathBuf, source: io::Error },
-    /// Making a directory, or giving it away.
     #[error("failed to make the directory {}", path.display())]
     Directory { path: PathBuf, source: io::Error },
 }

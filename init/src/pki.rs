@@ -23,19 +23,15 @@ use time::OffsetDateTime;
 pub enum Error {
     #[error("failed to keep certificates")]
     File(#[source] files::Error),
-    /// A key or a certificate could not be made.
     #[error("failed to make {what}")]
     Make { what: &'static str, source: rcgen::Error },
     /// A file is there, and is not what it should be.
     #[error("failed to understand {}: it is damaged", path.display())]
     Damaged { path: PathBuf, source: rcgen::Error },
-    /// One half is missing.
     #[error("failed to find {}, although {} is there", missing.display(), present.display())]
     Half { missing: PathBuf, present: PathBuf },
-    /// The list of pairings.
     #[error("failed to open the list of pairings")]
     Pairings(#[source] bloomery_pairing::authority::StoreError),
-    /// The secret of the pairing code.
     #[error("failed to keep the pairing code")]
     Secret(#[source] bloomery_pairing::SecretFileError),
     /// What the servers are to take, or the socket where certificates are signed.

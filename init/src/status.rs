@@ -4,11 +4,12 @@
 //! whoever has the pairing code.
 
 use bloomery_base::Replace;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::Notify;
@@ -146,13 +147,13 @@ pub struct StatusStore {
 impl StatusStore {
     /// Changes the status; [`StatusStore::publish`] writes it soon.
     pub fn update(&self, change: impl FnOnce(&mut Status)) {
-        change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.status.lock());
         self.changed.notify_one();
     }
 
     /// A copy.
     pub fn get(&self) -> Status {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.status.lock().clone()
     }
 
     /// Sets a warning; true if it is new or different.

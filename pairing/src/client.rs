@@ -147,6 +147,11 @@ impl AdminClient {
         self.request(Method::GET, wire::TRACES_PATH, Vec::new()).await
     }
 
+    /// The controllers' table.
+    pub async fn controllers<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
+        self.request(Method::GET, wire::CONTROLLERS_PATH, Vec::new()).await
+    }
+
     /// Tells a service to end for now, to start or to start again.
     pub async fn tell_service(
         &self,

@@ -121,17 +121,14 @@ fn wrong_length(text: &str, found: usize) -> CodeError {
 
 /// Why a text is not a pairing code; groups and positions count from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages name the fields")]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum CodeError {
-    /// A character that no code contains.
     #[error("failed to read the pairing code: character {position} of group {group} is none that codes use")]
     Character { group: usize, position: usize },
-    /// One group is too short or too long.
     #[error(
         "failed to read the pairing code: group {group} has {found} characters instead of {GROUP_SYMBOLS}"
     )]
     GroupLength { group: usize, found: usize },
-    /// The whole is too short or too long.
     #[error(
         "failed to read the pairing code: it has {found} characters instead of {CODE_SYMBOLS} \
          ({GROUPS} groups of {GROUP_SYMBOLS})"
@@ -140,12 +137,10 @@ pub enum CodeError {
         /// Characters found, separators left out.
         found: usize,
     },
-    /// The checksum points to one wrong character.
     #[error(
         "failed to read the pairing code: it was mistyped, probably at character {position} of group {group}"
     )]
     Mistyped { group: usize, position: usize },
-    /// The checksum says that more than one character is wrong.
     #[error("failed to read the pairing code: it was mistyped in more than one place")]
     Checksum,
 }

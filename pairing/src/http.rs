@@ -18,11 +18,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum ExchangeError {
     /// The connection broke, or what came was no HTTP.
     #[error(transparent)]
     Http(hyper::Error),
-    /// The answer has more octets.
     #[error("the answer has more than {0} bytes")]
     TooLarge(usize),
 }

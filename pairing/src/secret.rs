@@ -106,14 +106,13 @@ impl<'de> Deserialize<'de> for Secret {
 
 /// Why a text is not a secret. Never carries the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum SecretError {
-    /// A character that is not of Crockford's base32.
     #[error("failed to read the secret: character {position} is not a letter or digit that secrets use")]
     Character {
         /// Counted from 1, separators left out.
         position: usize,
     },
-    /// Too short or too long.
     #[error("failed to read the secret: it has {found} characters instead of {SECRET_SYMBOLS}")]
     Length {
         /// Characters found, separators left out.

@@ -72,18 +72,14 @@ pub fn load_or_create(path: &Path, owner: Option<Owner>) -> Result<Secret, Secre
 
 /// Why the secret file could not be used.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages name the fields")]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum SecretFileError {
-    /// It could not be opened or read.
     #[error("failed to read the pairing secret from {}", path.display())]
     Read { path: PathBuf, source: io::Error },
-    /// It holds something else.
     #[error("failed to parse the pairing secret in {}", path.display())]
     Parse { path: PathBuf, source: SecretError },
-    /// It could not be written.
     #[error("failed to write the pairing secret to {}", path.display())]
     Write { path: PathBuf, source: io::Error },
-    /// No secret could be made.
     #[error("failed to make a pairing secret")]
     Generate { source: RandomError },
 }

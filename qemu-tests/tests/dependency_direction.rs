@@ -51,7 +51,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bloomery-lab", &["bloomery-agent-api", "bloomery-api", "bloomery-base", "bloomery-pairing"]),
     ("bloomery", &["bloomery-api", "bloomery-base", "bloomery-pairing", "bloomery-lab", "bloomery-config"]),
     ("mkimage", &["bloomery-sys"]),
-    ("bloomery-testkit", &[]),
+    ("bloomery-testkit", &["bloomery-sys"]),
     ("bloomery-fuzz", &["agent", "bloomery-agent-api", "bloomery-api", "bloomery-power", "bootsvc"]),
     ("bench", &["bloomery-api", "bloomery-lab", "bloomery-pairing", "bloomery-sys"]),
 ];

@@ -22,8 +22,6 @@ use syn::{Attribute, Item, ItemMod, UseTree};
 
 /// Crate (or program), and the modules of each circle.
 const KNOWN: &[(&str, &[&str])] = &[
-    ("bench", &["boot_time::image initramfs"]),
-    ("bloomery-lab", &["accel vm", "bmc control lab machine role", "console patience"]),
     ("bloomery-plane", &["establish fencer"]),
     (
         "bloomery-power",

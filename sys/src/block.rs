@@ -81,25 +81,20 @@ mod ioctl {
 
 /// Why a question about a block device has no answer.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages name the fields")]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum Error {
-    /// Its size is unknown.
     #[error("failed to read the size of the device")]
     Size(#[source] io::Error),
-    /// Its sector size is unknown.
     #[error("failed to read the sector size of the device")]
     SectorSize(#[source] io::Error),
-    /// The kernel did not take the new partition.
     #[error("failed to tell the kernel about partition {number}")]
     AddPartition {
         /// Its number in the table, from 1.
         number: u32,
         source: io::Error,
     },
-    /// The kernel did not read the table again.
     #[error("failed to make the kernel read the partition table")]
     Reread(#[source] io::Error),
-    /// No partition of this name came up.
     #[error("failed to find a partition named {name:?} within {waited:?}")]
     NotFound { name: String, waited: Duration },
 }

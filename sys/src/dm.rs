@@ -41,9 +41,8 @@ mod ioctl {
 
 /// Why a mapped device is still there.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages name the fields")]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum Error {
-    /// No device-mapper to ask.
     #[error("failed to open {CONTROL}")]
     Control(#[source] io::Error),
     /// No name of a mapped device is that long, or holds a zero byte.

@@ -9,7 +9,7 @@ const MAX_LABEL: usize = 63;
 
 /// Why the host name was not set.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages name the fields")]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum Error {
     /// Not a host name in the sense of RFC 1123.
     #[error("failed to set the host name: {name:?} is not made of letters, digits, dots and inner dashes")]

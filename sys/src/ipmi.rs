@@ -68,18 +68,14 @@ mod ioctl {
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages name the fields")]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum Error {
-    /// The node could not be opened.
     #[error("failed to open {DEVICE}")]
     Open(#[source] io::Error),
-    /// The kernel did not take the request.
     #[error("failed to send a request to the BMC")]
     Send(#[source] io::Error),
-    /// The kernel did not give the answer.
     #[error("failed to receive the BMC's answer")]
     Receive(#[source] io::Error),
-    /// None came.
     #[error("failed to get an answer from the BMC within {limit:?}")]
     Silent { limit: Duration },
 }

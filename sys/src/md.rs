@@ -16,16 +16,14 @@ mod ioctl {
 
 /// Why an array goes on.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages name the fields")]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum Error {
-    /// Its node could not be opened.
     #[error("failed to open the array {node:?}")]
     Open {
         node: PathBuf,
         /// The cause; `EBUSY` where something holds it.
         source: io::Error,
     },
-    /// The kernel refused.
     #[error("failed to stop the array {node:?}")]
     Stop { node: PathBuf, source: io::Error },
 }

@@ -36,15 +36,12 @@ const UNDECLARED: &[(&str, &[&str])] = &[
 
 /// Why modules are not there.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages name the fields")]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum Error {
-    /// An index file could not be read.
     #[error("failed to read the module index {path:?}")]
     ReadIndex { path: PathBuf, source: io::Error },
-    /// No module of this name or alias.
     #[error("failed to find the kernel module {name:?}")]
     Unknown { name: String },
-    /// The module's file could not be opened.
     #[error("failed to open the kernel module {path:?}")]
     Open { path: PathBuf, source: io::Error },
     /// The kernel did not take the module (`ENODEV`: its hardware is not there).

@@ -15,9 +15,8 @@ pub use switch_root::switch_root;
 
 /// Why a mount operation failed.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages name the fields")]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum Error {
-    /// The directory to mount on could not be made.
     #[error("failed to make the directory {path:?}")]
     MakeTarget { path: PathBuf, source: io::Error },
     /// `mount(2)`.
@@ -26,10 +25,8 @@ pub enum Error {
     /// `umount2(2)`.
     #[error("failed to unmount {path:?}")]
     Unmount { path: PathBuf, source: Errno },
-    /// /proc/self/mounts could not be read.
     #[error("failed to read the table of mounts")]
     ReadTable(#[source] io::Error),
-    /// A step of the change of root.
     #[error("failed to {step} while changing the root to {path:?}")]
     SwitchRoot { step: &'static str, path: PathBuf, source: io::Error },
 }

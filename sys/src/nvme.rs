@@ -66,19 +66,16 @@ mod ioctl {
 
 /// Why a controller did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages name the fields")]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum Error {
-    /// The kernel or the transport refused.
     #[error("failed to send the NVMe command {what}")]
     Send { what: &'static str, source: io::Error },
-    /// The controller refused.
     #[error("failed to run the NVMe command {what}: status {status:#x}")]
     Status {
         what: &'static str,
         /// Status code type and code of the completion (figure 126).
         status: i32,
     },
-    /// The answer makes no sense.
     #[error("failed to read the controller's answer to {what}")]
     Answer { what: &'static str },
 }

@@ -19,7 +19,7 @@ pub enum Action {
 
 /// Why the machine goes on.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages name the fields")]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum Error {
     /// Only PID 1 may end the machine's run.
     #[error("failed to {what}: process {pid} is not PID 1")]

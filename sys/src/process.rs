@@ -25,7 +25,7 @@ pub use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 pub use rustix::thread::CapabilitySet as Capabilities;
 
-pub use child::Step;
+pub use child::{Step, end_with_starter};
 pub use run::{Finished, run};
 
 /// Children that [`run()`] waits for, and how they ended if [`reap`] saw it first.
@@ -160,15 +160,12 @@ pub struct Exited {
 
 /// Why a child was not started, or not signalled.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages name the fields")]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum Error {
-    /// No program was named.
     #[error("failed to start a process: the argument list is empty")]
     NoProgram,
-    /// No pipe could be made.
     #[error("failed to make a pipe for {program:?}")]
     Pipe { program: OsString, source: io::Error },
-    /// The cgroup could not be opened.
     #[error("failed to open the cgroup {path:?}")]
     Cgroup { path: PathBuf, source: io::Error },
     /// The user namespace does not know the user or group (`EINVAL`); see [`Identity::Keep`].
@@ -180,16 +177,13 @@ pub enum Error {
     /// fork or exec failed.
     #[error("failed to execute {program:?}")]
     Execute { program: OsString, source: io::Error },
-    /// The signal could not be sent.
     #[error("failed to send {signal} to {pid}")]
     Signal { pid: u32, signal: Signal, source: Errno },
     /// The child did not end in time and was killed.
     #[error("failed to finish {program:?} within {limit:?}")]
     TimedOut { program: OsString, limit: Duration },
-    /// The child could not be waited for.
     #[error("failed to wait for {program:?}")]
     Wait { program: OsString, source: io::Error },
-    /// This process could not be made the parent of orphans.
     #[error("failed to become the parent of orphaned descendants")]
     Subreaper(#[source] Errno),
 }

@@ -30,32 +30,26 @@ pub trait Ask {
 /// Why the BMC is not set up.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No answer.
     #[error("failed to ask the BMC ({request})")]
     Ask { request: &'static str, source: bloomery_sys::ipmi::Error },
-    /// It said no.
     #[error("failed to ask the BMC ({request}): it answers {code:#04x}")]
     Completion {
         request: &'static str,
         /// IPMI 2.0 table 5-2.
         code: u8,
     },
-    /// The answer is too short.
     #[error("failed to read the BMC's answer ({request})")]
     Answer { request: &'static str },
-    /// Not reachable over the network.
     #[error("failed to find a LAN channel of the BMC with an IPv4 address")]
     NoAddress,
     /// All slots are somebody's.
     #[error("failed to find a slot for the user {USER} in the BMC")]
     NoSlot,
-    /// Every slot was tried.
     #[error("failed to make the user {USER} in the BMC: {reasons}")]
     Refused {
         /// Each slot with what was refused.
         reasons: String,
     },
-    /// No password.
     #[error("failed to make a password")]
     Random(#[source] std::io::Error),
 }

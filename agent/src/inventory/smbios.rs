@@ -41,7 +41,6 @@ pub enum Error {
     /// No such file, usually: a machine without SMBIOS.
     #[error("failed to read {}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
-    /// No known anchor in the entry point.
     #[error("failed to recognise the SMBIOS entry point")]
     EntryPoint,
 }

@@ -35,7 +35,6 @@ pub enum Error {
     /// The agent ends, or nobody waits any more.
     #[error("failed to finish: stopped on the way")]
     Cancelled,
-    /// The disk or the kernel refused.
     #[error("failed to erase it at byte {at} ({method})")]
     Write {
         method: &'static str,
@@ -43,22 +42,18 @@ pub enum Error {
         at: u64,
         source: io::Error,
     },
-    /// The controller refused.
     #[error("failed to make it erase itself ({method})")]
     Itself { method: &'static str, source: nvme::Error },
-    /// The controller gave up.
     #[error("failed to make it erase itself ({method}): it ended as {state:?}")]
     Sanitize { method: &'static str, state: SanitizeState },
     /// Data may be in a cache still.
     #[error("failed to flush it")]
     Flush(#[source] io::Error),
-    /// It cannot be checked.
     #[error("failed to read it back")]
     Read(#[source] io::Error),
     /// It was said to be erased, and is not.
     #[error("failed to find it erased: byte {at} is not zero")]
     NotZero { at: u64 },
-    /// Every way failed.
     #[error("failed to erase it in any way: {reasons}")]
     AllFailed {
         /// Each with why.

@@ -53,7 +53,7 @@ pub struct Lease {
 
 /// Why an offer or ack is no usable lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages name the fields")]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum LeaseError {
     /// No address in it (a proxy's offer) or not one a host can have.
     #[error("failed to accept {address} as a host address")]

@@ -114,12 +114,10 @@ pub struct Reply {
 
 /// Why bytes are not a reply to us, or a request could not be built.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages name the fields")]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum MessageError {
-    /// Request not encodable.
     #[error("failed to encode a DHCP message")]
     Encode(#[source] dhcproto::error::EncodeError),
-    /// The fixed fields are not all there.
     #[error("failed to read the fixed fields of a DHCP message")]
     Header(#[source] dhcproto::error::DecodeError),
     /// No magic cookie: plain BOOTP or noise.

@@ -64,7 +64,6 @@ pub enum Decision {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
-    /// Both copies of the table are invalid.
     #[error("neither copy of the partition table is valid (primary: {primary}; backup: {backup})")]
     NoTable {
         /// Why the primary is not.
@@ -75,19 +74,14 @@ pub enum Damage {
     /// Two partitions share sectors.
     #[error("partitions {0} and {1} overlap")]
     Overlap(u32, u32),
-    /// A partition leaves the disk.
     #[error("partition {0} does not lie within the disk; was the disk made smaller?")]
     OutOfRange(u32),
-    /// More than one partition claims to be the state.
     #[error("there is more than one partition named state or state-new")]
     Several,
-    /// The state partition holds no file system of ours.
     #[error("the partition {0} is named state but holds no ext4 file system")]
     NotExt4(u32),
-    /// A place that matters could not be read.
     #[error("the disk cannot be read where the state is or should be")]
     Unreadable,
-    /// All entries of the table are in use.
     #[error("the partition table has no free entry")]
     NoEntry,
     /// A state file system lies in free space and is larger than that.

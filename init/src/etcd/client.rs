@@ -36,12 +36,10 @@ const ALPN: &[u8] = b"h2";
 /// Why a call came to nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No certificate for ourselves.
     #[error("failed to make a client certificate for etcd")]
     Certificate(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("failed to connect to etcd")]
     Connect(#[source] tonic::transport::Error),
-    /// A call was refused or took too long.
     #[error("failed to {what}")]
     Call { what: &'static str, source: Box<Status> },
 }

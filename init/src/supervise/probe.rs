@@ -45,7 +45,6 @@ pub enum Error {
     /// Nobody listens, or the connection broke.
     #[error("failed to connect to port {port}")]
     Connect { port: u16, source: std::io::Error },
-    /// The authority's file.
     #[error("failed to read the authority {}", path.display())]
     Authority { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
     #[error("failed to speak HTTP")]

@@ -89,14 +89,12 @@ pub struct Shared {
 
 /// Why the list was not changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages name the fields")]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum RegistryError {
-    /// There are too many.
     #[error(
         "failed to pair: {MAX_LIVE} pairings are in force; revoke some (bloomery pairing list, bloomery pairing revoke)"
     )]
     Full,
-    /// No such pairing.
     #[error("failed to find the pairing {id}; `bloomery pairing list` shows those that there are")]
     Unknown { id: String },
     /// It was revoked or has expired.
@@ -104,7 +102,6 @@ pub enum RegistryError {
         "failed to renew: the pairing {id} was revoked or has expired; pair anew with the console's code"
     )]
     Ended { id: String },
-    /// The request is for another key.
     #[error(
         "failed to renew: the request is for another key than the one that was paired; pair anew instead"
     )]

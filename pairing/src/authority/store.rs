@@ -8,22 +8,18 @@ use crate::secret_file;
 
 /// Why the list cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages name the fields")]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum StoreError {
-    /// It cannot be read.
     #[error("failed to read the pairings from {}", path.display())]
     Read { path: PathBuf, source: io::Error },
-    /// It holds something else.
     #[error(
         "failed to understand the pairings in {}: restore the file from a backup, or remove it; everybody has to pair \
          anew then",
         path.display()
     )]
     Damaged { path: PathBuf, source: serde_json::Error },
-    /// A newer version wrote it.
     #[error("failed to understand the pairings in {}: a newer version wrote them", path.display())]
     Newer { path: PathBuf },
-    /// It cannot be written.
     #[error("failed to write the pairings to {}", path.display())]
     Write { path: PathBuf, source: io::Error },
 }

@@ -93,12 +93,10 @@ impl fmt::Display for Endpoint {
 
 /// Why a text is not an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages name the fields")]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum EndpointError {
-    /// Neither a DNS name nor an address.
     #[error("failed to read the endpoint: {host:?} is neither a DNS name nor an IP address")]
     Host { host: String },
-    /// Not a TCP port.
     #[error("failed to read the endpoint: {port:?} is not a port (1 to 65535)")]
     Port { port: String },
 }

@@ -8,7 +8,7 @@ use crate::{CertificateError, Fingerprint};
 
 /// Why a request to the appliance failed.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages name the fields")]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum ClientError {
     /// No connection: unknown name, no route, nothing listening.
     #[error(
@@ -16,7 +16,6 @@ pub enum ClientError {
          and that no firewall is in between)"
     )]
     Connect { endpoint: Endpoint, source: io::Error },
-    /// No answer in time.
     #[error(
         "failed to get an answer from {endpoint} within {} s; check the address, which the appliance's console shows, \
          and that no firewall is in between",
@@ -30,16 +29,13 @@ pub enum ClientError {
          or someone is in between. The secret was not sent"
     )]
     Fingerprint { endpoint: Endpoint, expected: Fingerprint, found: Fingerprint },
-    /// The TLS handshake failed for another reason.
     #[error(
         "failed to set up TLS with {endpoint} (is it an appliance, and the one that the kubeconfig was made for? One \
          whose keys were made anew needs a new kubeconfig)"
     )]
     Tls { endpoint: Endpoint, source: io::Error },
-    /// HTTP failed under way.
     #[error("failed to exchange a request with {endpoint}")]
     Http { endpoint: Endpoint, source: hyper::Error },
-    /// The answer is larger than any real one.
     #[error("failed to read the answer of {endpoint}: it is larger than {limit} bytes")]
     TooLarge { endpoint: Endpoint, limit: usize },
     /// The secret is not (or no longer) this appliance's.
@@ -48,13 +44,11 @@ pub enum ClientError {
          shows the current one"
     )]
     WrongCode { endpoint: Endpoint },
-    /// Too many wrong codes.
     #[error(
         "failed to pair with {endpoint}: too many wrong codes{}",
         retry_after.map_or_else(String::new, |wait| format!("; try again in {} s", wait.as_secs()))
     )]
     RateLimited { endpoint: Endpoint, retry_after: Option<Duration> },
-    /// The plane is not that far yet.
     #[error("failed to get what was asked from {endpoint}: {message}")]
     NotReady { endpoint: Endpoint, message: String },
     /// The appliance pairs in another way.
@@ -63,13 +57,10 @@ pub enum ClientError {
          use the `bloomery` program of its version, or update the appliance"
     )]
     OtherVersion { endpoint: Endpoint },
-    /// The certificate has expired or was revoked.
     #[error("failed to be recognized by {endpoint}: {message}")]
     CertificateNotGood { endpoint: Endpoint, message: String },
-    /// A key could not be made, read, or sign.
     #[error("failed to use the client key")]
     Key { source: rcgen::Error },
-    /// Any other refusal.
     #[error("failed to get what was asked: {endpoint} refused with status {status}: {message}")]
     Refused {
         endpoint: Endpoint,
@@ -77,28 +68,21 @@ pub enum ClientError {
         status: u16,
         message: String,
     },
-    /// The answer is not what was asked for.
     #[error("failed to understand the answer of {endpoint}")]
     Decode { endpoint: Endpoint, source: serde_json::Error },
-    /// The request could not be put together.
     #[error("failed to encode the request")]
     Encode { source: serde_json::Error },
-    /// The HTTP request could not be put together.
     #[error("failed to build the request")]
     Build { source: hyper::http::Error },
     /// The TLS library refuses the settings or the key.
     #[error("failed to set up the TLS client")]
     TlsConfig { source: rustls::Error },
-    /// A certificate or key is not PEM.
     #[error("failed to parse the {what}")]
     Pem { what: &'static str, source: rustls_pki_types::pem::Error },
-    /// The certificate authority cannot be used.
     #[error("failed to use the certificate authority")]
     CertificateAuthority { source: rustls::Error },
-    /// The server's certificate cannot be parsed.
     #[error("failed to read the certificate of {endpoint}")]
     Certificate { endpoint: Endpoint, source: CertificateError },
-    /// The name to verify is not a DNS name or address.
     #[error("failed to use {name:?} as a server name")]
     ServerName { name: String, source: rustls_pki_types::InvalidDnsNameError },
 }

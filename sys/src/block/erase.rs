@@ -18,6 +18,7 @@ use rustix::fs::{Advice, fadvise};
 
 /// Why a disk could not be opened to be erased.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum Error {
     /// `EBUSY` where something holds it.
     #[error("failed to open it for exclusive use")]
@@ -25,7 +26,6 @@ pub enum Error {
     /// The kernel or the disk's switch refuses writes.
     #[error("failed to get it writable: it is write-protected")]
     ReadOnly,
-    /// Its size is unknown.
     #[error("failed to learn its size")]
     Size(#[source] super::Error),
 }

@@ -11,8 +11,8 @@ use rustix::fs::{Advice, fadvise};
 
 /// Why a disk cannot be read.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum Error {
-    /// The node.
     #[error("failed to open it for reading")]
     Open(#[source] io::Error),
     /// Its size or that of its sectors.

@@ -18,6 +18,18 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::{Error, Identity, Privileges, Spec};
 
+/// Has the kernel kill the child when the thread that starts it ends, however that ends (prctl(2), `PR_SET_PDEATHSIG`).
+pub fn end_with_starter(command: &mut Command) -> &mut Command {
+    let starter = Some(rustix::process::getpid());
+    let step = move || {
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+        // It may have ended before.
+        if rustix::process::getppid() == starter { Ok(()) } else { Err(Errno::SRCH.into()) }
+    };
+    // SAFETY: between fork and exec two system calls are made, and nothing is allocated or locked.
+    unsafe { command.pre_exec(step) }
+}
+
 /// The steps in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]

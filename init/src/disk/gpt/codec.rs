@@ -24,19 +24,14 @@ pub type Guid = [u8; 16];
 /// Why a copy of the table is not valid.
 #[derive(Debug, thiserror::Error)]
 pub enum Invalid {
-    /// The disk could not be read.
     #[error("failed to read the partition table")]
     Read(#[source] std::io::Error),
-    /// No signature.
     #[error("failed to find a partition table: the signature is missing")]
     Signature,
-    /// The header's checksum is wrong.
     #[error("failed to read the partition table: the header's checksum is wrong")]
     HeaderChecksum,
-    /// The entries' checksum is wrong.
     #[error("failed to read the partition table: the checksum of the entries is wrong")]
     EntriesChecksum,
-    /// A field says what cannot be.
     #[error("failed to read the partition table: {0}")]
     Field(&'static str),
 }
