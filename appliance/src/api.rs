@@ -37,7 +37,6 @@ pub(crate) struct Files {
     pub(crate) status: PathBuf,
 }
 
-/// What the handlers share.
 #[derive(Debug)]
 pub(crate) struct App {
     files: Files,
@@ -78,7 +77,6 @@ impl App {
     }
 }
 
-/// What the network sees.
 pub(crate) fn public(app: Arc<App>) -> Router {
     Router::new()
         .route(wire::PAIR_PATH, post(pair::handle))

@@ -17,7 +17,6 @@ const MAX_CONNECTIONS: usize = 256;
 /// From one address. Browsers open six.
 const MAX_CONNECTIONS_PER_ADDRESS: usize = 32;
 
-/// The open connections.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Connections(Arc<Mutex<Open>>);
 

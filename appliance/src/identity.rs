@@ -41,7 +41,6 @@ impl Caller {
     }
 }
 
-/// Whose certificate it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Holder {
     /// A pairing's.

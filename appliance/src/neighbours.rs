@@ -25,7 +25,6 @@ pub struct Neighbour {
     pub address: SocketAddr,
 }
 
-/// Not a neighbour.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("failed to read {0:?} as NAME=ADDRESS:PORT with a loopback address")]
 pub struct NotANeighbour(String);
@@ -61,7 +60,6 @@ pub(crate) enum AskError {
 }
 
 impl Neighbour {
-    /// GETs `path`.
     pub(crate) async fn get(&self, path: &str) -> Result<Bytes, AskError> {
         tokio::time::timeout(ANSWER_TIMEOUT, self.ask(path)).await.unwrap_or(Err(AskError::Late))
     }

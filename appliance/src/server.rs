@@ -16,7 +16,6 @@ use crate::metrics::Metrics;
 use crate::serve::Listener;
 use crate::tls::{self, ServerTls, TlsError, TlsFiles};
 
-/// The server, listening.
 pub struct Appliance {
     public: Listener,
     health: Listener,

@@ -39,7 +39,9 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Upload(UploadArgs),
-    List(ListArgs),
+    /// Show what is there
+    #[command(after_help = EXAMPLES)]
+    List(Common),
     Delete(DeleteArgs),
 }
 
@@ -52,14 +54,6 @@ struct UploadArgs {
     /// What it is called there [default: its own name]
     #[arg(long)]
     name: Option<String>,
-    #[command(flatten)]
-    common: Common,
-}
-
-/// Show what is there
-#[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
-struct ListArgs {
     #[command(flatten)]
     common: Common,
 }
@@ -85,7 +79,7 @@ struct Uploaded {
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     match args.command {
         Command::Upload(args) => upload(args).await,
-        Command::List(ListArgs { common }) => {
+        Command::List(common) => {
             let (client, _) = common.connection.appliance()?;
             let list = progress::during("asking for the assets", client.assets()).await;
             print(common.output, &list.context("failed to list the assets")?.assets)

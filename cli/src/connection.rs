@@ -30,7 +30,7 @@ pub struct ConnectionArgs {
     pub(crate) endpoint: Option<Endpoint>,
 }
 
-/// What most commands take
+// What most commands take; a doc comment would be the help of those that take nothing else.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Common {
     #[command(flatten)]
@@ -94,7 +94,6 @@ impl Connection {
         &self.endpoint
     }
 
-    /// The context's name.
     pub(crate) fn context(&self) -> &str {
         &self.context
     }

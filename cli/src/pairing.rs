@@ -30,23 +30,19 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    List(ListArgs),
+    /// List the pairings: ID, name, and until when the certificate is good
+    #[command(after_help = LIST_EXAMPLES)]
+    List(Common),
     Revoke(RevokeArgs),
-    Reissue(ReissueArgs),
+    /// Replace the pairing code; the former one stops working, certificates handed out before keep working
+    #[command(after_help = REISSUE_EXAMPLES)]
+    Reissue(Common),
 }
 
 const LIST_EXAMPLES: &str = "\
 Examples:
   bloomery pairing list --kubeconfig kubeconfig
   bloomery pairing list -o json | jq '.pairings[] | select(.state == \"active\")'";
-
-/// List the pairings: ID, name, and until when the certificate is good
-#[derive(Debug, clap::Args)]
-#[command(after_help = LIST_EXAMPLES)]
-struct ListArgs {
-    #[command(flatten)]
-    common: Common,
-}
 
 const REVOKE_EXAMPLES: &str = "\
 Examples:
@@ -81,19 +77,11 @@ const REISSUE_EXAMPLES: &str = "\
 Examples:
   bloomery pairing reissue --kubeconfig kubeconfig";
 
-/// Replace the pairing code; the former one stops working, certificates handed out before keep working
-#[derive(Debug, clap::Args)]
-#[command(after_help = REISSUE_EXAMPLES)]
-struct ReissueArgs {
-    #[command(flatten)]
-    common: Common,
-}
-
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     match args.command {
-        Command::List(ListArgs { common }) => list(common).await,
+        Command::List(common) => list(common).await,
         Command::Revoke(args) => revoke(args).await,
-        Command::Reissue(ReissueArgs { common }) => reissue(common).await,
+        Command::Reissue(common) => reissue(common).await,
     }
 }
 

@@ -118,7 +118,6 @@ struct CommonArgs {
     timeout: Duration,
 }
 
-/// What was done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Report {
@@ -131,7 +130,6 @@ struct Report {
     other: Option<String>,
     /// Servers that are gone, or going.
     removed: Vec<String>,
-    /// Whether those are gone.
     gone: bool,
     /// What follows, for people.
     text: String,

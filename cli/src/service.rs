@@ -31,26 +31,23 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    List(ListArgs),
-    Hold(HoldArgs),
-    Start(StartArgs),
-    Restart(RestartArgs),
+    /// List the services with their state, and which of them may be held
+    #[command(after_help = LIST_EXAMPLES)]
+    List(Common),
+    /// End a service and keep it so until it is started, or the appliance is restarted
+    ///
+    /// Services that depend on it go on. Machines go on with what they were told before.
+    #[command(after_help = HOLD_EXAMPLES)]
+    Hold(Target),
+    /// Start a service that is held, or that waits after a crash
+    #[command(after_help = START_EXAMPLES)]
+    Start(Target),
+    /// End a service and start it again
+    #[command(after_help = RESTART_EXAMPLES)]
+    Restart(Target),
 }
 
-const LIST_EXAMPLES: &str = "\
-Examples:
-  bloomery service list --kubeconfig kubeconfig
-  bloomery service list -o json | jq '.[] | select(.state == \"held\")'";
-
-/// List the services with their state, and which of them may be held
-#[derive(Debug, clap::Args)]
-#[command(after_help = LIST_EXAMPLES)]
-struct ListArgs {
-    #[command(flatten)]
-    common: Common,
-}
-
-/// What the three commands take.
+// No doc comment: it would be the commands' help.
 #[derive(Debug, clap::Args)]
 struct Target {
     /// The service, as `bloomery service list` shows it
@@ -60,51 +57,30 @@ struct Target {
     common: Common,
 }
 
+const LIST_EXAMPLES: &str = "\
+Examples:
+  bloomery service list --kubeconfig kubeconfig
+  bloomery service list -o json | jq '.[] | select(.state == \"held\")'";
+
 const HOLD_EXAMPLES: &str = "\
 Examples:
   # No power commands and no new wipes for a while
   bloomery service hold controllers --kubeconfig kubeconfig";
 
-/// End a service and keep it so until it is started, or the appliance is restarted
-///
-/// Services that depend on it go on. Machines go on with what they were told before.
-#[derive(Debug, clap::Args)]
-#[command(after_help = HOLD_EXAMPLES)]
-struct HoldArgs {
-    #[command(flatten)]
-    target: Target,
-}
-
 const START_EXAMPLES: &str = "\
 Examples:
   bloomery service start controllers --kubeconfig kubeconfig";
-
-/// Start a service that is held, or that waits after a crash
-#[derive(Debug, clap::Args)]
-#[command(after_help = START_EXAMPLES)]
-struct StartArgs {
-    #[command(flatten)]
-    target: Target,
-}
 
 const RESTART_EXAMPLES: &str = "\
 Examples:
   bloomery service restart etcd --kubeconfig kubeconfig";
 
-/// End a service and start it again
-#[derive(Debug, clap::Args)]
-#[command(after_help = RESTART_EXAMPLES)]
-struct RestartArgs {
-    #[command(flatten)]
-    target: Target,
-}
-
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     match args.command {
-        Command::List(ListArgs { common }) => list(common).await,
-        Command::Hold(HoldArgs { target }) => tell(target, ServiceCommand::Hold).await,
-        Command::Start(StartArgs { target }) => tell(target, ServiceCommand::Start).await,
-        Command::Restart(RestartArgs { target }) => tell(target, ServiceCommand::Restart).await,
+        Command::List(common) => list(common).await,
+        Command::Hold(target) => tell(target, ServiceCommand::Hold).await,
+        Command::Start(target) => tell(target, ServiceCommand::Start).await,
+        Command::Restart(target) => tell(target, ServiceCommand::Restart).await,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::link::Netlink;
 use crate::network::{Configured, Ipv4Config};
 use crate::resolv::{self, ResolvConf};
 
-/// What the operator wrote for one link.
+/// One link's configuration by the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fixed {
     /// Own address and the prefix it lies in.

@@ -31,7 +31,7 @@ const AGREEMENT: f64 = 5.0;
 /// How many addresses of one name are asked before the next name.
 const ADDRESSES_PER_NAME: usize = 2;
 
-/// What a server said.
+/// A server's answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measurement {
     /// The server as it was configured.
@@ -174,7 +174,7 @@ fn not_used(server: &str, error: Error) -> Error {
     error
 }
 
-/// What stands in the way, when no answer was believed.
+/// The error to report when no answer was believed.
 fn verdict(doubtful: Vec<Measurement>, last: Error) -> Error {
     let is_alone = doubtful.len() == 1;
     match doubtful.into_iter().next() {

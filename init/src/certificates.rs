@@ -18,7 +18,6 @@ use bloomery_config::Config;
 use std::sync::Arc;
 use time::OffsetDateTime;
 
-/// What the phase found.
 #[derive(Debug, Clone)]
 pub struct Credentials {
     pub pki: Arc<Pki>,

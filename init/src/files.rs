@@ -26,14 +26,6 @@ pub enum Error {
     Directory { path: PathBuf, source: io::Error },
 }
 
-impl Error {
-    /// Whether the disk is full (or a quota used up).
-    pub fn is_no_space(&self) -> bool {
-        let (Self::Write { source, .. } | Self::Read { source, .. } | Self::Directory { source, .. }) = self;
-        matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-    }
-}
-
 /// Replaces a file as a whole ([`Replace`]), and gives it to the user and the group of that number.
 ///
 /// # Errors

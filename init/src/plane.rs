@@ -26,7 +26,6 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// Handle on the plane.
 #[derive(Debug)]
 pub struct Plane {
     pub context: Context,
@@ -115,7 +114,6 @@ fn declarations(
 }
 
 impl Plane {
-    /// Authorities and keys.
     pub fn pki(&self) -> &Pki {
         &self.credentials.pki
     }

@@ -18,7 +18,6 @@ use tokio::sync::Notify;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Status {
-    /// The image's version.
     pub version: String,
     /// Whether the plane is starting, up or going down.
     pub stage: Stage,
@@ -43,12 +42,10 @@ pub struct Status {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Stage {
-    /// Boot phases run.
     #[default]
     Booting,
     /// All boot phases have ended.
     Up,
-    /// Shutdown phases run.
     Stopping,
 }
 
@@ -57,7 +54,6 @@ pub enum Stage {
 #[serde(rename_all = "camelCase")]
 pub struct PhaseStatus {
     pub name: String,
-    /// How it went.
     pub outcome: PhaseOutcome,
     /// How long it took; null while it runs.
     pub duration_ms: Option<u64>,
@@ -65,11 +61,9 @@ pub struct PhaseStatus {
     pub message: Option<String>,
 }
 
-/// How a phase went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum PhaseOutcome {
-    /// It still runs.
     Running,
     /// It did all it had to.
     Done,
@@ -77,7 +71,6 @@ pub enum PhaseOutcome {
     Degraded,
 }
 
-/// One service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceStatus {
@@ -127,7 +120,6 @@ pub struct Warning {
     /// What it is about; one warning per id.
     pub id: String,
     pub text: String,
-    /// What to do.
     pub hint: String,
 }
 
@@ -151,7 +143,6 @@ impl StatusStore {
         self.changed.notify_one();
     }
 
-    /// A copy.
     pub fn get(&self) -> Status {
         self.status.lock().clone()
     }

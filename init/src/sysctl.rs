@@ -70,7 +70,6 @@ pub const SETTINGS: [Setting; 33] = [
     set("net/ipv4/ip_forward", "0", "the plane is no router"),
 ];
 
-/// What came of it.
 #[derive(Debug, Default)]
 pub struct Report {
     /// Files that have the wanted value now.
@@ -136,7 +135,6 @@ pub fn ignore_router_advertisements(root: &Path, interface: &str) -> io::Result<
     }
 }
 
-/// Some settings were refused.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to set {count} of the kernel's settings, first {first}")]
 struct Refused {

@@ -346,7 +346,7 @@ impl<P: Plane> Authority<P> {
         let _one_at_a_time = self.secret.lock().await;
         let secret =
             Secret::generate().map_err(|error| Refusal::internal("make a new pairing code", &error))?;
-        crate::store(&self.files.secret, &secret, None)?;
+        crate::store(&self.files.secret, &secret)?;
         Ok(secret)
     }
 

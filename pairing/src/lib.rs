@@ -36,4 +36,4 @@ pub use fingerprint::CertificateError;
 pub use fingerprint::Fingerprint;
 pub use person::{PairingId, PairingIdError, Person, PersonError};
 pub use secret::{RandomError, Secret, SecretError};
-pub use secret_file::{Owner, SecretFileError, load, load_or_create, store};
+pub use secret_file::{SecretFileError, load, load_or_create, store};

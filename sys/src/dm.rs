@@ -1,6 +1,6 @@
 //! Mapped devices (device-mapper): removing one, so that what lies below is free.
 //!
-//! Must never force: a device that somebody holds stays, and the caller is told.
+//! It never forces: a device in use stays, and the caller gets the error.
 #![allow(unsafe_code, reason = "system calls are made in this crate alone")]
 
 use std::fs::OpenOptions;

@@ -1,4 +1,4 @@
-//! The host name. Must never accept a name that DNS would not.
+//! The host name. A name that DNS would refuse is refused here.
 
 use rustix::io::Errno;
 

@@ -1,6 +1,6 @@
 //! The machine's own BMC through `/dev/ipmi0`: one request, one answer (linux/ipmi.h).
 //!
-//! Must never wait for ever: a BMC that is busy or dead costs a bounded wait. What bytes mean is the caller's business.
+//! It never waits for ever: a BMC that is busy or dead costs a bounded wait. The caller knows what the bytes mean.
 #![allow(unsafe_code, reason = "system calls are made in this crate alone")]
 
 use std::fs::{File, OpenOptions};

@@ -1,6 +1,6 @@
 //! Software arrays: stopping one, so that its members are free.
 //!
-//! Must never touch a member: what lies on it is the caller's business.
+//! It never touches a member: the caller decides about the data on it.
 #![allow(unsafe_code, reason = "system calls are made in this crate alone")]
 
 use std::fs::OpenOptions;

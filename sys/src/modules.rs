@@ -1,6 +1,6 @@
 //! Kernel modules, loaded without kmod: by name with what they need, or for all hardware that is there.
 //!
-//! Must never make a module's failure fatal: it is reported, and the next one tried.
+//! A module's failure is never fatal: it is reported, and the next module is tried.
 
 mod alias;
 mod coldplug;
@@ -127,7 +127,7 @@ impl<K: Kernel> Modules<K> {
         let mut outcome = Err(Error::Unknown { name });
         for target in targets {
             let loaded = self.load(&target);
-            // One that works is enough: an alias names alternatives.
+            // One module that works is enough: an alias names alternatives.
             if outcome.is_err() || matches!(loaded, Ok(Outcome::Loaded)) {
                 outcome = loaded;
             }
@@ -136,7 +136,7 @@ impl<K: Kernel> Modules<K> {
     }
 
     fn load_file(&mut self, name: &str) -> Result<Outcome, Error> {
-        // Marked before its dependencies, so that a circle among them ends.
+        // Noted before the dependencies are loaded, so that a circle among them ends.
         if !self.done.insert(name.to_owned()) {
             return Ok(Outcome::Present);
         }

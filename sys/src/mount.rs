@@ -1,6 +1,6 @@
 //! Mounts: the kernel's own file systems, and the step from the initramfs to the real root.
 //!
-//! Must never delete anything but the initramfs' own memory file system, and never cross into another mount.
+//! It never deletes anything but the initramfs' own memory file system, and never crosses into another mount.
 
 mod switch_root;
 

@@ -1,6 +1,6 @@
 //! `NVMe` admin commands: what a controller can do, Format NVM and Sanitize (NVM Express base specification 1.4).
 //!
-//! Must never send a command that destroys data to a namespace that was not opened exclusively for that: the caller
+//! It never sends a command that destroys data to a namespace that was not opened exclusively for that: the caller
 //! gives the file of such a disk. Data of the controller is noise until [`identify`] has checked its length.
 #![allow(unsafe_code, reason = "system calls are made in this crate alone")]
 
@@ -32,7 +32,7 @@ const LOG_SANITIZE: u32 = 0x81;
 const ALL_NAMESPACES: u32 = 0xffff_ffff;
 /// `AUSE` of Sanitize: should it fail, [`SanitizeAction::ExitFailure`] makes the disk usable for another method.
 const UNRESTRICTED_EXIT: u32 = 1 << 3;
-/// Questions are answered at once or not at all.
+/// A controller answers questions at once or not at all.
 const QUESTION: Duration = Duration::from_secs(30);
 
 /// `struct nvme_passthru_cmd` of `linux/nvme_ioctl.h`.

@@ -1,4 +1,4 @@
-//! Ending the machine's run. Must never act outside of PID 1, nor on the host of a container.
+//! Ending the machine's run. It never acts outside of PID 1, nor on the host of a container.
 
 use rustix::io::Errno;
 use rustix::process::getpid;
@@ -24,7 +24,7 @@ pub enum Error {
     /// Only PID 1 may end the machine's run.
     #[error("failed to {what}: process {pid} is not PID 1")]
     NotInit { what: &'static str, pid: i32 },
-    /// The machine belongs to somebody else; the caller ends its own process instead.
+    /// The machine is the host's; the caller ends its own process instead.
     #[error("failed to {what}: running in a container ({manager})")]
     Container { what: &'static str, manager: String },
     /// `reboot(2)` refused.
@@ -55,7 +55,7 @@ fn call(command: RebootCommand, what: &'static str) -> Result<(), Error> {
     rustix::system::reboot(command).map_err(|source| Error::Refused { what, source })
 }
 
-/// The rule: PID 1 of a machine, and nobody else.
+/// Only PID 1 of a machine may.
 fn permit(pid: i32, manager: Option<String>, what: &'static str) -> Result<(), Error> {
     if pid != 1 {
         return Err(Error::NotInit { what, pid });

@@ -1,6 +1,6 @@
 //! Children: started from a declarative [`Spec`], reaped, signalled as groups.
 //!
-//! Must never leave a half-privileged child running: each step between fork and exec either succeeds or ends the
+//! No half-privileged child ever runs: each step between fork and exec either succeeds or ends the
 //! child, and the error names the step. Everything there is async-signal-safe (raw system calls, no allocation).
 //!
 //! [`spawn`] and [`reap`] exclude each other, because the standard library waits for a child whose exec failed and
@@ -39,12 +39,12 @@ fn children() -> MutexGuard<'static, Option<Claims>> {
     CHILDREN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Who the child runs as.
+/// The child's user and groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identity {
-    /// As the caller: for user namespaces that map a single user, where nobody else exists.
+    /// The caller's: for user namespaces that map a single user.
     Keep,
-    /// As this user, with these groups and no others.
+    /// This user, with these groups and no others.
     User {
         /// User id, real, effective and saved.
         uid: u32,
@@ -194,7 +194,7 @@ pub fn spawn(spec: &Spec) -> Result<Child, Error> {
     start(spec, |_, _| ())
 }
 
-/// Starts a child and calls `registered` before anybody can reap it.
+/// Starts a child and calls `registered` before another thread can reap it.
 fn start(spec: &Spec, registered: impl FnOnce(&mut Claims, u32)) -> Result<Child, Error> {
     let (program, args) = spec.argv.split_first().ok_or(Error::NoProgram)?;
     let pipe_error = |source| Error::Pipe { program: program.clone(), source };
@@ -267,7 +267,7 @@ pub fn reap() -> Vec<Exited> {
                 }
             }
             Err(rustix::io::Errno::INTR) => {}
-            // Nobody has ended, or there are no children at all.
+            // No child has ended, or there are none.
             Ok(None) | Err(_) => return ended,
         }
     }
@@ -284,7 +284,7 @@ pub fn signal_group(group: u32, signal: Signal) -> Result<(), Error> {
 }
 
 fn send(pid: u32, signal: Signal, how: fn(Pid, Option<Signal>) -> nix::Result<()>) -> Result<(), Error> {
-    // 0 and 1 would mean "my own group" and "everything": never what a caller that knows its child asks for.
+    // 0 and 1 would mean "my own group" and "everything": no caller that knows its child asks for these.
     let target = i32::try_from(pid).ok().filter(|&raw| raw > 1);
     let sent = target.map_or(Err(Errno::EINVAL), |raw| how(Pid::from_raw(raw), Some(signal)));
     match sent {

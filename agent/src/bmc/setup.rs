@@ -72,9 +72,7 @@ impl Error {
 /// Where the BMC is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lan {
-    /// Its channel.
     pub channel: u8,
-    /// Its address.
     pub address: Ipv4Addr,
     /// UDP.
     pub port: u16,

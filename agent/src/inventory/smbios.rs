@@ -24,7 +24,6 @@ const LITTLE_ENDIAN_UUID_SINCE: (u8, u8) = (2, 6);
 /// Kilobytes of a megabyte.
 const KB_PER_MB: u32 = 1024;
 
-/// What the firmware says.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Firmware {
     /// Type 1.

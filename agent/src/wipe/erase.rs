@@ -25,7 +25,6 @@ pub trait Progress {
     fn method(&self, name: &str);
     /// So many bytes are done in this way.
     fn done(&self, bytes: u64);
-    /// Whether to stop.
     fn is_cancelled(&self) -> bool;
 }
 

@@ -10,7 +10,6 @@ pub(crate) struct Traces {
     pub(crate) machines: Vec<Machine>,
 }
 
-/// One machine.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Machine {
     pub(crate) uuid: Option<String>,
@@ -23,7 +22,6 @@ pub(crate) struct Machine {
     pub(crate) steps: Vec<Step>,
 }
 
-/// Where its boot stands.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Verdict {
     /// `booting`, `done` or `failed`.
@@ -33,7 +31,6 @@ pub(crate) struct Verdict {
     pub(crate) advice: String,
 }
 
-/// One step.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Step {
     pub(crate) at: String,

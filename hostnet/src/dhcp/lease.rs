@@ -1,4 +1,4 @@
-//! What a server grants, judged: a lease that exists is one that can be used.
+//! Leases: offers and acks of servers that were checked and can be used.
 //!
 //! It must never hold a value that would break the link (no host address, no time, unusable MTU).
 
@@ -132,7 +132,7 @@ impl Lease {
     }
 }
 
-/// The mask before there were masks (RFC 791): what a server means that sends none.
+/// The mask of the address's class (RFC 791), for servers that send none.
 fn classful_mask(address: Ipv4Addr) -> Ipv4Addr {
     match address.octets()[0] {
         ..128 => Ipv4Addr::new(255, 0, 0, 0),

@@ -38,7 +38,7 @@ const WANTED: [OptionCode; 11] = [
     OptionCode::Rebinding,
 ];
 
-/// What goes into a request besides who asks.
+/// The fields of a request beside the client's own.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Request<'a> {
     pub(super) kind: MessageType,

@@ -27,12 +27,10 @@ const DEPMOD_INPUTS: [&str; 3] = ["modules.order", "modules.builtin", "modules.b
 const MODULE_LISTS: [&str; 5] =
     ["modules.alias", "modules.builtin", "modules.builtin.modinfo", "modules.dep", "modules.softdep"];
 
-/// An unpacked kernel package.
 #[derive(Debug)]
 pub struct Kernel {
     /// As `uname -r` says.
     pub release: String,
-    /// The compressed kernel.
     pub vmlinuz: PathBuf,
     modules: PathBuf,
     index: Index,

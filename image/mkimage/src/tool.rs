@@ -24,7 +24,6 @@ pub struct Tool {
 pub const APT_GET: Tool = Tool { program: "apt-get", package: "apt" };
 /// Orders Debian versions.
 pub const DPKG: Tool = Tool { program: "dpkg", package: "dpkg" };
-/// Unpacks packages.
 pub const DPKG_DEB: Tool = Tool { program: "dpkg-deb", package: "dpkg" };
 /// Says when the sources were committed.
 pub const GIT: Tool = Tool { program: "git", package: "git" };

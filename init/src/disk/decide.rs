@@ -30,9 +30,7 @@ pub const MIN_STATE_BYTES: u64 = 256 << 20;
 pub enum Content {
     /// The superblock of an ext2/3/4 file system.
     Ext4 {
-        /// Its label.
         label: String,
-        /// Its size.
         bytes: u64,
         /// Whether it was ever mounted.
         used: bool,
@@ -43,7 +41,6 @@ pub enum Content {
     Unreadable,
 }
 
-/// The answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
     /// Check and mount this partition.

@@ -51,7 +51,6 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to 127.0.0.1.
     pub async fn connect(pki: &Pki, port: u16) -> Result<Self, Error> {
         let tls = TlsConnector::from(Arc::new(client_config(pki)?));
         let connect = move |_| {

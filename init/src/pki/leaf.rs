@@ -26,7 +26,6 @@ pub struct Leaf<'a> {
     pub client: bool,
     /// When it starts to hold (less a day, for clients whose clocks are behind).
     pub now: OffsetDateTime,
-    /// How long it holds.
     pub lifetime: Duration,
 }
 
@@ -34,7 +33,6 @@ pub struct Leaf<'a> {
 #[derive(Debug, Clone)]
 pub struct Issued {
     pub certificate: String,
-    /// Its key.
     pub key: String,
 }
 

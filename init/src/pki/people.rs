@@ -142,9 +142,9 @@ fn keep_secret(layout: &Layout) -> Result<(), SecretFileError> {
     let (present, former) = (layout.pairing_secret(), layout.former_pairing_secret());
     if !present.exists() && former.exists() {
         let secret = bloomery_pairing::load(&former)?;
-        bloomery_pairing::store(&present, &secret, None)?;
+        bloomery_pairing::store(&present, &secret)?;
     }
-    let secret = bloomery_pairing::load_or_create(&present, None);
+    let secret = bloomery_pairing::load_or_create(&present);
     // Nothing looks at it any more; a rest of it does no harm.
     drop(fs::remove_file(&former));
     secret.map(drop)

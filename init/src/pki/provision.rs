@@ -103,7 +103,6 @@ impl Provisioner<'_> {
         self.write_pair(&self.layout.service("appliance"), "tls", &issued, accounts::APPLIANCE)
     }
 
-    /// One process's kubeconfig.
     pub fn client(&self, client: &identities::Client) -> Result<(), Error> {
         let directory = self.directory(client.service, client.account)?;
         let leaf = Leaf {

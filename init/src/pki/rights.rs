@@ -39,7 +39,6 @@ pub async fn ask(port: u16, authority: &str, identity: &Identity) -> Rights {
     }
 }
 
-/// What an answer means.
 fn read(status: StatusCode, body: &[u8]) -> Rights {
     match status {
         StatusCode::CREATED | StatusCode::OK => {

@@ -41,7 +41,6 @@ impl FromStr for Cursor {
     }
 }
 
-/// Where to begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum From {
     /// With so many of the last lines.
@@ -50,7 +49,6 @@ pub enum From {
     After(Cursor),
 }
 
-/// What was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Piece {
     pub text: Vec<u8>,

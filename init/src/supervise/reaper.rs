@@ -30,7 +30,6 @@ pub struct Reaper {
 }
 
 impl Reaper {
-    /// Starts a child.
     pub fn spawn(&self, spec: &Spec) -> Result<Running, process::Error> {
         let mut waiting = self.waiting.lock();
         let child = process::spawn(spec)?;
@@ -39,7 +38,6 @@ impl Reaper {
         Ok(Running { child, exit })
     }
 
-    /// Collects for ever.
     pub async fn run(self) {
         let mut signals = signal(SignalKind::child()).ok();
         if signals.is_none() {

@@ -44,5 +44,5 @@ pub(super) fn open(path: &Path, shared_from: Option<i64>) -> Result<Registry, St
 pub(super) fn keep(path: &Path, registry: &Registry) -> Result<(), StoreError> {
     let write = |source| StoreError::Write { path: path.to_owned(), source };
     let text = serde_json::to_vec_pretty(registry).map_err(|error| write(error.into()))?;
-    secret_file::replace(path, &text, None).map_err(write)
+    secret_file::replace(path, &text).map_err(write)
 }

@@ -1,7 +1,7 @@
 //! What happens in the child between fork and exec.
 //!
-//! Must never allocate, lock or call into libc there: another thread may have held any lock at the fork. All that
-//! needs memory is made in [`Plan::new`], before.
+//! The child never allocates, locks or calls into libc: another thread may have held any lock at the fork.
+//! [`Plan::new`] makes everything that needs memory before it.
 #![allow(unsafe_code, reason = "system calls are made in this crate alone")]
 
 use std::fmt;

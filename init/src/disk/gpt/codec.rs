@@ -36,7 +36,6 @@ pub enum Invalid {
     Field(&'static str),
 }
 
-/// One used entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Number, from 1.
@@ -51,7 +50,6 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Sectors.
     pub fn sectors(&self) -> u64 {
         self.last.saturating_add(1).saturating_sub(self.first)
     }
@@ -67,7 +65,6 @@ impl Entry {
 pub struct Table {
     /// Where this copy's header lies.
     pub header_lba: u64,
-    /// The disk's GUID.
     pub disk_guid: Guid,
     /// First sector that partitions may use.
     pub first_usable: u64,
