@@ -29,24 +29,18 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 /// Why the plane has no access.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The kernel's interface.
     #[error("failed to reach the BMC")]
     Device(#[source] ipmi::Error),
-    /// The dialogue.
     #[error("failed to set up the BMC")]
     Setup(#[source] setup::Error),
-    /// The boot script did not say which key is the plane's.
     #[error(
         "failed to find the kernel argument {PLANE_ARGUMENT}: the account would go over the network unsealed"
     )]
     NoFingerprint,
-    /// The key that the plane showed is not the one of the kernel's arguments, or the box failed.
     #[error("failed to seal the account to the plane's key")]
     Seal(#[source] seal::Error),
-    /// The plane did not take it.
     #[error("failed to tell the plane about the BMC")]
     Report(#[source] plane::Error),
-    /// The thread that speaks to it.
     #[error("failed to keep the dialogue with the BMC running")]
     Thread(#[source] tokio::task::JoinError),
 }

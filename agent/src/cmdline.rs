@@ -34,21 +34,14 @@ pub enum Error {
     /// Not given, or empty.
     #[error("failed to find the kernel argument {name}")]
     Missing { name: &'static str },
-    /// Not a hardware address.
     #[error("failed to read the kernel argument {MAC}")]
     Mac(#[source] ParseMacError),
     /// Not the address of one card (zero or a group).
     #[error("failed to accept {mac} as the hardware address of a network card")]
-    NoCard {
-        /// What was given.
-        mac: MacAddr,
-    },
+    NoCard { mac: MacAddr },
     /// Not `host:port`.
     #[error("failed to read {endpoint:?} as HOST:PORT in the kernel argument {ENDPOINT}")]
-    Endpoint {
-        /// What was given.
-        endpoint: String,
-    },
+    Endpoint { endpoint: String },
 }
 
 /// Reads the arguments from the kernel's command line. The last of several wins, as in the kernel.

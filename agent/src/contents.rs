@@ -32,16 +32,12 @@ const PIECE: usize = 256 << 10;
 /// Why it is not known what a disk holds.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The disk did not give its octets.
     #[error("failed to read it at byte {at}")]
     Read {
         /// First byte of the request.
         at: u64,
-        /// The answer.
-        #[source]
         source: io::Error,
     },
-    /// It took too long.
     #[error("failed to read it in time")]
     TooSlow,
     /// A table that was not looked at as a whole.

@@ -35,7 +35,6 @@ pub struct Disk {
     pub name: String,
     /// Its node as shown to people and to the plane.
     pub shown: String,
-    /// Its node.
     pub node: PathBuf,
     /// Its directory in sysfs.
     pub sysfs: PathBuf,

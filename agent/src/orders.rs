@@ -15,7 +15,6 @@ const SHORTEST_BEAT: Duration = Duration::from_secs(1);
 /// The plane gives up on a silent machine after the reboot timeout; three beats may be lost before (spec §5.1).
 const BEATS_PER_TIMEOUT: f64 = 3.0;
 
-/// How disks are erased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Thoroughness {
     /// Discarded, and the places by which data is found are zeroed.
@@ -74,7 +73,6 @@ impl WipeOrder {
 /// One answer: to be shown, and to be followed.
 #[derive(Debug)]
 pub struct Orders {
-    /// What it says.
     pub answer: Answer,
     /// The plane's public key, as it was shown: not yet compared with anything.
     pub sealing_key: Vec<u8>,
@@ -82,7 +80,6 @@ pub struct Orders {
 }
 
 impl Orders {
-    /// Reads an answer.
     pub fn read(response: CreateServerResponse) -> Self {
         // Exhaustive, so that a new wish of the plane cannot go unnoticed.
         let CreateServerResponse {
@@ -124,12 +121,9 @@ pub struct Memory {
     pub no_bmc: bool,
 }
 
-/// What to do now.
 #[derive(Debug)]
 pub enum Step {
-    /// Boot again.
     Restart,
-    /// Erase all disks.
     Wipe(WipeOrder),
     /// Give the plane access to the BMC.
     SetUpBmc,

@@ -31,42 +31,14 @@ pub enum Error {
     /// No UUID: the plane knows machines by it.
     #[error("failed to find this machine's UUID in its SMBIOS tables")]
     NoIdentity,
-    /// The endpoint is no URL.
     #[error("failed to read {endpoint} as the address of a plane")]
-    Endpoint {
-        /// `host:port`.
-        endpoint: String,
-        /// What is wrong with it.
-        #[source]
-        source: tonic::transport::Error,
-    },
-    /// No connection.
+    Endpoint { endpoint: String, source: tonic::transport::Error },
     #[error("failed to connect to the plane at {endpoint}")]
-    Connect {
-        /// `host:port`.
-        endpoint: String,
-        #[source]
-        source: tonic::transport::Error,
-    },
-    /// The plane refused.
+    Connect { endpoint: String, source: tonic::transport::Error },
     #[error("failed to call {method} at {endpoint}: {} ({})", source.code().description(), source.message())]
-    Call {
-        /// RPC.
-        method: &'static str,
-        /// `host:port`.
-        endpoint: String,
-        /// The gRPC status.
-        #[source]
-        source: Box<Status>,
-    },
-    /// No answer within the limit.
+    Call { method: &'static str, endpoint: String, source: Box<Status> },
     #[error("failed to get an answer to {method} from the plane at {endpoint} in time")]
-    Silent {
-        /// RPC.
-        method: &'static str,
-        /// `host:port`.
-        endpoint: String,
-    },
+    Silent { method: &'static str, endpoint: String },
 }
 
 impl Error {

@@ -30,16 +30,12 @@ const UNNAMED: [&str; 3] = ["", "(none)", "localhost"];
 /// What keeps the agent from working at all.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The kernel's command line.
     #[error("failed to read {}", cmdline::PATH)]
     ReadArguments(#[source] std::io::Error),
-    /// The async runtime.
     #[error("failed to start the runtime")]
     Runtime(#[source] std::io::Error),
-    /// Netlink.
     #[error("failed to look at the network cards")]
     Network(#[source] bloomery_hostnet::link::Error),
-    /// A task that should run for ever ended.
     #[error("failed to keep {task} running")]
     Ended { task: &'static str },
 }

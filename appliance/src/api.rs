@@ -3,16 +3,17 @@
 mod admin;
 mod assets;
 mod metrics;
+mod neighbours;
 mod pair;
 mod pairings;
 mod probes;
 mod refusal;
 mod services;
 mod status;
-mod traces;
 
+use parking_lot::Mutex;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::{delete, get, post, put};
@@ -36,7 +37,6 @@ pub(crate) struct Files {
     pub(crate) status: PathBuf,
 }
 
-/// What the handlers share.
 #[derive(Debug)]
 pub(crate) struct App {
     files: Files,
@@ -75,14 +75,8 @@ impl App {
             waiting: services::Waiting::default(),
         }
     }
-
-    fn limit(&self) -> MutexGuard<'_, WrongCodeLimit> {
-        // A panic between two statements can at worst forget a wrong code.
-        self.limit.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// What the network sees.
 pub(crate) fn public(app: Arc<App>) -> Router {
     Router::new()
         .route(wire::PAIR_PATH, post(pair::handle))
@@ -93,7 +87,8 @@ pub(crate) fn public(app: Arc<App>) -> Router {
         .route(wire::STATUS_PATH, get(status::handle))
         .route(&format!("{}/{{name}}/{{command}}", wire::SERVICES_PATH), post(services::tell))
         .route(&format!("{}/{{name}}/log", wire::SERVICES_PATH), get(services::log))
-        .route(wire::TRACES_PATH, get(traces::handle))
+        .route(wire::TRACES_PATH, get(neighbours::traces))
+        .route(wire::CONTROLLERS_PATH, get(neighbours::controllers))
         .route(wire::ASSETS_PATH, get(assets::list))
         .route(
             &format!("{}/{{name}}", wire::ASSETS_PATH),

@@ -3,10 +3,11 @@
 //! Never shows a file before all of it is there, synced and of the announced SHA-512; never a path outside of
 //! its directory; never fills the disk that the plane itself needs.
 
+use parking_lot::Mutex;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bloomery_pairing::wire::{Asset, LARGEST_ASSET_BYTES};
 use sha2::{Digest, Sha512};
@@ -26,18 +27,14 @@ pub(crate) enum StoreError {
         "failed to use the name {0:?}: want at most {LONGEST_NAME} letters, digits, dots, dashes and underscores, a letter or digit first"
     )]
     Name(String),
-    /// There is no such asset.
     #[error("failed to find asset {0:?}")]
     Absent(String),
-    /// A piece that does not follow.
     #[error("failed to add a piece at {offset}: {received} bytes are there")]
     Offset {
-        /// Where the piece belongs.
         offset: u64,
         /// Where one could be added.
         received: u64,
     },
-    /// More than an asset may have.
     #[error("failed to take more than {LARGEST_ASSET_BYTES} bytes, the most that Environments take")]
     TooLarge,
     #[error(
@@ -50,17 +47,12 @@ pub(crate) enum StoreError {
     },
     /// Something else came than was announced; it is gone.
     #[error("failed to accept the whole: it has SHA-512 {actual}")]
-    Mismatch {
-        /// What it has.
-        actual: String,
-    },
-    /// The disk does not do it.
+    Mismatch { actual: String },
     #[error("failed to {operation} {}", path.display())]
     File {
         /// What was tried, as a verb.
         operation: &'static str,
         path: PathBuf,
-        #[source]
         source: io::Error,
     },
 }
@@ -119,7 +111,7 @@ impl AssetStore {
     /// Adds a piece; says how much is there.
     pub(crate) fn add(&self, name: &str, offset: u64, piece: &[u8]) -> Result<u64, StoreError> {
         let (_, part) = self.paths(name)?;
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.turn.lock();
         let end = offset.saturating_add(piece.len() as u64);
         if end > LARGEST_ASSET_BYTES {
             return Err(StoreError::TooLarge);
@@ -144,7 +136,7 @@ impl AssetStore {
     /// Puts a file in place of which all pieces are there.
     pub(crate) fn complete(&self, name: &str, sha512: &str) -> Result<Asset, StoreError> {
         let (path, part) = self.paths(name)?;
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.turn.lock();
         let mut file = match File::open(&part) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -167,7 +159,7 @@ impl AssetStore {
     /// Removes a file, whole or in part.
     pub(crate) fn delete(&self, name: &str) -> Result<(), StoreError> {
         let (path, part) = self.paths(name)?;
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.turn.lock();
         let mut found = false;
         for path in [path, part] {
             match fs::remove_file(&path) {

@@ -3,9 +3,10 @@
 //! When all are taken, a newcomer displaces a connection of the network, and there of the address, that has the most:
 //! a host with sixty addresses only ever displaces its own.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
@@ -16,7 +17,6 @@ const MAX_CONNECTIONS: usize = 256;
 /// From one address. Browsers open six.
 const MAX_CONNECTIONS_PER_ADDRESS: usize = 32;
 
-/// The open connections.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Connections(Arc<Mutex<Open>>);
 
@@ -46,7 +46,7 @@ pub(crate) struct Slot {
 impl Connections {
     /// A slot, unless the address has enough, or all are taken and nobody has more than it.
     pub(crate) fn admit(&self, address: IpAddr) -> Option<Slot> {
-        let mut open = self.lock();
+        let mut open = self.0.lock();
         if open.of_address(address) >= MAX_CONNECTIONS_PER_ADDRESS {
             return None;
         }
@@ -66,12 +66,7 @@ impl Connections {
 
     /// Connections open now.
     pub(crate) fn open(&self) -> usize {
-        self.lock().all.len()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Open> {
-        // The table is whole after every statement, so a panic elsewhere does not spoil it.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().all.len()
     }
 }
 
@@ -105,7 +100,7 @@ impl Open {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.connections.lock().all.remove(&self.number);
+        self.connections.0.lock().all.remove(&self.number);
     }
 }
 

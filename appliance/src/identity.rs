@@ -41,7 +41,6 @@ impl Caller {
     }
 }
 
-/// Whose certificate it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Holder {
     /// A pairing's.
@@ -66,19 +65,13 @@ pub(crate) enum NotTaken {
     /// There is none, or it is not an administrator's.
     #[error("failed to find an administrator's certificate")]
     Stranger,
-    /// It was good once.
     #[error("failed to take the certificate: it has expired")]
     Expired,
     /// No authority in force signed it.
     #[error("failed to take the certificate: its pairing was revoked, or it is another appliance's")]
     Revoked,
-    /// The authorities cannot be read.
     #[error("failed to read the authorities from {}", path.display())]
-    Authorities {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    Authorities { path: PathBuf, source: io::Error },
 }
 
 /// Tells whose certificate it is, if it is good now under the authorities in the file (PEM).

@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::Bytes;
 use axum::http::{Request, StatusCode, header};
-use hyper_util::rt::TokioIo;
+use bloomery_pairing::http::{self, ExchangeError, Full};
 use tokio::net::TcpStream;
 
 /// Everything about one question; the services answer in milliseconds.
@@ -25,7 +25,6 @@ pub struct Neighbour {
     pub address: SocketAddr,
 }
 
-/// Not a neighbour.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("failed to read {0:?} as NAME=ADDRESS:PORT with a loopback address")]
 pub struct NotANeighbour(String);
@@ -51,11 +50,9 @@ pub(crate) enum AskError {
     #[error("failed to connect")]
     Connect(#[source] std::io::Error),
     #[error("failed to ask")]
-    Ask(#[source] hyper::Error),
+    Ask(#[source] ExchangeError),
     #[error("failed to make the request")]
     Request(#[source] axum::http::Error),
-    #[error("failed to read the answer")]
-    Read(#[source] axum::Error),
     #[error("failed to get an answer: HTTP {0}")]
     Refused(StatusCode),
     #[error("failed to get an answer within {} s", ANSWER_TIMEOUT.as_secs())]
@@ -63,36 +60,20 @@ pub(crate) enum AskError {
 }
 
 impl Neighbour {
-    /// GETs `path`.
-    pub(crate) async fn get(&self, path: &str) -> Result<axum::body::Bytes, AskError> {
+    pub(crate) async fn get(&self, path: &str) -> Result<Bytes, AskError> {
         tokio::time::timeout(ANSWER_TIMEOUT, self.ask(path)).await.unwrap_or(Err(AskError::Late))
     }
 
-    async fn ask(&self, path: &str) -> Result<axum::body::Bytes, AskError> {
+    async fn ask(&self, path: &str) -> Result<Bytes, AskError> {
         let stream = TcpStream::connect(self.address).await.map_err(AskError::Connect)?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(AskError::Ask)?;
         let request = Request::get(path)
             .header(header::HOST, self.address.to_string())
-            .body(Body::empty())
+            .body(Full::default())
             .map_err(AskError::Request)?;
-        let exchange = async {
-            let response = sender.send_request(request).await.map_err(AskError::Ask)?;
-            if response.status() != StatusCode::OK {
-                return Err(AskError::Refused(response.status()));
-            }
-            axum::body::to_bytes(Body::new(response.into_body()), MAX_ANSWER_BYTES)
-                .await
-                .map_err(AskError::Read)
-        };
-        tokio::pin!(exchange, connection);
-        tokio::select! {
-            answer = exchange.as_mut() => answer,
-            // The connection may end with the answer already here.
-            ended = connection => match ended {
-                Ok(()) => exchange.await,
-                Err(error) => Err(AskError::Ask(error)),
-            },
+        let answer = http::exchange(stream, request, MAX_ANSWER_BYTES).await.map_err(AskError::Ask)?;
+        match answer.status() {
+            StatusCode::OK => Ok(answer.into_body()),
+            status => Err(AskError::Refused(status)),
         }
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! Both ports ask the same authority: a pairing without an administrator's rights on 6443 has none on 8443.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bloomery_pairing::local::{self, Answer, Question, Rights};
@@ -42,7 +42,7 @@ impl RightsCache {
     }
 
     fn fresh(&self, id: &str, now: Instant) -> Option<Rights> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.0.lock();
         kept.get(id).filter(|(_, until)| *until > now).map(|(rights, _)| *rights)
     }
 
@@ -53,7 +53,7 @@ impl RightsCache {
             // A refusal is never older than its question.
             Rights::Less => return,
         };
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.0.lock();
         kept.retain(|_, (_, until)| *until > now);
         if kept.len() < MAX_KEPT {
             kept.insert(id.to_owned(), (rights, until));

@@ -16,7 +16,6 @@ use crate::metrics::Metrics;
 use crate::serve::Listener;
 use crate::tls::{self, ServerTls, TlsError, TlsFiles};
 
-/// The server, listening.
 pub struct Appliance {
     public: Listener,
     health: Listener,
@@ -27,9 +26,6 @@ pub struct Appliance {
 
 impl Appliance {
     /// Loads the certificate and opens both sockets.
-    ///
-    /// # Errors
-    /// When the certificate cannot be used or an address cannot be listened on.
     pub async fn bind(config: Config) -> Result<Self, StartError> {
         let Config {
             listen,
@@ -74,9 +70,6 @@ impl Appliance {
     }
 
     /// The addresses of the public and of the health socket.
-    ///
-    /// # Errors
-    /// When the kernel does not say.
     pub fn addresses(&self) -> io::Result<(SocketAddr, SocketAddr)> {
         Ok((self.public.tcp.local_addr()?, self.health.tcp.local_addr()?))
     }
@@ -102,10 +95,8 @@ async fn listener(address: SocketAddr) -> Result<TcpListener, StartError> {
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The certificate cannot be used.
     #[error("failed to load the serving certificate")]
     Tls { source: TlsError },
-    /// A socket could not be opened.
     #[error("failed to listen on {address}")]
     Listen { address: SocketAddr, source: io::Error },
 }

@@ -148,16 +148,12 @@ fn name_text(name: &GeneralName<'_>) -> Option<String> {
 /// Why the files cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file cannot be read, or is not PEM.
     #[error("failed to read {}", path.display())]
     Read { path: PathBuf, source: pem::Error },
-    /// A file holds no certificate.
     #[error("failed to find a certificate in {}", path.display())]
     Empty { path: PathBuf },
-    /// The first certificate cannot be parsed.
     #[error("failed to use the certificate in {}", path.display())]
     Certificate { path: PathBuf, source: bloomery_pairing::CertificateError },
-    /// The TLS library refuses certificate or key.
     #[error("failed to set up TLS")]
     Config { source: rustls::Error },
 }

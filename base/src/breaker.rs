@@ -56,9 +56,6 @@ impl<E> Default for Breaker<E> {
 
 impl<E: Clone> Breaker<E> {
     /// Whether the target may be tried.
-    ///
-    /// # Errors
-    /// It is left alone.
     pub fn admit(&self, now: Instant) -> Result<(), LeftAlone<E>> {
         match &self.failure {
             Some(Failure { count, last, retry_at }) if now < *retry_at => {

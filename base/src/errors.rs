@@ -47,7 +47,6 @@ mod tests {
     #[error("{text}")]
     struct Link {
         text: &'static str,
-        #[source]
         source: Option<Box<Link>>,
     }
 

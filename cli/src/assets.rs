@@ -3,18 +3,21 @@
 //! Never leaves half a file behind as a whole one: the appliance shows it when its SHA-512 is the one sent.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use bloomery_pairing::client::{AdminClient, ClientError};
+use anyhow::{Context as _, bail, ensure};
+use bloomery_pairing::client::AdminClient;
 use bloomery_pairing::wire::{ASSET_PIECE_BYTES, Asset, LARGEST_ASSET_BYTES};
 use indicatif::HumanBytes;
 use serde::Serialize;
 use sha2::{Digest, Sha512};
 
-use crate::connection::{ConnectionArgs, ConnectionError};
-use crate::output::{self, Format, OutputError};
+use crate::connection::Common;
+use crate::output::{self, Format};
 use crate::progress;
+
+const NOT_PRINTED: &str = "failed to print the result";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -36,7 +39,9 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Upload(UploadArgs),
-    List(ListArgs),
+    /// Show what is there
+    #[command(after_help = EXAMPLES)]
+    List(Common),
     Delete(DeleteArgs),
 }
 
@@ -53,14 +58,6 @@ struct UploadArgs {
     common: Common,
 }
 
-/// Show what is there
-#[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
-struct ListArgs {
-    #[command(flatten)]
-    common: Common,
-}
-
 /// Remove a file; Environments that have it keep their copy
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -71,15 +68,6 @@ struct DeleteArgs {
     common: Common,
 }
 
-#[derive(Debug, clap::Args)]
-struct Common {
-    #[command(flatten)]
-    connection: ConnectionArgs,
-    /// How to print the result
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Format,
-}
-
 /// What an upload has brought.
 #[derive(Debug, Serialize)]
 struct Uploaded {
@@ -88,145 +76,86 @@ struct Uploaded {
     sha512: String,
 }
 
-pub(crate) async fn run(args: Args) -> Result<(), AssetsError> {
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     match args.command {
         Command::Upload(args) => upload(args).await,
-        Command::List(ListArgs { common }) => {
-            let client = client(common.connection)?;
+        Command::List(common) => {
+            let (client, _) = common.connection.appliance()?;
             let list = progress::during("asking for the assets", client.assets()).await;
-            let list = list.map_err(|source| AssetsError::List { source: Box::new(source) })?;
-            print(common.output, &list.assets)
+            print(common.output, &list.context("failed to list the assets")?.assets)
         }
         Command::Delete(DeleteArgs { name, common }) => {
-            let client = client(common.connection)?;
+            let (client, _) = common.connection.appliance()?;
             let list = progress::during("removing the asset", client.delete_asset(&escaped(&name)?)).await;
-            let list = list.map_err(|source| AssetsError::Delete { name, source: Box::new(source) })?;
+            let list = list.with_context(|| {
+                format!("failed to delete the asset {name:?} (`bloomery assets list` shows what is there)")
+            })?;
             print(common.output, &list.assets)
         }
     }
 }
 
-async fn upload(args: UploadArgs) -> Result<(), AssetsError> {
+async fn upload(args: UploadArgs) -> anyhow::Result<()> {
     let UploadArgs { file, name, common } = args;
     let name = name
         .or_else(|| file.file_name().map(|name| name.to_string_lossy().into_owned()))
-        .ok_or_else(|| AssetsError::NoName { file: file.clone() })?;
-    let client = client(common.connection)?;
+        .with_context(|| {
+            format!("failed to name the asset after {}; say what it is called with --name", file.display())
+        })?;
+    let (client, _) = common.connection.appliance()?;
     let doing = format!("uploading {}", file.display());
     let uploaded = progress::during(&doing, send(&client, &file, &escaped(&name)?)).await?;
-    match common.output {
-        Format::Json => output::json(&uploaded),
-        Format::Text => {
-            let Uploaded { asset: Asset { name: _, size, url }, sha512 } = &uploaded;
-            output::text(&format!("url:    {url}\nsha512: {sha512}\nsize:   {}\n", HumanBytes(*size)))
-        }
-    }
-    .map_err(|source| AssetsError::Output { source })
+    let Uploaded { asset: Asset { name: _, size, url }, sha512 } = &uploaded;
+    let text = || format!("url:    {url}\nsha512: {sha512}\nsize:   {}\n", HumanBytes(*size));
+    common.output.print(&uploaded, text).context(NOT_PRINTED)
 }
 
 /// Sends the file a piece at a time; what it is as a whole is told in the end.
-async fn send(client: &AdminClient, file: &Path, name: &str) -> Result<Uploaded, AssetsError> {
-    let failed = |source| AssetsError::Read { file: file.to_owned(), source };
-    let asking = |source| AssetsError::Upload { file: file.to_owned(), source: Box::new(source) };
-    let mut source = File::open(file).map_err(failed)?;
+async fn send(client: &AdminClient, file: &Path, name: &str) -> anyhow::Result<Uploaded> {
+    let path = file.display();
+    let failed = || format!("failed to read {path} for the upload");
+    let asking = || format!("failed to upload {path}");
+    let mut source = File::open(file).with_context(failed)?;
     // What is no plain file is refused by the appliance when it becomes too much.
-    let size = source.metadata().map_err(failed)?.len();
-    if size > LARGEST_ASSET_BYTES {
-        return Err(AssetsError::TooLarge { file: file.to_owned(), size });
-    }
+    let size = source.metadata().with_context(failed)?.len();
+    ensure!(
+        size <= LARGEST_ASSET_BYTES,
+        "failed to upload {path}: it has {size} bytes, more than the {LARGEST_ASSET_BYTES} that Environments take"
+    );
     let (mut hasher, mut offset) = (Sha512::new(), 0);
     loop {
         let mut piece = Vec::with_capacity(ASSET_PIECE_BYTES);
         let limit = ASSET_PIECE_BYTES as u64;
-        source.by_ref().take(limit).read_to_end(&mut piece).map_err(failed)?;
+        source.by_ref().take(limit).read_to_end(&mut piece).with_context(failed)?;
         if piece.is_empty() {
             break;
         }
         hasher.update(&piece);
-        offset = client.put_asset_piece(name, offset, piece).await.map_err(asking)?.received;
+        offset = client.put_asset_piece(name, offset, piece).await.with_context(asking)?.received;
     }
-    if offset == 0 {
-        return Err(AssetsError::Empty { file: file.to_owned() });
-    }
+    ensure!(offset > 0, "failed to upload {path}: it is empty");
     let sha512 = format!("{:x}", hasher.finalize());
-    let asset = client.complete_asset(name, &sha512).await.map_err(asking)?;
+    let asset = client.complete_asset(name, &sha512).await.with_context(asking)?;
     Ok(Uploaded { asset, sha512 })
 }
 
 /// The name as a part of a path: the appliance says which it takes, but none is none.
-fn escaped(name: &str) -> Result<String, AssetsError> {
+fn escaped(name: &str) -> anyhow::Result<String> {
     if name.is_empty() {
-        return Err(AssetsError::EmptyName);
+        bail!(
+            "failed to use an empty name: give the asset one with letters, digits, dots, dashes or underscores"
+        );
     }
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     let escape = |byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
     Ok(name.bytes().map(escape).collect())
 }
 
-fn client(connection: ConnectionArgs) -> Result<AdminClient, AssetsError> {
-    connection
-        .resolve()
-        .and_then(|connection| connection.appliance())
-        .map_err(|source| AssetsError::Connection { source })
-}
-
-fn print(format: Format, assets: &[Asset]) -> Result<(), AssetsError> {
-    match format {
-        Format::Json => output::json(&assets),
-        Format::Text => {
-            let mut rows = vec![["NAME", "SIZE", "URL"].map(str::to_owned)];
-            rows.extend(
-                assets.iter().map(|Asset { name, size, url }| {
-                    [name.clone(), HumanBytes(*size).to_string(), url.clone()]
-                }),
-            );
-            output::text(&output::table(&rows))
-        }
-    }
-    .map_err(|source| AssetsError::Output { source })
-}
-
-/// Why there is no result.
-#[derive(Debug, thiserror::Error)]
-pub enum AssetsError {
-    /// The kubeconfig does not lead to an appliance.
-    #[error("failed to find the appliance")]
-    Connection { source: ConnectionError },
-    /// The appliance did not list them.
-    #[error("failed to list the assets")]
-    List { source: Box<ClientError> },
-    /// The appliance did not remove it.
-    #[error("failed to delete the asset {name:?} (`bloomery assets list` shows what is there)")]
-    Delete { name: String, source: Box<ClientError> },
-    /// The appliance did not take it.
-    #[error("failed to upload {}", file.display())]
-    Upload { file: PathBuf, source: Box<ClientError> },
-    /// More than an appliance takes.
-    #[error(
-        "failed to upload {}: it has {size} bytes, more than the {LARGEST_ASSET_BYTES} that Environments take",
-        file.display()
-    )]
-    TooLarge {
-        file: PathBuf,
-        /// What it has.
-        size: u64,
-    },
-    /// `""`.
-    #[error(
-        "failed to use an empty name: give the asset one with letters, digits, dots, dashes or underscores"
-    )]
-    EmptyName,
-    /// The file cannot be read.
-    #[error("failed to read {} for the upload", file.display())]
-    Read { file: PathBuf, source: io::Error },
-    /// There is nothing in it.
-    #[error("failed to upload {}: it is empty", file.display())]
-    Empty { file: PathBuf },
-    /// The path has no name of its own.
-    #[error("failed to name the asset after {}; say what it is called with --name", file.display())]
-    NoName { file: PathBuf },
-    #[error("failed to print the result")]
-    Output { source: OutputError },
+fn print(format: Format, assets: &[Asset]) -> anyhow::Result<()> {
+    let row = |Asset { name, size, url }: &Asset| [name.clone(), HumanBytes(*size).to_string(), url.clone()];
+    let heading = ["NAME", "SIZE", "URL"].map(str::to_owned);
+    let rows = std::iter::once(heading).chain(assets.iter().map(row));
+    format.print(&assets, || output::table(&rows.collect::<Vec<_>>())).context(NOT_PRINTED)
 }
 
 #[cfg(test)]

@@ -48,9 +48,6 @@ enum Command {
 
 impl Cli {
     /// Runs what was asked for.
-    ///
-    /// # Errors
-    /// Whatever went wrong, to be shown with its causes.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Kubeconfig(args) => kubeconfig::run(args).await?,

@@ -2,7 +2,7 @@
 
 use clap_complete::Shell;
 
-use crate::output::{self, OutputError};
+use crate::output;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,7 +21,7 @@ pub struct Args {
 }
 
 /// `program` is the whole command line.
-pub(crate) fn run(args: &Args, mut program: clap::Command) -> Result<(), OutputError> {
+pub(crate) fn run(args: &Args, mut program: clap::Command) -> anyhow::Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut program, "bloomery", &mut script);
     output::text(&String::from_utf8_lossy(&script))

@@ -5,10 +5,11 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use anyhow::{Context as _, bail};
 use bloomery_config::{Config, Problem};
 use serde::Serialize;
 
-use crate::output::{self, Format, OutputError};
+use crate::output::Format;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -55,34 +56,27 @@ struct ReportedProblem<'a> {
     message: &'a str,
 }
 
-pub(crate) fn run(args: &Args) -> Result<(), ConfigError> {
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     match &args.command {
         Command::Check(args) => check(args),
     }
 }
 
-fn check(args: &CheckArgs) -> Result<(), ConfigError> {
+fn check(args: &CheckArgs) -> anyhow::Result<()> {
     let text = read(&args.file)?;
     let parsed = Config::parse_bytes(&text);
     let problems = parsed.as_ref().err().map(bloomery_config::ConfigError::problems).unwrap_or_default();
-    match args.output {
-        Format::Text => output::text(&describe(&args.file, problems)),
-        Format::Json => output::json(&Report {
-            valid: problems.is_empty(),
-            problems: problems
-                .iter()
-                .map(|Problem { line, column, message }| ReportedProblem {
-                    line: *line,
-                    column: *column,
-                    message,
-                })
-                .collect(),
-        }),
-    }
-    .map_err(|source| ConfigError::Output { source })?;
+    let reported = problems.iter().map(|Problem { line, column, message }| ReportedProblem {
+        line: *line,
+        column: *column,
+        message,
+    });
+    let report = Report { valid: problems.is_empty(), problems: reported.collect() };
+    args.output.print(&report, || describe(&args.file, problems)).context("failed to print the result")?;
     match problems.len() {
         0 => Ok(()),
-        count => Err(ConfigError::Invalid { count }),
+        1 => bail!("failed to validate the configuration: 1 problem"),
+        count => bail!("failed to validate the configuration: {count} problems"),
     }
 }
 
@@ -100,29 +94,12 @@ fn describe(file: &Path, problems: &[Problem]) -> String {
     text
 }
 
-fn read(file: &Path) -> Result<Vec<u8>, ConfigError> {
-    let read = |source| ConfigError::Read { file: file.to_owned(), source };
-    if file.as_os_str() == STDIN {
+fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
+    let text = if file.as_os_str() == STDIN {
         let mut text = Vec::new();
-        io::stdin().lock().read_to_end(&mut text).map_err(read)?;
-        return Ok(text);
-    }
-    fs::read(file).map_err(read)
-}
-
-/// Why the check failed.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("failed to read {}", file.display())]
-    Read { file: PathBuf, source: io::Error },
-    /// The file is not valid; what is wrong has been printed.
-    #[error("failed to validate the configuration: {count} {}", if *count == 1 { "problem" } else { "problems" })]
-    Invalid {
-        /// How many problems.
-        count: usize,
-    },
-    /// The result cannot be printed.
-    #[error("failed to print the result")]
-    Output { source: OutputError },
+        io::stdin().lock().read_to_end(&mut text).map(|_| text)
+    } else {
+        fs::read(file)
+    };
+    text.with_context(|| format!("failed to read {}", file.display()))
 }

@@ -2,17 +2,19 @@
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
-use std::{env, fs, io};
+use std::{env, fs};
 
+use anyhow::{Context as _, anyhow, bail};
 use bloomery_pairing::PairingId;
 use bloomery_pairing::client::{
-    self, APPLIANCE_EXTENSION, AdminClient, AdminCredentials, ApplianceExtension, ClientError, Endpoint,
-    EndpointError,
+    self, APPLIANCE_EXTENSION, AdminClient, AdminCredentials, ApplianceExtension, Endpoint,
 };
 use bloomery_pairing::wire::APPLIANCE_PORT;
 use data_encoding::BASE64;
 use kube::config::{AuthInfo, Cluster, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use secrecy::ExposeSecret;
+
+use crate::output::Format;
 
 /// Which appliance to talk to, and as whom
 #[derive(Debug, clap::Args)]
@@ -26,6 +28,16 @@ pub struct ConnectionArgs {
     /// Where the appliance is, if not where the kubeconfig says
     #[arg(long, value_name = "HOST[:PORT]")]
     pub(crate) endpoint: Option<Endpoint>,
+}
+
+// What most commands take; a doc comment would be the help of those that take nothing else.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Common {
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
+    /// How to print the result
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: Format,
 }
 
 /// A context of a kubeconfig, resolved.
@@ -44,7 +56,19 @@ pub(crate) struct Connection {
 const EXPIRES_SOON: Duration = Duration::from_hours(21 * 24);
 
 impl ConnectionArgs {
-    pub(crate) fn resolve(self) -> Result<Connection, ConnectionError> {
+    /// The appliance's own interface.
+    pub(crate) fn appliance(self) -> anyhow::Result<(AdminClient, Connection)> {
+        let connection = self.resolve();
+        let found = connection.and_then(|connection| Ok((connection.appliance()?, connection)));
+        found.context("failed to find the appliance")
+    }
+
+    /// The Kubernetes API.
+    pub(crate) async fn kubernetes(self) -> anyhow::Result<kube::Client> {
+        self.resolve().context("failed to reach the Kubernetes API")?.kubernetes().await
+    }
+
+    pub(crate) fn resolve(self) -> anyhow::Result<Connection> {
         let Self { kubeconfig, context, endpoint } = self;
         let place = place(kubeconfig.as_deref());
         let file = kubeconfig.clone().or_else(single_file);
@@ -52,10 +76,10 @@ impl ConnectionArgs {
             Some(file) => Kubeconfig::read_from(file),
             None => Kubeconfig::read(),
         }
-        .map_err(|error| ConnectionError::kubeconfig(&place, error))?;
+        .map_err(|error| unusable(&place, error))?;
         let context = context
             .or_else(|| kubeconfig.current_context.clone())
-            .ok_or_else(|| no_context("a current context".to_owned(), &place, &kubeconfig))?;
+            .ok_or_else(|| no_context("a current context", &place, &kubeconfig))?;
         let (cluster, user) = find(&place, &kubeconfig, &context)?;
         let endpoint = endpoint.map_or_else(|| appliance_endpoint(&place, cluster), Ok)?;
         let credentials = credentials(&place, cluster, user)?;
@@ -70,7 +94,6 @@ impl Connection {
         &self.endpoint
     }
 
-    /// The context's name.
     pub(crate) fn context(&self) -> &str {
         &self.context
     }
@@ -92,40 +115,38 @@ impl Connection {
     }
 
     /// Refuses a certificate that has expired, and speaks up before one does.
-    fn check_expiry(&self, now: SystemTime) -> Result<(), ConnectionError> {
+    fn check_expiry(&self, now: SystemTime) -> anyhow::Result<()> {
         let Some(expires) = client::expiry(&self.credentials.client_certificate) else { return Ok(()) };
-        match expires.duration_since(now) {
-            Err(_) => Err(ConnectionError::Expired { place: self.place.clone(), expired: date(expires) }),
-            Ok(left) => {
-                if left < EXPIRES_SOON {
-                    eprintln!(
-                        "The certificate in {} expires on {}: `bloomery kubeconfig --renew` renews it.",
-                        self.place,
-                        date(expires)
-                    );
-                }
-                Ok(())
-            }
+        let (place, date) = (&self.place, humantime::format_rfc3339_seconds(expires));
+        let Ok(left) = expires.duration_since(now) else {
+            bail!(
+                "failed to use the kubeconfig {place}: its certificate expired on {date} and cannot be renewed any \
+                 more; pair anew: `bloomery kubeconfig --endpoint HOST --code -` with the code on the appliance's console"
+            );
+        };
+        if left < EXPIRES_SOON {
+            eprintln!(
+                "The certificate in {place} expires on {date}: `bloomery kubeconfig --renew` renews it."
+            );
         }
+        Ok(())
     }
 
-    pub(crate) fn appliance(&self) -> Result<AdminClient, ConnectionError> {
+    pub(crate) fn appliance(&self) -> anyhow::Result<AdminClient> {
         AdminClient::new(self.endpoint.clone(), &self.credentials)
-            .map_err(|source| ConnectionError::Credentials { source: Box::new(source) })
+            .context("failed to use the identity in the kubeconfig")
     }
 
-    pub(crate) async fn kubernetes(self) -> Result<kube::Client, ConnectionError> {
-        let options = KubeConfigOptions { context: Some(self.context), ..KubeConfigOptions::default() };
-        let config = kube::Config::from_custom_kubeconfig(self.kubeconfig, &options)
-            .await
-            .map_err(|error| ConnectionError::kubeconfig(&self.place, error))?;
-        kube::Client::try_from(config)
-            .map_err(|source| ConnectionError::Kubernetes { source: Box::new(source) })
+    pub(crate) async fn kubernetes(self) -> anyhow::Result<kube::Client> {
+        let made = async {
+            let options = KubeConfigOptions { context: Some(self.context), ..KubeConfigOptions::default() };
+            let config = kube::Config::from_custom_kubeconfig(self.kubeconfig, &options)
+                .await
+                .map_err(|error| unusable(&self.place, error))?;
+            kube::Client::try_from(config).context("failed to make a Kubernetes client")
+        };
+        made.await.context("failed to reach the Kubernetes API")
     }
-}
-
-fn date(time: SystemTime) -> String {
-    humantime::format_rfc3339_seconds(time).to_string()
 }
 
 /// The one file that `Kubeconfig::read` reads, if it is one.
@@ -149,22 +170,39 @@ fn place(given: Option<&Path>) -> String {
     }
 }
 
-fn no_context(what: String, place: &str, kubeconfig: &Kubeconfig) -> ConnectionError {
+fn no_context(what: &str, place: &str, kubeconfig: &Kubeconfig) -> anyhow::Error {
     let names: Vec<&str> = kubeconfig.contexts.iter().map(|entry| entry.name.as_str()).collect();
     let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-    ConnectionError::Context { what, place: place.to_owned(), known }
+    anyhow!("failed to find {what} in the kubeconfig {place}; name one with --context; there: {known}")
+}
+
+fn missing(what: &str, place: &str) -> anyhow::Error {
+    anyhow!("failed to find the {what} in the kubeconfig {place}; one made with `bloomery kubeconfig` has it")
+}
+
+fn unusable(place: &str, error: KubeconfigError) -> anyhow::Error {
+    const HINT: &str = "(make one with `bloomery kubeconfig`, or name another with --kubeconfig)";
+    match error {
+        KubeconfigError::ReadConfig(source, file) => anyhow::Error::new(source)
+            .context(format!("failed to read the kubeconfig {} {HINT}", file.display())),
+        // kube's words hold their causes' and may be many lines: the first.
+        other => {
+            let reason = other.to_string().lines().next().unwrap_or_default().to_owned();
+            anyhow!("failed to use the kubeconfig {place}: {reason} {HINT}")
+        }
+    }
 }
 
 fn find<'a>(
     place: &str,
     kubeconfig: &'a Kubeconfig,
     context: &str,
-) -> Result<(&'a Cluster, &'a AuthInfo), ConnectionError> {
-    let missing = |what| ConnectionError::Missing { what, place: place.to_owned() };
+) -> anyhow::Result<(&'a Cluster, &'a AuthInfo)> {
+    let missing = |what| missing(what, place);
     let found = kubeconfig.contexts.iter().find(|entry| entry.name == context);
     let context = found
         .and_then(|entry| entry.context.as_ref())
-        .ok_or_else(|| no_context(format!("the context {context:?}"), place, kubeconfig))?;
+        .ok_or_else(|| no_context(&format!("the context {context:?}"), place, kubeconfig))?;
     let cluster = kubeconfig.clusters.iter().find(|entry| entry.name == context.cluster);
     let user = kubeconfig.auth_infos.iter().find(|entry| Some(&entry.name) == context.user.as_ref());
     Ok((
@@ -174,24 +212,25 @@ fn find<'a>(
 }
 
 /// As pairing noted it down; in kubeconfigs that were made otherwise, the API server's host.
-fn appliance_endpoint(place: &str, cluster: &Cluster) -> Result<Endpoint, ConnectionError> {
+fn appliance_endpoint(place: &str, cluster: &Cluster) -> anyhow::Result<Endpoint> {
     let extension = cluster
         .extensions
         .iter()
         .flatten()
         .find(|entry| entry.name == APPLIANCE_EXTENSION)
         .and_then(|entry| serde_json::from_value::<ApplianceExtension>(entry.extension.clone()).ok());
-    let endpoint = |source| ConnectionError::Endpoint { place: place.to_owned(), source };
-    if let Some(ApplianceExtension { endpoint: text }) = extension {
-        return text.parse().map_err(endpoint);
-    }
-    let missing = || ConnectionError::Missing { what: "server of the cluster", place: place.to_owned() };
-    let server = cluster.server.as_deref().ok_or_else(missing)?;
-    let server: Endpoint = server.parse().map_err(endpoint)?;
-    Endpoint::new(server.host(), APPLIANCE_PORT).map_err(endpoint)
+    let found = if let Some(ApplianceExtension { endpoint }) = extension {
+        endpoint.parse()
+    } else {
+        let server = cluster.server.as_deref().ok_or_else(|| missing("server of the cluster", place))?;
+        server.parse().and_then(|server: Endpoint| Endpoint::new(server.host(), APPLIANCE_PORT))
+    };
+    found.with_context(|| {
+        format!("failed to find the appliance's host in the kubeconfig {place} (--endpoint says it instead)")
+    })
 }
 
-fn credentials(place: &str, cluster: &Cluster, user: &AuthInfo) -> Result<AdminCredentials, ConnectionError> {
+fn credentials(place: &str, cluster: &Cluster, user: &AuthInfo) -> anyhow::Result<AdminCredentials> {
     let pem = |what, data, file| pem(place, what, data, file);
     Ok(AdminCredentials {
         certificate_authority: pem(
@@ -214,85 +253,13 @@ fn credentials(place: &str, cluster: &Cluster, user: &AuthInfo) -> Result<AdminC
 }
 
 /// PEM that a kubeconfig carries either itself, in base64, or by the name of a file.
-fn pem(
-    place: &str,
-    what: &'static str,
-    data: Option<&str>,
-    file: Option<&str>,
-) -> Result<String, ConnectionError> {
-    let place = || place.to_owned();
+fn pem(place: &str, what: &str, data: Option<&str>, file: Option<&str>) -> anyhow::Result<String> {
     if let Some(data) = data {
-        let decoded = BASE64.decode(data.as_bytes()).ok();
-        return decoded
-            .and_then(|bytes| String::from_utf8(bytes).ok())
-            .ok_or_else(|| ConnectionError::Garbled { what, place: place() });
+        let decoded = BASE64.decode(data.as_bytes()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        return decoded.with_context(|| {
+            format!("failed to decode the {what} in the kubeconfig {place}; make it anew with `bloomery kubeconfig`")
+        });
     }
-    let file = file.ok_or_else(|| ConnectionError::Missing { what, place: place() })?;
-    fs::read_to_string(file).map_err(|source| ConnectionError::Read { what, file: file.into(), source })
-}
-
-/// Why a kubeconfig does not lead to an appliance.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectionError {
-    #[error(
-        "failed to read the kubeconfig {} (make one with `bloomery kubeconfig`, or name another with --kubeconfig)",
-        file.display()
-    )]
-    ReadKubeconfig { file: PathBuf, source: io::Error },
-    /// It is none, or none that can be used.
-    #[error(
-        "failed to use the kubeconfig {place}: {reason} (make one with `bloomery kubeconfig`, or name another with \
-         --kubeconfig)"
-    )]
-    Kubeconfig {
-        place: String,
-        /// kube's words, which hold their causes' and may be many lines: the first.
-        reason: String,
-    },
-    /// Its certificate has expired.
-    #[error(
-        "failed to use the kubeconfig {place}: its certificate expired on {expired} and cannot be renewed any more; \
-         pair anew: `bloomery kubeconfig --endpoint HOST --code -` with the code on the appliance's console"
-    )]
-    Expired { place: String, expired: String },
-    /// It has no such context.
-    #[error("failed to find {what} in the kubeconfig {place}; name one with --context; there: {known}")]
-    Context {
-        what: String,
-        place: String,
-        /// Those that it has.
-        known: String,
-    },
-    /// Something is not in it.
-    #[error(
-        "failed to find the {what} in the kubeconfig {place}; one made with `bloomery kubeconfig` has it"
-    )]
-    Missing { what: &'static str, place: String },
-    /// Something in it is neither base64 nor PEM.
-    #[error("failed to decode the {what} in the kubeconfig {place}; make it anew with `bloomery kubeconfig`")]
-    Garbled { what: &'static str, place: String },
-    /// A file that it names cannot be read.
-    #[error("failed to read the {what} from {}", file.display())]
-    Read { what: &'static str, file: PathBuf, source: io::Error },
-    /// The server in it is not a host.
-    #[error("failed to find the appliance's host in the kubeconfig {place} (--endpoint says it instead)")]
-    Endpoint { place: String, source: EndpointError },
-    /// The identity in it cannot be used.
-    #[error("failed to use the identity in the kubeconfig")]
-    Credentials { source: Box<ClientError> },
-    /// No Kubernetes client can be made of it.
-    #[error("failed to make a Kubernetes client")]
-    Kubernetes { source: Box<kube::Error> },
-}
-
-impl ConnectionError {
-    fn kubeconfig(place: &str, error: KubeconfigError) -> Self {
-        match error {
-            KubeconfigError::ReadConfig(source, file) => Self::ReadKubeconfig { file, source },
-            other => {
-                let reason = other.to_string().lines().next().unwrap_or_default().to_owned();
-                Self::Kubeconfig { place: place.to_owned(), reason }
-            }
-        }
-    }
+    let file = file.ok_or_else(|| missing(what, place))?;
+    fs::read_to_string(file).with_context(|| format!("failed to read the {what} from {file}"))
 }

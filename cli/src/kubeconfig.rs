@@ -9,17 +9,14 @@ mod renew;
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _};
 use std::path::PathBuf;
 
-use bloomery_pairing::client::{self, ClientError, Endpoint, Kubeconfig, RenderError};
+use anyhow::Context as _;
+use bloomery_pairing::client::{self, Endpoint, Kubeconfig};
 use bloomery_pairing::wire::PairResponse;
-use bloomery_pairing::{Code, CodeError, Person};
+use bloomery_pairing::{Code, Person};
 use zeroize::Zeroizing;
 
-use crate::connection::{ConnectionArgs, ConnectionError};
-use crate::output::{self, OutputError};
-use crate::progress;
-
-pub use file::FileError;
-pub use merge::MergeError;
+use crate::connection::ConnectionArgs;
+use crate::{output, progress};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -79,7 +76,7 @@ pub struct Args {
     person: Option<Person>,
 }
 
-pub(crate) async fn run(args: Args) -> Result<(), KubeconfigError> {
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let Args { endpoint, code, renew: renews, kubeconfig, context, output, api_port, name, person } = args;
     let (endpoint, code) = match (endpoint, code) {
         (Some(endpoint), Some(code)) if !renews => (endpoint, code),
@@ -91,22 +88,22 @@ pub(crate) async fn run(args: Args) -> Result<(), KubeconfigError> {
     let doing = format!("pairing with {endpoint} (this waits until your rights are in place)");
     let identity = progress::during(&doing, client::pair_as(&endpoint, &code, &person))
         .await
-        .map_err(|source| KubeconfigError::Pair { source: Box::new(source) })?;
+        .context("failed to get the admin identity")?;
     let yaml = Kubeconfig::new(&name, &endpoint, &identity, api_port)
         .to_yaml()
         .map(Zeroizing::new)
-        .map_err(|source| KubeconfigError::Render { source })?;
+        .context("failed to make the kubeconfig")?;
     let PairResponse { id, user, expires, .. } = &identity.response;
     eprintln!("paired as {user}, ID {id}; the certificate expires on {expires}");
     let Some(path) = output else {
-        return output::text(&yaml).map_err(|source| KubeconfigError::Output { source });
+        return output::text(&yaml).context("failed to print the kubeconfig");
     };
-    let written = file::write(&path, &name, &yaml).map_err(|source| KubeconfigError::File { source })?;
+    let written = file::write(&path, &name, &yaml).context("failed to save the kubeconfig")?;
     eprintln!("{} context {name:?} in {}; current context: {name:?}", written.verb(), path.display());
     Ok(())
 }
 
-fn read_code(code: String) -> Result<Code, KubeconfigError> {
+fn read_code(code: String) -> anyhow::Result<Code> {
     let text = if code == STDIN {
         if io::stdin().is_terminal() {
             eprint!("Pairing code: ");
@@ -116,41 +113,10 @@ fn read_code(code: String) -> Result<Code, KubeconfigError> {
             .lock()
             .take(MAX_CODE_BYTES)
             .read_line(&mut text)
-            .map_err(|source| KubeconfigError::Stdin { source })?;
+            .context("failed to read the pairing code from standard input")?;
         text
     } else {
         Zeroizing::new(code)
     };
-    text.parse().map_err(|source| KubeconfigError::Code { source })
-}
-
-/// Why there is no kubeconfig.
-#[derive(Debug, thiserror::Error)]
-pub enum KubeconfigError {
-    /// Standard input cannot be read.
-    #[error("failed to read the pairing code from standard input")]
-    Stdin { source: io::Error },
-    /// The code was mistyped; nothing was sent.
-    #[error("failed to use the pairing code")]
-    Code { source: CodeError },
-    /// The appliance was not reached, not recognized, or refused.
-    #[error("failed to get the admin identity")]
-    Pair { source: Box<ClientError> },
-    /// The kubeconfig to renew does not lead to an appliance.
-    #[error("failed to find what to renew")]
-    Connection { source: ConnectionError },
-    /// More than one file is named.
-    #[error("failed to tell which file to renew: $KUBECONFIG names several; name one with --kubeconfig")]
-    SeveralFiles,
-    /// The appliance did not renew.
-    #[error("failed to renew the certificate")]
-    Renew { source: Box<ClientError> },
-    /// It cannot be written as YAML.
-    #[error("failed to make the kubeconfig")]
-    Render { source: RenderError },
-    /// The file cannot be written, or should not be.
-    #[error("failed to save the kubeconfig")]
-    File { source: FileError },
-    #[error("failed to print the kubeconfig")]
-    Output { source: OutputError },
+    text.parse().context("failed to use the pairing code")
 }

@@ -237,9 +237,6 @@ impl From<FirmwareArg> for Firmware {
 }
 
 /// Runs what was asked for.
-///
-/// # Errors
-/// The step that failed, why, and the last console lines.
 pub async fn run(args: LabArgs) -> anyhow::Result<ExitCode> {
     match args.command {
         LabCommand::Run(args) => Box::pin(run::run(args)).await,

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use bloomery_pairing::client::ClientError;
+use anyhow::Context as _;
 use bloomery_pairing::wire::{LogQuery, MAX_LOG_LINES};
 
-use crate::connection::{ConnectionArgs, ConnectionError};
-use crate::output::{self, OutputError};
-use crate::progress;
-use crate::service::is_name;
+use crate::connection::ConnectionArgs;
+use crate::service::check_name;
+use crate::{output, progress};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,23 +40,19 @@ pub struct Args {
     connection: ConnectionArgs,
 }
 
-pub(crate) async fn run(args: Args) -> Result<(), LogsError> {
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let Args { service, follow, tail, connection } = args;
-    if !is_name(&service) {
-        return Err(LogsError::Name { service });
-    }
-    let connection = connection.resolve().map_err(|source| LogsError::Connection { source })?;
-    let client = connection.appliance().map_err(|source| LogsError::Connection { source })?;
-    let failed = |source| LogsError::Log { service: service.clone(), source: Box::new(source) };
+    check_name(&service)?;
+    let (client, connection) = connection.appliance()?;
+    let failed = || format!("failed to read the log of {service}");
     let doing = format!("asking {} for the log of {service}", connection.endpoint());
     let first = LogQuery { lines: tail, after: None, wait: false };
-    let mut piece = progress::during(&doing, client.log(&service, &first)).await.map_err(failed)?;
+    let mut piece = progress::during(&doing, client.log(&service, &first)).await.with_context(failed)?;
     loop {
         if piece.skipped {
             eprintln!("(lines are missing here: the log was turned over)");
         }
-        let printed =
-            output::piece(&printable(&piece.text)).map_err(|source| LogsError::Output { source })?;
+        let printed = output::piece(&printable(&piece.text)).context("failed to print the log")?;
         // `bloomery logs -f … | head` ends with its reader.
         if !printed || !follow && !piece.more {
             return Ok(());
@@ -66,28 +61,13 @@ pub(crate) async fn run(args: Args) -> Result<(), LogsError> {
             tokio::time::sleep(PAUSE).await;
         }
         let query = LogQuery { lines: 0, after: Some(piece.next), wait: !piece.more };
-        piece = client.log(&service, &query).await.map_err(failed)?;
+        piece = client.log(&service, &query).await.with_context(failed)?;
     }
 }
 
 /// Without the control characters that a stranger may have sent to the service: they are commands to a terminal.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
-}
-
-/// Why a log is not shown.
-#[derive(Debug, thiserror::Error)]
-pub enum LogsError {
-    #[error("failed to find the appliance")]
-    Connection { source: ConnectionError },
-    #[error(
-        "failed to find the service {service:?}: names have lower case letters, digits and dashes; `bloomery service list` shows them"
-    )]
-    Name { service: String },
-    #[error("failed to read the log of {service}")]
-    Log { service: String, source: Box<ClientError> },
-    #[error("failed to print the log")]
-    Output { source: OutputError },
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::io::{self, Write as _};
 use std::time::{Duration, SystemTime};
 
+use anyhow::Context as _;
 use clap::ValueEnum;
 use serde::Serialize;
 
@@ -16,27 +17,36 @@ pub enum Format {
     Json,
 }
 
+impl Format {
+    /// Prints a result to standard output.
+    pub(crate) fn print(self, result: &impl Serialize, text: impl FnOnce() -> String) -> anyhow::Result<()> {
+        match self {
+            Self::Text => self::text(&text()),
+            Self::Json => json(result),
+        }
+    }
+}
+
 /// Prints a result to standard output.
-pub(crate) fn text(text: &str) -> Result<(), OutputError> {
+pub(crate) fn text(text: &str) -> anyhow::Result<()> {
     piece(text).map(drop)
 }
 
 /// Prints a part of a result to standard output; false when its reader has ended.
-pub(crate) fn piece(text: &str) -> Result<bool, OutputError> {
+pub(crate) fn piece(text: &str) -> anyhow::Result<bool> {
     let mut out = io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     match written {
         Ok(()) => Ok(true),
         // `bloomery … | head` is no error.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-        Err(source) => Err(OutputError::Write { source }),
+        Err(error) => Err(error).context("failed to write to standard output"),
     }
 }
 
 /// Prints a result to standard output as JSON.
-pub(crate) fn json(value: &impl Serialize) -> Result<(), OutputError> {
-    let mut rendered =
-        serde_json::to_string_pretty(value).map_err(|source| OutputError::Encode { source })?;
+pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
+    let mut rendered = serde_json::to_string_pretty(value).context("failed to encode the result as JSON")?;
     rendered.push('\n');
     text(&rendered)
 }
@@ -69,16 +79,6 @@ pub(crate) fn age(since: SystemTime, now: SystemTime) -> String {
     let seconds = now.duration_since(since).unwrap_or_default().as_secs();
     let rendered = humantime::format_duration(Duration::from_secs(seconds)).to_string();
     rendered.split(' ').take(2).collect::<Vec<_>>().join(" ")
-}
-
-/// Why a result could not be printed.
-#[derive(Debug, thiserror::Error)]
-pub enum OutputError {
-    /// Standard output is closed or full.
-    #[error("failed to write to standard output")]
-    Write { source: io::Error },
-    #[error("failed to encode the result as JSON")]
-    Encode { source: serde_json::Error },
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
 //! `bloomery pairing`: the pairings, and the code for further administrators.
 
-use bloomery_pairing::client::ClientError;
+use anyhow::{Context as _, bail};
 use bloomery_pairing::wire::{Pairing, PairingState, SHARED_ID};
 
-use crate::connection::{Connection, ConnectionArgs, ConnectionError};
-use crate::output::{self, Format, OutputError};
-use crate::progress;
+use crate::connection::Common;
+use crate::{output, progress};
+
+const NOT_PRINTED: &str =
+    "failed to print the outcome (it is in force; the appliance's console shows the present code)";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -28,26 +30,19 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    List(ListArgs),
+    /// List the pairings: ID, name, and until when the certificate is good
+    #[command(after_help = LIST_EXAMPLES)]
+    List(Common),
     Revoke(RevokeArgs),
-    Reissue(ReissueArgs),
+    /// Replace the pairing code; the former one stops working, certificates handed out before keep working
+    #[command(after_help = REISSUE_EXAMPLES)]
+    Reissue(Common),
 }
 
 const LIST_EXAMPLES: &str = "\
 Examples:
   bloomery pairing list --kubeconfig kubeconfig
   bloomery pairing list -o json | jq '.pairings[] | select(.state == \"active\")'";
-
-/// List the pairings: ID, name, and until when the certificate is good
-#[derive(Debug, clap::Args)]
-#[command(after_help = LIST_EXAMPLES)]
-struct ListArgs {
-    #[command(flatten)]
-    connection: ConnectionArgs,
-    /// How to print them
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Format,
-}
 
 const REVOKE_EXAMPLES: &str = "\
 Examples:
@@ -75,51 +70,26 @@ struct RevokeArgs {
     #[arg(long)]
     own: bool,
     #[command(flatten)]
-    connection: ConnectionArgs,
-    /// How to print the outcome
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Format,
+    common: Common,
 }
 
 const REISSUE_EXAMPLES: &str = "\
 Examples:
   bloomery pairing reissue --kubeconfig kubeconfig";
 
-/// Replace the pairing code; the former one stops working, certificates handed out before keep working
-#[derive(Debug, clap::Args)]
-#[command(after_help = REISSUE_EXAMPLES)]
-struct ReissueArgs {
-    #[command(flatten)]
-    connection: ConnectionArgs,
-    /// How to print the new code
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Format,
-}
-
-pub(crate) async fn run(args: Args) -> Result<(), PairingError> {
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     match args.command {
-        Command::List(args) => list(args).await,
+        Command::List(common) => list(common).await,
         Command::Revoke(args) => revoke(args).await,
-        Command::Reissue(args) => reissue(args).await,
+        Command::Reissue(common) => reissue(common).await,
     }
 }
 
-fn connect(args: ConnectionArgs) -> Result<Connection, PairingError> {
-    args.resolve().map_err(|source| PairingError::Connection { source })
-}
-
-async fn list(args: ListArgs) -> Result<(), PairingError> {
-    let connection = connect(args.connection)?;
-    let client = connection.appliance().map_err(|source| PairingError::Connection { source })?;
+async fn list(Common { connection, output }: Common) -> anyhow::Result<()> {
+    let (client, connection) = connection.appliance()?;
     let doing = format!("asking {} for the pairings", connection.endpoint());
-    let answer = progress::during(&doing, client.pairings())
-        .await
-        .map_err(|source| PairingError::List { source: Box::new(source) })?;
-    match args.output {
-        Format::Text => output::text(&table(&answer.pairings)),
-        Format::Json => output::json(&answer),
-    }
-    .map_err(|source| PairingError::Output { source })
+    let answer = progress::during(&doing, client.pairings()).await.context("failed to list the pairings")?;
+    output.print(&answer, || table(&answer.pairings)).context(NOT_PRINTED)
 }
 
 fn table(pairings: &[Pairing]) -> String {
@@ -144,69 +114,39 @@ fn table(pairings: &[Pairing]) -> String {
     output::table(&std::iter::once(heading).chain(rows).collect::<Vec<_>>())
 }
 
-async fn revoke(args: RevokeArgs) -> Result<(), PairingError> {
-    let RevokeArgs { id, keep_code, own, connection, output } = args;
+async fn revoke(args: RevokeArgs) -> anyhow::Result<()> {
+    let RevokeArgs { id, keep_code, own, common: Common { connection, output } } = args;
     let id = id.to_ascii_lowercase();
     let is_id = id.parse::<bloomery_pairing::PairingId>().is_ok();
     if id != SHARED_ID && !is_id {
-        return Err(PairingError::Id { id });
+        bail!("failed to revoke {id:?}: it is no ID of a pairing; `bloomery pairing list` shows the IDs");
     }
-    let connection = connect(connection)?;
-    let client = connection.appliance().map_err(|source| PairingError::Connection { source })?;
-    let failed = |source| PairingError::Revoke { id: id.clone(), source: Box::new(source) };
+    let (client, connection) = connection.appliance()?;
     if !own && connection.pairing().is_some_and(|own| own.as_str() == id) {
-        return Err(PairingError::Own { id });
+        bail!(
+            "failed to revoke {id}: it is the pairing of this kubeconfig, whose access would end; add --own if you \
+             mean it"
+        );
     }
     let doing = format!("revoking {id} on {}", connection.endpoint());
-    let answer = progress::during(&doing, client.revoke(&id, keep_code)).await.map_err(failed)?;
-    match output {
-        Format::Text => {
-            let code = match (&answer.code, keep_code) {
-                (Some(code), _) => format!("Pairing code: {code}\n"),
-                (None, false) => "The appliance's console shows the new pairing code.\n".to_owned(),
-                (None, true) => String::new(),
-            };
-            output::text(&format!("Revoked: {} {}\n{code}", answer.revoked.id, answer.revoked.name))
-        }
-        Format::Json => output::json(&answer),
-    }
-    .map_err(|source| PairingError::Output { source })
-}
-
-async fn reissue(args: ReissueArgs) -> Result<(), PairingError> {
-    let connection = connect(args.connection)?;
-    let client = connection.appliance().map_err(|source| PairingError::Connection { source })?;
-    let doing = format!("asking {} for a new pairing code", connection.endpoint());
-    let answer = progress::during(&doing, client.reissue())
+    let answer = progress::during(&doing, client.revoke(&id, keep_code))
         .await
-        .map_err(|source| PairingError::Reissue { source: Box::new(source) })?;
-    match args.output {
-        Format::Text => output::text(&format!("Pairing code: {}\n", answer.code)),
-        Format::Json => output::json(&answer),
-    }
-    .map_err(|source| PairingError::Output { source })
+        .with_context(|| format!("failed to revoke {id} (`bloomery pairing list` shows what there is)"))?;
+    let text = || {
+        let code = match (&answer.code, keep_code) {
+            (Some(code), _) => format!("Pairing code: {code}\n"),
+            (None, false) => "The appliance's console shows the new pairing code.\n".to_owned(),
+            (None, true) => String::new(),
+        };
+        format!("Revoked: {} {}\n{code}", answer.revoked.id, answer.revoked.name)
+    };
+    output.print(&answer, text).context(NOT_PRINTED)
 }
 
-/// Why the pairings are as they were, or are not shown.
-#[derive(Debug, thiserror::Error)]
-pub enum PairingError {
-    /// The kubeconfig does not lead to an appliance.
-    #[error("failed to find the appliance")]
-    Connection { source: ConnectionError },
-    #[error("failed to list the pairings")]
-    List { source: Box<ClientError> },
-    #[error("failed to revoke {id:?}: it is no ID of a pairing; `bloomery pairing list` shows the IDs")]
-    Id { id: String },
-    /// The caller would lock itself out.
-    #[error(
-        "failed to revoke {id}: it is the pairing of this kubeconfig, whose access would end; add --own if you mean it"
-    )]
-    Own { id: String },
-    #[error("failed to revoke {id} (`bloomery pairing list` shows what there is)")]
-    Revoke { id: String, source: Box<ClientError> },
-    #[error("failed to re-issue the pairing code")]
-    Reissue { source: Box<ClientError> },
-    /// It is done but could not be printed.
-    #[error("failed to print the outcome (it is in force; the appliance's console shows the present code)")]
-    Output { source: OutputError },
+async fn reissue(Common { connection, output }: Common) -> anyhow::Result<()> {
+    let (client, connection) = connection.appliance()?;
+    let doing = format!("asking {} for a new pairing code", connection.endpoint());
+    let answer =
+        progress::during(&doing, client.reissue()).await.context("failed to re-issue the pairing code")?;
+    output.print(&answer, || format!("Pairing code: {}\n", answer.code)).context(NOT_PRINTED)
 }

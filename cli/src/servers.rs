@@ -9,13 +9,11 @@ mod tests;
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::Subcommand;
 use serde::Serialize;
 
-use crate::connection::{ConnectionArgs, ConnectionError};
-use crate::output::{self, Format, OutputError};
-pub use carry_out::CarryOutError;
-pub use plan::Refusal;
+use crate::connection::Common;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -114,16 +112,12 @@ struct ForgetArgs {
 #[derive(Debug, clap::Args)]
 struct CommonArgs {
     #[command(flatten)]
-    connection: ConnectionArgs,
+    common: Common,
     /// How long to wait until a deleted Server is gone
     #[arg(long, value_name = "DURATION", default_value = GONE_WITHIN, value_parser = humantime::parse_duration)]
     timeout: Duration,
-    /// How to print it
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Format,
 }
 
-/// What was done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Report {
@@ -136,29 +130,21 @@ struct Report {
     other: Option<String>,
     /// Servers that are gone, or going.
     removed: Vec<String>,
-    /// Whether those are gone.
     gone: bool,
     /// What follows, for people.
     text: String,
 }
 
-pub(crate) async fn run(args: Args) -> Result<(), ServersError> {
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let (common, order) = match args.command {
         Command::Merge(MergeArgs { other, into, common }) => (common, Order::Merge { other, into }),
         Command::Split(SplitArgs { server, other, common }) => (common, Order::Split { server, other }),
         Command::Forget(ForgetArgs { server, common }) => (common, Order::Forget { server }),
     };
-    let CommonArgs { connection, timeout, output } = common;
-    let connection = connection.resolve().map_err(|source| ServersError::Connection { source })?;
-    let client = connection.kubernetes().await.map_err(|source| ServersError::Connection { source })?;
-    let report = carry_out::carry_out(&client, &order, timeout)
-        .await
-        .map_err(|source| ServersError::CarryOut { source })?;
-    match output {
-        Format::Json => output::json(&report),
-        Format::Text => output::text(&format!("{}\n", report.text)),
-    }
-    .map_err(|source| ServersError::Output { source })
+    let CommonArgs { common: Common { connection, output }, timeout } = common;
+    let client = connection.kubernetes().await?;
+    let report = carry_out::carry_out(&client, &order, timeout).await.context("failed to carry it out")?;
+    output.print(&report, || format!("{}\n", report.text)).context("failed to print the result")
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,18 +152,4 @@ enum Order {
     Merge { other: String, into: String },
     Split { server: String, other: String },
     Forget { server: String },
-}
-
-/// Why nothing was done, or not all of it.
-#[derive(Debug, thiserror::Error)]
-pub enum ServersError {
-    /// The kubeconfig does not lead to an API server.
-    #[error("failed to reach the Kubernetes API")]
-    Connection { source: ConnectionError },
-    /// The order was refused, or the API server did not take a change.
-    #[error("failed to carry it out")]
-    CarryOut { source: CarryOutError },
-    /// The result cannot be printed.
-    #[error("failed to print the result")]
-    Output { source: OutputError },
 }

@@ -2,14 +2,15 @@
 
 use std::time::SystemTime;
 
-use bloomery_pairing::client::ClientError;
+use anyhow::{Context as _, ensure};
 use bloomery_pairing::wire::ServiceCommand;
 use serde_json::Value;
 
-use crate::connection::{ConnectionArgs, ConnectionError};
-use crate::output::{self, Format, OutputError};
-use crate::progress;
+use crate::connection::Common;
 use crate::status::model;
+use crate::{output, progress};
+
+const NOT_PRINTED: &str = "failed to print the outcome (it is in force; `bloomery service list` shows it)";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,10 +31,30 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    List(ListArgs),
-    Hold(HoldArgs),
-    Start(StartArgs),
-    Restart(RestartArgs),
+    /// List the services with their state, and which of them may be held
+    #[command(after_help = LIST_EXAMPLES)]
+    List(Common),
+    /// End a service and keep it so until it is started, or the appliance is restarted
+    ///
+    /// Services that depend on it go on. Machines go on with what they were told before.
+    #[command(after_help = HOLD_EXAMPLES)]
+    Hold(Target),
+    /// Start a service that is held, or that waits after a crash
+    #[command(after_help = START_EXAMPLES)]
+    Start(Target),
+    /// End a service and start it again
+    #[command(after_help = RESTART_EXAMPLES)]
+    Restart(Target),
+}
+
+// No doc comment: it would be the commands' help.
+#[derive(Debug, clap::Args)]
+struct Target {
+    /// The service, as `bloomery service list` shows it
+    #[arg(value_name = "NAME")]
+    service: String,
+    #[command(flatten)]
+    common: Common,
 }
 
 const LIST_EXAMPLES: &str = "\
@@ -41,93 +62,38 @@ Examples:
   bloomery service list --kubeconfig kubeconfig
   bloomery service list -o json | jq '.[] | select(.state == \"held\")'";
 
-/// List the services with their state, and which of them may be held
-#[derive(Debug, clap::Args)]
-#[command(after_help = LIST_EXAMPLES)]
-struct ListArgs {
-    #[command(flatten)]
-    connection: ConnectionArgs,
-    /// How to print them
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Format,
-}
-
-/// What the three commands take.
-#[derive(Debug, clap::Args)]
-struct Target {
-    /// The service, as `bloomery service list` shows it
-    #[arg(value_name = "NAME")]
-    service: String,
-    #[command(flatten)]
-    connection: ConnectionArgs,
-    /// How to print the outcome
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Format,
-}
-
 const HOLD_EXAMPLES: &str = "\
 Examples:
   # No power commands and no new wipes for a while
   bloomery service hold controllers --kubeconfig kubeconfig";
 
-/// End a service and keep it so until it is started, or the appliance is restarted
-///
-/// Services that depend on it go on. Machines go on with what they were told before.
-#[derive(Debug, clap::Args)]
-#[command(after_help = HOLD_EXAMPLES)]
-struct HoldArgs {
-    #[command(flatten)]
-    target: Target,
-}
-
 const START_EXAMPLES: &str = "\
 Examples:
   bloomery service start controllers --kubeconfig kubeconfig";
-
-/// Start a service that is held, or that waits after a crash
-#[derive(Debug, clap::Args)]
-#[command(after_help = START_EXAMPLES)]
-struct StartArgs {
-    #[command(flatten)]
-    target: Target,
-}
 
 const RESTART_EXAMPLES: &str = "\
 Examples:
   bloomery service restart etcd --kubeconfig kubeconfig";
 
-/// End a service and start it again
-#[derive(Debug, clap::Args)]
-#[command(after_help = RESTART_EXAMPLES)]
-struct RestartArgs {
-    #[command(flatten)]
-    target: Target,
-}
-
-pub(crate) async fn run(args: Args) -> Result<(), ServiceError> {
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     match args.command {
-        Command::List(args) => list(args).await,
-        Command::Hold(HoldArgs { target }) => tell(target, ServiceCommand::Hold).await,
-        Command::Start(StartArgs { target }) => tell(target, ServiceCommand::Start).await,
-        Command::Restart(RestartArgs { target }) => tell(target, ServiceCommand::Restart).await,
+        Command::List(common) => list(common).await,
+        Command::Hold(target) => tell(target, ServiceCommand::Hold).await,
+        Command::Start(target) => tell(target, ServiceCommand::Start).await,
+        Command::Restart(target) => tell(target, ServiceCommand::Restart).await,
     }
 }
 
-async fn list(args: ListArgs) -> Result<(), ServiceError> {
-    let connection = args.connection.resolve().map_err(|source| ServiceError::Connection { source })?;
-    let client = connection.appliance().map_err(|source| ServiceError::Connection { source })?;
+async fn list(Common { connection, output }: Common) -> anyhow::Result<()> {
+    let (client, connection) = connection.appliance()?;
     let doing = format!("asking {} for the services", connection.endpoint());
-    let status: Value = progress::during(&doing, client.status())
-        .await
-        .map_err(|source| ServiceError::List { source: Box::new(source) })?;
-    match args.output {
-        Format::Text => {
-            let status: model::Status = serde_json::from_value(status).unwrap_or_default();
-            output::text(&table(&status.services, SystemTime::now()))
-        }
-        Format::Json => output::json(&status["services"]),
-    }
-    .map_err(|source| ServiceError::Output { source })
+    let status: Value =
+        progress::during(&doing, client.status()).await.context("failed to list the services")?;
+    let text = || {
+        let status: model::Status = serde_json::from_value(status.clone()).unwrap_or_default();
+        table(&status.services, SystemTime::now())
+    };
+    output.print(&status["services"], text).context(NOT_PRINTED)
 }
 
 fn table(services: &[model::Service], now: SystemTime) -> String {
@@ -140,27 +106,16 @@ fn table(services: &[model::Service], now: SystemTime) -> String {
     output::table(&rows)
 }
 
-async fn tell(target: Target, command: ServiceCommand) -> Result<(), ServiceError> {
-    let Target { service, connection, output } = target;
-    if !is_name(&service) {
-        return Err(ServiceError::Name { service });
-    }
-    let connection = connection.resolve().map_err(|source| ServiceError::Connection { source })?;
-    let client = connection.appliance().map_err(|source| ServiceError::Connection { source })?;
-    let doing = format!("telling {} to {} {service}", connection.endpoint(), command.as_str());
-    let answer =
-        progress::during(&doing, client.tell_service(&service, command)).await.map_err(|source| {
-            ServiceError::Tell {
-                command: command.as_str(),
-                service: service.clone(),
-                source: Box::new(source),
-            }
-        })?;
-    match output {
-        Format::Text => output::text(&said(command, &answer.service, &answer.state)),
-        Format::Json => output::json(&answer),
-    }
-    .map_err(|source| ServiceError::Output { source })
+async fn tell(target: Target, command: ServiceCommand) -> anyhow::Result<()> {
+    let Target { service, common: Common { connection, output } } = target;
+    check_name(&service)?;
+    let (client, connection) = connection.appliance()?;
+    let order = format!("{} {service}", command.as_str());
+    let doing = format!("telling {} to {order}", connection.endpoint());
+    let answer = progress::during(&doing, client.tell_service(&service, command))
+        .await
+        .with_context(|| format!("failed to {order}"))?;
+    output.print(&answer, || said(command, &answer.service, &answer.state)).context(NOT_PRINTED)
 }
 
 fn said(command: ServiceCommand, service: &str, state: &str) -> String {
@@ -175,27 +130,15 @@ fn said(command: ServiceCommand, service: &str, state: &str) -> String {
     format!("{service}: {state}{hint}\n")
 }
 
-/// Whether it can be a service's name, and so a part of a path.
-pub(crate) fn is_name(text: &str) -> bool {
-    !text.is_empty()
-        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-}
-
-/// Why a service was not told, or the services are not shown.
-#[derive(Debug, thiserror::Error)]
-pub enum ServiceError {
-    #[error("failed to find the appliance")]
-    Connection { source: ConnectionError },
-    #[error("failed to list the services")]
-    List { source: Box<ClientError> },
-    #[error(
-        "failed to find the service {service:?}: names have lower case letters, digits and dashes; `bloomery service list` shows them"
-    )]
-    Name { service: String },
-    #[error("failed to {command} {service}")]
-    Tell { command: &'static str, service: String, source: Box<ClientError> },
-    #[error("failed to print the outcome (it is in force; `bloomery service list` shows it)")]
-    Output { source: OutputError },
+/// Refuses what cannot be a service's name, and so a part of a path.
+pub(crate) fn check_name(service: &str) -> anyhow::Result<()> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    ensure!(
+        !service.is_empty() && service.bytes().all(plain),
+        "failed to find the service {service:?}: names have lower case letters, digits and dashes; \
+         `bloomery service list` shows them"
+    );
+    Ok(())
 }
 
 #[cfg(test)]
@@ -223,9 +166,9 @@ controllers  held     1m      2         yes
 
     #[test]
     fn names_are_parts_of_paths() {
-        assert!(is_name("kube-apiserver"));
+        check_name("kube-apiserver").unwrap();
         for bad in ["", "a/b", "..", "A", "a b", "a?b", "é"] {
-            assert!(!is_name(bad), "{bad}");
+            assert!(check_name(bad).is_err(), "{bad}");
         }
     }
 }

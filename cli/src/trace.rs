@@ -5,11 +5,11 @@ pub(crate) mod text;
 
 use std::time::SystemTime;
 
-use bloomery_pairing::client::ClientError;
+use anyhow::Context as _;
 use serde_json::Value;
 
-use crate::connection::{ConnectionArgs, ConnectionError};
-use crate::output::{self, Format, OutputError};
+use crate::connection::Common;
+use crate::output::{self, Format};
 use crate::progress;
 use model::Traces;
 
@@ -33,20 +33,16 @@ pub struct Args {
     /// One machine: UUID or how it begins, MAC or address [default: all, in a table]
     machine: Option<String>,
     #[command(flatten)]
-    connection: ConnectionArgs,
-    /// How to print it
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Format,
+    common: Common,
 }
 
-pub(crate) async fn run(args: Args) -> Result<(), TraceError> {
-    let connection = args.connection.resolve().map_err(|source| TraceError::Connection { source })?;
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
+    let Args { machine, common: Common { connection, output } } = args;
+    let (client, connection) = connection.appliance()?;
     let doing = format!("asking {}", connection.endpoint());
-    let client = connection.appliance().map_err(|source| TraceError::Connection { source })?;
-    let traces: Value = progress::during(&doing, Box::pin(client.traces()))
-        .await
-        .map_err(|source| TraceError::Appliance { source: Box::new(source) })?;
-    let print = match (args.output, args.machine) {
+    let traces: Value =
+        progress::during(&doing, Box::pin(client.traces())).await.context("failed to get the boot traces")?;
+    let print = match (output, machine) {
         (Format::Json, None) => output::json(&traces),
         (Format::Json, Some(machine)) => output::json(&model::select(&traces, &machine)?),
         (Format::Text, None) => output::text(&text::table(&model::read(traces)?, SystemTime::now())),
@@ -55,30 +51,5 @@ pub(crate) async fn run(args: Args) -> Result<(), TraceError> {
             output::text(&machines.iter().map(text::steps).collect::<Vec<_>>().join("\n"))
         }
     };
-    print.map_err(|source| TraceError::Output { source })
-}
-
-/// Why there is no trace.
-#[derive(Debug, thiserror::Error)]
-pub enum TraceError {
-    /// The kubeconfig does not lead to an appliance.
-    #[error("failed to find the appliance")]
-    Connection { source: ConnectionError },
-    #[error("failed to get the boot traces")]
-    Appliance { source: Box<ClientError> },
-    /// A much newer or older appliance.
-    #[error("failed to read the boot traces (-o json shows them as they are)")]
-    Unreadable { source: serde_json::Error },
-    /// Nothing is known of such a machine.
-    #[error(
-        "failed to find {machine:?} among the {known} machines that asked what to boot since the boot services started; \
-         a machine that is missing sent no DHCPDISCOVER that arrived here: check its boot order, cable and VLAN"
-    )]
-    Unknown {
-        machine: String,
-        /// How many are known.
-        known: usize,
-    },
-    #[error("failed to print the boot traces")]
-    Output { source: OutputError },
+    print.context("failed to print the boot traces")
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::output::{self, Format, OutputError};
+use crate::output::Format;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,10 +23,7 @@ struct Version {
     version: &'static str,
 }
 
-pub(crate) fn run(args: &Args) -> Result<(), OutputError> {
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let version = env!("CARGO_PKG_VERSION");
-    match args.output {
-        Format::Text => output::text(&format!("bloomery {version}\n")),
-        Format::Json => output::json(&Version { version }),
-    }
+    args.output.print(&Version { version }, || format!("bloomery {version}\n"))
 }

@@ -40,23 +40,12 @@ pub struct ServiceOptions {
 
 /// Why a file of options cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum OptionsError {
-    /// It cannot be read.
     #[error("failed to read {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the file system says.
-        source: std::io::Error,
-    },
-    /// It holds something else.
+    Read { path: PathBuf, source: std::io::Error },
     #[error("failed to understand {}", path.display())]
-    Decode {
-        /// The file.
-        path: PathBuf,
-        /// Where, and why.
-        source: serde_json::Error,
-    },
+    Decode { path: PathBuf, source: serde_json::Error },
 }
 
 impl ServiceOptions {

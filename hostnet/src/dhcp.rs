@@ -23,7 +23,7 @@ use crate::MacAddr;
 /// Priority of routes from leases: the figure systemd-networkd uses, so that people find what they expect.
 pub const ROUTE_METRIC: u32 = 1024;
 
-/// What the client is told.
+/// The client's settings.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Kernel index of the link.
@@ -34,7 +34,7 @@ pub struct Config {
     pub mac: MacAddr,
     /// Host name to tell the server (option 12), so that it can register it in DNS.
     pub hostname: Option<String>,
-    /// Where name servers go; the real file, not a link to it. None: nobody's `resolv.conf` is touched.
+    /// Where name servers go; the real file, not a link to it. None: no `resolv.conf` is written.
     pub resolv_conf: Option<PathBuf>,
     /// Priority of the routes that come with leases.
     pub metric: u32,
@@ -71,13 +71,13 @@ pub enum Event {
         /// Why.
         reason: LossReason,
     },
-    /// Nobody answers; sent at every retransmission after [`Timing::notice`].
+    /// No server answers; sent at every retransmission after [`Timing::notice`].
     NoAnswer {
         /// What the client is trying.
         phase: Phase,
-        /// How long nobody has answered.
+        /// How long no server has answered.
         silent: Duration,
-        /// Whether the link has its carrier; without it nobody can answer.
+        /// Whether the link has its carrier; without it no server can answer.
         carrier: bool,
     },
     /// Something on this host failed (socket, link); it is tried again.

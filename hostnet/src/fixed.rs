@@ -11,7 +11,7 @@ use crate::link::Netlink;
 use crate::network::{Configured, Ipv4Config};
 use crate::resolv::{self, ResolvConf};
 
-/// What the operator wrote for one link.
+/// One link's configuration by the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fixed {
     /// Own address and the prefix it lies in.
@@ -28,11 +28,10 @@ pub struct Fixed {
 
 /// Why it could not be applied.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum Error {
-    /// The link refused.
     #[error("failed to configure the link")]
     Link(#[source] crate::link::Error),
-    /// The file with the name servers could not be written.
     #[error("failed to set the name servers")]
     Resolver(#[source] resolv::Error),
 }

@@ -4,7 +4,6 @@
 //! remove anything that it was not told to remove.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::time::Duration;
 
 use futures::TryStreamExt as _;
 pub use ipnet::{IpNet, Ipv4Net};
@@ -24,7 +23,7 @@ const EEXIST: i32 = 17;
 /// Errnos that say "it is gone already": `ESRCH` for routes, `EADDRNOTAVAIL` for addresses, `ENODEV` for links.
 const GONE: [i32; 3] = [3, 99, 19];
 
-/// What a link is made of.
+/// Kind of a link's device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LinkKind {
     /// `lo`.
@@ -46,7 +45,7 @@ pub struct Link {
     pub name: String,
     /// Hardware address, if it has one of 48 bits that is not all zero.
     pub mac: Option<MacAddr>,
-    /// What it is made of.
+    /// Kind of device.
     pub kind: LinkKind,
     /// The kernel's `IFF_*` bits.
     pub flags: u32,
@@ -97,31 +96,20 @@ pub struct Route {
 
 /// Why something could not be read or changed.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum Error {
-    /// No netlink socket.
     #[error("failed to open a netlink socket")]
-    Open {
-        /// The system's reason.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The kernel refused.
+    Open { source: std::io::Error },
     #[error("failed to {operation}{}", on(*.index))]
     Request {
         /// What was asked, as a verb phrase.
         operation: &'static str,
         /// The link it was asked of; 0 when it was none in particular.
         index: u32,
-        /// The kernel's reason.
-        #[source]
         source: rtnetlink::Error,
     },
-    /// No such link.
     #[error("failed to find a link with index {index}")]
-    NoLink {
-        /// The index looked for.
-        index: u32,
-    },
+    NoLink { index: u32 },
     /// The watch ended: its netlink socket failed.
     #[error("failed to go on watching links and addresses")]
     WatchEnded,
@@ -202,32 +190,10 @@ impl Netlink {
         (self.handle.link().set(message).execute().await).map_err(Error::request("set up", index))
     }
 
-    /// Sets the link down.
-    pub async fn set_down(&self, index: u32) -> Result<(), Error> {
-        let message = LinkUnspec::new_with_index(index).down().build();
-        (self.handle.link().set(message).execute().await).map_err(Error::request("set down", index))
-    }
-
     /// Sets the link's MTU in bytes.
     pub async fn set_mtu(&self, index: u32, mtu: u32) -> Result<(), Error> {
         let message = LinkUnspec::new_with_index(index).mtu(mtu).build();
         (self.handle.link().set(message).execute().await).map_err(Error::request("set the MTU", index))
-    }
-
-    /// Waits until the link has a carrier; false when `limit` passed without one.
-    pub async fn wait_for_carrier(&self, index: u32, limit: Duration) -> Result<bool, Error> {
-        // Subscribed before the first look, so that no change falls between.
-        let mut watch = Watch::open()?;
-        let connected = async {
-            while !self.link(index).await?.carrier {
-                watch.next().await?;
-            }
-            Ok(())
-        };
-        match tokio::time::timeout(limit, connected).await {
-            Ok(outcome) => outcome.map(|()| true),
-            Err(_elapsed) => Ok(false),
-        }
     }
 
     /// Gives the link an address, or does nothing if it has it already.

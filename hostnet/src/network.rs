@@ -1,4 +1,4 @@
-//! One link's IPv4 configuration, however it was come by, and putting it onto the link.
+//! One link's IPv4 configuration, by DHCP or by hand, and putting it onto the link.
 //!
 //! It must never touch an address or a route that it did not put there itself.
 
@@ -9,7 +9,7 @@ use ipnet::{IpNet, Ipv4Net};
 
 use crate::link::{Error, Netlink, Route};
 
-/// What a link shall have.
+/// The configuration of a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ipv4Config {
     /// Own address and the prefix it lies in.
@@ -51,13 +51,13 @@ impl Configured {
         Self { index, current: None }
     }
 
-    /// What is on the link of ours.
+    /// The configuration that was put onto the link.
     pub fn current(&self) -> Option<&Ipv4Config> {
         self.current.as_ref()
     }
 
     /// Makes the link have `wanted`: adds the new, then removes what only the old one had.
-    /// Repeating it repairs what someone else removed.
+    /// Calling it again puts back what another program removed.
     pub async fn apply(&mut self, netlink: &Netlink, wanted: Ipv4Config) -> Result<(), Error> {
         let index = self.index;
         let old = self.current.replace(wanted.clone());

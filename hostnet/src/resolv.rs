@@ -30,7 +30,6 @@ pub struct Error {
     /// Which file.
     pub path: PathBuf,
     /// The system's reason.
-    #[source]
     pub source: std::io::Error,
 }
 

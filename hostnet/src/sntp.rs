@@ -31,7 +31,7 @@ const AGREEMENT: f64 = 5.0;
 /// How many addresses of one name are asked before the next name.
 const ADDRESSES_PER_NAME: usize = 2;
 
-/// What a server said.
+/// A server's answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measurement {
     /// The server as it was configured.
@@ -55,17 +55,14 @@ impl Measurement {
 
 /// Why a server's answer was not used.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum Error {
-    /// No server was named.
     #[error("failed to ask for the time: no server is configured")]
     NoServer,
-    /// The name has no address.
     #[error("failed to resolve time server {server}")]
     Resolve {
         /// The server as it was configured.
         server: String,
-        /// The resolver's reason.
-        #[source]
         source: std::io::Error,
     },
     /// No usable answer: none in time, not synchronised, told to go away, malformed.
@@ -73,10 +70,7 @@ pub enum Error {
     Query {
         /// The server as it was configured.
         server: String,
-        /// The address asked.
         address: SocketAddr,
-        /// What was wrong.
-        #[source]
         source: SynchronizationError,
     },
     /// The answer took too long, or less than no time.
@@ -90,7 +84,6 @@ pub enum Error {
     /// This host's clock shows a time that NTP cannot express.
     #[error("failed to ask for the time: this clock shows a year before 1970 or after 2170")]
     LocalClock,
-    /// The time is before this program was built.
     #[error("failed to trust the time of {server}: it lies before this system was built")]
     BeforeBuild {
         /// The server as it was configured.
@@ -181,7 +174,7 @@ fn not_used(server: &str, error: Error) -> Error {
     error
 }
 
-/// What stands in the way, when no answer was believed.
+/// The error to report when no answer was believed.
 fn verdict(doubtful: Vec<Measurement>, last: Error) -> Error {
     let is_alone = doubtful.len() == 1;
     match doubtful.into_iter().next() {

@@ -7,7 +7,6 @@ use std::fs;
 pub struct User {
     /// For messages.
     pub name: &'static str,
-    /// User and group id.
     pub uid: u32,
 }
 

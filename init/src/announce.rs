@@ -18,7 +18,6 @@ use tokio::sync::watch;
 /// PID 1 replaces the file when a code is re-issued; the console may follow a moment later.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// What is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Shown {
     host: String,

@@ -21,9 +21,6 @@ pub enum Error {
 }
 
 /// Mounts the one that lies on the disk of the root; nothing if something is mounted there already.
-///
-/// # Errors
-/// When there is none, or it cannot be mounted.
 pub fn mount(target: &Path) -> Result<(), Error> {
     if mount::is_mount_point(target) {
         return Ok(());

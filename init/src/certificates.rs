@@ -18,7 +18,6 @@ use bloomery_config::Config;
 use std::sync::Arc;
 use time::OffsetDateTime;
 
-/// What the phase found.
 #[derive(Debug, Clone)]
 pub struct Credentials {
     pub pki: Arc<Pki>,
@@ -81,17 +80,11 @@ pub(crate) fn provisioner<'a>(context: &'a Context, pki: &'a Pki) -> Provisioner
 }
 
 /// All certificates, for every service.
-///
-/// # Errors
-/// The first one.
 pub(crate) fn make_all(context: &Context, pki: &Pki, names: &Names) -> Result<(), pki::Error> {
     provisioner(context, pki).everything(names)
 }
 
 /// Gives the API server the key of Secrets and its audit policy.
-///
-/// # Errors
-/// Writing.
 pub fn provide(layout: &Layout, accounts: Accounts, key: &Key) -> Result<(), files::Error> {
     let owner = accounts.owner(accounts::APISERVER);
     for (file, text) in [

@@ -47,7 +47,6 @@ pub fn keep_right(context: Context, config: &Config, network: Option<&Network>, 
     tokio::spawn(ask_and_set(context, servers, plane));
 }
 
-/// For ever.
 async fn ask_and_set(context: Context, servers: watch::Receiver<Vec<String>>, plane: Option<Arc<Plane>>) {
     let mut answered = false;
     loop {

@@ -59,7 +59,6 @@ impl Context {
         }
     }
 
-    /// Takes a warning back.
     pub fn clear_warning(&self, id: &str, text: &str) {
         if self.status.clear_warning(id) {
             tracing::info!(id, "warning taken back");

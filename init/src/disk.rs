@@ -66,53 +66,27 @@ pub enum Failure {
     Ambiguous { nodes: Vec<PathBuf> },
     /// The table, or what lies at the state's place, contradicts itself.
     #[error("failed to find the state on {disk}")]
-    Table {
-        disk: PathBuf,
-        #[source]
-        source: Damage,
-    },
-    /// The disk could not be opened, read or written.
+    Table { disk: PathBuf, source: Damage },
     #[error("failed to {what} {disk}")]
-    Disk {
-        what: &'static str,
-        disk: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
+    Disk { what: &'static str, disk: PathBuf, source: std::io::Error },
     /// A question about the disk, or the news of its new partition, failed.
     #[error("failed to use the disk {disk}")]
-    Block {
-        disk: PathBuf,
-        #[source]
-        source: bloomery_sys::block::Error,
-    },
+    Block { disk: PathBuf, source: bloomery_sys::block::Error },
     /// The kernel has another partition in the new one's place.
     #[error("failed to find partition {number} of {disk} in the kernel's list; a restart reads it anew")]
     Node { disk: PathBuf, number: u32 },
-    /// mkfs or fsck could not be run.
     #[error("failed to run {tool} on {node}")]
-    Run {
-        tool: &'static str,
-        node: PathBuf,
-        #[source]
-        source: bloomery_sys::process::Error,
-    },
-    /// mkfs or fsck said no.
+    Run { tool: &'static str, node: PathBuf, source: bloomery_sys::process::Error },
     #[error("failed to {what} {node}: {tool} ended with {status} and said: {output}")]
     Tool {
         what: &'static str,
         tool: &'static str,
         node: PathBuf,
         status: std::process::ExitStatus,
-        /// The last of what it said.
         output: String,
     },
     #[error("failed to mount the state partition {node}")]
-    Mount {
-        node: PathBuf,
-        #[source]
-        source: bloomery_sys::mount::Error,
-    },
+    Mount { node: PathBuf, source: bloomery_sys::mount::Error },
 }
 
 #[cfg(test)]

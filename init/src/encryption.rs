@@ -25,10 +25,8 @@ const NAME_OCTETS: usize = 8;
 pub enum Error {
     #[error("failed to keep the key of Secrets")]
     File(#[source] files::Error),
-    /// The kernel has no random numbers.
     #[error("failed to make the key of Secrets")]
     Random(#[source] rand::rand_core::OsError),
-    /// The file does not hold a key.
     #[error("failed to understand {}: it is damaged; restore it from a backup", path.display())]
     Damaged { path: PathBuf },
     /// Secrets are encrypted with another key, or with one that is gone.
@@ -54,9 +52,6 @@ impl std::fmt::Debug for Key {
 
 impl Key {
     /// Reads the key, or makes it if there has never been one.
-    ///
-    /// # Errors
-    /// When it is damaged or lost, or cannot be written.
     pub fn open(layout: &Layout) -> Result<Self, Error> {
         let (path, record) = (layout.encryption_key(), layout.encryption_key_name());
         let recorded = files::read_if_there(&record).map_err(Error::File)?;

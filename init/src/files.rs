@@ -18,35 +18,12 @@ const SET_GROUP: u32 = 0o2000;
 /// Why a file or directory is not as it should be.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Writing.
     #[error("failed to write {}", path.display())]
-    Write {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    /// Reading.
+    Write { path: PathBuf, source: io::Error },
     #[error("failed to read {}", path.display())]
-    Read {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    /// Making a directory, or giving it away.
+    Read { path: PathBuf, source: io::Error },
     #[error("failed to make the directory {}", path.display())]
-    Directory {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-}
-
-impl Error {
-    /// Whether the disk is full (or a quota used up).
-    pub fn is_no_space(&self) -> bool {
-        let (Self::Write { source, .. } | Self::Read { source, .. } | Self::Directory { source, .. }) = self;
-        matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-    }
+    Directory { path: PathBuf, source: io::Error },
 }
 
 /// Replaces a file as a whole ([`Replace`]), and gives it to the user and the group of that number.
@@ -59,9 +36,6 @@ pub fn replace(path: &Path, content: &[u8], mode: u32, owner: Option<u32>) -> Re
 }
 
 /// Makes a directory (and those above it) if it is not there, and gives it this mode and owner in any case.
-///
-/// # Errors
-/// What the file system says.
 pub fn directory(path: &Path, mode: u32, owner: Option<u32>) -> Result<(), Error> {
     let make = || -> io::Result<()> {
         if let Some(parent) = path.parent() {
@@ -80,9 +54,6 @@ pub fn directory(path: &Path, mode: u32, owner: Option<u32>) -> Result<(), Error
 }
 
 /// Gives a directory an owner and a group; what its owner makes in it is of that group too.
-///
-/// # Errors
-/// What the file system says.
 pub fn share(path: &Path, owner: u32, group: u32) -> Result<(), Error> {
     let give = || -> io::Result<()> {
         chown(path, Some(owner), Some(group))?;
@@ -92,9 +63,6 @@ pub fn share(path: &Path, owner: u32, group: u32) -> Result<(), Error> {
 }
 
 /// Reads a file; none if it is not there.
-///
-/// # Errors
-/// What the file system says.
 pub fn read_if_there(path: &Path) -> Result<Option<String>, Error> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),

@@ -33,13 +33,11 @@ pub const APPLIANCE_HEALTH_PORT: u16 = 9444;
 /// Where programs, shared files, state and run-time files are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
-    /// Programs.
     pub bin: PathBuf,
     /// Files of the image that programs read.
     pub share: PathBuf,
     /// What the image knows of itself.
     pub etc: PathBuf,
-    /// The state partition.
     pub var: PathBuf,
     /// A tmpfs.
     pub run: PathBuf,
@@ -65,7 +63,6 @@ impl Layout {
         }
     }
 
-    /// A program.
     pub fn program(&self, name: &str) -> PathBuf {
         self.bin.join(name)
     }
@@ -95,7 +92,6 @@ impl Layout {
         self.state().join("encryption-key-name")
     }
 
-    /// etcd's data directory.
     pub fn etcd_data(&self) -> PathBuf {
         self.state().join("etcd")
     }
@@ -135,7 +131,6 @@ impl Layout {
         self.state().join("config/last-good.yaml")
     }
 
-    /// The children's logs.
     pub fn logs(&self) -> PathBuf {
         self.var.join("log/bloomery")
     }
@@ -145,7 +140,6 @@ impl Layout {
         self.logs().join("audit/kube-apiserver.log")
     }
 
-    /// A service's run-time directory.
     pub fn service(&self, name: &str) -> PathBuf {
         self.run.join(name)
     }

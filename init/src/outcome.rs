@@ -2,10 +2,8 @@
 
 use std::error::Error;
 
-/// What a phase returns.
 pub type Outcome<T = ()> = Result<T, Shortfall<T>>;
 
-/// A phase that failed.
 #[derive(Debug)]
 pub struct Shortfall<T> {
     pub error: Box<dyn Error + Send + Sync>,

@@ -23,36 +23,20 @@ use time::OffsetDateTime;
 pub enum Error {
     #[error("failed to keep certificates")]
     File(#[source] files::Error),
-    /// A key or a certificate could not be made.
     #[error("failed to make {what}")]
-    Make {
-        what: &'static str,
-        #[source]
-        source: rcgen::Error,
-    },
+    Make { what: &'static str, source: rcgen::Error },
     /// A file is there, and is not what it should be.
     #[error("failed to understand {}: it is damaged", path.display())]
-    Damaged {
-        path: PathBuf,
-        #[source]
-        source: rcgen::Error,
-    },
-    /// One half is missing.
+    Damaged { path: PathBuf, source: rcgen::Error },
     #[error("failed to find {}, although {} is there", missing.display(), present.display())]
     Half { missing: PathBuf, present: PathBuf },
-    /// The list of pairings.
     #[error("failed to open the list of pairings")]
     Pairings(#[source] bloomery_pairing::authority::StoreError),
-    /// The secret of the pairing code.
     #[error("failed to keep the pairing code")]
     Secret(#[source] bloomery_pairing::SecretFileError),
     /// What the servers are to take, or the socket where certificates are signed.
     #[error("failed to {what}")]
-    People {
-        what: &'static str,
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    People { what: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
     /// They do not belong together.
     #[error("failed to use {}: it does not belong to its key", path.display())]
     Mismatch { path: PathBuf },
@@ -76,9 +60,6 @@ pub struct Pki {
 
 impl Pki {
     /// Reads everything, and makes what has never been made.
-    ///
-    /// # Errors
-    /// When something is damaged or cannot be written.
     pub fn open(directory: &Path, not_before: OffsetDateTime) -> Result<Self, Error> {
         files::directory(directory, files::PRIVATE_DIR, None).map_err(Error::File)?;
         let had_earlier_version =

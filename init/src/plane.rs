@@ -19,13 +19,13 @@ use crate::supervise::service::Service;
 use crate::supervise::{Shared, Supervisor};
 use bloomery_base::chain;
 use bloomery_config::Config;
+use parking_lot::Mutex;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// Handle on the plane.
 #[derive(Debug)]
 pub struct Plane {
     pub context: Context,
@@ -114,19 +114,18 @@ fn declarations(
 }
 
 impl Plane {
-    /// Authorities and keys.
     pub fn pki(&self) -> &Pki {
         &self.credentials.pki
     }
 
     /// Whether etcd has more than its usual quota.
     pub fn etcd_reserve(&self) -> bool {
-        self.changing().etcd_reserve
+        self.changing.lock().etcd_reserve
     }
 
     /// Gives etcd its reserve or takes it back; either restarts it.
     pub fn set_etcd_reserve(&self, reserve: bool) {
-        self.changing().etcd_reserve = reserve;
+        self.changing.lock().etcd_reserve = reserve;
         self.declare();
     }
 
@@ -134,30 +133,26 @@ impl Plane {
     pub fn renew(&self) {
         match make_all(&self.context, self.pki(), &self.names()) {
             Ok(()) => {
-                self.changing().generation += 1;
+                self.changing.lock().generation += 1;
                 self.declare();
             }
             Err(error) => self.complain(&error),
         }
     }
 
-    fn changing(&self) -> MutexGuard<'_, Changing> {
-        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn names(&self) -> Names {
-        Names { addresses: self.changing().addresses.clone(), ..self.credentials.names.clone() }
+        Names { addresses: self.changing.lock().addresses.clone(), ..self.credentials.names.clone() }
     }
 
     /// Gives the supervisor the services as they should be now.
     fn declare(&self) {
-        for service in declarations(&self.context, &self.config, &self.credentials, &self.changing()) {
+        for service in declarations(&self.context, &self.config, &self.credentials, &self.changing.lock()) {
             self.supervisor.change(service);
         }
     }
 
     fn set_addresses(&self, addresses: Vec<IpAddr>) {
-        self.changing().addresses = addresses;
+        self.changing.lock().addresses = addresses;
         match provisioner(&self.context, self.pki()).serving(&self.names()) {
             Ok(()) => tracing::info!("serving certificates follow the addresses"),
             Err(error) => self.complain(&error),

@@ -6,7 +6,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// 2026-11-01: no image is older, so no clock may be before it.
 const OLDEST_BUILD: u64 = 1_793_491_200;
 
-/// Version and build date.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Release {
     /// `VERSION`

@@ -23,7 +23,6 @@ const QUEUE: usize = 8;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// What is asked for.
     pub action: Action,
     /// By what, for the console.
     pub by: String,

@@ -16,16 +16,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// Where a phase runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
-    /// Machines and containers.
     Always,
     /// Machines only: in a container it is the host's business.
     Machine,
 }
 
-/// One named step.
 #[derive(Clone, Copy)]
 pub struct Phase {
     /// Its name on the console and in the status.
@@ -44,7 +41,6 @@ impl std::fmt::Debug for Phase {
     }
 }
 
-/// A sequence under way.
 #[derive(Debug)]
 pub struct Sequence<'a> {
     context: &'a Context,

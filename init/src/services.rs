@@ -24,7 +24,6 @@ const OPTIONS: &str = "options.json";
 /// What the declarations depend on.
 #[derive(Debug, Clone)]
 pub struct Inputs<'a> {
-    /// Where everything is.
     pub layout: &'a Layout,
     /// Whether services have users of their own.
     pub accounts: Accounts,

@@ -9,12 +9,10 @@ use crate::outcome::Outcome;
 use std::path::Path;
 use std::time::Duration;
 
-/// Between looks.
 const INTERVAL: Duration = Duration::from_secs(10);
 /// Less than this and etcd's next write-ahead log (64 MB) does not fit.
 const LOW_BYTES: u64 = 96 << 20;
 
-/// What one look says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Space {
     free: u64,
@@ -47,7 +45,6 @@ pub fn open_logs(context: &Context) -> Outcome {
     Ok(())
 }
 
-/// Looks for ever.
 async fn watch(context: Context) {
     loop {
         if let Some(space) = Space::of(&context.layout.var) {

@@ -4,11 +4,12 @@
 //! whoever has the pairing code.
 
 use bloomery_base::Replace;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::Notify;
@@ -17,7 +18,6 @@ use tokio::sync::Notify;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Status {
-    /// The image's version.
     pub version: String,
     /// Whether the plane is starting, up or going down.
     pub stage: Stage,
@@ -42,12 +42,10 @@ pub struct Status {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Stage {
-    /// Boot phases run.
     #[default]
     Booting,
     /// All boot phases have ended.
     Up,
-    /// Shutdown phases run.
     Stopping,
 }
 
@@ -56,7 +54,6 @@ pub enum Stage {
 #[serde(rename_all = "camelCase")]
 pub struct PhaseStatus {
     pub name: String,
-    /// How it went.
     pub outcome: PhaseOutcome,
     /// How long it took; null while it runs.
     pub duration_ms: Option<u64>,
@@ -64,11 +61,9 @@ pub struct PhaseStatus {
     pub message: Option<String>,
 }
 
-/// How a phase went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum PhaseOutcome {
-    /// It still runs.
     Running,
     /// It did all it had to.
     Done,
@@ -76,7 +71,6 @@ pub enum PhaseOutcome {
     Degraded,
 }
 
-/// One service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceStatus {
@@ -126,7 +120,6 @@ pub struct Warning {
     /// What it is about; one warning per id.
     pub id: String,
     pub text: String,
-    /// What to do.
     pub hint: String,
 }
 
@@ -146,13 +139,12 @@ pub struct StatusStore {
 impl StatusStore {
     /// Changes the status; [`StatusStore::publish`] writes it soon.
     pub fn update(&self, change: impl FnOnce(&mut Status)) {
-        change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.status.lock());
         self.changed.notify_one();
     }
 
-    /// A copy.
     pub fn get(&self) -> Status {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.status.lock().clone()
     }
 
     /// Sets a warning; true if it is new or different.

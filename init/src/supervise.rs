@@ -33,14 +33,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 /// Everything that the runners share.
 #[derive(Debug, Clone)]
 pub struct Shared {
-    /// Starts and collects.
     pub reaper: Reaper,
-    /// Where groups are made.
     pub cgroups: Cgroups,
     pub logs: LogSink,
     /// One line per change of state.
     pub console: Console,
-    /// The status file's content.
     pub status: StatusStore,
 }
 
@@ -119,7 +116,6 @@ struct Handle {
     requests: mpsc::Sender<Request>,
 }
 
-/// The running services.
 #[derive(Debug)]
 pub struct Supervisor {
     services: BTreeMap<&'static str, Handle>,
@@ -206,9 +202,6 @@ impl Supervisor {
     }
 
     /// Tells a service. A hold returns when the service has ended, a start or restart when it is under way.
-    ///
-    /// # Errors
-    /// When there is no such service, or it cannot do this now.
     pub async fn tell(&self, service: &str, command: Command) -> Result<Snapshot, CommandError> {
         let Some((&name, handle)) = self.services.get_key_value(service) else {
             return Err(CommandError::Unknown(service.to_owned()));

@@ -70,7 +70,6 @@ pub const SETTINGS: [Setting; 33] = [
     set("net/ipv4/ip_forward", "0", "the plane is no router"),
 ];
 
-/// What came of it.
 #[derive(Debug, Default)]
 pub struct Report {
     /// Files that have the wanted value now.
@@ -127,9 +126,6 @@ fn write(file: &Path, value: &str) -> io::Result<()> {
 }
 
 /// Keeps routers that announce themselves from configuring this interface; for those with an address of their own.
-///
-/// # Errors
-/// What the kernel says.
 pub fn ignore_router_advertisements(root: &Path, interface: &str) -> io::Result<()> {
     let file = root.join("net/ipv6/conf").join(interface).join("accept_ra");
     match write(&file, "0") {
@@ -139,13 +135,11 @@ pub fn ignore_router_advertisements(root: &Path, interface: &str) -> io::Result<
     }
 }
 
-/// Some settings were refused.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to set {count} of the kernel's settings, first {first}")]
 struct Refused {
     count: usize,
     first: String,
-    #[source]
     source: io::Error,
 }
 

@@ -118,18 +118,12 @@ pub struct Authority<P> {
 
 /// Begins a list if there is none. `had_earlier_version` says whether the plane was made by a version that gave
 /// everybody the same certificate, which is taken for a while then.
-///
-/// # Errors
-/// When the list that is there is damaged, or none can be written.
 pub fn begin(pairings: &Path, had_earlier_version: bool) -> Result<(), StoreError> {
     store::open(pairings, had_earlier_version.then(|| now().unix_timestamp())).map(drop)
 }
 
 impl<P: Plane> Authority<P> {
     /// Opens the list that [`begin`] made. The servers are given what is in it by [`Authority::publish`].
-    ///
-    /// # Errors
-    /// When the list is damaged, or cannot be written.
     pub fn open(
         plane: P,
         files: Files,
@@ -149,9 +143,6 @@ impl<P: Plane> Authority<P> {
     }
 
     /// Gives the servers the present authorities; also to be called now and then, as pairings expire.
-    ///
-    /// # Errors
-    /// When they cannot be given.
     pub async fn publish(&self) -> Result<(), Box<dyn Error + Send + Sync>> {
         let registry = self.registry.lock().await;
         self.plane.publish(&bundle(&registry, now().unix_timestamp()))
@@ -355,7 +346,7 @@ impl<P: Plane> Authority<P> {
         let _one_at_a_time = self.secret.lock().await;
         let secret =
             Secret::generate().map_err(|error| Refusal::internal("make a new pairing code", &error))?;
-        crate::store(&self.files.secret, &secret, None)?;
+        crate::store(&self.files.secret, &secret)?;
         Ok(secret)
     }
 

@@ -15,6 +15,7 @@ mod tls;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::body::Bytes;
 use hyper::{Method, StatusCode};
 use rustls::ClientConfig;
 use serde::de::DeserializeOwned;
@@ -119,7 +120,8 @@ pub struct AdminCredentials {
     pub tls_server_name: Option<String>,
 }
 
-/// Requests that need the admin certificate.
+/// Requests that need the admin certificate. Each fails when the appliance cannot be reached, refuses, or answers with
+/// something that is none of its own.
 pub struct AdminClient {
     endpoint: Endpoint,
     tls: Arc<ClientConfig>,
@@ -128,8 +130,7 @@ pub struct AdminClient {
 }
 
 impl AdminClient {
-    /// # Errors
-    /// When the credentials are not valid PEM, or the key does not belong to the certificate.
+    /// Fails when the credentials are not PEM, or the key is not the certificate's.
     pub fn new(endpoint: Endpoint, credentials: &AdminCredentials) -> Result<Self, ClientError> {
         let tls = Arc::new(tls::authenticated(credentials)?);
         let client_key = zeroize::Zeroizing::new(credentials.client_key.clone());
@@ -137,25 +138,21 @@ impl AdminClient {
     }
 
     /// PID 1's status as the appliance has it: a JSON document.
-    ///
-    /// # Errors
-    /// When the appliance cannot be reached or refuses.
     pub async fn status<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
         self.request(Method::GET, wire::STATUS_PATH, Vec::new()).await
     }
 
     /// The boot traces.
-    ///
-    /// # Errors
-    /// When the appliance cannot be reached, refuses, or its boot services are away.
     pub async fn traces<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
         self.request(Method::GET, wire::TRACES_PATH, Vec::new()).await
     }
 
+    /// The controllers' table.
+    pub async fn controllers<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
+        self.request(Method::GET, wire::CONTROLLERS_PATH, Vec::new()).await
+    }
+
     /// Tells a service to end for now, to start or to start again.
-    ///
-    /// # Errors
-    /// When the appliance cannot be reached or refuses.
     pub async fn tell_service(
         &self,
         service: &str,
@@ -166,9 +163,6 @@ impl AdminClient {
     }
 
     /// Some lines of a service's log.
-    ///
-    /// # Errors
-    /// When the appliance cannot be reached or refuses.
     pub async fn log(&self, service: &str, query: &LogQuery) -> Result<LogPiece, ClientError> {
         let LogQuery { lines, after, wait } = query;
         let after = after.as_ref().map_or_else(String::new, |cursor| format!("&after={cursor}"));
@@ -177,17 +171,11 @@ impl AdminClient {
     }
 
     /// Makes a new secret; the former code stops working at once.
-    ///
-    /// # Errors
-    /// When the appliance cannot be reached or refuses.
     pub async fn reissue(&self) -> Result<ReissueResponse, ClientError> {
         self.request(Method::POST, wire::REISSUE_PATH, Vec::new()).await
     }
 
     /// A certificate for the same key that holds anew.
-    ///
-    /// # Errors
-    /// When the appliance cannot be reached or refuses, or the key cannot sign.
     pub async fn renew(&self) -> Result<PairResponse, ClientError> {
         let csr = identity::request(&identity::read_key(&self.client_key)?)?;
         let body =
@@ -196,34 +184,22 @@ impl AdminClient {
     }
 
     /// All pairings.
-    ///
-    /// # Errors
-    /// When the appliance cannot be reached or refuses.
     pub async fn pairings(&self) -> Result<PairingList, ClientError> {
         self.request(Method::GET, wire::PAIRINGS_PATH, Vec::new()).await
     }
 
     /// Ends a pairing; makes a new pairing code too, unless the present one is to be kept.
-    ///
-    /// # Errors
-    /// When the appliance cannot be reached or refuses.
     pub async fn revoke(&self, id: &str, keep_code: bool) -> Result<RevokeResponse, ClientError> {
         let path = format!("{}/{id}?keepCode={keep_code}", wire::PAIRINGS_PATH);
         self.request(Method::DELETE, &path, Vec::new()).await
     }
 
     /// The assets of Environments.
-    ///
-    /// # Errors
-    /// When the appliance cannot be reached or refuses.
     pub async fn assets(&self) -> Result<AssetList, ClientError> {
         self.request(Method::GET, wire::ASSETS_PATH, Vec::new()).await
     }
 
     /// Sends a piece of an asset; one at offset 0 begins anew.
-    ///
-    /// # Errors
-    /// When the appliance cannot be reached or refuses.
     pub async fn put_asset_piece(
         &self,
         name: &str,
@@ -235,9 +211,6 @@ impl AdminClient {
     }
 
     /// Puts an asset in place whose pieces are all there.
-    ///
-    /// # Errors
-    /// When the appliance cannot be reached or refuses.
     pub async fn complete_asset(&self, name: &str, sha512: &str) -> Result<Asset, ClientError> {
         let body = serde_json::to_vec(&AssetComplete { sha512: sha512.to_owned() })
             .map_err(|source| ClientError::Encode { source })?;
@@ -245,9 +218,6 @@ impl AdminClient {
     }
 
     /// Removes an asset; those that are left.
-    ///
-    /// # Errors
-    /// When the appliance cannot be reached or refuses.
     pub async fn delete_asset(&self, name: &str) -> Result<AssetList, ClientError> {
         self.request(Method::DELETE, &format!("{}/{name}", wire::ASSETS_PATH), Vec::new()).await
     }
@@ -277,7 +247,7 @@ async fn bounded(
 }
 
 /// Turns refusals into errors.
-fn accepted(endpoint: &Endpoint, answer: Answer) -> Result<Vec<u8>, ClientError> {
+fn accepted(endpoint: &Endpoint, answer: Answer) -> Result<Bytes, ClientError> {
     if answer.status == StatusCode::OK {
         return Ok(answer.body);
     }

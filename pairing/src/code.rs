@@ -121,26 +121,14 @@ fn wrong_length(text: &str, found: usize) -> CodeError {
 
 /// Why a text is not a pairing code; groups and positions count from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum CodeError {
-    /// A character that no code contains.
     #[error("failed to read the pairing code: character {position} of group {group} is none that codes use")]
-    Character {
-        /// Which group.
-        group: usize,
-        /// Where in the group.
-        position: usize,
-    },
-    /// One group is too short or too long.
+    Character { group: usize, position: usize },
     #[error(
         "failed to read the pairing code: group {group} has {found} characters instead of {GROUP_SYMBOLS}"
     )]
-    GroupLength {
-        /// Which group.
-        group: usize,
-        /// Characters in it.
-        found: usize,
-    },
-    /// The whole is too short or too long.
+    GroupLength { group: usize, found: usize },
     #[error(
         "failed to read the pairing code: it has {found} characters instead of {CODE_SYMBOLS} \
          ({GROUPS} groups of {GROUP_SYMBOLS})"
@@ -149,17 +137,10 @@ pub enum CodeError {
         /// Characters found, separators left out.
         found: usize,
     },
-    /// The checksum points to one wrong character.
     #[error(
         "failed to read the pairing code: it was mistyped, probably at character {position} of group {group}"
     )]
-    Mistyped {
-        /// Which group.
-        group: usize,
-        /// Where in the group.
-        position: usize,
-    },
-    /// The checksum says that more than one character is wrong.
+    Mistyped { group: usize, position: usize },
     #[error("failed to read the pairing code: it was mistyped in more than one place")]
     Checksum,
 }

@@ -28,9 +28,6 @@ impl Fingerprint {
     }
 
     /// Of the public key in a DER-encoded certificate.
-    ///
-    /// # Errors
-    /// When it is not an X.509 certificate.
     #[cfg(feature = "x509")]
     pub fn of_certificate(certificate_der: &[u8]) -> Result<Self, CertificateError> {
         use x509_parser::prelude::{FromDer as _, X509Certificate};

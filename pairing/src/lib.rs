@@ -21,6 +21,8 @@ mod checksum;
 pub mod client;
 mod code;
 mod fingerprint;
+#[cfg(feature = "http")]
+pub mod http;
 #[cfg(feature = "local")]
 pub mod local;
 mod person;
@@ -34,4 +36,4 @@ pub use fingerprint::CertificateError;
 pub use fingerprint::Fingerprint;
 pub use person::{PairingId, PairingIdError, Person, PersonError};
 pub use secret::{RandomError, Secret, SecretError};
-pub use secret_file::{Owner, SecretFileError, load, load_or_create, store};
+pub use secret_file::{SecretFileError, load, load_or_create, store};

@@ -205,26 +205,17 @@ pub enum Refused {
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum AskError {
     /// PID 1 does not listen.
     #[error("failed to connect to {}", path.display())]
-    Connect {
-        /// The socket.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The connection broke.
+    Connect { path: PathBuf, source: io::Error },
     #[error("failed to exchange a question")]
     Exchange(#[source] io::Error),
-    /// Something else than an answer.
     #[error("failed to understand the answer")]
     Decode(#[source] serde_json::Error),
-    /// The question cannot be written down.
     #[error("failed to write the question down")]
     Encode(#[source] serde_json::Error),
-    /// It took too long.
     #[error("failed to get an answer within {} s", ANSWER_LIMIT.as_secs())]
     Late,
 }

@@ -25,9 +25,6 @@ pub struct Secret(u64);
 impl Secret {
     /// Draws a secret from the kernel's random number generator; early in a boot this waits until it is
     /// seeded.
-    ///
-    /// # Errors
-    /// When the kernel gives no random numbers.
     pub fn generate() -> Result<Self, RandomError> {
         let bits = OsRng.try_next_u64().map_err(|source| RandomError { source })?;
         Ok(Self(bits >> (u64::BITS - SECRET_BITS)))
@@ -109,14 +106,13 @@ impl<'de> Deserialize<'de> for Secret {
 
 /// Why a text is not a secret. Never carries the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum SecretError {
-    /// A character that is not of Crockford's base32.
     #[error("failed to read the secret: character {position} is not a letter or digit that secrets use")]
     Character {
         /// Counted from 1, separators left out.
         position: usize,
     },
-    /// Too short or too long.
     #[error("failed to read the secret: it has {found} characters instead of {SECRET_SYMBOLS}")]
     Length {
         /// Characters found, separators left out.

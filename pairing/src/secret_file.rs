@@ -18,15 +18,6 @@ const FILE_MODE: u32 = 0o600;
 /// The secret is twelve bytes; more than this is some other file.
 const MAX_FILE_BYTES: u64 = 128;
 
-/// Whom the file is to belong to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Owner {
-    /// User id.
-    pub uid: u32,
-    /// Group id.
-    pub gid: u32,
-}
-
 /// Reads the secret.
 ///
 /// # Errors
@@ -38,20 +29,18 @@ pub fn load(path: &Path) -> Result<Secret, SecretFileError> {
     text.parse().map_err(|source| SecretFileError::Parse { path: path.to_owned(), source })
 }
 
-/// Writes the secret atomically; with an `owner`, gives the file to it (which takes the right to do so).
+/// Writes the secret atomically.
 ///
 /// # Errors
 /// When any step fails; the former file is then untouched.
-pub fn store(path: &Path, secret: &Secret, owner: Option<Owner>) -> Result<(), SecretFileError> {
+pub fn store(path: &Path, secret: &Secret) -> Result<(), SecretFileError> {
     let line = Zeroizing::new(format!("{}\n", secret.expose().as_str()));
-    replace(path, line.as_bytes(), owner)
-        .map_err(|source| SecretFileError::Write { path: path.to_owned(), source })
+    replace(path, line.as_bytes()).map_err(|source| SecretFileError::Write { path: path.to_owned(), source })
 }
 
 /// Replaces a file as a whole, readable by its owner only.
-pub(crate) fn replace(path: &Path, content: &[u8], owner: Option<Owner>) -> io::Result<()> {
-    let (uid, gid) = owner.map(|Owner { uid, gid }| (uid, gid)).unzip();
-    Replace::with_mode(FILE_MODE).owned_by(uid, gid).write(path, content)
+pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    Replace::with_mode(FILE_MODE).write(path, content)
 }
 
 /// Reads the secret, or makes and writes one if there is no file.
@@ -59,11 +48,11 @@ pub(crate) fn replace(path: &Path, content: &[u8], owner: Option<Owner>) -> io::
 /// # Errors
 /// When the file exists but is unreadable or damaged, or cannot be made. A damaged file is not replaced here:
 /// that makes known codes worthless, so the caller decides, and says so.
-pub fn load_or_create(path: &Path, owner: Option<Owner>) -> Result<Secret, SecretFileError> {
+pub fn load_or_create(path: &Path) -> Result<Secret, SecretFileError> {
     match load(path) {
         Err(error) if error.is_missing() => {
             let secret = Secret::generate().map_err(|source| SecretFileError::Generate { source })?;
-            store(path, &secret, owner)?;
+            store(path, &secret)?;
             Ok(secret)
         }
         other => other,
@@ -72,37 +61,16 @@ pub fn load_or_create(path: &Path, owner: Option<Owner>) -> Result<Secret, Secre
 
 /// Why the secret file could not be used.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum SecretFileError {
-    /// It could not be opened or read.
     #[error("failed to read the pairing secret from {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// It holds something else.
+    Read { path: PathBuf, source: io::Error },
     #[error("failed to parse the pairing secret in {}", path.display())]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: SecretError,
-    },
-    /// It could not be written.
+    Parse { path: PathBuf, source: SecretError },
     #[error("failed to write the pairing secret to {}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// No secret could be made.
+    Write { path: PathBuf, source: io::Error },
     #[error("failed to make a pairing secret")]
-    Generate {
-        /// Why.
-        source: RandomError,
-    },
+    Generate { source: RandomError },
 }
 
 impl SecretFileError {
@@ -125,8 +93,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("pairing-secret");
         assert!(load(&path).unwrap_err().is_missing());
-        let made = load_or_create(&path, None).unwrap();
-        assert_eq!(load_or_create(&path, None).unwrap(), made);
+        let made = load_or_create(&path).unwrap();
+        assert_eq!(load_or_create(&path).unwrap(), made);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, FILE_MODE);
         assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", made.expose().as_str()));
     }
@@ -136,9 +104,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("pairing-secret");
         fs::write(directory.path().join("pairing-secret.new"), "half").unwrap();
-        let first = load_or_create(&path, None).unwrap();
+        let first = load_or_create(&path).unwrap();
         let second = Secret::generate().unwrap();
-        store(&path, &second, None).unwrap();
+        store(&path, &second).unwrap();
         assert_ne!(load(&path).unwrap(), first);
         assert_eq!(load(&path).unwrap(), second);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
@@ -150,7 +118,7 @@ mod tests {
         let path = directory.path().join("pairing-secret");
         for damaged in ["", "not a secret!", "0123456789A", &"0".repeat(4096)] {
             fs::write(&path, damaged).unwrap();
-            let error = load_or_create(&path, None).unwrap_err();
+            let error = load_or_create(&path).unwrap_err();
             assert!(matches!(error, SecretFileError::Parse { .. }), "{error:?}");
             assert_eq!(fs::read_to_string(&path).unwrap(), damaged);
         }
@@ -160,7 +128,7 @@ mod tests {
     fn a_directory_that_is_not_there_is_a_write_error() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("missing").join("pairing-secret");
-        let error = load_or_create(&path, None).unwrap_err();
+        let error = load_or_create(&path).unwrap_err();
         assert!(matches!(error, SecretFileError::Write { .. }), "{error:?}");
     }
 }

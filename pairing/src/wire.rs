@@ -11,6 +11,7 @@
 //! | `POST /v1/services/NAME/hold`, `…/start`, `…/restart` | admin certificate | 200 [`ServiceResponse`], 404, 409 |
 //! | `GET /v1/services/NAME/log?lines=N`, `…?after=CURSOR&wait=true` | admin certificate | 200 [`LogPiece`], 404 |
 //! | `GET /v1/traces` | admin certificate | 200, the boot services' traces as they stand |
+//! | `GET /v1/controllers` | admin certificate | 200, the controllers' table as it stands |
 //! | `GET /v1/assets` | admin certificate | 200 [`AssetList`] |
 //! | `PUT /v1/assets/NAME?offset=N`, at most [`ASSET_PIECE_BYTES`] | admin certificate | 200 [`AssetPiece`] |
 //! | `POST /v1/assets/NAME` [`AssetComplete`] | admin certificate | 200 [`Asset`], 409 |
@@ -45,6 +46,8 @@ pub const SERVICES_PATH: &str = "/v1/services";
 pub const MAX_LOG_LINES: u32 = 2_000;
 /// `GET`: every machine's way from DISCOVER to the agent, as the boot services saw it.
 pub const TRACES_PATH: &str = "/v1/traces";
+/// `GET`: what each controller does and did last, and what fails.
+pub const CONTROLLERS_PATH: &str = "/v1/controllers";
 /// `GET`: the assets; a name behind it: `PUT` pieces, `POST` when all are there, `DELETE`.
 pub const ASSETS_PATH: &str = "/v1/assets";
 /// Largest piece of an asset: it has to arrive within a request's time on a slow line.

@@ -2,7 +2,7 @@
 //!
 //! `/dev/kvm` alone proves little: nested and emulated hosts have one that hangs or dies in long mode.
 
-use crate::{patience::scaled, vm::firmware::OVMF_CODE};
+use crate::{patience::scaled, tool::OVMF_CODE};
 use anyhow::{Context, Result};
 use std::{path::Path, process::Stdio, time::Duration};
 use tokio::{io::AsyncReadExt, process::Command};

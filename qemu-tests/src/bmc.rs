@@ -9,10 +9,10 @@ mod redfish;
 use crate::{
     contract::{BMC_FIRST, LAB_ADDRESS},
     control::BmcState,
-    machine::switch::Switch,
     net::{BRIDGE, Net, Process},
     role::{JOIN, relay::Line},
     state::LabDir,
+    switch::Switch,
 };
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};

@@ -17,11 +17,12 @@ use crate::{
     simulate::{config::Firmware, inventory::Identity},
 };
 use anyhow::{Context, Result};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::{
@@ -100,14 +101,14 @@ pub struct Stage {
 impl Stage {
     /// Counts something.
     pub fn count(&self, kind: impl Into<String>, more: u64) {
-        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut report = self.report.lock();
         *report.counts.entry(kind.into()).or_default() += more;
     }
 
     /// Notes something that it must not have got.
     pub fn gain(&self, what: String) {
         self.count("gains", 1);
-        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut report = self.report.lock();
         if report.gains.len() < TOLD {
             report.gains.push(what);
         }
@@ -167,6 +168,6 @@ pub async fn run(order: Order) -> Result<Report> {
     held::spawn(&stage, &mut tasks);
     datagrams::spawn(&stage, &mut tasks);
     while tasks.join_next().await.is_some() {}
-    let report = stage.report.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let report = stage.report.lock().clone();
     Ok(report)
 }

@@ -26,8 +26,6 @@ use std::{
 
 /// How large the appliance's disk is: the image and 6 GiB or so of state. Sparse, so that it costs nothing.
 pub const APPLIANCE_DISK: &str = "8G";
-/// Size of each disk of a blank machine, sparse too: what an installed node needs at least.
-pub const MACHINE_DISK: u64 = 8 << 30;
 /// How long the appliance may take for an orderly stop: all services get their time to end, etcd flushes.
 const POWER_BUTTON_LIMIT: Duration = Duration::from_secs(45);
 

@@ -2,24 +2,23 @@
 //!
 //! It is built switched off, with empty disks; what should happen to it is the caller's business.
 
-pub mod faults;
-pub mod switch;
-
 use crate::{
     accel::Accel,
     bmc::{Bmc, BmcKind},
-    control::{SOCKET, Switchboard},
+    control::SOCKET,
     disk,
-    lab::MACHINE_DISK,
     net::Net,
     role::relay::Line,
     state::LabDir,
+    switch::{Switch, faults::Faults},
+    switchboard::Switchboard,
     vm::spec::{BootPath, VmSpec},
 };
 use anyhow::{Context, Result};
-use faults::Faults;
 use std::{path::PathBuf, sync::Arc};
-use switch::Switch;
+
+/// Size of each disk of a blank machine, sparse: what an installed node needs at least.
+const MACHINE_DISK: u64 = 8 << 30;
 
 /// Where machines are built.
 #[derive(Debug, Clone)]

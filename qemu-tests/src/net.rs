@@ -9,15 +9,10 @@ use crate::{
     supervise::protocol::{FORWARD_SOCKET, Message, Op, Request},
 };
 use anyhow::{Context, Result, anyhow, bail};
+use parking_lot::Mutex;
 use std::{
-    collections::HashMap,
-    ffi::OsString,
-    fs::OpenOptions,
-    net::SocketAddr,
-    path::PathBuf,
-    process::Stdio,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    collections::HashMap, ffi::OsString, fs::OpenOptions, net::SocketAddr, path::PathBuf, process::Stdio,
+    sync::Arc, time::Duration,
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
@@ -205,7 +200,7 @@ impl Net {
     /// It cannot be started, or a child of that name runs.
     pub async fn spawn(&self, name: &str, argv: Vec<String>, log: &str) -> Result<Process> {
         let (sender, exited) = watch::channel(None);
-        self.shared().exits.insert(name.to_owned(), sender);
+        self.shared.lock().exits.insert(name.to_owned(), sender);
         self.request(Op::Spawn { name: name.to_owned(), argv, log: log.to_owned() }).await?;
         Ok(Process { name: name.to_owned(), exited })
     }
@@ -250,14 +245,10 @@ impl Net {
         }
     }
 
-    fn shared(&self) -> std::sync::MutexGuard<'_, Shared> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     async fn request(&self, op: Op) -> Result<String> {
         let (sender, reply) = oneshot::channel();
         let id = {
-            let mut shared = self.shared();
+            let mut shared = self.shared.lock();
             shared.next_id += 1;
             let id = shared.next_id;
             match &mut shared.pending {
@@ -297,7 +288,7 @@ pub(crate) async fn connect(dir: &LabDir, to: SocketAddr) -> Result<UnixStream> 
 
 /// Hands replies and exits to whoever waits for them, until the supervisor ends.
 async fn read_messages(stdout: ChildStdout, shared: Arc<Mutex<Shared>>) {
-    let lock = || shared.lock().unwrap_or_else(PoisonError::into_inner);
+    let lock = || shared.lock();
     let mut lines = BufReader::new(stdout).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         let Ok(message) = serde_json::from_str(&line) else { continue };

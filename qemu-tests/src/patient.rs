@@ -5,8 +5,9 @@
 use crate::{
     contract, journey,
     known_data::{self, Known},
-    machine::{Machine, MachineSpec, switch::Command},
+    machine::{Machine, MachineSpec},
     native::Native,
+    switch::Command,
     vm::spec::BootOrder,
 };
 use anyhow::{Context, Result, ensure};

@@ -6,6 +6,8 @@ use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use tokio::process::Command;
 
+/// UEFI code without Secure Boot (package `ovmf`).
+pub const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 /// Folder of unpacked tools, beside `out/lab`.
 const UNPACKED: &str = "tools";
 

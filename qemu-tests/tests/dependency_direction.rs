@@ -50,8 +50,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("agent", &["bloomery-base", "bloomery-sys", "bloomery-hostnet", "bloomery-agent-api"]),
     ("bloomery-lab", &["bloomery-agent-api", "bloomery-api", "bloomery-base", "bloomery-pairing"]),
     ("bloomery", &["bloomery-api", "bloomery-base", "bloomery-pairing", "bloomery-lab", "bloomery-config"]),
-    ("mkimage", &[]),
-    ("bloomery-testkit", &[]),
+    ("mkimage", &["bloomery-sys"]),
+    ("bloomery-testkit", &["bloomery-sys"]),
     ("bloomery-fuzz", &["agent", "bloomery-agent-api", "bloomery-api", "bloomery-power", "bootsvc"]),
     ("bench", &["bloomery-api", "bloomery-lab", "bloomery-pairing", "bloomery-sys"]),
 ];

@@ -1,7 +1,7 @@
 //! Block devices: sizes, partitions by name, telling the kernel about new ones.
 //!
-//! Must never write to a device: what a table says is the caller's business. The one part that writes, and writes
-//! nothing but zeroes, is [`erase`].
+//! It never writes to a device, and leaves the meaning of a partition table to the caller. Only [`erase`] writes, and
+//! nothing but zeroes.
 
 pub mod erase;
 pub mod read;
@@ -12,11 +12,8 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 pub use sysfs::{Device, Partition, Sysfs};
-
-use crate::uevent::Uevents;
 
 mod ioctl {
     //! The requests of linux/fs.h and linux/blkpg.h.
@@ -81,40 +78,24 @@ mod ioctl {
 
 /// Why a question about a block device has no answer.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum Error {
-    /// Its size is unknown.
     #[error("failed to read the size of the device")]
     Size(#[source] io::Error),
-    /// Its sector size is unknown.
     #[error("failed to read the sector size of the device")]
     SectorSize(#[source] io::Error),
-    /// The kernel did not take the new partition.
     #[error("failed to tell the kernel about partition {number}")]
     AddPartition {
         /// Its number in the table, from 1.
         number: u32,
-        /// The kernel's answer.
-        #[source]
         source: io::Error,
     },
-    /// The kernel did not read the table again.
     #[error("failed to make the kernel read the partition table")]
     Reread(#[source] io::Error),
-    /// No partition of this name came up.
-    #[error("failed to find a partition named {name:?} within {waited:?}")]
-    NotFound {
-        /// The name.
-        name: String,
-        /// How long it was waited for.
-        waited: Duration,
-    },
 }
 
 /// Sector size of files that stand for disks, and of nearly all disks.
 pub const DEFAULT_SECTOR: u32 = 512;
-
-/// How long a waiter trusts device events alone before it looks again.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Size in bytes of a block device, or of a file that stands for one.
 pub fn size(device: &File) -> Result<u64, Error> {
@@ -150,23 +131,6 @@ pub fn reread_partitions(disk: &File) -> Result<(), Error> {
     ioctl::reread(disk.as_fd()).map_err(|errno| Error::Reread(errno.into()))
 }
 
-/// Waits until at least one partition named `name` is there; all of them are returned, in the order of their names.
-pub fn wait_for_partition(sysfs: &Sysfs, name: &str, limit: Duration) -> Result<Vec<Partition>, Error> {
-    let started = Instant::now();
-    let events = Uevents::listen();
-    loop {
-        let found = sysfs.partitions_named(name);
-        if !found.is_empty() {
-            return Ok(found);
-        }
-        let waited = started.elapsed();
-        if waited >= limit {
-            return Err(Error::NotFound { name: name.to_owned(), waited });
-        }
-        events.wait(LOOK_AGAIN.min(limit.saturating_sub(waited)));
-    }
-}
-
 /// The device node of a name in /sys/class/block. A `!` there stands for a `/` (cciss!c0d0).
 fn device_node(name: &str) -> PathBuf {
     PathBuf::from("/dev").join(name.replace('!', "/"))
@@ -191,13 +155,5 @@ mod tests {
         assert_eq!(error.to_string(), "failed to tell the kernel about partition 5");
         assert!(matches!(reread_partitions(&file), Err(Error::Reread(_))));
         assert!(matches!(add_partition(&file, 5, u64::MAX, 1), Err(Error::AddPartition { .. })));
-    }
-
-    #[test]
-    fn waiting_for_a_partition_ends() {
-        let dir = tempfile::tempdir().unwrap();
-        let error =
-            wait_for_partition(&Sysfs::new(dir.path()), "root-a", Duration::from_millis(10)).unwrap_err();
-        assert!(matches!(error, Error::NotFound { .. }));
     }
 }

@@ -1,4 +1,4 @@
-//! The realtime clock. Must never step the clock by itself: the caller decides when and to what.
+//! The realtime clock. It never steps the clock by itself: the caller decides when and to what.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -31,7 +31,7 @@ const READABLE: [&str; 8] = [
 /// Devices that hold nothing.
 const DEVICES: [&str; 3] = ["/dev/null", "/dev/urandom", "/dev/random"];
 
-/// System calls that a server has no use for, and an intruder has.
+/// System calls that no server needs and that help an intruder.
 const DENIED: &[libc::c_long] = &[
     // Other programs.
     libc::SYS_execve,
@@ -180,7 +180,7 @@ fn restrict_files(needs: &Needs) -> Result<Enforced, landlock::RulesetError> {
     })
 }
 
-/// What is not there cannot be allowed; its absence is the program's own message.
+/// A path that does not exist cannot be allowed; the program itself reports its absence.
 fn allow(
     rules: RulesetCreated,
     path: &Path,

@@ -1,6 +1,6 @@
-//! Lines for the people in front of the machine: every console the kernel uses, screen and serial alike.
+//! Lines on every console that the kernel uses, screen and serial alike.
 //!
-//! Must never block for ever: a serial line without a reader, or one held by flow control, costs a bounded wait.
+//! A write never blocks for ever: a serial line without a reader, or one held by flow control, costs a bounded wait.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -43,7 +43,7 @@ impl Console {
     /// Writes `line` and a line end to every console. What cannot be written in time is dropped.
     pub fn line(&self, line: &str) {
         for device in self.devices() {
-            // A console that cannot be written to has nowhere to be reported to.
+            // There is no place to report a console that cannot be written to.
             let _ = write_line(&device, line, LINE_TIMEOUT);
         }
     }

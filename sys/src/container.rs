@@ -1,6 +1,6 @@
-//! Whether this PID 1 owns a machine or lives in somebody else's.
+//! Whether this PID 1 owns the machine or runs in a container.
 //!
-//! In a container nothing of the host may be touched: no modules, no devices, no clock, no reboot.
+//! In a container PID 1 touches nothing of the host: no modules, no devices, no clock, no reboot.
 
 use std::ffi::OsStr;
 

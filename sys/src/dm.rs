@@ -1,6 +1,6 @@
 //! Mapped devices (device-mapper): removing one, so that what lies below is free.
 //!
-//! Must never force: a device that somebody holds stays, and the caller is told.
+//! It never forces: a device in use stays, and the caller gets the error.
 #![allow(unsafe_code, reason = "system calls are made in this crate alone")]
 
 use std::fs::OpenOptions;
@@ -41,25 +41,16 @@ mod ioctl {
 
 /// Why a mapped device is still there.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum Error {
-    /// No device-mapper to ask.
     #[error("failed to open {CONTROL}")]
     Control(#[source] io::Error),
     /// No name of a mapped device is that long, or holds a zero byte.
     #[error("failed to take {name:?} as the name of a mapped device")]
-    Name {
-        /// What was given.
-        name: String,
-    },
+    Name { name: String },
     /// The kernel refused; `EBUSY` where something holds it.
     #[error("failed to remove the mapped device {name}")]
-    Remove {
-        /// Its name.
-        name: String,
-        /// The kernel's answer.
-        #[source]
-        source: io::Error,
-    },
+    Remove { name: String, source: io::Error },
 }
 
 /// Removes the mapped device called `name` (`/sys/block/dm-N/dm/name`).

@@ -1,4 +1,4 @@
-//! The host name. Must never accept a name that DNS would not.
+//! The host name. A name that DNS would refuse is refused here.
 
 use rustix::io::Errno;
 
@@ -9,22 +9,14 @@ const MAX_LABEL: usize = 63;
 
 /// Why the host name was not set.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum Error {
     /// Not a host name in the sense of RFC 1123.
     #[error("failed to set the host name: {name:?} is not made of letters, digits, dots and inner dashes")]
-    Invalid {
-        /// What was asked for.
-        name: String,
-    },
+    Invalid { name: String },
     /// `sethostname(2)` refused.
     #[error("failed to set the host name to {name:?}")]
-    Set {
-        /// What was asked for.
-        name: String,
-        /// The kernel's answer.
-        #[source]
-        source: Errno,
-    },
+    Set { name: String, source: Errno },
 }
 
 /// Whether `name` is a host name: labels of letters, digits and inner dashes, joined by dots, 64 bytes at most.

@@ -1,6 +1,6 @@
 //! The machine's own BMC through `/dev/ipmi0`: one request, one answer (linux/ipmi.h).
 //!
-//! Must never wait for ever: a BMC that is busy or dead costs a bounded wait. What bytes mean is the caller's business.
+//! It never waits for ever: a BMC that is busy or dead costs a bounded wait. The caller knows what the bytes mean.
 #![allow(unsafe_code, reason = "system calls are made in this crate alone")]
 
 use std::fs::{File, OpenOptions};
@@ -68,22 +68,16 @@ mod ioctl {
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum Error {
-    /// The node could not be opened.
     #[error("failed to open {DEVICE}")]
     Open(#[source] io::Error),
-    /// The kernel did not take the request.
     #[error("failed to send a request to the BMC")]
     Send(#[source] io::Error),
-    /// The kernel did not give the answer.
     #[error("failed to receive the BMC's answer")]
     Receive(#[source] io::Error),
-    /// None came.
     #[error("failed to get an answer from the BMC within {limit:?}")]
-    Silent {
-        /// How long it was waited for.
-        limit: Duration,
-    },
+    Silent { limit: Duration },
 }
 
 /// An open way to the BMC.

@@ -1,6 +1,6 @@
-//! The kernel's log, `/dev/kmsg`: where PID 1 speaks before anything else exists.
+//! The kernel's log, `/dev/kmsg`: PID 1's log from its first instruction on.
 //!
-//! Must never block and never fail its caller: what cannot be written is dropped.
+//! Writing never blocks and never fails the caller: a line that cannot be written is dropped.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -69,7 +69,7 @@ impl Kmsg {
     /// Writes one message, each line of it a record of its own, long lines cut into several.
     pub fn log(&self, priority: Priority, message: &str) {
         for record in records(priority, message) {
-            // A full or refused log has nowhere to be reported to.
+            // There is no place to report a full or refused log.
             let _ = (&*self.device).write_all(&record);
         }
     }

@@ -1,6 +1,6 @@
 //! Software arrays: stopping one, so that its members are free.
 //!
-//! Must never touch a member: what lies on it is the caller's business.
+//! It never touches a member: the caller decides about the data on it.
 #![allow(unsafe_code, reason = "system calls are made in this crate alone")]
 
 use std::fs::OpenOptions;
@@ -16,25 +16,16 @@ mod ioctl {
 
 /// Why an array goes on.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum Error {
-    /// Its node could not be opened.
     #[error("failed to open the array {node:?}")]
     Open {
-        /// The node.
         node: PathBuf,
         /// The cause; `EBUSY` where something holds it.
-        #[source]
         source: io::Error,
     },
-    /// The kernel refused.
     #[error("failed to stop the array {node:?}")]
-    Stop {
-        /// The node.
-        node: PathBuf,
-        /// The kernel's answer.
-        #[source]
-        source: io::Error,
-    },
+    Stop { node: PathBuf, source: io::Error },
 }
 
 /// Stops the array; nothing may hold it.

@@ -1,4 +1,4 @@
-//! The C library's heap. Must never be called where a few milliseconds matter: it visits all of what is free.
+//! The C library's heap. Giving it back takes milliseconds: the library visits all free memory.
 #![allow(unsafe_code, reason = "system calls are made in this crate alone")]
 
 /// Gives the free pages of the heap back to the kernel (`malloc_trim(3)`); true if there were any. By itself glibc

@@ -1,6 +1,6 @@
 //! Kernel modules, loaded without kmod: by name with what they need, or for all hardware that is there.
 //!
-//! Must never make a module's failure fatal: it is reported, and the next one tried.
+//! A module's failure is never fatal: it is reported, and the next module is tried.
 
 mod alias;
 mod coldplug;
@@ -36,40 +36,17 @@ const UNDECLARED: &[(&str, &[&str])] = &[
 
 /// Why modules are not there.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum Error {
-    /// An index file could not be read.
     #[error("failed to read the module index {path:?}")]
-    ReadIndex {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: io::Error,
-    },
-    /// No module of this name or alias.
+    ReadIndex { path: PathBuf, source: io::Error },
     #[error("failed to find the kernel module {name:?}")]
-    Unknown {
-        /// What was asked for.
-        name: String,
-    },
-    /// The module's file could not be opened.
+    Unknown { name: String },
     #[error("failed to open the kernel module {path:?}")]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: io::Error,
-    },
+    Open { path: PathBuf, source: io::Error },
     /// The kernel did not take the module (`ENODEV`: its hardware is not there).
     #[error("failed to load the kernel module {name}")]
-    Load {
-        /// The module.
-        name: String,
-        /// The kernel's answer.
-        #[source]
-        source: Errno,
-    },
+    Load { name: String, source: Errno },
 }
 
 /// What became of a module that was asked for.
@@ -150,7 +127,7 @@ impl<K: Kernel> Modules<K> {
         let mut outcome = Err(Error::Unknown { name });
         for target in targets {
             let loaded = self.load(&target);
-            // One that works is enough: an alias names alternatives.
+            // One module that works is enough: an alias names alternatives.
             if outcome.is_err() || matches!(loaded, Ok(Outcome::Loaded)) {
                 outcome = loaded;
             }
@@ -159,7 +136,7 @@ impl<K: Kernel> Modules<K> {
     }
 
     fn load_file(&mut self, name: &str) -> Result<Outcome, Error> {
-        // Marked before its dependencies, so that a circle among them ends.
+        // Noted before the dependencies are loaded, so that a circle among them ends.
         if !self.done.insert(name.to_owned()) {
             return Ok(Outcome::Present);
         }

@@ -1,6 +1,6 @@
 //! Mounts: the kernel's own file systems, and the step from the initramfs to the real root.
 //!
-//! Must never delete anything but the initramfs' own memory file system, and never cross into another mount.
+//! It never deletes anything but the initramfs' own memory file system, and never crosses into another mount.
 
 mod switch_root;
 
@@ -15,50 +15,20 @@ pub use switch_root::switch_root;
 
 /// Why a mount operation failed.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum Error {
-    /// The directory to mount on could not be made.
     #[error("failed to make the directory {path:?}")]
-    MakeTarget {
-        /// The directory.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: io::Error,
-    },
+    MakeTarget { path: PathBuf, source: io::Error },
     /// `mount(2)`.
     #[error("failed to mount {what} on {path:?}")]
-    Mount {
-        /// File system type or source.
-        what: String,
-        /// Where.
-        path: PathBuf,
-        /// The kernel's answer.
-        #[source]
-        source: Errno,
-    },
+    Mount { what: String, path: PathBuf, source: Errno },
     /// `umount2(2)`.
     #[error("failed to unmount {path:?}")]
-    Unmount {
-        /// Where.
-        path: PathBuf,
-        /// The kernel's answer.
-        #[source]
-        source: Errno,
-    },
-    /// /proc/self/mounts could not be read.
+    Unmount { path: PathBuf, source: Errno },
     #[error("failed to read the table of mounts")]
     ReadTable(#[source] io::Error),
-    /// A step of the change of root.
     #[error("failed to {step} while changing the root to {path:?}")]
-    SwitchRoot {
-        /// What failed.
-        step: &'static str,
-        /// The new root.
-        path: PathBuf,
-        /// The kernel's answer.
-        #[source]
-        source: io::Error,
-    },
+    SwitchRoot { step: &'static str, path: PathBuf, source: io::Error },
 }
 
 /// One file system to mount.

@@ -1,6 +1,6 @@
 //! `NVMe` admin commands: what a controller can do, Format NVM and Sanitize (NVM Express base specification 1.4).
 //!
-//! Must never send a command that destroys data to a namespace that was not opened exclusively for that: the caller
+//! It never sends a command that destroys data to a namespace that was not opened exclusively for that: the caller
 //! gives the file of such a disk. Data of the controller is noise until [`identify`] has checked its length.
 #![allow(unsafe_code, reason = "system calls are made in this crate alone")]
 
@@ -32,7 +32,7 @@ const LOG_SANITIZE: u32 = 0x81;
 const ALL_NAMESPACES: u32 = 0xffff_ffff;
 /// `AUSE` of Sanitize: should it fail, [`SanitizeAction::ExitFailure`] makes the disk usable for another method.
 const UNRESTRICTED_EXIT: u32 = 1 << 3;
-/// Questions are answered at once or not at all.
+/// A controller answers questions at once or not at all.
 const QUESTION: Duration = Duration::from_secs(30);
 
 /// `struct nvme_passthru_cmd` of `linux/nvme_ioctl.h`.
@@ -66,30 +66,18 @@ mod ioctl {
 
 /// Why a controller did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum Error {
-    /// The kernel or the transport refused.
     #[error("failed to send the NVMe command {what}")]
-    Send {
-        /// Which.
-        what: &'static str,
-        /// The kernel's answer.
-        #[source]
-        source: io::Error,
-    },
-    /// The controller refused.
+    Send { what: &'static str, source: io::Error },
     #[error("failed to run the NVMe command {what}: status {status:#x}")]
     Status {
-        /// Which.
         what: &'static str,
         /// Status code type and code of the completion (figure 126).
         status: i32,
     },
-    /// The answer makes no sense.
     #[error("failed to read the controller's answer to {what}")]
-    Answer {
-        /// To which command.
-        what: &'static str,
-    },
+    Answer { what: &'static str },
 }
 
 /// Whether erasing is by overwriting cells or by forgetting a key.

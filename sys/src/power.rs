@@ -1,4 +1,4 @@
-//! Ending the machine's run. Must never act outside of PID 1, nor on the host of a container.
+//! Ending the machine's run. It never acts outside of PID 1, nor on the host of a container.
 
 use rustix::io::Errno;
 use rustix::process::getpid;
@@ -19,32 +19,17 @@ pub enum Action {
 
 /// Why the machine goes on.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum Error {
     /// Only PID 1 may end the machine's run.
     #[error("failed to {what}: process {pid} is not PID 1")]
-    NotInit {
-        /// What was asked for.
-        what: &'static str,
-        /// Who asked.
-        pid: i32,
-    },
-    /// The machine belongs to somebody else; the caller ends its own process instead.
+    NotInit { what: &'static str, pid: i32 },
+    /// The machine is the host's; the caller ends its own process instead.
     #[error("failed to {what}: running in a container ({manager})")]
-    Container {
-        /// What was asked for.
-        what: &'static str,
-        /// The name in the `container` variable.
-        manager: String,
-    },
+    Container { what: &'static str, manager: String },
     /// `reboot(2)` refused.
     #[error("failed to {what}")]
-    Refused {
-        /// What was asked for.
-        what: &'static str,
-        /// The kernel's answer.
-        #[source]
-        source: Errno,
-    },
+    Refused { what: &'static str, source: Errno },
 }
 
 /// Ends the machine's run. File systems must have been synced and unmounted before.
@@ -70,7 +55,7 @@ fn call(command: RebootCommand, what: &'static str) -> Result<(), Error> {
     rustix::system::reboot(command).map_err(|source| Error::Refused { what, source })
 }
 
-/// The rule: PID 1 of a machine, and nobody else.
+/// Only PID 1 of a machine may.
 fn permit(pid: i32, manager: Option<String>, what: &'static str) -> Result<(), Error> {
     if pid != 1 {
         return Err(Error::NotInit { what, pid });

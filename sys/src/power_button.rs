@@ -1,6 +1,6 @@
 //! The power button: input devices that have `KEY_POWER` (ACPI button, BMC "soft off", keyboards).
 //!
-//! Must never decide what a press means.
+//! The caller decides what a press means.
 #![allow(unsafe_code, reason = "system calls are made in this crate alone")]
 
 use std::fs::{File, OpenOptions};

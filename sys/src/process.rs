@@ -1,6 +1,6 @@
 //! Children: started from a declarative [`Spec`], reaped, signalled as groups.
 //!
-//! Must never leave a half-privileged child running: each step between fork and exec either succeeds or ends the
+//! No half-privileged child ever runs: each step between fork and exec either succeeds or ends the
 //! child, and the error names the step. Everything there is async-signal-safe (raw system calls, no allocation).
 //!
 //! [`spawn`] and [`reap`] exclude each other, because the standard library waits for a child whose exec failed and
@@ -25,7 +25,7 @@ pub use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 pub use rustix::thread::CapabilitySet as Capabilities;
 
-pub use child::Step;
+pub use child::{Step, end_with_starter};
 pub use run::{Finished, run};
 
 /// Children that [`run()`] waits for, and how they ended if [`reap`] saw it first.
@@ -39,12 +39,12 @@ fn children() -> MutexGuard<'static, Option<Claims>> {
     CHILDREN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Who the child runs as.
+/// The child's user and groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identity {
-    /// As the caller: for user namespaces that map a single user, where nobody else exists.
+    /// The caller's: for user namespaces that map a single user.
     Keep,
-    /// As this user, with these groups and no others.
+    /// This user, with these groups and no others.
     User {
         /// User id, real, effective and saved.
         uid: u32,
@@ -160,87 +160,30 @@ pub struct Exited {
 
 /// Why a child was not started, or not signalled.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum Error {
-    /// No program was named.
     #[error("failed to start a process: the argument list is empty")]
     NoProgram,
-    /// No pipe could be made.
     #[error("failed to make a pipe for {program:?}")]
-    Pipe {
-        /// The program.
-        program: OsString,
-        /// The kernel's answer.
-        #[source]
-        source: io::Error,
-    },
-    /// The cgroup could not be opened.
+    Pipe { program: OsString, source: io::Error },
     #[error("failed to open the cgroup {path:?}")]
-    Cgroup {
-        /// Its directory.
-        path: PathBuf,
-        /// The kernel's answer.
-        #[source]
-        source: io::Error,
-    },
+    Cgroup { path: PathBuf, source: io::Error },
     /// The user namespace does not know the user or group (`EINVAL`); see [`Identity::Keep`].
     #[error("failed to run {program:?} as user {uid}, group {gid}: this user namespace does not map them")]
-    NotMapped {
-        /// The program.
-        program: OsString,
-        /// User.
-        uid: u32,
-        /// Group.
-        gid: u32,
-    },
+    NotMapped { program: OsString, uid: u32, gid: u32 },
     /// A step between fork and exec failed.
     #[error("failed to {step} for {program:?}")]
-    Prepare {
-        /// The program.
-        program: OsString,
-        /// What failed.
-        step: Step,
-        /// The kernel's answer.
-        #[source]
-        source: io::Error,
-    },
+    Prepare { program: OsString, step: Step, source: io::Error },
     /// fork or exec failed.
     #[error("failed to execute {program:?}")]
-    Execute {
-        /// The program.
-        program: OsString,
-        /// The kernel's answer.
-        #[source]
-        source: io::Error,
-    },
-    /// The signal could not be sent.
+    Execute { program: OsString, source: io::Error },
     #[error("failed to send {signal} to {pid}")]
-    Signal {
-        /// Process or process group.
-        pid: u32,
-        /// The signal.
-        signal: Signal,
-        /// The kernel's answer.
-        #[source]
-        source: Errno,
-    },
+    Signal { pid: u32, signal: Signal, source: Errno },
     /// The child did not end in time and was killed.
     #[error("failed to finish {program:?} within {limit:?}")]
-    TimedOut {
-        /// The program.
-        program: OsString,
-        /// The limit.
-        limit: Duration,
-    },
-    /// The child could not be waited for.
+    TimedOut { program: OsString, limit: Duration },
     #[error("failed to wait for {program:?}")]
-    Wait {
-        /// The program.
-        program: OsString,
-        /// The kernel's answer.
-        #[source]
-        source: io::Error,
-    },
-    /// This process could not be made the parent of orphans.
+    Wait { program: OsString, source: io::Error },
     #[error("failed to become the parent of orphaned descendants")]
     Subreaper(#[source] Errno),
 }
@@ -251,7 +194,7 @@ pub fn spawn(spec: &Spec) -> Result<Child, Error> {
     start(spec, |_, _| ())
 }
 
-/// Starts a child and calls `registered` before anybody can reap it.
+/// Starts a child and calls `registered` before another thread can reap it.
 fn start(spec: &Spec, registered: impl FnOnce(&mut Claims, u32)) -> Result<Child, Error> {
     let (program, args) = spec.argv.split_first().ok_or(Error::NoProgram)?;
     let pipe_error = |source| Error::Pipe { program: program.clone(), source };
@@ -324,7 +267,7 @@ pub fn reap() -> Vec<Exited> {
                 }
             }
             Err(rustix::io::Errno::INTR) => {}
-            // Nobody has ended, or there are no children at all.
+            // No child has ended, or there are none.
             Ok(None) | Err(_) => return ended,
         }
     }
@@ -341,7 +284,7 @@ pub fn signal_group(group: u32, signal: Signal) -> Result<(), Error> {
 }
 
 fn send(pid: u32, signal: Signal, how: fn(Pid, Option<Signal>) -> nix::Result<()>) -> Result<(), Error> {
-    // 0 and 1 would mean "my own group" and "everything": never what a caller that knows its child asks for.
+    // 0 and 1 would mean "my own group" and "everything": no caller that knows its child asks for these.
     let target = i32::try_from(pid).ok().filter(|&raw| raw > 1);
     let sent = target.map_or(Err(Errno::EINVAL), |raw| how(Pid::from_raw(raw), Some(signal)));
     match sent {

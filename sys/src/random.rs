@@ -1,4 +1,4 @@
-//! Randomness from the kernel. Must never give out bytes before the kernel's generator is ready.
+//! Randomness from the kernel. No byte is given out before the kernel's generator is ready.
 #![allow(unsafe_code, reason = "system calls are made in this crate alone")]
 
 use std::io;

@@ -1,6 +1,6 @@
 //! The kernel's device events: a way to wait for hardware without asking again and again.
 //!
-//! Must never be relied on alone: events may be lost, so every waiter looks again after a while.
+//! No waiter relies on events alone: the kernel may lose some, so every waiter looks again after a while.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -46,7 +46,7 @@ impl Uevents {
         let mut event = [0; MAX_EVENT];
         for _ in 0..MAX_DRAIN {
             match recv(socket.as_raw_fd(), &mut event, MsgFlags::MSG_DONTWAIT) {
-                // ENOBUFS says that events were lost, which is an event too.
+                // ENOBUFS: the kernel lost events, which counts as one.
                 Ok(_) | Err(Errno::ENOBUFS | Errno::EINTR) => {}
                 Err(_) => break,
             }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
+use bloomery_sys::process::end_with_starter;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -12,7 +13,8 @@ use crate::eventually;
 /// Lines of a log that a failed test prints.
 const TAIL: usize = 400;
 
-/// A running child. Dropping it kills it by its own id; in a test that fails, its last lines are printed.
+/// A running child. Dropping it kills it by its own id, and so does the kernel when the thread of the test ends otherwise;
+/// in a test that fails, its last lines are printed.
 pub struct Process {
     child: Child,
     name: String,
@@ -24,7 +26,7 @@ impl Process {
     pub fn start(name: &str, directory: &Path, command: &mut Command) -> Self {
         let log = directory.join(format!("{name}.log"));
         let file = File::options().create(true).append(true).open(&log).unwrap();
-        let child = command
+        let child = end_with_starter(command)
             .current_dir(directory)
             .stdin(Stdio::null())
             .stdout(file.try_clone().unwrap())
@@ -89,5 +91,44 @@ impl Drop for Process {
                 eprintln!("{line}");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names the folder of the test that is killed.
+    const FOLDER: &str = "BLOOMERY_TESTKIT_KILLED";
+
+    #[tokio::test]
+    async fn a_child_ends_with_a_test_that_is_killed() {
+        if let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) {
+            let process = Process::start("sleep", &folder, Command::new("sleep").arg("1000"));
+            std::fs::write(folder.join("pid"), format!("{}\n", process.id())).unwrap();
+            std::future::pending::<()>().await;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let mut test = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "child::tests::a_child_ends_with_a_test_that_is_killed"])
+            .env(FOLDER, folder.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let pid = eventually("the child has started", async || {
+            let pid = std::fs::read_to_string(folder.path().join("pid")).unwrap_or_default();
+            pid.strip_suffix('\n').map(str::to_owned).ok_or(pid)
+        })
+        .await;
+        let program = || std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        assert!(program().starts_with("sleep"));
+        test.kill().unwrap();
+        test.wait().unwrap();
+        // That of a child that nobody has waited for yet is empty.
+        eventually("the child has ended", async || match program().as_str() {
+            "" => Ok(()),
+            program => Err(program.to_owned()),
+        })
+        .await;
     }
 }

@@ -27,22 +27,14 @@ pub enum Error {
     #[error(
         "failed to recognise the plane's sealing key: its fingerprint is {shown}, and this machine was started with {expected}"
     )]
-    Fingerprint {
-        /// Of the key that was shown.
-        shown: String,
-        /// Of the kernel's arguments.
-        expected: String,
-    },
-    /// The box could not be made.
+    Fingerprint { shown: String, expected: String },
     #[error("failed to seal the account")]
     Seal,
     /// It was sealed to another key, or changed on the way.
     #[error("failed to open the sealed account: it is not sealed to this plane's key")]
     Open,
-    /// What is in the box is no account.
     #[error("failed to read the sealed account")]
     Account,
-    /// It is another machine's.
     #[error("failed to accept the sealed account: it was made for another machine")]
     Machine,
 }

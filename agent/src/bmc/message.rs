@@ -17,14 +17,10 @@ const ADMINISTRATOR: u8 = 0x04;
 /// Names and passwords are padded to this.
 pub const FIELD: usize = 16;
 
-/// One request.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Request {
-    /// Network function.
     pub netfn: u8,
-    /// Command.
     pub command: u8,
-    /// Data.
     pub data: Vec<u8>,
     /// For messages; the data may hold a password.
     pub name: &'static str,
@@ -81,7 +77,6 @@ pub fn get_user_access(channel: u8, user: u8) -> Request {
     app("Get User Access", 0x44, &[channel & 0x0f, user])
 }
 
-/// The highest user ID.
 pub fn user_limit(answer: &[u8]) -> Option<u8> {
     answer.first().map(|byte| byte & 0x3f)
 }

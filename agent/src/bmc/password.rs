@@ -34,7 +34,6 @@ impl std::fmt::Debug for Password {
 }
 
 impl Password {
-    /// A new one.
     pub fn new(alphabet: Alphabet) -> std::io::Result<Self> {
         let classes = alphabet.classes();
         let characters = classes.concat();
@@ -49,7 +48,6 @@ impl Password {
         }
     }
 
-    /// The password itself.
     pub fn secret(&self) -> &str {
         &self.0
     }

@@ -30,39 +30,26 @@ pub trait Ask {
 /// Why the BMC is not set up.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No answer.
     #[error("failed to ask the BMC ({request})")]
-    Ask {
-        request: &'static str,
-        #[source]
-        source: bloomery_sys::ipmi::Error,
-    },
-    /// It said no.
+    Ask { request: &'static str, source: bloomery_sys::ipmi::Error },
     #[error("failed to ask the BMC ({request}): it answers {code:#04x}")]
     Completion {
         request: &'static str,
         /// IPMI 2.0 table 5-2.
         code: u8,
     },
-    /// The answer is too short.
     #[error("failed to read the BMC's answer ({request})")]
-    Answer {
-        /// To what.
-        request: &'static str,
-    },
-    /// Not reachable over the network.
+    Answer { request: &'static str },
     #[error("failed to find a LAN channel of the BMC with an IPv4 address")]
     NoAddress,
     /// All slots are somebody's.
     #[error("failed to find a slot for the user {USER} in the BMC")]
     NoSlot,
-    /// Every slot was tried.
     #[error("failed to make the user {USER} in the BMC: {reasons}")]
     Refused {
         /// Each slot with what was refused.
         reasons: String,
     },
-    /// No password.
     #[error("failed to make a password")]
     Random(#[source] std::io::Error),
 }
@@ -85,9 +72,7 @@ impl Error {
 /// Where the BMC is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lan {
-    /// Its channel.
     pub channel: u8,
-    /// Its address.
     pub address: Ipv4Addr,
     /// UDP.
     pub port: u16,

@@ -72,7 +72,6 @@ pub fn dhcp_event(link: &str, event: &Event) -> Option<String> {
     })
 }
 
-/// A failed registration.
 pub fn register_failed(error: &Error, attempt: u32, retry_in: Duration) -> String {
     format!(
         "ERROR  attempt {attempt}: {}\n       {}\n       next try in {} s",

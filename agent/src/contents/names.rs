@@ -40,7 +40,6 @@ const FIELDS: [(&str, u64, usize); 9] = [
 /// Where LVM describes its volumes, as text, in the first physical extent.
 const LVM_TEXT: (u64, usize) = (4096, 508 << 10);
 
-/// Words for one name.
 pub(super) fn words(name: &str) -> Vec<&'static str> {
     let talos = TALOS.iter().filter(|(exact, _)| *exact == name).map(|(_, word)| *word);
     let lower = name.to_lowercase();

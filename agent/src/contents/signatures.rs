@@ -32,13 +32,10 @@ impl Place {
     }
 }
 
-/// One mark.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Signature {
-    /// Its word.
     pub(super) word: &'static str,
     pub(super) place: Place,
-    /// Its octets.
     pub(super) magic: &'static [u8],
 }
 

@@ -24,7 +24,6 @@ const LITTLE_ENDIAN_UUID_SINCE: (u8, u8) = (2, 6);
 /// Kilobytes of a megabyte.
 const KB_PER_MB: u32 = 1024;
 
-/// What the firmware says.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Firmware {
     /// Type 1.
@@ -40,12 +39,7 @@ pub struct Firmware {
 pub enum Error {
     /// No such file, usually: a machine without SMBIOS.
     #[error("failed to read {}", path.display())]
-    Read {
-        path: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
-    /// No known anchor in the entry point.
+    Read { path: PathBuf, source: std::io::Error },
     #[error("failed to recognise the SMBIOS entry point")]
     EntryPoint,
 }

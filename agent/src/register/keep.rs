@@ -61,7 +61,6 @@ pub enum After {
     Rest,
     /// It is asked again soon: what it wants has changed.
     Soon,
-    /// The machine's run ends.
     End(Action),
 }
 

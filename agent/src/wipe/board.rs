@@ -51,7 +51,6 @@ impl Board {
         Self { entries: Mutex::default(), cancelled: AtomicBool::new(false), say: Box::new(say) }
     }
 
-    /// Shows a line.
     pub fn say(&self, line: &str) {
         (self.say)(line);
     }

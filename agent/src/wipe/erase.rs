@@ -25,7 +25,6 @@ pub trait Progress {
     fn method(&self, name: &str);
     /// So many bytes are done in this way.
     fn done(&self, bytes: u64);
-    /// Whether to stop.
     fn is_cancelled(&self) -> bool;
 }
 
@@ -35,44 +34,25 @@ pub enum Error {
     /// The agent ends, or nobody waits any more.
     #[error("failed to finish: stopped on the way")]
     Cancelled,
-    /// The disk or the kernel refused.
     #[error("failed to erase it at byte {at} ({method})")]
     Write {
-        /// In which way.
         method: &'static str,
         /// First byte of the request.
         at: u64,
-        /// The answer.
-        #[source]
         source: io::Error,
     },
-    /// The controller refused.
     #[error("failed to make it erase itself ({method})")]
-    Itself {
-        /// In which way.
-        method: &'static str,
-        /// The answer.
-        #[source]
-        source: nvme::Error,
-    },
-    /// The controller gave up.
+    Itself { method: &'static str, source: nvme::Error },
     #[error("failed to make it erase itself ({method}): it ended as {state:?}")]
-    Sanitize {
-        /// In which way.
-        method: &'static str,
-        /// The state.
-        state: SanitizeState,
-    },
+    Sanitize { method: &'static str, state: SanitizeState },
     /// Data may be in a cache still.
     #[error("failed to flush it")]
     Flush(#[source] io::Error),
-    /// It cannot be checked.
     #[error("failed to read it back")]
     Read(#[source] io::Error),
     /// It was said to be erased, and is not.
     #[error("failed to find it erased: byte {at} is not zero")]
     NotZero { at: u64 },
-    /// Every way failed.
     #[error("failed to erase it in any way: {reasons}")]
     AllFailed {
         /// Each with why.

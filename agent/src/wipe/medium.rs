@@ -27,13 +27,11 @@ pub trait Medium {
     fn discards(&self) -> bool;
     /// Ways to erase all of it, the best first.
     fn methods(&self) -> Vec<Method>;
-    /// Discards a range.
     fn discard(&mut self, range: &Range<u64>) -> io::Result<()>;
     /// Discards a range with all copies of it.
     fn discard_securely(&mut self, range: &Range<u64>) -> io::Result<()>;
     /// Makes a range zero in the way the disk likes best.
     fn zero_out(&mut self, range: &Range<u64>) -> io::Result<()>;
-    /// Writes zeroes.
     fn write_zeroes(&mut self, range: &Range<u64>) -> io::Result<()>;
     /// Formats all of it; returns when that is done.
     fn format(&mut self, erase: SecureErase) -> Result<(), nvme::Error>;
@@ -60,7 +58,6 @@ pub struct Device {
 }
 
 impl Device {
-    /// Opens it exclusively.
     pub fn open(disk: &Disk) -> Result<Self, erase::Error> {
         let opened = erase::Disk::open(&disk.node)?;
         let is_nvme = disk.name.starts_with("nvme");

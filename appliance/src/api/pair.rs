@@ -46,7 +46,7 @@ pub(super) async fn handle(
         }
         Answer::Refused { why: Refused::WrongSecret, .. } => {
             app.metrics.wrong_codes.increment();
-            match app.limit().count(caller.address, Instant::now()) {
+            match app.limit.lock().count(caller.address, Instant::now()) {
                 None => {
                     tracing::warn!(address = %caller.address, "refused a wrong pairing code");
                     Err(Refusal::wrong_code())

@@ -36,6 +36,18 @@ async fn the_admin_gets_the_traces_and_nobody_else_does() {
 }
 
 #[tokio::test]
+async fn the_admin_gets_the_controllers_table() {
+    let table =
+        service(Router::new().route("/controllers", get(|| async { r#"[{"name":"servers"}]"# }))).await;
+    let site = Site::start_among(vec![format!("controllers={table}").parse().unwrap()]).await;
+    let answer: serde_json::Value = site.pair().await.1.controllers().await.unwrap();
+    assert_eq!(answer, serde_json::json!([{"name": "servers"}]));
+    let stranger = site.client_of(&site.authority.client("x", "y"));
+    let error = stranger.controllers::<serde_json::Value>().await.unwrap_err();
+    assert!(matches!(error, ClientError::Refused { status: 403, .. }), "{error:?}");
+}
+
+#[tokio::test]
 async fn boot_services_that_are_away_are_said_to_be() {
     let site = Site::start_among(vec![format!("bootsvc={}", dead().await).parse().unwrap()]).await;
     let error = site.pair().await.1.traces::<serde_json::Value>().await.unwrap_err();
@@ -76,22 +88,9 @@ async fn scrape(site: &Site) -> String {
 }
 
 async fn tls(site: &Site) -> tokio_rustls::client::TlsStream<TcpStream> {
-    use rustls_pki_types::pem::PemObject as _;
-    let authority =
-        rustls_pki_types::CertificateDer::from_pem_slice(site.authority.pem().as_bytes()).unwrap();
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(authority).unwrap();
     let paired = bloomery_pairing::client::pair(&site.endpoint(), &site.code()).await.unwrap();
-    let certificate = paired.response.client_certificate;
-    let certificate = rustls_pki_types::CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
-    let key = rustls_pki_types::PrivateKeyDer::from_pem_slice(paired.client_key.as_bytes()).unwrap();
-    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_client_auth_cert(vec![certificate], key)
-        .unwrap();
+    let own = Some((paired.response.client_certificate.as_str(), paired.client_key.as_str()));
+    let config = bloomery_pairing::http::client_config(&site.authority.pem(), own).unwrap();
     let name = rustls_pki_types::ServerName::try_from(crate::site::SERVER_NAME).unwrap();
     let stream = TcpStream::connect(site.public).await.unwrap();
     tokio_rustls::TlsConnector::from(std::sync::Arc::new(config)).connect(name, stream).await.unwrap()

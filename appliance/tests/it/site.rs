@@ -183,7 +183,7 @@ impl Site {
         fs::write(path("tls.key"), server.key.serialize_pem()).unwrap();
         fs::write(path("status.json"), STATUS).unwrap();
         fs::create_dir(path("assets")).unwrap();
-        bloomery_pairing::load_or_create(&path("pairing-secret"), None).unwrap();
+        bloomery_pairing::load_or_create(&path("pairing-secret")).unwrap();
         let machine = Machine {
             clients: path("pairings.crt"),
             shared: authority.pem(),

@@ -4,7 +4,6 @@
 //! built image itself is only read.
 
 use std::fs;
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -12,8 +11,6 @@ use anyhow::{Context as _, bail};
 
 use super::initramfs;
 
-/// The peer's fixed address: in the lab's network, outside of what its DHCP server hands out.
-pub(super) const PEER_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 50);
 /// Name of the FAT partition in the image's table.
 const ESP: &str = "esp";
 const SECTOR: u64 = 512;

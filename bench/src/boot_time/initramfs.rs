@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use cpio::newc;
 use rcgen::{CertificateParams, KeyPair};
 
-use super::image::PEER_ADDRESS;
+use super::PEER_ADDRESS;
 
 /// The script that is `/init`.
 const SCRIPT: &str = include_str!("peer.sh");

@@ -2,10 +2,12 @@
 //!
 //! The file is replaced as a whole, readable by its owner only: an interrupted run leaves the former one.
 
-use bloomery_base::Replace;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use anyhow::Context as _;
+use bloomery_base::Replace;
 
 use super::merge::{MergeError, merge};
 
@@ -28,21 +30,20 @@ impl Written {
 }
 
 /// Creates the file, or merges into it.
-pub(super) fn write(path: &Path, name: &str, yaml: &str) -> Result<Written, FileError> {
+pub(super) fn write(path: &Path, name: &str, yaml: &str) -> anyhow::Result<Written> {
     // A link is followed, not replaced: dotfiles are often kept elsewhere.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     match fs::read_to_string(&target) {
         Ok(existing) => {
-            let merged = merge(&existing, yaml, name)
-                .map_err(|source| FileError::Merge { path: path.to_owned(), source })?;
-            replace(&target, &merged)?;
+            let merged = merge(&existing, yaml, name);
+            replace(&target, &merged.with_context(|| format!("failed to merge into {}", path.display()))?)?;
             Ok(Written::Merged)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             replace(&target, yaml)?;
             Ok(Written::Created)
         }
-        Err(source) => Err(FileError::Read { path: path.to_owned(), source }),
+        Err(error) => Err(error).with_context(|| format!("failed to read {}", path.display())),
     }
 }
 
@@ -50,31 +51,17 @@ pub(super) fn write(path: &Path, name: &str, yaml: &str) -> Result<Written, File
 pub(super) fn change(
     path: &Path,
     change: impl FnOnce(&str) -> Result<String, MergeError>,
-) -> Result<(), FileError> {
+) -> anyhow::Result<()> {
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let existing =
-        fs::read_to_string(&target).map_err(|source| FileError::Read { path: path.to_owned(), source })?;
-    let changed = change(&existing).map_err(|source| FileError::Merge { path: path.to_owned(), source })?;
+    let shown = path.display();
+    let existing = fs::read_to_string(&target).with_context(|| format!("failed to read {shown}"))?;
+    let changed = change(&existing).with_context(|| format!("failed to merge into {shown}"))?;
     replace(&target, &changed)
 }
 
-fn replace(path: &Path, text: &str) -> Result<(), FileError> {
-    let write = |source| FileError::Write { path: path.to_owned(), source };
-    Replace::with_mode(0o600).write(path, text.as_bytes()).map_err(write)
-}
-
-/// Why the file was not written; it is as it was.
-#[derive(Debug, thiserror::Error)]
-pub enum FileError {
-    /// It is there but cannot be read.
-    #[error("failed to read {}", path.display())]
-    Read { path: PathBuf, source: io::Error },
-    /// Its content does not allow it.
-    #[error("failed to merge into {}", path.display())]
-    Merge { path: PathBuf, source: MergeError },
-    /// It cannot be written.
-    #[error("failed to write {}", path.display())]
-    Write { path: PathBuf, source: io::Error },
+fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
+    let written = Replace::with_mode(0o600).write(path, text.as_bytes());
+    written.with_context(|| format!("failed to write {}", path.display()))
 }
 
 #[cfg(test)]
@@ -106,7 +93,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("diary");
         fs::write(&path, "dear diary").unwrap();
-        assert!(matches!(write(&path, "a", MADE).unwrap_err(), FileError::Merge { .. }));
+        let error = write(&path, "a", MADE).unwrap_err();
+        assert!(
+            error.to_string().starts_with("failed to merge into") && error.is::<MergeError>(),
+            "{error:#}"
+        );
         assert_eq!(fs::read_to_string(&path).unwrap(), "dear diary");
     }
 

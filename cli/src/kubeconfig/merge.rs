@@ -86,7 +86,7 @@ fn has_name(entry: &Value, name: &str) -> bool {
 
 /// Why two kubeconfigs cannot be merged.
 #[derive(Debug, thiserror::Error)]
-pub enum MergeError {
+pub(super) enum MergeError {
     /// Not YAML.
     #[error("failed to parse the existing file")]
     Parse { source: serde_norway::Error },

@@ -9,10 +9,10 @@ use bloomery_lab::contract::{AGENT_STARTED, KERNEL_STARTED, LOADER_STARTED};
 use bloomery_lab::dhcpd;
 use bloomery_lab::journey::{self, Access};
 use bloomery_lab::lab::Lab;
-use bloomery_lab::machine::switch::Command;
 use bloomery_lab::machine::{Machine, MachineSpec};
 use bloomery_lab::patience::POLL;
 use bloomery_lab::servers;
+use bloomery_lab::switch::Command;
 use bloomery_lab::vm::spec::BootPath;
 
 use super::steps::Steps;

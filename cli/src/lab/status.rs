@@ -50,7 +50,7 @@ pub(super) async fn run(args: &StatusArgs) -> anyhow::Result<()> {
         text.push_str(&args.out.join("kubeconfig").display().to_string());
         text.push('\n');
     }
-    Ok(output::text(&text)?)
+    output::text(&text)
 }
 
 fn row(out: &Path, name: String, on: bool, machine: Option<&Machine>) -> [String; HEADING.len()] {

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use anyhow::{Context as _, bail};
 use bloomery_api::evidence::FORGET_ANNOTATION;
 use bloomery_api::{Server, ServerBinding};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
@@ -12,38 +13,15 @@ use kube::runtime::wait::await_condition;
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
-use super::plan::{self, Other, Refusal};
+use super::plan::{self, Other};
 use super::{Order, Report};
-
-/// Why an order was not carried out, or not to its end.
-#[derive(Debug, thiserror::Error)]
-pub enum CarryOutError {
-    /// It cannot be.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// There is no such Server.
-    #[error("failed to find Server {name}; all of them: kubectl get servers")]
-    NotFound { name: String },
-    /// Somebody wrote the Server in between.
-    #[error("failed to change Server {name}: it was written in between; look at it and try again")]
-    Changed { name: String },
-    /// The API server refused or was not there.
-    #[error("failed to {verb} {object}")]
-    Api {
-        /// What was tried.
-        verb: &'static str,
-        /// The object.
-        object: String,
-        source: Box<kube::Error>,
-    },
-}
 
 /// Carries an order out, and says what was done.
 pub(super) async fn carry_out(
     client: &Client,
     order: &Order,
     gone_within: Duration,
-) -> Result<Report, CarryOutError> {
+) -> anyhow::Result<Report> {
     let plane = Plane { servers: Api::all(client.clone()), bindings: Api::all(client.clone()), gone_within };
     match order {
         Order::Merge { other, into } => plane.merge(other, into).await,
@@ -59,7 +37,7 @@ struct Plane {
 }
 
 impl Plane {
-    async fn merge(&self, other: &str, into: &str) -> Result<Report, CarryOutError> {
+    async fn merge(&self, other: &str, into: &str) -> anyhow::Result<Report> {
         let into = self.server(into).await?;
         let found = self.other(other, &into).await?;
         let change = plan::merge(&into, &found)?;
@@ -84,7 +62,7 @@ impl Plane {
         Ok(Report { action: "merge", server: name, other: Some(other.to_owned()), removed, gone, text })
     }
 
-    async fn split(&self, server: &str, other: &str) -> Result<Report, CarryOutError> {
+    async fn split(&self, server: &str, other: &str) -> anyhow::Result<Report> {
         let server = self.server(server).await?;
         let found = self.other(other, &server).await?;
         self.patch(&server, plan::split(&server, &found)?).await?;
@@ -98,7 +76,7 @@ impl Plane {
         Ok(Report { action: "split", server: name, other, removed: Vec::new(), gone: true, text })
     }
 
-    async fn forget(&self, name: &str) -> Result<Report, CarryOutError> {
+    async fn forget(&self, name: &str) -> anyhow::Result<Report> {
         let server = self.server(name).await?;
         let change = plan::forget(&server, self.is_bound(name).await?)?;
         self.patch(&server, change).await?;
@@ -117,23 +95,24 @@ impl Plane {
         Ok(Report { action: "forget", server: name.to_owned(), other: None, removed, gone, text })
     }
 
-    async fn server(&self, name: &str) -> Result<Server, CarryOutError> {
-        let found = self.servers.get_opt(name).await.map_err(failed("get", format!("Server {name}")))?;
-        found.ok_or_else(|| CarryOutError::NotFound { name: name.to_owned() })
+    async fn server(&self, name: &str) -> anyhow::Result<Server> {
+        let found =
+            self.servers.get_opt(name).await.with_context(|| format!("failed to get Server {name}"))?;
+        found.with_context(|| format!("failed to find Server {name}; all of them: kubectl get servers"))
     }
 
-    async fn is_bound(&self, name: &str) -> Result<bool, CarryOutError> {
+    async fn is_bound(&self, name: &str) -> anyhow::Result<bool> {
         let found = self.bindings.get_opt(name).await;
-        Ok(found.map_err(failed("get", format!("ServerBinding {name}")))?.is_some())
+        Ok(found.with_context(|| format!("failed to get ServerBinding {name}"))?.is_some())
     }
 
     /// A Server of that name, or a machine that showed the UUID of `server` and has that card.
-    async fn other(&self, word: &str, server: &Server) -> Result<Other, CarryOutError> {
+    async fn other(&self, word: &str, server: &Server) -> anyhow::Result<Other> {
         // A hardware address is no name of an object, and asking for it would be a mistake of ours.
         let found = if word.contains(':') {
             None
         } else {
-            self.servers.get_opt(word).await.map_err(failed("get", format!("Server {word}")))?
+            self.servers.get_opt(word).await.with_context(|| format!("failed to get Server {word}"))?
         };
         match found {
             Some(found) => Ok(Other::Server { server: Box::new(found), bound: self.is_bound(word).await? }),
@@ -141,18 +120,20 @@ impl Plane {
         }
     }
 
-    async fn patch(&self, server: &Server, change: Value) -> Result<(), CarryOutError> {
+    async fn patch(&self, server: &Server, change: Value) -> anyhow::Result<()> {
         let name = server.name_any();
         match self.servers.patch(&name, &PatchParams::default(), &Patch::Merge(change)).await {
             Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 409 => Err(CarryOutError::Changed { name }),
-            Err(error) => Err(failed("change", format!("Server {name}"))(error)),
+            Err(kube::Error::Api(status)) if status.code == 409 => {
+                bail!("failed to change Server {name}: it was written in between; look at it and try again")
+            }
+            Err(error) => Err(error).with_context(|| format!("failed to change Server {name}")),
         }
     }
 
     /// Lets a Server go whose marks another has now. It was free when it was looked at; what may be on its disks is the
     /// other's business, so the plane need not hold it.
-    async fn remove(&self, server: &Server) -> Result<bool, CarryOutError> {
+    async fn remove(&self, server: &Server) -> anyhow::Result<bool> {
         let patch = json!({ "metadata": {
             "annotations": { FORGET_ANNOTATION: server.metadata.uid },
             "uid": server.metadata.uid,
@@ -162,7 +143,7 @@ impl Plane {
     }
 
     /// Deletes it and waits; whether it is gone.
-    async fn delete(&self, server: &Server) -> Result<bool, CarryOutError> {
+    async fn delete(&self, server: &Server) -> anyhow::Result<bool> {
         let name = server.name_any();
         let uid = server.metadata.uid.clone().unwrap_or_default();
         let preconditions = Preconditions { uid: server.metadata.uid.clone(), resource_version: None };
@@ -170,7 +151,7 @@ impl Plane {
         match self.servers.delete(&name, &parameters).await {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(true),
-            Err(error) => return Err(failed("delete", format!("Server {name}"))(error)),
+            Err(error) => return Err(error).with_context(|| format!("failed to delete Server {name}")),
         }
         let gone = await_condition(self.servers.clone(), &name, conditions::is_deleted(&uid));
         match tokio::time::timeout(self.gone_within, gone).await {
@@ -179,8 +160,4 @@ impl Plane {
             Ok(Err(_)) | Err(_) => Ok(false),
         }
     }
-}
-
-fn failed(verb: &'static str, object: String) -> impl FnOnce(kube::Error) -> CarryOutError {
-    move |source| CarryOutError::Api { verb, object, source: Box::new(source) }
 }

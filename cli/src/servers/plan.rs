@@ -24,58 +24,36 @@ pub(super) enum Other {
 
 /// Why an order cannot be carried out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub(super) enum Refusal {
     /// One machine is no two.
     #[error("failed to use {name} twice: an order is about two machines")]
-    Same {
-        /// The Server.
-        name: String,
-    },
+    Same { name: String },
     /// Nothing is known by that word.
     #[error(
         "failed to use {other:?}: there is no such Server, and no machine with that network card showed the UUID of \
          {server} (seen: {seen}); look at: kubectl describe server {server}"
     )]
-    Unknown {
-        /// The word.
-        other: String,
-        /// The Server that it should be in conflict with.
-        server: String,
-        /// Cards of the machines that are.
-        seen: String,
-    },
+    Unknown { other: String, server: String, seen: String },
     /// A claimed Server would go away.
     #[error(
         "failed to merge {name}: a cluster has it or may have it, and it would lose its Server; merge the other one \
          into it, or release it first: delete its MetalMachine or Machine"
     )]
-    Claimed {
-        /// The Server.
-        name: String,
-    },
+    Claimed { name: String },
     /// There are no marks to take over.
     #[error(
         "failed to merge {name}: it has no inventory; start its machine, which registers again, and try again"
     )]
-    NoInventory {
-        /// The Server.
-        name: String,
-    },
+    NoInventory { name: String },
     /// It goes away already.
     #[error("failed to use {name}: it is being deleted; wait until it is gone, and try again")]
-    Deleted {
-        /// The Server.
-        name: String,
-    },
+    Deleted { name: String },
     /// A cluster has it.
     #[error(
         "failed to forget {name}: a cluster has it; release it first: delete its MetalMachine or Machine, or, if that \
          is lost, kubectl delete serverbinding {name}"
     )]
-    Bound {
-        /// The Server.
-        name: String,
-    },
+    Bound { name: String },
 }
 
 /// Which machine the word means, of a Server that is in conflict with it.

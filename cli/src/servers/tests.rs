@@ -142,7 +142,7 @@ fn order_split(server: &str, other: &str) -> Order {
 
 async fn run(api: &Api, order: Order) -> Result<Report, String> {
     let done = carry_out(&api.client(), &order, Duration::from_secs(5)).await;
-    done.map_err(|error| format!("{:#}", anyhow::Error::from(error)))
+    done.map_err(|error| format!("{error:#}"))
 }
 
 /// Which Server the plane takes a machine for that shows these marks.

@@ -46,3 +46,28 @@ pub(crate) struct Warning {
     pub(crate) text: String,
     pub(crate) hint: String,
 }
+
+/// A row of the controllers' table; see `controllers/manager/src/table.rs` for the writer's side.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Controller {
+    pub(crate) name: String,
+    /// Objects whose last reconcile failed.
+    pub(crate) failing: usize,
+    pub(crate) longest_under_way: Option<UnderWay>,
+    /// What keeps all reconciles from their work.
+    pub(crate) waits_for: Option<String>,
+    pub(crate) last_error: Option<LastError>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct UnderWay {
+    pub(crate) object: String,
+    pub(crate) seconds: u64,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct LastError {
+    pub(crate) object: String,
+    pub(crate) error: String,
+}

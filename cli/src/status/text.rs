@@ -8,7 +8,7 @@ use kube::api::DynamicObject;
 use serde::de::DeserializeOwned;
 
 use super::Report;
-use super::model::{Phase, Service, Status, Warning};
+use super::model::{Controller, Phase, Service, Status, UnderWay, Warning};
 use super::waiting::{Waiting, waiting};
 use crate::output::{age, age_since, table};
 use crate::trace::model::Traces;
@@ -21,6 +21,8 @@ const MOST_FAILED_BOOTS: usize = 5;
 /// Outcome of a phase that needs no words.
 const DONE: &str = "done";
 
+/// Seconds after which a reconcile is slow: a BMC that does not answer costs less.
+const SLOW: u64 = 120;
 /// State of a service that is held.
 const HELD: &str = "held";
 
@@ -32,6 +34,7 @@ pub(super) fn render(report: &Report, now: SystemTime) -> String {
         // A much newer appliance: better raw than nothing.
         Err(_) => line(&mut text, &report.appliance.to_string()),
     }
+    text.push_str(&trouble_of_controllers(report));
     text.push('\n');
     match (&report.servers, &report.servers_error) {
         (Some(servers), _) if servers.is_empty() => line(&mut text, "No machine has registered yet."),
@@ -106,6 +109,27 @@ fn service_table(services: &[Service], now: SystemTime) -> String {
         format!("Held: {name}; `bloomery service start {name}` starts it again\n")
     });
     std::iter::once(table(&rows)).chain(held).collect()
+}
+
+/// A line for each controller that fails, waits or is slow.
+fn trouble_of_controllers(report: &Report) -> String {
+    let controllers: Vec<Controller> =
+        report.controllers.clone().and_then(|table| serde_json::from_value(table).ok()).unwrap_or_default();
+    let mut text = String::new();
+    for Controller { name, failing, longest_under_way, waits_for, last_error } in controllers {
+        let mut trouble = Vec::new();
+        trouble.extend(waits_for.map(|what| format!("waits for {what}")));
+        if failing > 0 {
+            let last = last_error.map(|last| format!(", last {}: {}", last.object, last.error));
+            trouble.push(format!("{failing} failing{}", last.unwrap_or_default()));
+        }
+        let slow = longest_under_way.filter(|longest| longest.seconds >= SLOW);
+        trouble.extend(slow.map(|UnderWay { object, seconds }| format!("at {object} for {seconds} s")));
+        if !trouble.is_empty() {
+            line(&mut text, &format!("Controller {name}: {}", trouble.join("; ")));
+        }
+    }
+    text
 }
 
 fn server_table(servers: &[DynamicObject], now: SystemTime) -> String {
@@ -198,6 +222,7 @@ mod tests {
             appliance,
             servers: serde_json::from_value(servers).unwrap(),
             servers_error: None,
+            controllers: None,
             traces: None,
         }
     }
@@ -233,6 +258,24 @@ SERVER  HOSTNAME  ACCEPTED  ALLOCATED  CLEAN  POWER  WAITS FOR                 A
 0ef1: say so
 ";
         assert_eq!(render(&report(json!([server])), now()), expected);
+    }
+
+    #[test]
+    fn controllers_are_told_that_fail_wait_or_are_slow() {
+        let controllers = json!([
+            {"name": "serverclasses", "failing": 0, "waitsFor": "another plane", "later": 1},
+            {"name": "servers", "failing": 2, "longestUnderWay": {"object": "0ef1", "seconds": 180},
+             "lastError": {"object": "0ef2", "at": "2026-11-23T01:59:10Z", "error": "no answer"}},
+            {"name": "environments", "failing": 0, "longestUnderWay": {"object": "default", "seconds": 3},
+             "lastError": {"object": "default", "error": "over"}},
+        ]);
+        let report = Report { controllers: Some(controllers), ..report(json!([])) };
+        let expected = "starts it again\n\
+            Controller serverclasses: waits for another plane\n\
+            Controller servers: 2 failing, last 0ef2: no answer; at 0ef1 for 180 s\n\n\
+            No machine";
+        let text = render(&report, now());
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]

@@ -1,9 +1,8 @@
 //! The boot services' traces as they come (`GET /v1/traces`).
 
+use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 use serde_json::{Value, json};
-
-use super::TraceError;
 
 /// All machines, the one seen last first.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -11,7 +10,6 @@ pub(crate) struct Traces {
     pub(crate) machines: Vec<Machine>,
 }
 
-/// One machine.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Machine {
     pub(crate) uuid: Option<String>,
@@ -24,7 +22,6 @@ pub(crate) struct Machine {
     pub(crate) steps: Vec<Step>,
 }
 
-/// Where its boot stands.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Verdict {
     /// `booting`, `done` or `failed`.
@@ -34,7 +31,6 @@ pub(crate) struct Verdict {
     pub(crate) advice: String,
 }
 
-/// One step.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Step {
     pub(crate) at: String,
@@ -61,12 +57,12 @@ impl Machine {
     }
 }
 
-pub(crate) fn read(traces: Value) -> Result<Traces, TraceError> {
-    serde_json::from_value(traces).map_err(|source| TraceError::Unreadable { source })
+pub(crate) fn read(traces: Value) -> anyhow::Result<Traces> {
+    serde_json::from_value(traces).context("failed to read the boot traces (-o json shows them as they are)")
 }
 
 /// The machines that are meant by a UUID or how it begins, a MAC or an address.
-pub(super) fn select(traces: &Value, wanted: &str) -> Result<Value, TraceError> {
+pub(super) fn select(traces: &Value, wanted: &str) -> anyhow::Result<Value> {
     let lower = wanted.trim().to_lowercase();
     let mac = lower.replace('-', ":");
     let machines = traces.get("machines").and_then(Value::as_array).cloned().unwrap_or_default();
@@ -83,9 +79,11 @@ pub(super) fn select(traces: &Value, wanted: &str) -> Result<Value, TraceError> 
                 || listed(machine, "addresses", &lower)
         })
         .collect();
-    if meant.is_empty() {
-        return Err(TraceError::Unknown { machine: wanted.to_owned(), known });
-    }
+    ensure!(
+        !meant.is_empty(),
+        "failed to find {wanted:?} among the {known} machines that asked what to boot since the boot services \
+         started; a machine that is missing sent no DHCPDISCOVER that arrived here: check its boot order, cable and VLAN"
+    );
     Ok(json!({ "machines": meant }))
 }
 

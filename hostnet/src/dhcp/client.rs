@@ -26,7 +26,7 @@ fn seed() -> u64 {
 }
 
 /// A running client. Dropping it ends it and leaves the link as it is; nothing is released to the server,
-/// since an address that is kept over a restart is worth more than one that is given back.
+/// so that a restart gets the same address again.
 #[derive(Debug)]
 pub struct Client {
     events: mpsc::Receiver<Event>,
@@ -61,7 +61,7 @@ impl Drop for Client {
     }
 }
 
-/// Who is told.
+/// Readers of the events.
 #[derive(Debug)]
 struct Owner {
     events: mpsc::Sender<Event>,

@@ -1,4 +1,4 @@
-//! What a server grants, judged: a lease that exists is one that can be used.
+//! Leases: offers and acks of servers that were checked and can be used.
 //!
 //! It must never hold a value that would break the link (no host address, no time, unusable MTU).
 
@@ -53,21 +53,14 @@ pub struct Lease {
 
 /// Why an offer or ack is no usable lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum LeaseError {
     /// No address in it (a proxy's offer) or not one a host can have.
     #[error("failed to accept {address} as a host address")]
-    Address {
-        /// What was offered.
-        address: Ipv4Addr,
-    },
+    Address { address: Ipv4Addr },
     /// Ones after zeros, or no zeros left for hosts to differ in.
     #[error("failed to accept {mask} as a subnet mask of {address}")]
-    Mask {
-        /// What was offered.
-        address: Ipv4Addr,
-        /// Its mask.
-        mask: Ipv4Addr,
-    },
+    Mask { address: Ipv4Addr, mask: Ipv4Addr },
     /// RFC 2131 table 3: offers and acks say how long.
     #[error("failed to find a lease time")]
     NoTime,
@@ -139,7 +132,7 @@ impl Lease {
     }
 }
 
-/// The mask before there were masks (RFC 791): what a server means that sends none.
+/// The mask of the address's class (RFC 791), for servers that send none.
 fn classful_mask(address: Ipv4Addr) -> Ipv4Addr {
     match address.octets()[0] {
         ..128 => Ipv4Addr::new(255, 0, 0, 0),

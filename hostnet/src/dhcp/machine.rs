@@ -26,7 +26,7 @@ mod timing;
 use timing::Exchange;
 pub use timing::Timing;
 
-/// Who asks.
+/// The client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// Hardware address; also the client identifier, with type 1 before it.
@@ -230,7 +230,7 @@ impl Machine {
                 State::Rebinding { held, exchange }
             }
             State::Rebooting { held, exchange } if exchange.sent >= self.timing.request_tries => {
-                // Nobody objected: the lease is good until its end (RFC 2131 §3.2.4), and renewed in time.
+                // No server objected: the lease is good until its end (RFC 2131 §3.2.4), and renewed in time.
                 State::Bound { held }
             }
             State::Rebooting { held, exchange } => {
@@ -297,8 +297,8 @@ impl Machine {
         outputs
     }
 
-    /// The cable was pulled or plugged. When it comes back it may be another network: asks at once,
-    /// whoever is there, to give or to confirm an address.
+    /// The cable was pulled or plugged. When it comes back the network may be another one: the client asks all
+    /// servers there at once to give or to confirm an address.
     pub fn carrier_changed(&mut self, now: Instant, carrier: bool) -> Vec<Output> {
         let restored = carrier && !self.carrier;
         self.carrier = carrier;

@@ -38,7 +38,7 @@ const WANTED: [OptionCode; 11] = [
     OptionCode::Rebinding,
 ];
 
-/// What goes into a request besides who asks.
+/// The fields of a request beside the client's own.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Request<'a> {
     pub(super) kind: MessageType,
@@ -114,11 +114,10 @@ pub struct Reply {
 
 /// Why bytes are not a reply to us, or a request could not be built.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum MessageError {
-    /// Request not encodable.
     #[error("failed to encode a DHCP message")]
     Encode(#[source] dhcproto::error::EncodeError),
-    /// The fixed fields are not all there.
     #[error("failed to read the fixed fields of a DHCP message")]
     Header(#[source] dhcproto::error::DecodeError),
     /// No magic cookie: plain BOOTP or noise.
@@ -126,10 +125,7 @@ pub enum MessageError {
     Cookie,
     /// A request, or for another machine.
     #[error("failed to accept a DHCP message that is not a reply to {mac}")]
-    NotForUs {
-        /// Our hardware address.
-        mac: MacAddr,
-    },
+    NotForUs { mac: MacAddr },
     /// Not an offer, ack or nak.
     #[error("failed to accept a DHCP message of type {kind:?}")]
     Kind {

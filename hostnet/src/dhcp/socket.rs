@@ -20,7 +20,6 @@ const SERVER_PORT: u16 = 67;
 pub(super) struct Error {
     step: &'static str,
     link: String,
-    #[source]
     source: std::io::Error,
 }
 

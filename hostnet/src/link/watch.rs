@@ -1,4 +1,4 @@
-//! What changes on this host's links and addresses, as it happens.
+//! Changes of this host's links and addresses, as they happen.
 //!
 //! It must never pretend to be complete after the kernel dropped messages: that is said as
 //! [`Change::Missed`], and the reader lists anew.

@@ -135,20 +135,13 @@ impl Network {
     /// Takes the carrier from the client's end and waits until it knows.
     pub(crate) async fn unplug(&self, netlink: &Netlink) {
         self.server_ip(&["link", "set", PORT, "down"]);
-        let mut watch = Watch::open().unwrap();
-        let gone = tokio::time::timeout(limit(10), async {
-            while client_link(netlink).await.carrier {
-                watch.next().await.unwrap();
-            }
-        });
-        gone.await.expect("the carrier goes");
+        wait_for_carrier(netlink, false).await;
     }
 
     /// Gives it back.
     pub(crate) async fn plug(&self, netlink: &Netlink) {
         self.server_ip(&["link", "set", PORT, "up"]);
-        let index = client_link(netlink).await.index;
-        assert!(netlink.wait_for_carrier(index, limit(10)).await.unwrap(), "the carrier comes back");
+        wait_for_carrier(netlink, true).await;
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -250,6 +243,17 @@ impl Drop for Network {
         let _ = self.holder.kill();
         let _ = self.holder.wait();
     }
+}
+
+/// Waits until the client's link has a carrier, or none.
+pub(crate) async fn wait_for_carrier(netlink: &Netlink, there: bool) {
+    let mut watch = Watch::open().unwrap();
+    let changed = tokio::time::timeout(limit(10), async {
+        while client_link(netlink).await.carrier != there {
+            watch.next().await.unwrap();
+        }
+    });
+    changed.await.expect("the carrier changes");
 }
 
 pub(crate) async fn client_link(netlink: &Netlink) -> Link {

@@ -32,7 +32,6 @@ pub struct Hit {
     pub advisory: String,
     /// Crate or module.
     pub package: String,
-    /// Version in use.
     pub version: String,
     /// What it is about, or its kind.
     pub title: String,

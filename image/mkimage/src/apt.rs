@@ -24,7 +24,6 @@ const KEYRINGS: [&str; 2] =
     ["/usr/share/keyrings/debian-archive-keyring.gpg", "/usr/share/keyrings/debian-archive-keyring.pgp"];
 /// Suites whose name ends so lie in the archive for security updates.
 const SECURITY_SUFFIX: &str = "-security";
-/// Architecture of the image.
 const ARCHITECTURE: &str = "amd64";
 /// Tries per file before apt gives up.
 const RETRIES: &str = "Acquire::Retries=3";

@@ -29,7 +29,6 @@ pub enum Until {
     Rootfs,
     /// The root as an image.
     Squashfs,
-    /// The disk image.
     Disk,
 }
 

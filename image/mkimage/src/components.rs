@@ -25,11 +25,9 @@ pub enum Use {
     Root,
 }
 
-/// A Debian package.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DebianPackage {
-    /// Name of the package.
     pub package: String,
     /// The package is empty; the one wanted is its dependency of the same series.
     #[serde(default)]
@@ -38,7 +36,6 @@ pub struct DebianPackage {
     pub suite: String,
     /// Section of the archive, such as `main`.
     pub section: String,
-    /// Debian source package.
     pub source: String,
     /// SPDX expression.
     pub licence: String,
@@ -51,7 +48,6 @@ pub struct DebianPackage {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GoModule {
-    /// Module path.
     pub module: String,
     /// Version, with its `v`.
     pub version: String,
@@ -59,13 +55,11 @@ pub struct GoModule {
     pub licence: String,
 }
 
-/// The whole list.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Components {
     /// Debian packages, in the order of the file.
     pub debian: Vec<DebianPackage>,
-    /// Go modules.
     #[serde(rename = "go")]
     pub go_modules: Vec<GoModule>,
 }

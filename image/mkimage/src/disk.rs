@@ -18,9 +18,6 @@ use crate::stage::megabytes;
 use layout::{Layout, SECTOR};
 
 /// Builds the image at `target` from kernel, initramfs and root of `settings`.
-///
-/// # Errors
-/// A part does not fit its partition, or a tool fails.
 pub fn assemble(settings: &Settings, packages: &Packages, target: &Path) -> Result<()> {
     let layout = Layout::product();
     let boot = grub::Images::make(packages, &settings.work())?;

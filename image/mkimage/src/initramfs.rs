@@ -77,10 +77,6 @@ impl Initramfs {
         Ok(())
     }
 
-    /// The uncompressed archive.
-    ///
-    /// # Errors
-    /// A packed file cannot be read, or is too large for the format.
     pub fn archive(&self) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         for (number, (name, content)) in (1u32..).zip(&self.entries) {

@@ -11,12 +11,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use bloomery_sys::modules::Index;
 
 use crate::packages::Unpacked;
 use crate::tool::{self, DEPMOD, XZ};
 use crate::tree;
 
-use index::ModuleIndex;
+use index::closure;
 
 /// Where modules lie in packages, before and after the merge of `/lib` into `/usr/lib`.
 const MODULE_DIRS: [&str; 2] = ["usr/lib/modules", "lib/modules"];
@@ -26,15 +27,13 @@ const DEPMOD_INPUTS: [&str; 3] = ["modules.order", "modules.builtin", "modules.b
 const MODULE_LISTS: [&str; 5] =
     ["modules.alias", "modules.builtin", "modules.builtin.modinfo", "modules.dep", "modules.softdep"];
 
-/// An unpacked kernel package.
 #[derive(Debug)]
 pub struct Kernel {
     /// As `uname -r` says.
     pub release: String,
-    /// The compressed kernel.
     pub vmlinuz: PathBuf,
     modules: PathBuf,
-    index: ModuleIndex,
+    index: Index,
 }
 
 impl Kernel {
@@ -55,14 +54,19 @@ impl Kernel {
         if !modules.join("modules.softdep").is_file() {
             depmod(root, &release)?;
         }
-        let index = ModuleIndex::load(&modules)?;
+        let lists =
+            MODULE_LISTS.iter().filter(|list| !modules.join(list).is_file()).copied().collect::<Vec<_>>();
+        if !lists.is_empty() {
+            bail!("package {} has no {}", package.locked.package, lists.join(", "));
+        }
+        let index = Index::read(&modules)?;
         Ok(Self { release, vmlinuz, modules, index })
     }
 
     /// The modules of `names` with everything they need, as paths below the modules directory;
     /// and the names this kernel does not have.
     pub fn closure<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> (BTreeSet<PathBuf>, Vec<String>) {
-        self.index.closure(names)
+        closure(&self.index, names)
     }
 
     /// Firmware files the given modules name.

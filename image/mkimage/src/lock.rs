@@ -23,17 +23,13 @@ const HEADER: &str = "\
 pub struct Locked {
     /// The name in `components.toml`; differs from `package` for metapackages.
     pub component: String,
-    /// Name of the package.
     pub package: String,
-    /// Suite it came from.
     pub suite: String,
-    /// Its exact version.
     pub version: String,
     /// Lower-case hexadecimal SHA-256 of the `.deb` file.
     pub sha256: String,
 }
 
-/// The whole file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lock {
@@ -79,9 +75,7 @@ pub trait Archive {
 /// One package in an archive's index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
-    /// Name of the package.
     pub package: String,
-    /// Its version.
     pub version: String,
     /// Lower-case hexadecimal SHA-256 of the `.deb` file.
     pub sha256: String,
@@ -95,12 +89,7 @@ pub enum Change {
     /// There was no record.
     Added(Locked),
     /// The locked package has left the suite.
-    Replaced {
-        /// The record so far.
-        old: Locked,
-        /// The suite's current package.
-        new: Locked,
-    },
+    Replaced { old: Locked, new: Locked },
 }
 
 /// What becomes of a locked package that has left its suite.

@@ -14,12 +14,9 @@ use crate::stage::{progress, sha256_file};
 use crate::tool::{self, DPKG_DEB};
 use crate::tree;
 
-/// One package, unpacked.
 #[derive(Debug, Clone)]
 pub struct Unpacked {
-    /// The exact package.
     pub locked: Locked,
-    /// What it is for.
     pub used_for: Use,
     /// Directory that holds its files.
     pub dir: PathBuf,
@@ -87,7 +84,6 @@ impl Packages {
         self.all.iter().filter(move |package| package.used_for == used_for)
     }
 
-    /// All packages.
     pub fn all(&self) -> &[Unpacked] {
         &self.all
     }

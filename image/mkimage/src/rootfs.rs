@@ -48,13 +48,11 @@ const SHARE: &str = "usr/share/bloomery";
 /// What other stages made for the root.
 #[derive(Debug)]
 pub struct Parts<'a> {
-    /// Unpacked packages.
     pub packages: &'a Packages,
     /// Directory with `lib/modules` and `lib/firmware` for the root.
     pub kernel_tree: &'a Path,
     /// The kernel that the agent boots.
     pub vmlinuz: &'a Path,
-    /// The agent's initramfs.
     pub agent_initramfs: &'a Path,
 }
 

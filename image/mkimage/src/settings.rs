@@ -13,15 +13,12 @@ pub const RUST_PROGRAMS: [&str; 5] = ["init", "controllers", "bootsvc", "applian
 /// Everything a build depends on.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The repository.
     pub source: PathBuf,
-    /// Where results go.
     pub out: PathBuf,
     /// Downloads and unpacked packages; may be shared by builds.
     pub cache: PathBuf,
     /// Directory of the static Rust programs.
     pub programs: PathBuf,
-    /// The Go program.
     pub controlplane: PathBuf,
     /// Cluster API's manifest.
     pub cluster_api: PathBuf,
@@ -36,12 +33,10 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// `components.toml`.
     pub fn components(&self) -> PathBuf {
         self.source.join("image/components.toml")
     }
 
-    /// `components.lock`.
     pub fn lock(&self) -> PathBuf {
         self.source.join("image/components.lock")
     }
@@ -51,7 +46,6 @@ impl Settings {
         self.cache.join("components.lock")
     }
 
-    /// `modules.toml`.
     pub fn modules(&self) -> PathBuf {
         self.source.join("image/modules.toml")
     }
@@ -72,9 +66,6 @@ impl Settings {
     }
 
     /// Path of one Rust program.
-    ///
-    /// # Errors
-    /// It has not been built.
     pub fn program(&self, name: &str) -> Result<PathBuf> {
         let path = self.programs.join(name);
         if !path.is_file() {
@@ -98,12 +89,10 @@ impl Settings {
         self.out.join("root.squashfs")
     }
 
-    /// The kernel.
     pub fn vmlinuz(&self) -> PathBuf {
         self.out.join("vmlinuz")
     }
 
-    /// The appliance's initramfs.
     pub fn initramfs(&self) -> PathBuf {
         self.out.join("initramfs.img")
     }
@@ -114,7 +103,6 @@ impl Settings {
         self.out.join("agent/initramfs.xz")
     }
 
-    /// The disk image.
     pub fn disk(&self) -> PathBuf {
         self.out.join("bloomery-amd64.img")
     }

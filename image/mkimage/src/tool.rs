@@ -24,7 +24,6 @@ pub struct Tool {
 pub const APT_GET: Tool = Tool { program: "apt-get", package: "apt" };
 /// Orders Debian versions.
 pub const DPKG: Tool = Tool { program: "dpkg", package: "dpkg" };
-/// Unpacks packages.
 pub const DPKG_DEB: Tool = Tool { program: "dpkg-deb", package: "dpkg" };
 /// Says when the sources were committed.
 pub const GIT: Tool = Tool { program: "git", package: "git" };
@@ -88,9 +87,6 @@ impl Tool {
 }
 
 /// Runs a prepared command to its end and returns its standard output as text.
-///
-/// # Errors
-/// The program cannot be started or ends with a failure; the text holds its error output.
 pub fn output(name: &str, mut command: Command) -> Result<String> {
     let output = command.output().with_context(|| format!("failed to start {name}"))?;
     if !output.status.success() {

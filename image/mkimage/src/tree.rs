@@ -15,11 +15,9 @@ pub const MODE_DATA: u32 = 0o644;
 /// What an entry of a tree is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
-    /// A directory.
     Directory,
     /// A symbolic link and where it points.
     Symlink(PathBuf),
-    /// A regular file.
     File {
         /// Whether its owner may execute it.
         executable: bool,
@@ -31,14 +29,10 @@ pub enum Kind {
 pub struct Entry {
     /// Path below the root of the walk.
     pub relative: PathBuf,
-    /// What it is.
     pub kind: Kind,
 }
 
 /// Everything below `root`, parents before children, sorted by path.
-///
-/// # Errors
-/// A directory cannot be read, or holds something that is no file, directory or link.
 pub fn walk(root: &Path) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
     let mut pending = vec![PathBuf::new()];

@@ -30,9 +30,7 @@ pub const MIN_STATE_BYTES: u64 = 256 << 20;
 pub enum Content {
     /// The superblock of an ext2/3/4 file system.
     Ext4 {
-        /// Its label.
         label: String,
-        /// Its size.
         bytes: u64,
         /// Whether it was ever mounted.
         used: bool,
@@ -43,7 +41,6 @@ pub enum Content {
     Unreadable,
 }
 
-/// The answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
     /// Check and mount this partition.
@@ -64,7 +61,6 @@ pub enum Decision {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
-    /// Both copies of the table are invalid.
     #[error("neither copy of the partition table is valid (primary: {primary}; backup: {backup})")]
     NoTable {
         /// Why the primary is not.
@@ -75,28 +71,19 @@ pub enum Damage {
     /// Two partitions share sectors.
     #[error("partitions {0} and {1} overlap")]
     Overlap(u32, u32),
-    /// A partition leaves the disk.
     #[error("partition {0} does not lie within the disk; was the disk made smaller?")]
     OutOfRange(u32),
-    /// More than one partition claims to be the state.
     #[error("there is more than one partition named state or state-new")]
     Several,
-    /// The state partition holds no file system of ours.
     #[error("the partition {0} is named state but holds no ext4 file system")]
     NotExt4(u32),
-    /// A place that matters could not be read.
     #[error("the disk cannot be read where the state is or should be")]
     Unreadable,
-    /// All entries of the table are in use.
     #[error("the partition table has no free entry")]
     NoEntry,
     /// A state file system lies in free space and is larger than that.
     #[error("free space holds a state file system of {bytes} bytes of which only {room} are left")]
-    Truncated {
-        /// What it says of itself.
-        bytes: u64,
-        room: u64,
-    },
+    Truncated { bytes: u64, room: u64 },
     /// The disk became too large for our arithmetic, or its sectors are of an odd size.
     #[error("the disk has sectors of {0} bytes")]
     SectorSize(u32),

@@ -35,7 +35,6 @@ impl fmt::Display for Slot {
     }
 }
 
-/// What it says.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CommandLine {
     /// The slot, if one that exists is named. The last one counts.
@@ -43,7 +42,6 @@ pub struct CommandLine {
 }
 
 impl CommandLine {
-    /// Reads the running kernel's.
     pub fn read() -> Self {
         Self::parse(&std::fs::read_to_string(PATH).unwrap_or_default())
     }

@@ -45,7 +45,6 @@ impl EarlyConsole {
         (Self { sink: Sink::Recording(std::rc::Rc::clone(&lines)) }, lines)
     }
 
-    /// A line for people.
     pub(super) fn say(&self, line: &str) {
         match &self.sink {
             Sink::Machine { console, .. } => console.line(line),

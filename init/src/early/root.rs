@@ -28,7 +28,6 @@ const ROOT_TYPE: &str = "squashfs";
 /// The file systems of the state and of the partition with the configuration.
 const LATER_TYPES: [&str; 2] = ["ext4", "vfat"];
 
-/// The initramfs' drivers.
 pub(super) struct Drivers {
     modules: Option<Modules>,
     coldplug: Coldplug,

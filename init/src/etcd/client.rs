@@ -10,9 +10,9 @@ use super::wire::{
 use crate::pki::Pki;
 use crate::pki::identities::LIFETIME;
 use crate::pki::leaf::Leaf;
+use bloomery_pairing::http;
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::ServerName;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,18 +36,12 @@ const ALPN: &[u8] = b"h2";
 /// Why a call came to nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No certificate for ourselves.
     #[error("failed to make a client certificate for etcd")]
     Certificate(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("failed to connect to etcd")]
     Connect(#[source] tonic::transport::Error),
-    /// A call was refused or took too long.
     #[error("failed to {what}")]
-    Call {
-        what: &'static str,
-        #[source]
-        source: Box<Status>,
-    },
+    Call { what: &'static str, source: Box<Status> },
 }
 
 /// A connection to the one member.
@@ -57,10 +51,6 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to 127.0.0.1.
-    ///
-    /// # Errors
-    /// When there is no certificate, or nobody answers.
     pub async fn connect(pki: &Pki, port: u16) -> Result<Self, Error> {
         let tls = TlsConnector::from(Arc::new(client_config(pki)?));
         let connect = move |_| {
@@ -86,9 +76,6 @@ impl Client {
     }
 
     /// Sizes, alarms and the newest revision.
-    ///
-    /// # Errors
-    /// The failed call.
     pub async fn look(&self) -> Result<Look, Error> {
         let status: StatusResponse = self
             .call("ask etcd for its sizes", "/etcdserverpb.Maintenance/Status", Empty {}, CALL_LIMIT)
@@ -129,9 +116,6 @@ impl Client {
     }
 
     /// Writes the database anew without its free pages. etcd serves nobody meanwhile.
-    ///
-    /// # Errors
-    /// The failed call.
     pub async fn defragment(&self) -> Result<(), Error> {
         let what = "defragment etcd's database";
         let _: Empty =
@@ -140,9 +124,6 @@ impl Client {
     }
 
     /// Takes the alarm "no space" back, and no other.
-    ///
-    /// # Errors
-    /// The failed call.
     pub async fn disarm_no_space(&self) -> Result<(), Error> {
         for member in self.alarms().await?.iter().filter(|one| one.alarm == i32::from(AlarmType::NoSpace)) {
             let request = AlarmRequest {
@@ -184,9 +165,6 @@ impl Client {
 
 /// Trusts etcd's authority, and shows a certificate that it has just signed.
 fn client_config(pki: &Pki) -> Result<rustls::ClientConfig, Error> {
-    fn refused(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-        Error::Certificate(error.into())
-    }
     let leaf = Leaf {
         common_name: NAME,
         organizations: &[],
@@ -196,19 +174,9 @@ fn client_config(pki: &Pki) -> Result<rustls::ClientConfig, Error> {
         now: OffsetDateTime::now_utc(),
         lifetime: LIFETIME,
     };
-    let issued = leaf.issue(&pki.etcd_ca).map_err(refused)?;
-    let mut roots = rustls::RootCertStore::empty();
-    let authority = CertificateDer::from_pem_slice(pki.etcd_ca.certificate().as_bytes()).map_err(refused)?;
-    roots.add(authority).map_err(refused)?;
-    let certificate = CertificateDer::from_pem_slice(issued.certificate.as_bytes()).map_err(refused)?;
-    let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).map_err(refused)?;
-    let mut config =
-        rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(refused)?
-            .with_root_certificates(roots)
-            .with_client_auth_cert(vec![certificate], key)
-            .map_err(refused)?;
+    let issued = leaf.issue(&pki.etcd_ca).map_err(|error| Error::Certificate(error.into()))?;
+    let mut config = http::client_config(pki.etcd_ca.certificate(), Some((&issued.certificate, &issued.key)))
+        .map_err(Error::Certificate)?;
     config.alpn_protocols = vec![ALPN.to_vec()];
     Ok(config)
 }

@@ -24,7 +24,6 @@ pub struct Look {
     pub no_space: bool,
     /// etcd has found damage (alarm CORRUPT).
     pub corrupt: bool,
-    /// The newest revision.
     pub revision: i64,
 }
 

@@ -18,7 +18,6 @@ const INTERVAL: Duration = Duration::from_secs(10);
 const SERVICE: &str = "etcd";
 /// The warning about refused writes and full databases.
 const SPACE: &str = "etcd-space";
-/// The warning about damage.
 const DAMAGE: &str = "etcd-damage";
 /// Octets in a MiB.
 const MIB: u64 = 1 << 20;
@@ -26,13 +25,14 @@ const MIB: u64 = 1 << 20;
 /// What a person is to be told after one round.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Told {
-    /// All is well.
     Nothing(Look),
     /// Room was made: the file's size before and after, in octets.
-    MadeRoom { before: Look, after: Look },
+    MadeRoom {
+        before: Look,
+        after: Look,
+    },
     /// Writes are refused, or soon will be, and it is not time to try again.
     Waits(Look),
-    /// etcd has found damage.
     Damage,
 }
 
@@ -59,7 +59,6 @@ pub async fn keep_room(client: &Client, since_last: Option<Duration>) -> Result<
     }
 }
 
-/// Keeps looking.
 pub async fn watch(plane: Arc<Plane>) {
     let mut client = None;
     let mut last: Option<Instant> = None;

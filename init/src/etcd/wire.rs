@@ -30,7 +30,6 @@ pub(super) struct StatusResponse {
     pub(super) db_size_quota: i64,
 }
 
-/// `AlarmRequest.AlarmAction`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
 #[repr(i32)]
 pub(super) enum AlarmAction {
@@ -39,7 +38,6 @@ pub(super) enum AlarmAction {
     Deactivate = 2,
 }
 
-/// `AlarmType`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
 #[repr(i32)]
 pub(super) enum AlarmType {
@@ -59,7 +57,6 @@ pub(super) struct AlarmRequest {
     pub(super) alarm: i32,
 }
 
-/// One alarm that stands.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub(super) struct AlarmMember {
     #[prost(uint64, tag = "1")]
@@ -68,7 +65,6 @@ pub(super) struct AlarmMember {
     pub(super) alarm: i32,
 }
 
-/// All alarms that stand.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub(super) struct AlarmResponse {
     #[prost(message, repeated, tag = "2")]

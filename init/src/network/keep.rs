@@ -43,7 +43,6 @@ impl Throttle {
     }
 }
 
-/// Runs for ever.
 pub(super) async fn keep_configured(
     context: Context,
     config: Arc<Config>,

@@ -13,13 +13,9 @@ pub const SHORT_LIFETIME: Duration = Duration::days(1);
 pub struct Client {
     /// The service that gets it.
     pub service: &'static str,
-    /// Kubernetes' user name.
     pub user: &'static str,
-    /// Kubernetes' groups.
     pub groups: &'static [&'static str],
-    /// The process's account.
     pub account: User,
-    /// How long it holds.
     pub lifetime: Duration,
 }
 

@@ -26,7 +26,6 @@ pub struct Leaf<'a> {
     pub client: bool,
     /// When it starts to hold (less a day, for clients whose clocks are behind).
     pub now: OffsetDateTime,
-    /// How long it holds.
     pub lifetime: Duration,
 }
 
@@ -34,23 +33,16 @@ pub struct Leaf<'a> {
 #[derive(Debug, Clone)]
 pub struct Issued {
     pub certificate: String,
-    /// Its key.
     pub key: String,
 }
 
 impl Leaf<'_> {
     /// Signs it, with a new key.
-    ///
-    /// # Errors
-    /// When a name cannot stand in a certificate.
     pub fn issue(&self, authority: &Authority) -> Result<Issued, Error> {
         self.issue_for(authority, &new_key()?)
     }
 
     /// Signs it for a key that is there already.
-    ///
-    /// # Errors
-    /// When a name cannot stand in a certificate.
     pub fn issue_for(&self, authority: &Authority, key: &KeyPair) -> Result<Issued, Error> {
         let make = |source| Error::Make { what: "a certificate", source };
         let mut params = CertificateParams::default();

@@ -95,9 +95,6 @@ impl Plane for Servers {
 }
 
 /// Opens the list and tells the servers; their directories have to be there.
-///
-/// # Errors
-/// When the list is damaged, the pairing code is, or the servers cannot be told.
 pub async fn open(servers: Servers, built: OffsetDateTime) -> Result<Arc<People>, Error> {
     let layout = servers.layout.clone();
     keep_secret(&layout).map_err(Error::Secret)?;
@@ -109,18 +106,12 @@ pub async fn open(servers: Servers, built: OffsetDateTime) -> Result<Arc<People>
 }
 
 /// Tells the servers again: pairings have expired since.
-///
-/// # Errors
-/// When they cannot be told.
 pub async fn publish(people: &People) -> Result<(), Error> {
     let what = "tell the servers which certificates to take";
     people.publish().await.map_err(|source| Error::People { what, source })
 }
 
 /// Answers the appliance server from now on, also about the services.
-///
-/// # Errors
-/// When there can be no socket.
 pub fn listen(
     people: &Arc<People>,
     services: impl Services,
@@ -151,9 +142,9 @@ fn keep_secret(layout: &Layout) -> Result<(), SecretFileError> {
     let (present, former) = (layout.pairing_secret(), layout.former_pairing_secret());
     if !present.exists() && former.exists() {
         let secret = bloomery_pairing::load(&former)?;
-        bloomery_pairing::store(&present, &secret, None)?;
+        bloomery_pairing::store(&present, &secret)?;
     }
-    let secret = bloomery_pairing::load_or_create(&present, None);
+    let secret = bloomery_pairing::load_or_create(&present);
     // Nothing looks at it any more; a rest of it does no harm.
     drop(fs::remove_file(&former));
     secret.map(drop)

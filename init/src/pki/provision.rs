@@ -91,9 +91,6 @@ impl Provisioner<'_> {
 
     /// The certificates that carry the plane's names and addresses. The API server and the appliance notice new
     /// files by themselves.
-    ///
-    /// # Errors
-    /// The first one.
     pub fn serving(&self, names: &Names) -> Result<(), Error> {
         let mut api_names = names.public();
         api_names.extend(KUBERNETES_NAMES.iter().map(|name| (*name).to_owned()));
@@ -106,10 +103,6 @@ impl Provisioner<'_> {
         self.write_pair(&self.layout.service("appliance"), "tls", &issued, accounts::APPLIANCE)
     }
 
-    /// One process's kubeconfig.
-    ///
-    /// # Errors
-    /// Writing.
     pub fn client(&self, client: &identities::Client) -> Result<(), Error> {
         let directory = self.directory(client.service, client.account)?;
         let leaf = Leaf {

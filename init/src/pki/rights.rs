@@ -3,14 +3,11 @@
 //! It must never take doubt for rights.
 
 use bloomery_pairing::authority::Identity;
+use bloomery_pairing::http::{self, Full};
 use bloomery_pairing::local::Rights;
-use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
-use hyper::client::conn::http1;
-use hyper::{Method, Request, StatusCode, header};
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use hyper::{Request, StatusCode, header};
+use rustls::pki_types::ServerName;
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -42,7 +39,6 @@ pub async fn ask(port: u16, authority: &str, identity: &Identity) -> Rights {
     }
 }
 
-/// What an answer means.
 fn read(status: StatusCode, body: &[u8]) -> Rights {
     match status {
         StatusCode::CREATED | StatusCode::OK => {
@@ -58,45 +54,18 @@ fn read(status: StatusCode, body: &[u8]) -> Rights {
 }
 
 async fn post(port: u16, authority: &str, identity: &Identity) -> Result<(StatusCode, Bytes), Unreachable> {
-    let connector = TlsConnector::from(Arc::new(client_config(authority, identity)?));
+    let config = http::client_config(authority, Some((&identity.certificate, &identity.key)))?;
+    let connector = TlsConnector::from(Arc::new(config));
     let name = ServerName::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST).into());
     let stream = connector.connect(name, TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let request = Request::builder()
-        .method(Method::POST)
-        .uri(PATH)
+    let request = Request::post(PATH)
         .header(header::HOST, format!("127.0.0.1:{port}"))
         .header(header::CONNECTION, "close")
         .header(header::CONTENT_TYPE, "application/json")
         .header(header::USER_AGENT, "bloomery-init")
         .body(Full::new(Bytes::from_static(QUESTION.as_bytes())))?;
-    let exchange = async {
-        let answer = sender.send_request(request).await?;
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES).collect().await?.to_bytes();
-        Ok((status, body))
-    };
-    tokio::pin!(connection);
-    tokio::pin!(exchange);
-    tokio::select! {
-        answer = &mut exchange => answer,
-        // The connection has to be driven; when it has ended well, the answer is there.
-        ended = &mut connection => match ended {
-            Ok(()) => exchange.await,
-            Err(error) => Err(error.into()),
-        },
-    }
-}
-
-fn client_config(authority: &str, identity: &Identity) -> Result<rustls::ClientConfig, Unreachable> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(authority.as_bytes())?)?;
-    let certificate = CertificateDer::from_pem_slice(identity.certificate.as_bytes())?;
-    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes())?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config =
-        rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(config.with_root_certificates(roots).with_client_auth_cert(vec![certificate], key)?)
+    let answer = http::exchange(stream, request, MAX_ANSWER_BYTES).await?;
+    Ok((answer.status(), answer.into_body()))
 }
 
 #[cfg(test)]

@@ -216,7 +216,7 @@ async fn a_plane_of_an_earlier_version_keeps_its_code_and_for_a_while_its_admini
         fs::remove_file(layout.pki().join(file)).unwrap();
     }
     fs::create_dir_all(layout.former_pairing_secret().parent().unwrap()).unwrap();
-    let code = bloomery_pairing::load_or_create(&layout.former_pairing_secret(), None).unwrap();
+    let code = bloomery_pairing::load_or_create(&layout.former_pairing_secret()).unwrap();
     for boot in 0..2 {
         let (pki, people) = people(&layout).await;
         assert_eq!(bloomery_pairing::load(&layout.pairing_secret()).unwrap(), code, "boot {boot}");

@@ -77,12 +77,10 @@ impl Cgroups {
         self.counts_memory
     }
 
-    /// No groups at all.
     pub fn none() -> Self {
         Self { total_memory: total_memory(), ..Self::default() }
     }
 
-    /// Whether there are groups.
     pub fn are_there(&self) -> bool {
         self.parent.is_some()
     }

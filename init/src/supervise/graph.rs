@@ -5,13 +5,10 @@ use std::collections::BTreeSet;
 /// What is wrong with a set of declarations.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// Two of the same name.
     #[error("failed to order the services: {0} is declared twice")]
     Twice(String),
-    /// After something that is not there.
     #[error("failed to order the services: {service} is to start after {dependency}, which does not exist")]
     Unknown { service: String, dependency: String },
-    /// After each other.
     #[error("failed to order the services: a cycle through {0}")]
     Cycle(String),
 }

@@ -2,12 +2,13 @@
 //!
 //! A full or broken disk must never stop a child or PID 1: what cannot be written is counted and dropped.
 
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 /// Each file, and its predecessor `.log.1`.
@@ -159,7 +160,7 @@ impl LogSink {
                             .entry(service)
                             .or_insert_with(|| LogFile::new(log_path(&directory, service), max_bytes));
                         if let Err(error) = file.write(&bytes) {
-                            let mut losses = lost.lock().unwrap_or_else(PoisonError::into_inner);
+                            let mut losses = lost.lock();
                             losses.bytes += bytes.len() as u64;
                             losses.reason = Some(error.to_string());
                         }
@@ -191,7 +192,7 @@ impl LogSink {
 
     /// What was lost since the last call.
     pub fn take_losses(&self) -> Losses {
-        std::mem::take(&mut self.losses.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.losses.lock())
     }
 }
 

@@ -41,7 +41,6 @@ impl FromStr for Cursor {
     }
 }
 
-/// Where to begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum From {
     /// With so many of the last lines.
@@ -50,7 +49,6 @@ pub enum From {
     After(Cursor),
 }
 
-/// What was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Piece {
     pub text: Vec<u8>,
@@ -93,9 +91,6 @@ impl Opened {
 }
 
 /// Reads a piece of a service's log. A log that has never been written to is empty.
-///
-/// # Errors
-/// What the file system says.
 pub fn read(directory: &Path, service: &str, from: From) -> io::Result<Piece> {
     let path = log_path(directory, service);
     // In this order a turn in between shows one file twice, rather than not at all.

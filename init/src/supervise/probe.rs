@@ -2,20 +2,20 @@
 //!
 //! It must never follow a redirect, leave loopback, or wait longer than it was told to.
 
-use http_body_util::{BodyExt, Empty};
-use hyper::body::Bytes;
-use hyper::client::conn::http1;
+use bloomery_pairing::http::{self, ExchangeError, Full};
 use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+/// A list of checks has some kilobytes.
+const MAX_ANSWER_BYTES: usize = 1 << 20;
 /// Enough of a refusal to show.
 const SHOWN_CHARS: usize = 200;
 /// How Kubernetes and etcd mark the failed ones in their lists of checks.
@@ -44,29 +44,17 @@ pub enum Error {
     Timeout { limit: Duration },
     /// Nobody listens, or the connection broke.
     #[error("failed to connect to port {port}")]
-    Connect {
-        port: u16,
-        #[source]
-        source: std::io::Error,
-    },
-    /// The authority's file.
+    Connect { port: u16, source: std::io::Error },
     #[error("failed to read the authority {}", path.display())]
-    Authority {
-        path: PathBuf,
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    Authority { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
     #[error("failed to speak HTTP")]
-    Http(#[source] hyper::Error),
+    Http(#[source] ExchangeError),
     #[error("answered {status}: {body}")]
     Refused { status: StatusCode, body: String },
 }
 
 impl Probe {
     /// Asks once. [`Probe::Exit`] is answered by the process itself and never asked.
-    ///
-    /// # Errors
-    /// Why the service is not ready.
     pub async fn ask(&self, limit: Duration) -> Result<(), Error> {
         let asked = async {
             match self {
@@ -91,50 +79,26 @@ async fn connect(port: u16) -> Result<TcpStream, Error> {
     TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.map_err(|source| Error::Connect { port, source })
 }
 
-fn client_config(ca: &PathBuf) -> Result<rustls::ClientConfig, Error> {
-    use rustls::pki_types::pem::PemObject;
-    let refused =
-        |source: Box<dyn std::error::Error + Send + Sync>| Error::Authority { path: ca.clone(), source };
-    let mut roots = rustls::RootCertStore::empty();
-    let certificate =
-        rustls::pki_types::CertificateDer::from_pem_file(ca).map_err(|error| refused(error.into()))?;
-    roots.add(certificate).map_err(|error| refused(error.into()))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| refused(error.into()))?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
+fn client_config(ca: &Path) -> Result<rustls::ClientConfig, Error> {
+    let authority = fs::read_to_string(ca).map_err(Into::into);
+    let config = authority.and_then(|authority| http::client_config(&authority, None));
+    config.map_err(|source| Error::Authority { path: ca.to_owned(), source })
 }
 
 async fn get<S>(stream: S, port: u16, path: &str) -> Result<(), Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(Error::Http)?;
-    let exchange = async {
-        let request = Request::get(path)
-            .header(hyper::header::HOST, format!("127.0.0.1:{port}"))
-            .header(hyper::header::CONNECTION, "close")
-            .header(hyper::header::USER_AGENT, "bloomery-init")
-            .body(Empty::<Bytes>::new())
-            .unwrap_or_default();
-        let answer = sender.send_request(request).await.map_err(Error::Http)?;
-        let status = answer.status();
-        if status == StatusCode::OK {
-            return Ok(());
-        }
-        let body = answer.into_body().collect().await.map_err(Error::Http)?.to_bytes();
-        Err(Error::Refused { status, body: summary(&String::from_utf8_lossy(&body)) })
-    };
-    tokio::pin!(connection);
-    tokio::pin!(exchange);
-    tokio::select! {
-        answer = &mut exchange => answer,
-        // The connection has to be driven; when it has ended well, the answer is there.
-        ended = &mut connection => match ended {
-            Ok(()) => exchange.await,
-            Err(error) => Err(Error::Http(error)),
-        },
+    let request = Request::get(path)
+        .header(hyper::header::HOST, format!("127.0.0.1:{port}"))
+        .header(hyper::header::CONNECTION, "close")
+        .header(hyper::header::USER_AGENT, "bloomery-init")
+        .body(Full::default())
+        .unwrap_or_default();
+    let answer = http::exchange(stream, request, MAX_ANSWER_BYTES).await.map_err(Error::Http)?;
+    match answer.status() {
+        StatusCode::OK => Ok(()),
+        status => Err(Error::Refused { status, body: summary(&String::from_utf8_lossy(answer.body())) }),
     }
 }
 

@@ -14,11 +14,12 @@ use crate::words::human;
 use bloomery_base::chain;
 use bloomery_sys::process::{Signal, cgroup, signal, signal_group};
 use futures::FutureExt;
+use parking_lot::Mutex;
 use std::os::fd::OwnedFd;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::process::ExitStatus;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::io::AsyncReadExt;
@@ -277,7 +278,7 @@ impl Runner {
                 if length == 0 {
                     return;
                 }
-                tail.lock().unwrap_or_else(PoisonError::into_inner).push(&buffer[..length]);
+                tail.lock().push(&buffer[..length]);
                 logs.write(name, buffer[..length].to_vec()).await;
                 // A child that writes without end must not keep the others from their turn.
                 tokio::task::yield_now().await;
@@ -533,7 +534,7 @@ async fn show_last_lines(current: Current, name: &'static str, shared: Shared) {
         // A descendant may keep the pipe open for ever.
         drop(tokio::time::timeout(LAST_LINES_LIMIT, output).await);
     }
-    let lines = current.tail.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let lines = current.tail.lock().take();
     for line in lines {
         shared.console.line(format!("  {name} | {line}"));
     }

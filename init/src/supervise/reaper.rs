@@ -4,9 +4,10 @@
 //! be missed. It must never stop.
 
 use bloomery_sys::process::{self, Child, Spec};
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::process::ExitStatus;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -29,19 +30,14 @@ pub struct Reaper {
 }
 
 impl Reaper {
-    /// Starts a child.
-    ///
-    /// # Errors
-    /// What `sys` says about it.
     pub fn spawn(&self, spec: &Spec) -> Result<Running, process::Error> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting.lock();
         let child = process::spawn(spec)?;
         let (sender, exit) = oneshot::channel();
         waiting.insert(child.pid, sender);
         Ok(Running { child, exit })
     }
 
-    /// Collects for ever.
     pub async fn run(self) {
         let mut signals = signal(SignalKind::child()).ok();
         if signals.is_none() {
@@ -61,7 +57,7 @@ impl Reaper {
     }
 
     fn collect(&self) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting.lock();
         for exited in process::reap() {
             if let Some(supervisor) = waiting.remove(&exited.pid) {
                 // A supervisor that is gone does not care any more.

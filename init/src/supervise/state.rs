@@ -42,23 +42,28 @@ pub struct Policy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// For its dependencies.
-    Waiting { since: Instant },
+    Waiting {
+        since: Instant,
+    },
     /// Runs, and is not ready yet.
-    Starting { since: Instant },
+    Starting {
+        since: Instant,
+    },
     Running {
         since: Instant,
         /// Since when its probe fails, if it does.
         failing_since: Option<Instant>,
     },
     /// A one-shot that is done.
-    Finished { since: Instant },
+    Finished {
+        since: Instant,
+    },
     /// Until it is started again.
     BackingOff {
         since: Instant,
         /// When it is started again.
         until: Instant,
     },
-    /// Told to end.
     Ending {
         since: Instant,
         /// When SIGKILL follows (again) if it has not ended.
@@ -67,9 +72,12 @@ pub enum State {
         then: Then,
     },
     /// Ended, and not started again before [`Event::Start`]. Neither a crash, a new definition nor time ends a hold.
-    Held { since: Instant },
-    /// Ended for good.
-    Stopped { since: Instant },
+    Held {
+        since: Instant,
+    },
+    Stopped {
+        since: Instant,
+    },
 }
 
 /// What comes after the end of a child that was told to end.
@@ -91,7 +99,6 @@ pub enum Event {
     DependenciesReady,
     /// It could not even be started.
     StartFailed,
-    /// It has ended.
     Exited {
         /// With exit status 0.
         success: bool,
@@ -105,7 +112,6 @@ pub enum Event {
     },
     /// Time has passed; to be sent at [`Machine::wake_at`].
     Tick,
-    /// Its definition has changed.
     Changed,
     /// End it, and keep it so.
     Hold,
@@ -143,16 +149,6 @@ impl Machine {
 
     pub fn state(&self) -> State {
         self.state
-    }
-
-    /// Whether its dependents may start.
-    pub fn is_ready(&self) -> bool {
-        matches!(self.state, State::Running { failing_since: None, .. } | State::Finished { .. })
-    }
-
-    /// Whether a process of it is there.
-    pub fn has_process(&self) -> bool {
-        matches!(self.state, State::Starting { .. } | State::Running { .. } | State::Ending { .. })
     }
 
     pub fn wake_at(&self) -> Option<Instant> {

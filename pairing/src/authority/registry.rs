@@ -89,27 +89,19 @@ pub struct Shared {
 
 /// Why the list was not changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum RegistryError {
-    /// There are too many.
     #[error(
         "failed to pair: {MAX_LIVE} pairings are in force; revoke some (bloomery pairing list, bloomery pairing revoke)"
     )]
     Full,
-    /// No such pairing.
     #[error("failed to find the pairing {id}; `bloomery pairing list` shows those that there are")]
-    Unknown {
-        /// What was asked for.
-        id: String,
-    },
+    Unknown { id: String },
     /// It was revoked or has expired.
     #[error(
         "failed to renew: the pairing {id} was revoked or has expired; pair anew with the console's code"
     )]
-    Ended {
-        /// Which.
-        id: String,
-    },
-    /// The request is for another key.
+    Ended { id: String },
     #[error(
         "failed to renew: the request is for another key than the one that was paired; pair anew instead"
     )]
@@ -166,9 +158,6 @@ impl Registry {
     }
 
     /// Adds a pairing that begins now.
-    ///
-    /// # Errors
-    /// When there are too many.
     pub fn add(&mut self, new: NewPairing, now: i64) -> Result<&Record, RegistryError> {
         if self.pairings.iter().filter(|record| record.is_live(now)).count() >= MAX_LIVE {
             return Err(RegistryError::Full);
@@ -197,9 +186,6 @@ impl Registry {
     }
 
     /// Lets a pairing's certificate hold anew from now on.
-    ///
-    /// # Errors
-    /// When the pairing is not good any more, or the key is not its own.
     pub fn renew(&mut self, id: &PairingId, public_key: &str, now: i64) -> Result<&Record, RegistryError> {
         let record = self.pairings.iter_mut().find(|record| record.id == *id && record.is_live(now));
         let record = record.ok_or_else(|| RegistryError::Ended { id: id.to_string() })?;
@@ -212,9 +198,6 @@ impl Registry {
     }
 
     /// Ends a pairing for ever; what signs its certificates is thrown away. Revoking twice is no error.
-    ///
-    /// # Errors
-    /// When there is no such pairing.
     pub fn revoke(&mut self, id: &PairingId, now: i64) -> Result<&Record, RegistryError> {
         let record = self.pairings.iter_mut().find(|record| record.id == *id);
         let record = record.ok_or_else(|| RegistryError::Unknown { id: id.to_string() })?;
@@ -224,9 +207,6 @@ impl Registry {
     }
 
     /// Ends what an earlier version handed out.
-    ///
-    /// # Errors
-    /// When this plane never had an earlier version.
     pub fn revoke_shared(&mut self, now: i64) -> Result<(), RegistryError> {
         let shared = self.shared.as_mut();
         let shared =

@@ -21,6 +21,7 @@ const CLOCK_SKEW: Duration = Duration::days(1);
 
 /// Why nothing was signed.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum SignError {
     /// Not a request, or its signature is wrong.
     #[error("failed to read the certificate request")]
@@ -28,15 +29,8 @@ pub enum SignError {
     /// A key that is weak or that not every server knows.
     #[error("failed to take the certificate request: its key is neither ECDSA on P-256 or P-384 nor Ed25519")]
     Algorithm,
-    /// A key or certificate could not be made.
     #[error("failed to make {what}")]
-    Make {
-        /// What.
-        what: &'static str,
-        /// Why.
-        #[source]
-        source: rcgen::Error,
-    },
+    Make { what: &'static str, source: rcgen::Error },
 }
 
 /// A certificate request whose sender holds the key.

@@ -8,44 +8,20 @@ use crate::secret_file;
 
 /// Why the list cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum StoreError {
-    /// It cannot be read.
     #[error("failed to read the pairings from {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// It holds something else.
+    Read { path: PathBuf, source: io::Error },
     #[error(
         "failed to understand the pairings in {}: restore the file from a backup, or remove it; everybody has to pair \
          anew then",
         path.display()
     )]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// A newer version wrote it.
+    Damaged { path: PathBuf, source: serde_json::Error },
     #[error("failed to understand the pairings in {}: a newer version wrote them", path.display())]
-    Newer {
-        /// The file.
-        path: PathBuf,
-    },
-    /// It cannot be written.
+    Newer { path: PathBuf },
     #[error("failed to write the pairings to {}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    Write { path: PathBuf, source: io::Error },
 }
 
 /// Reads the list, or begins one.
@@ -68,5 +44,5 @@ pub(super) fn open(path: &Path, shared_from: Option<i64>) -> Result<Registry, St
 pub(super) fn keep(path: &Path, registry: &Registry) -> Result<(), StoreError> {
     let write = |source| StoreError::Write { path: path.to_owned(), source };
     let text = serde_json::to_vec_pretty(registry).map_err(|error| write(error.into()))?;
-    secret_file::replace(path, &text, None).map_err(write)
+    secret_file::replace(path, &text).map_err(write)
 }

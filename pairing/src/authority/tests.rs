@@ -90,7 +90,7 @@ impl Site {
     fn open(directory: &TempDir, earlier: bool) -> Result<Authority<Notebook>, StoreError> {
         let path = |name: &str| directory.path().join(name);
         let files = Files { pairings: path("pairings.json"), secret: path("pairing-secret") };
-        crate::load_or_create(&files.secret, None).unwrap();
+        crate::load_or_create(&files.secret).unwrap();
         begin(&files.pairings, earlier)?;
         let authority = Authority::open(Notebook::default(), files, "server CA".to_owned(), BUILT)?;
         authority.plane.say(&[Rights::Full]);

@@ -18,9 +18,6 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// `host` is a DNS name or an address, an IPv6 one without brackets.
-    ///
-    /// # Errors
-    /// When it is neither.
     pub fn new(host: &str, port: u16) -> Result<Self, EndpointError> {
         let address = host.parse::<IpAddr>().is_ok();
         let name = !host.is_empty()
@@ -96,19 +93,12 @@ impl fmt::Display for Endpoint {
 
 /// Why a text is not an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum EndpointError {
-    /// Neither a DNS name nor an address.
     #[error("failed to read the endpoint: {host:?} is neither a DNS name nor an IP address")]
-    Host {
-        /// What stood there.
-        host: String,
-    },
-    /// Not a TCP port.
+    Host { host: String },
     #[error("failed to read the endpoint: {port:?} is not a port (1 to 65535)")]
-    Port {
-        /// What stood there.
-        port: String,
-    },
+    Port { port: String },
 }
 
 #[cfg(test)]

@@ -4,11 +4,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, HOST, RETRY_AFTER};
 use hyper::{HeaderMap, Method, StatusCode};
-use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -17,6 +16,7 @@ use tokio_rustls::TlsConnector;
 use super::endpoint::Endpoint;
 use super::error::ClientError;
 use super::tls::FingerprintMismatch;
+use crate::http::{self, ExchangeError};
 
 /// Larger than any real answer; the boot traces of ten thousand machines stay below.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
@@ -32,7 +32,7 @@ pub(super) struct Request {
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) retry_after: Option<Duration>,
-    pub(super) body: Vec<u8>,
+    pub(super) body: Bytes,
 }
 
 /// Connects, asks, reads the whole answer. The caller bounds the time.
@@ -42,7 +42,6 @@ pub(super) async fn exchange(
     tls_server_name: Option<&str>,
     request: Request,
 ) -> Result<Answer, ClientError> {
-    let http = |source| ClientError::Http { endpoint: endpoint.clone(), source };
     let name = tls_server_name.unwrap_or(endpoint.host());
     let name = ServerName::try_from(name.to_owned())
         .map_err(|source| ClientError::ServerName { name: name.to_owned(), source })?;
@@ -51,10 +50,6 @@ pub(super) async fn exchange(
         .map_err(|source| ClientError::Connect { endpoint: endpoint.clone(), source })?;
     let stream =
         TlsConnector::from(tls).connect(name, tcp).await.map_err(|source| tls_error(endpoint, source))?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(http)?;
-    // Drives the connection until `sender` is dropped; its errors also reach the sender.
-    let connection = tokio::spawn(connection);
     let request = hyper::Request::builder()
         .method(request.method)
         .uri(request.path)
@@ -62,28 +57,12 @@ pub(super) async fn exchange(
         .header(CONTENT_TYPE, "application/json")
         .body(Full::new(Bytes::from(request.body)))
         .map_err(|source| ClientError::Build { source })?;
-    let result = async {
-        let response = sender.send_request(request).await.map_err(http)?;
-        let (status, retry_after) = (response.status(), retry_after(response.headers()));
-        let body = read_body(endpoint, response.into_body()).await?;
-        Ok(Answer { status, retry_after, body })
-    }
-    .await;
-    connection.abort();
-    result
-}
-
-async fn read_body(endpoint: &Endpoint, body: hyper::body::Incoming) -> Result<Vec<u8>, ClientError> {
-    match Limited::new(body, MAX_ANSWER_BYTES).collect().await {
-        Ok(collected) => Ok(collected.to_bytes().to_vec()),
-        Err(error) => Err(match error.downcast::<hyper::Error>() {
-            Ok(source) => ClientError::Http { endpoint: endpoint.clone(), source: *source },
-            Err(other) => {
-                debug_assert!(other.is::<LengthLimitError>(), "a limited body fails in two ways only");
-                ClientError::TooLarge { endpoint: endpoint.clone(), limit: MAX_ANSWER_BYTES }
-            }
-        }),
-    }
+    let answer = http::exchange(stream, request, MAX_ANSWER_BYTES).await.map_err(|error| match error {
+        ExchangeError::Http(source) => ClientError::Http { endpoint: endpoint.clone(), source },
+        ExchangeError::TooLarge(limit) => ClientError::TooLarge { endpoint: endpoint.clone(), limit },
+    })?;
+    let (status, retry_after) = (answer.status(), retry_after(answer.headers()));
+    Ok(Answer { status, retry_after, body: answer.into_body() })
 }
 
 /// Seconds form only (RFC 9110 §10.2.3): the appliance sends no dates.

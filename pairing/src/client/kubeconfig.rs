@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::Paired;
 use super::endpoint::Endpoint;
@@ -14,39 +15,7 @@ pub const APPLIANCE_EXTENSION: &str = "bloomery.dev/appliance";
 const LOCALHOST: &str = "localhost";
 
 /// A kubeconfig with one cluster, one user and one context, each with the same name.
-#[derive(Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Kubeconfig {
-    #[serde(rename = "apiVersion")]
-    api_version: &'static str,
-    kind: &'static str,
-    clusters: Vec<NamedCluster>,
-    users: Vec<NamedUser>,
-    contexts: Vec<NamedContext>,
-    current_context: String,
-}
-
-#[derive(Serialize)]
-struct NamedCluster {
-    name: String,
-    cluster: Cluster,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "kebab-case")]
-struct Cluster {
-    server: String,
-    certificate_authority_data: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tls_server_name: Option<String>,
-    extensions: [NamedExtension; 1],
-}
-
-#[derive(Serialize)]
-struct NamedExtension {
-    name: &'static str,
-    extension: ApplianceExtension,
-}
+pub struct Kubeconfig(Value);
 
 /// What our own programs find in a kubeconfig; others carry it along unread.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,70 +25,38 @@ pub struct ApplianceExtension {
     pub endpoint: String,
 }
 
-#[derive(Serialize)]
-struct NamedUser {
-    name: String,
-    user: User,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "kebab-case")]
-struct User {
-    client_certificate_data: String,
-    client_key_data: String,
-}
-
-#[derive(Serialize)]
-struct NamedContext {
-    name: String,
-    context: Context,
-}
-
-#[derive(Serialize)]
-struct Context {
-    cluster: String,
-    user: String,
-}
-
 impl Kubeconfig {
     /// For the Kubernetes API on the endpoint's host, at `api_port` or else at the port that the appliance
     /// names.
     pub fn new(name: &str, endpoint: &Endpoint, identity: &Paired, api_port: Option<u16>) -> Self {
         let base64 = |pem: &str| BASE64.encode(pem.as_bytes());
         let Paired { client_key, response: identity } = identity;
-        let cluster = Cluster {
-            server: endpoint.url(api_port.unwrap_or(identity.api_server_port)),
-            certificate_authority_data: base64(&identity.certificate_authority),
-            tls_server_name: tls_server_name(endpoint.host(), &identity.server_names),
-            extensions: [NamedExtension {
-                name: APPLIANCE_EXTENSION,
-                extension: ApplianceExtension { endpoint: endpoint.to_string() },
-            }],
-        };
-        let user = User {
-            client_certificate_data: base64(&identity.client_certificate),
-            client_key_data: base64(client_key),
-        };
-        let named = || name.to_owned();
-        Self {
-            api_version: "v1",
-            kind: "Config",
-            clusters: vec![NamedCluster { name: named(), cluster }],
-            users: vec![NamedUser { name: named(), user }],
-            contexts: vec![NamedContext {
-                name: named(),
-                context: Context { cluster: named(), user: named() },
-            }],
-            current_context: named(),
+        let mut cluster = json!({
+            "server": endpoint.url(api_port.unwrap_or(identity.api_server_port)),
+            "certificate-authority-data": base64(&identity.certificate_authority),
+        });
+        if let Some(server_name) = tls_server_name(endpoint.host(), &identity.server_names) {
+            cluster["tls-server-name"] = server_name.into();
         }
+        let extension = ApplianceExtension { endpoint: endpoint.to_string() };
+        cluster["extensions"] = json!([{ "name": APPLIANCE_EXTENSION, "extension": extension }]);
+        let user = json!({
+            "client-certificate-data": base64(&identity.client_certificate),
+            "client-key-data": base64(client_key),
+        });
+        Self(json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{ "name": name, "cluster": cluster }],
+            "users": [{ "name": name, "user": user }],
+            "contexts": [{ "name": name, "context": { "cluster": name, "user": name } }],
+            "current-context": name,
+        }))
     }
 
     /// As a YAML document.
-    ///
-    /// # Errors
-    /// Never in practice: all of it is text.
     pub fn to_yaml(&self) -> Result<String, RenderError> {
-        serde_norway::to_string(self).map_err(|source| RenderError { source })
+        serde_norway::to_string(&self.0).map_err(|source| RenderError { source })
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme,
 };
@@ -20,7 +20,8 @@ use crate::Fingerprint;
 /// Trusts exactly the key with this fingerprint, whatever names and dates its certificate carries.
 pub(super) fn pinned(fingerprint: Fingerprint) -> Result<ClientConfig, ClientError> {
     let provider = Arc::new(ring::default_provider());
-    let verifier = PinnedKey { fingerprint, provider: Arc::clone(&provider) };
+    let algorithms = provider.signature_verification_algorithms;
+    let verifier = PinnedKey { fingerprint, algorithms };
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|source| ClientError::TlsConfig { source })?;
@@ -86,7 +87,7 @@ impl FingerprintMismatch {
 #[derive(Debug)]
 struct PinnedKey {
     fingerprint: Fingerprint,
-    provider: Arc<CryptoProvider>,
+    algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl ServerCertVerifier for PinnedKey {
@@ -112,12 +113,7 @@ impl ServerCertVerifier for PinnedKey {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
+        verify_tls12_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -126,15 +122,10 @@ impl ServerCertVerifier for PinnedKey {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.algorithms.supported_schemes()
     }
 }

@@ -4,8 +4,8 @@
 
 use super::{API_PORTS, Start};
 use crate::{
-    machine::switch::{Command, Switch},
     net::Process,
+    switch::{Command, Switch},
 };
 use anyhow::{Context, Result};
 use axum::{

@@ -12,11 +12,12 @@ use dhcproto::{
     Decodable, Decoder, Encodable, Encoder,
     v4::{self, DhcpOption, HType, MessageType, Opcode, OptionCode, UnknownOption},
 };
+use parking_lot::Mutex;
 use std::{
     collections::HashMap,
     io,
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 use tokio::{net::UdpSocket, sync::oneshot, task::JoinHandle};
@@ -112,26 +113,22 @@ impl Relay {
             let request = request(identity, speaker, xid, self.address);
             let request = encode(&request).map_err(Trouble::Socket)?;
             let (sender, answer) = oneshot::channel();
-            self.waiting().insert(xid, sender);
+            self.waiting.lock().insert(xid, sender);
             asked();
             // A plane that has no address yet: the datagram is lost, and firmware asks again.
             if let Err(error) = self.socket.send_to(&request, self.plane).await
                 && !is_away(&error)
             {
-                self.waiting().remove(&xid);
+                self.waiting.lock().remove(&xid);
                 return Err(Trouble::Socket(error));
             }
             let answer = tokio::time::timeout(Duration::from_secs(*wait), answer).await;
-            self.waiting().remove(&xid);
+            self.waiting.lock().remove(&xid);
             if let Ok(Ok(message)) = answer {
                 return offer(&message, identity, speaker);
             }
         }
         Err(Trouble::NoOffer { tries: waits.len() })
-    }
-
-    fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<u32, oneshot::Sender<v4::Message>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -148,7 +145,7 @@ async fn read(socket: Arc<UdpSocket>, waiting: Waiting) {
         // An ICMP error of an earlier datagram: the plane is away, and firmware asks again.
         let Ok(len) = socket.recv(&mut buffer).await else { continue };
         let Ok(message) = v4::Message::decode(&mut Decoder::new(&buffer[..len])) else { continue };
-        let sender = waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&message.xid());
+        let sender = waiting.lock().remove(&message.xid());
         if let Some(sender) = sender {
             let _ = sender.send(message);
         }

@@ -13,10 +13,11 @@ use super::{
     tftp,
     trouble::Trouble,
 };
+use parking_lot::Mutex;
 use std::{
     net::{SocketAddr, SocketAddrV4},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -371,7 +372,7 @@ impl Machine {
     }
 
     fn enter(&self, to: Phase) {
-        let mut phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut phase = self.phase.lock();
         if *phase != to {
             self.world.tally.moved(*phase, to);
             *phase = to;

@@ -3,11 +3,12 @@
 //! It only counts; nothing is decided by it but when a simulation has reached its end.
 
 use super::{config::Until, trouble::Trouble};
+use parking_lot::Mutex;
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
     sync::{
-        Mutex, MutexGuard, OnceLock, PoisonError,
+        OnceLock,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Instant,
@@ -210,13 +211,13 @@ impl Tally {
 
     /// A machine was registered for the first time.
     pub fn registered(&self) {
-        lock(&self.registered).push(self.seconds());
+        self.registered.lock().push(self.seconds());
         self.reached.send_modify(|reached| reached.registered += 1);
     }
 
     /// A machine was clean for the first time.
     pub fn clean(&self) {
-        lock(&self.clean).push(self.seconds());
+        self.clean.lock().push(self.seconds());
         self.reached.send_modify(|reached| reached.clean += 1);
     }
 
@@ -233,7 +234,7 @@ impl Tally {
 
     /// Something went wrong, of a kind.
     pub fn error(&self, kind: String, last: String) {
-        let mut troubles = lock(&self.troubles);
+        let mut troubles = self.troubles.lock();
         let entry = troubles.entry(kind).or_default();
         entry.count += 1;
         entry.last = last;
@@ -263,7 +264,7 @@ impl Tally {
     pub fn snapshot(&self) -> Snapshot {
         let counted = PHASES.map(|(phase, name)| (name, self.phases[phase as usize].load(Ordering::Relaxed)));
         let reached = *self.reached.borrow();
-        let troubles = lock(&self.troubles);
+        let troubles = self.troubles.lock();
         let errors = troubles.iter();
         let errors = errors
             .map(|(kind, Kind { count, last })| (kind.clone(), Errors { count: *count, last: last.clone() }));
@@ -308,12 +309,8 @@ impl Tally {
 
     /// When machines registered, and when they were clean.
     pub fn times(&self) -> (Option<Times>, Option<Times>) {
-        (Times::of(lock(&self.registered).clone()), Times::of(lock(&self.clean).clone()))
+        (Times::of(self.registered.lock().clone()), Times::of(self.clean.lock().clone()))
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

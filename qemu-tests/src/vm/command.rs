@@ -5,11 +5,11 @@
 
 use super::{
     boot,
-    firmware::{OVMF_CODE, variables},
+    firmware::variables,
     loader,
     spec::{BootPath, DiskBus, Firmware, VmSpec},
 };
-use crate::accel::Accel;
+use crate::{accel::Accel, tool::OVMF_CODE};
 
 /// The monitor's socket, relative to the lab's folder.
 pub(super) fn monitor(machine: &str) -> String {

@@ -4,12 +4,10 @@ use super::{
     loader,
     spec::{BootPath, Firmware, VmSpec},
 };
-use crate::state::LabDir;
+use crate::{state::LabDir, tool::OVMF_CODE};
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 
-/// UEFI code without Secure Boot (package `ovmf`).
-pub const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 /// Empty UEFI variables that belong to [`OVMF_CODE`].
 const OVMF_VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 /// iPXE's ROM for virtio network cards, for BIOS and UEFI (package `ipxe-qemu`), which QEMU loads by itself.

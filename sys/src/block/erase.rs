@@ -1,6 +1,6 @@
 //! A disk opened to be erased: discards, zeroes, and reading back what is really on it.
 //!
-//! Must never write anything but zeroes, and never share the disk: it is opened exclusively, so that one that a file
+//! It never writes anything but zeroes, and never shares the disk: the disk is opened exclusively, so that one that a file
 //! system, an array or a mapped device holds is refused. A regular file may stand for a disk.
 
 mod aligned;
@@ -18,6 +18,7 @@ use rustix::fs::{Advice, fadvise};
 
 /// Why a disk could not be opened to be erased.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum Error {
     /// `EBUSY` where something holds it.
     #[error("failed to open it for exclusive use")]
@@ -25,7 +26,6 @@ pub enum Error {
     /// The kernel or the disk's switch refuses writes.
     #[error("failed to get it writable: it is write-protected")]
     ReadOnly,
-    /// Its size is unknown.
     #[error("failed to learn its size")]
     Size(#[source] super::Error),
 }
@@ -87,7 +87,7 @@ impl Disk {
         &self.device
     }
 
-    /// Tells the disk that these bytes are not needed any more; what they read as afterwards is the disk's business.
+    /// Tells the disk that these bytes are not needed any more; the disk decides what they read as afterwards.
     pub fn discard(&self, range: &Range<u64>) -> io::Result<()> {
         self.ranged(range, ioctl::discard)
     }

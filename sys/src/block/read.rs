@@ -1,6 +1,6 @@
 //! A disk opened to be read, and for nothing else.
 //!
-//! Must never be opened for writing: the kernel itself then refuses every write, whatever is asked of the descriptor.
+//! It is never opened for writing, so the kernel refuses every write through its descriptor.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -11,8 +11,8 @@ use rustix::fs::{Advice, fadvise};
 
 /// Why a disk cannot be read.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
 pub enum Error {
-    /// The node.
     #[error("failed to open it for reading")]
     Open(#[source] io::Error),
     /// Its size or that of its sectors.
@@ -29,7 +29,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Opens `node`. What the kernel remembers of the disk is dropped, so that what is read is on it.
+    /// Opens `node`. The kernel's cache of the disk is dropped, so that reads come from the disk.
     pub fn open(node: &Path) -> Result<Self, Error> {
         // O_NONBLOCK: a drive without a medium answers at once. It changes nothing about reads of a disk.
         let flags = libc::O_CLOEXEC | libc::O_NONBLOCK;

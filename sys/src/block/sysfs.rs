@@ -1,4 +1,4 @@
-//! What /sys/class/block says. Must never fail on an entry that vanishes while it is read: hardware comes and goes.
+//! The block devices of /sys/class/block. An entry that vanishes while it is read is no failure: hardware comes and goes.
 
 use std::path::{Path, PathBuf};
 

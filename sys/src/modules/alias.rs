@@ -1,6 +1,6 @@
 //! Matching of module aliases: the `fnmatch(3)` subset that depmod writes (`*`, `?`, `[…]`).
 //!
-//! Must never take exponential time, whatever pattern a module carries: one point to come back to is kept, no more.
+//! The time is never exponential, whatever pattern a module carries: the matcher keeps one point to come back to.
 
 /// Whether `text` matches `pattern` as a whole. Bytes are compared; `-` and `_` are the same, as in module names.
 pub(super) fn matches(pattern: &str, text: &str) -> bool {
@@ -31,7 +31,7 @@ fn one(pattern: &[u8], p: usize, byte: u8) -> Option<usize> {
         b'[' => match class(pattern, p, byte) {
             Some((true, next)) => Some(next),
             Some((false, _)) => None,
-            // Without its end the bracket stands for itself.
+            // A bracket without its end stands for itself.
             None => (byte == b'[').then_some(p + 1),
         },
         literal => (fold(literal) == fold(byte)).then_some(p + 1),

@@ -1,6 +1,6 @@
 //! Drivers for the hardware that is there: the kernel names each device's needs in a `modalias` file.
 //!
-//! Must never load a thing twice for the same name, and never follow a link: /sys is full of circles.
+//! It never loads a module twice for the same name, and never follows a link: /sys is full of circles.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

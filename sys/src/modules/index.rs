@@ -1,6 +1,6 @@
 //! The index files that depmod writes: modules.dep, modules.softdep, modules.alias, modules.builtin.
 //!
-//! The parsers take anything: a line that makes no sense is left out. Must never read a module's own file.
+//! The parsers take any text and leave out lines that make no sense. They never read a module's own file.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
@@ -111,7 +111,7 @@ impl Index {
         needs.unwrap_or_default().iter().rev().cloned().collect()
     }
 
-    /// The modules it wishes for. They may be aliases.
+    /// The modules that are loaded with it where they exist. A name may be an alias.
     pub fn soft_dependencies(&self, name: &str) -> SoftDependencies {
         self.soft.get(&normalize(name)).cloned().unwrap_or_default()
     }
@@ -168,7 +168,7 @@ fn parse_soft_dependency(line: &str) -> Option<(String, SoftDependencies)> {
         match word {
             "pre:" => list = Some(&mut soft.pre),
             "post:" => list = Some(&mut soft.post),
-            // Any other list ("platform:") is not ours.
+            // Other lists ("platform:") do not concern loading.
             other if other.ends_with(':') => list = None,
             other => {
                 if let Some(list) = list.as_deref_mut() {

@@ -1,6 +1,6 @@
 //! From the initramfs to the real root, as `switch_root(8)` of util-linux does it.
 //!
-//! Must never delete from anything but a memory file system that is the root: a wrong call on a running system must
+//! It never deletes from anything but a memory file system that is the root: a wrong call on a running system must
 //! find its disk untouched.
 
 use std::io;
@@ -77,7 +77,7 @@ fn empty(directory: &OwnedFd, device: u64, depth: usize) {
             }
             flags = AtFlags::REMOVEDIR;
         }
-        // What is busy stays.
+        // A busy mount stays.
         let _ = rustix::fs::unlinkat(directory, name, flags);
     }
 }

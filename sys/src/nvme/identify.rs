@@ -1,6 +1,6 @@
 //! What controllers say about themselves, as bytes (NVM Express base specification 1.4, figures 233, 245, 247).
 //!
-//! Must never read beyond what is there, and never take a field for granted that is out of range.
+//! It never reads beyond the given bytes, and never trusts a field that is out of range.
 
 use super::{IDENTIFY_LENGTH, SANITIZE_LOG_LENGTH, SecureErase};
 

@@ -1,4 +1,4 @@
-//! Control groups, version 2, as far as ending a service needs them. Must never touch a group it was not given.
+//! Control groups, version 2, as far as ending a service needs them. Only the given group is touched.
 
 use std::io;
 use std::path::Path;

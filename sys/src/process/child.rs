@@ -1,7 +1,7 @@
 //! What happens in the child between fork and exec.
 //!
-//! Must never allocate, lock or call into libc there: another thread may have held any lock at the fork. All that
-//! needs memory is made in [`Plan::new`], before.
+//! The child never allocates, locks or calls into libc: another thread may have held any lock at the fork.
+//! [`Plan::new`] makes everything that needs memory before it.
 #![allow(unsafe_code, reason = "system calls are made in this crate alone")]
 
 use std::fmt;
@@ -17,6 +17,18 @@ use rustix::process::{Gid, Resource, Rlimit, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::{Error, Identity, Privileges, Spec};
+
+/// Has the kernel kill the child when the thread that starts it ends, however that ends (prctl(2), `PR_SET_PDEATHSIG`).
+pub fn end_with_starter(command: &mut Command) -> &mut Command {
+    let starter = Some(rustix::process::getpid());
+    let step = move || {
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+        // It may have ended before.
+        if rustix::process::getppid() == starter { Ok(()) } else { Err(Errno::SRCH.into()) }
+    };
+    // SAFETY: between fork and exec two system calls are made, and nothing is allocated or locked.
+    unsafe { command.pre_exec(step) }
+}
 
 /// The steps in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! A child that is waited for: tools such as mkfs and fsck.
 //!
-//! Must never wait past its limit, and never lose an end to [`super::reap`] in another thread.
+//! It never waits past its limit, and never loses the child's end to [`super::reap`] in another thread.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -33,7 +33,7 @@ pub fn run(spec: &Spec, limit: Duration) -> Result<Finished, Error> {
     let mut ended = Err(io::ErrorKind::NotFound.into());
     let child = start(spec, |claims, pid| {
         claims.insert(pid, None);
-        // Before anybody can reap it: afterwards the pid would name nobody, or somebody else.
+        // Before another thread can reap it: afterwards the pid may name another process.
         ended = as_pid(pid).and_then(|pid| Ok(pidfd_open(pid, PidfdFlags::empty())?));
     })?;
     let mut output = Vec::new();
@@ -107,13 +107,13 @@ fn drain(file: &mut File, output: &mut Vec<u8>) -> bool {
     }
 }
 
-/// The child's end, from the kernel or from whoever reaped it. It has ended, or was just killed.
+/// The child's end, from the kernel or from the thread that reaped it. It has ended, or was just killed.
 fn collect(pid: u32) -> io::Result<ExitStatus> {
     let target = as_pid(pid)?;
     let reaped = |guard: &mut Option<Claims>| guard.as_mut().and_then(|claims| claims.remove(&pid)).flatten();
     loop {
         // Waits for a dying child without taking its end, and without the lock: a starting child may need it.
-        // ECHILD: somebody reaped it, and left its end with the claims.
+        // ECHILD: another thread reaped it, and left its end with the claims.
         let ended = waitid(WaitId::Pid(target), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
         if matches!(ended, Err(Errno::INTR)) {
             continue;

@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use bloomery_sys::process::end_with_starter;
 use bloomery_testkit::scaled;
 use nix::sched::{CloneFlags, setns};
 
@@ -24,7 +25,7 @@ pub(crate) fn inside(test: &str, body: impl FnOnce()) {
         ip("link set lo up");
         return body();
     }
-    let output = Command::new("unshare")
+    let output = end_with_starter(&mut Command::new("unshare"))
         // Its children end with it, however it ends.
         .args(["-Urn", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--"])
         .arg(std::env::current_exe().unwrap())

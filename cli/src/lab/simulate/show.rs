@@ -13,7 +13,6 @@ use crate::output;
 const LINE_EVERY: f64 = 5.0;
 const MIB: u64 = 1 << 20;
 
-/// The progress.
 pub(super) struct Live {
     /// `None` when standard error is no terminal.
     bar: Option<ProgressBar>,
@@ -72,7 +71,6 @@ fn line(now: &Snapshot, before: Option<&Snapshot>) -> String {
     text
 }
 
-/// The result.
 pub(super) fn summary(summary: &Summary) -> String {
     let snapshot = &summary.snapshot;
     let end = match summary.end {

@@ -17,7 +17,6 @@ struct Lockfile {
     package: Vec<Package>,
 }
 
-/// A crate in use.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(super) struct Package {
     pub(super) name: String,

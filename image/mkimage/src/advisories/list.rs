@@ -10,7 +10,6 @@ pub(super) struct Row {
     pub(super) line: usize,
 }
 
-/// One file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct List {
     /// Day of the database that it was made from, YYYY-MM-DD.
@@ -19,7 +18,6 @@ pub(super) struct List {
 }
 
 impl List {
-    /// Reads a list.
     pub(super) fn parse(text: &str) -> Result<Self> {
         let date = text.lines().find_map(|line| line.strip_prefix("# date: "));
         let Some(date) = date else { bail!("a list of advisories has no line `# date: YYYY-MM-DD`") };

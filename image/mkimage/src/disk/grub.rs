@@ -53,7 +53,6 @@ const NOPS: [u8; 2] = [0x90, 0x90];
 /// length in sectors (u16), already right (`GRUB_DISKBOOT` block list).
 const BLOCK_LIST: usize = 500;
 
-/// Boot loader images.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Images {
     /// `EFI/BOOT/BOOTX64.EFI`.

@@ -72,7 +72,6 @@ impl Layout {
         &self.partitions[0]
     }
 
-    /// The FAT partition.
     pub fn esp(&self) -> &Partition {
         &self.partitions[1]
     }

@@ -11,7 +11,6 @@ use serde::Deserialize;
 use super::Kernel;
 use crate::stage::progress;
 
-/// Module names by set.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Selection {
@@ -33,7 +32,6 @@ pub struct Chosen {
 }
 
 impl Selection {
-    /// Reads the file.
     pub fn load(path: &Path) -> Result<Self> {
         let text = fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
         toml::from_str(&text).with_context(|| format!("failed to understand {}", path.display()))

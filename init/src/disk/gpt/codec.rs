@@ -24,24 +24,18 @@ pub type Guid = [u8; 16];
 /// Why a copy of the table is not valid.
 #[derive(Debug, thiserror::Error)]
 pub enum Invalid {
-    /// The disk could not be read.
     #[error("failed to read the partition table")]
     Read(#[source] std::io::Error),
-    /// No signature.
     #[error("failed to find a partition table: the signature is missing")]
     Signature,
-    /// The header's checksum is wrong.
     #[error("failed to read the partition table: the header's checksum is wrong")]
     HeaderChecksum,
-    /// The entries' checksum is wrong.
     #[error("failed to read the partition table: the checksum of the entries is wrong")]
     EntriesChecksum,
-    /// A field says what cannot be.
     #[error("failed to read the partition table: {0}")]
     Field(&'static str),
 }
 
-/// One used entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Number, from 1.
@@ -56,7 +50,6 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Sectors.
     pub fn sectors(&self) -> u64 {
         self.last.saturating_add(1).saturating_sub(self.first)
     }
@@ -72,7 +65,6 @@ impl Entry {
 pub struct Table {
     /// Where this copy's header lies.
     pub header_lba: u64,
-    /// The disk's GUID.
     pub disk_guid: Guid,
     /// First sector that partitions may use.
     pub first_usable: u64,

@@ -55,7 +55,7 @@ fn starts_when_dependencies_are_ready_and_runs_when_the_probe_succeeds() {
             (30, Event::ProbeSucceeded, None, "running"),
         ],
     );
-    assert!(machine.is_ready());
+    assert!(matches!(machine.state(), State::Running { failing_since: None, .. }));
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn a_one_shot_is_ready_when_it_has_ended_well_and_repeated_until_then() {
             (60, DONE, None, "finished"),
         ],
     );
-    assert!(machine.is_ready());
+    assert!(matches!(machine.state(), State::Finished { .. }));
     assert_eq!(machine.wake_at(), None);
 }
 

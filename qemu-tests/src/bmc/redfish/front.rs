@@ -3,11 +3,8 @@
 use super::sushy::Sushy;
 use crate::{
     eventually,
-    machine::{
-        faults::Fault,
-        switch::{Command, Switch},
-    },
     net::Process,
+    switch::{Command, Switch, faults::Fault},
 };
 use anyhow::{Context, Result, bail};
 use axum::{
@@ -20,13 +17,10 @@ use axum::{
     serve::Listener,
 };
 use http_body_util::Full;
+use parking_lot::Mutex;
 use rustls_pki_types::PrivateKeyDer;
 use serde::Deserialize;
-use std::{
-    net::Ipv4Addr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 use tokio::net::{UnixListener, UnixStream, unix::SocketAddr};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
@@ -71,13 +65,9 @@ impl Front {
         Ok(())
     }
 
-    fn last(&self) -> std::sync::MutexGuard<'_, Notified> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Turns the switch where the emulator's view has changed.
     async fn notified(&self, now: Notified) -> Result<()> {
-        let before = self.last().clone();
+        let before = self.last.lock().clone();
         let netboot = now.boot_device == "Pxe";
         if netboot != (before.boot_device == "Pxe") {
             let command = if netboot { Command::BootNetwork } else { Command::BootDisk };
@@ -87,7 +77,7 @@ impl Front {
             let command = if now.power_state == "On" { Command::On } else { Command::Off };
             self.switch.obey(command).await?;
         }
-        *self.last() = now;
+        *self.last.lock() = now;
         Ok(())
     }
 
@@ -103,7 +93,7 @@ impl Front {
     }
 
     async fn reconcile(&self) -> Result<()> {
-        let last = self.last().clone();
+        let last = self.last.lock().clone();
         let on = self.switch.is_on().await;
         if last.power_state == "On" && !on {
             return self.sushy.reset("ForceOff").await;

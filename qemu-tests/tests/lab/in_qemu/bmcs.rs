@@ -6,10 +6,11 @@ use bloomery_lab::{
     bmc::{BmcKind, ipmi as ipmi_sim},
     control::{self, BmcState, Request},
     eventually,
-    machine::{Machine, MachineSpec, Site, faults::Fault},
+    machine::{Machine, MachineSpec, Site},
     net::{Helper, Net},
     role::relay::Line,
     state::LabDir,
+    switch::faults::Fault,
     vm::spec::{BootOrder, BootPath},
 };
 use std::{path::Path, sync::Arc, time::Duration};
@@ -212,7 +213,7 @@ async fn redfish(site: &Site, machine: &Machine) -> Result<()> {
     ensure!(reset("ForceOff").await? == "204");
     turns(machine, false).await?;
     // By hand: the emulator's view follows.
-    machine.switch.obey(bloomery_lab::machine::switch::Command::On).await?;
+    machine.switch.obey(bloomery_lab::switch::Command::On).await?;
     eventually!("the emulator sees it on", LIMIT, None, async {
         let body = curl(site, &[&login[..], &[&system]].concat()).await?.1;
         Ok::<_, anyhow::Error>(body.contains(r#""PowerState": "On""#).then_some(()))
@@ -245,7 +246,7 @@ async fn netboots_once(path: BootPath, sign: &str) {
     std::fs::write(&machine.disks[0], [&boot_sector()[..], &vec![0; (64 << 20) - 512]].concat())
         .expect("a disk");
     let outcome = async {
-        use bloomery_lab::machine::switch::Command;
+        use bloomery_lab::switch::Command;
         let says = async |sign: &str| {
             let console = machine.switch.console().await;
             eventually!(format!("the console says {sign}"), FIRMWARE_LIMIT, Some(&console), async {

@@ -4,15 +4,15 @@ use anyhow::{Context, Result, ensure};
 use bloomery_lab::{
     bmc::BmcKind,
     eventually, journey, known_data,
-    machine::{
-        MachineSpec,
-        faults::{Fault, Faults},
-        switch::Command,
-    },
+    machine::MachineSpec,
     native::{Native, NativeConfig},
     patient::{DISK, Patient},
     role::relay::Line,
     servers,
+    switch::{
+        Command,
+        faults::{Fault, Faults},
+    },
     vm::spec::{BootPath, VmSpec},
 };
 use std::time::Duration;

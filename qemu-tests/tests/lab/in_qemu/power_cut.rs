@@ -9,9 +9,10 @@ use bloomery_lab::{
     eventually,
     journey::{self, Access, REGISTRATION_LIMIT},
     lab::{Lab, LabConfig},
-    machine::{Machine, MachineSpec, switch::Command},
+    machine::{Machine, MachineSpec},
     net::Helper,
     servers,
+    switch::Command,
     vm::{
         Vm,
         spec::{BootPath, DiskBus, Firmware, VmSpec},

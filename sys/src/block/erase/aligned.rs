@@ -1,4 +1,4 @@
-//! Memory that `O_DIRECT` takes. Must never be larger than a piece: there may be a hundred disks.
+//! Memory that `O_DIRECT` takes. It is never larger than a piece: there may be a hundred disks.
 
 /// Bytes of one request.
 pub(super) const PIECE: usize = 1 << 20;

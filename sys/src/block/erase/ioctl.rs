@@ -1,4 +1,4 @@
-//! The requests of linux/fs.h that erase. Must never be reachable but through an exclusively opened disk.
+//! The requests of linux/fs.h that erase. They are reachable only through an exclusively opened disk.
 #![allow(unsafe_code, reason = "system calls are made in this crate alone")]
 
 use std::os::fd::{AsRawFd, BorrowedFd};

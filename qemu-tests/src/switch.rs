@@ -3,7 +3,8 @@
 //! On starts QEMU, off ends it; disks stay. What the machine boots from next is told once and then forgotten, as
 //! with real firmware.
 
-use super::faults::{Fault, Faults};
+pub mod faults;
+
 use crate::{
     accel::Accel,
     console::Console,
@@ -16,10 +17,9 @@ use crate::{
     },
 };
 use anyhow::{Context, Result, bail};
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use faults::{Fault, Faults};
+use parking_lot::Mutex;
+use std::{sync::Arc, time::Duration};
 use tokio::sync::Mutex as AsyncMutex;
 
 /// A boot has begun when no reset followed the last one for so long.
@@ -79,12 +79,12 @@ impl Switch {
 
     /// Changes what goes wrong from now on.
     pub fn faults(&self, change: impl FnOnce(&mut Faults)) {
-        change(&mut self.faults.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.faults.lock());
     }
 
     /// What goes wrong with the command that has just come.
     pub fn draw(&self) -> Option<Fault> {
-        self.faults.lock().unwrap_or_else(PoisonError::into_inner).draw()
+        self.faults.lock().draw()
     }
 
     /// Whether QEMU runs.
