@@ -93,8 +93,7 @@ impl Fleet {
         let (world, registered) = world(config, network)?;
         let machines = machines(&world, network);
         let mut tasks = JoinSet::new();
-        let by_index =
-            machines.iter().map(|machine| (machine.identity.index, Arc::clone(machine))).collect();
+        let by_index = machines.iter().map(|machine| (machine.identity.index, Arc::clone(machine))).collect();
         tasks.spawn(listener.serve(network, by_index));
         if let Some(operate) = operate {
             let client = operator::client(&operate.kubeconfig, operate.server.as_deref()).await?;
