@@ -1,7 +1,7 @@
 # The Go half of the image: the multi-call control plane, kubectl for the machine that builds, and Cluster API's manifest.
 # Versions are read from go.mod, the one place that pins them; the stamps make `--version` tell the truth.
 
-CONTROLPLANE_SRC := $(wildcard image/controlplane/*.go image/controlplane/kubectl/*.go) image/controlplane/go.mod image/controlplane/go.sum
+CONTROLPLANE_SRC := $(wildcard image/controlplane/*.go image/controlplane/kubectl/*.go image/controlplane/talosconfig/*.go) image/controlplane/go.mod image/controlplane/go.sum
 gomod_version = $(shell awk '$$1=="$(1)" && $$2!="=>" {print $$2; exit} $$2=="$(1)" {print $$3; exit}' image/controlplane/go.mod)
 KUBERNETES_VERSION  := $(call gomod_version,k8s.io/kubernetes)
 CLUSTER_API_VERSION := $(call gomod_version,sigs.k8s.io/cluster-api)
@@ -35,6 +35,6 @@ out/cluster-api.yaml: image/controlplane/go.mod out/kubectl
 	@mv out/cluster-api.yaml.new out/cluster-api.yaml
 
 # Links by which the programs are called outside the image (tests against the real API server).
-CONTROLPLANE_PROGRAMS := etcd kube-apiserver kube-controller-manager cluster-api clusterctl
+CONTROLPLANE_PROGRAMS := etcd kube-apiserver kube-controller-manager cluster-api clusterctl talosconfig
 out/controlplane.d: out/controlplane
 	@mkdir -p $@ && for p in $(CONTROLPLANE_PROGRAMS); do ln -sfn ../controlplane $@/$$p; done && touch $@
