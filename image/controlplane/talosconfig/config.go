@@ -226,8 +226,9 @@ func inspectConfig(params *inspectConfigParams) (*inspectConfigResult, error) {
 		KubernetesCA: pairOf(clusterConfig.IssuingCA()),
 	}
 
-	if endpoint := clusterConfig.Endpoint(); endpoint != nil {
-		result.Endpoint = endpoint.String()
+	// Without one clusterConfig.Endpoint panics.
+	if plane := config.RawV1Alpha1().ClusterConfig.ControlPlane; plane != nil && plane.Endpoint != nil && plane.Endpoint.URL != nil {
+		result.Endpoint = plane.Endpoint.String()
 	}
 
 	for _, document := range config.Documents() {
