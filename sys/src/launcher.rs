@@ -130,7 +130,8 @@ impl Launcher {
     fn ask(&self, order: &Order) -> Result<Reply, Error> {
         // A panic elsewhere leaves the socket usable: an order and its answer are taken as one.
         let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
-        let socket = control.as_ref().ok_or_else(|| Error::Unreachable(io::ErrorKind::NotConnected.into()))?;
+        let socket =
+            control.as_ref().ok_or_else(|| Error::Unreachable(io::ErrorKind::NotConnected.into()))?;
         let reply = wire::send_order(socket, order).and_then(|()| wire::receive_reply(socket));
         if reply.is_err() {
             // A late answer would be taken for that to the next order.

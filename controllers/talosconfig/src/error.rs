@@ -43,7 +43,9 @@ pub enum Error {
         operation: &'static str,
     },
     /// The request is larger than the child reads.
-    #[error("failed to {operation} by Talos's configuration library: the request has {octets} octets, {limit} at most")]
+    #[error(
+        "failed to {operation} by Talos's configuration library: the request has {octets} octets, {limit} at most"
+    )]
     RequestTooLong {
         /// What was asked.
         operation: &'static str,

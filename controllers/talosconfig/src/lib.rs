@@ -37,7 +37,7 @@ mod program;
 mod request;
 mod secret;
 
-pub use answer::{ClientCertificate, KeyPair, Inspected, SecretsCas, Validation, Version};
+pub use answer::{ClientCertificate, Inspected, KeyPair, SecretsCas, Validation, Version};
 pub use bloomery_sys::launcher::{Error as LauncherError, Launcher};
 pub use client::{Client, Limits};
 pub use error::{Code, Error, Refusal};

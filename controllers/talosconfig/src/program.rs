@@ -7,7 +7,8 @@ use bloomery_sys::launcher::{Error, Program, serve};
 /// Private writable memory at most. At rest the program has 25 MiB; the rest is room for hostile input.
 const MEMORY: u64 = 512 * 1024 * 1024;
 /// For Go's runtime. It collects harder from 96 MiB on, and shows no stack when it fails, as nobody would read it.
-const ENVIRONMENT: [(&str, &str); 3] = [("GOMEMLIMIT", "96MiB"), ("GOMAXPROCS", "2"), ("GOTRACEBACK", "none")];
+const ENVIRONMENT: [(&str, &str); 3] =
+    [("GOMEMLIMIT", "96MiB"), ("GOMAXPROCS", "2"), ("GOTRACEBACK", "none")];
 
 /// The launcher's life, for the main thread of a process that [`crate::Launcher::start`] made. It returns when the parent
 /// is gone.

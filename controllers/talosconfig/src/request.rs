@@ -119,7 +119,11 @@ impl Generate {
 
 /// The URL of a control plane; an IPv6 address gets its brackets.
 pub fn endpoint(host: &str, port: u16) -> String {
-    if host.contains([':', '%']) { format!("https://[{host}]:{port}") } else { format!("https://{host}:{port}") }
+    if host.contains([':', '%']) {
+        format!("https://[{host}]:{port}")
+    } else {
+        format!("https://{host}:{port}")
+    }
 }
 
 /// As whom to judge a configuration.
@@ -218,7 +222,8 @@ mod tests {
                 "patches": [{"json6902": []}, {"strategic": "a: b"}],
             })
         );
-        let old = SecretsBundle::Sections { certs: "c".into(), kube_secrets: "k".into(), trustd_info: "t".into() };
+        let old =
+            SecretsBundle::Sections { certs: "c".into(), kube_secrets: "k".into(), trustd_info: "t".into() };
         assert_eq!(
             serde_json::to_value(old).unwrap(),
             json!({"certs": "c", "kubeSecrets": "k", "trustdInfo": "t"})

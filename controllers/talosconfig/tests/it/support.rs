@@ -20,11 +20,15 @@ pub(crate) fn limits() -> Limits {
     }
 }
 
-/// A client whose child is `program`, which may use `libraries`.
-pub(crate) fn client_of(program: &Path, libraries: &[&str], limits: Limits) -> Client {
+fn launcher(program: &Path, libraries: &[&str]) -> Launcher {
     let mut command = Command::new(env!("CARGO_BIN_EXE_talosconfig-launcher"));
     command.arg(program).args(libraries);
-    Client::new(Launcher::start(command).unwrap(), limits)
+    Launcher::start(command).unwrap()
+}
+
+/// A client whose child is `program`, which may use `libraries`.
+pub(crate) fn client_of(program: &Path, libraries: &[&str], limits: Limits) -> Client {
+    Client::new(launcher(program, libraries), limits)
 }
 
 /// A client of Talos's library.
@@ -32,14 +36,20 @@ pub(crate) fn client() -> Client {
     client_of(&bloomery_testkit::control_plane::talosconfig(), &[], limits())
 }
 
-/// A child that is a shell script, and the directory that it lies in. Requests arrive on its standard input.
-pub(crate) fn script(text: &str, limits: Limits) -> (Client, tempfile::TempDir) {
+/// A launcher of a shell script, and the directory that it lies in. Requests arrive on its standard input.
+pub(crate) fn script_launcher(text: &str) -> (Launcher, tempfile::TempDir) {
     use std::os::unix::fs::PermissionsExt;
     let directory = tempfile::tempdir().unwrap();
     let program = directory.path().join("talosconfig");
     std::fs::write(&program, format!("#!/bin/bash\n{text}\n")).unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-    (client_of(&program, &SHELL, limits), directory)
+    (launcher(&program, &SHELL), directory)
+}
+
+/// A client whose child is that script.
+pub(crate) fn script(text: &str, limits: Limits) -> (Client, tempfile::TempDir) {
+    let (launcher, directory) = script_launcher(text);
+    (Client::new(launcher, limits), directory)
 }
 
 /// `shared/fixtures/talos/golden`: what the real programs gave.

@@ -21,8 +21,9 @@ fn with_certificate<T>(pem: &str, look: impl FnOnce(&X509Certificate<'_>) -> T) 
 /// Organizations, days of life, extended key usage is "client" alone.
 fn client_of(pem: &str) -> (Vec<String>, i64, bool) {
     with_certificate(pem, |certificate| {
-        let organizations =
+        let mut organizations: Vec<String> =
             certificate.subject().iter_organization().map(|one| one.as_str().unwrap().to_owned()).collect();
+        organizations.sort();
         let validity = certificate.validity();
         let days = (validity.not_after.timestamp() - validity.not_before.timestamp()) / 86_400;
         let usage = certificate.extended_key_usage().unwrap().unwrap().value;
@@ -35,7 +36,9 @@ fn is_signed_by(pem: &str, authority: &str) -> bool {
     let key = |certificate: &X509Certificate<'_>, own: bool| {
         certificate.extensions().iter().find_map(|one| match one.parsed_extension() {
             ParsedExtension::SubjectKeyIdentifier(id) if own => Some(id.0.to_vec()),
-            ParsedExtension::AuthorityKeyIdentifier(id) if !own => id.key_identifier.as_ref().map(|id| id.0.to_vec()),
+            ParsedExtension::AuthorityKeyIdentifier(id) if !own => {
+                id.key_identifier.as_ref().map(|id| id.0.to_vec())
+            }
             _ => None,
         })
     };
@@ -51,7 +54,10 @@ async fn a_talosconfig_is_an_administrators_for_a_year() {
     let endpoints = ["10.0.0.1".to_owned(), "fd00::1".to_owned()];
     let made = client.talosconfig(&secrets, "held", &[]).await.unwrap();
     let made = documents(made.expose()).remove(0);
-    assert_eq!((&made["context"], &made["contexts"]["held"]["ca"]), (&expected["context"], &expected["contexts"]["held"]["ca"]));
+    assert_eq!(
+        (&made["context"], &made["contexts"]["held"]["ca"]),
+        (&expected["context"], &expected["contexts"]["held"]["ca"])
+    );
     assert_eq!(made["contexts"]["held"]["endpoints"], expected["contexts"]["held"]["endpoints"]);
     let text = |key: &str| {
         let encoded = made["contexts"]["held"][key].as_str().unwrap();
@@ -74,7 +80,9 @@ async fn client_certificates_have_the_roles_and_the_life_that_were_asked_for() {
     let roles = vec!["os:etcd:backup".to_owned(), "os:reader".to_owned()];
     assert_eq!(client_of(&made.crt), (roles, 2, true));
     assert!(is_signed_by(&made.crt, &made.ca));
-    for (roles, life, field) in [(["os:rader"], day, "roles"), (["os:reader"], 4000 * day, "ttl"), ([" "], day, "roles")] {
+    for (roles, life, field) in
+        [(["os:rader"], day, "roles"), (["os:reader"], 4000 * day, "ttl"), ([" "], day, "roles")]
+    {
         let error = client.client_certificate(&secrets, &roles, life).await.unwrap_err();
         let refusal = error.refusal().unwrap();
         assert_eq!((refusal.code, refusal.field.as_str()), (Code::Input, field));
@@ -110,7 +118,9 @@ async fn a_kubeconfig_is_as_cluster_api_makes_it() {
         assert!(usage.digital_signature() && usage.key_encipherment());
     });
     assert!(text("client-key-data").starts_with("-----BEGIN RSA PRIVATE KEY-----"));
-    for (crt, key, field) in [("", ca.key.expose(), "ca.crt"), (ca.crt.as_str(), "", "ca.key"), ("x", "y", "ca.crt")] {
+    for (crt, key, field) in
+        [("", ca.key.expose(), "ca.crt"), (ca.crt.as_str(), "", "ca.key"), ("x", "y", "ca.crt")]
+    {
         let bad = KeyPair { crt: crt.into(), key: key.into() };
         let error = client.kubeconfig("held", "https://x", &bad).await.unwrap_err();
         assert_eq!(error.refusal().unwrap().field, field, "{error}");
@@ -125,14 +135,20 @@ async fn a_users_configuration_gives_its_secrets_back() {
     let cas = client.inspect_secrets(&bundle("secrets.yaml")).await.unwrap();
     assert_eq!((plane.talos_ca, plane.kubernetes_ca), (cas.talos, cas.kubernetes));
     assert_eq!((plane.machine_type.as_str(), plane.cluster.as_str()), ("controlplane", "held"));
-    assert_eq!((plane.endpoint.as_str(), plane.token.expose()), ("https://10.77.0.50:6443", "in8wnv.sdgdtwo23qpd8y5n"));
+    assert_eq!(
+        (plane.endpoint.as_str(), plane.token.expose()),
+        ("https://10.77.0.50:6443", "in8wnv.sdgdtwo23qpd8y5n")
+    );
     assert_eq!(plane.documents, ["v1alpha1", "HostnameConfig"]);
     assert_eq!(documents(plane.bundle.expose()), documents(&read(golden().join("secrets.yaml"))));
     let worker = client.inspect_config(&config("v1.9/worker.yaml")).await.unwrap();
     assert_eq!((worker.machine_type.as_str(), worker.documents.len()), ("worker", 1));
     assert!(worker.bundle.is_empty() && worker.kubernetes_ca.unwrap().key.is_empty());
     for (text, message) in [
-        ("apiVersion: v1alpha1\nkind: HostnameConfig\nauto: stable", "the configuration has no v1alpha1 document"),
+        (
+            "apiVersion: v1alpha1\nkind: HostnameConfig\nauto: stable",
+            "the configuration has no v1alpha1 document",
+        ),
         ("cluster: {}", "the configuration has no section machine"),
         ("machine: {}", "the configuration has no section cluster"),
         ("# nothing", "config not found"),

@@ -79,9 +79,11 @@ async fn old_bundles_are_read() {
 #[tokio::test]
 async fn new_secrets_make_configurations_that_nodes_take() {
     let client = client();
-    for (contract, encryption) in
-        [("v1.2", "aescbcencryptionsecret"), ("v1.13", "secretboxencryptionsecret"), ("", "secretboxencryptionsecret")]
-    {
+    for (contract, encryption) in [
+        ("v1.2", "aescbcencryptionsecret"),
+        ("v1.13", "secretboxencryptionsecret"),
+        ("", "secretboxencryptionsecret"),
+    ] {
         let secrets = client.new_secrets(contract).await.unwrap();
         let parsed = documents(secrets.expose()).remove(0);
         assert!(parsed["secrets"][encryption].as_str().is_some(), "{contract}");
@@ -158,7 +160,11 @@ async fn host_names_stand_where_the_contract_has_them_and_make_a_valid_pair() {
         let new = parsed.iter().find(|one| one["kind"] == Value::from("HostnameConfig"));
         if document {
             let new = new.unwrap_or_else(|| panic!("{contract}: no document"));
-            assert_eq!((new["auto"].as_str(), new["hostname"].as_str()), (Some("off"), Some("n1")), "{contract}");
+            assert_eq!(
+                (new["auto"].as_str(), new["hostname"].as_str()),
+                (Some("off"), Some("n1")),
+                "{contract}"
+            );
             assert_eq!(old, None, "{contract}");
         } else {
             assert_eq!((old, new), (Some("n1"), None), "{contract}");

@@ -23,7 +23,8 @@ async fn a_panic_of_the_library_is_an_error_of_one_request() {
     let base = Secret::from(read(golden().join("gen/1.13.0/v1.13/controlplane.yaml")));
     for panics in PANICS {
         // Merging the second into what the first one made.
-        let error = client.patch(&base, &[Patch::strategic(panics), Patch::strategic(panics)]).await.unwrap_err();
+        let error =
+            client.patch(&base, &[Patch::strategic(panics), Patch::strategic(panics)]).await.unwrap_err();
         let refusal = error.refusal().unwrap();
         assert_eq!(refusal.code, Code::Panic, "{refusal:?}");
         assert!(refusal.field.starts_with("patches["), "{refusal:?}");
@@ -101,10 +102,29 @@ fn texts() -> Vec<String> {
         text + &format!("a{number}: &a{number} [*a{before}, *a{before}, *a{before}]\n")
     });
     let mut all: Vec<String> = [
-        "", "\0", "---", "--- ---", "null", "[]", "[null]", "{}", "- - -", "&a [*a]", "!!binary a", "%YAML 9.9\n---\na",
-        "$patch: delete", "- $patch: delete", "machine: {$patch: delete}", "machine: {? {a: b} : c}", "\u{feff}a: b",
-        "machine: {certSANs: [{$patch: delete}]}", "machine: {\"\": {$patch: delete}}", "<<: {machine: {$patch: delete}}",
-        "cluster: {controlPlane: {endpoint: {$patch: delete}}}", "kind: X\n$patch: delete", "machine: &a {network: *a}",
+        "",
+        "\0",
+        "---",
+        "--- ---",
+        "null",
+        "[]",
+        "[null]",
+        "{}",
+        "- - -",
+        "&a [*a]",
+        "!!binary a",
+        "%YAML 9.9\n---\na",
+        "$patch: delete",
+        "- $patch: delete",
+        "machine: {$patch: delete}",
+        "machine: {? {a: b} : c}",
+        "\u{feff}a: b",
+        "machine: {certSANs: [{$patch: delete}]}",
+        "machine: {\"\": {$patch: delete}}",
+        "<<: {machine: {$patch: delete}}",
+        "cluster: {controlPlane: {endpoint: {$patch: delete}}}",
+        "kind: X\n$patch: delete",
+        "machine: &a {network: *a}",
     ]
     .map(str::to_owned)
     .to_vec();
@@ -127,7 +147,10 @@ async fn hostile_texts_end_nothing() {
             client.talosconfig(&secret.clone().into(), &text, std::slice::from_ref(&text)).await.err(),
             client.new_secrets(&format!("x{text}")).await.err(),
             client.generate(&Generate::new(text.clone(), "c", "e", bundle("secrets.yaml"))).await.err(),
-            client.generate(&Generate::new("worker", text.clone(), text.clone(), bundle("secrets.yaml"))).await.err(),
+            client
+                .generate(&Generate::new("worker", text.clone(), text.clone(), bundle("secrets.yaml")))
+                .await
+                .err(),
         ];
         for error in outcomes.into_iter().flatten() {
             assert!(matches!(error, Error::Refused { .. }), "{text:.50}: {error:?}");
@@ -140,9 +163,11 @@ async fn hostile_texts_end_nothing() {
 async fn operations_that_double_a_document_are_stopped() {
     let client = client();
     let mut operations = vec![json!({"op": "add", "path": "/a", "value": "x".repeat(1000)})];
-    operations.extend((0..40).map(|number| {
-        json!({"op": "copy", "from": "/machine", "path": format!("/machine/copy{number}")})
-    }));
+    operations.extend(
+        (0..40).map(
+            |number| json!({"op": "copy", "from": "/machine", "path": format!("/machine/copy{number}")}),
+        ),
+    );
     let error = client.patch(&worker(), &[Patch::Json6902(operations.into())]).await.unwrap_err();
     assert!(error.to_string().contains("copy"), "{error}");
     assert!(matches!(error, Error::Refused { .. }), "{error:?}");
@@ -152,7 +177,18 @@ async fn operations_that_double_a_document_are_stopped() {
 fn mutated(base: &str) -> impl Strategy<Value = String> + use<> {
     let lines: Vec<String> = base.lines().map(str::to_owned).collect();
     let junk = prop::sample::select(vec![
-        "null", "[]", "{}", "[null]", "$patch: delete", "- $patch: delete", "\"", "*a", "&a", "!!int x", "---", "99999999999999999999",
+        "null",
+        "[]",
+        "{}",
+        "[null]",
+        "$patch: delete",
+        "- $patch: delete",
+        "\"",
+        "*a",
+        "&a",
+        "!!int x",
+        "---",
+        "99999999999999999999",
     ]);
     let change = (0..lines.len(), 0..5_usize, junk, 0..12_usize);
     prop::collection::vec(change, 1..6).prop_map(move |changes| {
@@ -163,7 +199,10 @@ fn mutated(base: &str) -> impl Strategy<Value = String> + use<> {
                 0 => drop(lines.remove(at)),
                 1 => lines.insert(at, lines[at].clone()),
                 2 => lines.insert(at, format!("{}{junk}", " ".repeat(indent))),
-                3 => lines[at] = format!("{} {junk}", lines[at].split(':').next().unwrap_or_default().to_owned() + ":"),
+                3 => {
+                    lines[at] =
+                        format!("{} {junk}", lines[at].split(':').next().unwrap_or_default().to_owned() + ":")
+                }
                 _ => lines[at] = lines[at].trim_start().to_owned(),
             }
             if lines.is_empty() {
@@ -179,7 +218,13 @@ async fn answers_all(client: &Client, text: &str) -> Result<(), TestCaseError> {
     let outcomes = [
         client.validate(&secret, Level::Strict).await.err(),
         client.inspect_config(&secret).await.err(),
-        client.patch(&secret, &[Patch::strategic("machine: {network: {interfaces: [{interface: e, dhcp: true}]}}")]).await.err(),
+        client
+            .patch(
+                &secret,
+                &[Patch::strategic("machine: {network: {interfaces: [{interface: e, dhcp: true}]}}")],
+            )
+            .await
+            .err(),
         client.patch(&worker(), &[Patch::strategic(text)]).await.err(),
     ];
     for error in outcomes.into_iter().flatten() {

@@ -203,7 +203,8 @@ async fn the_kubernetes_authority_is_what_upstreams_provider_writes() {
     let client = client();
     for case in ["base-v1.13-controlplane", "legacy-secret", "none-controlplane"] {
         let objects = Objects::of(case);
-        let file = |name: &str| read(golden().join("cabpt").join(case).join(format!("secret.held-ca.{name}")));
+        let file =
+            |name: &str| read(golden().join("cabpt").join(case).join(format!("secret.held-ca.{name}")));
         let ca = if case == "none-controlplane" {
             let data = Secret::from(text(&objects.get("TalosConfig")["spec"]["data"]));
             client.inspect_config(&data).await.unwrap().kubernetes_ca

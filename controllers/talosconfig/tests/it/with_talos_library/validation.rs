@@ -43,7 +43,8 @@ async fn verdicts_are_those_of_upstream() {
     let mut differences = Vec::new();
     for (name, mut verdicts) in verdicts {
         let config = Secret::from(read(golden().join(format!("validate/{name}.yaml"))));
-        for (level, key) in [(Level::Node, "node"), (Level::Talosctl, "talosctl"), (Level::Strict, "strict")] {
+        for (level, key) in [(Level::Node, "node"), (Level::Talosctl, "talosctl"), (Level::Strict, "strict")]
+        {
             let judged = client.validate(&config, level).await.unwrap();
             let program = if AS_LATER_RELEASES.contains(&name.as_str()) { "head" } else { "113" };
             let expected = verdicts.remove(&format!("{program}.{key}")).unwrap();

@@ -1,4 +1,5 @@
-//! The launcher of the tests: the first argument is the program, the others are files that it also needs.
+//! The launcher alone, for tests: in the product it is a subcommand of the program that has the client. The first argument is
+//! the program that it starts, the others are files that this one also needs.
 
 #![allow(missing_docs, reason = "a program: nothing is built on it")]
 
