@@ -109,9 +109,9 @@ async fn read_line(
 ) -> Result<Zeroizing<Vec<u8>>, NoLine> {
     // Of full size from the start would be 4 MiB for each answer; of a growing one pieces stay behind in memory.
     let mut line = Zeroizing::new(Vec::with_capacity(CHUNK.min(limit)));
-    let mut chunk = Zeroizing::new([0; CHUNK]);
+    let mut chunk = Zeroizing::new(vec![0; CHUNK]);
     loop {
-        let octets = match stdout.read(&mut *chunk).await {
+        let octets = match stdout.read(&mut chunk).await {
             Ok(0) | Err(_) => return Err(NoLine::Ended),
             Ok(octets) => &chunk[..octets],
         };

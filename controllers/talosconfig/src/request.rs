@@ -1,5 +1,7 @@
 //! What is asked, as the child reads it.
 
+use std::fmt;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -31,14 +33,25 @@ impl From<Secret> for SecretsBundle {
     }
 }
 
-/// A change of a configuration.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// A change of a configuration. `Debug` shows no values: there may be secrets among them.
+#[derive(Clone, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Patch {
     /// A list of operations (RFC 6902). It needs a configuration of one document.
     Json6902(Value),
     /// Documents to merge; a text that is a list of operations, or empty, counts as [`Self::Json6902`], as upstream has it.
     Strategic(Secret),
+}
+
+impl fmt::Debug for Patch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Json6902(list) => {
+                write!(f, "Json6902({} operations)", list.as_array().map_or(0, Vec::len))
+            }
+            Self::Strategic(text) => f.debug_tuple("Strategic").field(text).finish(),
+        }
+    }
 }
 
 impl Patch {
@@ -233,7 +246,7 @@ mod tests {
     #[test]
     fn debug_tells_no_secret() {
         let request = Generate {
-            patches: vec![Patch::strategic("hidden-patch")],
+            patches: vec![Patch::strategic("hidden-patch"), Patch::Json6902(json!([{"value": "hidden"}]))],
             ..Generate::new("worker", "c", "e", Secret::from("hidden-bundle").into())
         };
         assert!(!format!("{request:?}").contains("hidden"));
