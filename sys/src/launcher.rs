@@ -187,8 +187,9 @@ struct Running(Option<Child>);
 impl Running {
     fn end(&mut self) -> Option<ExitStatus> {
         let mut child = self.0.take()?;
-        // One that ended by itself keeps its status.
-        let _ = child.kill();
+        // Its whole group, for what it started; one that ended by itself keeps its status.
+        let group = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+        let _ = group.map(|group| rustix::process::kill_process_group(group, Signal::KILL));
         child.wait().ok()
     }
 }
@@ -206,7 +207,8 @@ fn spawn(program: &Program, [stdin, stdout, stderr]: [OwnedFd; 3]) -> io::Result
         .envs(program.env.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::from(stdin))
         .stdout(Stdio::from(stdout))
-        .stderr(Stdio::from(stderr));
+        .stderr(Stdio::from(stderr))
+        .process_group(0);
     // SAFETY: the hook makes one system call on no data: it allocates nothing and takes no lock.
     unsafe {
         command.pre_exec(|| Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?));

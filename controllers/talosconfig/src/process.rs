@@ -6,15 +6,19 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bloomery_sys::launcher::{Error, Launcher};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 /// Of its standard error: its first line at most.
 const MAX_COMPLAINT: usize = 200;
+/// After its end.
+const COMPLAINT_WITHIN: Duration = Duration::from_millis(500);
 /// What is read at once.
 const CHUNK: usize = 16 * 1024;
 
@@ -73,7 +77,9 @@ impl Process {
         // The end of the pipes lets even a child without a launcher go.
         drop((self.stdin, self.stdout));
         let ended = blocking(&self.launcher, Launcher::end).await;
-        let complaint = self.complaint.await.unwrap_or_default();
+        // Its pipe ends with it, unless something else holds that.
+        let complaint =
+            timeout(COMPLAINT_WITHIN, self.complaint).await.ok().and_then(Result::ok).unwrap_or_default();
         let status = match ended {
             Ok(Some(status)) => describe(status),
             Ok(None) => "it did not run".to_owned(),
