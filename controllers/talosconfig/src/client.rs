@@ -30,7 +30,8 @@ pub struct Limits {
     pub answer: Duration,
     /// The same for new secrets: they have an RSA key of 4,096 bits, for which the child looks for primes.
     pub new_secrets: Duration,
-    /// Without a request for so long, the child ends; it costs 25 MiB, and a new one starts in a tenth of a second.
+    /// Without a request for so long, the child ends; it has 28 MiB of its own, and a new one starts in a tenth
+    /// of a second.
     pub idle: Duration,
     /// Octets of an answer.
     pub answer_octets: usize,
@@ -40,8 +41,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             answer: Duration::from_secs(20),
-            new_secrets: Duration::from_secs(120),
-            idle: Duration::from_secs(60),
+            new_secrets: Duration::from_mins(2),
+            idle: Duration::from_mins(1),
             // The child's own limit is 4 MiB; what it says above it is no answer.
             answer_octets: (4 << 20) + 1024,
         }
@@ -188,8 +189,10 @@ struct Job {
     operation: &'static str,
     params: Zeroizing<Vec<u8>>,
     limit: Duration,
-    take: Box<dyn FnOnce(Result<Taken<'_>, Error>) -> Verdict + Send>,
+    take: Take,
 }
+
+type Take = Box<dyn FnOnce(Result<Taken<'_>, Error>) -> Verdict + Send>;
 
 /// A line of the child, and the number of the request that it should answer.
 struct Taken<'a> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use bloomery_sys::launcher::{Error, Program, serve};
 
-/// Private writable memory at most. At rest the program has 25 MiB; the rest is room for hostile input.
+/// Private writable memory at most. At rest the program has 28 MiB; the rest is room for hostile input.
 const MEMORY: u64 = 512 * 1024 * 1024;
 /// For Go's runtime. It collects harder from 96 MiB on, and shows no stack when it fails, as nobody would read it.
 const ENVIRONMENT: [(&str, &str); 3] =

@@ -157,7 +157,7 @@ async fn host_names_stand_where_the_contract_has_them_and_make_a_valid_pair() {
         let config = client.generate(&params).await.unwrap();
         let parsed = documents(config.expose());
         let old = parsed[0]["machine"]["network"]["hostname"].as_str();
-        let new = parsed.iter().find(|one| one["kind"] == Value::from("HostnameConfig"));
+        let new = parsed.iter().find(|one| one["kind"] == *"HostnameConfig");
         if document {
             let new = new.unwrap_or_else(|| panic!("{contract}: no document"));
             assert_eq!(

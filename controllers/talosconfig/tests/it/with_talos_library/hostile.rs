@@ -200,10 +200,10 @@ fn mutated(base: &str) -> impl Strategy<Value = String> + use<> {
                 1 => lines.insert(at, lines[at].clone()),
                 2 => lines.insert(at, format!("{}{junk}", " ".repeat(indent))),
                 3 => {
-                    lines[at] =
-                        format!("{} {junk}", lines[at].split(':').next().unwrap_or_default().to_owned() + ":")
+                    let key = lines[at].split(':').next().unwrap_or_default();
+                    lines[at] = format!("{key}: {junk}");
                 }
-                _ => lines[at] = lines[at].trim_start().to_owned(),
+                _ => lines[at] = lines[at].trim_start().into(),
             }
             if lines.is_empty() {
                 lines.push(String::new());

@@ -42,14 +42,14 @@ impl Objects {
     }
 
     fn find(&self, kind: &str) -> Option<&Value> {
-        self.0.iter().find(|one| one["kind"] == Value::from(kind))
+        self.0.iter().find(|one| one["kind"] == *kind)
     }
 
     fn get(&self, kind: &str) -> &Value {
         self.find(kind).unwrap_or_else(|| panic!("there is no {kind}"))
     }
 
-    /// The Machine, or what a MachinePool has in its place.
+    /// The Machine, or what a `MachinePool` has in its place.
     fn owner_spec(&self) -> &Value {
         match self.find("Machine") {
             Some(machine) => &machine["spec"],
