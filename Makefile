@@ -45,21 +45,21 @@ lint:
 # Always the whole workspace, so that one build of the dependencies serves every stage.
 # What this machine cannot run fails and says so; BLOOMERY_INCOMPLETE_TESTS=1 leaves it out (no root, a BMC).
 TESTS := cargo test --locked --workspace --quiet --no-fail-fast
-# Modules of tests that need a real etcd and kube-apiserver.
-APISERVER := with_api_server
+# Modules of tests that need the control plane's program: a real etcd and kube-apiserver, Talos's library.
+APISERVER := with_api_server with_talos_library
 
 .PHONY: advisories
 advisories: target/debug/mkimage ## Check crates, Go modules and Go against the pinned lists of security advisories
 	@target/debug/mkimage advisories --go-version="$$(cd image/controlplane && go env GOVERSION)"
 
 .PHONY: test-unit
-test-unit: setup ## Tables, property tests, programs against other programs: all but the API server
+test-unit: setup ## Tables, property tests, programs against other programs: all but the control plane's
 	@scripts/progress tests cargo test --locked --workspace --no-run
-	@$(TESTS) -- --skip=$(APISERVER)
+	@$(TESTS) -- $(addprefix --skip=,$(APISERVER))
 	@cd image/controlplane && go test ./pace
 
 .PHONY: test-apiserver
-test-apiserver: setup out/controlplane.d ## Tests against a real etcd and kube-apiserver
+test-apiserver: setup out/controlplane.d ## Tests against a real etcd and kube-apiserver, and Talos's library
 	@BLOOMERY_CONTROLPLANE=$(CURDIR)/out/controlplane.d $(TESTS) --test it --test people -- $(APISERVER)
 
 .PHONY: test-namespaces

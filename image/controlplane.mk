@@ -35,6 +35,6 @@ out/cluster-api.yaml: image/controlplane/go.mod out/kubectl
 	@mv out/cluster-api.yaml.new out/cluster-api.yaml
 
 # Links by which the programs are called outside the image (tests against the real API server).
-CONTROLPLANE_PROGRAMS := etcd kube-apiserver kube-controller-manager cluster-api clusterctl
+CONTROLPLANE_PROGRAMS := etcd kube-apiserver kube-controller-manager cluster-api clusterctl talosconfig
 out/controlplane.d: out/controlplane
 	@mkdir -p $@ && for p in $(CONTROLPLANE_PROGRAMS); do ln -sfn ../controlplane $@/$$p; done && touch $@

@@ -1,8 +1,9 @@
 // Command controlplane is etcd, kube-apiserver, kube-controller-manager, the
-// Cluster API core manager and clusterctl in one static binary: the program is
-// chosen by the name it is called by. All of them are the unmodified upstream
-// modules; sharing one binary shares their common text on disk and in memory.
-// How often their garbage is collected follows their load (package pace).
+// Cluster API core manager, clusterctl and Talos's configuration library in one
+// static binary: the program is chosen by the name it is called by. All of them
+// are the unmodified upstream modules; sharing one binary shares their common text
+// on disk and in memory.
+// How often garbage is collected follows the load (package pace).
 package main
 
 import (
@@ -20,6 +21,8 @@ import (
 	kubeapiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	kubecontrollermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	clusterctl "sigs.k8s.io/cluster-api/cmd/clusterctl/cmd"
+
+	"bloomery/controlplane/talosconfig"
 )
 
 // programs maps the name the binary is called by to the program it then is.
@@ -29,13 +32,14 @@ var programs = map[string]func(){
 	"kube-controller-manager": func() { os.Exit(cli.Run(kubecontrollermanager.NewControllerManagerCommand())) },
 	"cluster-api":             clusterAPI,
 	"clusterctl":              clusterctl.Execute,
+	"talosconfig":             talosconfig.Main,
 }
 
 func main() {
 	name := filepath.Base(os.Args[0])
 	program, ok := programs[name]
 	if !ok {
-		fmt.Fprintf(os.Stderr, "controlplane: called as %q; call it through a link named after one of its programs: etcd, kube-apiserver, kube-controller-manager, cluster-api, clusterctl\n", name)
+		fmt.Fprintf(os.Stderr, "controlplane: called as %q; call it through a link named after one of its programs: etcd, kube-apiserver, kube-controller-manager, cluster-api, clusterctl, talosconfig\n", name)
 		os.Exit(64)
 	}
 	pace.Collector()

@@ -22,6 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("appliance", &["bloomery-base", "bloomery-pairing"]),
     ("bloomery-plane", &["bloomery-api", "bloomery-base"]),
     ("bloomery-power", &["bloomery-base"]),
+    ("bloomery-talosconfig", &["bloomery-base", "bloomery-sys"]),
     (
         "controllers",
         &[

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
-    RulesetCreated, RulesetCreatedAttr, RulesetStatus, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset,
+    RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetStatus, Scope,
 };
 use seccompiler::{
     SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
@@ -132,8 +132,20 @@ pub enum Error {
 /// When the kernel refuses what it claims to know; the program is then less confined, or not at all.
 pub fn confine(needs: &Needs) -> Result<Enforced, Error> {
     let files = restrict_files(needs).map_err(Error::Files)?;
-    let filter: seccompiler::BpfProgram = filter().and_then(TryInto::try_into).map_err(Error::Filter)?;
-    seccompiler::apply_filter(&filter).map_err(Error::SystemCalls)?;
+    filter_system_calls(DENIED, wire_sockets().map_err(Error::Filter)?)?;
+    Ok(files)
+}
+
+/// Confines a process that only starts `programs` (files, or directories with all below) and passes them descriptors: no
+/// other file can be executed, none but these and `reads` be read, none be written, and no socket be made.
+///
+/// # Errors
+/// When system calls cannot be filtered. What this kernel's Landlock cannot do is in the answer.
+pub(crate) fn confine_launcher(programs: &[PathBuf], reads: &[PathBuf]) -> Result<Enforced, Error> {
+    let files = restrict_to_programs(programs, reads).map_err(Error::Files)?;
+    let denied: Vec<_> = DENIED.iter().copied().filter(|number| *number != libc::SYS_execve).collect();
+    // A rule without conditions: whatever the family.
+    filter_system_calls(&denied, Vec::new())?;
     Ok(files)
 }
 
@@ -173,6 +185,27 @@ fn restrict_files(needs: &Needs) -> Result<Enforced, landlock::RulesetError> {
     for path in &needs.writes {
         rules = allow(rules, path, write)?;
     }
+    enforce(rules)
+}
+
+fn restrict_to_programs(programs: &[PathBuf], reads: &[PathBuf]) -> Result<Enforced, landlock::RulesetError> {
+    let read = AccessFs::ReadFile | AccessFs::ReadDir;
+    let mut rules = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(LANDLOCK))?
+        .handle_access(AccessNet::from_all(LANDLOCK))?
+        .scope(Scope::from_all(LANDLOCK))?
+        .create()?;
+    for path in reads {
+        rules = allow(rules, path, read)?;
+    }
+    for path in programs {
+        rules = allow(rules, path, read | AccessFs::Execute)?;
+    }
+    enforce(rules)
+}
+
+fn enforce(rules: RulesetCreated) -> Result<Enforced, landlock::RulesetError> {
     Ok(match rules.restrict_self()?.ruleset {
         RulesetStatus::FullyEnforced => Enforced::Fully,
         RulesetStatus::PartiallyEnforced => Enforced::Partly,
@@ -191,22 +224,27 @@ fn allow(
     rules.add_rule(PathBeneath::new(handle, access))
 }
 
+/// Sockets of the families that no program of ours uses.
+fn wire_sockets() -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
+    let rule = |family: libc::c_int| {
+        let family = u64::try_from(family).unwrap_or(u64::MAX);
+        let condition = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, family)?;
+        SeccompRule::new(vec![condition])
+    };
+    DENIED_FAMILIES.into_iter().map(rule).collect()
+}
+
 /// Denied calls fail with EPERM: a library that tries one has a way around it, and a log line says more than a core.
-fn filter() -> Result<SeccompFilter, seccompiler::BackendError> {
+fn filter_system_calls(denied: &[libc::c_long], sockets: Vec<SeccompRule>) -> Result<(), Error> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
-        DENIED.iter().map(|number| (*number, Vec::new())).collect();
-    let families = DENIED_FAMILIES
-        .into_iter()
-        .map(|family| {
-            let family = u64::try_from(family).unwrap_or(u64::MAX);
-            let condition = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, family)?;
-            SeccompRule::new(vec![condition])
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    rules.insert(libc::SYS_socket, families);
-    let denied = SeccompAction::Errno(libc::EPERM.unsigned_abs());
-    let arch = TargetArch::try_from(std::env::consts::ARCH)?;
-    SeccompFilter::new(rules, SeccompAction::Allow, denied, arch)
+        denied.iter().map(|number| (*number, Vec::new())).collect();
+    rules.insert(libc::SYS_socket, sockets);
+    let refused = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+    let filter: seccompiler::BpfProgram = TargetArch::try_from(std::env::consts::ARCH)
+        .and_then(|arch| SeccompFilter::new(rules, SeccompAction::Allow, refused, arch))
+        .and_then(TryInto::try_into)
+        .map_err(Error::Filter)?;
+    seccompiler::apply_filter(&filter).map_err(Error::SystemCalls)
 }
 
 #[cfg(test)]

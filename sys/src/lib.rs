@@ -14,6 +14,7 @@ pub mod dm;
 pub mod host;
 pub mod ipmi;
 pub mod kmsg;
+pub mod launcher;
 pub mod md;
 pub mod memory;
 pub mod modules;

@@ -110,13 +110,22 @@ impl ControlPlane {
 
 /// The directory with links `etcd` and `kube-apiserver`; without them the test fails and says how to make them.
 pub fn programs() -> PathBuf {
+    directory_with(&["etcd", "kube-apiserver"])
+}
+
+/// The link `talosconfig` beside them.
+pub fn talosconfig() -> PathBuf {
+    directory_with(&["talosconfig"]).join("talosconfig")
+}
+
+fn directory_with(programs: &[&str]) -> PathBuf {
     let built = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../out/controlplane.d");
     let directory = std::env::var_os(VARIABLE).map_or_else(built, PathBuf::from);
-    for program in ["etcd", "kube-apiserver"] {
+    for program in programs {
         assert!(
             directory.join(program).exists(),
-            "there is no {program} in {}: run `make out/controlplane.d`, or name a directory with links `etcd` and \
-             `kube-apiserver` to the control plane's program in {VARIABLE}",
+            "there is no {program} in {}: run `make out/controlplane.d`, or name a directory with links {programs:?} to \
+             the control plane's program in {VARIABLE}",
             directory.display()
         );
     }

@@ -20,8 +20,8 @@ const MOUNT_POINTS: [&str; 7] = ["boot", "dev", "proc", "run", "sys", "tmp", "va
 /// `/bin` and its kin lie in `/usr`.
 const USR_MERGE: [&str; 4] = ["bin", "lib", "lib64", "sbin"];
 /// The programs inside the one Go program; it looks at the name it is called by.
-const CONTROLPLANE_NAMES: [&str; 5] =
-    ["cluster-api", "clusterctl", "etcd", "kube-apiserver", "kube-controller-manager"];
+const CONTROLPLANE_NAMES: [&str; 6] =
+    ["cluster-api", "clusterctl", "etcd", "kube-apiserver", "kube-controller-manager", "talosconfig"];
 /// Rust programs in `/usr/bin`.
 const SERVICES: [&str; 3] = ["appliance", "bootsvc", "controllers"];
 /// Programs of Debian packages: path in the package, path in the root, further names.
