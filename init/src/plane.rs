@@ -15,6 +15,7 @@ use crate::pki::{self, Pki, people};
 use crate::service_requests::ServiceRequests;
 use crate::services::{self, Inputs};
 use crate::supervise::cgroup::Cgroups;
+use crate::supervise::limits::total_memory;
 use crate::supervise::service::Service;
 use crate::supervise::{Shared, Supervisor};
 use bloomery_base::chain;
@@ -108,6 +109,7 @@ fn declarations(
         config,
         address: addresses.first().copied(),
         encryption_key: Some(credentials.encryption_key.clone()),
+        memory: total_memory(),
         etcd_reserve: *etcd_reserve,
         generation: *generation,
     })

@@ -33,6 +33,8 @@ pub struct Inputs<'a> {
     pub address: Option<IpAddr>,
     /// The name of the key that Secrets are encrypted with.
     pub encryption_key: Option<String>,
+    /// The machine's memory, octets.
+    pub memory: u64,
     /// Whether etcd has more than its usual quota.
     pub etcd_reserve: bool,
     /// Raised when certificates that only a restart brings in were made anew.

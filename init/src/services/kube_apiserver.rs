@@ -8,7 +8,7 @@ use crate::accounts;
 use crate::audit;
 use crate::layout::{ETCD_CLIENT_PORT, KUBERNETES_API_PORT};
 use crate::pki::people;
-use crate::supervise::limits::{Limits, MemoryLimit, total_memory};
+use crate::supervise::limits::{Limits, MemoryLimit};
 use crate::supervise::probe::Probe;
 use crate::supervise::service::{Hold, Service};
 
@@ -75,7 +75,7 @@ pub(super) fn service(inputs: &Inputs) -> Service {
     service.after = &["etcd"];
     // It reads itself in for seconds before it needs etcd, and asks again until etcd answers.
     service.waits_itself_for = &["etcd"];
-    let heap = HEAP.max(total_memory()).min(MAX_HEAP);
+    let heap = HEAP.max(inputs.memory).min(MAX_HEAP);
     service.env = go_heap(GOGC, BUSY_GOGC, heap);
     service.args = vec![
         "--bind-address=0.0.0.0".to_owned(),

@@ -14,6 +14,7 @@ fn inputs<'a>(layout: &'a Layout, config: &'a Config, address: Option<IpAddr>) -
         config,
         address,
         encryption_key,
+        memory: 1 << 30,
         etcd_reserve: false,
         generation: 0,
     }
@@ -165,4 +166,14 @@ fn the_reserve_is_a_larger_quota_and_nothing_else() {
     let (usual, reserve) = changed[0];
     let new: Vec<_> = reserve.args.iter().filter(|argument| !usual.args.contains(argument)).collect();
     assert_eq!(new, ["--quota-backend-bytes=1342177280"]);
+}
+
+#[test]
+fn the_api_servers_heap_follows_the_machines_memory() {
+    let (layout, config) = (Layout::system(), Config::default());
+    for (gib, limit) in [(1, "220MiB"), (2, "430MiB"), (24, "512MiB")] {
+        let services = all(&Inputs { memory: gib << 30, ..inputs(&layout, &config, None) });
+        let server = services.iter().find(|service| service.name == "kube-apiserver").unwrap();
+        assert_eq!(server.env.get("GOMEMLIMIT").map(String::as_str), Some(limit), "{gib} GiB");
+    }
 }
