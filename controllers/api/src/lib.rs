@@ -22,6 +22,7 @@ pub mod environment;
 pub mod evidence;
 pub mod exempt;
 pub mod hardware;
+pub mod infrastructure;
 pub mod ledger;
 pub mod lookup;
 pub mod marks;

@@ -3,7 +3,7 @@
 pub mod v1alpha2;
 
 use kube::CustomResource;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use crate::condition::Condition;
@@ -12,6 +12,9 @@ use crate::{schema, zero::is_zero};
 
 /// Keeps a MetalCluster until its controller has seen its deletion.
 pub const FINALIZER: &str = "metalcluster.infrastructure.cluster.x-k8s.io";
+
+/// Failure domains of one cluster, by contract v1beta2.
+pub const MOST_FAILURE_DOMAINS: u32 = 100;
 
 /// What is wanted of the infrastructure of a cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, CustomResource)]
@@ -74,7 +77,7 @@ pub struct MetalClusterStatus {
     pub initialization: InfrastructureInitialization,
     /// The values of the label that the spec names, of all accepted Servers.
     #[serde(default, skip_serializing_if = "is_zero")]
-    #[schemars(schema_with = "schema::failure_domains")]
+    #[schemars(schema_with = "failure_domains")]
     pub failure_domains: Vec<FailureDomain>,
     /// Why the cluster cannot go on, as one word. Never written.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -88,4 +91,8 @@ pub struct MetalClusterStatus {
     /// Observations (contract v1beta2).
     #[serde(default, skip_serializing_if = "is_zero")]
     pub v1beta2: StandardConditions,
+}
+
+fn failure_domains(generator: &mut SchemaGenerator) -> Schema {
+    schema::keyed_list::<FailureDomain>(generator, "name", MOST_FAILURE_DOMAINS)
 }

@@ -7,9 +7,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::json;
 
-use crate::contract::FailureDomain;
-use crate::talos_control_plane::StatusVersion;
-
 /// Marks a map as owned by one writer as a whole (server-side apply), as the core API marks references.
 const MAP_TYPE: &str = "x-kubernetes-map-type";
 /// The same for lists.
@@ -41,19 +38,15 @@ pub(crate) fn any_json(_: &mut SchemaGenerator) -> Schema {
 
 /// Conditions of contract v1beta2: one of each type.
 pub(crate) fn standard_conditions(generator: &mut SchemaGenerator) -> Schema {
-    let mut schema = Vec::<Condition>::json_schema(generator);
-    schema.insert(LIST_TYPE.into(), json!("map"));
-    schema.insert("x-kubernetes-list-map-keys".into(), json!(["type"]));
-    schema.insert("maxItems".into(), json!(32));
-    schema
+    keyed_list::<Condition>(generator, "type", 32)
 }
 
-/// Failure domains: one of each name.
-pub(crate) fn failure_domains(generator: &mut SchemaGenerator) -> Schema {
-    let mut schema = Vec::<FailureDomain>::json_schema(generator);
+/// A list of at most `most` items, one of each value of `key`.
+pub(crate) fn keyed_list<T: JsonSchema>(generator: &mut SchemaGenerator, key: &str, most: u32) -> Schema {
+    let mut schema = Vec::<T>::json_schema(generator);
     schema.insert(LIST_TYPE.into(), json!("map"));
-    schema.insert("x-kubernetes-list-map-keys".into(), json!(["name"]));
-    schema.insert("maxItems".into(), json!(100));
+    schema.insert("x-kubernetes-list-map-keys".into(), json!([key]));
+    schema.insert("maxItems".into(), json!(most));
     schema
 }
 
@@ -99,13 +92,4 @@ pub(crate) fn kubernetes_version(_: &mut SchemaGenerator) -> Schema {
         "minLength": 2,
         "pattern": r"^v(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)([-0-9a-zA-Z_\.+]*)?$",
     })
-}
-
-/// Versions of a control plane: each once.
-pub(crate) fn status_versions(generator: &mut SchemaGenerator) -> Schema {
-    let mut schema = Vec::<StatusVersion>::json_schema(generator);
-    schema.insert(LIST_TYPE.into(), json!("map"));
-    schema.insert("x-kubernetes-list-map-keys".into(), json!(["version"]));
-    schema.insert("maxItems".into(), json!(100));
-    schema
 }

@@ -5,7 +5,7 @@ pub mod v1beta1;
 use k8s_openapi::api::core::v1::{ObjectReference, Taint};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::CustomResource;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use crate::condition::Condition;
@@ -272,7 +272,7 @@ pub struct TalosControlPlaneStatus {
     pub version: String,
     /// All Kubernetes versions of machines, the oldest first.
     #[serde(default, skip_serializing_if = "is_zero")]
-    #[schemars(schema_with = "schema::status_versions")]
+    #[schemars(schema_with = "status_versions")]
     pub versions: Vec<StatusVersion>,
     /// Observations (contract v1beta1).
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -280,4 +280,9 @@ pub struct TalosControlPlaneStatus {
     /// Observations (contract v1beta2).
     #[serde(default, skip_serializing_if = "is_zero")]
     pub v1beta2: StandardConditions,
+}
+
+/// Versions of a control plane: each once.
+fn status_versions(generator: &mut SchemaGenerator) -> Schema {
+    schema::keyed_list::<StatusVersion>(generator, "version", 100)
 }

@@ -42,7 +42,7 @@ use tokio_util::sync::CancellationToken;
 use crate::fleet::{Fleet, Judgement};
 use crate::reconcile::{Error, Frame};
 use crate::table::{Key, key};
-use crate::watch::{BindingMeta, Bindings, GuardedServer, Servers};
+use crate::watch::{Bindings, GuardedBinding, GuardedServer, Servers};
 use names::Names;
 use power_cycle_age::Stamps;
 use recheck::Withheld;
@@ -83,7 +83,7 @@ pub struct Inputs<'a> {
     /// All Servers.
     pub servers: &'a mut Feed<GuardedServer>,
     /// Their bindings.
-    pub bindings: &'a mut Feed<BindingMeta>,
+    pub bindings: &'a mut Feed<GuardedBinding>,
     /// What they have in common.
     pub fleet: Fleet,
     /// Names of Servers that changes of others concern.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bloomery_api::{Environment, Server, ServerBinding, ServerClass};
 use bloomery_platform::watch::{Cache, Change, Feed, Watch, Watched};
-use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::core::DeserializeGuard;
 use kube::{Api, Client};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -16,17 +16,17 @@ use crate::fleet::Fleet;
 
 /// A Server, or what was wrong with it: one malformed object must not stop the watch.
 pub type GuardedServer = DeserializeGuard<Server>;
-/// A binding, without what it says.
-pub type BindingMeta = PartialObjectMeta<ServerBinding>;
+/// A binding, or what was wrong with it.
+pub type GuardedBinding = DeserializeGuard<ServerBinding>;
 /// All Servers, malformed ones included.
 pub type Servers = Cache<GuardedServer>;
 /// All bindings.
-pub type Bindings = Cache<BindingMeta>;
+pub type Bindings = Cache<GuardedBinding>;
 
 /// All watches of this process, before they run.
 pub struct Watches {
     pub servers: Watch<GuardedServer>,
-    pub bindings: Watch<BindingMeta>,
+    pub bindings: Watch<GuardedBinding>,
     pub classes: Watch<DeserializeGuard<ServerClass>>,
     pub environments: Watch<DeserializeGuard<Environment>>,
     /// What Servers have in common, always as far as their cache.
@@ -41,7 +41,7 @@ impl Watches {
     /// What Servers have in common is seen before any controller hears of a change.
     pub fn new(client: &Client) -> Self {
         let mut servers: Watch<GuardedServer> = Watch::new(Api::all(client.clone()));
-        let mut bindings: Watch<BindingMeta> = Watch::new(Api::all(client.clone()));
+        let mut bindings: Watch<GuardedBinding> = Watch::new(Api::all(client.clone()));
         let (fleet, concerned) = Fleet::new(servers.feed.cache());
         let demand = Demand::default();
         let (seeing, needing) = (fleet.clone(), demand.clone());

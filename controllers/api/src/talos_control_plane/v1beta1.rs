@@ -166,7 +166,7 @@ pub struct TalosControlPlaneStatus {
     pub version: String,
     /// All Kubernetes versions of machines, the oldest first.
     #[serde(default, skip_serializing_if = "is_zero")]
-    #[schemars(schema_with = "schema::status_versions")]
+    #[schemars(schema_with = "super::status_versions")]
     pub versions: Vec<StatusVersion>,
     /// What the older contract has.
     #[serde(default, skip_serializing_if = "is_zero")]
