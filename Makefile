@@ -58,7 +58,7 @@ test-unit: setup ## Tables, property tests, programs against other programs: all
 	@$(TESTS) -- --skip=$(APISERVER)
 
 .PHONY: test-apiserver
-test-apiserver: setup out/controlplane.d ## Tests against a real etcd and kube-apiserver
+test-apiserver: setup out/controlplane.d out/cluster-api.yaml ## Tests against a real etcd and kube-apiserver
 	@BLOOMERY_CONTROLPLANE=$(CURDIR)/out/controlplane.d $(TESTS) --test it --test people -- $(APISERVER)
 
 .PHONY: test-namespaces

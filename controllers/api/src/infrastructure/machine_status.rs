@@ -56,6 +56,9 @@ pub fn machine_status(
     let (paused, reason) =
         if is_paused { (ConditionStatus::True, "Paused") } else { (ConditionStatus::False, NOT_PAUSED) };
     set_standard(&mut v1beta2.conditions, PAUSED, paused, (reason, ""), generation, now);
+    // In one order, so that a status that says the same is the same.
+    conditions.sort_by(|one, other| one.type_.cmp(&other.type_));
+    v1beta2.conditions.sort_by(|one, other| one.type_.cmp(&other.type_));
     status
 }
 
@@ -80,8 +83,6 @@ fn copy_conditions(
         let new = &mut status.v1beta2.conditions;
         set_standard(new, type_, found.status, (reason, &found.message), generation, now);
     }
-    status.conditions.sort_by(|one, other| one.type_.cmp(&other.type_));
-    status.v1beta2.conditions.sort_by(|one, other| one.type_.cmp(&other.type_));
 }
 
 #[cfg(test)]
