@@ -7,7 +7,10 @@ use bloomery_api::condition::{self, Condition};
 use bloomery_api::contract::{Cluster, Machine};
 use bloomery_api::evidence::{DiskRecord, DiskState, Entry};
 use bloomery_api::metal_machine::FINALIZER;
-use bloomery_api::{MetalCluster, MetalMachine, MetalMachineTemplate, Server, ServerBinding, ServerClass};
+use bloomery_api::plane::FENCED_ANNOTATION;
+use bloomery_api::{
+    MetalCluster, MetalMachine, MetalMachineTemplate, Plane, Server, ServerBinding, ServerClass,
+};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
@@ -25,7 +28,7 @@ fn name_of(number: usize) -> String {
     format!("4c4c4544-0039-3010-804d-{number:012}")
 }
 
-/// A Server that was wiped and is free.
+/// A Server that was wiped: whoever waits for it may have it at once.
 async fn clean(bench: &Bench, name: &str, rack: &str) {
     let servers: Api<Server> = bench.all();
     let mut server = registered(name);
@@ -34,7 +37,6 @@ async fn clean(bench: &Bench, name: &str, rack: &str) {
     let made = servers.create(&PostParams::default(), &server).await.unwrap();
     record(bench, &made, Entry::NeverUsed(bloomery_api::contents::ContentsClass::Blank)).await;
     wiped(bench, name).await;
-    until_reason(bench, name, "Available").await;
 }
 
 /// A class of the Servers of one rack.
@@ -108,6 +110,7 @@ async fn a_machine_gets_a_clean_server_of_its_class_and_gives_it_back() {
     let (server, other) = (name_of(1), name_of(2));
     class(&bench, "small", &["r1"]).await;
     clean(&bench, &other, "r2").await;
+    until_reason(&bench, &other, "Available").await;
     cluster(&bench, VIP).await;
 
     // The MetalCluster is ready by both contracts, and shows the racks as failure domains.
@@ -199,9 +202,8 @@ async fn twenty_machines_and_two_programs_share_fifteen_servers_without_a_server
     let (bench, _one) = start().await;
     let _two = bench.setup.run_beside(&bench.plane, &[]).await;
     class(&bench, "all", &["r1"]).await;
-    for number in 1..=SERVERS {
-        clean(&bench, &name_of(number), "r1").await;
-    }
+    let servers: Vec<String> = (1..=SERVERS).map(name_of).collect();
+    futures::future::join_all(servers.iter().map(|name| clean(&bench, name, "r1"))).await;
     cluster(&bench, VIP).await;
     provisioned(&bench).await;
     let names: Vec<String> = (0..MACHINES).map(|number| format!("m{number:02}")).collect();
@@ -292,10 +294,7 @@ async fn what_is_paused_or_moved_keeps_its_server_and_missing_owners_keep_nothin
     })
     .await;
     machines.delete("paused", &DeleteParams::default()).await.unwrap();
-    // As `clusterctl move` does at the source: mark, delete, take finalizers off.
-    patch_machine(&bench, "moved", json!({ "metadata": { "annotations": { MOVING: "" } } })).await;
-    machines.delete("moved", &DeleteParams::default()).await.unwrap();
-    // By now the controller has looked at all of them.
+    // By now the controller has looked at it.
     machine(&bench, "canary", of_class("all"), Some("data")).await;
     until_machine(&bench, "canary", "it was looked at", |machine| machine.status.is_some()).await;
     let untouched = async |server: &str| {
@@ -303,15 +302,31 @@ async fn what_is_paused_or_moved_keeps_its_server_and_missing_owners_keep_nothin
         assert_eq!(binding.metadata.deletion_timestamp, None, "{server}");
     };
     untouched(&paused).await;
-    untouched(&moved).await;
-    patch_machine(&bench, "moved", json!({ "metadata": { "finalizers": [] } })).await;
-    until_gone(&machines, "moved").await;
-    untouched(&moved).await;
 
-    // No longer paused: the deletion goes on. The moved one's Server stays bound: it is the target's.
+    // No longer paused: the deletion goes on.
     pause(false).await;
     until_gone(&machines, "paused").await;
     until_gone(&bindings, &paused).await;
+
+    // As `clusterctl move` does at the source: mark, delete, take finalizers off. The whole plane stops.
+    patch_machine(&bench, "moved", json!({ "metadata": { "annotations": { MOVING: "" } } })).await;
+    machines.delete("moved", &DeleteParams::default()).await.unwrap();
+    let planes: Api<Plane> = bench.all();
+    eventually("the plane stops itself", async || {
+        let plane = planes.get("plane").await.map_err(|error| error.to_string())?;
+        plane.fenced().map(drop).ok_or_else(|| "it acts".to_owned())
+    })
+    .await;
+    untouched(&moved).await;
+    // A person lets it go on: what is marked is left alone all the same.
+    bench
+        .patch::<Plane>("plane", json!({ "metadata": { "annotations": { FENCED_ANNOTATION: null } } }))
+        .await;
+    machine(&bench, "canary-2", json!({}), Some("data")).await;
+    until_ready(&bench, "canary-2", "False NoServerReference").await;
+    untouched(&moved).await;
+    patch_machine(&bench, "moved", json!({ "metadata": { "finalizers": [] } })).await;
+    until_gone(&machines, "moved").await;
     untouched(&moved).await;
 
     // Without Machine and Cluster a deletion waits for nothing.
