@@ -7,15 +7,17 @@ use bloomery_api::contract::{ApiEndpoint, FailureDomain, MachineAddress, Standar
 use bloomery_api::conversion::{CONVERSION_DATA, convert};
 use bloomery_api::metal_cluster::{self, MetalCluster, MetalClusterSpec, MetalClusterStatus};
 use bloomery_api::metal_machine::{self, MetalMachine, MetalMachineSpec, MetalMachineStatus};
-use bloomery_api::metal_machine_template::{self, MetalMachineTemplate};
+use bloomery_api::metal_machine_template::{self, MetalMachineTemplate, MetalMachineTemplateSpec};
 use bloomery_api::patch::ConfigPatch;
 use bloomery_api::talos_config::{self, TalosConfig, TalosConfigSpec, TalosConfigStatus};
-use bloomery_api::talos_config_template::{self, TalosConfigTemplate};
+use bloomery_api::talos_config_template::{self, TalosConfigTemplate, TalosConfigTemplateSpec};
 use bloomery_api::talos_control_plane::{
     self, MachineTemplate, MachineTemplateSpec, ReadinessGate, StatusVersion, TalosControlPlane,
     TalosControlPlaneSpec, TalosControlPlaneStatus,
 };
-use bloomery_api::talos_control_plane_template::{self, TalosControlPlaneTemplate};
+use bloomery_api::talos_control_plane_template::{
+    self, TalosControlPlaneTemplate, TalosControlPlaneTemplateSpec,
+};
 use bloomery_api::{Condition, Severity};
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition as StandardCondition, Time};
@@ -341,7 +343,7 @@ proptest! {
 
     #[test]
     fn machine_templates_survive_the_old_version(machine in metal_machine()) {
-        let mut template = MetalMachineTemplate::new("n", Default::default());
+        let mut template = MetalMachineTemplate::new("n", MetalMachineTemplateSpec::default());
         template.spec.template.spec = machine.spec;
         let back = round_trip::<metal_machine_template::v1alpha2::MetalMachineTemplate, _>(&template);
         prop_assert_eq!(&back, &template);
@@ -351,7 +353,7 @@ proptest! {
     fn old_machines_survive_the_new_version(machine in metal_machine(), reason in word()) {
         let spec = metal_machine::v1alpha2::MetalMachineSpec { provider_id: machine.spec.provider_id, server_ref: machine.spec.server_ref };
         let mut old = metal_machine::v1alpha2::MetalMachine::new("n", spec);
-        old.status = Some(metal_machine::v1alpha2::MetalMachineStatus { error_reason: reason, ..Default::default() });
+        old.status = Some(metal_machine::v1alpha2::MetalMachineStatus { error_reason: reason, error_message: String::new(), ready: false });
         let back = round_trip::<MetalMachine, _>(&old);
         prop_assert_eq!((back.spec, back.status), (old.spec, old.status));
     }
@@ -374,7 +376,7 @@ proptest! {
 
     #[test]
     fn config_templates_survive_both_other_versions(spec in talos_spec()) {
-        let mut template = TalosConfigTemplate::new("n", Default::default());
+        let mut template = TalosConfigTemplate::new("n", TalosConfigTemplateSpec::default());
         template.spec.template.spec = spec;
         let back = round_trip::<talos_config_template::v1alpha2::TalosConfigTemplate, _>(&template);
         prop_assert_eq!(&back, &template);
@@ -398,7 +400,7 @@ proptest! {
 
     #[test]
     fn control_plane_templates_survive_the_newer_version(plane in control_plane()) {
-        let mut template = TalosControlPlaneTemplate::new("n", Default::default());
+        let mut template = TalosControlPlaneTemplate::new("n", TalosControlPlaneTemplateSpec::default());
         template.spec.template.spec.machine_template = plane.spec.machine_template;
         template.spec.template.spec.control_plane_config = plane.spec.control_plane_config;
         let back = round_trip::<talos_control_plane_template::v1beta1::TalosControlPlaneTemplate, _>(&template);

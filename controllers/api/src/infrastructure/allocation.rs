@@ -38,9 +38,10 @@ impl Index {
         self.clean.insert(name) && !is_bound
     }
 
-    /// A Server is gone.
-    pub fn forget_server(&mut self, name: &str) {
+    /// A Server is gone or cannot be read: it is not free.
+    pub fn forget_server(&mut self, name: &str) -> bool {
         self.clean.remove(name);
+        false
     }
 
     /// Sees a binding.

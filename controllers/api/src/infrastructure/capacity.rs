@@ -88,7 +88,7 @@ mod tests {
 
     use super::*;
 
-    fn server(hardware: Value, arch: Option<&str>) -> Server {
+    fn server(hardware: &Value, arch: Option<&str>) -> Server {
         let labels = arch.map(|arch| json!({ ARCH_LABEL: arch }));
         serde_json::from_value(json!({ "apiVersion": "metal.sidero.dev/v1alpha2", "kind": "Server",
             "metadata": { "name": "a", "labels": labels }, "spec": { "accepted": true, "hardware": hardware } }))
@@ -104,7 +104,7 @@ mod tests {
         let silent = json!({});
         let status = |hardware: &[&Value], archs: &[Option<&str>]| {
             let servers: Vec<_> =
-                hardware.iter().zip(archs.iter().cycle()).map(|(h, a)| server((*h).clone(), *a)).collect();
+                hardware.iter().zip(archs.iter().cycle()).map(|(h, a)| server(h, *a)).collect();
             serde_json::to_value(template_status(&servers)).unwrap()
         };
         let amd64 = json!({ "architecture": "amd64", "operatingSystem": "linux" });

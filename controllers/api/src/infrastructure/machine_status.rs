@@ -96,7 +96,7 @@ mod tests {
         serde_json::from_value(json!(format!("2026-01-01T00:00:{second:02}Z"))).unwrap()
     }
 
-    fn binding(status: Value) -> ServerBinding {
+    fn binding(status: &Value) -> ServerBinding {
         serde_json::from_value(json!({ "apiVersion": "infrastructure.cluster.x-k8s.io/v1alpha3", "kind": "ServerBinding",
             "metadata": { "name": "a" }, "spec": { "metalMachineRef": { "name": "m" }, "addresses": ["10.0.0.9", "10.0.0.1"],
             "hostname": "node" }, "status": status }))
@@ -107,10 +107,10 @@ mod tests {
     fn a_provided_machine_is_ready_by_both_contracts_and_at_rest_nothing_changes() {
         let failed = json!({ "type": "TalosInstalled", "status": "False", "severity": "Info",
             "reason": "TalosInstallationInProgress", "lastTransitionTime": "2026-01-01T00:00:00Z" });
-        let mut server = Server::new("a", Default::default());
+        let mut server = Server::new("a", crate::server::ServerSpec::default());
         server.metadata.labels = Some([("rack".to_owned(), "r1".to_owned())].into());
         let mut machine = MetalMachine::new("m", MetalMachineSpec::default());
-        let one = binding(json!({ "conditions": [failed] }));
+        let one = binding(&json!({ "conditions": [failed] }));
         let provided = Provided {
             binding: &one,
             server: Some(&server),
@@ -132,7 +132,7 @@ mod tests {
         machine.status = Some(status.clone());
         assert_eq!(machine_status(&machine, &said, false, Some(provided), &at(9)), status, "at rest");
         // What the binding no longer says is gone, and what was provided stays when it is not there.
-        let bare = binding(json!({}));
+        let bare = binding(&json!({}));
         let provided = Provided { binding: &bare, ..provided };
         let later = machine_status(&machine, &said, false, Some(provided), &at(9));
         assert!(condition::find(&later.conditions, "TalosInstalled").is_none());

@@ -30,17 +30,11 @@ impl Inventory {
         let inventory = self.clone();
         servers.observe(move |change| {
             let freed = match change {
-                Change::Applied(server) => match &server.0 {
-                    Ok(server) => inventory.with(|index| index.see_server(server)),
-                    Err(_) => {
-                        inventory.with(|index| index.forget_server(&server.name_any()));
-                        false
-                    }
-                },
-                Change::Deleted(server) => {
-                    inventory.with(|index| index.forget_server(&server.name_any()));
-                    false
-                }
+                Change::Applied(server) => inventory.with(|index| match &server.0 {
+                    Ok(server) => index.see_server(server),
+                    Err(_) => index.forget_server(&server.name_any()),
+                }),
+                Change::Deleted(server) => inventory.with(|index| index.forget_server(&server.name_any())),
                 Change::Listed => true,
             };
             inventory.tell(freed);

@@ -1,5 +1,8 @@
 //! Each step by table, rules of safety for any state of the objects, and two programs that see each other late.
 
+// Literals are passed as they stand.
+#![allow(clippy::needless_pass_by_value)]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
@@ -136,7 +139,7 @@ fn a_living_machine_goes_its_way() {
     let moved = json!({ "spec": { "metalMachineRef": { "namespace": "ns", "name": "m", "uid": "before the move" } } });
     let failed = json!({ "status": { "conditions": [{ "type": "TalosConfigLoaded", "status": "False", "severity": "Error",
         "reason": "TalosConfigLoadFailed", "message": "bad", "lastTransitionTime": "2026-01-01T00:00:00Z" }] } });
-    let table = [
+    let table = vec![
         (State::of(metal_machine(classed(), json!({ "finalizers": [] })), vec![]), "hold", "Starting"),
         (without(|state| state.owner = None), "wait", "WaitingForMachine"),
         (without(|state| state.cluster = None), "wait", "WaitingForCluster"),
@@ -200,7 +203,7 @@ fn a_deletion_lets_its_own_bindings_go_and_waits_for_no_owner() {
         State::of(metal_machine(named(), meta), bindings)
     };
     let ours = json!([FINALIZER]);
-    let table = [
+    let table = vec![
         (gone(vec![mine("a")], ours.clone()), "release a"),
         (gone(vec![mine("a"), mine("b")], ours.clone()), "release a b"),
         (gone(vec![leaving("a"), mine("b")], ours.clone()), "release b"),

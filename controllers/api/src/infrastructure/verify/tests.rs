@@ -25,11 +25,13 @@ fn numbered(state: DiskState, seq: u64, id: &str, owner: Option<&str>, claimant:
     with(server(true, state.is_claim(), is_clean), &record)
 }
 
+/// What happened, the Server after it, and what follows.
+type Case = (&'static str, Option<Server>, Result<(), &'static str>);
+
 #[test]
 fn only_what_nobody_had_in_between_is_kept() {
     let before = numbered(DiskState::Clean, 4, "r4", None, None);
     let claimed = |seq, owner| numbered(DiskState::Bound, seq, "r5", Some(owner), Some("ns/m"));
-    type Case = (&'static str, Option<Server>, Result<(), &'static str>);
     let mut dirty = before.clone();
     dirty.status.as_mut().unwrap().is_clean = false;
     let mut unaccepted = before.clone();

@@ -15,6 +15,7 @@ use super::bind::only;
 use super::{Scene, place_of};
 use crate::cluster::CLUSTER_LABEL;
 use crate::reconcile::{self, Error};
+use crate::table::key;
 
 impl Scene<'_> {
     /// Deletes the bindings that the machine is to lose, if that is still so.
@@ -58,6 +59,7 @@ impl Scene<'_> {
         match self.patch(machine, json!({ "metadata": { "finalizers": finalizers } })).await {
             Ok(_) => {
                 info!(machine = machine.name_any(), "metal machine let go");
+                self.shared.frame.forget(&key(machine));
                 Ok(Action::await_change())
             }
             Err(Error::Api { source, .. }) if is_gone(&source) => Ok(Action::await_change()),

@@ -1,10 +1,7 @@
 //! Everything that a step is decided by: from the caches, or read for it.
 
-use std::sync::Arc;
-
 use bloomery_api::contract::{Cluster, Machine};
 use bloomery_api::decision::Standing;
-use bloomery_api::decision::identity::Conflict;
 use bloomery_api::evidence::Evidence;
 use bloomery_api::infrastructure::machine::{View, is_for};
 use bloomery_api::{MetalCluster, MetalMachine, Server, ServerBinding};
@@ -140,20 +137,21 @@ impl Scene<'_> {
     ) -> Known {
         let namespace = machine.metadata.namespace.as_deref().unwrap_or_default();
         let infrastructure = cluster.as_ref().and_then(|cluster| cluster.spec.infrastructure_ref.as_ref());
-        let metal_cluster = infrastructure
-            .filter(|reference| reference.kind == "MetalCluster")
-            .and_then(|reference| self.shared.metal_clusters.get(&reference_of(&reference.name, namespace)));
-        let metal_cluster: Option<Arc<DeserializeGuard<MetalCluster>>> = metal_cluster;
+        let named = infrastructure.filter(|infrastructure| infrastructure.kind == "MetalCluster");
+        let metal_cluster =
+            named.and_then(|named| self.shared.metal_clusters.get(&reference(&named.name, namespace)));
         let metal_cluster = metal_cluster.and_then(|cluster| cluster.0.as_ref().ok().cloned());
         let is_paused = is_paused(&machine.metadata, cluster.as_ref());
         Known { owner, cluster, metal_cluster, bindings, server, is_paused }
     }
 
-    /// Where a Server stands without a binding.
+    /// Where a Server stands without a binding; not free while conflicts with others cannot be told.
     pub(super) fn standing(&self, server: &Server) -> Standing {
-        let judged = self.shared.fleet.judge(server, self.authority);
-        let conflict: Option<Conflict> = judged.and_then(|judged| judged.conflict);
-        Standing::of(Some(server), None, &Evidence::of(server, self.authority), conflict.as_ref())
+        let Some(judged) = self.shared.fleet.judge(server, self.authority) else {
+            return Standing::Unconfirmed;
+        };
+        let evidence = Evidence::of(server, self.authority);
+        Standing::of(Some(server), None, &evidence, judged.conflict.as_ref())
     }
 }
 
@@ -162,8 +160,4 @@ where
     K: kube::Resource<DynamicType = ()>,
 {
     ObjectRef::new(name).within(namespace)
-}
-
-fn reference_of(name: &str, namespace: &str) -> ObjectRef<DeserializeGuard<MetalCluster>> {
-    reference(name, namespace)
 }

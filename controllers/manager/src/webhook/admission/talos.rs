@@ -80,6 +80,9 @@ fn fill(object: &mut Value, key: &str, value: impl FnOnce() -> Value) {
 
 #[cfg(test)]
 mod tests {
+    // Literals are passed as they stand.
+    #![allow(clippy::needless_pass_by_value)]
+
     use proptest::prelude::*;
 
     use super::*;
