@@ -97,7 +97,8 @@ fn every_definition_has_labels_conversion_and_status() {
         let served = crd["spec"]["versions"].as_array().unwrap();
         let mut found: Vec<_> = served.iter().map(|version| version["name"].as_str().unwrap()).collect();
         let mut expected = versions.to_vec();
-        (found.sort_unstable(), expected.sort_unstable());
+        found.sort_unstable();
+        expected.sort_unstable();
         assert_eq!(found, expected, "{kind}");
         for version in served {
             assert_eq!(version["served"], true, "{kind}");
