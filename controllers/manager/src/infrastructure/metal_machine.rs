@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bloomery_api::contract::{Cluster, Machine};
+use bloomery_api::infrastructure::lease::is_held_by_another;
 use bloomery_api::infrastructure::machine::{Step, decide};
 use bloomery_api::infrastructure::verdict::Verdict;
 use bloomery_api::metal_machine::FINALIZER;
@@ -196,8 +197,8 @@ async fn called(cached: &Arc<Guarded>, shared: &Shared) -> Result<Action, Error>
     shared.forget_waiting(cached.meta());
     let work = async {
         let mut machine = readable(cached.as_ref().clone())?;
+        let scene = Scene { shared, authority: &authority, now: Time(Timestamp::now()) };
         for _ in 0..MOST_STEPS {
-            let scene = Scene { shared, authority: &authority, now: Time(Timestamp::now()) };
             match Box::pin(scene.step(&machine)).await? {
                 Next::Again(next) => machine = *next,
                 Next::Done(action) => return Ok(action),
@@ -245,8 +246,14 @@ impl Scene<'_> {
                 Ok(Next::Done(Action::await_change()))
             }
             Step::Hold => {
-                let finalizers = with_finalizer(&machine.metadata);
-                let change = json!({ "metadata": { "finalizers": finalizers } });
+                let mut held = machine.clone();
+                held.metadata.finalizers = Some(with_finalizer(&machine.metadata));
+                let mut change = json!({ "metadata": { "finalizers": held.metadata.finalizers } });
+                // One request for both where it goes on at once.
+                let is_free = !is_held_by_another(machine, &self.shared.program, &self.now);
+                if is_free && decide(&known.view(&held, &own)).step == Step::Allocate {
+                    change["metadata"]["annotations"] = self.lease();
+                }
                 Ok(Next::Again(Box::new(self.patch(machine, change).await?)))
             }
             Step::Allocate => self.allocate(machine, &known).await,
@@ -288,7 +295,7 @@ impl Scene<'_> {
     }
 }
 
-fn with_finalizer(meta: &ObjectMeta) -> Vec<&str> {
-    let others = meta.finalizers.iter().flatten().map(String::as_str).filter(|name| *name != FINALIZER);
-    others.chain([FINALIZER]).collect()
+fn with_finalizer(meta: &ObjectMeta) -> Vec<String> {
+    let others = meta.finalizers.iter().flatten().filter(|name| *name != FINALIZER).cloned();
+    others.chain([FINALIZER.to_owned()]).collect()
 }

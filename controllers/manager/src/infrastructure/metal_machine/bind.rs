@@ -16,7 +16,7 @@ use kube::api::{DeleteParams, PostParams, Preconditions};
 use kube::core::ObjectMeta;
 use kube::runtime::controller::Action;
 use kube::{Api, Resource, ResourceExt};
-use serde_json::json;
+use serde_json::{Value, json};
 use tracing::{info, warn};
 
 use super::view::Known;
@@ -68,14 +68,28 @@ impl Scene<'_> {
         if is_held_by_another(machine, &shared.program, &self.now) {
             return Ok(Next::Done(Action::requeue(WHILE_ANOTHER_LOOKS)));
         }
-        let mark = json!({ ALLOCATING_ANNOTATION: lease(&shared.program, &self.now) });
-        let machine = self.patch(machine, json!({ "metadata": { "annotations": mark } })).await?;
+        let machine = if self.has_lease(machine) {
+            machine.clone()
+        } else {
+            self.patch(machine, json!({ "metadata": { "annotations": self.lease() } })).await?
+        };
         for server in tried {
             if let Some(bound) = self.try_bind(&machine, &server, Some(&wanted)).await? {
                 return self.settle(machine, &bound).await;
             }
         }
         self.say_waits(&machine, &self.shortage(&wanted)).await
+    }
+
+    /// The annotation by which this program alone looks for a Server.
+    pub(super) fn lease(&self) -> Value {
+        json!({ ALLOCATING_ANNOTATION: lease(&self.shared.program, &self.now) })
+    }
+
+    /// Whether this very reconcile wrote it already.
+    fn has_lease(&self, machine: &MetalMachine) -> bool {
+        let written = machine.annotations().get(ALLOCATING_ANNOTATION);
+        written == Some(&lease(&self.shared.program, &self.now))
     }
 
     /// Names of the Servers to try, in their order.

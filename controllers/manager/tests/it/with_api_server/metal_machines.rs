@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::support::bench::{Bench, registered};
 use crate::support::cluster_api::{self, NAMESPACE, cluster, machine, namespaced, provisioned};
-use crate::support::machines::{has_event, record, until_reason, wiped};
+use crate::support::machines::{has_event, record, until, until_reason, wiped};
 use bloomery_testkit::eventually;
 
 /// The control plane's address: every node that has it now announces it.
@@ -236,9 +236,11 @@ async fn twenty_machines_and_two_programs_share_fifteen_servers_without_a_server
     let waits = all.iter().find(|machine| machine.server_name().is_none()).unwrap();
     assert_eq!(ready(waits).1, "no Server of ServerClass all is free: 15 in use");
     // Nobody had a Server and lost it: each was bound once, by the record after "clean".
-    for server in bench.all::<Server>().list(&ListParams::default()).await.unwrap().items {
-        let record = DiskRecord::of(&server).unwrap();
-        assert_eq!((record.state, record.seq), (DiskState::Bound, 3), "{}", server.name_any());
+    for name in &servers {
+        let is_recorded =
+            |server: &Server| DiskRecord::of(server).is_some_and(|record| record.state == DiskState::Bound);
+        let server = until(&bench, name, "its claim is on record", is_recorded).await;
+        assert_eq!(DiskRecord::of(&server).unwrap().seq, 3, "{name}");
     }
 
     // One is given back and wiped: one of those that wait gets it.
