@@ -5,6 +5,7 @@
 //! up, what only the newer version can say is taken back from there, unless the older one was edited.
 //! Never touches `metadata` but for that annotation: the API server refuses more.
 
+mod contract;
 mod server;
 mod server_class;
 
@@ -52,6 +53,11 @@ pub fn convert(object: Value, desired: &str) -> Result<Value, Error> {
     let from = text(&object, "apiVersion").ok_or(Error::Malformed("apiVersion"))?.to_owned();
     let name = text(&object, "kind").ok_or(Error::Malformed("kind"))?.to_owned();
     if from == desired {
+        return Ok(Value::Object(object));
+    }
+    if let Some(converted) = contract::convert(&mut object, &name, &from, desired) {
+        converted?;
+        object.insert("apiVersion".to_owned(), Value::String(desired.to_owned()));
         return Ok(Value::Object(object));
     }
     let refused =

@@ -16,7 +16,10 @@ use serde_json::{Map, Value, json};
 
 use crate::conversion::SPOKE;
 use crate::schema::{self, Column};
-use crate::{environment, plane, server, server_binding, server_class};
+use crate::{
+    environment, metal_cluster, metal_machine, metal_machine_template, plane, server, server_binding,
+    server_class, talos_config, talos_config_template, talos_control_plane, talos_control_plane_template,
+};
 
 /// The properties in a schema.
 type Properties = Map<String, Value>;
@@ -27,19 +30,35 @@ pub const CONVERSION_URL: &str = "https://127.0.0.1:9445/convert";
 pub const CA_BUNDLE_PLACEHOLDER: &str = "${CA_BUNDLE}";
 /// Makes `clusterctl move` take every object of the kind along.
 pub const MOVE_LABEL: &str = "clusterctl.cluster.x-k8s.io/move";
+/// Without it `clusterctl move` does not look for objects of the kind at all.
+pub const CLUSTERCTL_LABEL: &str = "clusterctl.cluster.x-k8s.io";
 
-/// Labels on each CRD: the provider's name, and which version serves which Cluster API contract. Losing one
-/// of the contract labels makes Cluster API unable to read its own objects.
-const LABELS: [(&str, &str); 7] = [
+/// Labels on each CRD but the provider's: which version serves which Cluster API contract. Losing one of the contract
+/// labels makes Cluster API unable to read its own objects.
+const LABELS: [(&str, &str); 6] = [
     ("app", "sidero"),
-    ("cluster.x-k8s.io/provider", "sidero"),
     ("cluster.x-k8s.io/v1alpha3", "v1alpha3"),
     ("cluster.x-k8s.io/v1alpha4", "v1alpha3"),
     ("cluster.x-k8s.io/v1beta1", "v1alpha3"),
-    ("cluster.x-k8s.io/v1beta2", "v1alpha3"),
+    (CLUSTERCTL_LABEL, ""),
     // ServerBindings move too, so that a plane that was moved knows which machines are bound.
     (MOVE_LABEL, ""),
 ];
+
+/// A provider of Cluster API, as its definitions are labelled.
+#[derive(Clone, Copy)]
+struct Provider {
+    name: &'static str,
+    /// Version that serves contract v1beta2.
+    v1beta2: &'static str,
+}
+
+/// Its status has the fields of both contracts.
+const INFRASTRUCTURE: Provider = Provider { name: "sidero", v1beta2: "v1alpha3" };
+/// `status.conditions` of the two contracts differ, so that a version of its own serves the newer one.
+const BOOTSTRAP: Provider = Provider { name: "bootstrap-talos", v1beta2: "v1beta1" };
+/// The same.
+const CONTROL_PLANE: Provider = Provider { name: "control-plane-talos", v1beta2: "v1beta1" };
 
 /// Label of the kinds that only Bloomery has.
 const OWN_LABEL: [&str; 2] = ["app", "bloomery"];
@@ -72,14 +91,46 @@ pub fn all(ca_bundle: &[u8]) -> Result<Vec<CustomResourceDefinition>, Error> {
     let server = shown(server::Server::crd(), &server::COLUMNS);
     let class = shown(server_class::ServerClass::crd(), &server_class::COLUMNS);
     let environment = shown(environment::Environment::crd(), &environment::COLUMNS);
-    let kinds = [
+    let infrastructure = [
         vec![server.clone(), older(server, older_server)?],
         vec![class.clone(), older(class, older_class)?],
         vec![environment.clone(), older(environment, |_| {})?],
         vec![shown(server_binding::ServerBinding::crd(), &server_binding::COLUMNS)],
+        vec![metal_cluster::MetalCluster::crd(), metal_cluster::v1alpha2::MetalCluster::crd()],
+        vec![metal_machine::MetalMachine::crd(), metal_machine::v1alpha2::MetalMachine::crd()],
+        vec![
+            metal_machine_template::MetalMachineTemplate::crd(),
+            metal_machine_template::v1alpha2::MetalMachineTemplate::crd(),
+        ],
     ];
+    let bootstrap = [
+        vec![
+            talos_config::TalosConfig::crd(),
+            talos_config::v1alpha2::TalosConfig::crd(),
+            talos_config::v1beta1::TalosConfig::crd(),
+        ],
+        vec![
+            talos_config_template::TalosConfigTemplate::crd(),
+            talos_config_template::v1alpha2::TalosConfigTemplate::crd(),
+            talos_config_template::v1beta1::TalosConfigTemplate::crd(),
+        ],
+    ];
+    let control_plane = [
+        vec![
+            talos_control_plane::TalosControlPlane::crd(),
+            talos_control_plane::v1beta1::TalosControlPlane::crd(),
+        ],
+        vec![
+            talos_control_plane_template::TalosControlPlaneTemplate::crd(),
+            talos_control_plane_template::v1beta1::TalosControlPlaneTemplate::crd(),
+        ],
+    ];
+    let of = |provider: Provider| move |versions| (provider, versions);
+    let kinds = infrastructure.into_iter().map(of(INFRASTRUCTURE));
+    let kinds = kinds.chain(bootstrap.into_iter().map(of(BOOTSTRAP)));
+    let kinds = kinds.chain(control_plane.into_iter().map(of(CONTROL_PLANE)));
     let mut all: Vec<_> =
-        kinds.into_iter().map(|versions| join(versions, ca_bundle)).collect::<Result<_, _>>()?;
+        kinds.map(|(provider, versions)| join(provider, versions, ca_bundle)).collect::<Result<_, _>>()?;
     all.push(own(shown(plane::Plane::crd(), &plane::COLUMNS))?);
     Ok(all)
 }
@@ -179,6 +230,7 @@ fn own(mut crd: CustomResourceDefinition) -> Result<CustomResourceDefinition, Er
 
 /// Joins the versions of one kind; the first is the storage version.
 fn join(
+    provider: Provider,
     versions: Vec<CustomResourceDefinition>,
     ca_bundle: &[u8],
 ) -> Result<CustomResourceDefinition, Error> {
@@ -190,8 +242,9 @@ fn join(
         .unwrap_or_default();
     let mut crd =
         merge_crds(versions, &storage).map_err(|source| Error::Merge { kind: kind.clone(), source })?;
-    crd.metadata.labels =
-        Some(LABELS.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<BTreeMap<_, _>>());
+    let own = [("cluster.x-k8s.io/provider", provider.name), ("cluster.x-k8s.io/v1beta2", provider.v1beta2)];
+    let labels = LABELS.into_iter().chain(own).map(|(key, value)| (key.to_owned(), value.to_owned()));
+    crd.metadata.labels = Some(labels.collect());
     crd.spec.conversion = Some(conversion(ca_bundle));
     let mut value =
         serde_json::to_value(crd).map_err(|source| Error::Reshape { kind: kind.clone(), source })?;

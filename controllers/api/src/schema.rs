@@ -4,7 +4,7 @@
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceColumnDefinition;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::json;
 
@@ -77,4 +77,62 @@ pub(crate) fn label_selector(generator: &mut SchemaGenerator) -> Schema {
 /// Any JSON value, kept as it is.
 pub(crate) fn any_json(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "x-kubernetes-preserve-unknown-fields": true })
+}
+
+/// Conditions of contract v1beta2: one of each type.
+pub(crate) fn standard_conditions(generator: &mut SchemaGenerator) -> Schema {
+    keyed_list::<Condition>(generator, "type", 32)
+}
+
+/// A list of at most `most` items, one of each value of `key`.
+pub(crate) fn keyed_list<T: JsonSchema>(generator: &mut SchemaGenerator, key: &str, most: u32) -> Schema {
+    let mut schema = Vec::<T>::json_schema(generator);
+    schema.insert(LIST_TYPE.into(), json!("map"));
+    schema.insert("x-kubernetes-list-map-keys".into(), json!([key]));
+    schema.insert("maxItems".into(), json!(most));
+    schema
+}
+
+/// The types of a machine's address.
+pub(crate) fn machine_address_type(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "enum": ["Hostname", "ExternalIP", "InternalIP", "ExternalDNS", "InternalDNS"],
+    })
+}
+
+/// The types of a machine configuration in the newer version of TalosConfig.
+pub(crate) fn generate_type(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "enum": ["controlplane", "worker", "init", "none"] })
+}
+
+/// The processor architectures of Cluster API's contract.
+pub(crate) fn architecture(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "enum": ["amd64", "arm64", "ppc64le", "s390x"] })
+}
+
+/// A number or a share in per cent.
+pub(crate) fn int_or_string(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "x-kubernetes-int-or-string": true })
+}
+
+/// Quantities by the name of a resource.
+pub(crate) fn resource_list(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "additionalProperties": {
+            "anyOf": [{ "type": "integer" }, { "type": "string" }],
+            "pattern": r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$",
+            "x-kubernetes-int-or-string": true,
+        },
+    })
+}
+
+/// A Kubernetes version with its `v`.
+pub(crate) fn kubernetes_version(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "minLength": 2,
+        "pattern": r"^v(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)([-0-9a-zA-Z_\.+]*)?$",
+    })
 }

@@ -47,44 +47,82 @@ fn version<'a>(crd: &'a Value, name: &str) -> &'a Value {
     crd["spec"]["versions"].as_array().unwrap().iter().find(|version| version["name"] == name).unwrap()
 }
 
+/// Kind, short name, categories, scope, provider, version that serves contract v1beta2, all versions with the stored
+/// one first.
+type Shape<'a> = (&'a str, Option<&'a str>, &'a [&'a str], &'a str, &'a str, &'a str, &'a [&'a str]);
+
 #[test]
 fn every_definition_has_labels_conversion_and_status() {
-    for crd in definitions() {
-        let kind = &crd["spec"]["names"]["kind"];
+    let metal: &[&str] = &["sidero", "bloomery"];
+    let cluster: &[&str] = &["cluster-api", "sidero", "bloomery"];
+    let talos: &[&str] = &["cluster-api", "bloomery"];
+    let two: &[&str] = &["v1alpha2", "v1alpha1"];
+    let infra: &[&str] = &["v1alpha3", "v1alpha2"];
+    let three: &[&str] = &["v1alpha3", "v1alpha2", "v1beta1"];
+    let newer: &[&str] = &["v1alpha3", "v1beta1"];
+    let (bootstrap, control_plane) = ("bootstrap-talos", "control-plane-talos");
+    let table: [Shape<'_>; 11] = [
+        ("Server", Some("srv"), metal, "Cluster", "sidero", "v1alpha3", two),
+        ("ServerClass", Some("srvc"), metal, "Cluster", "sidero", "v1alpha3", two),
+        ("Environment", Some("env"), metal, "Cluster", "sidero", "v1alpha3", two),
+        ("ServerBinding", Some("srvb"), metal, "Cluster", "sidero", "v1alpha3", &["v1alpha3"]),
+        ("MetalCluster", Some("mtc"), cluster, "Namespaced", "sidero", "v1alpha3", infra),
+        ("MetalMachine", Some("mtm"), cluster, "Namespaced", "sidero", "v1alpha3", infra),
+        ("MetalMachineTemplate", Some("mtmt"), cluster, "Namespaced", "sidero", "v1alpha3", infra),
+        ("TalosConfig", None, talos, "Namespaced", bootstrap, "v1beta1", three),
+        ("TalosConfigTemplate", None, talos, "Namespaced", bootstrap, "v1beta1", three),
+        ("TalosControlPlane", Some("tcp"), talos, "Namespaced", control_plane, "v1beta1", newer),
+        ("TalosControlPlaneTemplate", Some("tcpt"), talos, "Namespaced", control_plane, "v1beta1", newer),
+    ];
+    assert_eq!(definitions().len(), table.len());
+    for (kind, short, categories, scope, provider, v1beta2, versions) in table {
+        let crd = definition(kind);
+        let labels = &crd["metadata"]["labels"];
         for (label, value) in [
             ("app", "sidero"),
-            ("cluster.x-k8s.io/provider", "sidero"),
+            ("cluster.x-k8s.io/provider", provider),
             ("cluster.x-k8s.io/v1beta1", "v1alpha3"),
-            ("cluster.x-k8s.io/v1beta2", "v1alpha3"),
+            ("cluster.x-k8s.io/v1beta2", v1beta2),
+            ("clusterctl.cluster.x-k8s.io", ""),
             ("clusterctl.cluster.x-k8s.io/move", ""),
         ] {
-            assert_eq!(crd["metadata"]["labels"][label], value, "{kind} {label}");
+            assert_eq!(labels[label], value, "{kind} {label}");
         }
-        assert_eq!(crd["spec"]["scope"], "Cluster", "{kind}");
-        let short = match kind.as_str().unwrap() {
-            "Server" => "srv",
-            "ServerClass" => "srvc",
-            "ServerBinding" => "srvb",
-            "Environment" => "env",
-            other => panic!("no short name for {other}"),
-        };
-        assert_eq!(crd["spec"]["names"]["shortNames"], json!([short]), "{kind}");
-        assert_eq!(crd["spec"]["names"]["categories"], json!(["sidero", "bloomery"]), "{kind}");
+        assert_eq!(crd["spec"]["scope"], scope, "{kind}");
+        let names = &crd["spec"]["names"];
+        assert_eq!(names.get("shortNames").map(|all| &all[0]), short.map(Value::from).as_ref(), "{kind}");
+        assert_eq!(names["categories"], json!(categories), "{kind}");
         let config = &crd["spec"]["conversion"]["webhook"]["clientConfig"];
         assert_eq!(*config, json!({ "url": "https://127.0.0.1:9445/convert", "caBundle": "UEVN" }), "{kind}");
-        for version in crd["spec"]["versions"].as_array().unwrap() {
+        let served = crd["spec"]["versions"].as_array().unwrap();
+        let mut found: Vec<_> = served.iter().map(|version| version["name"].as_str().unwrap()).collect();
+        let mut expected = versions.to_vec();
+        found.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(found, expected, "{kind}");
+        for version in served {
             assert_eq!(version["served"], true, "{kind}");
-            assert_eq!(version["subresources"], json!({ "status": {} }), "{kind}");
+            assert_eq!(version["storage"], version["name"] == versions[0], "{kind}");
+            assert_eq!(version["subresources"]["status"], json!({}), "{kind}");
+            let scale = version["subresources"].get("scale");
+            assert_eq!(scale.is_some(), kind == "TalosControlPlane", "{kind}");
         }
-        let storage: Vec<_> = crd["spec"]["versions"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .filter(|version| version["storage"] == true)
-            .map(|version| version["name"].as_str().unwrap())
-            .collect();
-        let expected = if kind == "ServerBinding" { "v1alpha3" } else { "v1alpha2" };
-        assert_eq!(storage, [expected], "{kind}");
+        // Cluster API reads objects of a contract in the version that a label names.
+        for (label, version) in labels.as_object().unwrap() {
+            if label.starts_with("cluster.x-k8s.io/v1beta") && crd["spec"]["scope"] == "Namespaced" {
+                assert!(versions.contains(&version.as_str().unwrap()), "{kind} {label}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_control_plane_is_scaled_like_a_deployment() {
+    let crd = definition("TalosControlPlane");
+    for name in ["v1alpha3", "v1beta1"] {
+        let expected = json!({ "specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas",
+            "labelSelectorPath": ".status.selector" });
+        assert_eq!(version(&crd, name)["subresources"]["scale"], expected, "{name}");
     }
 }
 
@@ -104,7 +142,7 @@ fn kinds_of_ours_have_nothing_of_the_contract_and_are_never_moved() {
 type Column<'a> = (&'a str, &'a str, &'a str, i64);
 
 #[test]
-fn columns_are_the_same_in_both_versions_and_in_order() {
+fn columns_are_these_in_order() {
     let server = [
         ("Hostname", "string", ".spec.hostname", 0),
         ("BMC IP", "string", ".spec.bmc.endpoint", 1),
@@ -143,7 +181,37 @@ fn columns_are_the_same_in_both_versions_and_in_order() {
         ("Fenced", "string", ".metadata.annotations.bloomery\\.dev/fenced", 0),
         ("Age", "date", ".metadata.creationTimestamp", 0),
     ];
-    let table: [(&str, &[Column<'_>]); 5] = [
+    let template = [
+        ("Class", "string", ".spec.template.spec.serverClassRef.name", 0),
+        ("CPU", "string", ".status.capacity.cpu", 1),
+        ("Memory", "string", ".status.capacity.memory", 1),
+        ("Age", "date", ".metadata.creationTimestamp", 0),
+    ];
+    let cluster = [
+        ("Cluster", "string", ".metadata.labels.cluster\\.x-k8s\\.io/cluster-name", 0),
+        ("Ready", "boolean", ".status.ready", 0),
+        ("Endpoint", "string", ".spec.controlPlaneEndpoint.host", 1),
+        ("Age", "date", ".metadata.creationTimestamp", 0),
+    ];
+    let machine = [
+        ("Ready", "string", ".status.ready", 0),
+        ("Cluster", "string", ".metadata.labels.cluster\\.x-k8s\\.io/cluster-name", 1),
+        ("Machine", "string", ".metadata.ownerReferences[?(@.kind==\"Machine\")].name", 1),
+        ("Server", "string", ".spec.serverRef.name", 1),
+        ("Age", "date", ".metadata.creationTimestamp", 0),
+    ];
+    let control_plane = [
+        ("Ready", "boolean", ".status.ready", 0),
+        ("Initialized", "boolean", ".status.initialized", 0),
+        ("Replicas", "integer", ".status.replicas", 0),
+        ("Ready Replicas", "integer", ".status.readyReplicas", 0),
+        ("Unavailable Replicas", "integer", ".status.unavailableReplicas", 0),
+    ];
+    let table: [(&str, &[Column<'_>]); 9] = [
+        ("MetalMachineTemplate", &template),
+        ("MetalCluster", &cluster),
+        ("MetalMachine", &machine),
+        ("TalosControlPlane", &control_plane),
         ("Server", &server),
         ("ServerClass", &class),
         ("Environment", &environment),
@@ -152,7 +220,12 @@ fn columns_are_the_same_in_both_versions_and_in_order() {
     ];
     for (kind, columns) in table {
         let crd = definition(kind);
+        let group = crd["spec"]["group"].as_str().unwrap();
         for version in crd["spec"]["versions"].as_array().unwrap() {
+            // Kinds of Cluster API have columns of their own in each version, and none in v1alpha2.
+            if group.ends_with("cluster.x-k8s.io") && version["storage"] == false {
+                continue;
+            }
             let found: Vec<_> = version["additionalPrinterColumns"]
                 .as_array()
                 .unwrap()
@@ -169,7 +242,25 @@ fn columns_are_the_same_in_both_versions_and_in_order() {
 
 #[test]
 fn required_fields_are_exactly_these() {
-    let pointers: [(&str, &str, &str, Value); 13] = [
+    let pointers: [(&str, &str, &str, Value); 21] = [
+        ("MetalCluster", "v1alpha3", "/spec/properties/controlPlaneEndpoint", json!(["host", "port"])),
+        ("MetalMachine", "v1alpha3", "/status/properties/addresses/items", json!(["address", "type"])),
+        ("MetalMachineTemplate", "v1alpha3", "/spec", json!(["template"])),
+        ("TalosConfig", "v1alpha3", "/spec", json!(["generateType"])),
+        ("TalosConfig", "v1beta1", "/spec", json!(["generateType"])),
+        (
+            "TalosControlPlane",
+            "v1alpha3",
+            "/spec",
+            json!(["controlPlaneConfig", "infrastructureTemplate", "version"]),
+        ),
+        (
+            "TalosControlPlane",
+            "v1beta1",
+            "/spec",
+            json!(["controlPlaneConfig", "machineTemplate", "version"]),
+        ),
+        ("TalosControlPlaneTemplate", "v1beta1", "/spec", json!(["template"])),
         ("Server", "v1alpha2", "/spec", json!(["accepted"])),
         ("Server", "v1alpha2", "/spec/properties/bmc", json!(["endpoint"])),
         ("Server", "v1alpha2", "/spec/properties/managementApi", json!(["endpoint"])),
@@ -227,8 +318,10 @@ fn nothing_is_nullable_and_only_an_absent_spec_has_a_default() {
         for version in crd["spec"]["versions"].as_array().unwrap() {
             let mut defaults = Vec::new();
             walk(&version["schema"]["openAPIV3Schema"], "", &mut defaults);
-            let expected: &[&str] =
-                if crd["spec"]["names"]["kind"] == "ServerBinding" { &[] } else { &["/properties/spec"] };
+            // Where the spec needs a field there is no emptiest one.
+            let needs = version["schema"]["openAPIV3Schema"]["properties"]["spec"].get("required");
+            let has_emptiest = needs.is_none_or(|needs| *needs == json!(["accepted"]));
+            let expected: &[&str] = if has_emptiest { &["/properties/spec"] } else { &[] };
             assert_eq!(defaults, expected);
         }
     }

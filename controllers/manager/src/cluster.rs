@@ -1,14 +1,12 @@
 //! What Cluster API's contract asks of every infrastructure controller: owners, and hands off while paused.
 
+use bloomery_api::contract::Cluster;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use kube::core::DynamicObject;
 
-/// Label that names the Cluster of an object, in the object's namespace.
-pub const CLUSTER_LABEL: &str = "cluster.x-k8s.io/cluster-name";
+pub use bloomery_api::contract::{CLUSTER_GROUP as GROUP, CLUSTER_LABEL};
+
 /// Annotation that pauses one object, whatever its value.
 pub const PAUSED_ANNOTATION: &str = "cluster.x-k8s.io/paused";
-/// Group of Cluster and Machine.
-pub const GROUP: &str = "cluster.x-k8s.io";
 
 /// The owner of this group and kind, of whatever version: the controlling one if there are several. It is in the
 /// object's namespace.
@@ -27,10 +25,9 @@ pub fn cluster_name(meta: &ObjectMeta) -> Option<&str> {
 }
 
 /// Whether nothing may be done to an object: itself or its Cluster is paused. `clusterctl move` pauses Clusters.
-pub fn is_paused(meta: &ObjectMeta, cluster: Option<&DynamicObject>) -> bool {
+pub fn is_paused(meta: &ObjectMeta, cluster: Option<&Cluster>) -> bool {
     let is_marked = meta.annotations.as_ref().is_some_and(|all| all.contains_key(PAUSED_ANNOTATION));
-    let spec = cluster.and_then(|cluster| cluster.data.get("spec"));
-    is_marked || spec.and_then(|spec| spec.get("paused")).is_some_and(|paused| paused == true)
+    is_marked || cluster.is_some_and(|cluster| cluster.spec.paused == Some(true))
 }
 
 #[cfg(test)]
@@ -47,8 +44,10 @@ mod tests {
         json!({ "apiVersion": version, "kind": kind, "name": name, "uid": name, "controller": controller })
     }
 
-    fn cluster(spec: &Value) -> DynamicObject {
-        serde_json::from_value(json!({ "metadata": { "name": "c" }, "spec": spec })).unwrap()
+    fn cluster(spec: &Value) -> Cluster {
+        serde_json::from_value(json!({ "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster",
+            "metadata": { "name": "c" }, "spec": spec }))
+        .unwrap()
     }
 
     #[test]
@@ -92,12 +91,9 @@ mod tests {
                 "{value}"
             );
         }
-        for (spec, expected) in [
-            (json!({ "paused": true }), true),
-            (json!({ "paused": false }), false),
-            (json!({ "paused": "true" }), false),
-            (json!({}), false),
-        ] {
+        for (spec, expected) in
+            [(json!({ "paused": true }), true), (json!({ "paused": false }), false), (json!({}), false)]
+        {
             assert_eq!(is_paused(&plain, Some(&cluster(&spec))), expected, "{spec}");
         }
         assert!(!is_paused(&plain, None));

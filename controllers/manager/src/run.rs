@@ -30,11 +30,16 @@ use tracing::{error, info, warn};
 use crate::cli::RunOptions;
 use crate::environment::demand::Demand;
 use crate::fleet::Fleet;
+use crate::infrastructure::inventory::Inventory;
+use crate::infrastructure::{
+    self, METAL_CLUSTERS, METAL_MACHINE_TEMPLATES, METAL_MACHINES, metal_cluster, metal_machine,
+    metal_machine_template,
+};
 use crate::metrics::{Metrics, PowerCalls};
 use crate::reconcile::{COMPONENT, Context, Frame};
 use crate::reserved_objects;
 use crate::table::{BINDINGS, CLASSES, Definition, ENVIRONMENTS, SERVERS, Table};
-use crate::watch::{self, BindingMeta, GuardedServer};
+use crate::watch::{self, GuardedBinding, GuardedServer};
 use crate::webhook::{self, Webhook, tls::ReloadedCertificate};
 use crate::{environment, fence, server, server_class};
 
@@ -77,6 +82,7 @@ pub async fn run(options: &RunOptions) -> Result<(), Error> {
     let listener = listen(SocketAddr::new(options.webhook_bind, options.webhook_port)).await?;
     let (health, metrics, table) = (Health::default(), Arc::new(Metrics::default()), Table::default());
     health.expect([SERVERS.name, BINDINGS.name, CLASSES.name, ENVIRONMENTS.name, DEFAULTS]);
+    health.expect([METAL_MACHINES.name, METAL_CLUSTERS.name, METAL_MACHINE_TEMPLATES.name]);
     let mut parts = JoinSet::new();
 
     let routes = metrics.routes().merge(table.routes());
@@ -130,7 +136,7 @@ struct Shared {
 /// for every watch: a controller subscribes here in place of a watch of its own.
 pub struct Watches {
     pub servers: Watch<GuardedServer>,
-    pub bindings: Watch<BindingMeta>,
+    pub bindings: Watch<GuardedBinding>,
     pub classes: Watch<DeserializeGuard<ServerClass>>,
     pub environments: Watch<DeserializeGuard<Environment>>,
     /// What Servers have in common, always as far as their cache.
@@ -145,7 +151,7 @@ impl Watches {
     /// What Servers have in common is seen before any controller hears of a change.
     pub fn new(client: &Client) -> Self {
         let mut servers: Watch<GuardedServer> = Watch::new(Api::all(client.clone()));
-        let mut bindings: Watch<BindingMeta> = Watch::new(Api::all(client.clone()));
+        let mut bindings: Watch<GuardedBinding> = Watch::new(Api::all(client.clone()));
         let (fleet, concerned) = Fleet::new(servers.feed.cache());
         let demand = Demand::default();
         let (seeing, needing) = (fleet.clone(), demand.clone());
@@ -199,8 +205,43 @@ fn start_controllers(
         Box::pin(sweep.run(token)).await;
         "age"
     });
-    let work = server::orphan::controller(frame(&BINDINGS), gate.clone(), &mut bindings.feed, stop.clone());
+    let work = server::orphan::controller(
+        frame(&BINDINGS),
+        gate.clone(),
+        &mut bindings.feed,
+        &mut servers.feed,
+        stop.clone(),
+    );
     start(parts, &BINDINGS, health, bound.clone(), work);
+    let inventory = Inventory::default();
+    inventory.follow(&mut servers.feed, &mut bindings.feed);
+    let mut provider = infrastructure::Watches::new(&context.client);
+    let inputs = metal_machine::Inputs {
+        gate: gate.clone(),
+        fleet: fleet.clone(),
+        inventory,
+        servers: all.clone(),
+        bindings: &mut bindings.feed,
+        classes: classes.feed.cache(),
+    };
+    let work = metal_machine::controller(frame(&METAL_MACHINES), inputs, &mut provider, stop.clone());
+    start(parts, &METAL_MACHINES, health, provider.metal_machines.feed.cache(), work);
+    let work = metal_cluster::controller(
+        frame(&METAL_CLUSTERS),
+        gate.clone(),
+        all.clone(),
+        &mut provider,
+        stop.clone(),
+    );
+    start(parts, &METAL_CLUSTERS, health, provider.metal_clusters.feed.cache(), work);
+    let work = metal_machine_template::controller(
+        frame(&METAL_MACHINE_TEMPLATES),
+        all.clone(),
+        classes.feed.cache(),
+        &mut provider,
+        stop.clone(),
+    );
+    start(parts, &METAL_MACHINE_TEMPLATES, health, provider.templates.feed.cache(), work);
     let inputs =
         server::Inputs { servers: &mut servers.feed, bindings: &mut bindings.feed, fleet, concerned };
     let options_of_servers = servers_options(options, gate, ledger, context.metrics());
@@ -229,7 +270,7 @@ fn start_controllers(
     let token = stop.clone();
     parts.spawn(async move {
         let watching = async {
-            futures::join!(servers.run(), bindings.run(), classes.run(), environments.run());
+            futures::join!(servers.run(), bindings.run(), classes.run(), environments.run(), provider.run());
         };
         token.run_until_cancelled(Box::pin(watching)).await;
         "watches"

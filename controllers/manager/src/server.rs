@@ -42,7 +42,7 @@ use tokio_util::sync::CancellationToken;
 use crate::fleet::{Fleet, Judgement};
 use crate::reconcile::{Error, Frame};
 use crate::table::{Key, key};
-use crate::watch::{BindingMeta, Bindings, GuardedServer, Servers};
+use crate::watch::{Bindings, GuardedBinding, GuardedServer, Servers};
 use names::Names;
 use power_cycle_age::Stamps;
 use recheck::Withheld;
@@ -77,7 +77,7 @@ pub struct Options {
 
 pub struct Inputs<'a> {
     pub servers: &'a mut Feed<GuardedServer>,
-    pub bindings: &'a mut Feed<BindingMeta>,
+    pub bindings: &'a mut Feed<GuardedBinding>,
     pub fleet: Fleet,
     /// Names of Servers that changes of others concern.
     pub concerned: UnboundedReceiver<String>,

@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use bloomery_api::{Server, ServerBinding};
 use bloomery_platform::watch::{Cache, Feed, Watched};
-use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::core::DeserializeGuard;
 use tokio::sync::Notify;
 
 /// A Server, or what was wrong with it: one malformed object must not stop the watch.
 pub type GuardedServer = DeserializeGuard<Server>;
-/// A binding, without what it says.
-pub type BindingMeta = PartialObjectMeta<ServerBinding>;
+/// A binding, or what was wrong with it.
+pub type GuardedBinding = DeserializeGuard<ServerBinding>;
 /// All Servers, malformed ones included.
 pub type Servers = Cache<GuardedServer>;
 /// All bindings.
-pub type Bindings = Cache<BindingMeta>;
+pub type Bindings = Cache<GuardedBinding>;
 
 /// Wakes one who waits for any change.
 pub fn wake<K: Watched>(feed: &mut Feed<K>, touched: &Arc<Notify>) {

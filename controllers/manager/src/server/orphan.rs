@@ -1,4 +1,5 @@
-//! Lets a deleted binding go whose Server does not exist: nothing but this would ever take our finalizer off.
+//! Lets a deleted binding go whose Server does not exist: nothing but this would ever take our finalizer off. Of the
+//! others it has said whether their Server exists.
 //!
 //! The Server controller never sees it, because a controller is only called for objects that exist.
 //! Never touches a binding whose Server exists or cannot be read.
@@ -11,38 +12,44 @@ use bloomery_plane::Gate;
 use bloomery_platform::watch::Feed;
 use futures::{Stream, StreamExt};
 use kube::runtime::controller::{Action, Controller};
-use kube::{Api, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
 use tokio_util::sync::CancellationToken;
 
 use super::{NOT_ACTING, apply};
 use crate::reconcile::{Error, Frame, read};
+use crate::server_binding;
 use crate::table::key;
-use crate::watch::BindingMeta;
+use crate::watch::{GuardedBinding, GuardedServer};
 
 /// The controller as a stream that ends when `stop` is cancelled.
 pub fn controller(
     frame: Frame,
     gate: Gate,
-    bindings: &mut Feed<BindingMeta>,
+    bindings: &mut Feed<GuardedBinding>,
+    servers: &mut Feed<GuardedServer>,
     stop: CancellationToken,
 ) -> impl Stream<Item = ()> + Send + use<> {
     let changes = bindings.subscribe().filter_map(async |change| change.applied());
+    // A binding has the name of its Server: one that comes or goes changes what its binding says.
+    let existing = server_binding::appearances(servers);
     let controller = Controller::for_shared_stream(changes, bindings.cache().store())
         .with_config(frame.config())
+        .reconcile_on(existing)
         .graceful_shutdown_on(stop.cancelled_owned());
+    let servers = servers.cache();
     controller
         .run(
             async |binding, shared| {
-                let (frame, gate) = shared.as_ref();
-                if binding.metadata.deletion_timestamp.is_none() {
-                    return Ok(Action::await_change());
+                let (frame, gate, servers) = shared.as_ref();
+                if binding.meta().deletion_timestamp.is_none() {
+                    return server_binding::keep_ready(frame, gate, binding.as_ref(), servers).await;
                 }
                 frame
                     .observe(&key(binding.as_ref()), Box::pin(reconcile(&binding.name_any(), frame, gate)))
                     .await
             },
             |binding, error, shared| shared.0.after_failure(&key(binding.as_ref()), error),
-            Arc::new((frame, gate)),
+            Arc::new((frame, gate, servers)),
         )
         .map(drop)
 }

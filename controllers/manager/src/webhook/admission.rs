@@ -5,9 +5,12 @@
 
 mod server;
 mod status;
+mod talos;
 mod template;
 mod warnings;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 pub use status::Refusal;
@@ -28,10 +31,20 @@ pub enum Subject {
     ServerClass,
     /// Environments: warnings only.
     Environment,
+    /// Machine configurations, which change in place only.
+    TalosConfig,
+    /// Templates of them, which must not change.
+    TalosConfigTemplate,
+    /// Control planes.
+    TalosControlPlane,
+    /// The same, to fill in what they do not say.
+    TalosControlPlaneDefaults,
+    /// Templates of them, which must not change.
+    TalosControlPlaneTemplate,
 }
 
 /// The paths, as the webhook configurations name them.
-pub const PATHS: [(&str, Subject); 5] = [
+pub const PATHS: [(&str, Subject); 10] = [
     ("/validate-metal-sidero-dev-v1alpha1-server", Subject::Server),
     ("/validate-metal-sidero-dev-v1alpha2-server", Subject::Server),
     (
@@ -40,7 +53,17 @@ pub const PATHS: [(&str, Subject); 5] = [
     ),
     ("/warn-metal-sidero-dev-v1alpha2-serverclass", Subject::ServerClass),
     ("/warn-metal-sidero-dev-v1alpha2-environment", Subject::Environment),
+    ("/validate-bootstrap-cluster-x-k8s-io-v1alpha3-talosconfig", Subject::TalosConfig),
+    ("/validate-bootstrap-cluster-x-k8s-io-v1alpha3-talosconfigtemplate", Subject::TalosConfigTemplate),
+    ("/validate-controlplane-cluster-x-k8s-io-v1alpha3-taloscontrolplane", Subject::TalosControlPlane),
+    ("/mutate-controlplane-cluster-x-k8s-io-v1alpha3-taloscontrolplane", Subject::TalosControlPlaneDefaults),
+    (
+        "/validate-controlplane-cluster-x-k8s-io-v1alpha3-taloscontrolplanetemplate",
+        Subject::TalosControlPlaneTemplate,
+    ),
 ];
+/// Cluster API's mark on templates that it tries to change, to see what would become of them.
+const DRY_RUN_ANNOTATION: &str = "topology.cluster.x-k8s.io/dry-run";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Operation {
@@ -55,6 +78,7 @@ struct Request<'a> {
     name: &'a str,
     object: &'a Value,
     old: &'a Value,
+    is_dry_run: bool,
 }
 
 /// An answer and how it is counted.
@@ -86,6 +110,10 @@ pub fn answer(subject: Subject, body: &[u8]) -> Answer {
     if !warnings.is_empty() {
         response["warnings"] = json!(warnings);
     }
+    if let Some(patch) = fill_in(subject, &request) {
+        response["patchType"] = json!("JSONPatch");
+        response["patch"] = json!(STANDARD.encode(patch.to_string()));
+    }
     Answer { review: super::answered(API_VERSION, KIND, response), result: "allowed" }
 }
 
@@ -112,19 +140,46 @@ fn read(request: &Value) -> Result<Request<'_>, String> {
     }
     let named = object.pointer("/metadata/name").and_then(Value::as_str);
     let name = named.or_else(|| text("name")).unwrap_or_default();
-    Ok(Request { operation, name, object, old })
+    let is_dry_run = value("dryRun") == &Value::Bool(true);
+    Ok(Request { operation, name, object, old, is_dry_run })
 }
 
 fn judge(subject: Subject, request: &Request<'_>) -> Result<(), Refusal> {
-    match (subject, request.operation) {
+    let Request { operation, name, object, old, is_dry_run } = *request;
+    let template = |kind: &str| {
+        let annotations = object.pointer("/metadata/annotations");
+        let is_tried = annotations.and_then(|all| all.get(DRY_RUN_ANNOTATION)).is_some();
+        if is_dry_run && is_tried { Ok(()) } else { template::judge(kind, old, object) }
+    };
+    match (subject, operation) {
         (_, Operation::Delete)
-        | (Subject::ServerClass | Subject::Environment, Operation::Create | Operation::Update)
-        | (Subject::MetalMachineTemplate, Operation::Create) => Ok(()),
-        (Subject::Server, Operation::Create | Operation::Update) => {
-            server::judge(request.name, request.object)
+        | (
+            Subject::ServerClass | Subject::Environment | Subject::TalosControlPlaneDefaults,
+            Operation::Create | Operation::Update,
+        )
+        | (
+            Subject::MetalMachineTemplate | Subject::TalosConfigTemplate | Subject::TalosControlPlaneTemplate,
+            Operation::Create,
+        ) => Ok(()),
+        (Subject::Server, Operation::Create | Operation::Update) => server::judge(name, object),
+        (Subject::MetalMachineTemplate, Operation::Update) => template("MetalMachineTemplate"),
+        (Subject::TalosConfigTemplate, Operation::Update) => template("TalosConfigTemplate"),
+        (Subject::TalosControlPlaneTemplate, Operation::Update) => template("TalosControlPlaneTemplate"),
+        (Subject::TalosConfig, Operation::Create) => talos::judge_config(name, object),
+        (Subject::TalosConfig, Operation::Update) => talos::judge_config_change(name, old, object),
+        (Subject::TalosControlPlane, Operation::Create | Operation::Update) => {
+            talos::judge_control_plane(name, object)
         }
-        (Subject::MetalMachineTemplate, Operation::Update) => template::judge(request.old, request.object),
     }
+}
+
+/// The JSON patch with what the object does not say.
+fn fill_in(subject: Subject, request: &Request<'_>) -> Option<Value> {
+    if subject != Subject::TalosControlPlaneDefaults || request.operation == Operation::Delete {
+        return None;
+    }
+    let spec = talos::default_control_plane(request.object)?;
+    Some(json!([{ "op": "replace", "path": "/spec", "value": spec }]))
 }
 
 fn warn(subject: Subject, request: &Request<'_>) -> Vec<String> {
@@ -135,7 +190,12 @@ fn warn(subject: Subject, request: &Request<'_>) -> Vec<String> {
         Subject::Server => warnings::server(request.object),
         Subject::ServerClass => warnings::server_class(request.object),
         Subject::Environment => warnings::environment(request.object),
-        Subject::MetalMachineTemplate => Vec::new(),
+        Subject::MetalMachineTemplate
+        | Subject::TalosConfig
+        | Subject::TalosConfigTemplate
+        | Subject::TalosControlPlane
+        | Subject::TalosControlPlaneDefaults
+        | Subject::TalosControlPlaneTemplate => Vec::new(),
     };
     warnings.truncate(MOST_WARNINGS);
     warnings

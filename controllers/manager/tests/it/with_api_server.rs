@@ -7,6 +7,7 @@ mod environments;
 mod fence;
 mod identity;
 mod manifests;
+mod metal_machines;
 mod policies;
 mod secrets_at_rest;
 mod servers;

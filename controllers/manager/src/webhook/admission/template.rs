@@ -1,4 +1,4 @@
-//! What a change of a MetalMachineTemplate must be: none of its `spec`.
+//! What a change of a template must be: none of its `spec`.
 //!
 //! Never takes a field that is absent and one that is empty for different ones.
 
@@ -6,11 +6,11 @@ use serde_json::{Map, Value};
 
 use super::status::Refusal;
 
-pub(super) fn judge(old: &Value, new: &Value) -> Result<(), Refusal> {
+pub(super) fn judge(kind: &str, old: &Value, new: &Value) -> Result<(), Refusal> {
     if spec(old) == spec(new) {
         return Ok(());
     }
-    Err(Refusal::BadRequest("MetalMachineTemplate.Spec is immutable".to_owned()))
+    Err(Refusal::BadRequest(format!("{kind}.Spec is immutable")))
 }
 
 fn spec(object: &Value) -> Value {

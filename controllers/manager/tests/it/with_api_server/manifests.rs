@@ -47,7 +47,7 @@ async fn applies_everything_again_without_change_and_names_what_is_refused() {
         list.items.iter().map(|crd| (crd.name_any(), crd.metadata.resource_version.clone())).collect()
     };
     let first = versions().await;
-    assert_eq!(first.len(), 4, "{first:?}");
+    assert_eq!(first.len(), 11, "{first:?}");
     bench.apply();
     assert_eq!(versions().await, first, "a second apply must not write");
 
@@ -207,7 +207,7 @@ async fn announces_a_release_and_reports_through_table_health_and_metrics() {
     let (code, table) = controllers.get("/controllers").await.unwrap();
     let table: Value = serde_json::from_str(&table).unwrap();
     let row = |name: &str| table.as_array().unwrap().iter().find(|row| row["name"] == name).cloned().unwrap();
-    assert_eq!((code, table.as_array().unwrap().len()), (200, 4), "{table}");
+    assert_eq!((code, table.as_array().unwrap().len()), (200, 7), "{table}");
     let servers = row("servers");
     assert!(servers["reconciles"].as_u64().unwrap() > 0 && servers["kind"] == "Server", "{servers}");
     assert!(

@@ -87,6 +87,7 @@ impl Plane {
             config: &config,
             address: None,
             encryption_key: Some(self.key.name()),
+            memory: 1 << 30,
             etcd_reserve: false,
             generation: 0,
         };
