@@ -88,9 +88,14 @@ pub(crate) async fn asks(bench: &Bench, site: &Site, index: u32) -> Result<Strin
 
 /// The boot token of a boot that will be over when the machine boots.
 pub(crate) async fn stale_token(bench: &Bench, site: &Site, index: u32) -> Result<String> {
-    let answer = asks(bench, site, index).await?;
-    let (_, rest) = answer.split_once("bloomery.token=").with_context(|| format!("no token: {answer}"))?;
-    rest.split_ascii_whitespace().next().map(str::to_owned).context("an empty token")
+    // The boot services start anew when the plane gets its address; a machine's boot script asks again as well.
+    let token = eventually!("a boot script with a token", ANSWER_LIMIT, Some(&site.console), async {
+        let answer = asks(bench, site, index).await?;
+        let (_, rest) =
+            answer.split_once("bloomery.token=").with_context(|| format!("no token: {answer}"))?;
+        rest.split_ascii_whitespace().next().map(|token| Some(token.to_owned())).context("an empty token")
+    })?;
+    Ok(token)
 }
 
 /// Their simulations.
