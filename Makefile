@@ -5,6 +5,7 @@ SHELL := bash
 
 include image/controlplane.mk
 include image/image.mk
+include qemu-tests/talos/talos.mk
 
 # Scales every wait of the lab and the tests: 1 suits this project's slowest machine, software emulation on 2 cores.
 export PATIENCE ?= 1

@@ -3,3 +3,4 @@
 mod impostor;
 mod plane;
 mod simulated_machines;
+mod talos;
