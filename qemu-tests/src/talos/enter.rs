@@ -72,6 +72,8 @@ const DEVICE_LINKS: [(&str, &str); 5] = [
 pub struct Entry {
     /// Its name until its configuration gives another one.
     pub name: String,
+    /// What the host lets it do; inside, the host's control groups have other names.
+    pub host: Host,
     /// Name of its control groups.
     pub group: String,
     /// The root that it shares.
@@ -202,7 +204,7 @@ pub fn join(words: &[&str]) -> Result<()> {
     let raw = lock.as_raw_fd();
     nix::fcntl::fcntl(&lock, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty()))
         .with_context(|| format!("failed to pass on the lock {raw}"))?;
-    let groups = Groups::new(&Host::look()?, &entry.group);
+    let groups = Groups::new(&entry.host, &entry.group);
     groups.make()?;
     groups.join()?;
     let error = Command::new("nsenter")
@@ -234,7 +236,6 @@ pub fn enter(words: &[&str]) -> Result<()> {
     }
     let [file] = words else { bail!("failed to enter the node: usage: ENTRY") };
     let entry = Entry::load(Path::new(file))?;
-    let host = Host::look()?;
     entry.prepare()?;
     let config = user_data(&entry)?;
     sethostname(&entry.name).context("failed to set the host's name")?;
@@ -248,7 +249,7 @@ pub fn enter(words: &[&str]) -> Result<()> {
     file_system("proc", &stage.join("proc"), "proc", "")?;
     file_system("sysfs", &stage.join("sys"), "sysfs", "")?;
     devices(&stage.join("dev"))?;
-    control_groups(&host, &stage.join("sys/fs/cgroup"))?;
+    control_groups(&entry.host, &stage.join("sys/fs/cgroup"))?;
     for name in ["run", "system", "tmp"] {
         file_system("tmpfs", &stage.join(name), "tmpfs", "mode=755")?;
     }
@@ -259,7 +260,7 @@ pub fn enter(words: &[&str]) -> Result<()> {
     for name in ["hostname", "resolv.conf", "hosts"] {
         bind(&entry.folder.join("etc").join(name), &stage.join("etc").join(name))?;
     }
-    if !host.may_raise {
+    if !entry.host.may_raise {
         bind(&entry.folder.join("etc/uid_map"), &stage.join("proc/1/uid_map"))?;
     }
     chdir(&stage).context("failed to go to the new root")?;
@@ -345,8 +346,11 @@ mod tests {
     use super::*;
 
     fn entry(folder: &Path) -> Entry {
+        let v2 =
+            crate::talos::host::Hierarchy { options: String::new(), name: String::new(), own: "/".into() };
         Entry {
             name: "cp-1".to_owned(),
+            host: Host { v1: Vec::new(), v2, may_raise: true },
             group: "bloomery-cp-1".to_owned(),
             root: folder.join("root"),
             folder: folder.join("node"),

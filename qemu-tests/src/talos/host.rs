@@ -1,6 +1,7 @@
 //! What this host lets a node do: looked at, never assumed. The work-arounds follow from it.
 
 use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -10,7 +11,7 @@ use std::{
 const CAP_SYS_RESOURCE: u32 = 24;
 
 /// A mounted hierarchy of control groups, with this process's place in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hierarchy {
     /// Options by which it is mounted (`cpu,cpuacct`, `none,name=systemd`); empty for version 2.
     pub options: String,
@@ -21,7 +22,7 @@ pub struct Hierarchy {
 }
 
 /// What a node finds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
     /// Hierarchies of version 1; none where all is version 2.
     pub v1: Vec<Hierarchy>,

@@ -54,6 +54,7 @@ impl Node {
         let inode = std::fs::metadata(&folder).context("failed to read the node's folder")?.ino();
         let entry = Entry {
             name: name.to_owned(),
+            host: site.host.clone(),
             // Other labs have nodes of that name.
             group: format!("bloomery-{name}-{inode}"),
             root: site.root.clone(),

@@ -82,11 +82,11 @@ impl Workload {
     /// Runs a web server from the toolbox image on a worker and gives its address.
     pub(super) async fn run_toolbox(&self, name: &str, image: &str, limit: Duration) -> Result<String> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), "default");
-        let script = "mkdir /www; echo hello > /www/index.html; exec httpd -f -p 8080 -h /www";
+        let script = "busybox mkdir /www; echo hello > /www/index.html; exec httpd -f -p 8080 -h /www";
         let pod = serde_json::from_value(json!({
             "metadata": { "name": name },
             "spec": {
-                "containers": [{ "name": "web", "image": image, "command": ["/bin/busybox", "sh", "-c", script.replace("mkdir", "busybox mkdir")] }],
+                "containers": [{ "name": "web", "image": image, "command": ["/bin/sh", "-c", script] }],
                 "nodeSelector": { "kubernetes.io/os": "linux" },
                 "terminationGracePeriodSeconds": 1,
             },
