@@ -33,6 +33,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "bloomery-platform",
             "bloomery-power",
             "bloomery-sys",
+            "bloomery-talosconfig",
         ],
     ),
     (

@@ -19,6 +19,8 @@ const ENVIRONMENT_DIR: &str = "/var/lib/bloomery/env";
 const ASSETS_DIR: &str = "/var/lib/bloomery/assets";
 /// Who this plane is.
 const PLANE_DIR: &str = "/var/lib/bloomery/plane";
+/// Talos's library, as the image has it.
+const TALOSCONFIG: &str = "/usr/bin/talosconfig";
 /// How long `apply` tries in all: an API server under emulation needs half a minute to come up.
 const APPLY_TIMEOUT_SECONDS: &str = "300";
 
@@ -41,6 +43,12 @@ pub enum Command {
     Apply(ApplyOptions),
     /// Run the controllers and their webhooks until SIGTERM.
     Run(Box<RunOptions>),
+    /// Start Talos's library for the controllers, which may start nothing themselves.
+    #[command(hide = true)]
+    TalosconfigLauncher {
+        /// The program.
+        program: PathBuf,
+    },
 }
 
 /// Options of `apply`.
@@ -93,6 +101,9 @@ pub struct RunOptions {
     /// Directory of the plane's own identity.
     #[arg(long, value_name = "DIR", default_value = PLANE_DIR)]
     pub plane_dir: PathBuf,
+    /// Program with Talos's library, which makes machine configurations.
+    #[arg(long, value_name = "FILE", default_value = TALOSCONFIG)]
+    pub talosconfig: PathBuf,
     /// Give up all files and system calls that the controllers do not need.
     #[arg(long)]
     pub confine: bool,

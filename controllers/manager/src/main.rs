@@ -18,15 +18,7 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     // One TLS implementation for client and server. An error means that it is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    if let Command::Run(options) = &cli.command
-        && options.confine
-    {
-        // Before the runtime has threads.
-        confine_and_say(&needs(options));
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let result = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(cli.command)));
-    match result {
+    match obey(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("controllers: {}", chain(error.as_ref()));
@@ -35,13 +27,26 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(command: Command) -> anyhow::Result<()> {
+fn obey(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Apply(options) => {
-            bloomery_controllers::apply::run(&options).await.map_err(anyhow::Error::from)
+        Command::Apply(options) => runtime()?.block_on(bloomery_controllers::apply::run(&options))?,
+        Command::Run(options) => {
+            // Both before the runtime has threads; the confined process can start nothing any more.
+            let launcher = bloomery_controllers::run::launcher(&options)?;
+            if options.confine {
+                confine_and_say(&needs(&options));
+            }
+            runtime()?.block_on(bloomery_controllers::run::run(&options, launcher))?;
         }
-        Command::Run(options) => bloomery_controllers::run::run(&options).await.map_err(anyhow::Error::from),
+        Command::TalosconfigLauncher { program } => {
+            bloomery_talosconfig::serve_launcher(program, Vec::new())?;
+        }
     }
+    Ok(())
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }
 
 /// A file of the pod's service account, where there is no kubeconfig.

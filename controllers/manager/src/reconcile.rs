@@ -98,14 +98,21 @@ pub struct Context {
     pub client: Client,
     /// The API server, for what a decision about a machine waits for, and for writing what was decided.
     pub urgent: Client,
+    /// Talos's own library: secrets, configurations, client certificates.
+    pub talos: bloomery_talosconfig::Client,
     events: Recorder,
     metrics: Arc<Metrics>,
 }
 
 impl Context {
-    pub fn new(clients: Clients, events: Recorder, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        clients: Clients,
+        events: Recorder,
+        metrics: Arc<Metrics>,
+        talos: bloomery_talosconfig::Client,
+    ) -> Self {
         let Clients { urgent, background: client } = clients;
-        Self { client, urgent, events, metrics }
+        Self { client, urgent, talos, events, metrics }
     }
 
     /// Where this process counts.

@@ -16,6 +16,7 @@ use bloomery_platform::health::{self, Health, State, Weight};
 use bloomery_platform::watch::{Cache, Change, Watch, Watched};
 use bloomery_power::http_api::Hooks;
 use bloomery_power::{Config as PoolConfig, Network, Pool, PxeMode};
+use bloomery_talosconfig::{Launcher, LauncherError};
 use futures::{Stream, StreamExt};
 use kube::core::DeserializeGuard;
 use kube::{Api, Client};
@@ -69,8 +70,15 @@ pub enum Error {
     PartEnded { part: &'static str },
 }
 
+/// This program once more, as what starts Talos's library. To be called before this process confines itself.
+pub fn launcher(options: &RunOptions) -> Result<Launcher, LauncherError> {
+    let mut command = std::process::Command::new("/proc/self/exe");
+    command.arg("talosconfig-launcher").arg(&options.talosconfig);
+    Launcher::start(command)
+}
+
 /// Runs until SIGTERM or SIGINT.
-pub async fn run(options: &RunOptions) -> Result<(), Error> {
+pub async fn run(options: &RunOptions, launcher: Launcher) -> Result<(), Error> {
     let stop = CancellationToken::new();
     stop_on_signals(&stop)?;
     let source = options.kubeconfig.clone().into();
@@ -80,6 +88,7 @@ pub async fn run(options: &RunOptions) -> Result<(), Error> {
     let certificate = ReloadedCertificate::load(&options.webhook_cert_dir).map_err(Error::Certificate)?;
     let health_listener = listen(options.health_addr).await?;
     let listener = listen(SocketAddr::new(options.webhook_bind, options.webhook_port)).await?;
+    let talos = bloomery_talosconfig::Client::new(launcher, bloomery_talosconfig::Limits::default());
     let (health, metrics, table) = (Health::default(), Arc::new(Metrics::default()), Table::default());
     health.expect([SERVERS.name, BINDINGS.name, CLASSES.name, ENVIRONMENTS.name, DEFAULTS]);
     health.expect([METAL_MACHINES.name, METAL_CLUSTERS.name, METAL_MACHINE_TEMPLATES.name]);
@@ -116,7 +125,7 @@ pub async fn run(options: &RunOptions) -> Result<(), Error> {
             Box::pin(bloomery_plane::keep(&api, established, token)).await;
             "plane"
         });
-        let shared = Shared { context: Context::new(clients, events, metrics), health, table };
+        let shared = Shared { context: Context::new(clients, events, metrics, talos), health, table };
         start_controllers(options, &shared, plane, &stop, &mut parts);
     }
     let driven = drive(parts, &stop).await;

@@ -109,12 +109,21 @@ impl Setup {
         command.arg("--env-dir").arg(&environments);
         command.arg("--assets-dir").arg(&assets);
         command.arg("--plane-dir").arg(&identity_of_plane);
+        command.arg("--talosconfig").arg(bloomery_testkit::control_plane::talosconfig());
         command.args(flags);
         let process = Process::start(name, plane.directory(), &mut command);
         let mut controllers = Controllers { process, environments, assets, webhook_port, health_port };
         controllers.wait_until_ready().await;
         controllers
     }
+}
+
+/// Talos's library, as `controllers run` asks it.
+pub(crate) fn talos() -> bloomery_talosconfig::Client {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_controllers"));
+    command.arg("talosconfig-launcher").arg(bloomery_testkit::control_plane::talosconfig());
+    let launcher = bloomery_talosconfig::Launcher::start(command).unwrap();
+    bloomery_talosconfig::Client::new(launcher, bloomery_talosconfig::Limits::default())
 }
 
 /// A running `controllers run`.

@@ -26,6 +26,7 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::support::bench::{Bench, registered};
+use crate::support::controllers::talos;
 use crate::support::machines::{canary, has_event, reason, record, until, until_reason, until_told};
 use crate::support::power_api::PowerApi;
 use bloomery_testkit::eventually;
@@ -154,7 +155,7 @@ async fn sweep(bench: &Bench) -> (Sweep, Gate) {
     let (told, clients) = (client.clone(), Clients { urgent: client.clone(), background: client });
     let (events, _) =
         Recorder::start(COMPONENT, bloomery_api::plane::reference(), move || Some(told.clone()));
-    let context = Context::new(clients, events, Arc::default());
+    let context = Context::new(clients, events, Arc::default(), talos());
     (Sweep::new(context, gate.clone(), all, fleet), gate)
 }
 
