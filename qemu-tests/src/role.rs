@@ -32,6 +32,7 @@ pub async fn run(arguments: &[OsString]) -> Result<()> {
         [JOIN, rest @ ..] => join::run(rest).await,
         [RELAY, rest @ ..] => relay::run(rest).await,
         [talos::registry::ROLE, rest @ ..] => talos::registry::run(rest).await,
+        [talos::balance::ROLE, rest @ ..] => talos::balance::run(rest).await,
         [talos::board::ROLE, rest @ ..] => Box::pin(talos::board::run(rest)).await,
         [talos::enter::JOIN_ROLE, rest @ ..] => talos::enter::join(rest),
         [talos::enter::ENTER_ROLE, rest @ ..] => talos::enter::enter(rest),

@@ -3,17 +3,21 @@
 //! The programs are those of `make talos`. What container mode of Talos leaves out, the launcher does in the board's
 //! place: power, firmware, boot script, wiping of disks (DESIGN.md names what therefore only virtual machines prove).
 
+pub mod balance;
 pub mod board;
 pub mod cgroups;
 pub mod ctl;
 pub mod enter;
 pub mod host;
 pub mod images;
+pub mod manifest;
 pub mod network;
 pub mod node;
 pub mod parts;
 pub mod patches;
+pub mod plane;
 pub mod registry;
 pub mod root;
 pub mod site;
 pub mod sysctls;
+pub mod workload;

@@ -66,5 +66,9 @@ $(TALOS_OUT)/bin/pause: $(TALOS_DIR)/pause.c
 	@mkdir -p $(@D)
 	@cc -Os -static -s -Wall -Werror -o $@ $<
 
+# What board ns needs; init and installer are for machines with disks.
+.PHONY: talos-ns
+talos-ns: out/talosctl $(filter-out %/init %/installer,$(TALOS_BIN))
+
 .PHONY: talos
-talos: out/talosctl $(TALOS_BIN) ## Build real Talos for the nodes of the lab (about 15 minutes with cold caches)
+talos: setup out/talosctl $(TALOS_BIN) ## Build real Talos for the nodes of the lab (about 15 minutes with cold caches)

@@ -90,6 +90,11 @@ impl Node {
         write_secret(&self.entry.folder.join(CONFIG), config)
     }
 
+    /// Its number in the lab.
+    pub fn number(&self) -> u8 {
+        self.entry.pods
+    }
+
     /// Its address.
     pub fn address(&self) -> Ipv4Addr {
         self.identity.address

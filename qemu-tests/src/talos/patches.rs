@@ -16,6 +16,8 @@ pub fn all(host: &Host, registry: SocketAddr) -> String {
         .collect();
     format!(
         "machine:\n  \
+           # Never touched: container mode installs nothing, and a plane powers no machine without one.\n  \
+           install: {{disk: /dev/sda}}\n  \
            kubelet:\n{v1_mounts}    \
              extraConfig:\n{v1_config}      \
                failSwapOn: false\n      \
@@ -42,10 +44,9 @@ pub fn all(host: &Host, registry: SocketAddr) -> String {
 const V1_MOUNTS: &str = "    extraMounts:\n      \
     - {destination: /sys/fs/cgroup, source: /sys/fs/cgroup, type: bind, options: [rbind, rw]}\n";
 
-/// For control planes: what the lab has no image for is left out.
-pub fn control_plane() -> String {
+/// What the lab has no image for is left out.
+pub fn without_add_ons() -> String {
     "cluster:\n  \
-       allowSchedulingOnControlPlanes: true\n  \
        coreDNS: {disabled: true}\n  \
        proxy: {disabled: true}\n"
         .to_owned()

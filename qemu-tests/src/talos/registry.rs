@@ -88,7 +88,13 @@ fn routes(images: Images) -> Router {
     Router::new()
         .route("/v2/", get(|| async { StatusCode::OK }))
         .route("/v2/{*path}", get(pull))
+        .route("/files/{name}", get(stand_in))
         .with_state(Arc::new(images))
+}
+
+/// Files of an Environment: its URLs have to answer, and board `ns` boots no kernel.
+async fn stand_in(UrlPath(name): UrlPath<String>) -> String {
+    format!("{name} of board ns, which boots no kernel\n")
 }
 
 async fn pull(State(images): State<Arc<Images>>, UrlPath(path): UrlPath<String>) -> Response {

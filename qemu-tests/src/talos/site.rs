@@ -1,6 +1,8 @@
 //! Where nodes are built: their shared root, the registry that they pull from, the host's own settings.
 
-use super::{host::Host, images, node::Node, parts::Parts, registry, root, sysctls::Sysctls};
+use super::{
+    balance, host::Host, images, network::address, node::Node, parts::Parts, registry, root, sysctls::Sysctls,
+};
 use crate::{
     bmc::http,
     contract::LAB_ADDRESS,
@@ -19,6 +21,9 @@ use tokio::{net::UnixListener, task::JoinHandle};
 
 /// Ports of the nodes' power APIs on the lab's address, to which a node's number is added.
 const API_PORTS: u16 = 9500;
+
+/// The endpoint of the workload cluster's control plane: below the addresses of BMCs.
+pub const ENDPOINT: SocketAddrV4 = SocketAddrV4::new(std::net::Ipv4Addr::new(10, 77, 0, 10), 6443);
 
 /// The place of all nodes of a lab.
 #[derive(Debug)]
@@ -114,6 +119,18 @@ impl NodeSite {
     /// Where the power of node `number` is switched.
     pub fn power_api(number: u8) -> SocketAddr {
         SocketAddrV4::new(LAB_ADDRESS, API_PORTS + u16::from(number)).into()
+    }
+
+    /// Starts the balancer at [`ENDPOINT`] in front of nodes 1 to `count`.
+    ///
+    /// # Errors
+    /// The address cannot be made.
+    pub async fn balance(&self, count: u8) -> Result<()> {
+        let own = format!("{}/32", ENDPOINT.ip());
+        self.net.run(&["ip", "addr", "add", &own, "dev", crate::net::BRIDGE], "").await?;
+        let mut words = vec![balance::ROLE.to_owned(), ENDPOINT.to_string()];
+        words.extend((1..=count).map(|number| format!("{}:{}", address(number), ENDPOINT.port())));
+        self.net.spawn("balancer", self.net.helper(&words), "balancer.log").await.map(drop)
     }
 
     /// Cuts the power of all nodes; to be called before the network ends, so that no control group is left.

@@ -4,3 +4,4 @@ mod impostor;
 mod plane;
 mod simulated_machines;
 mod talos;
+mod workload;

@@ -2,17 +2,21 @@
 //!
 //! It shows that the board is one on which Talos runs, and how long Talos alone takes.
 
-mod cluster;
-
 use anyhow::{Context, Result, ensure};
 use bloomery_lab::{
     eventually,
     net::{Helper, Net},
     state::LabDir,
     switch::Command,
-    talos::{ctl::Talosctl, images, network, node::Node, patches, site::NodeSite},
+    talos::{
+        ctl::Talosctl,
+        images, network,
+        node::Node,
+        patches,
+        site::NodeSite,
+        workload::{PAGE, PAGE_PORT, Workload},
+    },
 };
-use cluster::Workload;
 use std::{
     path::Path,
     sync::Arc,
@@ -85,7 +89,7 @@ async fn life(lab: &mut Lab) -> Result<()> {
     let (control_plane, worker) = (network::address(1), network::address(2));
     let own = [
         ("--config-patch", patches::all(&lab.site.host, lab.site.registry())),
-        ("--config-patch-control-plane", patches::control_plane()),
+        ("--config-patch", patches::without_add_ons()),
     ];
     let ctl =
         Talosctl::generate(Arc::clone(&lab.net), &lab.site.parts, &configs, control_plane, &own).await?;
@@ -106,15 +110,16 @@ async fn life(lab: &mut Lab) -> Result<()> {
         ctl.run(control_plane, &["bootstrap"]).await.map(Some)
     })?;
     lab.step("bootstrap accepted");
-    let workload = Workload::reach(&lab.dir, &ctl, &configs, control_plane, READY_LIMIT).await?;
+    let workload =
+        Workload::by_talosctl(&lab.dir, &ctl, &configs, (control_plane, 6443).into(), READY_LIMIT).await?;
     lab.step("Kubernetes API ready");
     workload.nodes_ready(2, READY_LIMIT, |name| lab.step(&format!("{name} Ready"))).await?;
     let pod =
         workload.run_toolbox("first", &format!("{}/{}", images::LAB, images::TOOLBOX), POD_LIMIT).await?;
     lab.step("a pod runs");
-    let url = format!("http://{pod}:8080/");
+    let url = format!("http://{pod}:{PAGE_PORT}/");
     let page = nodes[0].network.run(&lab.net, &["curl", "-fsS", "-m", "5", &url], "").await?;
-    ensure!(page.trim() == "hello", "the pod's page is {page:?}");
+    ensure!(page.trim() == PAGE, "the pod's page is {page:?}");
     power_cut(lab, &ctl, &nodes[1], &workload).await?;
     button(lab, &nodes[1]).await?;
     ensure!(worker == nodes[1].address(), "addresses follow from numbers");
@@ -131,7 +136,10 @@ async fn apid_answers(ctl: &Talosctl, node: &Node) -> Result<()> {
 
 /// The disk is kept: the node comes back by itself and runs its pod again.
 async fn power_cut(lab: &Lab, ctl: &Talosctl, node: &Node, workload: &Workload) -> Result<()> {
-    let lease = workload.lease(2).await?;
+    // A node is Ready a moment before its first lease is seen.
+    let lease = eventually!("both nodes have a lease", READY_LIMIT, None, async {
+        workload.oldest_lease(2).await.map(Some)
+    })?;
     node.obey(Command::Off).await?;
     ensure!(!node.is_on().await, "the node is on");
     ensure!(ctl.run(node.address(), &["version", "--short"]).await.is_err(), "a node that is off answers");
@@ -141,7 +149,7 @@ async fn power_cut(lab: &Lab, ctl: &Talosctl, node: &Node, workload: &Workload) 
     apid_answers(ctl, node).await?;
     lab.step("the node answers again");
     eventually!("the node's lease is renewed", READY_LIMIT, Some(&node.console()), async {
-        workload.lease(2).await.map(|now| (now > lease).then_some(()))
+        workload.oldest_lease(2).await.map(|now| (now > lease).then_some(()))
     })?;
     workload.nodes_ready(2, READY_LIMIT, |_| {}).await?;
     lab.step("the node is Ready again");
