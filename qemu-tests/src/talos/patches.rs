@@ -16,6 +16,8 @@ pub fn all(host: &Host, registry: SocketAddr) -> String {
         .collect();
     format!(
         "machine:\n  \
+           # The lab forwards a port of this computer.\n  \
+           certSANs: [127.0.0.1]\n  \
            # Never touched: container mode installs nothing, and a plane powers no machine without one.\n  \
            install: {{disk: /dev/sda}}\n  \
            kubelet:\n{v1_mounts}    \
