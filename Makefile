@@ -5,6 +5,7 @@ SHELL := bash
 
 include image/controlplane.mk
 include image/image.mk
+include qemu-tests/talos/talos.mk
 
 # Scales every wait of the lab and the tests: 1 suits this project's slowest machine, software emulation on 2 cores.
 export PATIENCE ?= 1
@@ -63,7 +64,7 @@ test-apiserver: setup out/controlplane.d out/cluster-api.yaml out/clusterctl out
 	@BLOOMERY_CONTROLPLANE=$(CURDIR)/out/controlplane.d $(TESTS) --test it --test people -- $(APISERVER)
 
 .PHONY: test-namespaces
-test-namespaces: image ## The whole plane in namespaces
+test-namespaces: image talos-ns ## The whole plane in namespaces, and real Talos nodes
 	@$(TESTS) --test lab -- in_namespaces:: --nocapture --test-threads=1
 	@$(TESTS) --lib -- --ignored reads_the_index_of_a_debian_kernel
 
@@ -83,6 +84,7 @@ test-fast: ## All tests but those in QEMU
 	@$(STAGE) "build of the control plane (Go)" $(MAKE) --no-print-directory out/controlplane.d out/kubectl
 	@$(STAGE) "tests against the API server" $(MAKE) --no-print-directory test-apiserver
 	@$(STAGE) "build of the image" $(MAKE) --no-print-directory image
+	@$(STAGE) "build of Talos (Go)" $(MAKE) --no-print-directory talos-ns
 	@$(STAGE) "whole plane in namespaces" $(MAKE) --no-print-directory test-namespaces
 	@$(STAGE) --summary
 

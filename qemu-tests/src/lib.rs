@@ -34,5 +34,6 @@ pub mod state;
 pub mod supervise;
 pub mod switch;
 pub mod switchboard;
+pub mod talos;
 pub mod tool;
 pub mod vm;

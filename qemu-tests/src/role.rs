@@ -6,6 +6,7 @@ pub mod chassis;
 pub mod join;
 pub mod relay;
 
+use crate::talos;
 use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
 
@@ -30,6 +31,11 @@ pub async fn run(arguments: &[OsString]) -> Result<()> {
         [CHASSIS, rest @ ..] => chassis::run(rest).await,
         [JOIN, rest @ ..] => join::run(rest).await,
         [RELAY, rest @ ..] => relay::run(rest).await,
+        [talos::registry::ROLE, rest @ ..] => talos::registry::run(rest).await,
+        [talos::balance::ROLE, rest @ ..] => talos::balance::run(rest).await,
+        [talos::board::ROLE, rest @ ..] => Box::pin(talos::board::run(rest)).await,
+        [talos::enter::JOIN_ROLE, rest @ ..] => talos::enter::join(rest),
+        [talos::enter::ENTER_ROLE, rest @ ..] => talos::enter::enter(rest),
         [role, ..] => bail!("failed to start: {role:?} is no part of the lab"),
     }
 }
