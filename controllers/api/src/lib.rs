@@ -15,6 +15,7 @@ pub mod boot_method;
 pub mod condition;
 pub mod contents;
 pub mod contract;
+pub mod controlplane;
 pub mod conversion;
 pub mod crds;
 pub mod decision;

@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::cli::RunOptions;
+use crate::controlplane::{self, CONTROL_PLANES};
 use crate::environment::demand::Demand;
 use crate::fleet::Fleet;
 use crate::infrastructure::inventory::Inventory;
@@ -92,6 +93,7 @@ pub async fn run(options: &RunOptions, launcher: Launcher) -> Result<(), Error> 
     let (health, metrics, table) = (Health::default(), Arc::new(Metrics::default()), Table::default());
     health.expect([SERVERS.name, BINDINGS.name, CLASSES.name, ENVIRONMENTS.name, DEFAULTS]);
     health.expect([METAL_MACHINES.name, METAL_CLUSTERS.name, METAL_MACHINE_TEMPLATES.name]);
+    health.expect([CONTROL_PLANES.name]);
     let mut parts = JoinSet::new();
 
     let routes = metrics.routes().merge(table.routes());
@@ -251,6 +253,15 @@ fn start_controllers(
         stop.clone(),
     );
     start(parts, &METAL_MACHINE_TEMPLATES, health, provider.templates.feed.cache(), work);
+    let mut control_planes = controlplane::Watches::new(&context.client);
+    let work = controlplane::controller(
+        frame(&CONTROL_PLANES),
+        gate.clone(),
+        &mut control_planes,
+        &mut provider,
+        stop.clone(),
+    );
+    start(parts, &CONTROL_PLANES, health, control_planes.control_planes.feed.cache(), work);
     let inputs =
         server::Inputs { servers: &mut servers.feed, bindings: &mut bindings.feed, fleet, concerned };
     let options_of_servers = servers_options(options, gate, ledger, context.metrics());
@@ -279,7 +290,14 @@ fn start_controllers(
     let token = stop.clone();
     parts.spawn(async move {
         let watching = async {
-            futures::join!(servers.run(), bindings.run(), classes.run(), environments.run(), provider.run());
+            futures::join!(
+                servers.run(),
+                bindings.run(),
+                classes.run(),
+                environments.run(),
+                provider.run(),
+                control_planes.run()
+            );
         };
         token.run_until_cancelled(Box::pin(watching)).await;
         "watches"

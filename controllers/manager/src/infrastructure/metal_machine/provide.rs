@@ -13,7 +13,7 @@ use kube::api::PatchParams;
 
 use super::view::Known;
 use super::{Scene, place_of};
-use crate::infrastructure::status_patch::status_patch;
+use crate::status_patch::status_patch;
 use crate::reconcile::Error;
 
 /// Reason of events on MetalMachines.
