@@ -29,9 +29,12 @@ out/kubectl: $(CONTROLPLANE_SRC)
 	@echo "kubectl: building $(KUBERNETES_VERSION)"
 	@scripts/progress kubectl $(GO_BUILD) -o ../../out/kubectl ./kubectl
 
-# Upstream's own kustomization, rendered; mkimage adapts it to a plane without pods (image/mkimage/src/cluster_api.rs).
+# Upstream's own kustomization, rendered; mkimage adapts it to a plane without pods (image/mkimage/src/cluster_api.rs). Its
+# releases and contracts, as clusterctl asks for them, lie beside it.
 out/cluster-api.yaml: image/controlplane/go.mod out/kubectl
-	@cd image/controlplane && ../../out/kubectl kustomize "$$(go list -mod=readonly -m -f '{{.Dir}}' sigs.k8s.io/cluster-api)/core/config/default" > ../../out/cluster-api.yaml.new
+	@cd image/controlplane && source="$$(go list -mod=readonly -m -f '{{.Dir}}' sigs.k8s.io/cluster-api)" && \
+		install -m 644 "$$source/metadata.yaml" ../../out/cluster-api-metadata.yaml && \
+		../../out/kubectl kustomize "$$source/core/config/default" > ../../out/cluster-api.yaml.new
 	@mv out/cluster-api.yaml.new out/cluster-api.yaml
 
 # Links by which the programs are called outside the image (tests against the real API server).
