@@ -35,6 +35,7 @@ pub mod plane;
 pub mod server;
 pub mod server_binding;
 pub mod server_class;
+pub mod siderolink;
 pub mod talos_config;
 pub mod talos_config_template;
 pub mod talos_control_plane;
