@@ -37,6 +37,7 @@ pub mod readiness;
 pub mod server;
 pub mod server_binding;
 pub mod server_class;
+pub mod siderolink;
 pub mod talos_config;
 pub mod talos_config_template;
 pub mod talos_control_plane;
