@@ -11,7 +11,7 @@ use std::time::Duration;
 use backon::ExponentialBackoff;
 use futures::{Stream, StreamExt};
 use kube::api::ObjectMeta;
-use kube::core::{ClusterResourceScope, PartialObjectMeta};
+use kube::core::ClusterResourceScope;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, ObjectRef, Store};
@@ -164,7 +164,7 @@ impl<K: Watched> Feed<K> {
                 None => tokio::time::sleep(CLIENT_EVERY).await,
             }
         };
-        Watch { api: Api::all(client), feed: self }.run().await;
+        Watch { feed: self, ..Watch::new(Api::all(client)) }.run().await;
     }
 
     /// The cache, filled as events are seen.
@@ -225,6 +225,7 @@ impl<K: Watched> Feed<K> {
 /// The watch, before it runs.
 pub struct Watch<K: Watched> {
     api: Api<K>,
+    config: watcher::Config,
     /// Where its changes are told.
     pub feed: Feed<K>,
 }
@@ -232,46 +233,39 @@ pub struct Watch<K: Watched> {
 impl<K: Watched> Watch<K> {
     /// Of all objects that `api` shows.
     pub fn new(api: Api<K>) -> Self {
-        Self { api, feed: Feed::default() }
+        Self { api, config: watcher::Config::default(), feed: Feed::default() }
+    }
+
+    /// Of those with these labels.
+    pub fn labelled(api: Api<K>, labels: &str) -> Self {
+        Self { config: watcher::Config::default().labels(labels), ..Self::new(api) }
     }
 
     /// Watches for ever. Failures are logged, the first of a row as a warning, and tried again.
     pub async fn run(self) {
-        let Self { api, feed } = self;
-        follow(feed, watcher::watcher(api, watcher::Config::default())).await;
-    }
-}
-
-/// Watches the metadata of the objects that `api` shows and that have these labels, for ever: what else is in them does not
-/// get here.
-pub async fn run_metadata<K: Watched>(api: Api<K>, labels: &str, feed: Feed<PartialObjectMeta<K>>) {
-    let config = watcher::Config::default().labels(labels);
-    follow(feed, watcher::metadata_watcher(api, config)).await;
-}
-
-async fn follow<K: Watched>(
-    mut feed: Feed<K>,
-    events: impl Stream<Item = Result<Event<K>, watcher::Error>> + Send,
-) {
-    let mut events = std::pin::pin!(events.backoff(Delays::default()));
-    let mut is_down = false;
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(event) => {
-                is_down = false;
-                feed.see(event);
-            }
-            Err(error) => {
-                let (kind, error) = (K::kind(&()), chain(&error));
-                if std::mem::replace(&mut is_down, true) {
-                    debug!(%kind, error, "watch interrupted");
-                } else {
-                    warn!(%kind, error, "watch interrupted");
+        let Self { api, config, mut feed } = self;
+        let events = watcher::watcher(api, config).backoff(Delays::default());
+        let mut events = std::pin::pin!(events);
+        let mut is_down = false;
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(event) => {
+                    is_down = false;
+                    feed.see(event);
+                }
+                Err(error) => {
+                    let (kind, error) = (K::kind(&()), chain(&error));
+                    if std::mem::replace(&mut is_down, true) {
+                        debug!(%kind, error, "watch interrupted");
+                    } else {
+                        warn!(%kind, error, "watch interrupted");
+                    }
                 }
             }
         }
     }
 }
+
 
 struct Delays(ExponentialBackoff);
 

@@ -8,7 +8,7 @@
 mod gather;
 mod grant;
 mod keep;
-mod render;
+pub mod render;
 mod watches;
 
 pub use grant::keep as keep_grant;
@@ -117,8 +117,8 @@ pub fn controller(
     let of_class = classes.subscribe().filter_map(async |change| change.touched());
     let of_metal = provider.metal_machines.feed.subscribe().filter_map(async |change| change.touched());
     let of_machine = provider.machines.feed.subscribe().filter_map(async |change| change.touched());
-    let of_data = watches.data.subscribe().filter_map(async |change| change.touched());
-    let of_rendered = watches.rendered.subscribe().filter_map(async |change| change.touched());
+    let of_data = watches.data.feed.subscribe().filter_map(async |change| change.touched());
+    let of_rendered = watches.rendered.feed.subscribe().filter_map(async |change| change.touched());
     let shared = Arc::new(Shared {
         link: SideroLink::new(frame.client.clone(), sidero),
         frame,
@@ -128,8 +128,8 @@ pub fn controller(
         classes: classes.cache(),
         metal_machines: provider.metal_machines.feed.cache(),
         machines: provider.machines.feed.cache(),
-        data: watches.data.cache(),
-        rendered: watches.rendered.cache(),
+        data: watches.data.feed.cache(),
+        rendered: watches.rendered.feed.cache(),
         known: Mutex::default(),
     });
     let (classed, owned, fed) = (Arc::clone(&shared), Arc::clone(&shared), Arc::clone(&shared));

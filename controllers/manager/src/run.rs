@@ -313,10 +313,10 @@ fn start_configurations(
     let Shared { context, health, table } = shared;
     let mut watches = metadata::Watches::new(&context.client);
     let touched = Arc::new(Notify::new());
-    watch::wake(&mut watches.rendered, &touched);
+    watch::wake(&mut watches.rendered.feed, &touched);
     watch::wake(inputs.bindings, &touched);
     let (common, gate, token) = (context.clone(), inputs.gate.clone(), stop.clone());
-    let (rendered, bindings) = (watches.rendered.cache(), inputs.bindings.cache());
+    let (rendered, bindings) = (watches.rendered.feed.cache(), inputs.bindings.cache());
     parts.spawn(async move {
         Box::pin(metadata::keep_grant(common, gate, rendered, bindings, touched, token)).await;
         "grant"

@@ -24,24 +24,16 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::Shared;
+use super::render::Plan;
 use crate::cluster::{GROUP, owner};
 use crate::reconcile::{Error, readable};
 
 /// Namespace of the Secret with the identity of the plane's network.
-const LINK_NAMESPACE: &str = "default";
+const LINK_NAMESPACE: &str = "sidero-system";
 /// How long that is used before it is looked at again: a pivot brings another.
 const LINK_MEMO: Duration = Duration::from_mins(1);
 /// Changed whenever the same sources give another configuration.
 const FORM: u32 = 1;
-
-/// What a configuration is made from.
-pub(super) struct Plan {
-    pub(super) bootstrap: Zeroizing<String>,
-    pub(super) server: Server,
-    pub(super) class: Option<ServerClass>,
-    /// The documents of SideroLink.
-    pub(super) documents: [Value; 3],
-}
 
 /// All of it but the bootstrap data, which is read when it is needed.
 pub(super) struct Gathered {

@@ -6,9 +6,21 @@ use bloomery_api::metadata::patches::{Change, Fault, Patch, Provenance, of_objec
 use bloomery_api::metadata::rendered::Rendered;
 use bloomery_api::metadata::verdict::Verdict;
 use bloomery_talosconfig::{self as talosconfig, Client, Code, Level, Refusal, Secret};
+use bloomery_api::{Server, ServerClass};
 use kube::ResourceExt;
+use serde_json::Value;
+use zeroize::Zeroizing;
 
-use super::gather::Plan;
+/// What a configuration is made from.
+pub struct Plan {
+    /// The bootstrap data.
+    pub bootstrap: Zeroizing<String>,
+    pub server: Server,
+    /// The class that the Server was taken from.
+    pub class: Option<ServerClass>,
+    /// The documents of SideroLink.
+    pub documents: [Value; 3],
+}
 
 /// The configuration, or which patch is to blame. An error is one of the library's process: another try may succeed.
 pub async fn render(talos: &Client, plan: &Plan) -> Result<Rendered, talosconfig::Error> {
