@@ -8,12 +8,15 @@ use std::time::Duration;
 use bloomery_api::contract::Machine;
 use bloomery_api::metadata::failure::Failure;
 use bloomery_api::metadata::sources::{self, DATA_KEY, Data, Owner, Place, class_name};
+use bloomery_api::plane::{NAME, Plane, SIDERO_LINK_ANNOTATION};
 use bloomery_api::readiness::Trouble;
 use bloomery_api::siderolink::{self, Network};
 use bloomery_api::{MetalMachine, Server, ServerBinding, ServerClass};
 use bloomery_config::SideroOptions;
+use bloomery_platform::patch::{self, Part};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::PatchParams;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, Resource, ResourceExt};
@@ -83,11 +86,29 @@ impl SideroLink {
                     );
                     return Ok(Err(Trouble::without_sidero_link(&why)));
                 };
+                self.tell(network).await?;
                 *known = Some((Instant::now(), network));
                 network
             }
         };
         Ok(Ok(siderolink::documents(endpoint, network.server().into())))
+    }
+
+    /// Says the plane's address on the Plane object: the boot services tell it to machines, and may not read the Secret.
+    async fn tell(&self, network: Network) -> Result<(), Error> {
+        let planes: Api<Plane> = Api::all(self.client.clone());
+        let object = || format!("Plane {NAME}");
+        let plane = planes.get(NAME).await.map_err(Error::api("get", object()))?;
+        let address = network.server().to_string();
+        let told = plane.metadata.annotations.as_ref().and_then(|all| all.get(SIDERO_LINK_ANNOTATION));
+        if told == Some(&address) {
+            return Ok(());
+        }
+        let change = json!({ "metadata": { "annotations": { SIDERO_LINK_ANNOTATION: address } } });
+        patch::merge(&planes, &plane, change, Part::Object, &PatchParams::default())
+            .await
+            .map_err(Error::api("patch", object()))?;
+        Ok(())
     }
 
     async fn read(&self) -> Result<Option<Network>, Error> {
