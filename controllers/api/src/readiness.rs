@@ -6,10 +6,14 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::condition::{self, Condition, ConditionStatus, Severity};
-use crate::server_binding::{ServerBinding, TALOS_CONFIG_LOADED};
+use crate::server_binding::{
+    ServerBinding, TALOS_CONFIG_LOADED, TALOS_CONFIG_VALIDATED, TALOS_INSTALLED,
+};
 
 /// Condition of a binding: the configuration was made and a machine can use it.
 pub const CONFIGURATION_READY: &str = "ConfigurationReady";
+/// What a node says of its configuration.
+const NODES: [&str; 2] = [TALOS_CONFIG_LOADED, TALOS_CONFIG_VALIDATED];
 /// Reason of [`TALOS_CONFIG_LOADED`] where it is false.
 pub const LOAD_FAILED: &str = "TalosConfigLoadFailed";
 /// Reason while nobody has made one yet.
@@ -40,6 +44,9 @@ impl Trouble {
 /// The binding's conditions as they are to be; the same as they are where nothing changes.
 pub fn conditions(binding: &ServerBinding, trouble: Option<&Trouble>, now: &Time) -> Vec<Condition> {
     let mut conditions = known(binding).to_vec();
+    if is_of_earlier_boot(binding) {
+        NODES.into_iter().for_each(|type_| condition::remove(&mut conditions, type_));
+    }
     let before = condition::find(&conditions, CONFIGURATION_READY).map(|before| before.message.clone());
     let ready = match trouble {
         None => Condition::holds(CONFIGURATION_READY, now.clone()),
@@ -59,6 +66,22 @@ pub fn conditions(binding: &ServerBinding, trouble: Option<&Trouble>, now: &Time
     }
     condition::set(&mut conditions, ready);
     conditions
+}
+
+/// Whether what the node said of its configuration was said in an earlier boot than the present one, of a machine that is
+/// being installed: it loads its configuration anew, and says so again.
+fn is_of_earlier_boot(binding: &ServerBinding) -> bool {
+    let given = binding.status.as_ref().and_then(|status| status.boot.as_ref()?.given_at.as_ref());
+    let find = |type_| condition::find(known(binding), type_);
+    let is_installed =
+        find(TALOS_INSTALLED).is_some_and(|installed| installed.status == ConditionStatus::True);
+    match (given, find(TALOS_CONFIG_LOADED)) {
+        (Some(given), Some(loaded)) => {
+            let since = loaded.last_transition_time.0.as_second();
+            !is_installed && !is_said_beforehand(binding) && since < given.0.as_second()
+        }
+        (Some(_) | None, None) | (None, Some(_)) => false,
+    }
 }
 
 /// Whether [`TALOS_CONFIG_LOADED`] is what was said before the machine was switched on, and not what a node said.
@@ -105,6 +128,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::server_binding::Boot;
 
     fn at(second: u8) -> Time {
         serde_json::from_value(json!(format!("2026-01-01T00:00:{second:02}Z"))).unwrap()
@@ -165,6 +189,26 @@ mod tests {
         let loaded = Condition::holds(TALOS_CONFIG_LOADED, at(1));
         let bad = conditions(&binding(vec![loaded.clone()]), Some(&trouble(Severity::Error, "m")), &at(2));
         assert_eq!(condition::find(&bad, TALOS_CONFIG_LOADED), Some(&loaded));
+    }
+
+    #[test]
+    fn what_a_node_said_in_an_earlier_boot_of_its_installation_is_not_said_of_this_one() {
+        let loaded = || Condition::holds(TALOS_CONFIG_LOADED, at(10));
+        let installed = || Condition::holds(TALOS_INSTALLED, at(10));
+        for (conditions, given, is_kept) in [
+            (vec![loaded()], 9, true),
+            (vec![loaded()], 10, true),
+            (vec![loaded()], 11, false),
+            (vec![loaded(), installed()], 11, true),
+        ] {
+            let mut seen = binding(conditions);
+            let boot = Boot { given_at: Some(at(given)), ..Boot::default() };
+            seen.status.as_mut().unwrap().boot = Some(boot);
+            let said = super::conditions(&seen, None, &at(20));
+            assert_eq!(condition::find(&said, TALOS_CONFIG_LOADED).is_some(), is_kept, "{given}");
+            seen.status.as_mut().unwrap().conditions.clone_from(&said);
+            assert_eq!(super::conditions(&seen, None, &at(30)), said, "at rest");
+        }
     }
 
     #[test]

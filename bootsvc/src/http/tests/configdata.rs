@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use bloomery_agent_api as pb;
+use bloomery_agent_api::TOKEN_METADATA;
+use bloomery_agent_api::agent_client::AgentClient;
 use bloomery_api::ServerBinding;
 use bloomery_api::metadata::failure::{Failure as StageFailure, Stage};
 use bloomery_api::metadata::rendered::Rendered;
@@ -149,6 +152,54 @@ async fn nobody_else_gets_it() {
     refused(&lab, &path).await;
     assert_eq!(lab.get(&second).await.0, StatusCode::OK);
     assert_eq!(lab.metrics.series("bootsvc_configurations_given_total"), Some(2));
+}
+
+/// It registers the machine anew with its own card, and marks it wiped: neither makes it the machine.
+#[tokio::test]
+async fn an_impostor_that_registers_the_machine_anew_or_marks_it_wiped_gets_nothing() {
+    const ITS_CARD: &str = "52:54:00:77:00:66";
+    let lab = installing(&[]);
+    let path = boot(&lab).await;
+    let before = lab.api.object(&metal("servers", UUID)).unwrap();
+    see(&lab, ITS_CARD);
+    let mut agent = AgentClient::connect(format!("http://{}", lab.address)).await.unwrap();
+    let system = pb::SystemInformation { uuid: UUID.to_owned(), ..Default::default() };
+    let interfaces = vec![pb::NetworkInterface { mac: ITS_CARD.to_owned(), ..Default::default() }];
+    let hardware = pb::HardwareInformation {
+        system: Some(system),
+        network: Some(pb::NetworkInformation { interface_count: 1, interfaces }),
+        ..Default::default()
+    };
+    // With no token, with the one that it read off the wire, and with what it was given by its own boot script.
+    let stolen = path.rsplit('=').next().unwrap().to_owned();
+    let script = lab.get(&format!("/ipxe?uuid={UUID}&mac={}", ITS_CARD.replace(':', "-"))).await.1;
+    assert_eq!(script, "#!ipxe\nexit\n", "it is told nothing but to go on with its disk");
+    for token in [None, Some(stolen.as_str())] {
+        let mut call = tonic::Request::new(pb::CreateServerRequest {
+            hardware: Some(hardware.clone()),
+            hostname: "node".to_owned(),
+            addresses: Vec::new(),
+        });
+        let mut wiped = tonic::Request::new(pb::MarkServerAsWipedRequest {
+            uuid: UUID.to_owned(),
+            disks: Vec::new(),
+            order: Vec::new(),
+        });
+        if let Some(token) = token {
+            call.metadata_mut().insert(TOKEN_METADATA, token.parse().unwrap());
+            wiped.metadata_mut().insert(TOKEN_METADATA, token.parse().unwrap());
+        }
+        let told = agent.create_server(call).await.map(tonic::Response::into_inner);
+        assert!(told.is_err() || told.is_ok_and(|told| !told.wipe), "no order to wipe");
+        assert!(agent.mark_server_as_wiped(wiped).await.is_err());
+        refused(&lab, &path).await;
+        refused(&lab, &format!("/configdata?uuid={UUID}")).await;
+        assert!(!lab.get(&format!("/ipxe?uuid={UUID}")).await.1.contains("token="));
+    }
+    let after = lab.api.object(&metal("servers", UUID)).unwrap();
+    assert_eq!(after["spec"], before["spec"], "the inventory is the machine's");
+    see(&lab, CARD);
+    assert_eq!(lab.get(&path).await, (StatusCode::OK, CONFIG.to_owned()), "the machine goes on");
 }
 
 #[tokio::test]
