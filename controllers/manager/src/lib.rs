@@ -18,6 +18,7 @@ pub mod fence;
 pub mod fleet;
 pub mod infrastructure;
 mod keyed_lock;
+pub mod metadata;
 pub mod metrics;
 pub mod reconcile;
 pub mod reserved_objects;

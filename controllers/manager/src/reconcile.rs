@@ -42,6 +42,8 @@ pub enum Error {
     Node { object: String, problem: String },
     #[error("failed to inspect {path}")]
     File { path: String, source: std::io::Error },
+    #[error("failed to make {object}")]
+    Talos { object: String, source: Box<bloomery_talosconfig::Error> },
 }
 
 impl Error {
@@ -58,6 +60,7 @@ impl Error {
             Self::Invalid { .. } => "invalid",
             Self::Node { .. } => "node",
             Self::File { .. } => "file",
+            Self::Talos { .. } => "talos",
         }
     }
 
@@ -65,6 +68,7 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Api { .. } | Self::Node { .. } | Self::File { .. } => true,
+            Self::Talos { source, .. } => source.is_retryable(),
             Self::Invalid { .. } => false,
         }
     }

@@ -37,6 +37,7 @@ use crate::infrastructure::{
     self, METAL_CLUSTERS, METAL_MACHINE_TEMPLATES, METAL_MACHINES, metal_cluster, metal_machine,
     metal_machine_template,
 };
+use crate::metadata::{self, CONFIGURATIONS};
 use crate::metrics::{Metrics, PowerCalls};
 use crate::reconcile::{COMPONENT, Context, Frame};
 use crate::reserved_objects;
@@ -93,7 +94,7 @@ pub async fn run(options: &RunOptions, launcher: Launcher) -> Result<(), Error> 
     let (health, metrics, table) = (Health::default(), Arc::new(Metrics::default()), Table::default());
     health.expect([SERVERS.name, BINDINGS.name, CLASSES.name, ENVIRONMENTS.name, DEFAULTS]);
     health.expect([METAL_MACHINES.name, METAL_CLUSTERS.name, METAL_MACHINE_TEMPLATES.name]);
-    health.expect([CONTROL_PLANES.name]);
+    health.expect([CONTROL_PLANES.name, CONFIGURATIONS.name]);
     let mut parts = JoinSet::new();
 
     let routes = metrics.routes().merge(table.routes());
@@ -262,6 +263,19 @@ fn start_controllers(
         stop.clone(),
     );
     start(parts, &CONTROL_PLANES, health, control_planes.control_planes.feed.cache(), work);
+    let configurations = start_configurations(
+        metadata::Inputs {
+            gate: gate.clone(),
+            sidero: &options.options.get().sidero,
+            servers: &mut servers.feed,
+            bindings: &mut bindings.feed,
+            classes: &mut classes.feed,
+            provider: &mut provider,
+        },
+        shared,
+        stop,
+        parts,
+    );
     let inputs =
         server::Inputs { servers: &mut servers.feed, bindings: &mut bindings.feed, fleet, concerned };
     let options_of_servers = servers_options(options, gate, ledger, context.metrics());
@@ -290,18 +304,38 @@ fn start_controllers(
     let token = stop.clone();
     parts.spawn(async move {
         let watching = async {
-            futures::join!(
-                servers.run(),
-                bindings.run(),
-                classes.run(),
-                environments.run(),
-                provider.run(),
-                control_planes.run()
-            );
+            let own =
+                async { futures::join!(servers.run(), bindings.run(), classes.run(), environments.run()) };
+            futures::join!(own, provider.run(), configurations.run(), control_planes.run());
         };
         token.run_until_cancelled(Box::pin(watching)).await;
         "watches"
     });
+}
+
+/// The metadata controller, and the rights of the boot services that follow from what it makes; the watches are to be run.
+fn start_configurations(
+    inputs: metadata::Inputs<'_>,
+    shared: &Shared,
+    stop: &CancellationToken,
+    parts: &mut JoinSet<&'static str>,
+) -> metadata::Watches {
+    let Shared { context, health, table } = shared;
+    let mut watches = metadata::Watches::new(&context.client);
+    let touched = Arc::new(Notify::new());
+    watch::wake(&mut watches.rendered.feed, &touched);
+    watch::wake(inputs.bindings, &touched);
+    let (common, gate, token) = (context.clone(), inputs.gate.clone(), stop.clone());
+    let (rendered, bindings) = (watches.rendered.feed.cache(), inputs.bindings.cache());
+    parts.spawn(async move {
+        Box::pin(metadata::keep_grant(common, gate, rendered, bindings, touched, token)).await;
+        "grant"
+    });
+    let bindings = inputs.bindings.cache();
+    let frame = Frame::new(context.clone(), table.add(&CONFIGURATIONS));
+    let work = metadata::controller(frame, inputs, &mut watches, stop.clone());
+    start(parts, &CONFIGURATIONS, health, bindings, work);
+    watches
 }
 
 /// The options of the Server controller, with the pool of all management controllers.

@@ -6,9 +6,10 @@ use super::addresses::machine_addresses;
 use super::failure_domain::failure_domain;
 use super::machine::COPIED;
 use super::verdict::{NOT_PAUSED, Verdict, set_standard};
-use crate::condition::{self, ConditionStatus};
+use crate::condition::{self, Condition, ConditionStatus};
 use crate::contract::{PAUSED, READY};
 use crate::metal_machine::{MetalMachine, MetalMachineStatus};
+use crate::readiness::CONFIGURATION_READY;
 use crate::server::Server;
 use crate::server_binding::ServerBinding;
 
@@ -71,7 +72,11 @@ fn copy_conditions(
 ) {
     let known = binding.status.as_ref().map_or(&[][..], |status| &status.conditions);
     for type_ in COPIED {
-        let Some(found) = condition::find(known, type_) else {
+        // That a configuration is good is of interest for as long as the machine waits for that: where it shows.
+        let is_news = |found: &&Condition| {
+            type_ != CONFIGURATION_READY || found.status != ConditionStatus::True
+        };
+        let Some(found) = condition::find(known, type_).filter(is_news) else {
             condition::remove(&mut status.conditions, type_);
             status.v1beta2.conditions.retain(|condition| condition.type_ != type_);
             continue;
