@@ -39,6 +39,8 @@ pub enum Error {
     Invalid { object: String, problem: String },
     #[error("failed to inspect {path}")]
     File { path: String, source: std::io::Error },
+    #[error("failed to make {object}")]
+    Talos { object: String, source: Box<bloomery_talosconfig::Error> },
 }
 
 impl Error {
@@ -54,6 +56,7 @@ impl Error {
             Self::Api { .. } => "api",
             Self::Invalid { .. } => "invalid",
             Self::File { .. } => "file",
+            Self::Talos { .. } => "talos",
         }
     }
 
@@ -61,6 +64,7 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Api { .. } | Self::File { .. } => true,
+            Self::Talos { source, .. } => source.is_retryable(),
             Self::Invalid { .. } => false,
         }
     }

@@ -28,6 +28,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::bootstrap::{self, TALOS_CONFIGS, talos_config};
 use crate::cli::RunOptions;
 use crate::environment::demand::Demand;
 use crate::fleet::Fleet;
@@ -92,6 +93,7 @@ pub async fn run(options: &RunOptions, launcher: Launcher) -> Result<(), Error> 
     let (health, metrics, table) = (Health::default(), Arc::new(Metrics::default()), Table::default());
     health.expect([SERVERS.name, BINDINGS.name, CLASSES.name, ENVIRONMENTS.name, DEFAULTS]);
     health.expect([METAL_MACHINES.name, METAL_CLUSTERS.name, METAL_MACHINE_TEMPLATES.name]);
+    health.expect([TALOS_CONFIGS.name]);
     let mut parts = JoinSet::new();
 
     let routes = metrics.routes().merge(table.routes());
@@ -251,6 +253,15 @@ fn start_controllers(
         stop.clone(),
     );
     start(parts, &METAL_MACHINE_TEMPLATES, health, provider.templates.feed.cache(), work);
+    let mut bootstrap = bootstrap::Watches::new(&context.client);
+    let work = talos_config::controller(
+        frame(&TALOS_CONFIGS),
+        gate.clone(),
+        &mut bootstrap,
+        &mut provider,
+        stop.clone(),
+    );
+    start(parts, &TALOS_CONFIGS, health, bootstrap.configs.feed.cache(), work);
     let inputs =
         server::Inputs { servers: &mut servers.feed, bindings: &mut bindings.feed, fleet, concerned };
     let options_of_servers = servers_options(options, gate, ledger, context.metrics());
@@ -279,7 +290,9 @@ fn start_controllers(
     let token = stop.clone();
     parts.spawn(async move {
         let watching = async {
-            futures::join!(servers.run(), bindings.run(), classes.run(), environments.run(), provider.run());
+            let own =
+                async { futures::join!(servers.run(), bindings.run(), classes.run(), environments.run()) };
+            futures::join!(own, provider.run(), bootstrap.run());
         };
         token.run_until_cancelled(Box::pin(watching)).await;
         "watches"

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 /// The patch; `None` when nothing changes.
-pub(super) fn status_patch<S: Serialize + PartialEq>(old: Option<&S>, new: &S) -> Option<Value> {
+pub(crate) fn status_patch<S: Serialize + PartialEq>(old: Option<&S>, new: &S) -> Option<Value> {
     if old == Some(new) {
         return None;
     }
