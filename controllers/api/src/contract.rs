@@ -140,6 +140,33 @@ pub struct ClusterSpec {
     /// The object that stands for the control plane.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control_plane_ref: Option<ContractReference>,
+    /// Networks inside of the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_network: Option<ClusterNetwork>,
+}
+
+/// Networks inside of a cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterNetwork {
+    /// Of pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pods: Option<NetworkRanges>,
+    /// Of services.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub services: Option<NetworkRanges>,
+    /// Domain of services.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub service_domain: String,
+}
+
+/// Ranges of addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NetworkRanges {
+    /// Each as address and length of the prefix. An empty list is one, too.
+    #[serde(default)]
+    pub cidr_blocks: Vec<String>,
 }
 
 /// An endpoint that may not be complete yet.
@@ -295,6 +322,35 @@ pub struct MachineBootstrap {
     /// Name of the Secret with the configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_secret_name: Option<String>,
+}
+
+/// What is read of a MachinePool. The definition is Cluster API's.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, CustomResource)]
+#[kube(
+    group = "cluster.x-k8s.io",
+    version = "v1beta2",
+    kind = "MachinePool",
+    namespaced,
+    schema = "disabled",
+    derive = "Default",
+    derive = "PartialEq"
+)]
+#[serde(rename_all = "camelCase")]
+pub struct MachinePoolSpec {
+    /// Name of the Cluster.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cluster_name: String,
+    /// What its machines are like.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub template: MachineTemplateSpec,
+}
+
+/// What machines are like.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MachineTemplateSpec {
+    /// As each has it.
+    #[serde(default)]
+    pub spec: MachineSpec,
 }
 
 /// True when a reference names the object of that name in that namespace; a reference to a namespaced object always has

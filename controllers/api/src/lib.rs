@@ -12,6 +12,7 @@
 
 pub mod arch;
 pub mod boot_method;
+pub mod bootstrap;
 pub mod condition;
 pub mod contents;
 pub mod contract;

@@ -9,6 +9,7 @@
 #![allow(clippy::doc_markdown)]
 
 pub mod apply;
+pub mod bootstrap;
 pub mod cli;
 pub mod cluster;
 pub mod controlplane;

@@ -28,6 +28,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::bootstrap::{self, TALOS_CONFIGS, talos_config};
 use crate::cli::RunOptions;
 use crate::controlplane::{self, CONTROL_PLANES};
 use crate::environment::demand::Demand;
@@ -94,7 +95,7 @@ pub async fn run(options: &RunOptions, launcher: Launcher) -> Result<(), Error> 
     let (health, metrics, table) = (Health::default(), Arc::new(Metrics::default()), Table::default());
     health.expect([SERVERS.name, BINDINGS.name, CLASSES.name, ENVIRONMENTS.name, DEFAULTS]);
     health.expect([METAL_MACHINES.name, METAL_CLUSTERS.name, METAL_MACHINE_TEMPLATES.name]);
-    health.expect([CONTROL_PLANES.name, CONFIGURATIONS.name]);
+    health.expect([TALOS_CONFIGS.name, CONTROL_PLANES.name, CONFIGURATIONS.name]);
     let mut parts = JoinSet::new();
 
     let routes = metrics.routes().merge(table.routes());
@@ -276,6 +277,15 @@ fn start_controllers(
         stop,
         parts,
     );
+    let mut bootstrap = bootstrap::Watches::new(&context.client);
+    let work = talos_config::controller(
+        frame(&TALOS_CONFIGS),
+        gate.clone(),
+        &mut bootstrap,
+        &mut provider,
+        stop.clone(),
+    );
+    start(parts, &TALOS_CONFIGS, health, bootstrap.configs.feed.cache(), work);
     let inputs =
         server::Inputs { servers: &mut servers.feed, bindings: &mut bindings.feed, fleet, concerned };
     let options_of_servers = servers_options(options, gate, ledger, context.metrics());
@@ -306,7 +316,8 @@ fn start_controllers(
         let watching = async {
             let own =
                 async { futures::join!(servers.run(), bindings.run(), classes.run(), environments.run()) };
-            futures::join!(own, provider.run(), configurations.run(), control_planes.run());
+            let others = async { futures::join!(bootstrap.run(), configurations.run(), control_planes.run()) };
+            futures::join!(own, provider.run(), others);
         };
         token.run_until_cancelled(Box::pin(watching)).await;
         "watches"

@@ -1,6 +1,7 @@
 //! What several of these tests need.
 
 pub(crate) mod bench;
+pub(crate) mod bootstrap;
 pub(crate) mod cluster_api;
 pub(crate) mod contract;
 pub(crate) mod controllers;

@@ -14,3 +14,5 @@ mod policies;
 mod secrets_at_rest;
 mod servers;
 mod servers_stale;
+mod talos_configs;
+mod talos_configs_golden;
