@@ -8,6 +8,8 @@ use kube::{Client, Resource};
 
 /// Objects asked for at once; a list of thousands comes in pieces.
 const PAGE: u32 = 500;
+/// HTTP.
+const NOT_FOUND: u16 = 404;
 
 /// The Server objects.
 pub(super) async fn servers(client: &Client) -> anyhow::Result<Vec<DynamicObject>> {
@@ -32,8 +34,8 @@ pub(super) async fn objects(client: &Client) -> anyhow::Result<Objects> {
     {
         let resource = ApiResource::erase::<K>(&());
         match list(client, &resource).await {
-            // A kind that nobody has defined yet has no objects.
-            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(Vec::new()),
+            // A kind that nobody has defined yet has no objects. The answer is no object of Kubernetes then.
+            Err(kube::Error::Api(status)) if status.code == NOT_FOUND => Ok(Vec::new()),
             found => found.with_context(|| format!("failed to list the {}", resource.plural)),
         }
     }
