@@ -57,7 +57,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("mkimage", &["bloomery-sys"]),
     ("bloomery-testkit", &["bloomery-machineapi", "bloomery-sys"]),
     ("bloomery-fuzz", &["agent", "bloomery-agent-api", "bloomery-api", "bloomery-power", "bootsvc"]),
-    ("bench", &["bloomery-api", "bloomery-lab", "bloomery-pairing", "bloomery-sys"]),
+    ("bench", &["bloomery-api", "bloomery-lab", "bloomery-pairing", "bloomery-sys", "bloomery-talosconfig"]),
 ];
 
 /// Crates that PID 1 and the agent must never hold, not even through another crate: they know no Kubernetes.
