@@ -5,7 +5,7 @@
 mod firmware;
 mod metadata;
 
-use super::enter::{CONFIG, ENTER_ROLE, Entry, JOIN_ROLE};
+use super::enter::{ENTER_ROLE, Entry, JOIN_ROLE};
 use crate::simulate::{
     agent::{Agent, Orders},
     config::{Firmware, Target},
@@ -187,7 +187,7 @@ impl Board {
                 return Next::Restart;
             }
         };
-        match super::node::write_secret(&self.entry.folder.join(CONFIG), &config) {
+        match self.entry.configure(&config) {
             Ok(()) => Next::Talos,
             Err(error) => {
                 say(&format!("configuration: {error:#}"));
