@@ -88,13 +88,19 @@ pub async fn run(words: &[&str]) -> Result<()> {
         sleep(POST).await;
         let boot = tokio::select! {
             boot = board.firmware() => boot,
-            _ = button.recv() => return Ok(say("power button: off")),
+            _ = button.recv() => {
+                say("power button: off");
+                return Ok(());
+            }
         };
         match boot {
             Next::Restart => {}
             Next::Talos => match board.talos(&mut button).await? {
                 End::Restart => say("restart"),
-                End::Off => return Ok(say("power off")),
+                End::Off => {
+                    say("power off");
+                    return Ok(());
+                }
                 End::Crash(status) => {
                     say(&format!("machined ended: {status}"));
                     sleep(PANIC).await;

@@ -139,7 +139,7 @@ impl Node {
                 self.off(&mut running).await?;
                 self.on(&mut running).await
             }
-            Command::SoftOff => self.press(&running).await,
+            Command::SoftOff => self.press(running.as_ref()).await,
             // The firmware always asks the network first.
             Command::Reset | Command::BootNetwork | Command::BootDisk => Ok(()),
         }
@@ -180,8 +180,8 @@ impl Node {
         self.groups.kill().await
     }
 
-    async fn press(&self, running: &Option<Process>) -> Result<()> {
-        if running.as_ref().is_none_or(|process| process.exit().is_some()) {
+    async fn press(&self, running: Option<&Process>) -> Result<()> {
+        if running.is_none_or(|process| process.exit().is_some()) {
             return Ok(());
         }
         let pid = std::fs::read_to_string(self.pid_file()).context("failed to find the board")?;

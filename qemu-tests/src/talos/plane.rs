@@ -1,4 +1,4 @@
-//! What a plane is told so that its machines become nodes on board `ns`: an Environment, a ServerClass, power.
+//! What a plane is told so that its machines become nodes on board `ns`: an Environment, a `ServerClass`, power.
 //!
 //! It writes what an administrator would with kubectl, by the wire form.
 
