@@ -259,7 +259,9 @@ pub async fn run(args: LabArgs) -> anyhow::Result<ExitCode> {
         LabCommand::Console(args) => console::run(&args).await.map(|()| ExitCode::SUCCESS),
         LabCommand::Status(args) => status::run(&args).await.map(|()| ExitCode::SUCCESS),
         LabCommand::Power(args) => power::run(&args).await.map(|()| ExitCode::SUCCESS),
-        LabCommand::Supervise(args) => bloomery_lab::role::run(&args.role).await.map(|()| ExitCode::SUCCESS),
+        LabCommand::Supervise(args) => {
+            bloomery_lab::program::run(&args.role).await.map(|()| ExitCode::SUCCESS)
+        }
     }
 }
 
