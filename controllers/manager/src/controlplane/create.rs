@@ -205,7 +205,7 @@ fn refused<T>(error: Error, reason: &str) -> Result<Result<T, Verdict>, Error> {
             matches!(source.as_ref(), kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 409)
         }
         Error::Invalid { .. } => true,
-        Error::File { .. } | Error::Node { .. } => false,
+        Error::File { .. } | Error::Node { .. } | Error::Talos { .. } => false,
     };
     if is_refusal { Ok(Err(Verdict::fails(reason, chain(&error)))) } else { Err(error) }
 }
