@@ -4,6 +4,7 @@ mod admission;
 mod apply_once;
 mod bmcs;
 mod clusterctl;
+mod control_planes;
 mod environments;
 mod fence;
 mod identity;
