@@ -89,7 +89,11 @@ impl Credentials {
 fn pem(text: &str, field: &'static str) -> Result<Zeroizing<String>, CredentialsError> {
     let octets = STANDARD.decode(text.trim()).map_err(|_| CredentialsError::Field { field })?;
     let text = String::from_utf8(octets).map_err(|_| CredentialsError::Field { field })?;
-    if text.contains("-----BEGIN ") { Ok(Zeroizing::new(text)) } else { Err(CredentialsError::Field { field }) }
+    if text.contains("-----BEGIN ") {
+        Ok(Zeroizing::new(text))
+    } else {
+        Err(CredentialsError::Field { field })
+    }
 }
 
 #[cfg(test)]
@@ -97,13 +101,16 @@ mod tests {
     use super::*;
 
     fn talosconfig(context: &str, crt: &str, key: &str) -> String {
-        format!("context: {context}\ncontexts:\n  c:\n    endpoints: []\n    ca: {crt}\n    crt: {crt}\n    key: {key}\n")
+        format!(
+            "context: {context}\ncontexts:\n  c:\n    endpoints: []\n    ca: {crt}\n    crt: {crt}\n    key: {key}\n"
+        )
     }
 
     #[test]
     fn talos_label_becomes_the_usual_one_and_what_is_missing_is_named() {
         let crt = STANDARD.encode("-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n");
-        let key = STANDARD.encode("-----BEGIN ED25519 PRIVATE KEY-----\nAA==\n-----END ED25519 PRIVATE KEY-----\n");
+        let key =
+            STANDARD.encode("-----BEGIN ED25519 PRIVATE KEY-----\nAA==\n-----END ED25519 PRIVATE KEY-----\n");
         let read = Credentials::from_talosconfig(&talosconfig("c", &crt, &key)).unwrap();
         assert_eq!(read.key.as_str(), "-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n");
         for (text, expected) in [

@@ -59,7 +59,11 @@ async fn members_join_leave_and_are_removed() {
     let stray = cluster.add_stray_member("gone");
     // Two voters of which one is lost agree on nothing.
     assert_eq!(client.remove_member(stray).await.unwrap_err().cause(), Cause::Unreachable);
-    assert!(cluster.calls().contains(&Call { node: "n1".into(), name: "EtcdRemoveMemberByID", member: stray }));
+    assert!(cluster.calls().contains(&Call {
+        node: "n1".into(),
+        name: "EtcdRemoveMemberByID",
+        member: stray
+    }));
 }
 
 #[tokio::test]
@@ -94,10 +98,9 @@ async fn the_first_address_that_proves_to_be_the_node_is_used() {
     assert_eq!(found.address(), node.address);
     // A name that is not in the certificate, and a client of another authority.
     let port = node.address.rsplit_once(':').unwrap().1;
-    for (credentials, address) in [
-        (credentials(&cluster), format!("localhost:{port}")),
-        (credentials(&other), node.address.clone()),
-    ] {
+    for (credentials, address) in
+        [(credentials(&cluster), format!("localhost:{port}")), (credentials(&other), node.address.clone())]
+    {
         let result = connect(&credentials, "n1", &[address], limits).await;
         // TLS 1.3 tells a client late that its certificate was refused: with the first call.
         let error = match result {

@@ -45,6 +45,7 @@ use crate::reserved_objects;
 use crate::table::{BINDINGS, CLASSES, Definition, ENVIRONMENTS, SERVERS, Table};
 use crate::watch::{self, GuardedBinding, GuardedServer};
 use crate::webhook::{self, Webhook, tls::ReloadedCertificate};
+use crate::workload::Workloads;
 use crate::{environment, fence, server, server_class};
 
 /// Time for work under way when told to stop; less than what a supervisor allows before SIGKILL.
@@ -229,6 +230,7 @@ fn start_controllers(
     let inventory = Inventory::default();
     inventory.follow(&mut servers.feed, &mut bindings.feed);
     let mut provider = infrastructure::Watches::new(&context.client);
+    let workloads = Arc::new(Workloads::default());
     let inputs = metal_machine::Inputs {
         gate: gate.clone(),
         fleet: fleet.clone(),
@@ -236,6 +238,7 @@ fn start_controllers(
         servers: all.clone(),
         bindings: &mut bindings.feed,
         classes: classes.feed.cache(),
+        workloads: Arc::clone(&workloads),
     };
     let work = metal_machine::controller(frame(&METAL_MACHINES), inputs, &mut provider, stop.clone());
     start(parts, &METAL_MACHINES, health, provider.metal_machines.feed.cache(), work);
@@ -255,15 +258,6 @@ fn start_controllers(
         stop.clone(),
     );
     start(parts, &METAL_MACHINE_TEMPLATES, health, provider.templates.feed.cache(), work);
-    let mut control_planes = controlplane::Watches::new(&context.client);
-    let work = controlplane::controller(
-        frame(&CONTROL_PLANES),
-        gate.clone(),
-        &mut control_planes,
-        &mut provider,
-        stop.clone(),
-    );
-    start(parts, &CONTROL_PLANES, health, control_planes.control_planes.feed.cache(), work);
     let configurations = start_configurations(
         metadata::Inputs {
             gate: gate.clone(),
@@ -286,6 +280,7 @@ fn start_controllers(
         stop.clone(),
     );
     start(parts, &TALOS_CONFIGS, health, bootstrap.configs.feed.cache(), work);
+    let control_planes = start_control_planes(shared, gate.clone(), workloads, &mut provider, stop, parts);
     let inputs =
         server::Inputs { servers: &mut servers.feed, bindings: &mut bindings.feed, fleet, concerned };
     let options_of_servers = servers_options(options, gate, ledger, context.metrics());
@@ -346,6 +341,22 @@ fn start_configurations(
     let frame = Frame::new(context.clone(), table.add(&CONFIGURATIONS));
     let work = metadata::controller(frame, inputs, &mut watches, stop.clone());
     start(parts, &CONFIGURATIONS, health, bindings, work);
+    watches
+}
+
+/// The control-plane provider; its watches are to be run.
+fn start_control_planes(
+    Shared { context, health, table }: &Shared,
+    gate: Gate,
+    workloads: Arc<Workloads>,
+    provider: &mut infrastructure::Watches,
+    stop: &CancellationToken,
+    parts: &mut JoinSet<&'static str>,
+) -> controlplane::Watches {
+    let mut watches = controlplane::Watches::new(&context.client);
+    let frame = Frame::new(context.clone(), table.add(&CONTROL_PLANES));
+    let work = controlplane::controller(frame, gate, workloads, &mut watches, provider, stop.clone());
+    start(parts, &CONTROL_PLANES, health, watches.control_planes.feed.cache(), work);
     watches
 }
 

@@ -58,7 +58,12 @@ pub struct Workload {
 
 impl Workloads {
     /// The workload cluster of a Cluster.
-    pub async fn cluster(&self, management: &Client, namespace: &str, cluster: &str) -> Result<Workload, Error> {
+    pub async fn cluster(
+        &self,
+        management: &Client,
+        namespace: &str,
+        cluster: &str,
+    ) -> Result<Workload, Error> {
         let key = (namespace.to_owned(), cluster.to_owned());
         let secrets: Api<Secret> = Api::namespaced(management.clone(), namespace);
         let secret = secrets.get_opt(&format!("{cluster}{KUBECONFIG}")).await;
@@ -144,7 +149,11 @@ impl Workload {
         let nodes: Api<Node> = Api::all(self.client.clone());
         let params = ListParams::default().labels(CONTROL_PLANE_NODES).limit(MOST_NODES);
         let list = self.bounded("list the nodes", nodes.list(&params)).await?;
-        Ok(list.items.into_iter().map(|node| (node.name_any(), SeenNode { is_ready: is_ready(&node) })).collect())
+        Ok(list
+            .items
+            .into_iter()
+            .map(|node| (node.name_any(), SeenNode { is_ready: is_ready(&node) }))
+            .collect())
     }
 }
 
@@ -160,7 +169,11 @@ mod tests {
     #[tokio::test]
     async fn a_kubeconfig_leads_nowhere_but_to_its_cluster() {
         for (cluster, user, refused) in [
-            ("", "exec: {command: sh, apiVersion: client.authentication.k8s.io/v1}", Some("a program to run")),
+            (
+                "",
+                "exec: {command: sh, apiVersion: client.authentication.k8s.io/v1}",
+                Some("a program to run"),
+            ),
             ("", "auth-provider: {name: x, config: {}}", Some("a program to run")),
             ("", "client-key: /etc/passwd", Some("a file")),
             ("", "tokenFile: /etc/passwd", Some("a file")),

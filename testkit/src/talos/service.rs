@@ -10,9 +10,9 @@ use bloomery_machineapi::proto::machine::{
     Bootstrap, BootstrapRequest, BootstrapResponse, EtcdForfeitLeadership, EtcdForfeitLeadershipRequest,
     EtcdForfeitLeadershipResponse, EtcdLeaveCluster, EtcdLeaveClusterRequest, EtcdLeaveClusterResponse,
     EtcdMember, EtcdMemberListRequest, EtcdMemberListResponse, EtcdMembers, EtcdRemoveMemberById,
-    EtcdRemoveMemberByIdRequest, EtcdRemoveMemberByIdResponse, Event, EventsRequest, FileInfo,
-    ListRequest, SequenceEvent, ServiceEvent, ServiceEvents, ServiceHealth, ServiceInfo, ServiceList,
-    ServiceListResponse, Version, VersionInfo, VersionResponse,
+    EtcdRemoveMemberByIdRequest, EtcdRemoveMemberByIdResponse, Event, EventsRequest, FileInfo, ListRequest,
+    SequenceEvent, ServiceEvent, ServiceEvents, ServiceHealth, ServiceInfo, ServiceList, ServiceListResponse,
+    Version, VersionInfo, VersionResponse,
 };
 use futures::{Stream, StreamExt};
 use parking_lot::Mutex;
@@ -157,8 +157,7 @@ impl MachineService for Service {
     async fn events(&self, _: Request<EventsRequest>) -> Answer<Self::EventsStream> {
         let is_booting = self.look(|node| node.is_booting)?;
         let event = |action: Action| {
-            let sequence =
-                SequenceEvent { sequence: "boot".to_owned(), action: action.into(), error: None };
+            let sequence = SequenceEvent { sequence: "boot".to_owned(), action: action.into(), error: None };
             let data = prost_types::Any {
                 type_url: "talos/runtime/machine.SequenceEvent".to_owned(),
                 value: sequence.encode_to_vec(),

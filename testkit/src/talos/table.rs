@@ -102,7 +102,12 @@ impl Table {
     pub(super) fn add_stray(&mut self, hostname: &str) -> u64 {
         self.last += 1;
         let node = format!("lost {hostname}");
-        self.members.push(EtcdMember { id: self.last, hostname: hostname.to_owned(), is_learner: false, node });
+        self.members.push(EtcdMember {
+            id: self.last,
+            hostname: hostname.to_owned(),
+            is_learner: false,
+            node,
+        });
         self.last
     }
 

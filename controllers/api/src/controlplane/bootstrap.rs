@@ -46,6 +46,10 @@ pub fn plan(
     if is_initialized || found.iter().any(|(_, data)| *data == Data::Some) {
         return Plan::Done;
     }
+    let init = control_plane.spec.control_plane_config.init.as_ref();
+    if init.is_some_and(|init| !init.generate_type.is_empty()) {
+        return Plan::Wait("the first machine makes etcd by itself (init)".to_owned());
+    }
     let annotation = control_plane.metadata.annotations.as_ref().and_then(|all| all.get(ETCD_ANNOTATION));
     match annotation.map(String::as_str) {
         Some(NOWHERE) => first_ready(machines, found),
@@ -118,20 +122,24 @@ mod tests {
     use crate::talos_control_plane::TalosControlPlaneSpec;
 
     fn machine(name: &str, has_run: bool) -> SeenMachine {
-        let machine = serde_json::from_value(json!({ "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Machine",
-            "metadata": { "name": name }, "spec": { "providerID": if has_run { "sidero://a" } else { "" } } }));
+        let machine = serde_json::from_value(
+            json!({ "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Machine",
+            "metadata": { "name": name }, "spec": { "providerID": if has_run { "sidero://a" } else { "" } } }),
+        );
         SeenMachine { machine: machine.unwrap(), origin: None, config: None, talos: Talos::silent("") }
     }
 
     fn control_plane(annotation: Option<&str>) -> TalosControlPlane {
         let mut made = TalosControlPlane::new("c", TalosControlPlaneSpec::default());
-        made.metadata.annotations = annotation.map(|text| [(ETCD_ANNOTATION.to_owned(), text.to_owned())].into());
+        made.metadata.annotations =
+            annotation.map(|text| [(ETCD_ANNOTATION.to_owned(), text.to_owned())].into());
         made
     }
 
     #[test]
     fn one_node_is_told_and_no_other_while_it_is_there() {
-        let (some, none) = (|name: &str| (name.to_owned(), Data::Some), |name: &str| (name.to_owned(), Data::None));
+        let (some, none) =
+            (|name: &str| (name.to_owned(), Data::Some), |name: &str| (name.to_owned(), Data::None));
         let silent = |name: &str| (name.to_owned(), Data::Unknown("off".to_owned()));
         let choose = |name: &str| Plan::Choose(name.to_owned());
         let wait = |why: &str| Plan::Wait(why.to_owned());
@@ -145,7 +153,12 @@ mod tests {
             (Some("none"), &both, vec![none("a"), some("b")], Plan::Done),
             // Moved here: all that ran must be heard.
             (None, &both, vec![silent("a"), none("b")], wait("Machine a: off")),
-            (None, &both, vec![none("b")], wait("machine \"a\" doesn't have an any InternalIP or ExternalIP address yet")),
+            (
+                None,
+                &both,
+                vec![none("b")],
+                wait("machine \"a\" doesn't have an any InternalIP or ExternalIP address yet"),
+            ),
             (None, &both, vec![none("a"), none("b")], choose("a")),
             (None, &waiting, vec![none("a")], choose("a")),
             (None, &both, vec![none("a"), some("b")], Plan::Done),
@@ -160,6 +173,10 @@ mod tests {
             let plan = plan(&control_plane(annotation), machines, &found, false);
             assert_eq!(plan, expected, "{annotation:?} {found:?}");
         }
-        assert_eq!(plan(&control_plane(None), &both, &[], true), Plan::Done, "its API server answered before");
+        assert_eq!(
+            plan(&control_plane(None), &both, &[], true),
+            Plan::Done,
+            "its API server answered before"
+        );
     }
 }

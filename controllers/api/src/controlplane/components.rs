@@ -28,7 +28,9 @@ fn etcd_problem(machines: &[SeenMachine]) -> Option<String> {
         if let Err(why) = &seen.talos.services {
             return Some(format!("Machine {name}: {why}"));
         }
-        let Some(etcd) = seen.talos.etcd() else { return Some(format!("Machine {name}: has no service etcd")) };
+        let Some(etcd) = seen.talos.etcd() else {
+            return Some(format!("Machine {name}: has no service etcd"));
+        };
         if !seen.talos.has_healthy_etcd() {
             let state = if etcd.state.is_empty() { "not started" } else { &etcd.state };
             let health = if etcd.healthy == Some(false) { ", unhealthy" } else { "" };
@@ -49,7 +51,10 @@ fn etcd_problem(machines: &[SeenMachine]) -> Option<String> {
     let is_known = |member: &&EtcdMember| holders.iter().any(|holder| holder.has(member));
     let foreign = members.iter().find(|member| member.is_learner || !is_known(member));
     if let Some(member) = foreign {
-        return Some(format!("member {:x} of etcd ({:?}) is of no machine, or joining", member.id, member.hostname));
+        return Some(format!(
+            "member {:x} of etcd ({:?}) is of no machine, or joining",
+            member.id, member.hostname
+        ));
     }
     let is_other = |list: &&Vec<EtcdMember>| list.iter().any(|member| !members.contains(member));
     lists.iter().copied().find(is_other).map(|_| "the nodes do not agree on the members of etcd".to_owned())
@@ -72,5 +77,9 @@ pub fn services(machines: &[SeenMachine]) -> Verdict {
             }
         }
     }
-    if sick.is_empty() { Verdict::holds(HEALTHY) } else { Verdict::warns(COMPONENTS_UNHEALTHY, sick.join("; ")) }
+    if sick.is_empty() {
+        Verdict::holds(HEALTHY)
+    } else {
+        Verdict::warns(COMPONENTS_UNHEALTHY, sick.join("; "))
+    }
 }

@@ -98,7 +98,8 @@ fn stray(holders: &[Holder]) -> Result<Option<(EtcdMember, &Holder)>, String> {
     let stray = members.iter().filter(|member| !has_owner(member)).min_by_key(|member| member.id);
     let Some(stray) = stray else { return Ok(None) };
     goes_on(holders, &members, |member| member.id == stray.id)?;
-    let speaker = holders.iter().find(|holder| holder.is_healthy && !holder.is_going && holder.members.is_some());
+    let speaker =
+        holders.iter().find(|holder| holder.is_healthy && !holder.is_going && holder.members.is_some());
     let Some(speaker) = speaker else { return Err("no machine that stays has a healthy etcd".to_owned()) };
     Ok(Some((stray.clone(), speaker)))
 }

@@ -47,7 +47,11 @@ pub fn generated(base: &str, random: &str) -> String {
 }
 
 /// The name of a Machine.
-pub fn machine(control_plane: &TalosControlPlane, cluster: &str, random: &str) -> Result<String, TemplateError> {
+pub fn machine(
+    control_plane: &TalosControlPlane,
+    cluster: &str,
+    random: &str,
+) -> Result<String, TemplateError> {
     let own = control_plane.metadata.name.as_deref().unwrap_or_default();
     let template = &control_plane.spec.machine_naming_strategy.template;
     if template.is_empty() {
@@ -112,7 +116,8 @@ mod tests {
         ] {
             assert_eq!(machine(&control_plane(template), "c", "xxxxx"), expected, "{template}");
         }
-        let long = machine(&control_plane(&format!("{}{{{{ .random }}}}", "n".repeat(80))), "c", "xxxxx").unwrap();
+        let long =
+            machine(&control_plane(&format!("{}{{{{ .random }}}}", "n".repeat(80))), "c", "xxxxx").unwrap();
         assert_eq!((long.len(), &long[57..]), (63, "-xxxxx"));
         assert_eq!(generated(&"a".repeat(80), "xxxxx").len(), LONGEST);
     }

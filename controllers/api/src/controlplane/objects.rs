@@ -55,7 +55,8 @@ pub fn infrastructure(
     let origin = outdated::template(control_plane);
     let spec = template.pointer("/spec/template/spec")?;
     let text = |pointer: &str| template.pointer(pointer).and_then(Value::as_str);
-    let map = |pointer: &str| template.pointer(pointer).and_then(Value::as_object).cloned().unwrap_or_default();
+    let map =
+        |pointer: &str| template.pointer(pointer).and_then(Value::as_object).cloned().unwrap_or_default();
     let mut annotations = map("/spec/template/metadata/annotations");
     annotations.insert(CLONED_FROM_NAME.to_owned(), json!(origin.name));
     annotations.insert(CLONED_FROM_GROUP_KIND.to_owned(), json!(origin.group_kind));
@@ -130,7 +131,8 @@ pub fn machine(
 /// What of a Machine's spec follows the template at once.
 fn following(template: &MachineTemplate) -> [(&'static str, Value); 4] {
     let some = |value: Value| {
-        let is_empty = value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(Map::is_empty);
+        let is_empty =
+            value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(Map::is_empty);
         if is_empty { Value::Null } else { value }
     };
     let spec = &template.spec;
@@ -151,7 +153,8 @@ pub fn upkeep(control_plane: &TalosControlPlane, cluster: &str, machine: &Machin
         change["metadata"]["ownerReferences"] = json!(owners);
     }
     let missing = |wanted: &BTreeMap<String, String>, known: Option<&BTreeMap<String, String>>| {
-        let is_missing = |(key, value): &(&String, &String)| known.and_then(|all| all.get(*key)) != Some(*value);
+        let is_missing =
+            |(key, value): &(&String, &String)| known.and_then(|all| all.get(*key)) != Some(*value);
         let missing: Map<_, _> =
             wanted.iter().filter(is_missing).map(|(key, value)| (key.clone(), json!(value))).collect();
         (!missing.is_empty()).then_some(missing)
@@ -182,7 +185,8 @@ fn includes(known: &Value, wanted: &Value) -> bool {
             wanted.iter().all(|(key, wanted)| known.get(key).is_some_and(|known| includes(known, wanted)))
         }
         (Value::Array(known), Value::Array(wanted)) => {
-            known.len() == wanted.len() && known.iter().zip(wanted).all(|(known, wanted)| includes(known, wanted))
+            known.len() == wanted.len()
+                && known.iter().zip(wanted).all(|(known, wanted)| includes(known, wanted))
         }
         (known, wanted) => known == wanted,
     }
@@ -273,7 +277,8 @@ mod tests {
                 "deletion": { "nodeDrainTimeoutSeconds": 5 }, "minReadySeconds": 7 })
         );
         assert_eq!(made["metadata"]["ownerReferences"][0]["controller"], true);
-        let config = config(&control_plane(), "c", &names(), &control_plane().spec.control_plane_config.controlplane);
+        let config =
+            config(&control_plane(), "c", &names(), &control_plane().spec.control_plane_config.controlplane);
         let owner = &config.metadata.owner_references.unwrap()[0];
         assert_eq!((owner.controller, owner.block_owner_deletion), (None, Some(true)));
     }
@@ -311,8 +316,12 @@ mod tests {
                 "metadata": { "name": "c" }, "spec": {}, "status": { "failureDomains": domains } }))
             .unwrap()
         };
-        let three = cluster(json!([{ "name": "b", "controlPlane": true }, { "name": "a" }, { "name": "w", "controlPlane": false }]));
-        for (taken, expected) in [(vec![], "a"), (vec!["a"], "b"), (vec!["a", "b", "b"], "a"), (vec!["w"], "a")] {
+        let three = cluster(
+            json!([{ "name": "b", "controlPlane": true }, { "name": "a" }, { "name": "w", "controlPlane": false }]),
+        );
+        for (taken, expected) in
+            [(vec![], "a"), (vec!["a"], "b"), (vec!["a", "b", "b"], "a"), (vec!["w"], "a")]
+        {
             assert_eq!(failure_domain(&three, &taken), Some(expected), "{taken:?}");
         }
         assert_eq!(failure_domain(&cluster(json!([])), &[]), None);

@@ -122,8 +122,12 @@ pub struct Decision {
 
 /// Decides.
 pub fn decide(view: &View<'_>) -> Decision {
-    let replaced: Vec<_> =
-        view.machines.iter().filter(|seen| is_replaced(seen, view.control_plane)).map(SeenMachine::name).collect();
+    let replaced: Vec<_> = view
+        .machines
+        .iter()
+        .filter(|seen| is_replaced(seen, view.control_plane))
+        .map(SeenMachine::name)
+        .collect();
     let up_to_date = if replaced.is_empty() {
         Verdict::holds("UpToDate")
     } else {

@@ -130,7 +130,9 @@ impl SeenMachine {
 
     /// Whether there is infrastructure for it, and thus perhaps a node that ran.
     pub fn may_have_run(&self) -> bool {
-        !self.machine.spec.provider_id.is_empty() || self.machine.node().is_some() || !self.addresses().is_empty()
+        !self.machine.spec.provider_id.is_empty()
+            || self.machine.node().is_some()
+            || !self.addresses().is_empty()
     }
 }
 

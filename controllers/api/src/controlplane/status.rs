@@ -40,15 +40,18 @@ pub struct Outcome<'a> {
 pub fn status(view: &View<'_>, outcome: &Outcome<'_>, now: &Time) -> TalosControlPlaneStatus {
     let mut status = counted(view.control_plane, view.cluster.metadata.name.as_deref(), view.machines);
     status.bootstrapped |= outcome.bootstrapped.severity.is_none();
-    if view.nodes.is_ok() {
-        let ready = view.machines.iter().filter(|seen| view.node(seen).is_some_and(|node| node.is_ready)).count();
+    // Whoever answers before there is an etcd is not the cluster.
+    if view.nodes.is_ok() && status.bootstrapped {
+        let ready =
+            view.machines.iter().filter(|seen| view.node(seen).is_some_and(|node| node.is_ready)).count();
         status.ready_replicas = number(ready);
         status.unavailable_replicas = status.replicas - status.ready_replicas;
         status.initialized = true;
         status.initialization.control_plane_initialized = Some(true);
     }
     status.ready = status.ready_replicas > 0;
-    let available = |seen: &&SeenMachine| seen.machine.condition(AVAILABLE).is_some_and(|one| one.status == "True");
+    let available =
+        |seen: &&SeenMachine| seen.machine.condition(AVAILABLE).is_some_and(|one| one.status == "True");
     status.available_replicas = Some(number(view.machines.iter().filter(available).count()));
     conditions::set(&mut status, view, outcome, now);
     status
@@ -112,7 +115,11 @@ fn aggregate(machines: &[SeenMachine], type_: &str, reason: &str) -> Verdict {
             None => Some(format!("* Machine {}: {type_} is not known yet", seen.name())),
         })
         .collect();
-    if not.is_empty() { Verdict::holds(reason) } else { Verdict::waits(&format!("Not{reason}"), not.join("\n")) }
+    if not.is_empty() {
+        Verdict::holds(reason)
+    } else {
+        Verdict::waits(&format!("Not{reason}"), not.join("\n"))
+    }
 }
 
 /// The same of [`UP_TO_DATE`], which this provider writes: what it is about to write counts.

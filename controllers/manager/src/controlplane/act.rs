@@ -46,7 +46,8 @@ impl Scene<'_> {
         let access = self.access().await;
         let node = node::reach(&access, speaker).await.map_err(|why| self.failed(why))?;
         node.remove_member(member).await.map_err(|error| self.failed(node::text(&error)))?;
-        let message = format!("member {member:x} ({hostname:?}), which has no machine, was taken out of etcd");
+        let message =
+            format!("member {member:x} ({hostname:?}), which has no machine, was taken out of etcd");
         info!(control_plane = %self.object(), member, hostname, "member of etcd removed");
         self.announce("EtcdMemberRemoved", "RemoveMember", message);
         Ok(())
@@ -82,7 +83,11 @@ impl Scene<'_> {
             Ok(node) => {
                 // Only a leader has a leadership to give away.
                 if let Err(error) = node.forfeit_leadership().await {
-                    warn!(machine = seen.name(), error = node::text(&error), "leadership of etcd not given away");
+                    warn!(
+                        machine = seen.name(),
+                        error = node::text(&error),
+                        "leadership of etcd not given away"
+                    );
                 }
                 match node.leave_etcd().await {
                     Ok(()) => {
@@ -97,7 +102,10 @@ impl Scene<'_> {
             }
             Err(why) => why,
         };
-        warn!(machine = seen.name(), why, "the node does not answer: its member is taken out of etcd by another");
+        warn!(
+            machine = seen.name(),
+            why, "the node does not answer: its member is taken out of etcd by another"
+        );
         let holders: Vec<Holder> = machines.iter().map(Holder::of).collect();
         let is_able = |other: &&SeenMachine| {
             let is_other = other.name() != seen.name() && !other.is_deleting() && !other.is_leaving();

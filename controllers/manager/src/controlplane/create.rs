@@ -85,7 +85,8 @@ impl Scene<'_> {
 
     /// Makes the next machine, or says what is in the way.
     pub(super) async fn create(&self, machines: &[SeenMachine]) -> Result<Result<(), Verdict>, Error> {
-        let uids: Vec<&str> = machines.iter().filter_map(|seen| seen.machine.metadata.uid.as_deref()).collect();
+        let uids: Vec<&str> =
+            machines.iter().filter_map(|seen| seen.machine.metadata.uid.as_deref()).collect();
         let random = suffix(&self.control_plane, &uids);
         let cluster = self.cluster_name().unwrap_or_default();
         let machine = match machine_name(&self.control_plane, cluster, &random) {
@@ -105,7 +106,8 @@ impl Scene<'_> {
         if let Err(error) = make(&configs, &names.machine, &config, is_same).await {
             return refused(error, CONFIG_FAILED);
         }
-        let taken: Vec<&str> = machines.iter().map(|seen| seen.machine.spec.failure_domain.as_str()).collect();
+        let taken: Vec<&str> =
+            machines.iter().map(|seen| seen.machine.spec.failure_domain.as_str()).collect();
         let domain = failure_domain(&self.cluster, &taken);
         let machine = objects::machine(&self.control_plane, cluster, &names, (&group, &kind), domain);
         let resource = ApiResource::erase::<Machine>(&());
@@ -158,7 +160,14 @@ impl Scene<'_> {
             Ok(resource) => resource,
             Err(error) => return fails(chain(&error)),
         };
-        let made = Value::Object(made.as_object().cloned().into_iter().flatten().chain([("apiVersion".to_owned(), json!(resource.api_version))]).collect());
+        let made = Value::Object(
+            made.as_object()
+                .cloned()
+                .into_iter()
+                .flatten()
+                .chain([("apiVersion".to_owned(), json!(resource.api_version))])
+                .collect(),
+        );
         let origin = outdated::template(&self.control_plane);
         let is_same = |found: &DynamicObject| Origin::of(&found.metadata).as_ref() == Some(&origin);
         match make(&self.dynamic(&resource), &names.infrastructure, &made, is_same).await {

@@ -52,7 +52,10 @@ impl Scene<'_> {
         let own = owner(&self.control_plane, true);
         let owners = found.owner_references();
         let is_own = owners.contains(&own);
-        if !is_own && found.type_.as_deref() == Some(TYPE) && !owners.iter().any(|one| one.controller == Some(true)) {
+        if !is_own
+            && found.type_.as_deref() == Some(TYPE)
+            && !owners.iter().any(|one| one.controller == Some(true))
+        {
             let others = owners.iter().filter(|one| (&one.kind, &one.name) != (&own.kind, &own.name));
             change["metadata"]["ownerReferences"] = json!(others.chain([&own]).collect::<Vec<_>>());
         }
@@ -100,7 +103,8 @@ impl Scene<'_> {
         let (Some(crt), Some(key)) = (text("tls.crt"), text("tls.key")) else { return Ok(None) };
         let ca = KeyPair { crt, key: key.into() };
         let made = self.shared.frame.talos.kubeconfig(cluster, server, &ca).await;
-        made.map(Some).map_err(|error| Error::Node { object: self.object(), problem: bloomery_platform::chain(&error) })
+        made.map(Some)
+            .map_err(|error| Error::Node { object: self.object(), problem: bloomery_platform::chain(&error) })
     }
 
     fn secret(&self, cluster: &str, name: &str, text: &Text) -> Secret {

@@ -31,14 +31,17 @@ impl Scene<'_> {
         let cluster = self.cluster_name().or_else(|| cluster_name(&self.control_plane.metadata));
         let Some(cluster) = cluster else { return Ok(Vec::new()) };
         let api: Api<DeserializeGuard<Machine>> = self.api();
-        let params = ListParams::default().labels(&format!("{CLUSTER_LABEL}={cluster},{CONTROL_PLANE_LABEL}"));
+        let params =
+            ListParams::default().labels(&format!("{CLUSTER_LABEL}={cluster},{CONTROL_PLANE_LABEL}"));
         let operation = Error::api("list the Machines of", self.object());
         let list = api.list(&params).await.map_err(operation)?;
         // One that cannot be read is not absent.
         let machines: Result<Vec<Machine>, Error> = list.items.into_iter().map(readable).collect();
         let is_own = |machine: &Machine| {
             let mut owners = machine.metadata.owner_references.iter().flatten();
-            owners.all(|owner| owner.controller != Some(true) || Some(&owner.uid) == self.control_plane.metadata.uid.as_ref())
+            owners.all(|owner| {
+                owner.controller != Some(true) || Some(&owner.uid) == self.control_plane.metadata.uid.as_ref()
+            })
         };
         let mut machines: Vec<_> = machines?.into_iter().filter(is_own).collect();
         machines.sort_by_key(|machine| {
@@ -104,7 +107,10 @@ impl Scene<'_> {
         let cluster = self.cluster_name().unwrap_or_default();
         let name = format!("{cluster}{TALOSCONFIG}");
         let secrets: Api<Secret> = self.api();
-        let secret = secrets.get_opt(&name).await.map_err(|error| format!("failed to get Secret {name}: {}", chain(&error)))?;
+        let secret = secrets
+            .get_opt(&name)
+            .await
+            .map_err(|error| format!("failed to get Secret {name}: {}", chain(&error)))?;
         let data = secret.as_ref().and_then(|secret| secret.data.as_ref()?.get(TALOSCONFIG_KEY));
         let Some(data) = data else { return Err(format!("there is no Secret {name} yet")) };
         Credentials::from_talosconfig(&String::from_utf8_lossy(&data.0)).map_err(|error| chain(&error))
@@ -115,7 +121,8 @@ impl Scene<'_> {
         let cluster = self.cluster_name().unwrap_or_default();
         let told = |error: crate::workload::Error| chain(&error);
         let management = &self.shared.frame.urgent;
-        let workload = self.shared.workloads.cluster(management, &self.namespace, cluster).await.map_err(told)?;
+        let workload =
+            self.shared.workloads.cluster(management, &self.namespace, cluster).await.map_err(told)?;
         workload.control_plane_nodes().await.map_err(told)
     }
 }

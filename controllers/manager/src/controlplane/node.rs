@@ -11,7 +11,9 @@ pub(super) type Access = Result<Credentials, String>;
 /// Connects to a machine's node.
 pub(super) async fn reach(access: &Access, seen: &SeenMachine) -> Result<Node, String> {
     let credentials = access.as_ref().map_err(Clone::clone)?;
-    connect(credentials, seen.name(), &seen.addresses(), Limits::default()).await.map_err(|error| text(&error))
+    connect(credentials, seen.name(), &seen.addresses(), Limits::default())
+        .await
+        .map_err(|error| text(&error))
 }
 
 /// Asks a machine's node for its services, and for etcd's members if etcd runs.

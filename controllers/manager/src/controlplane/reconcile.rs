@@ -1,5 +1,6 @@
 //! One reconcile of a TalosControlPlane.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bloomery_api::TalosControlPlane;
@@ -33,7 +34,7 @@ const NOT_ACTING: &str = "leave to act: another plane holds it, or the API serve
 const SOON: Duration = Duration::from_secs(20);
 /// When to look again after a step.
 const AT_ONCE: Duration = Duration::from_millis(50);
-/// When to look again while etcd is being made, or one of its members leaves.
+/// When to look again while the cluster is not there yet, or a member of etcd leaves.
 const SHORTLY: Duration = Duration::from_secs(3);
 
 /// What the reconciles share.
@@ -41,12 +42,12 @@ pub(super) struct Shared {
     pub(super) frame: Frame,
     gate: Gate,
     pub(super) kinds: Kinds,
-    pub(super) workloads: Workloads,
+    pub(super) workloads: Arc<Workloads>,
 }
 
 impl Shared {
-    pub(super) fn new(frame: Frame, gate: Gate) -> Self {
-        Self { frame, gate, kinds: Kinds::default(), workloads: Workloads::default() }
+    pub(super) fn new(frame: Frame, gate: Gate, workloads: Arc<Workloads>) -> Self {
+        Self { frame, gate, kinds: Kinds::default(), workloads }
     }
 }
 
@@ -135,7 +136,8 @@ impl Scene<'_> {
     }
 
     fn finalizers(&self, with_own: bool) -> Vec<&str> {
-        let others = self.control_plane.finalizers().iter().map(String::as_str).filter(|name| *name != FINALIZER);
+        let others =
+            self.control_plane.finalizers().iter().map(String::as_str).filter(|name| *name != FINALIZER);
         others.chain(with_own.then_some(FINALIZER)).collect()
     }
 
@@ -170,8 +172,10 @@ impl Scene<'_> {
         let mut error = kubeconfig.err();
         let mut next = if matches!(decision.step, Step::Steady) && self.is_settled(&machines) {
             self.shared.frame.resync()
-        } else {
+        } else if self.control_plane.status.as_ref().is_some_and(|status| status.initialized) {
             SOON
+        } else {
+            SHORTLY
         };
         match &decision.step {
             Step::Create => match Box::pin(self.create(&machines)).await? {

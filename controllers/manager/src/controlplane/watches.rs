@@ -18,6 +18,7 @@ use crate::cluster::owner;
 use crate::infrastructure;
 use crate::reconcile::Frame;
 use crate::table::key;
+use crate::workload::Workloads;
 
 /// A TalosControlPlane, or what was wrong with it.
 pub(super) type Guarded = DeserializeGuard<TalosControlPlane>;
@@ -43,6 +44,7 @@ impl Watches {
 pub fn controller(
     frame: Frame,
     gate: Gate,
+    workloads: Arc<Workloads>,
     watches: &mut Watches,
     provider: &mut infrastructure::Watches,
     stop: CancellationToken,
@@ -51,7 +53,7 @@ pub fn controller(
     let changes = watches.control_planes.feed.subscribe().filter_map(async |change| change.applied());
     let machines = provider.machines.feed.subscribe().filter_map(async |change| change.touched());
     let clusters = provider.clusters.feed.subscribe().filter_map(async |change| change.touched());
-    let shared = Arc::new(Shared::new(frame, gate));
+    let shared = Arc::new(Shared::new(frame, gate, workloads));
     Controller::for_shared_stream(changes, known.store())
         .with_config(shared.frame.config())
         .watches_shared_stream(machines, |machine| of_machine(&machine))
@@ -89,7 +91,8 @@ mod tests {
     #[test]
     fn a_cluster_wakes_the_control_plane_that_it_refers_to() {
         let woken = |reference: Value| {
-            let cluster = serde_json::from_value(json!({ "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster",
+            let cluster =
+                serde_json::from_value(json!({ "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster",
                 "metadata": { "name": "c", "namespace": "n" }, "spec": { "controlPlaneRef": reference } }));
             of_cluster(&cluster.unwrap()).map(|found| (found.namespace.unwrap(), found.name))
         };

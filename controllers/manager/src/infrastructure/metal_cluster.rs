@@ -26,7 +26,6 @@ use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-
 use super::watches::Watches;
 use crate::cluster::{GROUP, is_paused, owner};
 use crate::reconcile::{Error, Frame, read, readable};

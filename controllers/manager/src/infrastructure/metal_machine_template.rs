@@ -15,7 +15,6 @@ use kube::runtime::controller::{Action, Controller};
 use kube::{Api, ResourceExt};
 use tokio_util::sync::CancellationToken;
 
-
 use super::watches::Watches;
 use crate::cluster::is_paused;
 use crate::reconcile::{Error, Frame, readable};

@@ -11,3 +11,4 @@ pub(crate) mod machines;
 pub(crate) mod mock;
 pub(crate) mod power_api;
 pub(crate) mod site;
+pub(crate) mod talos_site;

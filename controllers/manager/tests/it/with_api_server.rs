@@ -5,6 +5,7 @@ mod apply_once;
 mod bmcs;
 mod configurations;
 mod clusterctl;
+mod control_planes;
 mod environments;
 mod fence;
 mod identity;

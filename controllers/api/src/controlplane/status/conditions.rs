@@ -73,7 +73,9 @@ impl Writer<'_> {
         let failed = failed.filter(|one| one.status == ConditionStatus::False);
         let worst = failed.min_by_key(|one| rank(&one.severity)).cloned();
         let sum = match worst {
-            Some(worst) => Condition { type_: READY.to_owned(), last_transition_time: self.now.clone(), ..worst },
+            Some(worst) => {
+                Condition { type_: READY.to_owned(), last_transition_time: self.now.clone(), ..worst }
+            }
             None => Condition::holds(READY, self.now.clone()),
         };
         condition::set(self.old, sum);
@@ -92,7 +94,12 @@ fn writer<'a>(
     now: &'a Time,
 ) -> Writer<'a> {
     let TalosControlPlaneStatus { conditions, v1beta2, .. } = status;
-    Writer { old: conditions, new: &mut v1beta2.conditions, generation: control_plane.metadata.generation, now }
+    Writer {
+        old: conditions,
+        new: &mut v1beta2.conditions,
+        generation: control_plane.metadata.generation,
+        now,
+    }
 }
 
 /// After a pass.
@@ -129,10 +136,9 @@ pub(super) fn set(status: &mut TalosControlPlaneStatus, view: &View<'_>, outcome
     to.old(ETCD_HEALTHY, etcd);
     // What keeps a member without a machine in etcd is said where etcd is spoken of.
     let audited = match &decision.audit {
-        Some(why) if etcd.severity.is_some() => Verdict {
-            message: format!("{}; no member is removed: {why}", etcd.message),
-            ..etcd.clone()
-        },
+        Some(why) if etcd.severity.is_some() => {
+            Verdict { message: format!("{}; no member is removed: {why}", etcd.message), ..etcd.clone() }
+        }
         Some(_) | None => etcd.clone(),
     };
     to.new(ETCD_HEALTHY_NEW, &audited);
@@ -152,10 +158,16 @@ pub(super) fn set(status: &mut TalosControlPlaneStatus, view: &View<'_>, outcome
 fn available(view: &View<'_>, outcome: &Outcome<'_>, is_initialized: bool) -> Verdict {
     if !is_initialized {
         let why = view.nodes.as_ref().err().cloned().unwrap_or_default();
-        return Verdict::waits("NotAvailable", format!("the API server of the cluster has not answered yet: {why}"));
+        return Verdict::waits(
+            "NotAvailable",
+            format!("the API server of the cluster has not answered yet: {why}"),
+        );
     }
     if let Err(why) = view.nodes {
-        return Verdict::warns("NotAvailable", format!("the API server of the cluster does not answer: {why}"));
+        return Verdict::warns(
+            "NotAvailable",
+            format!("the API server of the cluster does not answer: {why}"),
+        );
     }
     let ready = view.machines.iter().filter(|seen| view.node(seen).is_some_and(|node| node.is_ready)).count();
     if ready == 0 {
