@@ -36,6 +36,7 @@ pub mod return_path;
 pub mod servers;
 pub mod service;
 pub mod services;
+pub mod siderolink;
 pub mod sources;
 pub mod supervise;
 pub mod tftp;

@@ -1,5 +1,6 @@
 //! What the boot services work with, each part made once.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bloomery_api::{Environment, ServerBinding, ServerClass};
@@ -72,6 +73,8 @@ pub struct Services {
     /// Who is on our networks.
     pub neighbours: Neighbours,
     pub directories: Directories,
+    /// Where SideroLink takes calls for a tunnel.
+    pub siderolink_addr: SocketAddr,
 }
 
 impl Services {
@@ -98,7 +101,9 @@ impl Services {
             directories: Directories {
                 environments: args.env_dir.clone(),
                 agents: args.share_dir.join(AGENT_DIRECTORY),
+                siderolink: args.siderolink_dir.clone(),
             },
+            siderolink_addr: args.siderolink_addr,
             kubernetes,
             edge,
             sidero,

@@ -30,8 +30,8 @@ use crate::bounds::{Admission, Pace};
 use crate::config::NegativeFilter;
 use crate::listen;
 use crate::service::Plane;
-use crate::wire::events::event_sink_service_server::{EventSinkService, EventSinkServiceServer};
-use crate::wire::events::{EventRequest, EventResponse};
+use bloomery_siderolink_api::events::event_sink_service_server::{EventSinkService, EventSinkServiceServer};
+use bloomery_siderolink_api::events::{EventRequest, EventResponse};
 
 /// Connections: a node has one, and a new one after a restart.
 const MOST_CONNECTIONS: usize = 4096;

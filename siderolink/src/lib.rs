@@ -16,4 +16,3 @@ pub mod provision;
 pub mod published;
 pub mod service;
 pub mod tunnel;
-pub mod wire;

@@ -12,19 +12,16 @@ use bloomery_api::siderolink::peers::{self, Refusal};
 use bloomery_api::siderolink::report::TALOS_VERSION_ANNOTATION;
 use bloomery_api::siderolink::{Network, key_text, with_prefix};
 use bloomery_platform::patch::{Part, Written, try_merge};
+use bloomery_siderolink_api::REACHED_AT;
 use kube::Api;
 use kube::api::PatchParams;
 use serde_json::{Value, json};
 use tonic::{Code, Request, Response, Status};
 
 use crate::service::Plane;
-use crate::wire::link::provision_service_server::ProvisionService;
-use crate::wire::link::{ProvisionRequest, ProvisionResponse};
+use bloomery_siderolink_api::link::provision_service_server::ProvisionService;
+use bloomery_siderolink_api::link::{ProvisionRequest, ProvisionResponse};
 
-/// Metadata by which the boot services say at which of the plane's addresses the node asked.
-pub const REACHED_AT: &str = "bloomery-reached-at";
-/// Longest message of a call; an honest one has some hundred octets.
-pub const MOST_OCTETS: usize = 16 << 10;
 /// Tries to write a binding that changes meanwhile.
 const TRIES: usize = 5;
 /// Longest wait for the address of a name.

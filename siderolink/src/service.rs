@@ -16,6 +16,7 @@ use bloomery_api::siderolink::{EVENT_PORT, LOG_PORT, Network};
 use bloomery_platform::client::{Kubernetes, Limits};
 use bloomery_platform::health::{self, Health, Part, State, Weight};
 use bloomery_platform::watch::{Change, Feed};
+use bloomery_siderolink_api::MOST_OCTETS;
 use boringtun::x25519;
 use kube::core::DeserializeGuard;
 use tokio::net::TcpListener;
@@ -31,8 +32,8 @@ use crate::logs::{self, Receiver};
 use crate::nodes::Nodes;
 use crate::provision::{self, Provision};
 use crate::tunnel::{Tunnel, TunnelError};
-use crate::wire::link::provision_service_server::ProvisionServiceServer;
 use crate::{events, published};
+use bloomery_siderolink_api::link::provision_service_server::ProvisionServiceServer;
 
 /// Requests at once, of the 60 that the API server takes.
 const LIMITS: Limits = Limits { urgent: 12, background: 4, answer_within: Duration::from_secs(10) };
@@ -302,7 +303,7 @@ async fn serve_provision(address: SocketAddr, plane: &Arc<Plane>, part: Part) {
             let listener = TcpListener::bind(address).await.map_err(|error| error.to_string())?;
             part.set(State::Up);
             let server = ProvisionServiceServer::new(Provision(Arc::clone(plane)))
-                .max_decoding_message_size(provision::MOST_OCTETS);
+                .max_decoding_message_size(MOST_OCTETS);
             let incoming = futures::stream::unfold(listener, async |listener| {
                 let accepted = listener.accept().await.map(|(stream, _)| stream);
                 Some((accepted, listener))

@@ -38,7 +38,9 @@ fn obey(command: Command) -> anyhow::Result<()> {
             }
             runtime()?.block_on(bloomery_controllers::run::run(&options, launcher))?;
         }
-        Command::TalosconfigLauncher { program } => bloomery_talosconfig::serve_launcher(program, Vec::new())?,
+        Command::TalosconfigLauncher { program } => {
+            bloomery_talosconfig::serve_launcher(program, Vec::new())?
+        }
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use bloomery_api::siderolink::report::{Action, Event};
 use prost::Message;
 use prost_types::Any;
 
-use crate::wire::machine;
+use bloomery_siderolink_api::machine;
 
 /// What all type URLs of a node's events begin with.
 const PREFIX: &str = "type.googleapis.com/machine.";
@@ -82,7 +82,7 @@ fn status(event: &machine::MachineStatusEvent) -> Event {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::machine::machine_status_event::Status;
+    use bloomery_siderolink_api::machine::machine_status_event::Status;
 
     fn any(kind: &str, message: &impl Message) -> Any {
         Any { type_url: format!("{PREFIX}{kind}"), value: message.encode_to_vec() }

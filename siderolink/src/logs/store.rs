@@ -15,8 +15,9 @@ use rustix::fs::OFlags;
 
 /// Octets of one file; then the next one begins.
 pub const TURN_OVER_AT: u64 = 512 << 10;
-/// Octets of all files. The state partition has some GiB.
-pub const MOST_OCTETS: u64 = 192 << 20;
+/// Octets of all files, and the part of their file system that they have at most.
+const MOST_OCTETS: u64 = 128 << 20;
+const PART: u64 = 32;
 /// Octets of a name.
 const LONGEST_NAME: usize = 64;
 
@@ -62,7 +63,10 @@ struct Log {
 impl Store {
     /// In this directory, with what is there from before.
     pub fn open(directory: &Path) -> Result<Self, Error> {
-        Self::with_limits(directory, TURN_OVER_AT, MOST_OCTETS)
+        let list = |source| Error::List { path: directory.to_owned(), source };
+        let room = rustix::fs::statvfs(directory).map_err(|error| list(error.into()))?;
+        let size = room.f_blocks.saturating_mul(room.f_frsize);
+        Self::with_limits(directory, TURN_OVER_AT, MOST_OCTETS.min(size / PART))
     }
 
     fn with_limits(directory: &Path, turn_over_at: u64, most: u64) -> Result<Self, Error> {
