@@ -119,3 +119,6 @@ impl ProvisionService for Forward {
         ProvisionServiceClient::new(self.channel.clone()).provision(request).await
     }
 }
+
+#[cfg(test)]
+mod tests;
