@@ -39,6 +39,8 @@ fn listen(address: Ipv6Addr, port: u16) -> std::io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind_device(Some(INTERFACE.as_bytes()))?;
+    // The address may be of no use yet, just after it was given.
+    socket.set_freebind_v6(true)?;
     socket.bind(&SocketAddr::from(SocketAddrV6::new(address, port, 0, 0)).into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())

@@ -9,8 +9,8 @@ use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use bloomery_sys::process::end_with_starter;
 use crate::scaled;
+use bloomery_sys::process::end_with_starter;
 use nix::sched::{CloneFlags, setns};
 
 /// Set in the run inside of the namespaces.
@@ -67,6 +67,8 @@ pub struct Network {
 }
 
 impl Network {
+    /// One without any cable.
+    #[allow(clippy::new_without_default, reason = "it starts a process")]
     pub fn new() -> Self {
         let mut holder = Command::new("unshare")
             .args(["-n", "sh", "-c", "ip link set lo up && echo ready && exec cat"])

@@ -32,7 +32,10 @@ impl ProvisionService for FarEnd {
         if request.get_ref().node_public_key == "bad" {
             return Err(Status::invalid_argument("error parsing Wireguard key: bad"));
         }
-        Ok(Response::new(ProvisionResponse { server_address: "fd00::1".to_owned(), ..ProvisionResponse::default() }))
+        Ok(Response::new(ProvisionResponse {
+            server_address: "fd00::1".to_owned(),
+            ..ProvisionResponse::default()
+        }))
     }
 }
 
@@ -104,7 +107,8 @@ async fn only_a_caller_that_may_be_the_machine_is_passed_on() {
     }
     bloomery_testkit::eventually("the attempts are events", async || {
         let events = lab.api.objects_below("/api/v1/namespaces/default/events/");
-        let refused = events.iter().any(|event| event["reason"] == "SideroLinkRefused" && event["type"] == "Warning");
+        let refused =
+            events.iter().any(|event| event["reason"] == "SideroLinkRefused" && event["type"] == "Warning");
         refused.then_some(()).ok_or_else(|| format!("{events:?}"))
     })
     .await;
@@ -116,7 +120,10 @@ async fn the_far_ends_refusal_is_passed_back_and_its_absence_is_said() {
     let lab = lab_with(address).await;
     lab.neighbours.fix(IpAddr::V4(Ipv4Addr::LOCALHOST), Seen::Beyond);
     let refused = call(&lab, UUID, "bad").await.unwrap_err();
-    assert_eq!((refused.code(), refused.message()), (Code::InvalidArgument, "error parsing Wireguard key: bad"));
+    assert_eq!(
+        (refused.code(), refused.message()),
+        (Code::InvalidArgument, "error parsing Wireguard key: bad")
+    );
     let [port] = bloomery_testkit::free_ports();
     let alone = lab_with(([127, 0, 0, 1], port).into()).await;
     alone.neighbours.fix(IpAddr::V4(Ipv4Addr::LOCALHOST), Seen::Beyond);

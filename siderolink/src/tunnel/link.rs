@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use bloomery_api::siderolink::{MTU, PREFIX_LENGTH};
 use futures::TryStreamExt as _;
-use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::{Handle, LinkUnspec, LinkWireguard};
 
@@ -77,7 +77,9 @@ impl Link {
             }
         }
         if !is_there {
-            let add = self.0.address().add(index, IpAddr::V6(address), PREFIX_LENGTH);
+            let mut add = self.0.address().add(index, IpAddr::V6(address), PREFIX_LENGTH);
+            // Nobody else can have it: it is to be used at once.
+            add.message_mut().header.flags = AddressHeaderFlags::Nodad;
             add.execute().await.map_err(failed("add the address"))?;
         }
         Ok(())

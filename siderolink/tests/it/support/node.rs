@@ -92,7 +92,7 @@ impl Node {
 
     /// Opens it with another address than it was given.
     pub(crate) fn connect_as(&self, given: &ProvisionResponse, address: &str) -> Tunnel<'_> {
-        let device = self.network.within(|| {
+        let (device, control) = self.network.within(|| {
             let (ours, theirs) = UnixStream::pair().unwrap();
             let config = DeviceConfig {
                 n_threads: 1,
@@ -113,21 +113,32 @@ impl Node {
             );
             ip(&format!("addr add {address} dev siderolink nodad"));
             ip("link set siderolink mtu 1280 up");
-            device
+            (device, control)
         });
-        Tunnel { node: self, _device: device }
+        Tunnel { node: self, _device: device, _control: control }
     }
 
-    /// Tries to reach a port of the plane's address in the tunnel past the tunnel.
-    pub(crate) fn reach_past_the_tunnel(&self, from: &str, port: u16) -> std::io::Result<TcpStream> {
+    /// Sends what is for the plane's address in the tunnel over the cable.
+    pub(crate) fn go_past_the_tunnel(&self) {
         self.network.within(|| {
             ip("-6 addr add fd00:77::50/64 dev eth0 nodad");
-            ip(&format!("-6 addr add {from}/128 dev lo nodad"));
-            ip(&format!("-6 route add {SERVER}/128 via fd00:77::3 dev eth0 src {from}"));
-            TcpStream::connect_timeout(
-                &SocketAddr::new(SERVER.parse().unwrap(), port),
-                Duration::from_secs(3),
-            )
+            ip(&format!("-6 route add {SERVER}/128 via fd00:77::3 dev eth0"));
+        });
+    }
+
+    /// Ends that.
+    pub(crate) fn come_back(&self) {
+        self.network.within(|| ip(&format!("-6 route del {SERVER}/128 via fd00:77::3 dev eth0")));
+    }
+
+    /// Tries to reach a port of the plane's address in the tunnel from an address of its own.
+    pub(crate) fn reach(&self, from: &str, port: u16) -> std::io::Result<()> {
+        self.network.within(|| {
+            let socket = socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::STREAM, None)?;
+            socket.set_freebind_v6(true)?;
+            socket.bind(&SocketAddr::new(from.parse().unwrap(), 0).into())?;
+            let to = SocketAddr::new(SERVER.parse().unwrap(), port);
+            socket.connect_timeout(&to.into(), Duration::from_secs(3))
         })
     }
 }
@@ -149,6 +160,8 @@ fn command(control: &mut BufReader<UnixStream>, text: &str) {
 pub(crate) struct Tunnel<'a> {
     node: &'a Node,
     _device: DeviceHandle,
+    /// Its end would end the loop.
+    _control: BufReader<UnixStream>,
 }
 
 impl Tunnel<'_> {

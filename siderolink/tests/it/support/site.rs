@@ -37,6 +37,9 @@ pub(crate) struct Site {
 impl Drop for Site {
     fn drop(&mut self) {
         self.kill();
+        if std::thread::panicking() {
+            eprintln!("{}", self.log());
+        }
     }
 }
 
@@ -69,9 +72,8 @@ impl Site {
         let below = self.control.directory();
         let log = File::options().append(true).create(true).open(below.join("siderolink.log")).unwrap();
         let kubeconfig = self.control.kubeconfig(USER, &[]);
-        let mut command =
-            bloomery_sys::process::end_with_starter(&mut Command::new(env!("CARGO_BIN_EXE_siderolink")));
-        let child = command
+        let mut command = Command::new(env!("CARGO_BIN_EXE_siderolink"));
+        let child = bloomery_sys::process::end_with_starter(&mut command)
             .arg("--confine")
             .arg(format!("--kubeconfig={}", kubeconfig.display()))
             .arg(format!("--provision-addr={PROVISION}"))
