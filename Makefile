@@ -21,8 +21,8 @@ setup: ## Install the Debian packages that are missing (root or sudo; else names
 	@scripts/setup
 
 .PHONY: image
-image: setup ## Build out/bloomery-amd64.img (the disk image) and out/bloomery (the CLI)
-	@$(MAKE) --no-print-directory out/bloomery-amd64.img out/bloomery out/kubectl
+image: setup ## Build out/bloomery-amd64.img (the disk image), out/bloomery (the CLI) and out/clusterctl (its repository)
+	@$(MAKE) --no-print-directory out/bloomery-amd64.img out/bloomery out/kubectl out/clusterctl
 
 .PHONY: run
 run: image ## Boot the image in QEMU with one blank machine of each kind beside it; Ctrl-C stops it
@@ -59,7 +59,7 @@ test-unit: setup ## Tables, property tests, programs against other programs: all
 	@cd image/controlplane && go test ./pace
 
 .PHONY: test-apiserver
-test-apiserver: setup out/controlplane.d out/cluster-api.yaml ## Tests against a real etcd and kube-apiserver, and Talos's library
+test-apiserver: setup out/controlplane.d out/cluster-api.yaml out/clusterctl out/cluster-api-contract ## Tests against a real etcd and kube-apiserver, and Talos's library
 	@BLOOMERY_CONTROLPLANE=$(CURDIR)/out/controlplane.d $(TESTS) --test it --test people -- $(APISERVER)
 
 .PHONY: test-namespaces

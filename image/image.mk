@@ -29,12 +29,15 @@ target/debug/mkimage:
 MKIMAGE = target/debug/mkimage --programs $(PROGRAMS_DIR) --squashfs-level $(SQUASHFS_LEVEL)
 
 # Always asked: cargo and mkimage know what is out of date.
-.PHONY: out/bloomery-amd64.img out/rootfs out/bloomery test-reproducible packages-update
+.PHONY: out/bloomery-amd64.img out/rootfs out/bloomery out/clusterctl test-reproducible packages-update
 out/bloomery-amd64.img: target/debug/mkimage programs out/controlplane out/cluster-api.yaml
 	@$(MKIMAGE) build
 
 out/rootfs: target/debug/mkimage programs out/controlplane out/cluster-api.yaml
 	@$(MKIMAGE) build --until rootfs
+
+out/clusterctl: target/debug/mkimage out/controlplane out/cluster-api.yaml
+	@$(MKIMAGE) clusterctl
 
 out/bloomery: programs
 	@install -D -m 755 $(PROGRAMS_DIR)/bloomery $@

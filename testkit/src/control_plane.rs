@@ -118,6 +118,11 @@ pub fn talosconfig() -> PathBuf {
     directory_with(&["talosconfig"]).join("talosconfig")
 }
 
+/// The link `clusterctl` beside them.
+pub fn clusterctl() -> PathBuf {
+    directory_with(&["clusterctl"]).join("clusterctl")
+}
+
 fn directory_with(programs: &[&str]) -> PathBuf {
     let built = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../out/controlplane.d");
     let directory = std::env::var_os(VARIABLE).map_or_else(built, PathBuf::from);

@@ -70,7 +70,8 @@ async fn call(lab: &Lab, uuid: &str, key: &str) -> Result<ProvisionResponse, Sta
         node_public_key: key.to_owned(),
         ..ProvisionRequest::default()
     };
-    let called = ProvisionServiceClient::new(channel).provision(request);
+    let mut client = ProvisionServiceClient::new(channel);
+    let called = client.provision(request);
     tokio::time::timeout(Duration::from_secs(20), called).await.unwrap().map(Response::into_inner)
 }
 

@@ -39,7 +39,7 @@ fn obey(command: Command) -> anyhow::Result<()> {
             runtime()?.block_on(bloomery_controllers::run::run(&options, launcher))?;
         }
         Command::TalosconfigLauncher { program } => {
-            bloomery_talosconfig::serve_launcher(program, Vec::new())?
+            bloomery_talosconfig::serve_launcher(program, Vec::new())?;
         }
     }
     Ok(())

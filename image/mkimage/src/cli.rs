@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::advisories;
 use crate::apt::Mirrors;
 use crate::build::{self, Until};
+use crate::clusterctl;
 use crate::packages::Policy;
 use crate::reproducible;
 use crate::settings::Settings;
@@ -83,6 +84,8 @@ enum Task {
         #[arg(long, value_name = "VERSION")]
         go_version: Option<String>,
     },
+    /// Write OUT/clusterctl, a local repository for clusterctl
+    Clusterctl,
     /// Build twice and compare every bit
     VerifyReproducible,
 }
@@ -105,6 +108,7 @@ impl Cli {
                 let today = time::OffsetDateTime::now_utc().date();
                 advisories::check(&settings.source, go_version.as_deref(), today)
             }
+            Task::Clusterctl => clusterctl::write(&settings),
             Task::VerifyReproducible => {
                 let packages = build::packages(&settings, locked)?;
                 reproducible::verify(&settings, &packages)

@@ -2,6 +2,9 @@
 //! loopback, the manager's rights go to its certificate's user, and what only a Deployment needs is left out.
 //! It must never change a schema, a rule or a label: those are the contract with every provider and with clusterctl.
 
+use std::fs;
+use std::path::Path;
+
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use serde_norway::{Mapping, Value};
@@ -21,12 +24,48 @@ const DROPPED_KINDS: [&str; 5] = ["Deployment", "Service", "Certificate", "Issue
 /// The annotation by which cert-manager would fill in CA bundles; it would be untrue here.
 const INJECT_ANNOTATION: &str = "cert-manager.io/inject-ca-from";
 
-/// Returns the adapted manifest as multi-document YAML.
+/// The Go module's name, and where its version is pinned, below the repository.
+const MODULE: &str = "sigs.k8s.io/cluster-api ";
+const GO_MOD: &str = "image/controlplane/go.mod";
+
+/// Cluster API's release, such as `v1.14.2`.
+///
+/// # Errors
+/// When the pinned version cannot be read.
+pub fn version(source: &Path) -> Result<String> {
+    let text = fs::read_to_string(source.join(GO_MOD)).with_context(|| format!("failed to read {GO_MOD}"))?;
+    let pinned =
+        text.lines().find_map(|line| line.trim().trim_start_matches("require ").strip_prefix(MODULE));
+    let version = pinned.and_then(|rest| rest.split_whitespace().next());
+    version.map(str::to_owned).with_context(|| format!("{GO_MOD} requires no {MODULE}"))
+}
+
+/// What `clusterctl init` would have left for the core provider.
+fn inventory(version: &str) -> String {
+    format!(
+        "---
+apiVersion: clusterctl.cluster.x-k8s.io/v1alpha3
+kind: Provider
+metadata:
+  name: cluster-api
+  namespace: capi-system
+  labels:
+    cluster.x-k8s.io/provider: cluster-api
+    clusterctl.cluster.x-k8s.io: \"\"
+    clusterctl.cluster.x-k8s.io/core: inventory
+providerName: cluster-api
+type: CoreProvider
+version: {version}
+"
+    )
+}
+
+/// Returns the adapted manifest as multi-document YAML, with the entry of clusterctl's inventory for this version.
 ///
 /// # Errors
 /// When the text is not YAML, or upstream's layout changed so that a webhook, a subject or the CRDs are not
 /// where they were: an image with a manager that nobody can call must not be built.
-pub fn adapt(rendered: &str) -> Result<String> {
+pub fn adapt(rendered: &str, version: &str) -> Result<String> {
     let mut out = String::new();
     let mut crds = 0;
     for (index, document) in serde_norway::Deserializer::from_str(rendered).enumerate() {
@@ -43,6 +82,7 @@ pub fn adapt(rendered: &str) -> Result<String> {
         out.push_str(&serde_norway::to_string(&value).context("failed to write YAML")?);
     }
     ensure!(crds > 0, "the Cluster API manifest holds no CustomResourceDefinition");
+    out.push_str(&inventory(version));
     Ok(out)
 }
 
@@ -138,7 +178,8 @@ webhooks:
 
     #[test]
     fn reaches_webhooks_by_url_and_binds_the_user() {
-        let adapted = adapt(RENDERED).unwrap();
+        let adapted = adapt(RENDERED, "v1.2.3").unwrap();
+        assert!(adapted.contains("version: v1.2.3"), "{adapted}");
         assert!(adapted.contains("url: https://127.0.0.1:9443/convert"), "{adapted}");
         assert!(adapted.contains("url: https://127.0.0.1:9443/validate-a"), "{adapted}");
         assert!(adapted.contains("name: bloomery:cluster-api"), "{adapted}");
@@ -151,12 +192,12 @@ webhooks:
     #[test]
     fn refuses_a_webhook_without_a_path() {
         let broken = RENDERED.replace("path: /validate-a", "port: 443");
-        assert!(adapt(&broken).is_err());
+        assert!(adapt(&broken, "v1.2.3").is_err());
     }
 
     #[test]
     fn refuses_a_manifest_without_kinds() {
-        assert!(adapt("kind: Namespace\nmetadata: {name: x}\n").is_err());
-        assert!(adapt("{").is_err());
+        assert!(adapt("kind: Namespace\nmetadata: {name: x}\n", "v1.2.3").is_err());
+        assert!(adapt("{", "v1.2.3").is_err());
     }
 }

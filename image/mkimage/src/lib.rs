@@ -9,6 +9,7 @@ pub mod apt;
 pub mod build;
 pub mod cli;
 pub mod cluster_api;
+pub mod clusterctl;
 pub mod components;
 pub mod disk;
 pub mod initramfs;

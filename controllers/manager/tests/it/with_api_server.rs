@@ -3,6 +3,7 @@
 mod admission;
 mod apply_once;
 mod bmcs;
+mod clusterctl;
 mod environments;
 mod fence;
 mod identity;

@@ -53,7 +53,8 @@ pub fn install(settings: &Settings, target: &Path) -> Result<()> {
         let mut text =
             fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
         if name == CLUSTER_API {
-            text = cluster_api::adapt(&text)
+            let version = cluster_api::version(&settings.source)?;
+            text = cluster_api::adapt(&text, &version)
                 .with_context(|| format!("failed to adapt manifest {}", path.display()))?;
         }
         check(&text).with_context(|| format!("failed to understand manifest {}", path.display()))?;
@@ -140,6 +141,7 @@ mod tests {
             ("controllers/api/crds/servers.yaml", OBJECT),
             ("controllers/api/crds/README.md", "no manifest"),
             ("controllers/manager/manifests/30-rbac.yaml", OBJECT),
+            ("image/controlplane/go.mod", "require (\n\tsigs.k8s.io/cluster-api v1.2.3\n)\n"),
             ("capi.yaml", CRD),
         ]);
         let target = dir.path().join("m");
@@ -166,6 +168,7 @@ mod tests {
             let dir = fixture(&[
                 ("controllers/api/crds/a.yaml", OBJECT),
                 ("controllers/manager/manifests/30.yaml", broken),
+                ("image/controlplane/go.mod", "require sigs.k8s.io/cluster-api v1.2.3\n"),
                 ("capi.yaml", CRD),
             ]);
             let error = install(&settings(dir.path()), &dir.path().join("m")).unwrap_err();

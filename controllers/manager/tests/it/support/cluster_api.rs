@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use bloomery_api::contract::{Cluster, Machine};
 use bloomery_api::{MetalCluster, MetalMachine};
+use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceConversion, CustomResourceDefinition,
 };
@@ -24,6 +25,31 @@ pub(crate) const CLUSTER: &str = "c";
 
 /// Makes the kinds that are read here. Nothing converts them: the versions are alike in what is read.
 pub(crate) async fn install(bench: &Bench) {
+    install_if(bench, |name| ["clusters.cluster.x-k8s.io", "machines.cluster.x-k8s.io"].contains(&name))
+        .await;
+}
+
+/// Makes all kinds of Cluster API, and its entry in clusterctl's inventory. Nothing converts them.
+pub(crate) async fn install_all(bench: &Bench) {
+    install_if(bench, |name| name.ends_with(".x-k8s.io")).await;
+    let client = bench.plane.client("bloomery:apply", &["system:masters"]).await;
+    let namespace: Namespace =
+        serde_json::from_value(json!({ "metadata": { "name": "capi-system" } })).unwrap();
+    Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
+    let kind = kube::core::GroupVersionKind::gvk("clusterctl.cluster.x-k8s.io", "v1alpha3", "Provider");
+    let resource = kube::api::ApiResource::from_gvk(&kind);
+    let core = serde_json::from_value(json!({
+        "apiVersion": "clusterctl.cluster.x-k8s.io/v1alpha3", "kind": "Provider",
+        "metadata": { "name": "cluster-api", "labels": { "cluster.x-k8s.io/provider": "cluster-api",
+            "clusterctl.cluster.x-k8s.io": "", "clusterctl.cluster.x-k8s.io/core": "inventory" } },
+        "providerName": "cluster-api", "type": "CoreProvider", "version": "v1.14.2",
+    }))
+    .unwrap();
+    let inventory: Api<kube::api::DynamicObject> = Api::namespaced_with(client, "capi-system", &resource);
+    inventory.create(&PostParams::default(), &core).await.unwrap();
+}
+
+async fn install_if(bench: &Bench, wanted: impl Fn(&str) -> bool) {
     let built = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../out/cluster-api.yaml");
     let path = std::env::var_os(VARIABLE).map_or_else(built, PathBuf::from);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| {
@@ -33,7 +59,7 @@ pub(crate) async fn install(bench: &Bench) {
     for document in serde_norway::Deserializer::from_str(&text) {
         let object = Value::deserialize(document).unwrap();
         let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        if !["clusters.cluster.x-k8s.io", "machines.cluster.x-k8s.io"].contains(&name.as_str()) {
+        if object["kind"] != "CustomResourceDefinition" || !wanted(&name) {
             continue;
         }
         let mut crd: CustomResourceDefinition = serde_json::from_value(object).unwrap();
