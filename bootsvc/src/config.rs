@@ -33,10 +33,6 @@ pub struct Args {
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:4000")]
     pub siderolink_addr: SocketAddr,
 
-    /// Directory in which SideroLink says what its address in the tunnel is.
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/bloomery/siderolink")]
-    pub siderolink_dir: PathBuf,
-
     /// Where /healthz, /readyz and /metrics are served.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9442")]
     pub health_addr: SocketAddr,

@@ -1,6 +1,5 @@
 //! Where boot files are: kernels and initramfs images of Environments and of the agents.
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use bloomery_api::arch::Arch;
@@ -9,26 +8,15 @@ use bloomery_api::environment;
 /// What an Environment, or an agent, consists of.
 pub const BOOT_FILES: [&str; 2] = [environment::KERNEL_FILE, environment::INITRD_FILE];
 
-/// The file of the plane's address in the tunnel.
-const LINK_SERVER: &str = "server-address";
-
 #[derive(Debug, Clone)]
 pub struct Directories {
     /// `--env-dir`: one directory for each Environment.
     pub environments: PathBuf,
     /// `agent/` below `--share-dir`: one directory for each architecture.
     pub agents: PathBuf,
-    /// `--siderolink-dir`: what SideroLink says of itself.
-    pub siderolink: PathBuf,
 }
 
 impl Directories {
-    /// The plane's address in the tunnel to nodes; `None` before SideroLink has been there for the first time.
-    pub fn link_server(&self) -> Option<IpAddr> {
-        let text = std::fs::read_to_string(self.siderolink.join(LINK_SERVER)).ok()?;
-        text.trim().parse().ok()
-    }
-
     /// The file of an agent.
     pub fn agent_file(&self, arch: Arch, name: &str) -> PathBuf {
         self.agents.join(arch.as_str()).join(name)

@@ -1,11 +1,8 @@
 //! Kernel arguments that machines are started with (spec/sidero.md §3.4): pure functions on lists.
 
 use bloomery_agent_api::{PLANE_ARGUMENT, TOKEN_ARGUMENT};
-use std::net::IpAddr;
-
 use bloomery_api::arch::Arch;
 use bloomery_api::environment::{INITRD_FILE, TALOS_ARGS};
-use bloomery_api::siderolink;
 
 use crate::advertise::Endpoint;
 
@@ -44,19 +41,12 @@ pub fn agent(
 }
 
 /// Arguments of a real Environment: its own, then where the node finds its configuration and its
-/// management tunnel, and the plane in it at `server` once that is known, unless it says so itself. The UUID is left
-/// empty for Talos to fill in.
-pub fn environment(own: &[String], endpoint: &Endpoint, server: Option<IpAddr>) -> Vec<String> {
-    let api = endpoint.to_string();
-    let config = format!("talos.config=http://{api}/configdata?uuid=");
-    let link = match server {
-        Some(server) => {
-            siderolink::kernel_arguments(&api, server).map(|(key, value)| format!("{key}={value}")).to_vec()
-        }
-        None => vec![format!("{}={api}", siderolink::API_ARGUMENT)],
-    };
+/// management tunnel, unless it says so itself. The UUID is left empty for Talos to fill in.
+pub fn environment(own: &[String], endpoint: &Endpoint) -> Vec<String> {
     let mut args = own.to_vec();
-    for added in std::iter::once(config).chain(link) {
+    for added in
+        [format!("talos.config=http://{endpoint}/configdata?uuid="), format!("siderolink.api={endpoint}")]
+    {
         let key = format!("{}=", key_of(&added));
         if !args.iter().any(|arg| arg.starts_with(&key)) {
             args.push(added);
@@ -142,31 +132,12 @@ mod tests {
     fn an_environments_own_arguments_are_left_alone() {
         let own = ["console=tty0", "talos.config=metal-iso", "siderolink.apix=1"].map(str::to_owned);
         assert_eq!(
-            environment(&own, &endpoint(), None),
+            environment(&own, &endpoint()),
             ["console=tty0", "talos.config=metal-iso", "siderolink.apix=1", "siderolink.api=10.77.0.3:8081"]
         );
         assert_eq!(
-            environment(&[], &endpoint(), None),
+            environment(&[], &endpoint()),
             ["talos.config=http://10.77.0.3:8081/configdata?uuid=", "siderolink.api=10.77.0.3:8081"]
-        );
-    }
-
-    #[test]
-    fn nodes_are_told_where_logs_and_events_go_once_that_is_known() {
-        let server = Some("fdae:2859:5bb1:7a03::1".parse().unwrap());
-        let own = ["talos.events.sink=10.0.0.1:4002".to_owned()];
-        assert_eq!(
-            environment(&own, &endpoint(), server),
-            [
-                "talos.events.sink=10.0.0.1:4002",
-                "talos.config=http://10.77.0.3:8081/configdata?uuid=",
-                "siderolink.api=10.77.0.3:8081",
-                "talos.logging.kernel=tcp://[fdae:2859:5bb1:7a03::1]:4001",
-            ]
-        );
-        assert_eq!(
-            environment(&[], &endpoint(), server)[3],
-            "talos.events.sink=[fdae:2859:5bb1:7a03::1]:4002"
         );
     }
 }

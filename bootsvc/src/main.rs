@@ -44,7 +44,7 @@ fn main() -> ExitCode {
 /// All files that are served or asked; nothing is written.
 fn readable(args: &Args) -> Vec<PathBuf> {
     let mut paths = directories_of(args.kubeconfig.as_deref());
-    paths.extend([&args.share_dir, &args.env_dir, &args.plane_dir, &args.siderolink_dir].map(PathBuf::clone));
+    paths.extend([&args.share_dir, &args.env_dir, &args.plane_dir].map(PathBuf::clone));
     paths
 }
 

@@ -101,7 +101,6 @@ impl Services {
             directories: Directories {
                 environments: args.env_dir.clone(),
                 agents: args.share_dir.join(AGENT_DIRECTORY),
-                siderolink: args.siderolink_dir.clone(),
             },
             siderolink_addr: args.siderolink_addr,
             kubernetes,

@@ -67,7 +67,12 @@ impl Which {
         Ok(name)
     }
 
-    async fn read(&self, client: &AdminClient, name: &str, query: &LogQuery) -> Result<LogPiece, ClientError> {
+    async fn read(
+        &self,
+        client: &AdminClient,
+        name: &str,
+        query: &LogQuery,
+    ) -> Result<LogPiece, ClientError> {
         if self.server.is_some() {
             client.machine_log(name, query).await
         } else {
@@ -94,9 +99,12 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let failed = || format!("failed to read the log of {name}");
     let doing = format!("asking {} for the log of {name}", connection.endpoint());
     let first = LogQuery { lines: tail, after: None, wait: false };
-    let mut piece = progress::during(&doing, which.read(&client, &name, &first)).await.with_context(failed)?;
+    let mut piece =
+        progress::during(&doing, which.read(&client, &name, &first)).await.with_context(failed)?;
     if which.server.is_some() && piece.text.is_empty() && tail > 0 {
-        eprintln!("(nothing was received from it yet: a node sends its log once it has its end of the tunnel)");
+        eprintln!(
+            "(nothing was received from it yet: a node sends its log once it has its end of the tunnel)"
+        );
     }
     loop {
         if piece.skipped {

@@ -115,11 +115,6 @@ impl Layout {
         self.state().join("plane")
     }
 
-    /// What others need to know of the tunnel to nodes.
-    pub fn siderolink(&self) -> PathBuf {
-        self.state().join("siderolink")
-    }
-
     /// The secret half of the pairing code.
     pub fn pairing_secret(&self) -> PathBuf {
         self.pki().join("pairing-secret")

@@ -99,7 +99,8 @@ fn is_machine(name: &str) -> bool {
 }
 
 fn no_machine(name: &str) -> Refusal {
-    let message = format!("no machine has the name {name:?}; `kubectl get servers` shows those that there are");
+    let message =
+        format!("no machine has the name {name:?}; `kubectl get servers` shows those that there are");
     Refusal::new(Refused::NotFound, message)
 }
 

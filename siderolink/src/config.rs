@@ -28,10 +28,6 @@ pub struct Args {
     #[arg(long, value_name = "DIR", default_value = "/var/log/bloomery/machines")]
     pub log_dir: PathBuf,
 
-    /// Directory in which other services find the plane's address in the tunnel.
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/bloomery/siderolink")]
-    pub publish_dir: PathBuf,
-
     /// Which WireGuard is used.
     #[arg(long, value_enum, value_name = "WHICH", default_value_t = Implementation::Auto)]
     pub wireguard: Implementation,

@@ -13,6 +13,5 @@ pub mod listen;
 pub mod logs;
 pub mod nodes;
 pub mod provision;
-pub mod published;
 pub mod service;
 pub mod tunnel;

@@ -48,11 +48,7 @@ fn needs(args: &Args) -> Needs {
         Implementation::Kernel => Vec::new(),
         Implementation::Auto | Implementation::Userspace => vec![PathBuf::from(TUN_DEVICE)],
     };
-    Needs {
-        reads: directories_of(args.kubeconfig.as_deref()),
-        writes: vec![args.log_dir.clone(), args.publish_dir.clone()],
-        devices,
-    }
+    Needs { reads: directories_of(args.kubeconfig.as_deref()), writes: vec![args.log_dir.clone()], devices }
 }
 
 fn init_log(json: bool) {

@@ -3,7 +3,6 @@
 //! No part ends another: while the API is away, nodes that are known keep their tunnel, and their logs are taken.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -25,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::config::{Args, ConfigError, Implementation};
+use crate::events;
 use crate::installation::{self, Installation};
 use crate::listen::{self, ListenError};
 use crate::logs::store::{self, Store};
@@ -32,7 +32,6 @@ use crate::logs::{self, Receiver};
 use crate::nodes::Nodes;
 use crate::provision::{self, Provision};
 use crate::tunnel::{Tunnel, TunnelError};
-use crate::{events, published};
 use bloomery_siderolink_api::link::provision_service_server::ProvisionServiceServer;
 
 /// Requests at once, of the 60 that the API server takes.
@@ -183,7 +182,6 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), StartErr
         sink: events::Sink::new(Arc::clone(&plane), filter),
         receiver,
         implementation: args.wireguard,
-        publish: args.publish_dir.clone(),
     };
     let work = async {
         tokio::join!(
@@ -234,7 +232,6 @@ struct Carry {
     sink: events::Sink,
     receiver: Receiver,
     implementation: Implementation,
-    publish: PathBuf,
 }
 
 impl Carry {
@@ -268,7 +265,7 @@ impl Carry {
     }
 
     async fn carry(&self, installation: &Installation, part: &Part) -> Result<(), CarryError> {
-        let Self { plane, sink, receiver, implementation, publish } = self;
+        let Self { plane, sink, receiver, implementation } = self;
         let network = installation.network;
         plane.nodes.set_network(network);
         let tunnel = Tunnel::open(installation, plane.port, *implementation).await;
@@ -277,9 +274,6 @@ impl Carry {
         let logs = listen::bind(network.server(), LOG_PORT).map_err(CarryError::Listen)?;
         if plane.nodes.is_listed() {
             plane.sync().await.map_err(CarryError::Tunnel)?;
-        }
-        if let Err(error) = published::publish(publish, network.server()) {
-            tracing::warn!(directory = %publish.display(), %error, "address not published");
         }
         let private = x25519::StaticSecret::from(*installation.private_key);
         let public_key = x25519::PublicKey::from(&private).to_bytes();

@@ -61,11 +61,7 @@ pub fn answer(decision: &BootAnswer, environment: Option<&Environment>, at: &Sur
         BootAnswer::Agent { arch } => agent(*arch, at),
         BootAnswer::Environment { name } => match environment {
             Some(environment) if is_as_asked(environment) && at.directories.has_environment(name) => {
-                let args = kernel_args::environment(
-                    &environment.spec.kernel.args,
-                    at.endpoint,
-                    at.directories.link_server(),
-                );
+                let args = kernel_args::environment(&environment.spec.kernel.args, at.endpoint);
                 boot(name, &args)
             }
             Some(_) => Answer::not_ready(name),

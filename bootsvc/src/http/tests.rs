@@ -107,7 +107,6 @@ impl Lab {
             format!("--share-dir={below}/share"),
             format!("--env-dir={below}/env"),
             format!("--plane-dir={below}"),
-            format!("--siderolink-dir={below}/siderolink"),
             format!("--boot-from-disk-method={}", setup.method),
             format!("--auto-accept-servers={}", setup.auto_accept),
             format!("--auto-accept-non-empty={}", setup.any_contents),

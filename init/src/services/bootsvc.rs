@@ -26,7 +26,6 @@ pub(super) fn service(inputs: &Inputs) -> Service {
         format!("--share-dir={}", inputs.layout.share.display()),
         format!("--env-dir={}", inputs.layout.env().display()),
         format!("--siderolink-addr=127.0.0.1:{SIDEROLINK_PROVISION_PORT}"),
-        format!("--siderolink-dir={}", inputs.layout.siderolink().display()),
         format!("--health-addr=127.0.0.1:{BOOTSVC_HEALTH_PORT}"),
         format!("--options={}", options.path.display()),
     ];

@@ -27,7 +27,6 @@ pub(super) fn service(inputs: &Inputs) -> Service {
         format!("--provision-addr=127.0.0.1:{SIDEROLINK_PROVISION_PORT}"),
         format!("--health-addr=127.0.0.1:{SIDEROLINK_HEALTH_PORT}"),
         format!("--log-dir={}", inputs.layout.machine_logs().display()),
-        format!("--publish-dir={}", inputs.layout.siderolink().display()),
         format!("--options={}", options.path.display()),
     ];
     service.file = Some(options);

@@ -58,9 +58,7 @@ impl Site {
             make_secret(&client).await;
             (control, client)
         });
-        for directory in ["logs", "published"] {
-            std::fs::create_dir_all(control.directory().join(directory)).unwrap();
-        }
+        std::fs::create_dir_all(control.directory().join("logs")).unwrap();
         let options = options.iter().map(|option| (*option).to_owned()).collect();
         let mut site = Self { child: None, control, client, runtime, options };
         site.start_program();
@@ -79,7 +77,6 @@ impl Site {
             .arg(format!("--provision-addr={PROVISION}"))
             .arg(format!("--api-endpoint={PLANE}"))
             .arg(format!("--log-dir={}", below.join("logs").display()))
-            .arg(format!("--publish-dir={}", below.join("published").display()))
             .args(&self.options)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -115,11 +112,6 @@ impl Site {
     /// What it logged.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.control.directory().join("siderolink.log")).unwrap_or_default()
-    }
-
-    /// What it published.
-    pub(crate) fn published(&self) -> String {
-        std::fs::read_to_string(self.control.directory().join("published/server-address")).unwrap()
     }
 
     /// Files of machines' logs.
