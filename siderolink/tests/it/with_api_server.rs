@@ -218,3 +218,60 @@ fn a_flood_of_logs_is_bounded_and_others_are_heard() {
         });
     });
 }
+
+#[test]
+fn the_service_may_change_nothing_else_of_a_binding() {
+    with_network("the_service_may_change_nothing_else_of_a_binding", || {
+        let site = Site::start(&[]);
+        site.bind(FIRST);
+        let own = site.as_the_service();
+        let patch = |part: &str, change: serde_json::Value| {
+            let (bindings, change) = (own.clone(), Patch::Merge(change));
+            let params = PatchParams::default();
+            site.runtime.block_on(async {
+                match part {
+                    "status" => bindings.patch_status(FIRST, &params, &change).await,
+                    _ => bindings.patch(FIRST, &params, &change).await,
+                }
+            })
+        };
+        let condition = |kind: &str| {
+            let at = "2026-11-30T08:00:00Z";
+            json!({ "status": { "conditions": [{ "type": kind, "status": "True", "lastTransitionTime": at }] } })
+        };
+        let allowed = [
+            ("", json!({ "spec": { "hostname": "n", "addresses": ["10.0.0.1"] } })),
+            ("", json!({ "spec": { "siderolink": { "address": "fd00::2/64", "publicKey": "k" } } })),
+            ("", json!({ "metadata": { "annotations": { "bloomery.dev/talos-version": "v1.13.9" } } })),
+            ("status", condition("TalosInstalled")),
+        ];
+        for (part, change) in allowed {
+            assert!(patch(part, change.clone()).is_ok(), "{change}");
+        }
+        let refused = [
+            ("", json!({ "spec": { "metalMachineRef": { "name": "other" } } })),
+            ("", json!({ "spec": { "serverClassRef": { "name": "other" } } })),
+            ("", json!({ "metadata": { "annotations": { "example.com/kept": null } } })),
+            ("", json!({ "metadata": { "annotations": { "other": "x" } } })),
+            ("", json!({ "metadata": { "labels": { "other": "x" } } })),
+            ("", json!({ "metadata": { "finalizers": ["example.com/x"] } })),
+            ("status", json!({ "status": { "ready": true } })),
+            ("status", condition("Ready")),
+        ];
+        for (part, change) in refused {
+            let error = patch(part, change.clone()).map(drop).unwrap_err();
+            let is_refused =
+                matches!(&error, kube::Error::Api(status) if status.code == 403 || status.code == 422);
+            assert!(is_refused && error.to_string().contains("SideroLink"), "{change}: {error}");
+        }
+        // What others say of the machine stays when the service adds its own, and cannot be taken away by it.
+        let params = PatchParams::default();
+        let all = site.bindings();
+        site.runtime.block_on(all.patch_status(FIRST, &params, &Patch::Merge(condition("Other")))).unwrap();
+        assert!(patch("status", condition("TalosInstalled")).is_err());
+        let secrets = site.secrets_as_the_service();
+        assert!(site.runtime.block_on(secrets.get("siderolink")).is_ok());
+        assert!(site.runtime.block_on(secrets.get("other")).is_err());
+        assert!(site.runtime.block_on(secrets.list(&kube::api::ListParams::default())).is_err());
+    });
+}

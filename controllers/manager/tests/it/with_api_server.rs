@@ -13,3 +13,4 @@ mod policies;
 mod secrets_at_rest;
 mod servers;
 mod servers_stale;
+mod siderolink_secret;

@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use bloomery_api::ServerBinding;
 use bloomery_testkit::namespace::until;
 use bloomery_testkit::{ControlPlane, eventually};
+use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Discovery};
@@ -128,6 +129,20 @@ impl Site {
         Api::all(self.client.clone())
     }
 
+    fn service(&self) -> Client {
+        self.runtime.block_on(self.control.client(USER, &[]))
+    }
+
+    /// Bindings, as the service may change them.
+    pub(crate) fn as_the_service(&self) -> Api<ServerBinding> {
+        Api::all(self.service())
+    }
+
+    /// Secrets of the plane's namespace, as the service may read them.
+    pub(crate) fn secrets_as_the_service(&self) -> Api<Secret> {
+        Api::namespaced(self.service(), "sidero-system")
+    }
+
     /// Binds a Server.
     pub(crate) fn bind(&self, name: &str) {
         let binding = json!({
@@ -208,7 +223,7 @@ fn api(
 }
 
 async fn make_secret(client: &Client) {
-    let secrets: Api<k8s_openapi::api::core::v1::Secret> = Api::namespaced(client.clone(), "sidero-system");
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), "sidero-system");
     let secret = serde_json::from_value(json!({
         "metadata": { "name": "siderolink" },
         "stringData": { "installation-id": INSTALLATION, "private-key": PRIVATE_KEY },
