@@ -38,6 +38,7 @@ pub mod servers;
 pub mod sidero_link;
 pub mod service;
 pub mod services;
+pub mod siderolink;
 pub mod sources;
 pub mod supervise;
 pub mod tftp;
