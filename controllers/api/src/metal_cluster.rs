@@ -1,7 +1,5 @@
 //! MetalCluster: the infrastructure of a cluster, which is an endpoint that its user supplies (storage version v1alpha3).
 
-pub mod v1alpha2;
-
 use kube::CustomResource;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};

@@ -2,8 +2,6 @@
 //!
 //! Never decides anything: see `infrastructure`.
 
-pub mod v1alpha2;
-
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::CustomResource;
 use schemars::JsonSchema;

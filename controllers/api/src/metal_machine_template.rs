@@ -1,7 +1,5 @@
 //! MetalMachineTemplate: what MetalMachines are made of (storage version v1alpha3).
 
-pub mod v1alpha2;
-
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
