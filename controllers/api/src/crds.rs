@@ -94,10 +94,8 @@ fn definition(kind: &Kind, ca_bundle: &[u8]) -> Result<CustomResourceDefinition,
     crd.metadata.labels = Some(labels(kind.provider));
     crd.spec.conversion = kind.provider.map(|_| conversion(ca_bundle));
     let stored = crd.spec.versions.clone();
-    if !kind.columns.is_empty() {
-        for version in &mut crd.spec.versions {
-            version.additional_printer_columns = schema::columns(kind.columns);
-        }
+    for version in &mut crd.spec.versions {
+        version.additional_printer_columns = schema::columns(kind.columns);
     }
     for further in kind.further {
         crd.spec.versions.extend(stored.iter().cloned().map(|stored| CustomResourceDefinitionVersion {

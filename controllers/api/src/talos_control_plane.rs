@@ -21,6 +21,25 @@ pub const ON_DELETE: &str = "OnDelete";
 /// What `rolloutStrategy.type` may be besides nothing, in the order in which messages list it.
 pub const ROLLOUT_STRATEGIES: [&str; 2] = [ROLLING_UPDATE, ON_DELETE];
 
+/// Columns of the stored version.
+pub(crate) const COLUMNS: [Column; 5] = [
+    column("Ready", "boolean", ".status.ready", "whether the API server of the cluster answers"),
+    column(
+        "Initialized",
+        "boolean",
+        ".status.initialized",
+        "whether the API server of the cluster ever answered",
+    ),
+    column("Replicas", "integer", ".status.replicas", "machines"),
+    column("Ready Replicas", "integer", ".status.readyReplicas", "machines whose node is ready"),
+    column(
+        "Unavailable Replicas",
+        "integer",
+        ".status.unavailableReplicas",
+        "machines whose node is not ready",
+    ),
+];
+
 /// Columns of v1beta1.
 pub(crate) const COLUMNS_V1BETA1: [Column; 8] = [
     CLUSTER,
@@ -57,36 +76,6 @@ pub(crate) const COLUMNS_V1BETA1: [Column; 8] = [
         spec_replicas_path = ".spec.replicas",
         status_replicas_path = ".status.replicas",
         label_selector_path = ".status.selector"
-    ),
-    printcolumn(
-        name = "Ready",
-        type_ = "boolean",
-        json_path = ".status.ready",
-        description = "whether the API server of the cluster answers"
-    ),
-    printcolumn(
-        name = "Initialized",
-        type_ = "boolean",
-        json_path = ".status.initialized",
-        description = "whether the API server of the cluster ever answered"
-    ),
-    printcolumn(
-        name = "Replicas",
-        type_ = "integer",
-        json_path = ".status.replicas",
-        description = "machines"
-    ),
-    printcolumn(
-        name = "Ready Replicas",
-        type_ = "integer",
-        json_path = ".status.readyReplicas",
-        description = "machines whose node is ready"
-    ),
-    printcolumn(
-        name = "Unavailable Replicas",
-        type_ = "integer",
-        json_path = ".status.unavailableReplicas",
-        description = "machines whose node is not ready"
     )
 )]
 #[serde(rename_all = "camelCase")]

@@ -28,14 +28,7 @@ pub(crate) const COLUMNS: [Column; 2] = [CLUSTER_CLASS, AGE];
     category = "cluster-api",
     category = "bloomery",
     derive = "Default",
-    derive = "PartialEq",
-    printcolumn(
-        name = "ClusterClass",
-        type_ = "string",
-        json_path = ".metadata.ownerReferences[?(@.kind==\"ClusterClass\")].name",
-        description = "the ClusterClass"
-    ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    derive = "PartialEq"
 )]
 pub struct TalosControlPlaneTemplateSpec {
     /// The template.

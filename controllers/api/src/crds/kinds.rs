@@ -37,73 +37,52 @@ pub(super) struct Kind {
     pub(super) further: &'static [Further],
 }
 
+const fn kind(
+    stored: fn() -> CustomResourceDefinition,
+    columns: &'static [Column],
+    provider: Option<Provider>,
+    further: &'static [Further],
+) -> Kind {
+    Kind { stored, columns, provider, further }
+}
+
 /// All of them.
 pub(super) const KINDS: &[Kind] = &[
-    Kind {
-        stored: server::Server::crd,
-        columns: &server::COLUMNS,
-        provider: INFRASTRUCTURE,
-        further: &[further::SERVER],
-    },
-    Kind {
-        stored: server_class::ServerClass::crd,
-        columns: &server_class::COLUMNS,
-        provider: INFRASTRUCTURE,
-        further: &[further::SERVER_CLASS],
-    },
-    Kind {
-        stored: environment::Environment::crd,
-        columns: &environment::COLUMNS,
-        provider: INFRASTRUCTURE,
-        further: &[further::ENVIRONMENT],
-    },
-    Kind {
-        stored: server_binding::ServerBinding::crd,
-        columns: &server_binding::COLUMNS,
-        provider: INFRASTRUCTURE,
-        further: &[],
-    },
-    Kind {
-        stored: metal_cluster::MetalCluster::crd,
-        columns: &[],
-        provider: INFRASTRUCTURE,
-        further: &[further::METAL_CLUSTER],
-    },
-    Kind {
-        stored: metal_machine::MetalMachine::crd,
-        columns: &[],
-        provider: INFRASTRUCTURE,
-        further: &[further::METAL_MACHINE],
-    },
-    Kind {
-        stored: metal_machine_template::MetalMachineTemplate::crd,
-        columns: &[],
-        provider: INFRASTRUCTURE,
-        further: &[further::METAL_MACHINE_TEMPLATE],
-    },
-    Kind {
-        stored: talos_config::TalosConfig::crd,
-        columns: &[],
-        provider: BOOTSTRAP,
-        further: &further::TALOS_CONFIG,
-    },
-    Kind {
-        stored: talos_config_template::TalosConfigTemplate::crd,
-        columns: &[],
-        provider: BOOTSTRAP,
-        further: &further::TALOS_CONFIG_TEMPLATE,
-    },
-    Kind {
-        stored: talos_control_plane::TalosControlPlane::crd,
-        columns: &[],
-        provider: CONTROL_PLANE,
-        further: &[further::TALOS_CONTROL_PLANE],
-    },
-    Kind {
-        stored: talos_control_plane_template::TalosControlPlaneTemplate::crd,
-        columns: &talos_control_plane_template::COLUMNS,
-        provider: CONTROL_PLANE,
-        further: &[further::TALOS_CONTROL_PLANE_TEMPLATE],
-    },
-    Kind { stored: plane::Plane::crd, columns: &plane::COLUMNS, provider: None, further: &[] },
+    kind(server::Server::crd, &server::COLUMNS, INFRASTRUCTURE, &[further::SERVER]),
+    kind(server_class::ServerClass::crd, &server_class::COLUMNS, INFRASTRUCTURE, &[further::SERVER_CLASS]),
+    kind(environment::Environment::crd, &environment::COLUMNS, INFRASTRUCTURE, &[further::ENVIRONMENT]),
+    kind(server_binding::ServerBinding::crd, &server_binding::COLUMNS, INFRASTRUCTURE, &[]),
+    kind(
+        metal_cluster::MetalCluster::crd,
+        &metal_cluster::COLUMNS,
+        INFRASTRUCTURE,
+        &[further::METAL_CLUSTER],
+    ),
+    kind(
+        metal_machine::MetalMachine::crd,
+        &metal_machine::COLUMNS,
+        INFRASTRUCTURE,
+        &[further::METAL_MACHINE],
+    ),
+    kind(
+        metal_machine_template::MetalMachineTemplate::crd,
+        &metal_machine_template::COLUMNS,
+        INFRASTRUCTURE,
+        &[further::METAL_MACHINE_TEMPLATE],
+    ),
+    kind(talos_config::TalosConfig::crd, &[], BOOTSTRAP, &further::TALOS_CONFIG),
+    kind(talos_config_template::TalosConfigTemplate::crd, &[], BOOTSTRAP, &further::TALOS_CONFIG_TEMPLATE),
+    kind(
+        talos_control_plane::TalosControlPlane::crd,
+        &talos_control_plane::COLUMNS,
+        CONTROL_PLANE,
+        &[further::TALOS_CONTROL_PLANE],
+    ),
+    kind(
+        talos_control_plane_template::TalosControlPlaneTemplate::crd,
+        &talos_control_plane_template::COLUMNS,
+        CONTROL_PLANE,
+        &[further::TALOS_CONTROL_PLANE_TEMPLATE],
+    ),
+    kind(plane::Plane::crd, &plane::COLUMNS, None, &[]),
 ];

@@ -17,7 +17,7 @@ fn pruned(value: &Value, schema: &Value) -> Value {
 }
 
 /// What a client of the object's version keeps of it: the API server has no more for it.
-pub fn read(mut object: Value) -> Value {
+pub(crate) fn read(mut object: Value) -> Value {
     static DEFINITIONS: LazyLock<Vec<Value>> = LazyLock::new(|| {
         let all = bloomery_api::crds::all(b"").unwrap();
         all.into_iter().map(|crd| serde_json::to_value(crd).unwrap()).collect()
