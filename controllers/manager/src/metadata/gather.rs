@@ -49,6 +49,13 @@ pub(super) struct Gathered {
     pub(super) sources: String,
 }
 
+impl Gathered {
+    /// Whether a watch tells when the bootstrap data changes.
+    pub(super) fn is_watched(&self) -> bool {
+        self.read.is_none()
+    }
+}
+
 /// The plane's own network, and where machines reach the plane.
 pub(super) struct SideroLink {
     client: Client,

@@ -139,8 +139,8 @@ async fn until_event(bench: &Bench, object: &str, reason: &str) -> Event {
 
 /// The configuration that is kept for a Server, once it holds that.
 async fn until_kept(bench: &Bench, name: &str, text: &str) -> (Secret, Rendered) {
-    let binding = bench.all::<ServerBinding>().get(name).await.unwrap();
     eventually(&format!("the configuration of {name} holds {text}"), async || {
+        let binding = bench.all::<ServerBinding>().get(name).await.map_err(|error| error.to_string())?;
         let secret = secrets(bench, SYSTEM).get(&secret_name(name)).await.map_err(|error| error.to_string())?;
         let rendered = Rendered::of(&secret, &binding).map_err(|error| error.to_string())?;
         match &rendered.outcome {
