@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod cluster_api;
+pub(crate) mod contract;
 pub(crate) mod controllers;
 pub(crate) mod machines;
 #[path = "../../../power/tests/it/support/mock.rs"]
