@@ -128,10 +128,8 @@ pub fn of_objects(class: Option<&ServerClass>, server: &Server) -> Vec<Patch> {
 }
 
 fn append(all: &mut Vec<Patch>, origin: &Origin, operations: &[ConfigPatch], strategic: &[String]) {
-    let patch = |field: String, change| Patch {
-        provenance: Provenance { origin: origin.clone(), field },
-        change,
-    };
+    let patch =
+        |field: String, change| Patch { provenance: Provenance { origin: origin.clone(), field }, change };
     if !operations.is_empty() {
         let operations = operations.iter().map(operation).collect();
         all.push(patch("configPatches".to_owned(), Change::Json6902(Value::Array(operations))));

@@ -3,8 +3,8 @@
 mod admission;
 mod apply_once;
 mod bmcs;
-mod configurations;
 mod clusterctl;
+mod configurations;
 mod environments;
 mod fence;
 mod identity;

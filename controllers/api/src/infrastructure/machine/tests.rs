@@ -180,7 +180,11 @@ fn a_living_machine_goes_its_way() {
         (live(named(), vec![mine("a"), mine("b")]), "release b", "Provisioned"),
         (live(named(), vec![mine("a"), binding("b", ("ns", "m"), used)]), "wait", "SeveralServers"),
         // What the plane said of its configuration is no word of a node.
-        (live(named(), vec![mine("a"), binding("b", ("ns", "m"), said(&[ready()]))]), "release b", "Provisioned"),
+        (
+            live(named(), vec![mine("a"), binding("b", ("ns", "m"), said(&[ready()]))]),
+            "release b",
+            "Provisioned",
+        ),
         (
             live(named(), vec![mine("a"), binding("b", ("ns", "m"), said(&[loaded("m"), diskless()]))]),
             "release b",
