@@ -38,7 +38,6 @@ pub mod servers;
 pub mod service;
 pub mod services;
 pub mod siderolink;
-pub mod sidero_link;
 pub mod sources;
 pub mod supervise;
 pub mod tftp;
@@ -46,6 +45,7 @@ pub mod thrift;
 pub mod token;
 pub mod tokens;
 pub mod trace;
+pub mod tunnels;
 pub mod turns;
 pub mod writes;
 

@@ -104,7 +104,7 @@ impl Provision {
             };
             let key = &request.node_public_key;
             let link = peers::provision(&binding, key, network, rand::random, &plane.nodes.peers())
-                .map_err(refused)?;
+                .map_err(|refusal| refused(&refusal))?;
             let version = request.talos_version.as_deref().filter(|version| is_version(version));
             let Some(change) = change(&binding, &json!(link), version) else { return Ok(binding) };
             match try_merge(&bindings, &binding, change, Part::Object, &PatchParams::default()).await {
@@ -139,7 +139,7 @@ fn change(binding: &ServerBinding, link: &Value, version: Option<&str>) -> Optio
     Some(change)
 }
 
-fn refused(refusal: Refusal) -> Status {
+fn refused(refusal: &Refusal) -> Status {
     let code = match refusal {
         Refusal::Key(_) => Code::InvalidArgument,
         Refusal::KeyTaken => Code::AlreadyExists,

@@ -121,12 +121,12 @@ impl Plane {
         loop {
             changes.mark_unchanged();
             // Until all are known, missing ones are no reason to take a peer away.
-            if self.nodes.is_listed() {
-                if let Err(error) = self.sync().await {
-                    tracing::warn!(error = bloomery_base::chain(&error), "tunnel not changed");
-                    tokio::time::sleep(RETRY_AFTER).await;
-                    continue;
-                }
+            if self.nodes.is_listed()
+                && let Err(error) = self.sync().await
+            {
+                tracing::warn!(error = bloomery_base::chain(&error), "tunnel not changed");
+                tokio::time::sleep(RETRY_AFTER).await;
+                continue;
             }
             if changes.changed().await.is_err() {
                 return;
@@ -216,8 +216,7 @@ fn follow_bindings(nodes: &Nodes) -> Feed<DeserializeGuard<ServerBinding>> {
         Change::Deleted(binding) => match &binding.0 {
             Ok(binding) => nodes.forget(binding),
             Err(invalid) => {
-                let mut gone = ServerBinding::default();
-                gone.metadata = invalid.metadata.clone();
+                let gone = ServerBinding { metadata: invalid.metadata.clone(), ..ServerBinding::default() };
                 nodes.forget(&gone);
             }
         },

@@ -41,6 +41,7 @@ pub struct EtcdMember {
 }
 
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one thing that a test may want of a node")]
 pub(super) struct Node {
     pub(super) etcd: Etcd,
     pub(super) is_on: bool,

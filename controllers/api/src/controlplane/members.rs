@@ -139,8 +139,8 @@ pub fn may_leave(holders: &[Holder], machine: &str) -> Result<bool, String> {
 /// The number of the one member that a machine has, as others know it.
 pub fn member_of(holders: &[Holder], machine: &str) -> Option<u64> {
     let holder = holders.iter().find(|holder| holder.machine == machine)?;
-    let others = holders.iter().filter(|other| other.machine != machine);
-    let members = others.filter_map(|other| other.members.as_ref()).next()?;
+    let mut others = holders.iter().filter(|other| other.machine != machine);
+    let members = others.find_map(|other| other.members.as_ref())?;
     members.iter().find(|member| holder.has(member)).map(|member| member.id)
 }
 

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use bloomery_api::TalosConfig;
 use bloomery_testkit::eventually;
-use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use crate::support::bootstrap::{Place, documents, reference_to, start, text, told};
