@@ -19,6 +19,7 @@ use crate::loaders::LoaderStore;
 use crate::machines::Machines;
 use crate::neighbours::Neighbours;
 use crate::servers::Servers;
+use crate::sidero_link::SideroLink;
 use crate::sources::Sources;
 use crate::tokens::Tokens;
 
@@ -72,6 +73,8 @@ pub struct Services {
     /// Who is on our networks.
     pub neighbours: Neighbours,
     pub directories: Directories,
+    /// The plane's own network.
+    pub link: SideroLink,
 }
 
 impl Services {
@@ -95,6 +98,7 @@ impl Services {
             events: Events::start(kubernetes.clone()),
             machines: Machines::new(options.unknown_machines, args.machines()?),
             neighbours: Neighbours::default(),
+            link: SideroLink::default(),
             directories: Directories {
                 environments: args.env_dir.clone(),
                 agents: args.share_dir.join(AGENT_DIRECTORY),

@@ -266,6 +266,7 @@ impl<K: Watched> Watch<K> {
     }
 }
 
+
 struct Delays(ExponentialBackoff);
 
 impl Default for Delays {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::intake::Intake;
 use super::startup::Startup;
 use crate::agent::serve::Service;
+use crate::configuration::Told;
 use crate::services::Services;
 use crate::turns::Turns;
 
@@ -22,6 +23,8 @@ pub struct Context {
     pub turns: Turns,
     /// Octets of requests in flight.
     pub intake: Intake,
+    /// Of which refusals people were told.
+    pub told: Arc<Told>,
     /// Whether the plane has been there yet.
     pub startup: Startup,
 }
@@ -34,6 +37,7 @@ impl Context {
             services,
             turns: Turns::new(DECISIONS),
             intake: Intake::default(),
+            told: Arc::default(),
             startup: Startup::default(),
         }
     }

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::admission::Admission;
+use super::configdata;
 use super::context::Context;
 use super::download::{self, Outcome, stream};
 use super::files::{self, text};
@@ -257,6 +258,10 @@ pub async fn handle(context: Context, connection: Connection, request: Request<B
             let method = request.method().clone();
             let told = ipxe::answer(&context, connection, query, endpoint.clone(), method).await;
             or_wait(&context, connection, told, &endpoint, &request)
+        }
+        Route::Configuration => {
+            let query = request.uri().query().unwrap_or_default();
+            configdata::answer(&context, connection, query, request.method()).await
         }
         Route::Loader(loader) => {
             log_download(&context, connection, loader.file_name(), &request);

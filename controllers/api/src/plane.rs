@@ -39,6 +39,10 @@ pub const FENCED_ANNOTATION: &str = "bloomery.dev/fenced";
 /// commas. A takeover adds the plane that it takes over from; after a move a person adds the source.
 pub const ADOPTS_ANNOTATION: &str = "bloomery.dev/adopts";
 
+/// Annotation on the Plane object: the plane's address in its SideroLink network, for those who may not read the Secret
+/// that it follows from.
+pub const SIDERO_LINK_ANNOTATION: &str = "bloomery.dev/siderolink";
+
 /// Label of each Server: identity of the plane that looks after it.
 pub const PLANE_LABEL: &str = "bloomery.dev/plane";
 

@@ -3,6 +3,7 @@
 //! Never created for a machine without a claim: its existence alone protects the machine's disks.
 
 use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -89,7 +90,29 @@ pub struct ServerBindingStatus {
     /// Whether the Server exists.
     #[serde(default)]
     pub ready: bool,
-    /// Observations of the node's installation.
+    /// Observations of the machine's configuration and of the node's installation.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub conditions: Vec<Condition>,
+    /// The boot that may have the machine configuration. The boot services write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<Boot>,
+}
+
+/// The boot that may have the configuration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Boot {
+    /// Names the boot. Its token cannot be made from it.
+    pub id: String,
+    /// Epoch of the plane that gave the boot script.
+    pub epoch: i64,
+    /// Network card that the script was given to; empty behind a router.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub card: String,
+    /// When the script was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_at: Option<Time>,
+    /// When a configuration that the machine can use was delivered in full for the first time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivered_at: Option<Time>,
 }

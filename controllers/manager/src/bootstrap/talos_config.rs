@@ -37,7 +37,7 @@ use tokio_util::sync::CancellationToken;
 use super::watches::{SecretMeta, Watches};
 use crate::cluster::{GROUP, is_paused, owner};
 use crate::infrastructure;
-use crate::infrastructure::status_patch::status_patch;
+use crate::status_patch::status_patch;
 use crate::keyed_lock::KeyedLock;
 use crate::reconcile::{Error, Frame, readable};
 use crate::table::key;

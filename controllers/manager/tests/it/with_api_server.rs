@@ -3,7 +3,9 @@
 mod admission;
 mod apply_once;
 mod bmcs;
+mod configurations;
 mod clusterctl;
+mod control_planes;
 mod environments;
 mod fence;
 mod identity;
