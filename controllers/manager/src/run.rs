@@ -258,7 +258,7 @@ fn start_controllers(
         stop.clone(),
     );
     start(parts, &METAL_MACHINE_TEMPLATES, health, provider.templates.feed.cache(), work);
-    let configurations = start_configurations(
+    let mut configurations = start_configurations(
         metadata::Inputs {
             gate: gate.clone(),
             sidero: &options.options.get().sidero,
@@ -276,6 +276,7 @@ fn start_controllers(
         frame(&TALOS_CONFIGS),
         gate.clone(),
         &mut bootstrap,
+        &mut configurations.data.feed,
         &mut provider,
         stop.clone(),
     );
@@ -311,7 +312,8 @@ fn start_controllers(
         let watching = async {
             let own =
                 async { futures::join!(servers.run(), bindings.run(), classes.run(), environments.run()) };
-            let others = async { futures::join!(bootstrap.run(), configurations.run(), control_planes.run()) };
+            let others =
+                async { futures::join!(bootstrap.run(), configurations.run(), control_planes.run()) };
             futures::join!(own, provider.run(), others);
         };
         token.run_until_cancelled(Box::pin(watching)).await;
