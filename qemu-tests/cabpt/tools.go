@@ -1,5 +1,0 @@
-//go:build tools
-
-package cabpt
-
-import _ "github.com/siderolabs/cluster-api-bootstrap-provider-talos"
