@@ -17,3 +17,4 @@ mod servers;
 mod servers_stale;
 mod talos_configs;
 mod talos_configs_golden;
+mod talos_configs_secrets;
