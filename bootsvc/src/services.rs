@@ -1,5 +1,6 @@
 //! What the boot services work with, each part made once.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bloomery_api::{Environment, ServerBinding, ServerClass};
@@ -75,6 +76,8 @@ pub struct Services {
     pub directories: Directories,
     /// The plane's own network.
     pub link: SideroLink,
+    /// Where SideroLink takes calls for a tunnel.
+    pub siderolink_addr: SocketAddr,
 }
 
 impl Services {
@@ -103,6 +106,7 @@ impl Services {
                 environments: args.env_dir.clone(),
                 agents: args.share_dir.join(AGENT_DIRECTORY),
             },
+            siderolink_addr: args.siderolink_addr,
             kubernetes,
             edge,
             sidero,

@@ -266,7 +266,6 @@ impl<K: Watched> Watch<K> {
     }
 }
 
-
 struct Delays(ExponentialBackoff);
 
 impl Default for Delays {

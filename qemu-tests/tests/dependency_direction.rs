@@ -48,6 +48,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "bloomery-hostnet",
             "bloomery-plane",
             "bloomery-platform",
+            "bloomery-siderolink-api",
+            "bloomery-sys",
+        ],
+    ),
+    (
+        "siderolink",
+        &[
+            "bloomery-api",
+            "bloomery-base",
+            "bloomery-config",
+            "bloomery-platform",
+            "bloomery-siderolink-api",
             "bloomery-sys",
         ],
     ),

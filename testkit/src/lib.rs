@@ -8,6 +8,7 @@
 pub mod child;
 pub mod control_plane;
 pub mod http;
+pub mod namespace;
 pub mod pki;
 pub mod talos;
 pub mod wait;

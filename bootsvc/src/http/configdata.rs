@@ -162,7 +162,8 @@ async fn decide(context: &Context, client: IpAddr, question: &Question, seen: &S
         let server = match get::<Server>(&api, &name).await {
             Lookup::Found(server) => server,
             Lookup::NotFound => {
-                let why = format!("failure fetching server {name}: servers.metal.sidero.dev \"{name}\" not found");
+                let why =
+                    format!("failure fetching server {name}: servers.metal.sidero.dev \"{name}\" not found");
                 return of_us(StatusCode::INTERNAL_SERVER_ERROR, &why);
             }
             Lookup::Failed => return of_us(StatusCode::SERVICE_UNAVAILABLE, AGAIN),
@@ -218,7 +219,9 @@ fn refuse(context: &Context, server: &Server, client: IpAddr, seen: &Seen, refus
     }
     if context.told.is_news(name, refusal) {
         let card = card.map(|card| format!(" with network card {card}")).unwrap_or_default();
-        let text = format!("A client at {client}{card} asked for the machine configuration and got nothing: {refusal}.");
+        let text = format!(
+            "A client at {client}{card} asked for the machine configuration and got nothing: {refusal}."
+        );
         services.events.record(Happening::of(server, REFUSED, text).warning());
     }
     Answer::Message(StatusCode::FORBIDDEN, REFUSAL.to_owned())

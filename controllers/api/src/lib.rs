@@ -5,8 +5,6 @@
 //! function that the controllers and the boot server share.
 //! Never: talk to a cluster, a disk or a clock. Everything here is a function of its arguments.
 
-// The columns of a kind look alike; that is no mistake.
-#![allow(clippy::duplicated_attributes)]
 // Comments become the schemas' descriptions, where kinds stand without backticks.
 #![allow(clippy::doc_markdown)]
 

@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::lookup::Lookup;
-use crate::schema::{Column, column};
+use crate::schema::{AGE, Column, column};
 use crate::server::Server;
 use crate::trust::Trust;
 
@@ -51,7 +51,7 @@ pub const PLANE_LABEL: &str = "bloomery.dev/plane";
 pub const LEAP: u64 = 500_000_000;
 
 /// What `kubectl get` shows before the age.
-pub(crate) const COLUMNS: [Column; 4] = [
+pub(crate) const COLUMNS: [Column; 5] = [
     column("Holder", "string", ".spec.holder", "identity of the plane that acts"),
     column("Epoch", "integer", ".spec.epoch", "raised by every restore and takeover"),
     column(
@@ -66,6 +66,7 @@ pub(crate) const COLUMNS: [Column; 4] = [
         ".metadata.annotations.bloomery\\.dev/fenced",
         "set while the plane has stopped itself until a person looks",
     ),
+    AGE,
 ];
 
 /// The plane that acts.

@@ -6,9 +6,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::condition::{self, Condition, ConditionStatus, Severity};
-use crate::server_binding::{
-    ServerBinding, TALOS_CONFIG_LOADED, TALOS_CONFIG_VALIDATED, TALOS_INSTALLED,
-};
+use crate::server_binding::{ServerBinding, TALOS_CONFIG_LOADED, TALOS_CONFIG_VALIDATED, TALOS_INSTALLED};
 
 /// Condition of a binding: the configuration was made and a machine can use it.
 pub const CONFIGURATION_READY: &str = "ConfigurationReady";
@@ -58,8 +56,13 @@ pub fn conditions(binding: &ServerBinding, trouble: Option<&Trouble>, now: &Time
     let is_loaded = condition::find(&conditions, TALOS_CONFIG_LOADED)
         .is_some_and(|loaded| loaded.status == ConditionStatus::True);
     if ready.severity == Severity::Error.as_str() && !is_loaded {
-        let loaded =
-            Condition::fails(TALOS_CONFIG_LOADED, Severity::Error, LOAD_FAILED, ready.message.clone(), now.clone());
+        let loaded = Condition::fails(
+            TALOS_CONFIG_LOADED,
+            Severity::Error,
+            LOAD_FAILED,
+            ready.message.clone(),
+            now.clone(),
+        );
         condition::set(&mut conditions, loaded);
     } else if is_said_beforehand(binding) && before.as_ref() != Some(&ready.message) {
         condition::remove(&mut conditions, TALOS_CONFIG_LOADED);
@@ -87,7 +90,8 @@ fn is_of_earlier_boot(binding: &ServerBinding) -> bool {
 /// Whether [`TALOS_CONFIG_LOADED`] is what was said before the machine was switched on, and not what a node said.
 pub fn is_said_beforehand(binding: &ServerBinding) -> bool {
     let conditions = known(binding);
-    let find = |type_| condition::find(conditions, type_).filter(|found| found.status == ConditionStatus::False);
+    let find =
+        |type_| condition::find(conditions, type_).filter(|found| found.status == ConditionStatus::False);
     match (find(TALOS_CONFIG_LOADED), find(CONFIGURATION_READY)) {
         (Some(loaded), Some(ready)) => loaded.message == ready.message,
         (Some(_) | None, None) | (None, Some(_)) => false,
@@ -97,9 +101,8 @@ pub fn is_said_beforehand(binding: &ServerBinding) -> bool {
 /// Whether a bound machine may be switched on, or why not. A node that has loaded a configuration goes on with it.
 pub fn may_be_powered(binding: &ServerBinding) -> Result<(), Trouble> {
     let conditions = known(binding);
-    let is_true = |type_| {
-        condition::find(conditions, type_).is_some_and(|found| found.status == ConditionStatus::True)
-    };
+    let is_true =
+        |type_| condition::find(conditions, type_).is_some_and(|found| found.status == ConditionStatus::True);
     if is_true(CONFIGURATION_READY) || is_true(TALOS_CONFIG_LOADED) {
         return Ok(());
     }
@@ -180,7 +183,8 @@ mod tests {
 
     #[test]
     fn what_a_node_says_is_left_alone() {
-        let failed = Condition::fails(TALOS_CONFIG_LOADED, Severity::Error, LOAD_FAILED, "by the node", at(1));
+        let failed =
+            Condition::fails(TALOS_CONFIG_LOADED, Severity::Error, LOAD_FAILED, "by the node", at(1));
         for node in [failed, Condition::holds(TALOS_CONFIG_LOADED, at(1))] {
             let mended = conditions(&binding(vec![node.clone()]), None, &at(2));
             assert_eq!(condition::find(&mended, TALOS_CONFIG_LOADED), Some(&node));

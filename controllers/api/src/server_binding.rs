@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::condition::Condition;
-use crate::schema::{self, Column, column};
+use crate::schema::{self, AGE, Column, column};
 use crate::zero::is_zero;
 
 /// Ours, on every binding: its deletion is recorded on the Server before it goes. A binding that vanishes without
@@ -23,7 +23,7 @@ pub const TALOS_CONFIG_LOADED: &str = "TalosConfigLoaded";
 pub const TALOS_CONFIG_VALIDATED: &str = "TalosConfigValidated";
 
 /// What `kubectl get` shows before the age.
-pub(crate) const COLUMNS: [Column; 5] = [
+pub(crate) const COLUMNS: [Column; 6] = [
     column("Ready", "string", ".status.ready", "whether the Server exists"),
     column("Server", "string", ".metadata.name", "the Server claimed").wide(),
     column("ServerClass", "string", ".spec.serverClassRef.name", "the class the Server was taken from")
@@ -36,6 +36,7 @@ pub(crate) const COLUMNS: [Column; 5] = [
         "the cluster of that machine",
     )
     .wide(),
+    AGE,
 ];
 
 /// Who claims the Server, and what its node said of itself.

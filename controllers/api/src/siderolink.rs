@@ -2,6 +2,9 @@
 //!
 //! Never takes an address from a node: it has none but the one that its ServerBinding holds.
 
+pub mod peers;
+pub mod report;
+
 use std::net::{IpAddr, Ipv6Addr};
 
 use serde_json::{Value, json};

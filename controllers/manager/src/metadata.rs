@@ -66,6 +66,8 @@ const UNTIL_LISTED: Duration = Duration::from_millis(500);
 const UNTIL_ACTING: Duration = Duration::from_secs(20);
 /// When to look again while the network of the plane is not known.
 const UNTIL_LINKED: Duration = Duration::from_secs(5);
+/// When to look again for bootstrap data that is not watched.
+const UNTIL_FED: Duration = Duration::from_secs(20);
 /// Action of the events.
 const RENDER: &str = "RenderConfiguration";
 /// Reason of the event that a machine can use its configuration again.
@@ -215,7 +217,6 @@ impl Shared {
     }
 
     async fn reconcile(&self, binding: &ServerBinding) -> Result<Action, Error> {
-        let again = Action::requeue(self.frame.resync());
         let gathered = match self.gather(binding).await? {
             Ok(gathered) => gathered,
             Err(trouble) => {
@@ -223,7 +224,7 @@ impl Shared {
                 return Ok(Action::requeue(UNTIL_LINKED));
             }
         };
-        let name = binding.name_any();
+        let (name, is_watched) = (binding.name_any(), gathered.is_watched());
         let kept = self.known.lock().get(&name).filter(|known| known.sources == gathered.sources).cloned();
         let trouble = match kept {
             Some(known) if self.is_kept(binding, &gathered.sources) => known.trouble,
@@ -236,7 +237,9 @@ impl Shared {
             }
         };
         self.say(binding, trouble.as_ref()).await?;
-        Ok(again)
+        // No watch tells when a Secret without the label of a cluster comes or changes.
+        let is_seen = is_watched || trouble.is_none();
+        Ok(Action::requeue(if is_seen { self.frame.resync() } else { UNTIL_FED }))
     }
 
     /// The configuration as it is kept, made anew where its sources changed.

@@ -63,7 +63,8 @@ async fn boot(lab: &Lab) -> String {
     let mac = CARD.replace(':', "-");
     let (status, script) = lab.get(&format!("/ipxe?uuid={UUID}&mac={mac}")).await;
     assert_eq!(status, StatusCode::OK, "{script}");
-    let (_, url) = script.split_once("talos.config=http://10.77.0.3:8081").unwrap_or_else(|| panic!("{script}"));
+    let (_, url) =
+        script.split_once("talos.config=http://10.77.0.3:8081").unwrap_or_else(|| panic!("{script}"));
     url.split_whitespace().next().unwrap().to_owned()
 }
 
@@ -90,7 +91,10 @@ async fn the_boot_that_was_told_to_gets_its_configuration_and_may_try_again() {
     let path = boot(&lab).await;
     assert!(path.starts_with(&format!("/configdata?uuid={UUID}&token=")), "{path}");
     let given = recorded_boot(&lab);
-    assert_eq!((&given["card"], &given["epoch"], &given["deliveredAt"]), (&json!(CARD), &json!(1), &Value::Null));
+    assert_eq!(
+        (&given["card"], &given["epoch"], &given["deliveredAt"]),
+        (&json!(CARD), &json!(1), &Value::Null)
+    );
     let token = path.rsplit('=').next().unwrap();
     assert!(!given.to_string().contains(token), "whoever may read bindings has no token by that");
     for _ in 0..2 {
@@ -256,7 +260,8 @@ async fn a_delivery_that_cannot_be_recorded_is_cut_and_tried_again() {
     lab.api.fail_writes(&format!("{}/status", binding(UUID)), Failure::Status(500));
     let client: hyper_util::client::legacy::Client<_, axum::body::Body> =
         hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build_http();
-    let response = client.request(lab.request(Method::GET, &path).body(axum::body::Body::empty()).unwrap()).await;
+    let response =
+        client.request(lab.request(Method::GET, &path).body(axum::body::Body::empty()).unwrap()).await;
     let (head, body) = response.unwrap().into_parts();
     assert_eq!(head.headers["content-length"], CONFIG.len().to_string());
     assert!(axum::body::to_bytes(axum::body::Body::new(body), usize::MAX).await.is_err(), "it is not whole");

@@ -220,12 +220,14 @@ fn a_configuration_goes_to_the_machine_that_was_told_to_fetch_it_and_to_no_neigh
         runtime.block_on(install(&admin));
         process.write_environment("default");
         let own = |path: &str| machine.within(|| get(SocketAddrV4::new(PLANE, 8081), path));
-        let other = |path: &str| neighbour.within(|| get(SocketAddrV4::new(Ipv4Addr::new(10, 78, 0, 3), 8081), path));
+        let other =
+            |path: &str| neighbour.within(|| get(SocketAddrV4::new(Ipv4Addr::new(10, 78, 0, 3), 8081), path));
         let ask = format!("/ipxe?uuid={UUID}&mac={}", CARD.replace(':', "-"));
         let boot = || {
             until("the machine is told to boot its node system", 30, || {
                 let script = own(&ask);
-                let (_, rest) = script.split_once("talos.config=http://10.77.0.3:8081").ok_or(script.clone())?;
+                let (_, rest) =
+                    script.split_once("talos.config=http://10.77.0.3:8081").ok_or(script.clone())?;
                 Ok(rest.split_whitespace().next().unwrap().to_owned())
             })
         };
@@ -282,15 +284,27 @@ async fn install(admin: &kube::Client) {
     };
     let metal = "metal.sidero.dev/v1alpha2";
     let hardware = json!({ "system": { "uuid": UUID }, "network": { "interfaces": [{ "mac": CARD }] } });
-    apply(json!({ "apiVersion": metal, "kind": "Server", "metadata": { "name": UUID },
-        "spec": { "accepted": true, "hardware": hardware } }), None).await;
+    apply(
+        json!({ "apiVersion": metal, "kind": "Server", "metadata": { "name": UUID },
+        "spec": { "accepted": true, "hardware": hardware } }),
+        None,
+    )
+    .await;
     let ready = |url: &str| json!({ "url": url, "type": "Ready", "status": "True", "sha512": "" });
-    apply(json!({ "apiVersion": metal, "kind": "Environment", "metadata": { "name": "default" },
+    apply(
+        json!({ "apiVersion": metal, "kind": "Environment", "metadata": { "name": "default" },
         "spec": { "kernel": { "url": "http://k" }, "initrd": { "url": "http://i" } },
-        "status": { "conditions": [ready("http://k"), ready("http://i")] } }), None).await;
-    let made = apply(json!({ "apiVersion": "infrastructure.cluster.x-k8s.io/v1alpha3", "kind": "ServerBinding",
+        "status": { "conditions": [ready("http://k"), ready("http://i")] } }),
+        None,
+    )
+    .await;
+    let made = apply(
+        json!({ "apiVersion": "infrastructure.cluster.x-k8s.io/v1alpha3", "kind": "ServerBinding",
         "metadata": { "name": UUID },
-        "spec": { "metalMachineRef": { "kind": "MetalMachine", "name": "m", "namespace": "default" } } }), None).await;
+        "spec": { "metalMachineRef": { "kind": "MetalMachine", "name": "m", "namespace": "default" } } }),
+        None,
+    )
+    .await;
     let binding: ServerBinding = serde_json::from_value(serde_json::to_value(made).unwrap()).unwrap();
     let rendered = Rendered { outcome: Ok((CONFIG.to_owned(), Verdict::GOOD)), patches: Vec::new() };
     let mut secret = serde_json::to_value(rendered.secret(&binding, "digest").unwrap()).unwrap();
@@ -298,8 +312,12 @@ async fn install(admin: &kube::Client) {
     secret["kind"] = json!("Secret");
     apply(secret, Some("sidero-system")).await;
     let rule = json!({ "apiGroups": [""], "resources": ["secrets"], "verbs": ["get"], "resourceNames": [format!("{UUID}-config")] });
-    apply(json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
-        "metadata": { "name": "bloomery:bootsvc-configurations" }, "rules": [rule] }), Some("sidero-system")).await;
+    apply(
+        json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+        "metadata": { "name": "bloomery:bootsvc-configurations" }, "rules": [rule] }),
+        Some("sidero-system"),
+    )
+    .await;
 }
 
 async fn until_event(admin: &kube::Client, words: &str) {

@@ -81,9 +81,8 @@ fn copy_conditions(
     let known = binding.status.as_ref().map_or(&[][..], |status| &status.conditions);
     for type_ in COPIED {
         // That a configuration is good is of interest for as long as the machine waits for that: where it shows.
-        let is_news = |found: &&Condition| {
-            type_ != CONFIGURATION_READY || found.status != ConditionStatus::True
-        };
+        let is_news =
+            |found: &&Condition| type_ != CONFIGURATION_READY || found.status != ConditionStatus::True;
         let Some(found) = condition::find(known, type_).filter(is_news) else {
             condition::remove(&mut status.conditions, type_);
             status.v1beta2.conditions.retain(|condition| condition.type_ != type_);

@@ -172,7 +172,11 @@ pub fn may_have_configuration(asked: &Asked<'_>) -> Result<(), Refusal> {
         return Err(Refusal::Delivered);
     }
     let begins = [Some(given_at), good_since(binding)].into_iter().flatten().max_by_key(|time| time.0);
-    if begins.is_some_and(|begins| is_within(begins, now, BOOT_WINDOW)) { Ok(()) } else { Err(Refusal::TooLate) }
+    if begins.is_some_and(|begins| is_within(begins, now, BOOT_WINDOW)) {
+        Ok(())
+    } else {
+        Err(Refusal::TooLate)
+    }
 }
 
 /// Whether a machine is one that waits for its configuration, whoever asks: what counts even where no token is asked for.

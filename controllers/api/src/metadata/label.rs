@@ -69,7 +69,9 @@ pub fn label(config: &str, server: &str) -> Result<Patch, Failure> {
         None => format!("{LABEL}={server}"),
     };
     let change = if of_node {
-        Change::Strategic(format!("apiVersion: {VERSION}\nkind: {NODE_DOCUMENT}\nlabels:\n    {LABEL}: {server}\n"))
+        Change::Strategic(format!(
+            "apiVersion: {VERSION}\nkind: {NODE_DOCUMENT}\nlabels:\n    {LABEL}: {server}\n"
+        ))
     } else if config.contains(SEPARATOR) {
         let label = quoted(&label);
         Change::Strategic(format!(
@@ -131,7 +133,8 @@ fn unfit(document: &Value) -> String {
 mod tests {
     use super::*;
 
-    const NODE: &str = "version: v1alpha1\nmachine: {}\n---\napiVersion: v1alpha1\nkind: KubeNodeConfig\nlabels:\n  a: b\n";
+    const NODE: &str =
+        "version: v1alpha1\nmachine: {}\n---\napiVersion: v1alpha1\nkind: KubeNodeConfig\nlabels:\n  a: b\n";
 
     #[test]
     fn the_label_goes_where_the_configuration_has_its_labels() {

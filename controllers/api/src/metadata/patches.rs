@@ -106,7 +106,10 @@ impl Patch {
                 (format!("failure applying patches {} to machine config: {said}", self.text()), "applied")
             }
         };
-        let told = format!("{} cannot be {what}: {}", self.provenance, said.trim_end());
+        // Of the plane's own patches it is the configuration that is to blame: what the library quotes is of it.
+        let first = said.lines().next().unwrap_or_default();
+        let quoted = if stage == Stage::Patches { said.trim_end() } else { first };
+        let told = format!("{} cannot be {what}: {quoted}", self.provenance);
         Failure::internal(stage, message).told(told)
     }
 }
@@ -125,10 +128,8 @@ pub fn of_objects(class: Option<&ServerClass>, server: &Server) -> Vec<Patch> {
 }
 
 fn append(all: &mut Vec<Patch>, origin: &Origin, operations: &[ConfigPatch], strategic: &[String]) {
-    let patch = |field: String, change| Patch {
-        provenance: Provenance { origin: origin.clone(), field },
-        change,
-    };
+    let patch =
+        |field: String, change| Patch { provenance: Provenance { origin: origin.clone(), field }, change };
     if !operations.is_empty() {
         let operations = operations.iter().map(operation).collect();
         all.push(patch("configPatches".to_owned(), Change::Json6902(Value::Array(operations))));

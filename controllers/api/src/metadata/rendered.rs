@@ -56,11 +56,7 @@ pub struct Rendered {
 impl std::fmt::Debug for Rendered {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let outcome = self.outcome.as_ref().map(|(config, verdict)| (config.len(), verdict));
-        formatter
-            .debug_struct("Rendered")
-            .field("outcome", &outcome)
-            .field("patches", &self.patches)
-            .finish()
+        formatter.debug_struct("Rendered").field("outcome", &outcome).field("patches", &self.patches).finish()
     }
 }
 
@@ -204,8 +200,10 @@ mod tests {
     }
 
     fn rendered() -> Rendered {
-        let patches =
-            vec![Provenance { origin: Origin::ServerClass("c".to_owned()), field: "configPatches".to_owned() }];
+        let patches = vec![Provenance {
+            origin: Origin::ServerClass("c".to_owned()),
+            field: "configPatches".to_owned(),
+        }];
         Rendered { outcome: Ok(("token: hidden".to_owned(), Verdict::GOOD)), patches }
     }
 

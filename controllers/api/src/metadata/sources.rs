@@ -91,10 +91,8 @@ pub fn data_secret(
     owner: Owner<'_>,
 ) -> Result<Place, Failure> {
     let Some(metal_machine) = metal_machine else {
-        let missing = not_found(
-            "metalmachines.infrastructure.cluster.x-k8s.io",
-            &self::metal_machine(binding).name,
-        );
+        let missing =
+            not_found("metalmachines.infrastructure.cluster.x-k8s.io", &self::metal_machine(binding).name);
         let message = format!("failure getting metalmachine: {missing}");
         return Err(Failure::internal(Stage::MetalMachine, message));
     };
@@ -217,12 +215,7 @@ mod tests {
                 500,
                 "failure fetching owner machine from metal machine default/mm: machines.cluster.x-k8s.io \"m\" not found",
             ),
-            (
-                Some(&metal),
-                Owner::Found(&without),
-                404,
-                "no dataSecretName present for machine default/m",
-            ),
+            (Some(&metal), Owner::Found(&without), 404, "no dataSecretName present for machine default/m"),
             (Some(&metal), Owner::Found(&empty), 404, "no dataSecretName present for machine default/m"),
         ] {
             let failure = data_secret(&binding, metal, owner).unwrap_err();

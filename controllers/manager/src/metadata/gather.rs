@@ -49,6 +49,13 @@ pub(super) struct Gathered {
     pub(super) sources: String,
 }
 
+impl Gathered {
+    /// Whether a watch tells when the bootstrap data changes.
+    pub(super) fn is_watched(&self) -> bool {
+        self.read.is_none()
+    }
+}
+
 /// The plane's own network, and where machines reach the plane.
 pub(super) struct SideroLink {
     client: Client,
@@ -71,11 +78,13 @@ impl SideroLink {
     /// The documents for every machine, or what is waited for.
     async fn documents(&self) -> Result<Result<[Value; 3], Trouble>, Error> {
         let Some(endpoint) = &self.endpoint else {
-            let why = "the plane does not know the address by which machines reach it: set sidero.apiEndpoint";
+            let why =
+                "the plane does not know the address by which machines reach it: set sidero.apiEndpoint";
             return Ok(Err(Trouble::without_sidero_link(why)));
         };
         let mut known = self.network.lock().await;
-        let fresh = known.as_ref().filter(|(read, _)| read.elapsed() < LINK_MEMO).map(|(_, network)| *network);
+        let fresh =
+            known.as_ref().filter(|(read, _)| read.elapsed() < LINK_MEMO).map(|(_, network)| *network);
         let network = match fresh {
             Some(network) => network,
             None => {

@@ -130,7 +130,10 @@ mod tests {
         assert_eq!(named.len(), names.len());
         for rule in made {
             assert!(rule.resource_names.is_some_and(|names| !names.is_empty()));
-            assert_eq!((rule.verbs, rule.resources), (vec!["get".to_owned()], Some(vec!["secrets".to_owned()])));
+            assert_eq!(
+                (rule.verbs, rule.resources),
+                (vec!["get".to_owned()], Some(vec!["secrets".to_owned()]))
+            );
         }
     }
 }

@@ -53,9 +53,15 @@ impl Shared {
                     let problem = NotRendered::Foreign.to_string();
                     return Err(Error::Invalid { object: object(&name), problem });
                 }
-                patch::merge(&secrets, &known, change(&known, &secret), Part::Object, &PatchParams::default())
-                    .await
-                    .map_err(Error::api("patch", object(&name)))?;
+                patch::merge(
+                    &secrets,
+                    &known,
+                    change(&known, &secret),
+                    Part::Object,
+                    &PatchParams::default(),
+                )
+                .await
+                .map_err(Error::api("patch", object(&name)))?;
             }
             Err(error) => return Err(Error::api("create", object(&name))(error)),
         }

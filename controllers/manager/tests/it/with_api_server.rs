@@ -3,8 +3,8 @@
 mod admission;
 mod apply_once;
 mod bmcs;
-mod configurations;
 mod clusterctl;
+mod configurations;
 mod control_planes;
 mod environments;
 mod fence;
@@ -15,6 +15,7 @@ mod policies;
 mod secrets_at_rest;
 mod servers;
 mod servers_stale;
+mod siderolink_secret;
 mod talos_configs;
 mod talos_configs_golden;
 mod talos_configs_secrets;

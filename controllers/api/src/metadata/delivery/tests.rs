@@ -33,13 +33,7 @@ fn server() -> Server {
 }
 
 fn boot() -> Boot {
-    Boot {
-        id: ID.to_owned(),
-        epoch: EPOCH,
-        card: CARD.to_owned(),
-        given_at: Some(at(0)),
-        delivered_at: None,
-    }
+    Boot { id: ID.to_owned(), epoch: EPOCH, card: CARD.to_owned(), given_at: Some(at(0)), delivered_at: None }
 }
 
 fn binding(boot: Option<Boot>, conditions: Vec<Condition>) -> ServerBinding {

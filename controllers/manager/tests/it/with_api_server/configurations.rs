@@ -6,8 +6,8 @@ use bloomery_api::condition::{self, Condition};
 use bloomery_api::evidence::Entry;
 use bloomery_api::metadata::rendered::{Rendered, secret_name};
 use bloomery_api::{MetalMachine, Plane, Server, ServerBinding, ServerClass};
-use bloomery_testkit::{eventually, scaled};
 use bloomery_talosconfig::{Generate, SecretsBundle};
+use bloomery_testkit::{eventually, scaled};
 use k8s_openapi::api::core::v1::{Event, Secret};
 use k8s_openapi::api::rbac::v1::Role;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -118,7 +118,8 @@ async fn until_binding(bench: &Bench, name: &str, type_: &str, wanted: &str) -> 
 
 async fn until_machine(bench: &Bench, name: &str, type_: &str, wanted: &str) {
     eventually(&format!("{type_} of MetalMachine {name} is {wanted}"), async || {
-        let found: MetalMachine = namespaced(bench).get(name).await.map_err(|error: kube::Error| error.to_string())?;
+        let found: MetalMachine =
+            namespaced(bench).get(name).await.map_err(|error: kube::Error| error.to_string())?;
         let conditions = found.status.as_ref().map_or(&[][..], |status| &status.conditions);
         if shown(conditions, type_) == wanted { Ok(()) } else { Err(format!("{conditions:?}")) }
     })
@@ -139,9 +140,10 @@ async fn until_event(bench: &Bench, object: &str, reason: &str) -> Event {
 
 /// The configuration that is kept for a Server, once it holds that.
 async fn until_kept(bench: &Bench, name: &str, text: &str) -> (Secret, Rendered) {
-    let binding = bench.all::<ServerBinding>().get(name).await.unwrap();
     eventually(&format!("the configuration of {name} holds {text}"), async || {
-        let secret = secrets(bench, SYSTEM).get(&secret_name(name)).await.map_err(|error| error.to_string())?;
+        let binding = bench.all::<ServerBinding>().get(name).await.map_err(|error| error.to_string())?;
+        let secret =
+            secrets(bench, SYSTEM).get(&secret_name(name)).await.map_err(|error| error.to_string())?;
         let rendered = Rendered::of(&secret, &binding).map_err(|error| error.to_string())?;
         match &rendered.outcome {
             Ok((config, _)) if config.contains(text) => Ok((secret, rendered)),
@@ -281,9 +283,19 @@ async fn a_configuration_follows_its_sources_and_nothing_is_written_at_rest() {
     machine(&bench, "m", of_class(), Some("b")).await;
     until_kept(&bench, &name, "disk: /dev/vda").await;
     // The class, the Server, the data, and what somebody did to the Secret itself.
-    bench.patch::<ServerClass>("all", json!({ "spec": { "strategicPatches": ["machine: {time: {servers: [class]}}"] } })).await;
+    bench
+        .patch::<ServerClass>(
+            "all",
+            json!({ "spec": { "strategicPatches": ["machine: {time: {servers: [class]}}"] } }),
+        )
+        .await;
     until_kept(&bench, &name, "- class").await;
-    bench.patch::<Server>(&name, json!({ "spec": { "strategicPatches": [DISK, "machine: {time: {servers: [server]}}"] } })).await;
+    bench
+        .patch::<Server>(
+            &name,
+            json!({ "spec": { "strategicPatches": [DISK, "machine: {time: {servers: [server]}}"] } }),
+        )
+        .await;
     until_kept(&bench, &name, "- server").await;
     put_data(&bench, "b", "version: v1alpha1\nmachine: {type: worker, token: another}\n").await;
     until_kept(&bench, &name, "token: another").await;

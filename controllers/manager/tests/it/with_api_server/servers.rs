@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use crate::support::bench::{Bench, registered};
 use crate::support::machines::{
-    bind, canary, configured, has_event, machine, now, patch_status, reason, until, until_reason, until_told, wiped,
+    bind, canary, configured, has_event, machine, now, patch_status, reason, until, until_reason, until_told,
+    wiped,
 };
 use crate::support::power_api::PowerApi;
 use bloomery_testkit::eventually;

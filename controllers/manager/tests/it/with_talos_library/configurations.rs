@@ -84,7 +84,8 @@ fn golden() -> PathBuf {
 }
 
 fn documents_of(text: &str) -> Vec<Yaml> {
-    let read = serde_norway::Deserializer::from_str(text).map(|document| Yaml::deserialize(document).unwrap());
+    let read =
+        serde_norway::Deserializer::from_str(text).map(|document| Yaml::deserialize(document).unwrap());
     read.filter(|document| !document.is_null()).collect()
 }
 
@@ -111,7 +112,9 @@ fn without_empty(value: &Yaml) -> Yaml {
 async fn the_answers_are_those_of_upstream() {
     let mut names: Vec<String> = std::fs::read_dir(golden())
         .unwrap()
-        .filter_map(|entry| entry.unwrap().file_name().to_str()?.strip_suffix(".input.yaml").map(str::to_owned))
+        .filter_map(|entry| {
+            entry.unwrap().file_name().to_str()?.strip_suffix(".input.yaml").map(str::to_owned)
+        })
         .collect();
     names.sort();
     let mut differences = Vec::new();
@@ -150,7 +153,8 @@ fn machine(uuid: &str, bootstrap: &str, server: Value, class: Option<Value>) -> 
     if class.is_some() {
         binding["spec"]["serverClassRef"] = json!({ "name": "class" });
     }
-    let owner = json!({ "apiVersion": "cluster.x-k8s.io/v1beta1", "kind": "Machine", "name": "m", "uid": "x" });
+    let owner =
+        json!({ "apiVersion": "cluster.x-k8s.io/v1beta1", "kind": "Machine", "name": "m", "uid": "x" });
     let mut objects = vec![
         binding,
         json!({ "apiVersion": "infrastructure.cluster.x-k8s.io/v1alpha3", "kind": "MetalMachine",
@@ -182,7 +186,8 @@ fn data_encoding_base64(text: &str) -> String {
 const LINK: &str = "\n---\napiVersion: v1alpha1\nkind: SideroLinkConfig\napiUrl: grpc://192.168.1.1:8081\n\
                     ---\napiVersion: v1alpha1\nkind: EventSinkConfig\nendpoint: 192.168.1.1:4002\n\
                     ---\napiVersion: v1alpha1\nkind: KmsgLogConfig\nname: remote-log\nurl: tcp://192.168.1.1:4001\n";
-const FRR: &str = "apiVersion: v1alpha1\nkind: ExtensionServiceConfig\nname: frr\nenvironment: [TESTKEY=TESTVALUE]\n";
+const FRR: &str =
+    "apiVersion: v1alpha1\nkind: ExtensionServiceConfig\nname: frr\nenvironment: [TESTKEY=TESTVALUE]\n";
 
 fn add_hostname(name: &str) -> Value {
     json!([{ "op": "add", "path": "/machine/network", "value": { "hostname": name } }])
@@ -288,7 +293,12 @@ async fn what_a_machine_cannot_use_is_said_in_one_word() {
     let generated = async |version: &str| {
         let params = bloomery_talosconfig::Generate {
             talos_version: version.to_owned(),
-            ..bloomery_talosconfig::Generate::new("controlplane", "c", "https://10.0.0.1:6443", bundle.clone())
+            ..bloomery_talosconfig::Generate::new(
+                "controlplane",
+                "c",
+                "https://10.0.0.1:6443",
+                bundle.clone(),
+            )
         };
         talos.generate(&params).await.unwrap().expose().to_owned()
     };
@@ -297,21 +307,38 @@ async fn what_a_machine_cannot_use_is_said_in_one_word() {
     for (bootstrap, server, reason) in [
         (&two, json!({}), Some("NoInstallDisk")),
         (&two, json!({ "strategicPatches": [disk] }), None),
-        (&one, json!({ "configPatches": [{ "op": "add", "path": "/machine/install/disk", "value": "/dev/vda" }] }), None),
+        (
+            &one,
+            json!({ "configPatches": [{ "op": "add", "path": "/machine/install/disk", "value": "/dev/vda" }] }),
+            None,
+        ),
         // Operations on a configuration of several documents.
-        (&two, json!({ "configPatches": [{ "op": "add", "path": "/debug", "value": true }] }), Some("PatchFailed")),
+        (
+            &two,
+            json!({ "configPatches": [{ "op": "add", "path": "/debug", "value": true }] }),
+            Some("PatchFailed"),
+        ),
         (
             &two,
             json!({ "strategicPatches": [disk, "machine: {network: {hostname: a}}"] }),
             Some("DocumentsInConflict"),
         ),
         // Upstream's own case (sfyra): a label that no node takes.
-        (&two, json!({ "strategicPatches": [disk, "machine: {nodeLabels: {/1: a}}"] }), Some("ConfigurationInvalid")),
+        (
+            &two,
+            json!({ "strategicPatches": [disk, "machine: {nodeLabels: {/1: a}}"] }),
+            Some("ConfigurationInvalid"),
+        ),
     ] {
-        let rendered = machine("u", bootstrap, server.clone(), None).rendered("10.0.0.1:8081", "fd00::1").await;
+        let rendered =
+            machine("u", bootstrap, server.clone(), None).rendered("10.0.0.1:8081", "fd00::1").await;
         let trouble = rendered.trouble();
         assert_eq!(trouble.as_ref().map(|trouble| trouble.reason), reason, "{server} {trouble:?}");
         let is_served = rendered.outcome.is_ok();
-        assert_eq!(is_served, reason != Some("PatchFailed"), "upstream serves what only a node can judge: {server}");
+        assert_eq!(
+            is_served,
+            reason != Some("PatchFailed"),
+            "upstream serves what only a node can judge: {server}"
+        );
     }
 }
