@@ -254,7 +254,7 @@ fn start_controllers(
         workloads: Arc::clone(&workloads),
     };
     start_infrastructure(shared, inputs, &mut provider, stop, parts);
-    let configurations = start_configurations(
+    let mut configurations = start_configurations(
         metadata::Inputs {
             gate: gate.clone(),
             sidero: &options.options.get().sidero,
@@ -272,6 +272,7 @@ fn start_controllers(
         frame(&TALOS_CONFIGS),
         gate.clone(),
         &mut bootstrap,
+        &mut configurations.data.feed,
         &mut provider,
         stop.clone(),
     );

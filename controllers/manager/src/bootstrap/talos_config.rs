@@ -21,7 +21,7 @@ use bloomery_api::talos_config::LEGACY_FINALIZER;
 use bloomery_plane::Gate;
 use bloomery_platform::events::Notice;
 use bloomery_platform::patch::{self, Part};
-use bloomery_platform::watch::{Cache, Watched};
+use bloomery_platform::watch::{Cache, Feed, Watched};
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -79,11 +79,12 @@ struct Scene<'a> {
     namespace: String,
 }
 
-/// The controller as a stream that ends when `stop` is cancelled.
+/// The controller as a stream that ends when `stop` is cancelled. `secrets` are those with the label of a cluster.
 pub fn controller(
     frame: Frame,
     gate: Gate,
     watches: &mut Watches,
+    secrets: &mut Feed<SecretMeta>,
     provider: &mut infrastructure::Watches,
     stop: CancellationToken,
 ) -> impl Stream<Item = ()> + Send + use<> {
@@ -92,14 +93,15 @@ pub fn controller(
     let machines = provider.machines.feed.subscribe().filter_map(async |change| change.touched());
     let pools = watches.pools.feed.subscribe().filter_map(async |change| change.touched());
     let clusters = provider.clusters.feed.subscribe().filter_map(async |change| change.touched());
-    let secrets = watches.secrets.feed.subscribe().filter_map(async |change| change.touched());
+    let known_secrets = secrets.cache();
+    let secrets = secrets.subscribe().filter_map(async |change| change.touched());
     let shared = Arc::new(Shared {
         frame,
         gate,
         clusters: provider.clusters.feed.cache(),
         machines: provider.machines.feed.cache(),
         pools: watches.pools.feed.cache(),
-        secrets: watches.secrets.feed.cache(),
+        secrets: known_secrets,
         turns: KeyedLock::default(),
     });
     let affected = affected::Affected { configs: known.clone(), machines: provider.machines.feed.cache() };

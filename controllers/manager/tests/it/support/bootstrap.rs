@@ -178,6 +178,11 @@ impl<'a> Place<'a> {
     }
 }
 
+/// A spec of that type, for a version with two documents.
+pub(crate) fn of_type(type_: &str) -> Value {
+    json!({ "generateType": type_, "talosVersion": "v1.13" })
+}
+
 pub(crate) fn reference_to(object: &Value) -> Value {
     json!({ "apiVersion": object["apiVersion"], "kind": object["kind"], "name": object["metadata"]["name"],
         "uid": object["metadata"]["uid"], "controller": true, "blockOwnerDeletion": true })
