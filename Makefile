@@ -5,6 +5,7 @@ SHELL := bash
 
 include image/controlplane.mk
 include image/image.mk
+include qemu-tests/talos/talos.mk
 
 # Scales every wait of the lab and the tests: 1 suits this project's slowest machine, software emulation on 2 cores.
 export PATIENCE ?= 1
@@ -59,11 +60,11 @@ test-unit: setup ## Tables, property tests, programs against other programs: all
 	@cd image/controlplane && go test ./pace
 
 .PHONY: test-apiserver
-test-apiserver: setup out/controlplane.d out/cluster-api.yaml out/clusterctl ## Tests against a real etcd and kube-apiserver, and Talos's library
+test-apiserver: setup out/controlplane.d out/cluster-api.yaml out/clusterctl out/cluster-api-contract ## Tests against a real etcd and kube-apiserver, and Talos's library
 	@BLOOMERY_CONTROLPLANE=$(CURDIR)/out/controlplane.d $(TESTS) --test it --test people -- $(APISERVER)
 
 .PHONY: test-namespaces
-test-namespaces: image ## The whole plane in namespaces
+test-namespaces: image talos-ns ## The whole plane in namespaces, and real Talos nodes
 	@$(TESTS) --test lab -- in_namespaces:: --nocapture --test-threads=1
 	@$(TESTS) --lib -- --ignored reads_the_index_of_a_debian_kernel
 
@@ -83,6 +84,7 @@ test-fast: ## All tests but those in QEMU
 	@$(STAGE) "build of the control plane (Go)" $(MAKE) --no-print-directory out/controlplane.d out/kubectl
 	@$(STAGE) "tests against the API server" $(MAKE) --no-print-directory test-apiserver
 	@$(STAGE) "build of the image" $(MAKE) --no-print-directory image
+	@$(STAGE) "build of Talos (Go)" $(MAKE) --no-print-directory talos-ns
 	@$(STAGE) "whole plane in namespaces" $(MAKE) --no-print-directory test-namespaces
 	@$(STAGE) --summary
 

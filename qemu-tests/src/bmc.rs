@@ -2,7 +2,7 @@
 //!
 //! Each has an address of its own on the lab's bridge. What a Server has to say of it is [`Bmc::registration`].
 
-mod http;
+pub mod http;
 pub mod ipmi;
 mod redfish;
 

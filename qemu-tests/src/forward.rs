@@ -62,10 +62,25 @@ impl Forwards {
     }
 }
 
+impl Forward {
+    /// Opens a port of the host for `target` in the lab's network.
+    ///
+    /// # Errors
+    /// No port is free near the preferred one.
+    pub async fn to(dir: &Arc<LabDir>, target: SocketAddr) -> Result<Self> {
+        let listener = listen(target.port().saturating_add(HOST_PORT_OFFSET)).await?;
+        let local = listener.local_addr().context("failed to read the forwarded port")?;
+        let dir = Arc::clone(dir);
+        let task = tokio::spawn(serve(listener, move |stream| join(stream, Arc::clone(&dir), target)));
+        Ok(Self { local, task })
+    }
+}
+
 async fn open(dir: &Arc<LabDir>, port: u16) -> Result<Forward> {
     let listener = listen(port + HOST_PORT_OFFSET).await?;
     let local = listener.local_addr().context("failed to read the forwarded port")?;
-    let task = tokio::spawn(serve(listener, Arc::clone(dir), port));
+    let dir = Arc::clone(dir);
+    let task = tokio::spawn(serve(listener, move |stream| join_appliance(stream, Arc::clone(&dir), port)));
     Ok(Forward { local, task })
 }
 
@@ -80,10 +95,13 @@ async fn listen(preferred: u16) -> Result<TcpListener> {
     bail!("failed to find a free port from 127.0.0.1:{preferred} on")
 }
 
-async fn serve(listener: TcpListener, dir: Arc<LabDir>, port: u16) {
+async fn serve<J>(listener: TcpListener, join: impl Fn(TcpStream) -> J)
+where
+    J: Future<Output = ()> + Send + 'static,
+{
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => drop(tokio::spawn(join(stream, Arc::clone(&dir), port))),
+            Ok((stream, _)) => drop(tokio::spawn(join(stream))),
             // Out of file descriptors, most likely: others will end.
             Err(_) => tokio::time::sleep(POLL).await,
         }
@@ -91,9 +109,13 @@ async fn serve(listener: TcpListener, dir: Arc<LabDir>, port: u16) {
 }
 
 /// Joins one connection with the appliance; without an address of it the connection just ends.
-async fn join(mut stream: TcpStream, dir: Arc<LabDir>, port: u16) {
+async fn join_appliance(stream: TcpStream, dir: Arc<LabDir>, port: u16) {
     let Some(address) = dhcpd::address_of(&dir, APPLIANCE_MAC) else { return };
-    let Ok(mut inner) = connect(&dir, SocketAddrV4::new(address, port).into()).await else { return };
+    join(stream, dir, SocketAddrV4::new(address, port).into()).await;
+}
+
+async fn join(mut stream: TcpStream, dir: Arc<LabDir>, target: SocketAddr) {
+    let Ok(mut inner) = connect(&dir, target).await else { return };
     let _ = stream.set_nodelay(true);
     let _ = tokio::io::copy_bidirectional(&mut stream, &mut inner).await;
 }

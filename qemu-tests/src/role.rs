@@ -6,8 +6,7 @@ pub mod chassis;
 pub mod join;
 pub mod relay;
 
-use anyhow::{Context, Result, bail};
-use std::ffi::OsString;
+use anyhow::{Result, bail};
 
 /// Asks the lab for a machine's power, as `ipmi_sim` wants to be answered.
 pub const CHASSIS: &str = "chassis";
@@ -20,12 +19,8 @@ pub const RELAY: &str = "relay";
 ///
 /// # Errors
 /// There is no such role, or it failed.
-pub async fn run(arguments: &[OsString]) -> Result<()> {
-    let words = arguments
-        .iter()
-        .map(|word| word.to_str().context("failed to read an argument: it is not UTF-8"))
-        .collect::<Result<Vec<_>>>()?;
-    match words.as_slice() {
+pub async fn run(words: &[&str]) -> Result<()> {
+    match words {
         [] => crate::supervise::run().await,
         [CHASSIS, rest @ ..] => chassis::run(rest).await,
         [JOIN, rest @ ..] => join::run(rest).await,

@@ -30,26 +30,45 @@ pub(super) async fn start(bmc: &Start<'_>) -> Result<(Vec<Process>, Vec<JoinHand
     Ok((vec![bmc.join(&[port]).await?], vec![task]))
 }
 
-fn routes(switch: Arc<Switch>) -> Router {
+/// What has a power switch.
+pub trait Switchable: Send + Sync + 'static {
+    /// Obeys a command that came through the BMC.
+    fn command(self: &Arc<Self>, command: Command) -> impl Future<Output = Result<()>> + Send;
+    /// Whether it is on.
+    fn is_on(&self) -> impl Future<Output = bool> + Send;
+}
+
+impl Switchable for Switch {
+    async fn command(self: &Arc<Self>, command: Command) -> Result<()> {
+        Self::command(self, command).await
+    }
+
+    async fn is_on(&self) -> bool {
+        Self::is_on(self).await
+    }
+}
+
+/// The API of one machine.
+pub(crate) fn routes<S: Switchable>(switch: Arc<S>) -> Router {
     let order = |command: Command| {
-        post(move |State(switch): State<Arc<Switch>>| async move { obey(&switch, command).await })
+        post(move |State(switch): State<Arc<S>>| async move { obey(&switch, command).await })
     };
     Router::new()
         .route("/poweron", order(Command::On))
         .route("/poweroff", order(Command::Off))
         .route("/reboot", order(Command::Cycle))
         .route("/pxeboot", order(Command::BootNetwork))
-        .route("/status", get(status))
+        .route("/status", get(status::<S>))
         .with_state(switch)
 }
 
-async fn obey(switch: &Arc<Switch>, command: Command) -> (StatusCode, String) {
+async fn obey<S: Switchable>(switch: &Arc<S>, command: Command) -> (StatusCode, String) {
     match switch.command(command).await {
         Ok(()) => (StatusCode::OK, String::new()),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}\n")),
     }
 }
 
-async fn status(State(switch): State<Arc<Switch>>) -> Json<Value> {
+async fn status<S: Switchable>(State(switch): State<Arc<S>>) -> Json<Value> {
     Json(json!({ "PoweredOn": switch.is_on().await }))
 }

@@ -26,6 +26,8 @@ pub enum Order {
 pub struct Kernel {
     /// Paths of kernel and initramfs.
     pub files: Vec<String>,
+    /// Its arguments.
+    pub arguments: Vec<String>,
     /// The agent, if it is one.
     pub agent: Option<AgentBoot>,
 }
@@ -87,16 +89,19 @@ fn without_variables(text: &str) -> String {
 /// # Errors
 /// It is no script, or boots nothing.
 pub fn order(script: &str) -> Result<Order, &'static str> {
-    let (mut files, mut agent) = (Vec::new(), None);
+    let (mut files, mut arguments) = (Vec::new(), Vec::new());
     for line in lines(script)? {
         let mut words = line.split_whitespace();
         match words.next() {
             Some("kernel") => {
                 files.push(words.next().ok_or("its kernel has no name")?.to_owned());
-                agent = agent_boot(words);
+                arguments = words.map(str::to_owned).collect();
             }
             Some("initrd") => files.push(words.next().ok_or("its initrd has no name")?.to_owned()),
-            Some("boot") if !files.is_empty() => return Ok(Order::Kernel(Kernel { files, agent })),
+            Some("boot") if !files.is_empty() => {
+                let agent = agent_boot(&arguments);
+                return Ok(Order::Kernel(Kernel { files, arguments, agent }));
+            }
             Some("exit" | "sanboot") => return Ok(Order::Disk),
             // Before any other way to go on: what stands behind it is for a plane that went away.
             Some("chain") => {
@@ -109,9 +114,9 @@ pub fn order(script: &str) -> Result<Order, &'static str> {
     Err("it boots nothing")
 }
 
-fn agent_boot<'a>(arguments: impl Iterator<Item = &'a str>) -> Option<AgentBoot> {
+fn agent_boot(arguments: &[String]) -> Option<AgentBoot> {
     let (mut endpoint, mut token) = (None, None);
-    for (key, value) in arguments.filter_map(|argument| argument.split_once('=')) {
+    for (key, value) in arguments.iter().filter_map(|argument| argument.split_once('=')) {
         match key {
             AGENT_ARGUMENT => endpoint = Some(value.to_owned()),
             TOKEN_ARGUMENT => token = Some(value.to_owned()),

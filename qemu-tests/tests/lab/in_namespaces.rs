@@ -3,3 +3,5 @@
 mod impostor;
 mod plane;
 mod simulated_machines;
+mod talos;
+mod workload;

@@ -96,7 +96,7 @@ impl Parts<'_> {
         }
         let has_data = machine.data["spec"]["bootstrap"]["dataSecretName"].is_string();
         if !has_data {
-            let ready = config.map(|config| conditions(config)).unwrap_or_default();
+            let ready = config.map(conditions).unwrap_or_default();
             let failing = ready.iter().find(|condition| condition.type_ != READY && is_trouble(condition));
             let said = failing.or_else(|| unmet(&ready, READY));
             return Some(
@@ -112,7 +112,7 @@ impl Parts<'_> {
         if metal_machine.data["status"]["ready"] != true {
             return Some(Wait::new("the controllers"));
         }
-        let bound = binding.map(|binding| conditions(binding)).unwrap_or_default();
+        let bound = binding.map(conditions).unwrap_or_default();
         first(&bound, &OF_BINDING).or_else(|| own(machine, &known))
     }
 }

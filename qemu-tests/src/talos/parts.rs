@@ -1,0 +1,129 @@
+//! The programs that nodes are made of, as `make talos` leaves them.
+
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+
+/// The go.mod by which the Kubernetes programs of nodes are built.
+const KUBERNETES_MODULE: &str = include_str!("../../talos/kubernetes/go.mod");
+/// The go.mod by which Talos is built.
+const TALOS_MODULE: &str = include_str!("../../talos/talos/go.mod");
+/// Plugins of the container network interface.
+pub const CNI_PLUGINS: [&str; 4] = ["bridge", "host-local", "loopback", "portmap"];
+/// All that a node of board `ns` needs.
+const PROGRAMS: [&str; 8] = [
+    "machined",
+    "talosctl",
+    "containerd",
+    "containerd-shim-runc-v2",
+    "runc",
+    "runc.real",
+    "kubernetes",
+    "pause",
+];
+
+/// The folder of programs.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    folder: PathBuf,
+}
+
+impl Parts {
+    /// This build's, or those in the folder that `BLOOMERY_TALOS` names.
+    ///
+    /// # Errors
+    /// A program is missing.
+    pub fn find() -> Result<Self> {
+        let named = std::env::var_os("BLOOMERY_TALOS").map(PathBuf::from);
+        let build = Path::new(env!("CARGO_MANIFEST_DIR")).join("../out/talos/bin");
+        let beside =
+            std::env::current_exe().ok().and_then(|program| Some(program.parent()?.join("talos/bin")));
+        let folders = match named {
+            Some(named) => vec![named],
+            None => beside.into_iter().chain([build]).collect(),
+        };
+        let found = folders.iter().find(|folder| folder.join(PROGRAMS[0]).is_file());
+        let Some(found) = found else {
+            bail!("failed to find Talos in {}; make it with `make talos`", folders[0].display());
+        };
+        let folder =
+            found.canonicalize().with_context(|| format!("failed to resolve {}", found.display()))?;
+        let missing: Vec<&str> =
+            PROGRAMS.into_iter().chain(CNI_PLUGINS).filter(|name| !folder.join(name).is_file()).collect();
+        if !missing.is_empty() {
+            bail!(
+                "failed to find {} in {}; make them with `make talos`",
+                missing.join(", "),
+                folder.display()
+            );
+        }
+        Ok(Self { folder })
+    }
+
+    /// The program `name`.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+}
+
+/// Version of Kubernetes that nodes run, with its `v`.
+///
+/// # Errors
+/// The go.mod does not say.
+pub fn kubernetes_version() -> Result<&'static str> {
+    required(KUBERNETES_MODULE, "k8s.io/kubernetes").context("failed to read the version of Kubernetes")
+}
+
+/// Version of Talos, with its `v`.
+///
+/// # Errors
+/// The go.mod does not say.
+pub fn talos_version() -> Result<&'static str> {
+    required(TALOS_MODULE, "github.com/siderolabs/talos").context("failed to read the version of Talos")
+}
+
+/// The version that a go.mod requires of `module`.
+fn required(text: &'static str, module: &str) -> Option<&'static str> {
+    text.lines().find_map(|line| {
+        let mut words = line.split_whitespace().skip_while(|word| *word == "require");
+        (words.next() == Some(module))
+            .then(|| words.next())
+            .flatten()
+            .filter(|version| version.starts_with('v'))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn versions_are_those_of_the_modules() {
+        assert!(kubernetes_version().expect("a version").starts_with("v1."));
+        assert!(talos_version().expect("a version").starts_with("v1."));
+        assert_eq!(required("require (\n\ta/b v1.2.3 // indirect\n)\n", "a/b"), Some("v1.2.3"));
+        assert_eq!(required("require a/b v1.2.3\n", "a/b"), Some("v1.2.3"));
+        assert_eq!(required("replace (\n\ta/b => a/c v1.2.3\n)\n", "a/b"), None);
+    }
+
+    /// Objects of the Go build cache serve both only while the versions are the same.
+    #[test]
+    fn nodes_run_the_modules_of_the_planes_own_kubernetes() {
+        let modules = |text: &'static str| -> BTreeMap<&str, &str> {
+            let lines = text.lines().filter(|line| line.starts_with('\t'));
+            lines
+                .filter_map(|line| line.trim().split_once(' '))
+                .filter(|(_, rest)| rest.starts_with('v'))
+                .collect()
+        };
+        let plane = modules(include_str!("../../../image/controlplane/go.mod"));
+        let node = modules(KUBERNETES_MODULE);
+        assert!(node.len() > 50);
+        for (module, version) in node {
+            let version = version.trim_end_matches(" // indirect");
+            if let Some(planes) = plane.get(module) {
+                assert_eq!(version, planes.trim_end_matches(" // indirect"), "{module}");
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! What a plane is told so that its machines become nodes on board `ns`: an Environment, a `ServerClass`, power.
+//!
+//! It writes what an administrator would with kubectl, by the wire form.
+
+use super::{node::Node, patches, site::NodeSite};
+use crate::{
+    eventually,
+    servers::{self, Server},
+};
+use anyhow::{Context, Result};
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams},
+    core::{ApiResource, DynamicObject, GroupVersionKind},
+};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Name of the class and of the Environment.
+pub const CLASS: &str = "lab";
+/// Who writes (server-side apply).
+const MANAGER: &str = "bloomery-lab";
+
+/// Makes class and Environment: the patches of the class carry all that container mode needs.
+///
+/// # Errors
+/// The API refuses.
+pub async fn prepare(client: &Client, site: &NodeSite) -> Result<()> {
+    let file = |name: &str| json!({ "url": format!("http://{}/files/{name}", site.registry()) });
+    let mut kernel = file("vmlinuz");
+    kernel["args"] = json!(["console=ttyS0", "talos.platform=metal"]);
+    let environment = json!({ "kernel": kernel, "initrd": file("initramfs.xz") });
+    apply(client, "Environment", "environments", environment).await?;
+    let class = json!({
+        "environmentRef": { "name": CLASS },
+        "strategicPatches": [patches::all(site.host(), site.registry()), patches::without_add_ons()],
+    });
+    apply(client, "ServerClass", "serverclasses", class).await
+}
+
+async fn apply(client: &Client, kind: &str, plural: &str, spec: Value) -> Result<()> {
+    let resource = ApiResource::from_gvk_with_plural(
+        &GroupVersionKind::gvk("metal.sidero.dev", "v1alpha2", kind),
+        plural,
+    );
+    let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
+    let object = json!({
+        "apiVersion": "metal.sidero.dev/v1alpha2", "kind": kind, "metadata": { "name": CLASS }, "spec": spec,
+    });
+    let applied = api.patch(CLASS, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&object)).await;
+    applied.map(drop).with_context(|| format!("failed to apply the {kind} {CLASS}"))
+}
+
+/// Waits until the machine is listed, with its hardware.
+///
+/// # Errors
+/// It is not in time.
+pub async fn registered(client: &Client, node: &Node, limit: Duration) -> Result<Server> {
+    let uuid = node.identity.uuid.to_string();
+    let server = eventually!(format!("{} registers", node.name), limit, Some(&node.console()), async {
+        let server = servers::get(client, &uuid).await?;
+        Ok::<_, anyhow::Error>(server.spec.get("hardware").is_some().then_some(server))
+    })?;
+    Ok(server)
+}
+
+/// Accepts the machine and tells where its power is switched.
+///
+/// # Errors
+/// The API refuses.
+pub async fn accept(client: &Client, node: &Node) -> Result<()> {
+    let api = NodeSite::power_api(node.number());
+    let spec = json!({ "accepted": true, "managementApi": { "endpoint": api.to_string() } });
+    servers::patch_spec(client, &node.identity.uuid.to_string(), spec).await
+}
+
+/// Waits until the machine is clean, off and free.
+///
+/// # Errors
+/// It is not in time.
+pub async fn clean(client: &Client, node: &Node, limit: Duration) -> Result<()> {
+    let uuid = node.identity.uuid.to_string();
+    eventually!(format!("{} is clean and available", node.name), limit, Some(&node.console()), async {
+        let server = servers::get(client, &uuid).await?;
+        let available = servers::available(client, CLASS).await?;
+        let (on, wiped) = (node.is_on().await, server.condition("DisksWiped"));
+        let done = server.is_clean() && server.is_off() && !on && available.contains(&server.name);
+        if done {
+            Ok(Some(()))
+        } else {
+            Err(anyhow::anyhow!("clean {}, on {on}, {wiped:?}", server.is_clean()))
+        }
+    })?;
+    Ok(())
+}

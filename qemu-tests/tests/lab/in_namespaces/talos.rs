@@ -1,0 +1,167 @@
+//! Real Talos nodes on board `ns` without a plane: configurations by talosctl, a control plane and a worker.
+//!
+//! It shows that the board is one on which Talos runs, and how long Talos alone takes.
+
+use anyhow::{Context, Result, ensure};
+use bloomery_lab::{
+    eventually,
+    net::{Helper, Net},
+    state::LabDir,
+    switch::Command,
+    talos::{
+        ctl::Talosctl,
+        images, network,
+        node::Node,
+        patches,
+        site::NodeSite,
+        workload::{PAGE, PAGE_PORT, Workload},
+    },
+};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Talos answers some seconds after PID 1 started.
+const APID_LIMIT: Duration = Duration::from_mins(1);
+/// The note of a quiet machine says 40 s for one control plane.
+const READY_LIMIT: Duration = Duration::from_mins(6);
+/// A pod is pulled and started.
+const POD_LIMIT: Duration = Duration::from_mins(2);
+/// An orderly stop takes a second or two.
+const STOP_LIMIT: Duration = Duration::from_mins(1);
+
+struct Lab {
+    dir: Arc<LabDir>,
+    net: Arc<Net>,
+    site: NodeSite,
+    started: Instant,
+}
+
+impl Lab {
+    async fn start(folder: &Path) -> Result<Self> {
+        let dir = Arc::new(LabDir::open(folder, false).await?);
+        let helper =
+            Helper { program: env!("CARGO_BIN_EXE_bloomery-lab-supervisor").into(), arguments: Vec::new() };
+        let net = Arc::new(Net::start(Arc::clone(&dir), &helper).await?);
+        let site = NodeSite::open(Arc::clone(&dir), Arc::clone(&net)).await?;
+        Ok(Self { dir, net, site, started: Instant::now() })
+    }
+
+    fn step(&self, text: &str) {
+        println!("{:>7.1} s  {text}", self.started.elapsed().as_secs_f64());
+    }
+}
+
+/// The settings of this host that no namespace holds.
+fn host_settings() -> Vec<String> {
+    ["kernel/panic", "kernel/panic_on_oops", "vm/overcommit_memory", "kernel/keys/root_maxkeys"]
+        .iter()
+        .map(|name| std::fs::read_to_string(format!("/proc/sys/{name}")).unwrap_or_default())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_control_plane_and_a_worker_come_up_run_a_pod_and_survive_a_power_cut() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let before = host_settings();
+    let mut lab = Lab::start(folder.path()).await.expect("a lab");
+    let outcome = life(&mut lab).await;
+    if outcome.is_err() {
+        for name in ["cp-1", "worker-1", "registry"] {
+            let log = lab.dir.path(&format!("{name}.console.log"));
+            println!("{name}:\n{}", std::fs::read_to_string(log).unwrap_or_default());
+        }
+    }
+    lab.site.stop().await.expect("power off");
+    lab.net.stop().await.expect("the end of the lab");
+    drop(lab);
+    if let Err(error) = outcome {
+        panic!("{error:#}");
+    }
+    assert_eq!(host_settings(), before, "the host's settings are as they were");
+}
+
+async fn life(lab: &mut Lab) -> Result<()> {
+    let configs = lab.dir.path("configs");
+    std::fs::create_dir_all(&configs)?;
+    let (control_plane, worker) = (network::address(1), network::address(2));
+    let own = [
+        ("--config-patch", patches::all(lab.site.host(), lab.site.registry())),
+        ("--config-patch", patches::without_add_ons()),
+    ];
+    let ctl =
+        Talosctl::generate(Arc::clone(&lab.net), &lab.site.parts, &configs, control_plane, &own).await?;
+    let nodes = [lab.site.build("cp-1", 1).await?, lab.site.build("worker-1", 2).await?];
+    for (node, config) in nodes.iter().zip(["controlplane.yaml", "worker.yaml"]) {
+        node.configure(&std::fs::read(configs.join(config))?)?;
+    }
+    lab.started = Instant::now();
+    for node in &nodes {
+        node.obey(Command::On).await?;
+    }
+    lab.step("power on");
+    for node in &nodes {
+        apid_answers(&ctl, node).await?;
+        lab.step(&format!("{}: machine API answers", node.name));
+    }
+    eventually!("bootstrap", APID_LIMIT, Some(&nodes[0].console()), async {
+        ctl.run(control_plane, &["bootstrap"]).await.map(Some)
+    })?;
+    lab.step("bootstrap accepted");
+    let workload =
+        Workload::by_talosctl(&lab.dir, &ctl, &configs, (control_plane, 6443).into(), READY_LIMIT).await?;
+    lab.step("Kubernetes API ready");
+    workload.nodes_ready(2, READY_LIMIT, |name| lab.step(&format!("{name} Ready"))).await?;
+    let pod =
+        workload.run_toolbox("first", &format!("{}/{}", images::LAB, images::TOOLBOX), POD_LIMIT).await?;
+    lab.step("a pod runs");
+    let url = format!("http://{pod}:{PAGE_PORT}/");
+    let page = nodes[0].network.run(&lab.net, &["curl", "-fsS", "-m", "5", &url], "").await?;
+    ensure!(page.trim() == PAGE, "the pod's page is {page:?}");
+    power_cut(lab, &ctl, &nodes[1], &workload).await?;
+    button(lab, &nodes[1]).await?;
+    ensure!(worker == nodes[1].address(), "addresses follow from numbers");
+    Ok(())
+}
+
+async fn apid_answers(ctl: &Talosctl, node: &Node) -> Result<()> {
+    let console = node.console();
+    eventually!(format!("{} answers", node.name), APID_LIMIT, Some(&console), async {
+        ctl.run(node.address(), &["version", "--short"]).await.map(Some)
+    })?;
+    Ok(())
+}
+
+/// The disk is kept: the node comes back by itself and runs its pod again.
+async fn power_cut(lab: &Lab, ctl: &Talosctl, node: &Node, workload: &Workload) -> Result<()> {
+    // A node is Ready a moment before its first lease is seen.
+    let lease = eventually!("the node has a lease", READY_LIMIT, None, async {
+        workload.lease(&node.name).await.map(Some)
+    })?;
+    node.obey(Command::Off).await?;
+    ensure!(!node.is_on().await, "the node is on");
+    ensure!(ctl.run(node.address(), &["version", "--short"]).await.is_err(), "a node that is off answers");
+    ensure!(node.is_installed(), "the node lost its configuration");
+    lab.step("power cut");
+    node.obey(Command::On).await?;
+    apid_answers(ctl, node).await?;
+    lab.step("the node answers again");
+    eventually!("the node's lease is renewed", READY_LIMIT, Some(&node.console()), async {
+        workload.lease(&node.name).await.map(|now| (now > lease).then_some(()))
+    })?;
+    workload.nodes_ready(2, READY_LIMIT, |_| {}).await?;
+    lab.step("the node is Ready again");
+    Ok(())
+}
+
+/// The power button is Talos's orderly shutdown; the machine then is off by itself.
+async fn button(lab: &Lab, node: &Arc<Node>) -> Result<()> {
+    node.obey(Command::SoftOff).await?;
+    let ended = tokio::time::timeout(bloomery_lab::patience::scaled(STOP_LIMIT), node.switched_off());
+    let ended = ended.await.context("the power button had no effect")??;
+    ensure!(ended == "exit status: 0", "the board ended with {ended}");
+    lab.step("the power button switches the node off");
+    Ok(())
+}
