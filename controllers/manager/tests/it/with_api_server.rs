@@ -1,6 +1,7 @@
 //! Against a real etcd and kube-apiserver (see `bloomery-testkit`): `make test-apiserver` names these by this module.
 
 mod admission;
+mod allocation_requests;
 mod apply_once;
 mod bmcs;
 mod clusterctl;
