@@ -70,7 +70,7 @@ test-unit: setup ## Tables, property tests, programs against other programs: all
 	@cd image/controlplane && go test ./pace
 
 .PHONY: test-apiserver
-test-apiserver: setup out/controlplane.d out/cluster-api.yaml out/clusterctl ## Tests against a real etcd and kube-apiserver, and Talos's library
+test-apiserver: setup out/controlplane.d out/cluster-api.yaml out/clusterctl out/cluster-api-contract ## Tests against a real etcd and kube-apiserver, and Talos's library
 	@BLOOMERY_CONTROLPLANE=$(CURDIR)/out/controlplane.d $(TESTS) --test it --test people -- $(APISERVER)
 
 .PHONY: test-namespaces

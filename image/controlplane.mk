@@ -37,6 +37,16 @@ out/cluster-api.yaml: image/controlplane/go.mod out/kubectl
 		../../out/kubectl kustomize "$$source/core/config/default" > ../../out/cluster-api.yaml.new
 	@mv out/cluster-api.yaml.new out/cluster-api.yaml
 
+# Cluster API's own getters, for a test. They are internal to the module, so the program is built within a copy of it.
+out/cluster-api-contract: image/controlplane/contract/main.go image/controlplane/go.mod
+	@rm -rf out/contract.src && mkdir -p out/contract.src
+	@cd image/controlplane && cp -r "$$(go list -mod=readonly -m -f '{{.Dir}}' sigs.k8s.io/cluster-api)" ../../out/contract.src/module
+	@chmod -R u+w out/contract.src && install -D -m 644 image/controlplane/contract/main.go out/contract.src/module/internal/bloomery/main.go
+	@cp image/controlplane/go.mod image/controlplane/go.sum out/contract.src/ && echo "replace sigs.k8s.io/cluster-api => $(CURDIR)/out/contract.src/module" >> out/contract.src/go.mod
+	@cd image/controlplane && env CGO_ENABLED=0 GOFLAGS=-mod=mod go build -modfile=$(CURDIR)/out/contract.src/go.mod -trimpath -buildvcs=false \
+		-tags cluster_api_contract -o ../../out/cluster-api-contract sigs.k8s.io/cluster-api/internal/bloomery
+	@rm -rf out/contract.src
+
 # Links by which the programs are called outside the image (tests against the real API server).
 CONTROLPLANE_PROGRAMS := etcd kube-apiserver kube-controller-manager cluster-api clusterctl talosconfig
 out/controlplane.d: out/controlplane

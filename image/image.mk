@@ -13,7 +13,7 @@ PROGRAM_CODEGEN := -C target-feature=+crt-static
 PROGRAM_FLAGS := $(PROGRAM_CODEGEN) --remap-path-prefix=$(CURDIR)=/bloomery \
 	--remap-path-prefix=$(CARGO_HOME_DIR)=/cargo
 
-PROGRAM_PACKAGES := -p init -p controllers -p bootsvc -p agent -p appliance -p bloomery
+PROGRAM_PACKAGES := -p init -p controllers -p bootsvc -p siderolink -p agent -p appliance -p bloomery
 
 # With --target these flags reach the programs only, not build scripts and macros.
 .PHONY: programs

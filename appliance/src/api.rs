@@ -87,6 +87,7 @@ pub(crate) fn public(app: Arc<App>) -> Router {
         .route(wire::STATUS_PATH, get(status::handle))
         .route(&format!("{}/{{name}}/{{command}}", wire::SERVICES_PATH), post(services::tell))
         .route(&format!("{}/{{name}}/log", wire::SERVICES_PATH), get(services::log))
+        .route(&format!("{}/{{name}}/log", wire::MACHINES_PATH), get(services::machine_log))
         .route(wire::TRACES_PATH, get(neighbours::traces))
         .route(wire::CONTROLLERS_PATH, get(neighbours::controllers))
         .route(wire::ASSETS_PATH, get(assets::list))

@@ -11,7 +11,7 @@ use crate::Options;
 use crate::report::{Figure, Goal, Unit};
 
 /// What is promised of the compressed image, MB.
-const GOAL: f64 = 120.0;
+const GOAL: f64 = 130.0;
 /// What release downloads use: more takes minutes and gains a percent, as the root is compressed already.
 const ZSTD_LEVEL: i32 = 9;
 const MEGABYTE: f64 = 1e6;

@@ -3,7 +3,9 @@
 //! It must never print a figure that it did not measure in this run.
 
 #![allow(missing_docs, reason = "a program: nothing is built on it")]
+#![allow(clippy::doc_markdown, reason = "Kubernetes' kinds are words here")]
 
+mod allocation;
 mod boot_time;
 mod image_size;
 mod memory;
@@ -45,6 +47,9 @@ enum Command {
     /// Clients that create objects, in the same place
     #[command(name = scale::CREATE, hide = true)]
     Create,
+    /// A client that makes clusters and machines of Cluster API, in the same place
+    #[command(name = allocation::SUBCOMMAND, hide = true)]
+    Allocate,
 }
 
 /// What to measure, and where things are.
@@ -96,6 +101,8 @@ enum Subject {
     Http,
     /// A hundred, a thousand, five thousand and ten thousand machines
     Scale,
+    /// A thousand and five thousand machines of ten clusters, and as many servers for them
+    Allocation,
 }
 
 impl Subject {
@@ -108,6 +115,7 @@ impl Subject {
             Self::Tftp => network::isolated(options, network::tftp::measure).await,
             Self::Http => network::isolated(options, network::http::measure).await,
             Self::Scale => Box::pin(scale::measure(options)).await,
+            Self::Allocation => Box::pin(allocation::measure(options)).await,
         }
     }
 }
@@ -119,6 +127,7 @@ async fn main() -> ExitCode {
         Some(Command::Supervise) => bloomery_lab::supervise::run().await.map(|()| ExitCode::SUCCESS),
         Some(Command::Simulate) => Box::pin(scale::simulate_inside()).await,
         Some(Command::Create) => Box::pin(scale::create_inside()).await,
+        Some(Command::Allocate) => Box::pin(allocation::run_inside()).await,
         None => Box::pin(run(&cli.options)).await,
     };
     result.unwrap_or_else(|error| {

@@ -3,37 +3,36 @@
 //! A fresh plane for each number of machines. The limit to compare with is measured on the same plane: how fast its API
 //! server takes the same objects when nothing else is done with them.
 
-mod create;
-mod plane;
-mod requests;
-mod usage;
+pub(crate) mod create;
+pub(crate) mod inside;
+pub(crate) mod plane;
+pub(crate) mod requests;
+pub(crate) mod usage;
 
-pub(crate) use create::run_inside as create_inside;
+pub(crate) use create::{SUBCOMMAND as CREATE, run_inside as create_inside};
 pub(crate) use usage::seconds as cpu_seconds;
 
 use std::collections::BTreeMap;
 use std::pin::pin;
-use std::process::{ExitCode, Stdio};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use bloomery_lab::simulate::config::{Config, Fetch, Target, Until};
 use bloomery_lab::simulate::fleet::{End, Fleet};
+use bloomery_lab::simulate::inside::order;
 use bloomery_lab::simulate::join::Running;
-use bloomery_lab::simulate::{self, inside};
 use clap::ValueEnum;
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use crate::Options;
 use crate::report::{Figure, Goal, Peer, Unit};
+use inside::Inside;
 use plane::Plane;
 use usage::Usage;
 
 /// Name of the hidden subcommand that simulates machines in the plane's network.
 pub(crate) const SIMULATE: &str = "__simulate";
-/// Name of the hidden subcommand that creates objects as fast as it can, in the same place.
-pub(crate) const CREATE: &str = "__create";
 /// Programs of ours whose memory and CPU time are promised.
 const OURS: [&str; 2] = ["controllers", "bootsvc"];
 /// From the last machine until memory is read.
@@ -82,7 +81,7 @@ pub(crate) enum Size {
 }
 
 impl Size {
-    const fn machines(self) -> u32 {
+    pub(crate) const fn machines(self) -> u32 {
         match self {
             Self::Hundred => 100,
             Self::Thousand => 1000,
@@ -172,22 +171,10 @@ async fn one(options: &Options, size: Size) -> anyhow::Result<Run> {
 
 async fn on(plane: &Plane, options: &Options, size: Size) -> anyhow::Result<Run> {
     let lab = plane.running()?;
-    let config = Config {
-        fetch: Fetch::Loaders,
-        at_once: options.at_once,
-        until: Some(match options.until {
-            Goalpost::Registered => Until::Registered,
-            Goalpost::Clean => Until::Clean,
-        }),
-        limit: Some(bloomery_lab::patience::scaled(LIMIT)),
-        ..Config::new(size.machines(), Target::new(lab.plane))
-    };
     let (cpu, requests) = (plane.usage().await?, plane.requests().await?);
-    let mut machines = Inside::start(&lab, SIMULATE, &config).await?;
-    let simulation: Value = machines.answer().await?;
+    let (machines, simulation) = bring_up(&lab, options, size.machines(), options.until).await?;
     let (cpu, requests) =
         (plane.usage().await?.since(&cpu), requests::since(&plane.requests().await?, &requests));
-    ensure!(simulation["end"] == "done", "failed to bring all machines up: {simulation:#}");
     let seconds = simulation["seconds"].as_f64().context("failed to read the simulation's time")?;
     // At rest: what a burst took is given back within seconds.
     tokio::time::sleep(AT_REST).await;
@@ -196,52 +183,36 @@ async fn on(plane: &Plane, options: &Options, size: Size) -> anyhow::Result<Run>
     tokio::time::sleep(IDLE).await;
     let idle = plane.usage().await?.since(&before);
     machines.end().await?;
-    let order = create::Order { kubeconfig: plane.kubeconfig().to_owned(), server: lab.api() };
-    let mut clients = Inside::start(&lab, CREATE, &order).await?;
-    let created: create::Created = clients.answer().await?;
-    clients.end().await?;
-    Ok(Run { size, seconds, simulation, cpu, idle, memory, peaks, requests, raw_rate: created.rate() })
+    let raw_rate = create::rate(&lab, plane.kubeconfig(), create::Kind::Server).await?;
+    Ok(Run { size, seconds, simulation, cpu, idle, memory, peaks, requests, raw_rate })
 }
 
-/// A hidden subcommand of this program in the lab's network. It answers with one line, and ends with its input.
-struct Inside {
-    subcommand: &'static str,
-    inside: simulate::inside::Inside,
-}
-
-impl Inside {
-    async fn start(
-        lab: &Running,
-        subcommand: &'static str,
-        order: &impl serde::Serialize,
-    ) -> anyhow::Result<Self> {
-        let program = std::env::current_exe().context("failed to find this program's own file")?;
-        let helper = bloomery_lab::net::Helper { program, arguments: vec![subcommand.into()] };
-        Ok(Self { subcommand, inside: lab.start(&helper, order, Stdio::piped()).await? })
-    }
-
-    /// Its line.
-    async fn answer<T: serde::de::DeserializeOwned>(&mut self) -> anyhow::Result<T> {
-        let mut answer = String::new();
-        let stdout = self.inside.child.stdout.as_mut().context("failed to open a pipe")?;
-        let mut stdout = BufReader::new(stdout);
-        stdout.read_line(&mut answer).await.context("failed to read what it measured")?;
-        serde_json::from_str(&answer)
-            .with_context(|| format!("failed to parse what {} measured: {answer:?}", self.subcommand))
-    }
-
-    async fn end(self) -> anyhow::Result<()> {
-        let simulate::inside::Inside { mut child, input } = self.inside;
-        drop(input);
-        let status = child.wait().await.context("failed to wait for its end")?;
-        ensure!(status.success(), "{} failed: {status}", self.subcommand);
-        Ok(())
-    }
+/// Switches simulated machines on and waits until they are as far as `until`. They stay until they are ended.
+pub(crate) async fn bring_up(
+    lab: &Running,
+    options: &Options,
+    machines: u32,
+    until: Goalpost,
+) -> anyhow::Result<(Inside, Value)> {
+    let config = Config {
+        fetch: Fetch::Loaders,
+        at_once: options.at_once,
+        until: Some(match until {
+            Goalpost::Registered => Until::Registered,
+            Goalpost::Clean => Until::Clean,
+        }),
+        limit: Some(bloomery_lab::patience::scaled(LIMIT)),
+        ..Config::new(machines, Target::new(lab.plane))
+    };
+    let mut machines = Inside::start(lab, SIMULATE, &config).await?;
+    let simulation: Value = machines.answer().await?;
+    ensure!(simulation["end"] == "done", "failed to bring all machines up: {simulation:#}");
+    Ok((machines, simulation))
 }
 
 /// The hidden subcommand that simulates.
 pub(crate) async fn simulate_inside() -> anyhow::Result<ExitCode> {
-    let (config, parent) = inside::order::<Config>().await?;
+    let (config, parent) = order::<Config>().await?;
     let (mut last, mut said) = (0, 0.0);
     let show = |now: &bloomery_lab::simulate::tally::Snapshot| {
         // A line for each tenth of the way, and when nothing goes on.

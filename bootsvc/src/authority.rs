@@ -32,6 +32,18 @@ impl PlaneAuthority {
         self.0.current().await
     }
 
+    /// The authority, if this plane may act: a fenced one believes and orders nothing. Otherwise why not.
+    pub async fn acting(&self) -> Result<Authority, String> {
+        match self.current().await {
+            authority @ Authority::Holds { .. } => Ok(authority),
+            Authority::Fenced { holder } => {
+                Err(format!("this plane does not act on machines: {holder} does"))
+            }
+            Authority::Stopped { why } => Err(format!("this plane stopped acting on machines: {why}")),
+            Authority::Unknown => Err("not known whether this plane may act on machines".to_owned()),
+        }
+    }
+
     /// That, and whether the state was restored, both read at once.
     pub async fn look(&self) -> Look {
         self.0.look().await

@@ -29,6 +29,10 @@ pub struct Args {
     #[arg(long, value_name = "DIR", default_value = "/var/lib/bloomery/plane")]
     pub plane_dir: PathBuf,
 
+    /// Where SideroLink takes nodes' calls for a tunnel.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:4000")]
+    pub siderolink_addr: SocketAddr,
+
     /// Where /healthz, /readyz and /metrics are served.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9442")]
     pub health_addr: SocketAddr,

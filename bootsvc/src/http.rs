@@ -1,4 +1,4 @@
-//! HTTP on port 8081 (HTTP/1.1 and HTTP/2 without TLS): scripts, the `/ipxe` decision, boot files,
+//! HTTP on port 8081 (HTTP/1.1 and HTTP/2 without TLS): scripts, the `/ipxe` decision, configurations, boot files,
 //! and the agent's gRPC on the same port.
 //!
 //! Files are served whether or not the Kubernetes API answers; decisions are not.
@@ -6,10 +6,12 @@
 pub mod admission;
 pub mod architecture;
 pub mod claim;
+pub mod configdata;
 pub mod context;
 pub mod decide;
 pub mod download;
 pub mod files;
+pub mod grant;
 pub mod hand_out;
 pub mod intake;
 pub mod ipxe;

@@ -1,8 +1,11 @@
 //! Kernel arguments that machines are started with (spec/sidero.md §3.4): pure functions on lists.
 
+use std::net::IpAddr;
+
 use bloomery_agent_api::{PLANE_ARGUMENT, TOKEN_ARGUMENT};
 use bloomery_api::arch::Arch;
 use bloomery_api::environment::{INITRD_FILE, TALOS_ARGS};
+use bloomery_api::siderolink;
 
 use crate::advertise::Endpoint;
 
@@ -10,6 +13,14 @@ use crate::advertise::Endpoint;
 const CONSOLES: [&str; 2] = ["console=tty0", "console=ttyS0"];
 /// Seconds until a machine whose agent's kernel crashed starts over.
 const PANIC: &str = "panic=30";
+/// Where the node system finds its configuration.
+const CONFIG_ARGUMENT: &str = "talos.config";
+/// Path of the configuration.
+pub const CONFIG_PATH: &str = "/configdata";
+/// Key of its query: the Server.
+pub const UUID_KEY: &str = "uuid";
+/// Key of its query: the token of the boot.
+pub const TOKEN_KEY: &str = "token";
 
 /// Arguments of the agent. `extra` is `--extra-agent-kernel-args`: each of its keys replaces all
 /// values of that key where they stand, or is appended. `token` ties the agent to this boot, and `plane` is the
@@ -40,19 +51,53 @@ pub fn agent(
     }
 }
 
-/// Arguments of a real Environment: its own, then where the node finds its configuration and its
-/// management tunnel, unless it says so itself. The UUID is left empty for Talos to fill in.
-pub fn environment(own: &[String], endpoint: &Endpoint) -> Vec<String> {
-    let mut args = own.to_vec();
-    for added in
-        [format!("talos.config=http://{endpoint}/configdata?uuid="), format!("siderolink.api={endpoint}")]
-    {
-        let key = format!("{}=", key_of(&added));
-        if !args.iter().any(|arg| arg.starts_with(&key)) {
-            args.push(added);
+/// What the arguments of a real Environment tell of besides it.
+#[derive(Debug, Clone, Copy)]
+pub struct NodeArgs<'a> {
+    /// Where the machine reaches the plane.
+    pub endpoint: &'a Endpoint,
+    /// The Server and the token of this boot; without them any client gets the configuration, as upstream has it.
+    pub grant: Option<(&'a str, &'a str)>,
+    /// The plane's address in its own network, once that is known.
+    pub link: Option<IpAddr>,
+}
+
+/// Arguments of a real Environment: its own, then where the node finds its configuration, its management tunnel, and who
+/// wants its log and its events, unless it says so itself. Without a token the UUID is left empty for Talos to fill in.
+pub fn environment(own: &[String], node: &NodeArgs<'_>) -> Vec<String> {
+    let NodeArgs { endpoint, grant, link } = *node;
+    let mut args: Vec<String> = own.iter().map(|arg| granted(arg, endpoint, grant)).collect();
+    let config = match grant {
+        Some((server, token)) => format!("{server}&{TOKEN_KEY}={token}"),
+        None => String::new(),
+    };
+    let api = endpoint.to_string();
+    let mut added = vec![(CONFIG_ARGUMENT, format!("http://{endpoint}{CONFIG_PATH}?{UUID_KEY}={config}"))];
+    match link {
+        Some(link) => added.extend(siderolink::kernel_arguments(&api, link)),
+        None => added.push((siderolink::API_ARGUMENT, api)),
+    }
+    for (key, value) in added {
+        if !args.iter().any(|arg| key_of(arg) == key && arg.contains('=')) {
+            args.push(format!("{key}={value}"));
         }
     }
     args
+}
+
+/// An argument of the Environment's own. One that names our own address for the configuration, as upstream's documentation
+/// has it, gets the token: it would be of no use without. Another address never does.
+fn granted(arg: &str, endpoint: &Endpoint, grant: Option<(&str, &str)>) -> String {
+    let (Some((_, token)), Some((CONFIG_ARGUMENT, url))) = (grant, arg.split_once('=')) else {
+        return arg.to_owned();
+    };
+    let ours = url.strip_prefix(&format!("http://{endpoint}{CONFIG_PATH}?"));
+    match ours {
+        Some(query) if form_urlencoded::parse(query.as_bytes()).all(|(key, _)| key != TOKEN_KEY) => {
+            format!("{arg}&{TOKEN_KEY}={token}")
+        }
+        Some(_) | None => arg.to_owned(),
+    }
 }
 
 fn key_of(arg: &str) -> &str {
@@ -128,16 +173,56 @@ mod tests {
         );
     }
 
+    fn node_args(own: &[&str], grant: Option<(&str, &str)>, link: Option<&str>) -> Vec<String> {
+        let own: Vec<String> = own.iter().map(|arg| (*arg).to_owned()).collect();
+        let link = link.map(|link| link.parse().unwrap());
+        environment(&own, &NodeArgs { endpoint: &endpoint(), grant, link })
+    }
+
     #[test]
     fn an_environments_own_arguments_are_left_alone() {
-        let own = ["console=tty0", "talos.config=metal-iso", "siderolink.apix=1"].map(str::to_owned);
         assert_eq!(
-            environment(&own, &endpoint()),
+            node_args(&["console=tty0", "talos.config=metal-iso", "siderolink.apix=1"], None, None),
             ["console=tty0", "talos.config=metal-iso", "siderolink.apix=1", "siderolink.api=10.77.0.3:8081"]
         );
         assert_eq!(
-            environment(&[], &endpoint()),
+            node_args(&[], None, None),
             ["talos.config=http://10.77.0.3:8081/configdata?uuid=", "siderolink.api=10.77.0.3:8081"]
         );
+        assert_eq!(
+            node_args(&["talos.events.sink=10.0.0.9:1"], None, Some("fd00::1")),
+            [
+                "talos.events.sink=10.0.0.9:1",
+                "talos.config=http://10.77.0.3:8081/configdata?uuid=",
+                "siderolink.api=10.77.0.3:8081",
+                "talos.logging.kernel=tcp://[fd00::1]:4001",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_token_of_a_boot_goes_to_this_plane_and_nowhere_else() {
+        let grant = Some(("u-1", "TOKEN"));
+        assert_eq!(
+            node_args(&[], grant, Some("fd00::1")),
+            [
+                "talos.config=http://10.77.0.3:8081/configdata?uuid=u-1&token=TOKEN",
+                "siderolink.api=10.77.0.3:8081",
+                "talos.logging.kernel=tcp://[fd00::1]:4001",
+                "talos.events.sink=[fd00::1]:4002",
+            ]
+        );
+        let own = "talos.config=http://10.77.0.3:8081/configdata?uuid=";
+        for (arg, expected) in [
+            (own, format!("{own}&token=TOKEN")),
+            ("talos.config=http://10.77.0.3:8081/configdata?uuid=&token=x", format!("{own}&token=x")),
+            ("talos.config=http://10.77.0.9:8081/configdata?uuid=", String::new()),
+            ("talos.config=http://10.77.0.3:8081.example.com/configdata?uuid=", String::new()),
+            ("talos.config=http://10.77.0.3:8081/other?uuid=", String::new()),
+            ("talos.config=metal-iso", String::new()),
+        ] {
+            let expected = if expected.is_empty() { arg.to_owned() } else { expected };
+            assert_eq!(node_args(&[arg], grant, None)[0], expected);
+        }
     }
 }

@@ -20,7 +20,7 @@ fn main() -> ExitCode {
     init_log(args.log_json);
     if args.confine {
         // Before the runtime has threads.
-        confine_and_say(&Needs { reads: readable(&args), writes: Vec::new() });
+        confine_and_say(&Needs { reads: readable(&args), ..Needs::default() });
     }
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         tracing::warn!("another TLS provider is installed");

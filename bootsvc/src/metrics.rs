@@ -79,6 +79,10 @@ metrics! {
     pub http_undecided: Counter,
     /// Connections turned away because too many were open.
     pub http_refused_connections: Counter,
+    /// Machine configurations given to machines.
+    pub configurations_given: Counter,
+    /// Clients that asked for a machine configuration and may not have it.
+    pub configurations_refused: Counter,
     /// Machines registered for the first time.
     pub registrations: Counter,
     /// Times an agent was told to wipe its machine, repetitions included.

@@ -1,5 +1,6 @@
 //! What the boot services work with, each part made once.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bloomery_api::{Environment, ServerBinding, ServerClass};
@@ -19,6 +20,7 @@ use crate::loaders::LoaderStore;
 use crate::machines::Machines;
 use crate::neighbours::Neighbours;
 use crate::servers::Servers;
+use crate::sidero_link::SideroLink;
 use crate::sources::Sources;
 use crate::tokens::Tokens;
 
@@ -72,6 +74,10 @@ pub struct Services {
     /// Who is on our networks.
     pub neighbours: Neighbours,
     pub directories: Directories,
+    /// The plane's own network.
+    pub link: SideroLink,
+    /// Where SideroLink takes calls for a tunnel.
+    pub siderolink_addr: SocketAddr,
 }
 
 impl Services {
@@ -95,10 +101,12 @@ impl Services {
             events: Events::start(kubernetes.clone()),
             machines: Machines::new(options.unknown_machines, args.machines()?),
             neighbours: Neighbours::default(),
+            link: SideroLink::default(),
             directories: Directories {
                 environments: args.env_dir.clone(),
                 agents: args.share_dir.join(AGENT_DIRECTORY),
             },
+            siderolink_addr: args.siderolink_addr,
             kubernetes,
             edge,
             sidero,

@@ -1,19 +1,21 @@
-//! The token that ties an agent to the boot it was given: its form, and whether we made it.
+//! The token that ties an agent, or the node system, to the boot it was given: its form, and whether we made it.
 //!
-//! Version octet 1, 8 octets nonce, 8 octets Unix milliseconds, the first 16 octets of an HMAC-SHA256 over
-//! the purpose, the machine's UUID, the nonce and the time, each with its length before it; all in base64url without
+//! A version octet, 8 octets nonce, 8 octets Unix milliseconds, the first 16 octets of an HMAC-SHA256 over
+//! the purpose, what the token is for, and the octets before, each with its length before it; all in base64url without
 //! padding. Pure: it asks no clock and no cluster. It must never show a token in a log.
 
 use std::fmt;
 
-use bloomery_api::trust::{SHORTEST_TAG, SigningKey};
-use data_encoding::BASE64URL_NOPAD;
+use bloomery_api::trust::{SHORTEST_TAG, SigningKey, TAG_LEN};
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use subtle::ConstantTimeEq;
 
 /// Octets of the nonce.
 pub const NONCE_LEN: usize = 8;
-/// What the HMAC is for, so that it never fits anything else.
-const PURPOSE: &[u8] = b"bloomery agent boot 2";
+/// What the HMAC is for, so that it never fits anything else: the boot of an agent.
+const AGENT: &[u8] = b"bloomery agent boot 2";
+/// The configuration of a machine.
+const CONFIGURATION: &[u8] = b"bloomery machine configuration 1";
 /// The only version there is.
 const VERSION: u8 = 2;
 const LEN: usize = 1 + NONCE_LEN + 8 + SHORTEST_TAG;
@@ -24,6 +26,24 @@ const TAG_AT: usize = TIME_AT + 8;
 /// How far from now a token's time may be when nobody remembers having given it, either way: a clock that
 /// was put right must not make an old token last for ever.
 const TRUSTED_FOR_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// The node that a token is for: a binding made anew and a plane that was restored have others.
+#[derive(Debug, Clone, Copy)]
+pub struct Node<'a> {
+    /// Name of the Server.
+    pub server: &'a str,
+    /// `metadata.uid` of its binding.
+    pub binding: &'a str,
+    /// Epoch of the plane.
+    pub epoch: i64,
+}
+
+impl Node<'_> {
+    fn with<T>(&self, rest: &[u8], work: impl FnOnce(&[&[u8]]) -> T) -> T {
+        let Self { server, binding, epoch } = self;
+        work(&[CONFIGURATION, server.as_bytes(), binding.as_bytes(), &epoch.to_be_bytes(), rest])
+    }
+}
 
 #[derive(Clone, Copy)]
 pub struct Token([u8; LEN]);
@@ -43,20 +63,39 @@ impl PartialEq for Token {
 impl Eq for Token {}
 
 impl Token {
-    /// A token for one boot of the machine `uuid` (lower case).
+    /// A token for one boot of the agent on the machine `uuid` (lower case).
     pub fn sign(key: &SigningKey, uuid: &str, nonce: [u8; NONCE_LEN], time_ms: u64) -> Self {
+        Self::make(nonce, time_ms, |rest| key.tag(&[AGENT, uuid.as_bytes(), rest]))
+    }
+
+    /// A token for one boot of the node system, by which it gets its configuration.
+    pub fn sign_node(key: &SigningKey, node: &Node<'_>, nonce: [u8; NONCE_LEN], time_ms: u64) -> Self {
+        Self::make(nonce, time_ms, |rest| node.with(rest, |parts| key.tag(parts)))
+    }
+
+    fn make(nonce: [u8; NONCE_LEN], time_ms: u64, tag: impl FnOnce(&[u8]) -> [u8; TAG_LEN]) -> Self {
         let mut octets = [0; LEN];
         octets[0] = VERSION;
         octets[1..TIME_AT].copy_from_slice(&nonce);
         octets[TIME_AT..TAG_AT].copy_from_slice(&time_ms.to_be_bytes());
-        let tag = key.tag(&[PURPOSE, uuid.as_bytes(), &octets[1..TAG_AT]]);
+        let tag = tag(&octets[1..TAG_AT]);
         octets[TAG_AT..].copy_from_slice(&tag[..SHORTEST_TAG]);
         Self(octets)
     }
 
     /// Whether `key` signed it for `uuid`.
     pub fn is_signed(&self, key: &SigningKey, uuid: &str) -> bool {
-        key.verifies_tag(&[PURPOSE, uuid.as_bytes(), &self.0[1..TAG_AT]], &self.0[TAG_AT..])
+        key.verifies_tag(&[AGENT, uuid.as_bytes(), &self.0[1..TAG_AT]], &self.0[TAG_AT..])
+    }
+
+    /// Whether `key` signed it for this node.
+    pub fn is_signed_for(&self, key: &SigningKey, node: &Node<'_>) -> bool {
+        node.with(&self.0[1..TAG_AT], |parts| key.verifies_tag(parts, &self.0[TAG_AT..]))
+    }
+
+    /// What names its boot on record. The token cannot be made from it.
+    pub fn id(&self) -> String {
+        HEXLOWER.encode(&self.0[1..TAG_AT])
     }
 
     /// Its octets, which name the boot in what is signed for it.
@@ -131,6 +170,26 @@ mod tests {
         ] {
             assert_eq!(Token::sign(&key(1), UUID, [0; 8], time).is_recent(now), recent, "{time}");
         }
+    }
+
+    #[test]
+    fn a_token_of_a_node_is_good_for_its_server_binding_and_epoch_only() {
+        let own = Node { server: UUID, binding: "b", epoch: 3 };
+        let token = Token::sign_node(&key(1), &own, [1; 8], 5);
+        assert!(token.is_signed_for(&key(1), &own) && !token.is_signed_for(&key(2), &own));
+        for other in [
+            Node { server: "other", ..own },
+            Node { binding: "c", ..own },
+            Node { epoch: 4, ..own },
+            Node { server: "", binding: UUID, ..own },
+        ] {
+            assert!(!token.is_signed_for(&key(1), &other), "{other:?}");
+        }
+        // Neither is taken for the other.
+        assert!(!token.is_signed(&key(1), UUID));
+        assert!(!Token::sign(&key(1), UUID, [1; 8], 5).is_signed_for(&key(1), &own));
+        assert_eq!(token.id(), "01010101010101010000000000000005");
+        assert_eq!(Token::parse(&token.text()).unwrap().id(), token.id());
     }
 
     proptest! {

@@ -25,7 +25,7 @@ use serde_json::json;
 
 use crate::boots::{Boots, Caller, Memory, Problem};
 use crate::kubernetes::{ANSWER_WITHIN, Kubernetes};
-use crate::token::{NONCE_LEN, Token};
+use crate::token::{NONCE_LEN, Node, Token};
 
 pub const KEY_NAMESPACE: &str = "default";
 pub const KEY_SECRET: &str = "bloomery-agent-token";
@@ -116,6 +116,22 @@ impl Tokens {
             token
         });
         Ok(token.text())
+    }
+
+    /// A new token of a node, and what names its boot on record.
+    pub async fn give_node(&self, node: &Node<'_>) -> Result<(String, String), KeyError> {
+        let key = self.keys().await?.token;
+        let mut nonce = [0; NONCE_LEN];
+        rand::rng().fill_bytes(&mut nonce);
+        let token = Token::sign_node(&key, node, nonce, now_ms());
+        Ok((token.text(), token.id()))
+    }
+
+    /// What names the boot of the token that a node shows; `None` if we did not make it for this node.
+    pub async fn node(&self, node: &Node<'_>, shown: &str) -> Result<Option<String>, KeyError> {
+        let Some(token) = Token::parse(shown) else { return Ok(None) };
+        let key = self.keys().await?.token;
+        Ok(token.is_signed_for(&key, node).then(|| token.id()))
     }
 
     /// The machine has a Server: what is remembered of its boots is kept apart from strangers'.

@@ -1,8 +1,8 @@
 //! Sidero's own options (spec §8.1) with its defaults: the `sidero` section, what PID 1 hands to the services, and the
 //! flags of the services are this one type.
 //!
-//! Names are upstream's flags, letter for letter: `--auto-bmc-setup` is `autoBmcSetup`; two options,
-//! `autoAcceptNonEmpty` and `requireAgentToken`, are ours. Values and defaults are upstream's and must never drift
+//! Names are upstream's flags, letter for letter: `--auto-bmc-setup` is `autoBmcSetup`; three
+//! options, `autoAcceptNonEmpty`, `requireAgentToken` and `requireConfigToken`, are ours. Values and defaults are upstream's and must never drift
 //! from it.
 
 use crate::decode::Decoder;
@@ -122,6 +122,9 @@ pub struct SideroOptions {
     /// Act only on what an agent says that this plane booted; upstream's agents have no token.
     #[cfg_attr(feature = "clap", arg(long, conflicts_with = FILE, value_name = "BOOL", default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set))]
     pub require_agent_token: bool,
+    /// Give a machine configuration only to the boot that was told to fetch it; upstream gives it to every client.
+    #[cfg_attr(feature = "clap", arg(long, conflicts_with = FILE, value_name = "BOOL", default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set))]
+    pub require_config_token: bool,
 }
 
 impl Default for SideroOptions {
@@ -145,12 +148,13 @@ impl Default for SideroOptions {
             events_negative_address_filter: Vec::new(),
             auto_accept_non_empty: false,
             require_agent_token: true,
+            require_config_token: true,
         }
     }
 }
 
 /// The keys, in the order of upstream's table; ours come last.
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 19] = [
     "apiEndpoint",
     "apiPort",
     "httpPort",
@@ -169,6 +173,7 @@ const KEYS: [&str; 18] = [
     "eventsNegativeAddressFilter",
     "autoAcceptNonEmpty",
     "requireAgentToken",
+    "requireConfigToken",
 ];
 
 pub(crate) fn decode(node: &Node, decoder: &mut Decoder) -> SideroOptions {
@@ -219,5 +224,8 @@ pub(crate) fn decode(node: &Node, decoder: &mut Decoder) -> SideroOptions {
         require_agent_token: decoder
             .boolean(fields.get("requireAgentToken"))
             .unwrap_or(default.require_agent_token),
+        require_config_token: decoder
+            .boolean(fields.get("requireConfigToken"))
+            .unwrap_or(default.require_config_token),
     }
 }

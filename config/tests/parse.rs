@@ -72,7 +72,7 @@ fn reads_what_differs_from_the_defaults() {
          console=ttyS1 a=b\n  bootFromDiskMethod: ipxe-sanboot\n  autoAcceptServers: true\n  insecureWipe: false\n  \
          autoBmcSetup: false\n  serverRebootTimeout: 1h30m\n  ipmiPxeMethod: bios\n  disableDhcpProxy: true\n  \
          testPowerSimulatedSilentFailureProb: 0.25\n  eventsNegativeAddressFilter: [10.96.0.0/12]\n  \
-         requireAgentToken: false\n",
+         requireAgentToken: false\n  requireConfigToken: false\n",
     )
     .expect("valid");
     assert_eq!(config.hostname, "forge-1");
@@ -89,6 +89,7 @@ fn reads_what_differs_from_the_defaults() {
     assert!((sidero.test_power_simulated_silent_failure_prob - 0.25).abs() < f64::EPSILON);
     assert_eq!(sidero.events_negative_address_filter, ["10.96.0.0/12"]);
     assert!(!sidero.require_agent_token && Config::default().sidero.require_agent_token);
+    assert!(!sidero.require_config_token && Config::default().sidero.require_config_token);
 }
 
 #[test]

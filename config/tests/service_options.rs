@@ -32,6 +32,7 @@ sidero:
   eventsNegativeAddressFilter: [10.96.0.0/12]
   autoAcceptNonEmpty: true
   requireAgentToken: false
+  requireConfigToken: false
 ";
 
 /// The same as flags.
@@ -60,6 +61,7 @@ const FLAGS: [&str; 23] = [
     "--events-negative-address-filter=10.96.0.0/12",
     "--auto-accept-non-empty=true",
     "--require-agent-token=false",
+    "--require-config-token=false",
 ];
 
 fn expected() -> ServiceOptions {
@@ -83,6 +85,7 @@ fn expected() -> ServiceOptions {
             events_negative_address_filter: vec!["10.96.0.0/12".to_owned()],
             auto_accept_non_empty: true,
             require_agent_token: false,
+            require_config_token: false,
         },
         unknown_machines: UnknownMachines::Ignore,
         machines_allow: vec!["oui:52:54:00".to_owned()],

@@ -18,9 +18,10 @@ pub const CONTROLLERS: User = User { name: "controllers", uid: 105 };
 pub const BOOTSVC: User = User { name: "bootsvc", uid: 106 };
 pub const APPLY: User = User { name: "apply", uid: 107 };
 pub const APPLIANCE: User = User { name: "appliance", uid: 108 };
+pub const SIDEROLINK: User = User { name: "siderolink", uid: 109 };
 
 /// The lowest and the highest of them.
-const RANGE: (u32, u32) = (ETCD.uid, APPLIANCE.uid);
+const RANGE: (u32, u32) = (ETCD.uid, SIDEROLINK.uid);
 
 /// Whether services can run as users of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -55,6 +55,7 @@ pub async fn establish(context: Context, state: State, names: Names) -> Outcome<
         (layout.env(), files::PUBLIC_DIR, Some(accounts::CONTROLLERS)),
         (layout.assets(), files::PUBLIC_DIR, Some(accounts::APPLIANCE)),
         (layout.plane(), files::PUBLIC_DIR, Some(accounts::CONTROLLERS)),
+        (layout.machine_logs(), files::PRIVATE_DIR, Some(accounts::SIDEROLINK)),
     ] {
         files::directory(&path, mode, user.and_then(|user| owners.owner(user)))?;
     }

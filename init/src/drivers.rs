@@ -4,8 +4,9 @@ use crate::outcome::Outcome;
 use bloomery_base::chain;
 use bloomery_sys::modules::{Coldplug, Modules};
 
-/// Modules that no device asks for by its alias: the power button of virtual machines, and watchers of it.
-const ALWAYS: [&str; 2] = ["button", "evdev"];
+/// Modules that no device asks for by its alias: the power button of virtual machines, and watchers of it; the tunnel to
+/// nodes, whose service may load none.
+const ALWAYS: [&str; 3] = ["button", "evdev", "wireguard"];
 
 /// The phase. A driver that fails leaves its device dead and the rest as it is.
 pub async fn load() -> Outcome {

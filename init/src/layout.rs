@@ -29,6 +29,10 @@ pub const CONTROLLERS_HEALTH_PORT: u16 = 9441;
 pub const BOOTSVC_HEALTH_PORT: u16 = 9442;
 /// The appliance's health, loopback.
 pub const APPLIANCE_HEALTH_PORT: u16 = 9444;
+/// SideroLink's health and metrics, loopback.
+pub const SIDEROLINK_HEALTH_PORT: u16 = 9446;
+/// Where the boot services pass on nodes' calls for a tunnel, loopback.
+pub const SIDEROLINK_PROVISION_PORT: u16 = 4000;
 
 /// Where programs, shared files, state and run-time files are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,6 +137,11 @@ impl Layout {
 
     pub fn logs(&self) -> PathBuf {
         self.var.join("log/bloomery")
+    }
+
+    /// Kernel logs of machines, from the log receiver.
+    pub fn machine_logs(&self) -> PathBuf {
+        self.logs().join("machines")
     }
 
     /// The API server's audit log.

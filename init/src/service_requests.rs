@@ -7,11 +7,16 @@ use crate::supervise::log_reader::{self, Cursor, From};
 use crate::supervise::service::Hold;
 use crate::supervise::{Command, CommandError, Supervisor};
 use bloomery_base::chain;
-use bloomery_pairing::authority::{Refusal, Services};
+use bloomery_pairing::authority::{Log, Refusal, Services};
 use bloomery_pairing::local::Refused;
 use bloomery_pairing::wire::{LogPiece, ServiceCommand};
 use std::path::PathBuf;
 use std::sync::Arc;
+
+/// Directory of the machines' logs, which SideroLink's service writes.
+const MACHINES: &str = "machines";
+/// Octets of a machine's name.
+const LONGEST_NAME: usize = 64;
 
 /// The services and their logs.
 #[derive(Debug)]
@@ -45,17 +50,22 @@ impl Services for ServiceRequests {
         }
     }
 
-    async fn log(&self, service: &str, lines: u32, after: Option<&str>) -> Result<LogPiece, Refusal> {
-        // The name becomes part of a path: only those that PID 1 gave itself.
-        if service != AUDIT_LOG && self.supervisor.holdable(service).is_none() {
-            return Err(unknown(service));
-        }
+    async fn log(&self, log: Log<'_>, lines: u32, after: Option<&str>) -> Result<LogPiece, Refusal> {
+        // The name becomes part of a path: of services, only those that PID 1 gave itself.
+        let (logs, service) = match log {
+            Log::Service(name) if name == AUDIT_LOG || self.supervisor.holdable(name).is_some() => {
+                (self.logs.clone(), name)
+            }
+            Log::Service(name) => return Err(unknown(name)),
+            Log::Machine(name) if is_machine(name) => (self.logs.join(MACHINES), name),
+            Log::Machine(name) => return Err(no_machine(name)),
+        };
         let bad = |error: log_reader::NotACursor| Refusal::new(Refused::BadRequest, error.to_string());
         let from = match after {
             Some(cursor) => From::After(cursor.parse::<Cursor>().map_err(bad)?),
             None => From::Last(usize::try_from(lines).unwrap_or(usize::MAX)),
         };
-        let (logs, name) = (self.logs.clone(), service.to_owned());
+        let name = service.to_owned();
         // A disk that does not answer must not hold PID 1 up.
         let read = tokio::task::spawn_blocking(move || log_reader::read(&logs, &name, from)).await;
         match read {
@@ -80,6 +90,18 @@ fn refusal(error: &CommandError) -> Refusal {
             Refusal::new(Refused::NotReady, error.to_string())
         }
     }
+}
+
+/// Whether a Server, and the file of its log, can have this name.
+fn is_machine(name: &str) -> bool {
+    let is_plain = |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'-';
+    !name.is_empty() && name.len() <= LONGEST_NAME && name.bytes().all(is_plain)
+}
+
+fn no_machine(name: &str) -> Refusal {
+    let message =
+        format!("no machine has the name {name:?}; `kubectl get servers` shows those that there are");
+    Refusal::new(Refused::NotFound, message)
 }
 
 fn unknown(service: &str) -> Refusal {

@@ -10,6 +10,7 @@ mod controllers;
 pub mod etcd;
 pub mod kube_apiserver;
 mod kube_controller_manager;
+mod siderolink;
 
 use crate::accounts::Accounts;
 use crate::layout::Layout;
@@ -70,6 +71,7 @@ pub fn all(inputs: &Inputs) -> Vec<Service> {
         cluster_api::service(inputs),
         controllers::service(inputs),
         bootsvc::service(inputs),
+        siderolink::service(inputs),
         appliance::service(inputs),
     ]
 }

@@ -74,6 +74,15 @@ pub trait Plane: Send + Sync + 'static {
     fn audit(&self, entry: Entry) -> impl Future<Output = ()> + Send;
 }
 
+/// Which log is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Log<'a> {
+    /// A service's.
+    Service(&'a str),
+    /// The kernel log of the machine with this Server.
+    Machine(&'a str),
+}
+
 /// The services of the machine, as far as administrators may reach them.
 pub trait Services: Send + Sync + 'static {
     /// Tells a service; its state afterwards. The caller's rights are checked before.
@@ -83,10 +92,10 @@ pub trait Services: Send + Sync + 'static {
         command: ServiceCommand,
     ) -> impl Future<Output = Result<String, Refusal>> + Send;
 
-    /// Some lines of a service's log: so many from the end, or those after a cursor.
+    /// Some lines of a log: so many from the end, or those after a cursor.
     fn log(
         &self,
-        service: &str,
+        log: Log<'_>,
         lines: u32,
         after: Option<&str>,
     ) -> impl Future<Output = Result<LogPiece, Refusal>> + Send;
@@ -165,7 +174,11 @@ impl<P: Plane> Authority<P> {
             }
             Question::Log { service, lines, after } => {
                 let lines = lines.min(wire::MAX_LOG_LINES);
-                services.log(&service, lines, after.as_deref()).await.map(Answer::Log)
+                services.log(Log::Service(&service), lines, after.as_deref()).await.map(Answer::Log)
+            }
+            Question::MachineLog { server, lines, after } => {
+                let lines = lines.min(wire::MAX_LOG_LINES);
+                services.log(Log::Machine(&server), lines, after.as_deref()).await.map(Answer::Log)
             }
             Question::Note { caller, action, result, address } => {
                 let user = self.user_of(&caller).await;

@@ -164,9 +164,18 @@ impl AdminClient {
 
     /// Some lines of a service's log.
     pub async fn log(&self, service: &str, query: &LogQuery) -> Result<LogPiece, ClientError> {
+        self.log_below(wire::SERVICES_PATH, service, query).await
+    }
+
+    /// Some lines of the kernel log of the machine with this Server.
+    pub async fn machine_log(&self, server: &str, query: &LogQuery) -> Result<LogPiece, ClientError> {
+        self.log_below(wire::MACHINES_PATH, server, query).await
+    }
+
+    async fn log_below(&self, path: &str, name: &str, query: &LogQuery) -> Result<LogPiece, ClientError> {
         let LogQuery { lines, after, wait } = query;
         let after = after.as_ref().map_or_else(String::new, |cursor| format!("&after={cursor}"));
-        let path = format!("{}/{service}/log?lines={lines}{after}&wait={wait}", wire::SERVICES_PATH);
+        let path = format!("{path}/{name}/log?lines={lines}{after}&wait={wait}");
         self.request(Method::GET, &path, Vec::new()).await
     }
 

@@ -92,6 +92,15 @@ pub enum Question {
         /// The cursor of an earlier answer.
         after: Option<String>,
     },
+    /// Lines of a machine's kernel log.
+    MachineLog {
+        /// The name of its Server.
+        server: String,
+        /// So many from the end, without `after`.
+        lines: u32,
+        /// The cursor of an earlier answer.
+        after: Option<String>,
+    },
     /// A line for the audit log, of something that was done elsewhere.
     Note {
         /// The caller's pairing.
@@ -140,7 +149,7 @@ pub enum Answer {
         /// The service's state now.
         state: String,
     },
-    /// To [`Question::Log`].
+    /// To [`Question::Log`] and [`Question::MachineLog`].
     Log(LogPiece),
     /// To any.
     Refused {

@@ -10,6 +10,7 @@
 //! | `GET /v1/status` | admin certificate | 200, PID 1's `status.json` as it stands |
 //! | `POST /v1/services/NAME/hold`, `…/start`, `…/restart` | admin certificate | 200 [`ServiceResponse`], 404, 409 |
 //! | `GET /v1/services/NAME/log?lines=N`, `…?after=CURSOR&wait=true` | admin certificate | 200 [`LogPiece`], 404 |
+//! | `GET /v1/machines/NAME/log?lines=N`, `…?after=CURSOR&wait=true` | admin certificate | 200 [`LogPiece`] |
 //! | `GET /v1/traces` | admin certificate | 200, the boot services' traces as they stand |
 //! | `GET /v1/controllers` | admin certificate | 200, the controllers' table as it stands |
 //! | `GET /v1/assets` | admin certificate | 200 [`AssetList`] |
@@ -42,6 +43,8 @@ pub const REISSUE_PATH: &str = "/v1/pairing/reissue";
 pub const STATUS_PATH: &str = "/v1/status";
 /// A service's name and a [`ServiceCommand`] behind it: `POST`; its name and `log` behind it: `GET` with a [`LogQuery`].
 pub const SERVICES_PATH: &str = "/v1/services";
+/// The name of a machine's Server and `log` behind it: `GET` its kernel log with a [`LogQuery`].
+pub const MACHINES_PATH: &str = "/v1/machines";
 /// Most lines of a log that one request begins with.
 pub const MAX_LOG_LINES: u32 = 2_000;
 /// `GET`: every machine's way from DISCOVER to the agent, as the boot services saw it.

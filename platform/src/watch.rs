@@ -164,7 +164,7 @@ impl<K: Watched> Feed<K> {
                 None => tokio::time::sleep(CLIENT_EVERY).await,
             }
         };
-        Watch { api: Api::all(client), feed: self }.run().await;
+        Watch { feed: self, ..Watch::new(Api::all(client)) }.run().await;
     }
 
     /// The cache, filled as events are seen.
@@ -225,6 +225,7 @@ impl<K: Watched> Feed<K> {
 /// The watch, before it runs.
 pub struct Watch<K: Watched> {
     api: Api<K>,
+    config: watcher::Config,
     /// Where its changes are told.
     pub feed: Feed<K>,
 }
@@ -232,13 +233,18 @@ pub struct Watch<K: Watched> {
 impl<K: Watched> Watch<K> {
     /// Of all objects that `api` shows.
     pub fn new(api: Api<K>) -> Self {
-        Self { api, feed: Feed::default() }
+        Self { api, config: watcher::Config::default(), feed: Feed::default() }
+    }
+
+    /// Of those with these labels.
+    pub fn labelled(api: Api<K>, labels: &str) -> Self {
+        Self { config: watcher::Config::default().labels(labels), ..Self::new(api) }
     }
 
     /// Watches for ever. Failures are logged, the first of a row as a warning, and tried again.
     pub async fn run(self) {
-        let Self { api, mut feed } = self;
-        let events = watcher::watcher(api, watcher::Config::default()).backoff(Delays::default());
+        let Self { api, config, mut feed } = self;
+        let events = watcher::watcher(api, config).backoff(Delays::default());
         let mut events = std::pin::pin!(events);
         let mut is_down = false;
         while let Some(event) = events.next().await {

@@ -17,6 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bloomery-pairing", &["bloomery-base"]),
     ("bloomery-agent-api", &[]),
     ("bloomery-api", &["bloomery-config"]),
+    ("bloomery-machineapi", &[]),
     ("bloomery-platform", &["bloomery-base"]),
     ("init", &["bloomery-base", "bloomery-sys", "bloomery-hostnet", "bloomery-config", "bloomery-pairing"]),
     ("appliance", &["bloomery-base", "bloomery-pairing"]),
@@ -29,6 +30,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "bloomery-api",
             "bloomery-base",
             "bloomery-config",
+            "bloomery-machineapi",
             "bloomery-plane",
             "bloomery-platform",
             "bloomery-power",
@@ -46,6 +48,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "bloomery-hostnet",
             "bloomery-plane",
             "bloomery-platform",
+            "bloomery-siderolink-api",
+            "bloomery-sys",
+        ],
+    ),
+    (
+        "siderolink",
+        &[
+            "bloomery-api",
+            "bloomery-base",
+            "bloomery-config",
+            "bloomery-platform",
+            "bloomery-siderolink-api",
             "bloomery-sys",
         ],
     ),
@@ -53,9 +67,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bloomery-lab", &["bloomery-agent-api", "bloomery-api", "bloomery-base", "bloomery-pairing"]),
     ("bloomery", &["bloomery-api", "bloomery-base", "bloomery-pairing", "bloomery-lab", "bloomery-config"]),
     ("mkimage", &["bloomery-sys"]),
-    ("bloomery-testkit", &["bloomery-sys"]),
+    ("bloomery-testkit", &["bloomery-machineapi", "bloomery-sys"]),
     ("bloomery-fuzz", &["agent", "bloomery-agent-api", "bloomery-api", "bloomery-power", "bootsvc"]),
-    ("bench", &["bloomery-api", "bloomery-lab", "bloomery-pairing", "bloomery-sys"]),
+    ("bench", &["bloomery-api", "bloomery-lab", "bloomery-pairing", "bloomery-sys", "bloomery-talosconfig"]),
 ];
 
 /// Crates that PID 1 and the agent must never hold, not even through another crate: they know no Kubernetes.

@@ -99,6 +99,8 @@ pub struct Needs {
     pub reads: Vec<PathBuf>,
     /// Directories in which it also makes, changes and removes files.
     pub writes: Vec<PathBuf>,
+    /// Devices that it reads, writes and controls.
+    pub devices: Vec<PathBuf>,
 }
 
 /// How far the kernel could go.
@@ -184,6 +186,9 @@ fn restrict_files(needs: &Needs) -> Result<Enforced, landlock::RulesetError> {
     }
     for path in &needs.writes {
         rules = allow(rules, path, write)?;
+    }
+    for path in &needs.devices {
+        rules = allow(rules, path, AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev)?;
     }
     enforce(rules)
 }
@@ -276,7 +281,8 @@ mod tests {
             std::fs::write(at(directory).join("file"), directory).unwrap();
         }
         let (pki, env, plane) = (at("pki"), at("env"), at("plane"));
-        let needs = Needs { reads: vec![env.clone(), at("gone")], writes: vec![plane.clone()] };
+        let needs =
+            Needs { reads: vec![env.clone(), at("gone")], writes: vec![plane.clone()], ..Needs::default() };
         confined(needs, move |enforced| {
             if !landlock_is_there(enforced) {
                 return;
@@ -299,7 +305,7 @@ mod tests {
 
     #[test]
     fn a_confined_thread_starts_no_program() {
-        let needs = Needs { reads: vec!["/".into()], writes: Vec::new() };
+        let needs = Needs { reads: vec!["/".into()], ..Needs::default() };
         confined(needs, |_| {
             let error = Command::new("/bin/true").status().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::PermissionDenied);

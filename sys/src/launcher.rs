@@ -18,9 +18,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, Signal};
 use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
 
@@ -47,31 +47,17 @@ pub struct Program {
 
 /// Why a program was not started or ended, or a launcher does not do so.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the texts say what the variants and their fields are")]
 pub enum Error {
-    /// The launcher itself did not start.
     #[error("failed to start the launcher {program:?}")]
-    Launcher {
-        /// Its executable.
-        program: OsString,
-        /// The kernel's answer.
-        #[source]
-        source: io::Error,
-    },
-    /// No word to or from the launcher.
+    Launcher { program: OsString, source: io::Error },
     #[error("failed to reach the launcher")]
     Unreachable(#[source] io::Error),
-    /// The launcher could not start the program.
     #[error("failed to start the program")]
     Program(#[source] io::Error),
     /// The launcher could not give up its rights, and so starts nothing.
     #[error("failed to {step}")]
-    Rights {
-        /// What it could not do.
-        step: &'static str,
-        /// The kernel's answer.
-        #[source]
-        source: io::Error,
-    },
+    Rights { step: &'static str, source: io::Error },
     /// The same, of files and system calls.
     #[error("failed to confine the launcher")]
     Confine(#[source] confine::Error),
@@ -129,7 +115,7 @@ impl Launcher {
 
     fn ask(&self, order: &Order) -> Result<Reply, Error> {
         // A panic elsewhere leaves the socket usable: an order and its answer are taken as one.
-        let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut control = self.control.lock();
         let socket =
             control.as_ref().ok_or_else(|| Error::Unreachable(io::ErrorKind::NotConnected.into()))?;
         let reply = wire::send_order(socket, order).and_then(|()| wire::receive_reply(socket));
@@ -144,7 +130,7 @@ impl Launcher {
 impl Drop for Launcher {
     fn drop(&mut self) {
         // The launcher sees the end of its socket, kills its program and exits.
-        drop(self.control.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+        drop(self.control.get_mut().take());
         let _ = self.process.wait();
     }
 }

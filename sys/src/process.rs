@@ -17,12 +17,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::errno::Errno;
 pub use nix::sys::signal::Signal;
 use nix::unistd::Pid;
+use parking_lot::Mutex;
 pub use rustix::thread::CapabilitySet as Capabilities;
 
 pub use child::{Step, end_with_starter};
@@ -31,13 +31,9 @@ pub use run::{Finished, run};
 /// Children that [`run()`] waits for, and how they ended if [`reap`] saw it first.
 type Claims = HashMap<u32, Option<ExitStatus>>;
 
-/// Held while a child is started and while children are reaped; see the head of this file.
+/// Held while a child is started and while children are reaped; see the head of this file. A panic elsewhere leaves the
+/// claims usable: each change of them is a single insert or remove.
 static CHILDREN: Mutex<Option<Claims>> = Mutex::new(None);
-
-/// A panic elsewhere leaves the claims usable: each change of them is a single insert or remove.
-fn children() -> MutexGuard<'static, Option<Claims>> {
-    CHILDREN.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// The child's user and groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -215,7 +211,7 @@ fn start(spec: &Spec, registered: impl FnOnce(&mut Claims, u32)) -> Result<Child
     let (mut failed_step, step_writer) = io::pipe().map_err(pipe_error)?;
     child::Plan::new(spec, step_writer.into())?.install(&mut command);
 
-    let mut guard = children();
+    let mut guard = CHILDREN.lock();
     let result = command.spawn();
     if let Ok(child) = &result {
         registered(guard.get_or_insert_default(), child.id());
@@ -254,7 +250,7 @@ fn start_error(spec: &Spec, program: OsString, step: Option<Step>, source: io::E
 /// Collects every child that has ended, without waiting. To be called after each SIGCHLD. Children of [`run()`] stay
 /// with it.
 pub fn reap() -> Vec<Exited> {
-    let mut guard = children();
+    let mut guard = CHILDREN.lock();
     let mut ended = Vec::new();
     loop {
         match rustix::process::wait(rustix::process::WaitOptions::NOHANG) {

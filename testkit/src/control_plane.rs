@@ -113,6 +113,11 @@ pub fn programs() -> PathBuf {
     directory_with(&["etcd", "kube-apiserver"])
 }
 
+/// The link `cluster-api` beside them.
+pub fn cluster_api() -> PathBuf {
+    directory_with(&["cluster-api"]).join("cluster-api")
+}
+
 /// The link `talosconfig` beside them.
 pub fn talosconfig() -> PathBuf {
     directory_with(&["talosconfig"]).join("talosconfig")

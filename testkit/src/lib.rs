@@ -1,6 +1,6 @@
 //! What the tests of several crates need: a real etcd and kube-apiserver, certificates, requests, waits.
 //!
-//! A dev-dependency only; it knows nothing of the product.
+//! A dev-dependency only; of the product it knows the messages of the machine API.
 
 // All of it runs in tests, where a broken expectation is the failure.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::missing_panics_doc)]
@@ -8,7 +8,9 @@
 pub mod child;
 pub mod control_plane;
 pub mod http;
+pub mod namespace;
 pub mod pki;
+pub mod talos;
 pub mod wait;
 
 pub use child::Process;

@@ -34,6 +34,11 @@ impl Authority {
         self.directory.join("ca.crt")
     }
 
+    /// The CA's certificate and key, PEM.
+    pub fn pair(&self) -> (String, String) {
+        (self.issuer.pem(), self.issuer.key().serialize_pem())
+    }
+
     /// A certificate for a user (common name) of groups (organisations), good for 127.0.0.1 as well.
     pub fn issue(&self, user: &str, groups: &[&str]) -> Identity {
         let mut params =

@@ -1,4 +1,5 @@
-//! `/v1/services/NAME/…`: commands for services and their logs. PID 1 decides and has the files.
+//! `/v1/services/NAME/…`: commands for services and their logs; `/v1/machines/NAME/log`: kernel logs of machines. PID 1
+//! decides and has the files.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,11 +59,24 @@ pub(super) async fn log(
     Path(service): Path<String>,
     Query(LogQuery { lines, after, wait }): Query<LogQuery>,
 ) -> Result<impl IntoResponse, Refusal> {
+    read(&app, Question::Log { service, lines, after }, wait).await
+}
+
+pub(super) async fn machine_log(
+    State(app): State<Arc<App>>,
+    _: Admin,
+    Path(server): Path<String>,
+    Query(LogQuery { lines, after, wait }): Query<LogQuery>,
+) -> Result<impl IntoResponse, Refusal> {
+    read(&app, Question::MachineLog { server, lines, after }, wait).await
+}
+
+/// Asks for lines, and waits for new ones if that is wanted.
+async fn read(app: &App, question: Question, wait: bool) -> Result<impl IntoResponse + use<>, Refusal> {
     let place = if wait { app.waiting.0.try_acquire().ok() } else { None };
     let deadline = Instant::now() + WAIT;
-    let question = Question::Log { service, lines, after };
     loop {
-        let piece: LogPiece = match ask(&app, &question).await? {
+        let piece: LogPiece = match ask(app, &question).await? {
             Answer::Log(piece) => piece,
             other => return Err(Refusal::from_authority(other)),
         };

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use appliance::Appliance;
 use appliance::config::Config;
 use appliance::neighbours::Neighbour;
-use bloomery_pairing::authority::{self, Bundle, Files, Plane, Refusal, Services};
+use bloomery_pairing::authority::{self, Bundle, Files, Log, Plane, Refusal, Services};
 use bloomery_pairing::client::{AdminClient, AdminCredentials, Endpoint, Paired, pair};
 use bloomery_pairing::local::{Refused, Rights};
 use bloomery_pairing::wire::{LogPiece, ServiceCommand};
@@ -138,9 +138,9 @@ impl Services for Machine {
         }
     }
 
-    async fn log(&self, service: &str, lines: u32, after: Option<&str>) -> Result<LogPiece, Refusal> {
-        if service != "worker" {
-            return Err(Refusal::new(Refused::NotFound, format!("there is no service {service:?}")));
+    async fn log(&self, log: Log<'_>, lines: u32, after: Option<&str>) -> Result<LogPiece, Refusal> {
+        if !matches!(log, Log::Service("worker") | Log::Machine("4c4c4544-0042")) {
+            return Err(Refusal::new(Refused::NotFound, format!("there is no {log:?}")));
         }
         let log = self.log.lock().unwrap();
         let last = log.len().saturating_sub(lines.try_into().unwrap());

@@ -34,7 +34,7 @@ const LAUNCHER: &str = "bench-enter";
 const CONFIGURATION: &str = "sidero:\n  autoAcceptServers: true\n  insecureWipe: true\n";
 
 /// The running plane.
-pub(super) struct Plane {
+pub(crate) struct Plane {
     dir: Arc<LabDir>,
     net: Net,
     container: Container,
@@ -46,7 +46,7 @@ pub(super) struct Plane {
 
 impl Plane {
     /// Starts it, and waits until it would serve machines.
-    pub(super) async fn start(out: &Path) -> anyhow::Result<Self> {
+    pub(crate) async fn start(out: &Path) -> anyhow::Result<Self> {
         let dir = Arc::new(LabDir::open(&out.join("bench/scale"), false).await?);
         let net = Net::start(Arc::clone(&dir), &supervisor()?).await?;
         let dhcpd = Dhcpd::start(&dir, &net).await?;
@@ -84,17 +84,17 @@ impl Plane {
     }
 
     /// The lab that it is in.
-    pub(super) fn running(&self) -> anyhow::Result<Running> {
+    pub(crate) fn running(&self) -> anyhow::Result<Running> {
         Running::find(self.dir.root())
     }
 
     /// An administrator's, for the forwarded port.
-    pub(super) fn kubeconfig(&self) -> &str {
+    pub(crate) fn kubeconfig(&self) -> &str {
         &self.kubeconfig
     }
 
     /// CPU time of each process so far.
-    pub(super) async fn usage(&self) -> anyhow::Result<Usage> {
+    pub(crate) async fn usage(&self) -> anyhow::Result<Usage> {
         let mut usage = Usage::default();
         for process in self.container.processes(&self.net).await? {
             let stat = self.net.run(&["cat", &format!("/proc/{}/stat", process.pid)], "").await?;
@@ -104,7 +104,7 @@ impl Plane {
     }
 
     /// Memory of each process, PSS in MiB.
-    pub(super) async fn memory(&self) -> anyhow::Result<BTreeMap<String, f64>> {
+    pub(crate) async fn memory(&self) -> anyhow::Result<BTreeMap<String, f64>> {
         let mut processes = Processes::default();
         for process in self.container.processes(&self.net).await? {
             let rollup = self.net.run(&["cat", &format!("/proc/{}/smaps_rollup", process.pid)], "").await?;
@@ -114,7 +114,7 @@ impl Plane {
     }
 
     /// Most that each of the programs had resident at once, in MiB.
-    pub(super) async fn peaks(&self, programs: &[&str]) -> anyhow::Result<BTreeMap<String, f64>> {
+    pub(crate) async fn peaks(&self, programs: &[&str]) -> anyhow::Result<BTreeMap<String, f64>> {
         let mut peaks = BTreeMap::new();
         for process in self.container.processes(&self.net).await? {
             if !programs.contains(&process.program.as_str()) {
@@ -130,7 +130,7 @@ impl Plane {
     }
 
     /// Requests that the API server has answered so far.
-    pub(super) async fn requests(&self) -> anyhow::Result<BTreeMap<String, f64>> {
+    pub(crate) async fn requests(&self) -> anyhow::Result<BTreeMap<String, f64>> {
         let client = plane::client(&self.kubeconfig).await?;
         let request = http::Request::get("/metrics").body(Vec::new()).context("failed to make a request")?;
         let text = client.request_text(request).await.context("failed to read the API server's metrics")?;
@@ -138,7 +138,7 @@ impl Plane {
     }
 
     /// Ends everything; after a failure the console's end is shown.
-    pub(super) async fn stop(mut self, failed: bool) -> anyhow::Result<()> {
+    pub(crate) async fn stop(mut self, failed: bool) -> anyhow::Result<()> {
         if failed {
             let console = std::fs::read_to_string(self.dir.console("plane")).unwrap_or_default();
             let lines: Vec<&str> = console.lines().rev().take(20).collect();

@@ -8,7 +8,7 @@ const METRIC: &str = "apiserver_request_total{";
 const FEW: f64 = 0.01;
 
 /// Requests by verb and resource: `PATCH servers/status`.
-pub(super) fn parse(metrics: &str) -> BTreeMap<String, f64> {
+pub(crate) fn parse(metrics: &str) -> BTreeMap<String, f64> {
     let mut counts: BTreeMap<String, f64> = BTreeMap::new();
     for line in metrics.lines() {
         let Some((labels, value)) = line.strip_prefix(METRIC).and_then(|rest| rest.rsplit_once("} ")) else {
@@ -28,8 +28,14 @@ pub(super) fn parse(metrics: &str) -> BTreeMap<String, f64> {
     counts
 }
 
+/// What others than the measuring program asked for.
+pub(crate) fn without(counts: &BTreeMap<String, f64>, own: &BTreeMap<String, f64>) -> BTreeMap<String, f64> {
+    let less = |name: &String| own.get(name).copied().unwrap_or_default();
+    counts.iter().map(|(name, count)| (name.clone(), count - less(name))).collect()
+}
+
 /// What was answered after `before`; rare kinds are summed up.
-pub(super) fn since(after: &BTreeMap<String, f64>, before: &BTreeMap<String, f64>) -> BTreeMap<String, f64> {
+pub(crate) fn since(after: &BTreeMap<String, f64>, before: &BTreeMap<String, f64>) -> BTreeMap<String, f64> {
     let more = |(name, count): (&String, &f64)| {
         (name.clone(), (count - before.get(name).copied().unwrap_or_default()).max(0.0))
     };
@@ -60,6 +66,9 @@ mod tests {
         };
         let before = parse(&text(0));
         assert!((before["POST servers"] - 1.0).abs() < f64::EPSILON, "{before:?}");
+        let own = BTreeMap::from([("POST servers".to_owned(), 50.0)]);
+        let others = since(&without(&parse(&text(200)), &own), &before);
+        assert!((others["POST servers"] - 150.0).abs() < f64::EPSILON, "{others:?}");
         let used = since(&parse(&text(200)), &before);
         assert_eq!(used, BTreeMap::from([("POST servers".to_owned(), 200.0), ("other".to_owned(), 0.0)]));
     }

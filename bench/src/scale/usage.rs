@@ -11,17 +11,17 @@ const USER_TIME: usize = 11;
 
 /// CPU seconds by program.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Usage(BTreeMap<String, f64>);
+pub(crate) struct Usage(BTreeMap<String, f64>);
 
 impl Usage {
     /// Adds a process: the text of its `/proc/PID/stat`.
-    pub(super) fn add(&mut self, program: &str, stat: &str) -> anyhow::Result<()> {
+    pub(crate) fn add(&mut self, program: &str, stat: &str) -> anyhow::Result<()> {
         *self.0.entry(program.to_owned()).or_default() += seconds(stat)?;
         Ok(())
     }
 
     /// What was used after `before`.
-    pub(super) fn since(&self, before: &Self) -> Self {
+    pub(crate) fn since(&self, before: &Self) -> Self {
         let earlier = |name: &String| before.0.get(name).copied().unwrap_or_default();
         Self(
             self.0.iter().map(|(name, seconds)| (name.clone(), (seconds - earlier(name)).max(0.0))).collect(),
@@ -29,12 +29,12 @@ impl Usage {
     }
 
     /// Seconds of all together.
-    pub(super) fn total(&self) -> f64 {
+    pub(crate) fn total(&self) -> f64 {
         self.0.values().sum()
     }
 
     /// Each divided by `parts`; programs that did next to nothing are left out.
-    pub(super) fn per(&self, parts: f64) -> BTreeMap<String, f64> {
+    pub(crate) fn per(&self, parts: f64) -> BTreeMap<String, f64> {
         self.0
             .iter()
             .filter(|(_, seconds)| **seconds > 0.05)

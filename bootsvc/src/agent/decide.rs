@@ -2,10 +2,9 @@
 
 use bloomery_api::hardware::HardwareInformation;
 use bloomery_api::placeholder;
+pub use bloomery_api::placeholder::canonical_uuid;
 use k8s_openapi::api::core::v1::NodeAddress;
 
-/// Octets in a UUID's text form.
-const UUID_LEN: usize = 36;
 /// Addresses one machine may report; more is a mistake or an attack.
 const MAX_ADDRESSES: usize = 256;
 /// Characters of an address or its type.
@@ -40,16 +39,6 @@ pub fn server_name(uuid: &str) -> Result<String, UuidError> {
         return Err(UuidError::Placeholder(name));
     }
     Ok(name)
-}
-
-/// The UUID in lower case, if `text` is one in the 8-4-4-4-12 form.
-pub fn canonical_uuid(text: &str) -> Option<String> {
-    let well_formed = text.len() == UUID_LEN
-        && text.bytes().enumerate().all(|(index, octet)| match index {
-            8 | 13 | 18 | 23 => octet == b'-',
-            _ => octet.is_ascii_hexdigit(),
-        });
-    well_formed.then(|| text.to_ascii_lowercase())
 }
 
 /// The host name of a machine; none for the kernel's word for having none, and for what is none.

@@ -158,7 +158,7 @@ fn body(status: &ServerStatus) -> Value {
 
 /// Whether nothing seen of a client speaks against it that it is the machine of this Server; one without cards on record
 /// tells nothing.
-pub(super) fn may_be_its_card(server: &Server, seen: &Seen) -> bool {
+pub(crate) fn may_be_its_card(server: &Server, seen: &Seen) -> bool {
     let cards = Marks::of_server(server).cards;
     cards.is_empty() || seen.may_have_one_of(&cards)
 }

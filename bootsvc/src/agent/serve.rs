@@ -96,18 +96,7 @@ impl Handler {
 
     /// The authority, if this plane may act: a fenced one believes and orders nothing.
     pub(super) async fn acting(&self) -> Result<Authority, Status> {
-        match self.services.authority.current().await {
-            authority @ Authority::Holds { .. } => Ok(authority),
-            Authority::Fenced { holder } => {
-                Err(Status::unavailable(format!("this plane does not act on machines: {holder} does")))
-            }
-            Authority::Stopped { why } => {
-                Err(Status::unavailable(format!("this plane stopped acting on machines: {why}")))
-            }
-            Authority::Unknown => {
-                Err(Status::unavailable("not known whether this plane may act on machines"))
-            }
-        }
+        self.services.authority.acting().await.map_err(Status::unavailable)
     }
 
     /// The Server of the machine that says it has this system UUID, and the caller, if it is its present agent.

@@ -29,7 +29,7 @@ enum Claimed {
     Refused(&'static str),
 }
 
-/// Decides what a machine boots, and sees to what must be on record before it does.
+/// Decides what a machine boots, and sees to the claim on its disks.
 pub async fn decide(asking: &Asking<'_>) -> Decided {
     for _ in 0..ATTEMPTS {
         let decided = lookup::decide(asking).await;
@@ -43,7 +43,7 @@ pub async fn decide(asking: &Asking<'_>) -> Decided {
     refused("the Server keeps changing: the claim on its disks is not on record")
 }
 
-fn refused(why: &str) -> Decided {
+pub(super) fn refused(why: &str) -> Decided {
     let decision = BootDecision { answer: BootAnswer::Unavailable, reason: why.to_owned() };
     Decided { decision, identity: None, environment: None, server: None, binding: None }
 }

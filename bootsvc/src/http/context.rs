@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::intake::Intake;
 use super::startup::Startup;
 use crate::agent::serve::Service;
+use crate::configuration::Told;
 use crate::services::Services;
+use crate::siderolink::Forward;
 use crate::turns::Turns;
 
 /// Decisions made at once: enough to keep the API busy, few enough that no single answer takes seconds when a whole hall
@@ -18,10 +20,14 @@ const DECISIONS: usize = 10;
 pub struct Context {
     pub services: Arc<Services>,
     pub agent: Service,
+    /// Nodes' calls for a tunnel.
+    pub siderolink: Forward,
     /// Turns of boot decisions.
     pub turns: Turns,
     /// Octets of requests in flight.
     pub intake: Intake,
+    /// Of which refusals people were told.
+    pub told: Arc<Told>,
     /// Whether the plane has been there yet.
     pub startup: Startup,
 }
@@ -31,9 +37,11 @@ impl Context {
     pub fn new(services: Arc<Services>) -> Self {
         Self {
             agent: Service::new(services.clone()),
+            siderolink: Forward::new(services.clone()),
             services,
             turns: Turns::new(DECISIONS),
             intake: Intake::default(),
+            told: Arc::default(),
             startup: Startup::default(),
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! It never decides which machine gets what: `bloomery_api::decision` does.
 
+use std::net::IpAddr;
+
 use bloomery_api::Environment;
 use bloomery_api::arch::Arch;
 use bloomery_api::boot_method::BootFromDiskMethod;
@@ -13,7 +15,7 @@ use http::StatusCode;
 use super::query::Platform;
 use crate::advertise::Endpoint;
 use crate::directories::Directories;
-use crate::kernel_args;
+use crate::kernel_args::{self, NodeArgs};
 
 /// Status and body; the body is a script or a line of plain text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +37,10 @@ pub struct Surroundings<'a> {
     pub token: Option<&'a str>,
     /// Fingerprint of the plane's sealing key, for the agent.
     pub plane: Option<&'a str>,
+    /// The Server and the token of this boot, for a node system.
+    pub grant: Option<(&'a str, &'a str)>,
+    /// The plane's address in its own network.
+    pub link: Option<IpAddr>,
     /// `--extra-agent-kernel-args`.
     pub extra_agent_args: &'a str,
     pub directories: &'a Directories,
@@ -61,7 +67,8 @@ pub fn answer(decision: &BootAnswer, environment: Option<&Environment>, at: &Sur
         BootAnswer::Agent { arch } => agent(*arch, at),
         BootAnswer::Environment { name } => match environment {
             Some(environment) if is_as_asked(environment) && at.directories.has_environment(name) => {
-                let args = kernel_args::environment(&environment.spec.kernel.args, at.endpoint);
+                let node = NodeArgs { endpoint: at.endpoint, grant: at.grant, link: at.link };
+                let args = kernel_args::environment(&environment.spec.kernel.args, &node);
                 boot(name, &args)
             }
             Some(_) => Answer::not_ready(name),

@@ -125,7 +125,9 @@ fn find(path: &str, context: &Context) -> Option<Asset> {
             let kind = path.rsplit('/').next().and_then(kind_of).unwrap_or(Kind::Other);
             (context.services.directories.environments.as_path(), path, kind)
         }
-        Route::BootScript | Route::Decision | Route::LoaderList | Route::NotFound => return None,
+        Route::BootScript | Route::Decision | Route::Configuration | Route::LoaderList | Route::NotFound => {
+            return None;
+        }
     };
     let file = open_below(root, &below).ok()?;
     let metadata = file.metadata().ok().filter(std::fs::Metadata::is_file)?;

@@ -16,7 +16,7 @@ use super::files::text;
 use super::hand_out::{self, Asked, Withheld};
 use super::lookup::{Asking, Decided};
 use super::query::Query;
-use super::{architecture, claim, lookup};
+use super::{architecture, grant, lookup};
 use crate::advertise::Endpoint;
 use crate::connection::Connection;
 use crate::neighbours::Seen;
@@ -42,8 +42,11 @@ pub(super) async fn answer(
             return text(StatusCode::SERVICE_UNAVAILABLE, String::new(), &method);
         }
     };
-    let (decided, token) = client.decide(&method).await;
+    let (decided, Given { agent: token, node }) = client.decide(&method).await;
     drop(turn);
+    let is_node = matches!(decided.decision.answer, BootAnswer::Environment { .. });
+    let link = if is_node { services.link.address(&services.kubernetes).await } else { None };
+    let server = decided.server.as_ref().and_then(|server| server.metadata.name.as_deref());
     let sealing = if token.is_some() { services.tokens.plane_fingerprint().await } else { None };
     let surroundings = Surroundings {
         endpoint: &endpoint,
@@ -51,12 +54,23 @@ pub(super) async fn answer(
         platform: query.platform,
         token: token.as_deref(),
         plane: sealing.as_deref(),
+        grant: server.zip(node.as_deref()),
+        link,
         extra_agent_args: &services.sidero.extra_agent_kernel_args,
         directories: &services.directories,
     };
     let answer = decide::answer(&decided.decision.answer, decided.environment.as_deref(), &surroundings);
     client.report(&decided, answer.status, &endpoint);
     text(answer.status, answer.body, &method)
+}
+
+/// The tokens that go with an answer.
+#[derive(Default)]
+struct Given {
+    /// Of the agent.
+    agent: Option<String>,
+    /// Of the node system.
+    node: Option<String>,
 }
 
 struct Client<'a> {
@@ -86,7 +100,7 @@ impl Client<'_> {
         if known { Line::Known } else { Line::Strangers }
     }
 
-    async fn decide(&self, method: &Method) -> (Decided, Option<String>) {
+    async fn decide(&self, method: &Method) -> (Decided, Given) {
         let Self { services, connection, query, seen } = *self;
         let authority = services.authority.current().await;
         let lists = services.machines.lists();
@@ -99,10 +113,10 @@ impl Client<'_> {
         };
         // A HEAD request boots nothing: it puts nothing on record.
         if method == Method::HEAD {
-            return (lookup::decide(&asking).await, None);
+            return (lookup::decide(&asking).await, Given::default());
         }
-        let decided = claim::decide(&asking).await;
-        let token = self.hand_out(&decided, &authority).await;
+        let (decided, node) = grant::decide(&asking).await;
+        let agent = self.hand_out(&decided, &authority).await;
         if let Some(identity) = &decided.identity {
             conflicts::note(services, identity, &self.marks(), &authority).await;
         }
@@ -115,7 +129,7 @@ impl Client<'_> {
         {
             architecture::note(&services.kubernetes, query.arch, &decided.decision.answer, server).await;
         }
-        (decided, token)
+        (decided, Given { agent, node })
     }
 
     /// The name that the token is for: the machine's Server, or the name that it will have.

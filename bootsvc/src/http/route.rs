@@ -2,6 +2,7 @@
 
 use bloomery_api::arch::Arch;
 
+use crate::kernel_args::CONFIG_PATH;
 use crate::loaders::Loader;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,6 +11,8 @@ pub enum Route<'a> {
     BootScript,
     /// `/ipxe`: the decision.
     Decision,
+    /// `/configdata`: a machine's configuration.
+    Configuration,
     /// `/tftp/NAME`: a loader.
     Loader(Loader),
     /// `/tftp/`: the list of loaders.
@@ -29,6 +32,9 @@ pub fn route(path: &str) -> Route<'_> {
     }
     if path == "/ipxe" {
         return Route::Decision;
+    }
+    if path == CONFIG_PATH {
+        return Route::Configuration;
     }
     if let Some(name) = path.strip_prefix("/tftp/") {
         return match name {
@@ -72,7 +78,9 @@ mod tests {
             ("/env", Route::NotFound),
             ("/environment/x", Route::NotFound),
             ("/", Route::NotFound),
-            ("/configdata", Route::NotFound),
+            ("/configdata", Route::Configuration),
+            ("/configdata/", Route::NotFound),
+            ("/configdata/x", Route::NotFound),
             ("/ipxe/", Route::NotFound),
             ("", Route::NotFound),
         ];

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::admission::Admission;
+use super::configdata;
 use super::context::Context;
 use super::download::{self, Outcome, stream};
 use super::files::{self, text};
@@ -30,7 +31,7 @@ use super::route::{self, Route};
 use crate::advertise::Endpoint;
 use crate::connection::Connection;
 use crate::directories::BOOT_FILES;
-use crate::{boot_script, thrift};
+use crate::{boot_script, siderolink, thrift};
 
 /// A client that does not finish its request head in this time is gone.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -214,7 +215,11 @@ async fn call(context: Context, connection: Connection, request: Request<Body>) 
     let (charge, body) = context.intake.charge(connection.peer.ip(), body);
     head.extensions.insert(connection);
     let request = Request::from_parts(head, body);
-    let response = context.agent.call(request, is_known).await;
+    let response = if siderolink::is_call(request.uri().path()) {
+        context.siderolink.call(request).await
+    } else {
+        context.agent.call(request, is_known).await
+    };
     drop((charge, turn));
     // A refused call has its status in the head, as it has no message.
     if may_prove && !response.headers().contains_key("grpc-status") {
@@ -257,6 +262,10 @@ pub async fn handle(context: Context, connection: Connection, request: Request<B
             let method = request.method().clone();
             let told = ipxe::answer(&context, connection, query, endpoint.clone(), method).await;
             or_wait(&context, connection, told, &endpoint, &request)
+        }
+        Route::Configuration => {
+            let query = request.uri().query().unwrap_or_default();
+            configdata::answer(&context, connection, query, request.method()).await
         }
         Route::Loader(loader) => {
             log_download(&context, connection, loader.file_name(), &request);

@@ -1,6 +1,7 @@
 //! The HTTP service on loopback, with the Kubernetes API of `fake_api` behind it.
 
 mod claims;
+mod configdata;
 mod decisions;
 mod identity;
 mod static_files;

@@ -307,7 +307,8 @@ fn apply_patch(state: &mut State, path: &str, kind: &str, change: &Value) -> Res
             for step in change.as_array().unwrap() {
                 let pointer = step["path"].as_str().unwrap();
                 match step["op"].as_str().unwrap() {
-                    "test" => assert_eq!(object.pointer(pointer), Some(&step["value"])),
+                    "test" if object.pointer(pointer) == Some(&step["value"]) => {}
+                    "test" => return status(422, "Invalid", path.rsplit('/').next().unwrap()),
                     "add" => {
                         let (parent, key) = pointer.rsplit_once('/').unwrap();
                         object.pointer_mut(parent).unwrap()[key] = step["value"].clone();

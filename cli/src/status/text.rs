@@ -8,6 +8,7 @@ use kube::api::DynamicObject;
 use serde::de::DeserializeOwned;
 
 use super::Report;
+use super::clusters::text::cluster_tables;
 use super::model::{Controller, Phase, Service, Status, UnderWay, Warning};
 use super::waiting::{Waiting, waiting};
 use crate::output::{age, age_since, table};
@@ -35,6 +36,14 @@ pub(super) fn render(report: &Report, now: SystemTime) -> String {
         Err(_) => line(&mut text, &report.appliance.to_string()),
     }
     text.push_str(&trouble_of_controllers(report));
+    match (&report.clusters, &report.clusters_error, &report.servers_error) {
+        (Some(clusters), ..) => text.push_str(&cluster_tables(clusters, now)),
+        // One reason for both is told once.
+        (None, error, other) if error == other => {}
+        (None, error, _) => {
+            let _ = writeln!(text, "\nClusters: {}", error.as_deref().unwrap_or("unknown"));
+        }
+    }
     text.push('\n');
     match (&report.servers, &report.servers_error) {
         (Some(servers), _) if servers.is_empty() => line(&mut text, "No machine has registered yet."),
@@ -222,6 +231,8 @@ mod tests {
             appliance,
             servers: serde_json::from_value(servers).unwrap(),
             servers_error: None,
+            clusters: Some(Vec::new()),
+            clusters_error: None,
             controllers: None,
             traces: None,
         }

@@ -14,3 +14,4 @@ mod services;
 #[expect(dead_code, reason = "shared with the appliance's tests, which use more of it")]
 mod site;
 mod status;
+mod with_api_server;

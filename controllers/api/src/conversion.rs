@@ -5,7 +5,7 @@
 //! up, what only the newer version can say is taken back from there, unless the older one was edited.
 //! Never touches `metadata` but for that annotation: the API server refuses more.
 
-mod contract;
+pub(crate) mod contract;
 mod server;
 mod server_class;
 

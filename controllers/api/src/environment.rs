@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::arch::Arch;
 use crate::condition::ConditionStatus;
-use crate::schema::{Column, column};
+use crate::schema::{AGE, Column, column};
 use crate::zero::{is_zero, left_out_when_zero};
 
 /// The Environment that is booted when nothing names another; it always exists.
@@ -42,7 +42,7 @@ pub const TALOS_ARGS: [&str; 9] = [
 pub const READY: &str = "Ready";
 
 /// What `kubectl get` shows before the age.
-pub(crate) const COLUMNS: [Column; 3] = [
+pub(crate) const COLUMNS: [Column; 4] = [
     column("Kernel", "string", ".spec.kernel.url", "where the kernel comes from"),
     column("Initrd", "string", ".spec.initrd.url", "where the initramfs comes from"),
     column(
@@ -51,6 +51,7 @@ pub(crate) const COLUMNS: [Column; 3] = [
         ".status.conditions[?(@.type==\"Ready\")].status",
         "whether the assets are here",
     ),
+    AGE,
 ];
 
 /// Where kernel and initramfs come from.

@@ -5,16 +5,16 @@
 //! function that the controllers and the boot server share.
 //! Never: talk to a cluster, a disk or a clock. Everything here is a function of its arguments.
 
-// The columns of a kind look alike; that is no mistake.
-#![allow(clippy::duplicated_attributes)]
 // Comments become the schemas' descriptions, where kinds stand without backticks.
 #![allow(clippy::doc_markdown)]
 
 pub mod arch;
 pub mod boot_method;
+pub mod bootstrap;
 pub mod condition;
 pub mod contents;
 pub mod contract;
+pub mod controlplane;
 pub mod conversion;
 pub mod crds;
 pub mod decision;
@@ -26,15 +26,18 @@ pub mod infrastructure;
 pub mod ledger;
 pub mod lookup;
 pub mod marks;
+pub mod metadata;
 pub mod metal_cluster;
 pub mod metal_machine;
 pub mod metal_machine_template;
 pub mod patch;
 pub mod placeholder;
 pub mod plane;
+pub mod readiness;
 pub mod server;
 pub mod server_binding;
 pub mod server_class;
+pub mod siderolink;
 pub mod talos_config;
 pub mod talos_config_template;
 pub mod talos_control_plane;

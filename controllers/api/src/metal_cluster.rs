@@ -1,20 +1,28 @@
 //! MetalCluster: the infrastructure of a cluster, which is an endpoint that its user supplies (storage version v1alpha3).
 
-pub mod v1alpha2;
-
 use kube::CustomResource;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use crate::condition::Condition;
 use crate::contract::{ApiEndpoint, FailureDomain, InfrastructureInitialization, StandardConditions};
-use crate::{schema, zero::is_zero};
+use crate::schema::{self, AGE, CLUSTER, Column, column};
+use crate::zero::is_zero;
 
 /// Keeps a MetalCluster until its controller has seen its deletion.
 pub const FINALIZER: &str = "metalcluster.infrastructure.cluster.x-k8s.io";
 
 /// Failure domains of one cluster, by contract v1beta2.
 pub const MOST_FAILURE_DOMAINS: u32 = 100;
+
+/// Columns of the stored version; the older one has none.
+pub(crate) const COLUMNS: [Column; 4] = [
+    CLUSTER,
+    column("Ready", "boolean", ".status.ready", "whether machines can be made"),
+    column("Endpoint", "string", ".spec.controlPlaneEndpoint.host", "where the control plane is reached")
+        .wide(),
+    AGE,
+];
 
 /// What is wanted of the infrastructure of a cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, CustomResource)]
@@ -31,27 +39,7 @@ pub const MOST_FAILURE_DOMAINS: u32 = 100;
     category = "sidero",
     category = "bloomery",
     derive = "Default",
-    derive = "PartialEq",
-    printcolumn(
-        name = "Cluster",
-        type_ = "string",
-        json_path = ".metadata.labels.cluster\\.x-k8s\\.io/cluster-name",
-        description = "the cluster"
-    ),
-    printcolumn(
-        name = "Ready",
-        type_ = "boolean",
-        json_path = ".status.ready",
-        description = "whether machines can be made"
-    ),
-    printcolumn(
-        name = "Endpoint",
-        type_ = "string",
-        json_path = ".spec.controlPlaneEndpoint.host",
-        description = "where the control plane is reached",
-        priority = 1
-    ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    derive = "PartialEq"
 )]
 #[serde(rename_all = "camelCase")]
 pub struct MetalClusterSpec {

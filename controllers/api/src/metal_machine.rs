@@ -2,8 +2,6 @@
 //!
 //! Never decides anything: see `infrastructure`.
 
-pub mod v1alpha2;
-
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -11,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::condition::Condition;
 use crate::contract::{InfrastructureInitialization, MachineAddress, StandardConditions};
-use crate::{schema, zero::is_zero};
+use crate::schema::{self, AGE, CLUSTER, Column, column};
+use crate::zero::is_zero;
 
 /// Keeps a MetalMachine until its Server was let go.
 pub const FINALIZER: &str = "metalmachine.infrastructure.cluster.x-k8s.io";
@@ -24,6 +23,21 @@ pub const PROVIDER_SET: &str = "ProviderSet";
 pub fn provider_id(server: &str) -> String {
     format!("{PROVIDER_ID_PREFIX}{server}")
 }
+
+/// Columns of the stored version; the older one has none.
+pub(crate) const COLUMNS: [Column; 5] = [
+    column("Ready", "string", ".status.ready", "whether the machine has a Server"),
+    CLUSTER.wide(),
+    column(
+        "Machine",
+        "string",
+        ".metadata.ownerReferences[?(@.kind==\"Machine\")].name",
+        "the Machine that this is the infrastructure of",
+    )
+    .wide(),
+    column("Server", "string", ".spec.serverRef.name", "the Server").wide(),
+    AGE,
+];
 
 /// Which Server a machine gets.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema, CustomResource)]
@@ -40,35 +54,7 @@ pub fn provider_id(server: &str) -> String {
     category = "sidero",
     category = "bloomery",
     derive = "Default",
-    derive = "PartialEq",
-    printcolumn(
-        name = "Ready",
-        type_ = "string",
-        json_path = ".status.ready",
-        description = "whether the machine has a Server"
-    ),
-    printcolumn(
-        name = "Cluster",
-        type_ = "string",
-        json_path = ".metadata.labels.cluster\\.x-k8s\\.io/cluster-name",
-        description = "the cluster",
-        priority = 1
-    ),
-    printcolumn(
-        name = "Machine",
-        type_ = "string",
-        json_path = ".metadata.ownerReferences[?(@.kind==\"Machine\")].name",
-        description = "the Machine that this is the infrastructure of",
-        priority = 1
-    ),
-    printcolumn(
-        name = "Server",
-        type_ = "string",
-        json_path = ".spec.serverRef.name",
-        description = "the Server",
-        priority = 1
-    ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    derive = "PartialEq"
 )]
 #[serde(rename_all = "camelCase")]
 pub struct MetalMachineSpec {

@@ -1,7 +1,5 @@
 //! MetalMachineTemplate: what MetalMachines are made of (storage version v1alpha3).
 
-pub mod v1alpha2;
-
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -10,7 +8,21 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::metal_machine::MetalMachineSpec;
-use crate::{schema, zero::is_zero};
+use crate::schema::{self, AGE, Column, column};
+use crate::zero::is_zero;
+
+/// Columns of the stored version; the older one has none.
+pub(crate) const COLUMNS: [Column; 4] = [
+    column(
+        "Class",
+        "string",
+        ".spec.template.spec.serverClassRef.name",
+        "the class that Servers are taken from",
+    ),
+    column("CPU", "string", ".status.capacity.cpu", "hardware threads of the smallest Server").wide(),
+    column("Memory", "string", ".status.capacity.memory", "memory of the smallest Server").wide(),
+    AGE,
+];
 
 /// What MetalMachines are made of. It never changes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema, CustomResource)]
@@ -27,28 +39,7 @@ use crate::{schema, zero::is_zero};
     category = "sidero",
     category = "bloomery",
     derive = "Default",
-    derive = "PartialEq",
-    printcolumn(
-        name = "Class",
-        type_ = "string",
-        json_path = ".spec.template.spec.serverClassRef.name",
-        description = "the class that Servers are taken from"
-    ),
-    printcolumn(
-        name = "CPU",
-        type_ = "string",
-        json_path = ".status.capacity.cpu",
-        description = "hardware threads of the smallest Server",
-        priority = 1
-    ),
-    printcolumn(
-        name = "Memory",
-        type_ = "string",
-        json_path = ".status.capacity.memory",
-        description = "memory of the smallest Server",
-        priority = 1
-    ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    derive = "PartialEq"
 )]
 pub struct MetalMachineTemplateSpec {
     /// The template.

@@ -56,16 +56,21 @@ pub fn serial(text: &str) -> Option<String> {
     (fits && names).then_some(mark)
 }
 
-/// The UUID as a mark, in lower case. None for one that is malformed or that many machines carry.
-pub fn uuid(text: &str) -> Option<String> {
-    let mark = text.trim().to_ascii_lowercase();
-    let well_formed = mark.len() == 36
-        && mark.bytes().enumerate().all(|(index, octet)| match index {
+/// The UUID in lower case, if `text` is one in the 8-4-4-4-12 form.
+pub fn canonical_uuid(text: &str) -> Option<String> {
+    let well_formed = text.len() == 36
+        && text.bytes().enumerate().all(|(index, octet)| match index {
             8 | 13 | 18 | 23 => octet == b'-',
             _ => octet.is_ascii_hexdigit(),
         });
+    well_formed.then(|| text.to_ascii_lowercase())
+}
+
+/// The UUID as a mark, in lower case. None for one that is malformed or that many machines carry.
+pub fn uuid(text: &str) -> Option<String> {
+    let mark = canonical_uuid(text.trim())?;
     let bare: String = mark.chars().filter(|letter| *letter != '-').collect();
-    (well_formed && !UUIDS.contains(&mark.as_str()) && !is_one_letter(&bare)).then_some(mark)
+    (!UUIDS.contains(&mark.as_str()) && !is_one_letter(&bare)).then_some(mark)
 }
 
 /// The hardware address as a mark: lower case with colons. None for one that is malformed, not of one card, or that

@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::lookup::Lookup;
-use crate::schema::{Column, column};
+use crate::schema::{AGE, Column, column};
 use crate::server::Server;
 use crate::trust::Trust;
 
@@ -39,6 +39,10 @@ pub const FENCED_ANNOTATION: &str = "bloomery.dev/fenced";
 /// commas. A takeover adds the plane that it takes over from; after a move a person adds the source.
 pub const ADOPTS_ANNOTATION: &str = "bloomery.dev/adopts";
 
+/// Annotation on the Plane object: the plane's address in its SideroLink network, for those who may not read the Secret
+/// that it follows from.
+pub const SIDERO_LINK_ANNOTATION: &str = "bloomery.dev/siderolink";
+
 /// Label of each Server: identity of the plane that looks after it.
 pub const PLANE_LABEL: &str = "bloomery.dev/plane";
 
@@ -47,7 +51,7 @@ pub const PLANE_LABEL: &str = "bloomery.dev/plane";
 pub const LEAP: u64 = 500_000_000;
 
 /// What `kubectl get` shows before the age.
-pub(crate) const COLUMNS: [Column; 4] = [
+pub(crate) const COLUMNS: [Column; 5] = [
     column("Holder", "string", ".spec.holder", "identity of the plane that acts"),
     column("Epoch", "integer", ".spec.epoch", "raised by every restore and takeover"),
     column(
@@ -62,6 +66,7 @@ pub(crate) const COLUMNS: [Column; 4] = [
         ".metadata.annotations.bloomery\\.dev/fenced",
         "set while the plane has stopped itself until a person looks",
     ),
+    AGE,
 ];
 
 /// The plane that acts.

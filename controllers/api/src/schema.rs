@@ -17,8 +17,18 @@ pub(crate) struct Column {
     is_wide: bool,
 }
 
-/// The column of every kind that comes last.
-const AGE: Column = column("Age", "date", ".metadata.creationTimestamp", "");
+/// How old the object is.
+pub(crate) const AGE: Column = column("Age", "date", ".metadata.creationTimestamp", "");
+/// The cluster that the object belongs to.
+pub(crate) const CLUSTER: Column =
+    column("Cluster", "string", ".metadata.labels.cluster\\.x-k8s\\.io/cluster-name", "the cluster");
+/// The class that the template belongs to.
+pub(crate) const CLUSTER_CLASS: Column = column(
+    "ClusterClass",
+    "string",
+    ".metadata.ownerReferences[?(@.kind==\"ClusterClass\")].name",
+    "the ClusterClass",
+);
 
 /// A column with its type and JSON path.
 pub(crate) const fn column(
@@ -37,8 +47,8 @@ impl Column {
     }
 }
 
-/// The columns of a kind, with its age.
-pub(crate) fn columns(own: &[Column]) -> Vec<CustomResourceColumnDefinition> {
+/// The columns of a kind as its definition has them.
+pub(crate) fn columns(own: &[Column]) -> Option<Vec<CustomResourceColumnDefinition>> {
     let definition = |column: &Column| CustomResourceColumnDefinition {
         name: column.name.to_owned(),
         type_: column.type_.to_owned(),
@@ -47,7 +57,7 @@ pub(crate) fn columns(own: &[Column]) -> Vec<CustomResourceColumnDefinition> {
         priority: column.is_wide.then_some(1),
         format: None,
     };
-    own.iter().chain([&AGE]).map(definition).collect()
+    (!own.is_empty()).then(|| own.iter().map(definition).collect())
 }
 
 /// Marks a map as owned by one writer as a whole (server-side apply), as the core API marks references.
@@ -99,11 +109,6 @@ pub(crate) fn machine_address_type(_: &mut SchemaGenerator) -> Schema {
         "type": "string",
         "enum": ["Hostname", "ExternalIP", "InternalIP", "ExternalDNS", "InternalDNS"],
     })
-}
-
-/// The types of a machine configuration in the newer version of TalosConfig.
-pub(crate) fn generate_type(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "type": "string", "enum": ["controlplane", "worker", "init", "none"] })
 }
 
 /// The processor architectures of Cluster API's contract.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::condition::Condition;
 use crate::hardware::HardwareInformation;
 use crate::patch::ConfigPatch;
-use crate::schema::{self, Column, column};
+use crate::schema::{self, AGE, Column, column};
 use crate::zero::is_zero;
 
 /// Keeps an allocated Server from disappearing.
@@ -27,7 +27,7 @@ pub const POWER_REACHABLE: &str = "PowerReachable";
 pub const PXE_BOOTED: &str = "PXEBooted";
 
 /// What `kubectl get` shows before the age.
-pub(crate) const COLUMNS: [Column; 9] = [
+pub(crate) const COLUMNS: [Column; 10] = [
     column("Hostname", "string", ".spec.hostname", "host name the machine had when it registered"),
     column("BMC IP", "string", ".spec.bmc.endpoint", "address of the management controller").wide(),
     column("Accepted", "boolean", ".spec.accepted", "whether the machine may be written to"),
@@ -42,6 +42,7 @@ pub(crate) const COLUMNS: [Column; 9] = [
         "set while another Server or machine shares an identity with this one",
     ),
     column("Power", "string", ".status.power", "last known power state"),
+    AGE,
 ];
 
 /// What is wanted of a machine.

@@ -3,12 +3,13 @@
 //! Never created for a machine without a claim: its existence alone protects the machine's disks.
 
 use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::condition::Condition;
-use crate::schema::{self, Column, column};
+use crate::schema::{self, AGE, Column, column};
 use crate::zero::is_zero;
 
 /// Ours, on every binding: its deletion is recorded on the Server before it goes. A binding that vanishes without
@@ -22,7 +23,7 @@ pub const TALOS_CONFIG_LOADED: &str = "TalosConfigLoaded";
 pub const TALOS_CONFIG_VALIDATED: &str = "TalosConfigValidated";
 
 /// What `kubectl get` shows before the age.
-pub(crate) const COLUMNS: [Column; 5] = [
+pub(crate) const COLUMNS: [Column; 6] = [
     column("Ready", "string", ".status.ready", "whether the Server exists"),
     column("Server", "string", ".metadata.name", "the Server claimed").wide(),
     column("ServerClass", "string", ".spec.serverClassRef.name", "the class the Server was taken from")
@@ -35,6 +36,7 @@ pub(crate) const COLUMNS: [Column; 5] = [
         "the cluster of that machine",
     )
     .wide(),
+    AGE,
 ];
 
 /// Who claims the Server, and what its node said of itself.
@@ -89,7 +91,29 @@ pub struct ServerBindingStatus {
     /// Whether the Server exists.
     #[serde(default)]
     pub ready: bool,
-    /// Observations of the node's installation.
+    /// Observations of the machine's configuration and of the node's installation.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub conditions: Vec<Condition>,
+    /// The boot that may have the machine configuration. The boot services write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<Boot>,
+}
+
+/// The boot that may have the configuration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Boot {
+    /// Names the boot. Its token cannot be made from it.
+    pub id: String,
+    /// Epoch of the plane that gave the boot script.
+    pub epoch: i64,
+    /// Network card that the script was given to; empty behind a router.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub card: String,
+    /// When the script was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_at: Option<Time>,
+    /// When a configuration that the machine can use was delivered in full for the first time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivered_at: Option<Time>,
 }

@@ -14,16 +14,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::hardware::HardwareInformation;
 use crate::patch::ConfigPatch;
-use crate::schema::{self, Column, column};
+use crate::schema::{self, AGE, Column, column};
 use crate::zero::{is_zero, left_out_when_zero};
 
 /// The class that every accepted machine belongs to; it always exists.
 pub const ANY: &str = "any";
 
 /// What `kubectl get` shows before the age.
-pub(crate) const COLUMNS: [Column; 2] = [
+pub(crate) const COLUMNS: [Column; 3] = [
     column("Available", "string", ".status.serversAvailable", "members that are not bound"),
     column("In Use", "string", ".status.serversInUse", "members that are bound"),
+    AGE,
 ];
 
 /// Which machines belong to the class, and what they are given.

@@ -1,8 +1,5 @@
 //! TalosConfig: how a machine configuration is made (storage version v1alpha3).
 
-pub mod v1alpha2;
-pub mod v1beta1;
-
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,12 +7,26 @@ use serde::{Deserialize, Serialize};
 use crate::condition::Condition;
 use crate::contract::StandardConditions;
 use crate::patch::ConfigPatch;
+use crate::schema::{AGE, CLUSTER, Column, column};
 use crate::zero::is_zero;
 
 /// The finalizer of old releases; it is only ever taken off.
 pub const LEGACY_FINALIZER: &str = "talosconfig.bootstrap.cluster.x-k8s.io";
 /// What `hostname.source` may be besides nothing, in the order in which messages list it.
 pub const HOSTNAME_SOURCES: [&str; 2] = ["MachineName", "InfrastructureName"];
+
+/// Columns of v1beta1; the other versions have none.
+pub(crate) const COLUMNS_V1BETA1: [Column; 4] = [
+    CLUSTER,
+    column(
+        "Initialized",
+        "boolean",
+        ".status.initialization.dataSecretCreated",
+        "whether the configuration was made",
+    ),
+    column("Bootstrap secret", "string", ".status.dataSecretName", "the Secret with the configuration"),
+    AGE,
+];
 
 /// How a machine configuration is made.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema, CustomResource)]

@@ -1,13 +1,18 @@
 //! TalosConfigTemplate: what TalosConfigs are made of (storage version v1alpha3).
 
-pub mod v1alpha2;
-pub mod v1beta1;
-
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::schema::{AGE, CLUSTER_CLASS, Column, column};
 use crate::talos_config::TalosConfigSpec;
+
+/// Columns of v1beta1; the other versions have none.
+pub(crate) const COLUMNS_V1BETA1: [Column; 3] = [
+    CLUSTER_CLASS,
+    column("Cluster", "string", ".metadata.ownerReferences[?(@.kind==\"Cluster\")].name", "the cluster"),
+    AGE,
+];
 
 /// What TalosConfigs are made of. It never changes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema, CustomResource)]

@@ -1,7 +1,5 @@
 //! TalosControlPlane: the control plane nodes of a cluster (storage version v1alpha3).
 
-pub mod v1beta1;
-
 use k8s_openapi::api::core::v1::{ObjectReference, Taint};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::CustomResource;
@@ -10,8 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::condition::Condition;
 use crate::contract::{StandardConditions, TemplateMeta};
+use crate::schema::{self, AGE, CLUSTER, Column, column};
 use crate::talos_config::TalosConfigSpec;
-use crate::{schema, zero::is_zero};
+use crate::zero::is_zero;
 
 /// Keeps a TalosControlPlane until its machines are gone.
 pub const FINALIZER: &str = "talos.controlplane.cluster.x-k8s.io";
@@ -21,6 +20,42 @@ pub const ROLLING_UPDATE: &str = "RollingUpdate";
 pub const ON_DELETE: &str = "OnDelete";
 /// What `rolloutStrategy.type` may be besides nothing, in the order in which messages list it.
 pub const ROLLOUT_STRATEGIES: [&str; 2] = [ROLLING_UPDATE, ON_DELETE];
+
+/// Columns of the stored version.
+pub(crate) const COLUMNS: [Column; 5] = [
+    column("Ready", "boolean", ".status.ready", "whether the API server of the cluster answers"),
+    column(
+        "Initialized",
+        "boolean",
+        ".status.initialized",
+        "whether the API server of the cluster ever answered",
+    ),
+    column("Replicas", "integer", ".status.replicas", "machines"),
+    column("Ready Replicas", "integer", ".status.readyReplicas", "machines whose node is ready"),
+    column(
+        "Unavailable Replicas",
+        "integer",
+        ".status.unavailableReplicas",
+        "machines whose node is not ready",
+    ),
+];
+
+/// Columns of v1beta1.
+pub(crate) const COLUMNS_V1BETA1: [Column; 8] = [
+    CLUSTER,
+    column(
+        "Available",
+        "string",
+        ".status.conditions[?(@.type==\"Available\")].status",
+        "whether the control plane is available",
+    ),
+    column("Desired", "integer", ".spec.replicas", "machines that are wanted"),
+    column("Current", "integer", ".status.replicas", "machines"),
+    column("Ready", "integer", ".status.readyReplicas", "machines whose node is ready"),
+    column("Up-to-date", "integer", ".status.upToDateReplicas", "machines that are as the spec wants them"),
+    column("Version", "string", ".spec.version", "Kubernetes version"),
+    AGE,
+];
 
 /// Which control plane nodes are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema, CustomResource)]
@@ -41,36 +76,6 @@ pub const ROLLOUT_STRATEGIES: [&str; 2] = [ROLLING_UPDATE, ON_DELETE];
         spec_replicas_path = ".spec.replicas",
         status_replicas_path = ".status.replicas",
         label_selector_path = ".status.selector"
-    ),
-    printcolumn(
-        name = "Ready",
-        type_ = "boolean",
-        json_path = ".status.ready",
-        description = "whether the API server of the cluster answers"
-    ),
-    printcolumn(
-        name = "Initialized",
-        type_ = "boolean",
-        json_path = ".status.initialized",
-        description = "whether the API server of the cluster ever answered"
-    ),
-    printcolumn(
-        name = "Replicas",
-        type_ = "integer",
-        json_path = ".status.replicas",
-        description = "machines"
-    ),
-    printcolumn(
-        name = "Ready Replicas",
-        type_ = "integer",
-        json_path = ".status.readyReplicas",
-        description = "machines whose node is ready"
-    ),
-    printcolumn(
-        name = "Unavailable Replicas",
-        type_ = "integer",
-        json_path = ".status.unavailableReplicas",
-        description = "machines whose node is not ready"
     )
 )]
 #[serde(rename_all = "camelCase")]

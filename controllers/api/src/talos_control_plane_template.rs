@@ -1,16 +1,18 @@
 //! TalosControlPlaneTemplate: what the TalosControlPlanes of a ClusterClass are made of (storage version v1alpha3).
 
-pub mod v1beta1;
-
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::contract::TemplateMeta;
+use crate::schema::{AGE, CLUSTER_CLASS, Column};
 use crate::talos_control_plane::{
     ControlPlaneConfig, MachineNamingStrategy, MachineTemplate, RolloutStrategy,
 };
 use crate::zero::is_zero;
+
+/// Columns of all versions.
+pub(crate) const COLUMNS: [Column; 2] = [CLUSTER_CLASS, AGE];
 
 /// What TalosControlPlanes are made of. It never changes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema, CustomResource)]
@@ -26,14 +28,7 @@ use crate::zero::is_zero;
     category = "cluster-api",
     category = "bloomery",
     derive = "Default",
-    derive = "PartialEq",
-    printcolumn(
-        name = "ClusterClass",
-        type_ = "string",
-        json_path = ".metadata.ownerReferences[?(@.kind==\"ClusterClass\")].name",
-        description = "the ClusterClass"
-    ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    derive = "PartialEq"
 )]
 pub struct TalosControlPlaneTemplateSpec {
     /// The template.

@@ -3,7 +3,8 @@
 // The whole file is a test: a failed expectation ends it, and literals are passed as they stand.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::needless_pass_by_value)]
 
-use std::sync::LazyLock;
+#[path = "conversion/client.rs"]
+mod client;
 
 use bloomery_api::conversion::{CONVERSION_DATA, convert};
 use bloomery_api::hardware::{
@@ -284,39 +285,9 @@ prop_compose! {
     }
 }
 
-/// What `schema` knows of a value.
-fn pruned(value: &Value, schema: &Value) -> Value {
-    match (value, schema.get("properties"), schema.get("items")) {
-        (Value::Object(fields), Some(known), _) => fields
-            .iter()
-            .filter_map(|(key, field)| Some((key.clone(), pruned(field, known.get(key)?))))
-            .collect(),
-        (Value::Array(items), _, Some(schema)) => items.iter().map(|item| pruned(item, schema)).collect(),
-        _ => value.clone(),
-    }
-}
-
-/// What a client of the older version keeps of an object: the API server has no more for it.
-fn read_by_old_client(mut object: Value) -> Value {
-    static DEFINITIONS: LazyLock<Vec<Value>> = LazyLock::new(|| {
-        let all = bloomery_api::crds::all(b"").unwrap();
-        all.into_iter().map(|crd| serde_json::to_value(crd).unwrap()).collect()
-    });
-    let crd = DEFINITIONS.iter().find(|crd| crd["spec"]["names"]["kind"] == object["kind"]).unwrap();
-    let versions = crd["spec"]["versions"].as_array().unwrap();
-    let old = versions.iter().find(|version| version["name"] == "v1alpha1").unwrap();
-    let schema = &old["schema"]["openAPIV3Schema"]["properties"];
-    for part in ["spec", "status"] {
-        if let Some(value) = object.get_mut(part) {
-            *value = pruned(value, &schema[part]);
-        }
-    }
-    object
-}
-
 /// A write of a client of the older version, which knows the fields of its schema only.
 fn written_through_old<New: Serialize + DeserializeOwned>(start: &New, edit: impl FnOnce(&mut Value)) -> New {
-    let mut old = read_by_old_client(convert(serde_json::to_value(start).unwrap(), OLD).unwrap());
+    let mut old = client::read(convert(serde_json::to_value(start).unwrap(), OLD).unwrap());
     edit(&mut old);
     serde_json::from_value(convert(old, NEW).unwrap()).unwrap()
 }
@@ -324,7 +295,7 @@ fn written_through_old<New: Serialize + DeserializeOwned>(start: &New, edit: imp
 /// An older object after a client of the newer version read and wrote it, without what is kept for that version.
 fn written_through_new<New: Serialize + DeserializeOwned>(old: &Value) -> Value {
     let new: New = serde_json::from_value(convert(old.clone(), NEW).unwrap()).unwrap();
-    forgetful(read_by_old_client(convert(serde_json::to_value(new).unwrap(), OLD).unwrap()))
+    forgetful(client::read(convert(serde_json::to_value(new).unwrap(), OLD).unwrap()))
 }
 
 proptest! {

@@ -5,6 +5,7 @@
 //! what a person may take away and did is not brought back.
 //! Never skips an object silently: each that fails is named with its file and document.
 
+pub mod installation;
 pub mod manifests;
 mod removable;
 pub mod secrets;
@@ -71,6 +72,12 @@ pub async fn run(options: &ApplyOptions) -> Result<(), Error> {
             "phase applied"
         );
         failures.extend(failed);
+    }
+    match installation::ensure(&client).await {
+        Ok(true) => info!("made the Secret of SideroLink"),
+        Ok(false) => {}
+        // The plane works without the tunnel; the next boot tries again.
+        Err(failure) => error!(error = chain(&failure), "no Secret of SideroLink"),
     }
     if let Some(key) = &options.encryption_key {
         match secrets::encrypt(&client, key).await {

@@ -6,7 +6,6 @@ pub mod inventory;
 pub mod metal_cluster;
 pub mod metal_machine;
 pub mod metal_machine_template;
-mod status_patch;
 mod watches;
 
 pub use watches::Watches;

@@ -9,14 +9,17 @@
 #![allow(clippy::doc_markdown)]
 
 pub mod apply;
+pub mod bootstrap;
 pub mod cli;
 pub mod cluster;
+pub mod controlplane;
 pub mod download;
 pub mod environment;
 pub mod fence;
 pub mod fleet;
 pub mod infrastructure;
 mod keyed_lock;
+pub mod metadata;
 pub mod metrics;
 pub mod reconcile;
 pub mod reserved_objects;
@@ -24,9 +27,11 @@ pub mod run;
 pub mod server;
 pub mod server_binding;
 pub mod server_class;
+mod status_patch;
 pub mod table;
 pub mod watch;
 pub mod webhook;
+pub mod workload;
 
 /// Requests at once, of the 60 that the API server takes (`--max-requests-inflight`). It gives a request a minute.
 pub const LIMITS: bloomery_platform::client::Limits = bloomery_platform::client::Limits {

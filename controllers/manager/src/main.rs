@@ -58,5 +58,5 @@ fn needs(options: &RunOptions) -> Needs {
         [options.kubeconfig.as_deref().or(Some(SERVICE_ACCOUNT.as_ref())), options.extra_ca_file.as_deref()];
     let mut reads = directories_of(files.into_iter().flatten());
     reads.extend([options.webhook_cert_dir.clone(), options.assets_dir.clone()]);
-    Needs { reads, writes: vec![options.env_dir.clone(), options.plane_dir.clone()] }
+    Needs { reads, writes: vec![options.env_dir.clone(), options.plane_dir.clone()], ..Needs::default() }
 }

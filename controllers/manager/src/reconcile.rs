@@ -37,8 +37,13 @@ pub enum Error {
     /// The object is not what its kind should be; a change of the object is waited for.
     #[error("failed to use {object}: {problem}")]
     Invalid { object: String, problem: String },
+    /// A node or a library said no, or nothing: it is asked again.
+    #[error("failed to go on with {object}: {problem}")]
+    Node { object: String, problem: String },
     #[error("failed to inspect {path}")]
     File { path: String, source: std::io::Error },
+    #[error("failed to make {object}")]
+    Talos { object: String, source: Box<bloomery_talosconfig::Error> },
 }
 
 impl Error {
@@ -53,14 +58,17 @@ impl Error {
             Self::Api { .. } if self.is_conflict() => "conflict",
             Self::Api { .. } => "api",
             Self::Invalid { .. } => "invalid",
+            Self::Node { .. } => "node",
             Self::File { .. } => "file",
+            Self::Talos { .. } => "talos",
         }
     }
 
     /// True when trying again without a change of the object may help.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Api { .. } | Self::File { .. } => true,
+            Self::Api { .. } | Self::Node { .. } | Self::File { .. } => true,
+            Self::Talos { source, .. } => source.is_retryable(),
             Self::Invalid { .. } => false,
         }
     }

@@ -28,7 +28,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::bootstrap::{self, TALOS_CONFIGS, talos_config};
 use crate::cli::RunOptions;
+use crate::controlplane::{self, CONTROL_PLANES};
 use crate::environment::demand::Demand;
 use crate::fleet::Fleet;
 use crate::infrastructure::inventory::Inventory;
@@ -36,12 +38,14 @@ use crate::infrastructure::{
     self, METAL_CLUSTERS, METAL_MACHINE_TEMPLATES, METAL_MACHINES, metal_cluster, metal_machine,
     metal_machine_template,
 };
+use crate::metadata::{self, CONFIGURATIONS};
 use crate::metrics::{Metrics, PowerCalls};
 use crate::reconcile::{COMPONENT, Context, Frame};
 use crate::reserved_objects;
 use crate::table::{BINDINGS, CLASSES, Definition, ENVIRONMENTS, SERVERS, Table};
 use crate::watch::{self, GuardedBinding, GuardedServer};
 use crate::webhook::{self, Webhook, tls::ReloadedCertificate};
+use crate::workload::Workloads;
 use crate::{environment, fence, server, server_class};
 
 /// Time for work under way when told to stop; less than what a supervisor allows before SIGKILL.
@@ -92,6 +96,7 @@ pub async fn run(options: &RunOptions, launcher: Launcher) -> Result<(), Error> 
     let (health, metrics, table) = (Health::default(), Arc::new(Metrics::default()), Table::default());
     health.expect([SERVERS.name, BINDINGS.name, CLASSES.name, ENVIRONMENTS.name, DEFAULTS]);
     health.expect([METAL_MACHINES.name, METAL_CLUSTERS.name, METAL_MACHINE_TEMPLATES.name]);
+    health.expect([TALOS_CONFIGS.name, CONTROL_PLANES.name, CONFIGURATIONS.name]);
     let mut parts = JoinSet::new();
 
     let routes = metrics.routes().merge(table.routes());
@@ -225,6 +230,7 @@ fn start_controllers(
     let inventory = Inventory::default();
     inventory.follow(&mut servers.feed, &mut bindings.feed);
     let mut provider = infrastructure::Watches::new(&context.client);
+    let workloads = Arc::new(Workloads::default());
     let inputs = metal_machine::Inputs {
         gate: gate.clone(),
         fleet: fleet.clone(),
@@ -232,6 +238,7 @@ fn start_controllers(
         servers: all.clone(),
         bindings: &mut bindings.feed,
         classes: classes.feed.cache(),
+        workloads: Arc::clone(&workloads),
     };
     let work = metal_machine::controller(frame(&METAL_MACHINES), inputs, &mut provider, stop.clone());
     start(parts, &METAL_MACHINES, health, provider.metal_machines.feed.cache(), work);
@@ -251,6 +258,29 @@ fn start_controllers(
         stop.clone(),
     );
     start(parts, &METAL_MACHINE_TEMPLATES, health, provider.templates.feed.cache(), work);
+    let configurations = start_configurations(
+        metadata::Inputs {
+            gate: gate.clone(),
+            sidero: &options.options.get().sidero,
+            servers: &mut servers.feed,
+            bindings: &mut bindings.feed,
+            classes: &mut classes.feed,
+            provider: &mut provider,
+        },
+        shared,
+        stop,
+        parts,
+    );
+    let mut bootstrap = bootstrap::Watches::new(&context.client);
+    let work = talos_config::controller(
+        frame(&TALOS_CONFIGS),
+        gate.clone(),
+        &mut bootstrap,
+        &mut provider,
+        stop.clone(),
+    );
+    start(parts, &TALOS_CONFIGS, health, bootstrap.configs.feed.cache(), work);
+    let control_planes = start_control_planes(shared, gate.clone(), workloads, &mut provider, stop, parts);
     let inputs =
         server::Inputs { servers: &mut servers.feed, bindings: &mut bindings.feed, fleet, concerned };
     let options_of_servers = servers_options(options, gate, ledger, context.metrics());
@@ -279,11 +309,55 @@ fn start_controllers(
     let token = stop.clone();
     parts.spawn(async move {
         let watching = async {
-            futures::join!(servers.run(), bindings.run(), classes.run(), environments.run(), provider.run());
+            let own =
+                async { futures::join!(servers.run(), bindings.run(), classes.run(), environments.run()) };
+            let others = async { futures::join!(bootstrap.run(), configurations.run(), control_planes.run()) };
+            futures::join!(own, provider.run(), others);
         };
         token.run_until_cancelled(Box::pin(watching)).await;
         "watches"
     });
+}
+
+/// The metadata controller, and the rights of the boot services that follow from what it makes; the watches are to be run.
+fn start_configurations(
+    inputs: metadata::Inputs<'_>,
+    shared: &Shared,
+    stop: &CancellationToken,
+    parts: &mut JoinSet<&'static str>,
+) -> metadata::Watches {
+    let Shared { context, health, table } = shared;
+    let mut watches = metadata::Watches::new(&context.client);
+    let touched = Arc::new(Notify::new());
+    watch::wake(&mut watches.rendered.feed, &touched);
+    watch::wake(inputs.bindings, &touched);
+    let (common, gate, token) = (context.clone(), inputs.gate.clone(), stop.clone());
+    let (rendered, bindings) = (watches.rendered.feed.cache(), inputs.bindings.cache());
+    parts.spawn(async move {
+        Box::pin(metadata::keep_grant(common, gate, rendered, bindings, touched, token)).await;
+        "grant"
+    });
+    let bindings = inputs.bindings.cache();
+    let frame = Frame::new(context.clone(), table.add(&CONFIGURATIONS));
+    let work = metadata::controller(frame, inputs, &mut watches, stop.clone());
+    start(parts, &CONFIGURATIONS, health, bindings, work);
+    watches
+}
+
+/// The control-plane provider; its watches are to be run.
+fn start_control_planes(
+    Shared { context, health, table }: &Shared,
+    gate: Gate,
+    workloads: Arc<Workloads>,
+    provider: &mut infrastructure::Watches,
+    stop: &CancellationToken,
+    parts: &mut JoinSet<&'static str>,
+) -> controlplane::Watches {
+    let mut watches = controlplane::Watches::new(&context.client);
+    let frame = Frame::new(context.clone(), table.add(&CONTROL_PLANES));
+    let work = controlplane::controller(frame, gate, workloads, &mut watches, provider, stop.clone());
+    start(parts, &CONTROL_PLANES, health, watches.control_planes.feed.cache(), work);
+    watches
 }
 
 /// The options of the Server controller, with the pool of all management controllers.

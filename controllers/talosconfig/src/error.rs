@@ -8,75 +8,32 @@ use serde::Deserialize;
 
 /// Why a request has no result.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the texts say what the variants and their fields are")]
 pub enum Error {
-    /// There is no child to ask.
     #[error("failed to start Talos's configuration library")]
     Start(#[source] launcher::Error),
-    /// The child was silent for too long and was killed.
     #[error("failed to {operation} by Talos's configuration library within {limit:?}: it was stopped")]
-    TimedOut {
-        /// What was asked.
-        operation: &'static str,
-        /// The limit.
-        limit: Duration,
-    },
-    /// The child ended in the middle.
+    TimedOut { operation: &'static str, limit: Duration },
+    /// With the child's status, and the first line that it wrote to its standard error.
     #[error("failed to {operation} by Talos's configuration library: it ended ({how})")]
-    Ended {
-        /// What was asked.
-        operation: &'static str,
-        /// Its status, and the first line that it wrote to its standard error.
-        how: String,
-    },
-    /// The child said more than an answer may have, and was stopped.
+    Ended { operation: &'static str, how: String },
+    /// The child was stopped.
     #[error("failed to {operation} by Talos's configuration library: its answer exceeds {limit} octets")]
-    AnswerTooLong {
-        /// What was asked.
-        operation: &'static str,
-        /// The limit.
-        limit: usize,
-    },
-    /// The child said something that is no answer to the request, and was stopped.
+    AnswerTooLong { operation: &'static str, limit: usize },
+    /// The child was stopped.
     #[error("failed to {operation} by Talos's configuration library: its answer cannot be read")]
-    Garbage {
-        /// What was asked.
-        operation: &'static str,
-    },
-    /// The request is larger than the child reads.
+    Garbage { operation: &'static str },
     #[error(
         "failed to {operation} by Talos's configuration library: the request has {octets} octets, {limit} at most"
     )]
-    RequestTooLong {
-        /// What was asked.
-        operation: &'static str,
-        /// Its size.
-        octets: usize,
-        /// The limit.
-        limit: usize,
-    },
-    /// The request cannot be put into JSON.
+    RequestTooLong { operation: &'static str, octets: usize, limit: usize },
     #[error("failed to {operation} by Talos's configuration library: the request cannot be written")]
-    Request {
-        /// What was asked.
-        operation: &'static str,
-        /// Why.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// Talos's library says no.
+    Request { operation: &'static str, source: serde_json::Error },
     #[error("failed to {operation}: {refusal}")]
-    Refused {
-        /// What was asked.
-        operation: &'static str,
-        /// Its reason.
-        refusal: Refusal,
-    },
+    Refused { operation: &'static str, refusal: Refusal },
     /// The runtime that served the client is gone.
     #[error("failed to {operation} by Talos's configuration library: this program is stopping")]
-    Stopped {
-        /// What was asked.
-        operation: &'static str,
-    },
+    Stopped { operation: &'static str },
 }
 
 impl Error {

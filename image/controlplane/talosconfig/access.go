@@ -17,8 +17,9 @@ import (
 	"sigs.k8s.io/cluster-api/util/kubeconfig"
 )
 
-// identity is for whom a client certificate of the Talos API is, and for how long.
+// identity is by and for whom a client certificate of the Talos API is, and for how long.
 type identity struct {
+	Secrets secretsSource `json:"secrets"`
 	// Roles: os:admin if there are none.
 	Roles []string `json:"roles"`
 	// TTL in seconds; a year if 0.
@@ -28,17 +29,23 @@ type identity struct {
 // The CA's own life: a certificate that lives longer is no use.
 const maxTTL = secrets.CAValidityTime
 
-func (i *identity) issue(bundle *secrets.Bundle) (*x509.PEMEncodedCertificateAndKey, error) {
+// issue returns the CA's certificate, and the one that it issues.
+func (i *identity) issue() ([]byte, *x509.PEMEncodedCertificateAndKey, error) {
+	bundle, err := i.Secrets.osCA()
+	if err != nil {
+		return nil, nil, err
+	}
+
 	roles := role.MakeSet(role.Admin)
 
 	if len(i.Roles) > 0 {
 		parsed, unknown := role.Parse(i.Roles)
 		if len(unknown) > 0 {
-			return nil, input("roles", fmt.Errorf("Talos has no role %q", unknown[0]))
+			return nil, nil, input("roles", fmt.Errorf("Talos has no role %q", unknown[0]))
 		}
 
 		if roles = parsed; len(roles.Strings()) == 0 {
-			return nil, input("roles", errors.New("there is no role"))
+			return nil, nil, input("roles", errors.New("there is no role"))
 		}
 	}
 
@@ -46,7 +53,7 @@ func (i *identity) issue(bundle *secrets.Bundle) (*x509.PEMEncodedCertificateAnd
 
 	if i.TTL != 0 {
 		if i.TTL < 0 || i.TTL > int64(maxTTL/time.Second) {
-			return nil, input("ttl", fmt.Errorf("%d is not from 1 to %d seconds", i.TTL, int64(maxTTL/time.Second)))
+			return nil, nil, input("ttl", fmt.Errorf("%d is not from 1 to %d seconds", i.TTL, int64(maxTTL/time.Second)))
 		}
 
 		ttl = time.Duration(i.TTL) * time.Second
@@ -54,15 +61,10 @@ func (i *identity) issue(bundle *secrets.Bundle) (*x509.PEMEncodedCertificateAnd
 
 	issued, err := bundle.GenerateTalosAPIClientCertificateWithTTL(roles, ttl)
 	if err != nil {
-		return nil, input("secrets", err)
+		return nil, nil, input("secrets", err)
 	}
 
-	return issued, nil
-}
-
-type clientCertificateParams struct {
-	Secrets secretsSource `json:"secrets"`
-	identity
+	return bundle.Certs.OS.Crt, issued, nil
 }
 
 type clientCertificateResult struct {
@@ -71,24 +73,16 @@ type clientCertificateResult struct {
 	Key string `json:"key"`
 }
 
-func clientCertificate(params *clientCertificateParams) (*clientCertificateResult, error) {
-	bundle, err := params.Secrets.osCA()
+func clientCertificate(params *identity) (*clientCertificateResult, error) {
+	ca, issued, err := params.issue()
 	if err != nil {
 		return nil, err
 	}
 
-	issued, err := params.issue(bundle)
-	if err != nil {
-		return nil, err
-	}
-
-	return &clientCertificateResult{
-		CA: string(bundle.Certs.OS.Crt), Crt: string(issued.Crt), Key: string(issued.Key),
-	}, nil
+	return &clientCertificateResult{CA: string(ca), Crt: string(issued.Crt), Key: string(issued.Key)}, nil
 }
 
 type talosconfigParams struct {
-	Secrets secretsSource `json:"secrets"`
 	// Cluster names the context.
 	Cluster   string   `json:"cluster"`
 	Endpoints []string `json:"endpoints"`
@@ -100,17 +94,12 @@ type talosconfigResult struct {
 }
 
 func talosconfig(params *talosconfigParams) (*talosconfigResult, error) {
-	bundle, err := params.Secrets.osCA()
+	ca, issued, err := params.issue()
 	if err != nil {
 		return nil, err
 	}
 
-	issued, err := params.issue(bundle)
-	if err != nil {
-		return nil, err
-	}
-
-	text, err := clientconfig.NewConfig(params.Cluster, params.Endpoints, bundle.Certs.OS.Crt, issued).Bytes()
+	text, err := clientconfig.NewConfig(params.Cluster, params.Endpoints, ca, issued).Bytes()
 	if err != nil {
 		return nil, err
 	}

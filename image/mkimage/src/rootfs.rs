@@ -23,7 +23,7 @@ const USR_MERGE: [&str; 4] = ["bin", "lib", "lib64", "sbin"];
 const CONTROLPLANE_NAMES: [&str; 6] =
     ["cluster-api", "clusterctl", "etcd", "kube-apiserver", "kube-controller-manager", "talosconfig"];
 /// Rust programs in `/usr/bin`.
-const SERVICES: [&str; 3] = ["appliance", "bootsvc", "controllers"];
+const SERVICES: [&str; 4] = ["appliance", "bootsvc", "controllers", "siderolink"];
 /// Programs of Debian packages: path in the package, path in the root, further names.
 const DEBIAN_PROGRAMS: [(&str, &str, &[&str]); 2] = [
     ("sbin/mke2fs", "usr/sbin/mke2fs", &["usr/sbin/mkfs.ext4"]),

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use crate::apt::Mirrors;
 
 /// Programs built from this repository's Rust crates, and what each is for.
-pub const RUST_PROGRAMS: [&str; 5] = ["init", "controllers", "bootsvc", "appliance", "agent"];
+pub const RUST_PROGRAMS: [&str; 6] = ["init", "controllers", "bootsvc", "siderolink", "appliance", "agent"];
 
 /// Everything a build depends on.
 #[derive(Debug, Clone)]

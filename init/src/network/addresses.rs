@@ -15,6 +15,9 @@ const TRY_AGAIN: Duration = Duration::from_millis(200);
 /// When the kernel does not tell of changes, looking has to do.
 const LOOK: Duration = Duration::from_secs(5);
 
+/// The tunnel to nodes: nobody else reaches the plane through it, so its address is in no certificate and no line.
+const TUNNEL: &str = "siderolink";
+
 /// Whether others can use it: not loopback, not link-local, not multicast.
 pub(super) fn is_public(address: IpAddr) -> bool {
     match address {
@@ -31,7 +34,7 @@ pub(super) fn is_public(address: IpAddr) -> bool {
 fn public(links: &[Link]) -> Vec<IpAddr> {
     let mut addresses: Vec<IpAddr> = links
         .iter()
-        .filter(|link| link.is_up())
+        .filter(|link| link.is_up() && link.name != TUNNEL)
         .flat_map(|link| link.addresses.iter().map(ipnet::IpNet::addr))
         .filter(|address| is_public(*address))
         .collect();
@@ -98,6 +101,7 @@ mod tests {
             link(1, FLAG_UP, &["127.0.0.1/8", "::1/128"]),
             link(2, FLAG_UP, &["2001:db8::7/64", "fe80::1/64", "192.0.2.7/24", "169.254.1.1/16"]),
             link(3, 0, &["198.51.100.1/24"]),
+            Link { name: TUNNEL.to_owned(), ..link(4, FLAG_UP, &["fdae:2859:5bb1:7a03::1/64"]) },
         ];
         let expected: Vec<IpAddr> = vec!["192.0.2.7".parse().unwrap(), "2001:db8::7".parse().unwrap()];
         assert_eq!(public(&links), expected);

@@ -20,7 +20,7 @@ pub struct Client {
 }
 
 /// All processes that speak to the Kubernetes API.
-pub const CLIENTS: [Client; 5] = [
+pub const CLIENTS: [Client; 6] = [
     Client {
         service: "apply",
         user: "bloomery:apply",
@@ -54,6 +54,13 @@ pub const CLIENTS: [Client; 5] = [
         user: "bloomery:bootsvc",
         groups: &[],
         account: accounts::BOOTSVC,
+        lifetime: LIFETIME,
+    },
+    Client {
+        service: "siderolink",
+        user: "bloomery:siderolink",
+        groups: &[],
+        account: accounts::SIDEROLINK,
         lifetime: LIFETIME,
     },
 ];

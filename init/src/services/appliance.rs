@@ -2,7 +2,10 @@
 
 use super::Inputs;
 use crate::accounts;
-use crate::layout::{APPLIANCE_HEALTH_PORT, APPLIANCE_PORT, BOOTSVC_HEALTH_PORT, CONTROLLERS_HEALTH_PORT};
+use crate::layout::{
+    APPLIANCE_HEALTH_PORT, APPLIANCE_PORT, BOOTSVC_HEALTH_PORT, CONTROLLERS_HEALTH_PORT,
+    SIDEROLINK_HEALTH_PORT,
+};
 use crate::pki::people;
 use crate::supervise::limits::{Limits, MemoryLimit};
 use crate::supervise::probe::Probe;
@@ -28,6 +31,7 @@ pub(super) fn service(inputs: &Inputs) -> Service {
         format!("--health-addr=127.0.0.1:{APPLIANCE_HEALTH_PORT}"),
         format!("--service=controllers=127.0.0.1:{CONTROLLERS_HEALTH_PORT}"),
         format!("--service=bootsvc=127.0.0.1:{BOOTSVC_HEALTH_PORT}"),
+        format!("--service=siderolink=127.0.0.1:{SIDEROLINK_HEALTH_PORT}"),
     ];
     service
 }

@@ -2,7 +2,7 @@
 
 use super::Inputs;
 use crate::accounts;
-use crate::layout::BOOTSVC_HEALTH_PORT;
+use crate::layout::{BOOTSVC_HEALTH_PORT, SIDEROLINK_PROVISION_PORT};
 use crate::supervise::limits::{Limits, MemoryLimit};
 use crate::supervise::probe::Probe;
 use crate::supervise::service::Service;
@@ -25,6 +25,7 @@ pub(super) fn service(inputs: &Inputs) -> Service {
         format!("--kubeconfig={}", inputs.file("bootsvc", "kubeconfig")),
         format!("--share-dir={}", inputs.layout.share.display()),
         format!("--env-dir={}", inputs.layout.env().display()),
+        format!("--siderolink-addr=127.0.0.1:{SIDEROLINK_PROVISION_PORT}"),
         format!("--health-addr=127.0.0.1:{BOOTSVC_HEALTH_PORT}"),
         format!("--options={}", options.path.display()),
     ];

@@ -76,7 +76,7 @@ fn no_two_services_share_a_user_and_none_is_root() {
     assert!(uids.iter().all(|uid| *uid > 100));
     uids.sort_unstable();
     uids.dedup();
-    assert_eq!(uids.len(), 8);
+    assert_eq!(uids.len(), 9);
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn every_option_reaches_the_boot_services_and_the_controllers() {
     let services = all(&inputs(&layout, &config, Some("192.0.2.7".parse().unwrap())));
     // What is in the file is shown in `config/tests/service_options.rs`. Both judge what acceptance covers: told
     // differently, one accepts what the other never commands.
-    for name in ["bootsvc", "controllers"] {
+    for name in ["bootsvc", "controllers", "siderolink"] {
         let service = services.iter().find(|service| service.name == name).unwrap();
         let File { path, text } = service.file.as_ref().unwrap();
         assert!(
@@ -113,7 +113,7 @@ fn only_services_that_tell_machines_the_address_change_with_it() {
         .filter(|(before, after)| before != after)
         .map(|(_, after)| after.name)
         .collect();
-    assert_eq!(changed, ["bootsvc"]);
+    assert_eq!(changed, ["bootsvc", "siderolink"]);
 }
 
 #[test]

@@ -3,10 +3,11 @@
 //! A cursor names a file by its inode and an offset in it, so that a reader goes on across a turn of the files.
 
 use super::log_file::log_path;
+use rustix::fs::OFlags;
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::str::FromStr;
 
@@ -69,12 +70,17 @@ struct Opened {
 impl Opened {
     /// None where there is no such file.
     fn open(path: &Path) -> io::Result<Option<Self>> {
-        let file = match File::open(path) {
+        // Some are in directories of services, which could make a name stand for any file, or for a pipe.
+        let no_links = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+        let file = match OpenOptions::new().read(true).custom_flags(no_links).open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
         let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
         Ok(Some(Self { file, inode: metadata.ino(), length: metadata.len() }))
     }
 

@@ -66,8 +66,8 @@ impl Services for Told {
         Ok("running".to_owned())
     }
 
-    async fn log(&self, service: &str, lines: u32, after: Option<&str>) -> Result<LogPiece, Refusal> {
-        let text = format!("{service} {lines} {after:?}\n");
+    async fn log(&self, log: Log<'_>, lines: u32, after: Option<&str>) -> Result<LogPiece, Refusal> {
+        let text = format!("{log:?} {lines} {after:?}\n");
         Ok(LogPiece { text, next: "1.2".to_owned(), more: false, skipped: false })
     }
 }
@@ -382,8 +382,18 @@ async fn services_are_told_by_administrators_and_brought_back_while_the_api_is_a
 #[tokio::test]
 async fn a_log_begins_with_a_bounded_number_of_lines() {
     let site = Site::start(false);
-    let question =
-        Question::Log { service: "etcd".to_owned(), lines: u32::MAX, after: Some("1.2".to_owned()) };
-    let Answer::Log(piece) = site.answer(question).await else { panic!("no log") };
-    assert_eq!(piece.text, "etcd 2000 Some(\"1.2\")\n");
+    let (lines, after) = (u32::MAX, Some("1.2".to_owned()));
+    for (question, expected) in [
+        (
+            Question::Log { service: "etcd".to_owned(), lines, after: after.clone() },
+            "Service(\"etcd\") 2000 Some(\"1.2\")\n",
+        ),
+        (
+            Question::MachineLog { server: "u".to_owned(), lines, after },
+            "Machine(\"u\") 2000 Some(\"1.2\")\n",
+        ),
+    ] {
+        let Answer::Log(piece) = site.answer(question).await else { panic!("no log") };
+        assert_eq!(piece.text, expected);
+    }
 }

@@ -5,12 +5,16 @@
 use anyhow::{Context, Result, bail};
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
+    sys::stat::{Mode, SFlag, mknod},
     unistd::{chdir, pivot_root},
 };
 use std::{
     ffi::OsString,
     fs,
-    os::unix::{fs::symlink, process::CommandExt},
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt, symlink},
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::Command,
 };
@@ -70,6 +74,21 @@ fn bind(source: &Path, target: &Path) -> Result<()> {
         .with_context(|| format!("failed to bind {} to {}", source.display(), target.display()))
 }
 
+/// For WireGuard where the host's kernel has none: a node that the service's own user may open, or the host's.
+fn tun(dev: &Path) -> Result<()> {
+    let host = Path::new("/dev/net/tun");
+    let Ok(metadata) = fs::metadata(host) else { return Ok(()) };
+    let node = dev.join("net/tun");
+    fs::create_dir(dev.join("net")).context("failed to make /dev/net")?;
+    let mode = Mode::from_bits_truncate(0o666);
+    if mknod(&node, SFlag::S_IFCHR, mode, metadata.rdev()).is_err() {
+        fs::write(&node, "").with_context(|| format!("failed to make {}", node.display()))?;
+        return bind(host, &node);
+    }
+    let all = fs::Permissions::from_mode(0o666);
+    fs::set_permissions(&node, all).with_context(|| format!("failed to open up {}", node.display()))
+}
+
 /// A /dev of its own: devtmpfs would be the host's.
 fn devices(dev: &Path) -> Result<()> {
     mount(Some("tmpfs"), dev, Some("tmpfs"), MsFlags::MS_NOSUID, Some("mode=0755,size=64k"))
@@ -81,6 +100,7 @@ fn devices(dev: &Path) -> Result<()> {
             bind(&host, &node)?;
         }
     }
+    tun(dev)?;
     for (target, name) in LINKS {
         symlink(target, dev.join(name)).with_context(|| format!("failed to link /dev/{name}"))?;
     }

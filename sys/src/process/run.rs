@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, WaitOptions, pidfd_open, waitid, waitpid};
 
-use super::{Claims, Error, Signal, Spec, children, signal_group, start};
+use super::{CHILDREN, Claims, Error, Signal, Spec, signal_group, start};
 
 /// Most output that is kept; tools say what is wrong in far less.
 const MAX_OUTPUT: usize = 64 * 1024;
@@ -118,7 +118,7 @@ fn collect(pid: u32) -> io::Result<ExitStatus> {
         if matches!(ended, Err(Errno::INTR)) {
             continue;
         }
-        let mut guard = children();
+        let mut guard = CHILDREN.lock();
         let status = waitpid(Some(target), WaitOptions::NOHANG);
         match (status, reaped(&mut guard)) {
             (Ok(Some((_, status))), _) => return Ok(ExitStatus::from_raw(status.as_raw())),

@@ -25,7 +25,6 @@ async fn unknown_paths_are_not_found() {
     for path in [
         "/",
         "/nosuch",
-        "/configdata",
         "/env/nosuch/vmlinuz",
         "/env/agent-amd64/nosuch",
         "/env/agent-amd64/../../secret",

@@ -67,6 +67,20 @@ impl Process {
         self.acts();
     }
 
+    /// What it is in charge of.
+    pub(crate) fn control(&self) -> &ControlPlane {
+        &self.control
+    }
+
+    /// Makes an Environment's files.
+    pub(crate) fn write_environment(&self, name: &str) {
+        let directory = self.control.directory().join("share/env").join(name);
+        std::fs::create_dir_all(&directory).unwrap();
+        for file in ["vmlinuz", "initramfs.xz"] {
+            std::fs::write(directory.join(file), AGENT_FILE).unwrap();
+        }
+    }
+
     fn end(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

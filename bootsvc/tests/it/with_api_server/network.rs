@@ -5,7 +5,14 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use crate::support::namespace::{Network, inside, ip, until};
 use crate::support::process::{AGENT_FILE, HEALTH_PORT, LOADER, Process};
 use crate::support::wire::{Client, DISCOVER, GUID, INFORM, Log as _, REQUEST, UUID, get, request, tftp};
+use bloomery_api::ServerBinding;
+use bloomery_api::metadata::rendered::Rendered;
+use bloomery_api::metadata::verdict::Verdict;
 use dhcproto::v4::MessageType;
+use k8s_openapi::api::core::v1::Event;
+use kube::Api;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams};
+use serde_json::json;
 
 const PLANE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 3);
 const MACHINE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 50);
@@ -194,6 +201,134 @@ fn a_neighbour_that_names_another_machines_card_gets_no_token() {
             }
         }
     });
+}
+
+const CARD: &str = "52:54:00:77:09:01";
+const CONFIG: &str = "version: v1alpha1\nmachine: {token: secret-of-the-cluster}\n";
+
+/// Promise S5 on real cards, with the services' own rights: a machine that is told to boot its node system gets its
+/// configuration, also after a power cut of the plane; a neighbour gets nothing with all that it can read off the wire.
+#[test]
+fn a_configuration_goes_to_the_machine_that_was_told_to_fetch_it_and_to_no_neighbour() {
+    inside("a_configuration_goes_to_the_machine_that_was_told_to_fetch_it_and_to_no_neighbour", || {
+        let (machine, neighbour) = (one_machine(Some("10.77.0.50/24")), Network::new());
+        neighbour.cable(("lan1", "10.78.0.3/24"), ("eth0", Some("10.78.0.66/24")));
+        machine.within(|| ip(&format!("link set eth0 address {CARD}")));
+        let mut process = Process::start(&[]);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let admin = runtime.block_on(process.control().client("admin", &["system:masters"]));
+        runtime.block_on(install(&admin));
+        process.write_environment("default");
+        let own = |path: &str| machine.within(|| get(SocketAddrV4::new(PLANE, 8081), path));
+        let other =
+            |path: &str| neighbour.within(|| get(SocketAddrV4::new(Ipv4Addr::new(10, 78, 0, 3), 8081), path));
+        let ask = format!("/ipxe?uuid={UUID}&mac={}", CARD.replace(':', "-"));
+        let boot = || {
+            until("the machine is told to boot its node system", 30, || {
+                let script = own(&ask);
+                let (_, rest) =
+                    script.split_once("talos.config=http://10.77.0.3:8081").ok_or(script.clone())?;
+                Ok(rest.split_whitespace().next().unwrap().to_owned())
+            })
+        };
+        let path = boot();
+        let is_given = |answer: &str| answer.starts_with("HTTP/1.1 200 ") && answer.ends_with(CONFIG);
+        let until_given = |path: &str| {
+            until("the machine gets its configuration", 30, || {
+                let answer = own(path);
+                if is_given(&answer) { Ok(()) } else { Err(format!("{answer}\n{}", process.log())) }
+            });
+        };
+        until_given(&path);
+        // A neighbour asks with the very token, asks to boot as the machine, and guesses.
+        let without = format!("/configdata?uuid={UUID}");
+        for path in [&path, &without, &format!("{without}&token=x")] {
+            let answer = other(path);
+            assert!(answer.starts_with("HTTP/1.1 403 ") && !answer.contains("secret-of"), "{answer}");
+        }
+        assert!(!other(&ask).contains("token="));
+        runtime.block_on(until_event(&admin, "10.78.0.66"));
+        // The plane's power is cut: the machine may go on, the neighbour may not begin.
+        process.restart(&[]);
+        let until_given = |path: &str| {
+            until("the machine gets it from the new process", 30, || {
+                let answer = own(path);
+                if is_given(&answer) { Ok(()) } else { Err(format!("{answer}\n{}", process.log())) }
+            });
+        };
+        until_given(&path);
+        assert!(other(&path).starts_with("HTTP/1.1 403 "));
+        // It boots again: the token of the boot before is worth nothing, not even to itself.
+        let second = boot();
+        assert!(own(&path).starts_with("HTTP/1.1 403 "));
+        until_given(&second);
+    });
+}
+
+/// A bound machine, its configuration as the controllers keep it, and the right to read it.
+async fn install(admin: &kube::Client) {
+    let apply = async |object: serde_json::Value, namespace: Option<&str>| {
+        let object: DynamicObject = serde_json::from_value(object).unwrap();
+        let kind = GroupVersionKind::try_from(object.types.as_ref().unwrap()).unwrap();
+        let resource = ApiResource::from_gvk(&kind);
+        let api: Api<DynamicObject> = match namespace {
+            Some(namespace) => Api::namespaced_with(admin.clone(), namespace, &resource),
+            None => Api::all_with(admin.clone(), &resource),
+        };
+        let (name, params) = (object.metadata.name.clone().unwrap(), PatchParams::apply("test").force());
+        let applied = api.patch(&name, &params, &Patch::Apply(&object)).await.unwrap();
+        if object.data.get("status").is_some() {
+            api.patch_status(&name, &params, &Patch::Apply(&object)).await.unwrap();
+        }
+        applied
+    };
+    let metal = "metal.sidero.dev/v1alpha2";
+    let hardware = json!({ "system": { "uuid": UUID }, "network": { "interfaces": [{ "mac": CARD }] } });
+    apply(
+        json!({ "apiVersion": metal, "kind": "Server", "metadata": { "name": UUID },
+        "spec": { "accepted": true, "hardware": hardware } }),
+        None,
+    )
+    .await;
+    let ready = |url: &str| json!({ "url": url, "type": "Ready", "status": "True", "sha512": "" });
+    apply(
+        json!({ "apiVersion": metal, "kind": "Environment", "metadata": { "name": "default" },
+        "spec": { "kernel": { "url": "http://k" }, "initrd": { "url": "http://i" } },
+        "status": { "conditions": [ready("http://k"), ready("http://i")] } }),
+        None,
+    )
+    .await;
+    let made = apply(
+        json!({ "apiVersion": "infrastructure.cluster.x-k8s.io/v1alpha3", "kind": "ServerBinding",
+        "metadata": { "name": UUID },
+        "spec": { "metalMachineRef": { "kind": "MetalMachine", "name": "m", "namespace": "default" } } }),
+        None,
+    )
+    .await;
+    let binding: ServerBinding = serde_json::from_value(serde_json::to_value(made).unwrap()).unwrap();
+    let rendered = Rendered { outcome: Ok((CONFIG.to_owned(), Verdict::GOOD)), patches: Vec::new() };
+    let mut secret = serde_json::to_value(rendered.secret(&binding, "digest").unwrap()).unwrap();
+    secret["apiVersion"] = json!("v1");
+    secret["kind"] = json!("Secret");
+    apply(secret, Some("sidero-system")).await;
+    let rule = json!({ "apiGroups": [""], "resources": ["secrets"], "verbs": ["get"], "resourceNames": [format!("{UUID}-config")] });
+    apply(
+        json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+        "metadata": { "name": "bloomery:bootsvc-configurations" }, "rules": [rule] }),
+        Some("sidero-system"),
+    )
+    .await;
+}
+
+async fn until_event(admin: &kube::Client, words: &str) {
+    let events: Api<Event> = Api::namespaced(admin.clone(), "default");
+    bloomery_testkit::eventually("the attempt is an event", async || {
+        let all = events.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+        let refused = |event: &Event| event.reason.as_deref() == Some("ConfigurationRefused");
+        let texts: Vec<_> = all.into_iter().filter(refused).filter_map(|event| event.message).collect();
+        if texts.iter().any(|text| text.contains(words)) { Ok(()) } else { Err(format!("{texts:?}")) }
+    })
+    .await;
 }
 
 /// The interface's part of the address that the kernel made for the link.

@@ -15,15 +15,15 @@ const HUB: &str = "v1alpha3";
 /// version that the kind's definition names.
 const UNKNOWN_VERSION: &str = "v1beta1";
 
-/// How a further version of a kind differs from the storage version.
-struct Form {
+/// How a further version of a kind differs from the storage version. The definition's schema is made of it too.
+pub(crate) struct Form {
     group: &'static str,
     kind: &'static str,
     version: &'static str,
     /// Pointer in the storage version, pointer in this one.
-    moves: &'static [(&'static str, &'static str)],
+    pub(crate) moves: &'static [(&'static str, &'static str)],
     /// Pointers that only the storage version has.
-    hub_only: &'static [&'static str],
+    pub(crate) hub_only: &'static [&'static str],
     special: Special,
 }
 
@@ -158,6 +158,11 @@ const FORMS: &[Form] = &[
     },
 ];
 
+/// The form of a further version, if it is one.
+pub(crate) fn form(group: &str, kind: &str, version: &str) -> Option<&'static Form> {
+    FORMS.iter().find(|form| (form.group, form.kind, form.version) == (group, kind, version))
+}
+
 /// Converts, if this is a kind of the contracts and both versions are known.
 pub(super) fn convert(
     object: &mut Object,
@@ -167,10 +172,8 @@ pub(super) fn convert(
 ) -> Option<Result<(), Error>> {
     let (group, from) = from.split_once('/')?;
     let desired = desired.strip_prefix(group)?.strip_prefix('/')?;
-    let form =
-        |version| FORMS.iter().find(|form| (form.group, form.kind, form.version) == (group, kind, version));
-    let up = (from != HUB).then(|| form(from));
-    let down = (desired != HUB).then(|| form(desired));
+    let up = (from != HUB).then(|| form(group, kind, from));
+    let down = (desired != HUB).then(|| form(group, kind, desired));
     match (up, down) {
         (Some(None), _) | (_, Some(None)) | (None, None) => None,
         (Some(Some(up)), None) => Some(up.up(object)),
@@ -287,8 +290,10 @@ fn put(object: &mut Object, pointer: &str, value: Value) {
     fields.insert(name.to_owned(), value);
 }
 
-const ENDPOINT: &str = "/spec/controlPlaneEndpoint";
-const ENDPOINTS: [&str; 2] = ["/spec/apiEndpoints", "/status/apiEndpoints"];
+/// The one endpoint of the storage version.
+pub(crate) const ENDPOINT: &str = "/spec/controlPlaneEndpoint";
+/// The lists of them in v1alpha2.
+pub(crate) const ENDPOINTS: [&str; 2] = ["/spec/apiEndpoints", "/status/apiEndpoints"];
 
 /// True for an endpoint that says something.
 fn is_endpoint(endpoint: &Value) -> bool {
@@ -313,8 +318,10 @@ fn endpoints_up(object: &mut Object, kept: &Object) {
     }
 }
 
-const CORE_REFERENCE: &str = "/spec/infrastructureTemplate";
-const CONTRACT_REFERENCE: &str = "/spec/machineTemplate/spec/infrastructureRef";
+/// The core reference of the storage version.
+pub(crate) const CORE_REFERENCE: &str = "/spec/infrastructureTemplate";
+/// That of contract v1beta2.
+pub(crate) const CONTRACT_REFERENCE: &str = "/spec/machineTemplate/spec/infrastructureRef";
 
 /// The reference of contract v1beta2 for a core reference.
 fn contract_reference(reference: &Value) -> Value {

@@ -14,6 +14,7 @@ use crate::contents::ContentsClass;
 use crate::evidence::{CONFIRM_WIPE_ANNOTATION, DISKS_ANNOTATION, DiskRecord, DiskState};
 use crate::hardware::{DiskContents, HardwareInformation, StorageDevice, StorageInformation};
 use crate::plane::Authority;
+use crate::readiness::CONFIGURATION_READY;
 use crate::server::{POWER_CYCLE, PXE_BOOTED, Server, ServerSpec, ServerStatus};
 use crate::server_binding::{
     RELEASE_FINALIZER, ServerBinding, ServerBindingSpec, ServerBindingStatus, TALOS_INSTALLED,
@@ -136,14 +137,21 @@ pub(crate) fn confirmed(mut server: Server) -> Server {
     server
 }
 
+/// A binding whose machine configuration is good.
 pub(crate) fn binding(installed: bool) -> ServerBinding {
+    let mut conditions = vec![Condition::holds(CONFIGURATION_READY, at(0))];
+    conditions.extend(installed.then(|| Condition::holds(TALOS_INSTALLED, at(0))));
+    ServerBinding {
+        status: Some(ServerBindingStatus { ready: true, conditions, boot: None }),
+        ..without_configuration()
+    }
+}
+
+/// A binding as it is made.
+pub(crate) fn without_configuration() -> ServerBinding {
     let mut binding = ServerBinding::new("a", ServerBindingSpec::default());
     binding.metadata.uid = Some(BINDING_UID.to_owned());
     binding.metadata.finalizers = Some(vec![RELEASE_FINALIZER.to_owned()]);
-    if installed {
-        let conditions = vec![Condition::holds(TALOS_INSTALLED, at(0))];
-        binding.status = Some(ServerBindingStatus { ready: true, conditions });
-    }
     binding
 }
 

@@ -1,7 +1,7 @@
 //! Which command a machine's power gets: the table of the Server controller.
 //!
 //! ```text
-//! Clean and on ─▶ off      Bound and off ─▶ network boot once, on      Installed and off ─▶ on
+//! Clean and on ─▶ off      Bound, off and its configuration good ─▶ network boot once, on      Installed and off ─▶ on
 //! Dirty ─▶ network boot once, cycle (on when off); again when the agent was silent for a reboot timeout
 //! ```
 //! Never commands a machine of which nobody can tell whose disks it has, and never cycles one whose agent reported
@@ -16,6 +16,7 @@ use super::identity::Conflict;
 use super::{Machine, Standing};
 use crate::condition::{self, Condition, ConditionStatus, Severity};
 use crate::plane::Authority;
+use crate::readiness::{Trouble, may_be_powered};
 use crate::server::{POWER_CYCLE, Power, Server};
 use crate::server_binding::ServerBinding;
 
@@ -79,7 +80,7 @@ pub struct PowerDecision {
     pub claim: Option<Condition>,
     /// Message of the Normal event when the command succeeded.
     pub success: Option<&'static str>,
-    /// Message of the Warning event because the power state could not be read.
+    /// Message of the Warning event because the power state could not be read, or a configuration keeps the machine off.
     pub warning: Option<String>,
     /// When to look again; `None` for the usual time.
     pub requeue: Option<Duration>,
@@ -119,7 +120,10 @@ pub fn power(request: &PowerRequest<'_>) -> PowerDecision {
         _ if !server.spec.accepted => PowerDecision::none(None),
         Standing::Bound | Standing::Installed if leaving => PowerDecision::none(None),
         Standing::Clean => clean(request),
-        Standing::Bound => bound(request, PowerAction::PxeOn),
+        Standing::Bound => match binding.map(may_be_powered) {
+            Some(Err(trouble)) => unready(request, &trouble),
+            Some(Ok(())) | None => bound(request, PowerAction::PxeOn),
+        },
         // A firmware that netboots would only be sent to its disk, and without the plane it would not even be that.
         Standing::Installed if server.spec.pxe_boot_always => bound(request, PowerAction::PxeOn),
         Standing::Installed => bound(request, PowerAction::PowerOn),
@@ -152,6 +156,19 @@ fn bound(request: &PowerRequest<'_>, action: PowerAction) -> PowerDecision {
         Err(why) => PowerDecision::failed(why),
         Ok(Power::Off) => PowerDecision { action, success: Some(success), ..settled },
         Ok(Power::On | Power::Unknown) => settled,
+    }
+}
+
+/// A machine that is off stays off until its configuration is good; one that is on is left as it is.
+fn unready(request: &PowerRequest<'_>, trouble: &Trouble) -> PowerDecision {
+    let settled = PowerDecision::none(Some(BOUND_REQUEUE));
+    match request.reading {
+        Err(why) => PowerDecision::failed(why),
+        Ok(Power::Off) if trouble.severity == Severity::Error => {
+            let warning = Some(format!("Server is not powered on: {}.", trouble.message));
+            PowerDecision { warning, ..settled }
+        }
+        Ok(Power::Off | Power::On | Power::Unknown) => settled,
     }
 }
 

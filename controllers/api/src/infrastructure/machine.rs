@@ -11,16 +11,18 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::verdict::Verdict;
 use super::verify::is_free_for;
-use crate::condition::{ConditionStatus, Severity};
+use crate::condition::{self, Condition, ConditionStatus, Severity};
 use crate::contract::{Cluster, Machine, refers_to};
 use crate::decision::Standing;
 use crate::metal_machine::{FINALIZER, MetalMachine};
 use crate::plane::fence::is_moving;
+use crate::readiness::{CONFIGURATION_READY, is_said_beforehand};
 use crate::server::Server;
 use crate::server_binding::{ServerBinding, TALOS_CONFIG_LOADED, TALOS_CONFIG_VALIDATED, TALOS_INSTALLED};
 
-/// Conditions of a binding that are the machine's too.
-pub const COPIED: [&str; 3] = [TALOS_CONFIG_LOADED, TALOS_CONFIG_VALIDATED, TALOS_INSTALLED];
+/// Conditions of a binding that are the machine's too; the first that fails tells why the machine is not ready.
+pub const COPIED: [&str; 4] =
+    [CONFIGURATION_READY, TALOS_CONFIG_LOADED, TALOS_CONFIG_VALIDATED, TALOS_INSTALLED];
 
 /// Everything that is known of a MetalMachine.
 #[derive(Clone, Copy, Debug)]
@@ -214,7 +216,13 @@ fn is_unused(binding: &ServerBinding, machine: &MetalMachine) -> bool {
         && spec.siderolink.is_none()
         && spec.addresses.is_empty()
         && spec.hostname.is_empty()
-        && conditions.is_empty()
+        && conditions.iter().all(|condition| is_of_plane(binding, condition))
+}
+
+/// Whether the plane said it of the configuration, and not the node of itself.
+fn is_of_plane(binding: &ServerBinding, condition: &Condition) -> bool {
+    condition.type_ == CONFIGURATION_READY
+        || (condition.type_ == TALOS_CONFIG_LOADED && is_said_beforehand(binding))
 }
 
 fn name_of(binding: &ServerBinding) -> &str {
@@ -297,10 +305,9 @@ fn gate(view: &View<'_>) -> Option<Verdict> {
 /// A machine with a Server is ready, unless its node cannot do with its configuration.
 fn provided(binding: &ServerBinding) -> Verdict {
     let conditions = binding.status.as_ref().map_or(&[][..], |status| &status.conditions);
-    let failed = conditions.iter().find(|condition| {
-        COPIED.contains(&condition.type_.as_str())
-            && condition.status == ConditionStatus::False
-            && condition.severity == Severity::Error.as_str()
+    let mut copied = COPIED.into_iter().filter_map(|type_| condition::find(conditions, type_));
+    let failed = copied.find(|condition| {
+        condition.status == ConditionStatus::False && condition.severity == Severity::Error.as_str()
     });
     match failed {
         Some(condition) => {

@@ -6,12 +6,15 @@ use super::addresses::machine_addresses;
 use super::failure_domain::failure_domain;
 use super::machine::COPIED;
 use super::verdict::{NOT_PAUSED, Verdict, set_standard};
-use crate::condition::{self, ConditionStatus};
+use crate::condition::{self, Condition, ConditionStatus};
 use crate::contract::{PAUSED, READY};
 use crate::metal_machine::{MetalMachine, MetalMachineStatus};
+use crate::readiness::CONFIGURATION_READY;
 use crate::server::Server;
 use crate::server_binding::ServerBinding;
 
+/// Whether the node of a machine has the provider ID by which Cluster API finds it; upstream's.
+pub const PROVIDER_SET: &str = "ProviderSet";
 /// Reason of a condition of contract v1beta2 that is copied from one without a reason.
 const NO_REASON: &str = "NoReasonReported";
 
@@ -26,6 +29,8 @@ pub struct Provided<'a> {
     pub endpoint: Option<&'a str>,
     /// Key of the label with the failure domain, or empty.
     pub domain_label: &'a str,
+    /// Whether its node has its provider ID, if there is a cluster that knows.
+    pub provider: Option<&'a Verdict>,
 }
 
 /// The status to write. Without a binding what was provided once stays: whether a machine is ready never goes back.
@@ -38,7 +43,7 @@ pub fn machine_status(
 ) -> MetalMachineStatus {
     let mut status = machine.status.clone().unwrap_or_default();
     let generation = machine.metadata.generation;
-    if let Some(Provided { binding, server, endpoint, domain_label }) = provided {
+    if let Some(Provided { binding, server, endpoint, domain_label, provider }) = provided {
         status.ready = true;
         status.initialization.provisioned = Some(true);
         status.addresses = machine_addresses(binding, endpoint);
@@ -47,6 +52,10 @@ pub fn machine_status(
                 failure_domain(server, domain_label).map(str::to_owned).unwrap_or_default();
         }
         copy_conditions(&mut status, binding, generation, now);
+        if let Some(provider) = provider {
+            let MetalMachineStatus { conditions, v1beta2, .. } = &mut status;
+            provider.set(PROVIDER_SET, conditions, &mut v1beta2.conditions, generation, now);
+        }
     }
     let MetalMachineStatus { conditions, v1beta2, .. } = &mut status;
     // What is paused stays as it was said last, but for that.
@@ -71,7 +80,10 @@ fn copy_conditions(
 ) {
     let known = binding.status.as_ref().map_or(&[][..], |status| &status.conditions);
     for type_ in COPIED {
-        let Some(found) = condition::find(known, type_) else {
+        // That a configuration is good is of interest for as long as the machine waits for that: where it shows.
+        let is_news =
+            |found: &&Condition| type_ != CONFIGURATION_READY || found.status != ConditionStatus::True;
+        let Some(found) = condition::find(known, type_).filter(is_news) else {
             condition::remove(&mut status.conditions, type_);
             status.v1beta2.conditions.retain(|condition| condition.type_ != type_);
             continue;
@@ -116,6 +128,7 @@ mod tests {
             server: Some(&server),
             endpoint: Some("10.0.0.1"),
             domain_label: "rack",
+            provider: None,
         };
         let said = Verdict::holds("Provisioned");
         let status = machine_status(&machine, &said, false, Some(provided), &at(1));
@@ -131,6 +144,14 @@ mod tests {
         assert_eq!(types.len(), 3, "{types:?}");
         machine.status = Some(status.clone());
         assert_eq!(machine_status(&machine, &said, false, Some(provided), &at(9)), status, "at rest");
+        let missing = Verdict::warns("ProviderUpdateFailed", "no matching nodes found");
+        let provided = Provided { provider: Some(&missing), ..provided };
+        let told = machine_status(&machine, &said, false, Some(provided), &at(3));
+        let provider = condition::find(&told.conditions, PROVIDER_SET).unwrap();
+        assert_eq!(
+            (provider.reason.as_str(), provider.severity.as_str()),
+            ("ProviderUpdateFailed", "Warning")
+        );
         // What the binding no longer says is gone, and what was provided stays when it is not there.
         let bare = binding(&json!({}));
         let provided = Provided { binding: &bare, ..provided };

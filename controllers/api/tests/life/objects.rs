@@ -38,6 +38,8 @@ pub(super) fn binding(name: &str, uid: u32, claimant: &str) -> ServerBinding {
         "apiVersion": "infrastructure.cluster.x-k8s.io/v1alpha3", "kind": "ServerBinding",
         "metadata": { "name": name, "uid": format!("b{uid}") },
         "spec": { "metalMachineRef": { "name": claimant, "namespace": "default" } },
+        "status": { "ready": true, "conditions": [{ "type": "ConfigurationReady", "status": "True",
+            "lastTransitionTime": "2026-01-01T00:00:00Z" }] },
     });
     serde_json::from_value(json)
         .unwrap_or_else(|_| ServerBinding::new(name, bloomery_api::ServerBindingSpec::default()))

@@ -359,7 +359,7 @@ impl Plane {
         let found = self.bindings.values_mut().find(|binding| claimant(binding) == cluster);
         let Some(binding) = found else { return false };
         let conditions = vec![Condition::holds(TALOS_INSTALLED, now())];
-        binding.status = Some(ServerBindingStatus { ready: true, conditions });
+        binding.status = Some(ServerBindingStatus { ready: true, conditions, boot: None });
         self.is_unseen = true;
         true
     }

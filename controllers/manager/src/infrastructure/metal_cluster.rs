@@ -26,10 +26,10 @@ use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::status_patch::status_patch;
 use super::watches::Watches;
 use crate::cluster::{GROUP, is_paused, owner};
 use crate::reconcile::{Error, Frame, read, readable};
+use crate::status_patch::status_patch;
 use crate::table::key;
 use crate::watch::Servers;
 

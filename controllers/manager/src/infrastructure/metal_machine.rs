@@ -6,6 +6,7 @@
 //! Never acts for a plane that does not.
 
 mod bind;
+mod node;
 mod provide;
 mod release;
 mod view;
@@ -43,6 +44,7 @@ use crate::fleet::Fleet;
 use crate::reconcile::{Error, Frame, readable};
 use crate::table::key;
 use crate::watch::{Bindings, GuardedBinding, Servers};
+use crate::workload::Workloads;
 
 /// Why nothing is reconciled by a plane that does not act.
 const NOT_ACTING: &str = "leave to act: another plane holds it, or the API server does not say";
@@ -58,6 +60,8 @@ const MOST_STEPS: u32 = 4;
 const AFTER_STEPS: Duration = Duration::from_millis(500);
 /// When a machine with a Server is looked at again, though nothing changed.
 const WHEN_PROVIDED: Duration = Duration::from_mins(5);
+/// When it is looked for the node of a machine that has none yet.
+const UNTIL_NODE: Duration = Duration::from_secs(5);
 
 /// A MetalMachine, or what was wrong with it.
 type Guarded = DeserializeGuard<MetalMachine>;
@@ -70,6 +74,7 @@ pub struct Inputs<'a> {
     pub servers: Servers,
     pub bindings: &'a mut Feed<GuardedBinding>,
     pub classes: Cache<DeserializeGuard<ServerClass>>,
+    pub workloads: Arc<Workloads>,
 }
 
 /// What the reconciles share.
@@ -84,6 +89,7 @@ struct Shared {
     clusters: Cache<DeserializeGuard<Cluster>>,
     machines: Cache<DeserializeGuard<Machine>>,
     metal_clusters: Cache<DeserializeGuard<MetalCluster>>,
+    workloads: Arc<Workloads>,
     /// Those that found no Server.
     waiting: Mutex<BTreeSet<(String, String)>>,
     /// Name of this program among those that look for Servers.
@@ -112,7 +118,7 @@ pub fn controller(
     watches: &mut Watches,
     stop: CancellationToken,
 ) -> impl Stream<Item = ()> + Send + use<> {
-    let Inputs { gate, fleet, inventory, servers, bindings, classes } = inputs;
+    let Inputs { gate, fleet, inventory, servers, bindings, classes, workloads } = inputs;
     let known = watches.metal_machines.feed.cache();
     let changes = watches.metal_machines.feed.subscribe().filter_map(async |change| change.applied());
     let bound = bindings.subscribe().filter_map(async |change| change.touched());
@@ -130,6 +136,7 @@ pub fn controller(
         clusters: watches.clusters.feed.cache(),
         machines: watches.machines.feed.cache(),
         metal_clusters: watches.metal_clusters.feed.cache(),
+        workloads,
         waiting: Mutex::default(),
         program: bloomery_plane::digits(),
     });
@@ -262,8 +269,13 @@ impl Scene<'_> {
                 Ok(Next::Again(Box::new(self.adopt(machine, &binding.name_any()).await?)))
             }
             Step::Provide(binding) => {
-                self.provide(machine, &known, binding, &decision.ready).await?;
-                Ok(Next::Done(Action::requeue(WHEN_PROVIDED)))
+                let node = self.provide(machine, &known, binding, &decision.ready).await?;
+                // Nobody tells of a node that joins.
+                let after = match node {
+                    Some(node) if node.severity.is_some() => UNTIL_NODE,
+                    Some(_) | None => WHEN_PROVIDED,
+                };
+                Ok(Next::Done(Action::requeue(after)))
             }
             Step::Release(_) => {
                 self.say(machine, &decision.ready, false, None).await?;

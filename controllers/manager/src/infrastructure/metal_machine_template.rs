@@ -15,10 +15,10 @@ use kube::runtime::controller::{Action, Controller};
 use kube::{Api, ResourceExt};
 use tokio_util::sync::CancellationToken;
 
-use super::status_patch::status_patch;
 use super::watches::Watches;
 use crate::cluster::is_paused;
 use crate::reconcile::{Error, Frame, readable};
+use crate::status_patch::status_patch;
 use crate::table::key;
 use crate::watch::{GuardedServer, Servers};
 

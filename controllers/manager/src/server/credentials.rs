@@ -7,9 +7,11 @@
 use bloomery_api::Server;
 use bloomery_api::plane::{Authority, label};
 use bloomery_api::server::{Bmc, CredentialSource};
+use bloomery_api::siderolink;
 use bloomery_power::identity::Identity;
 use bloomery_power::{BmcTarget, DEFAULT_PORT, Target};
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::{Api, Client};
 use secrecy::ExposeSecret;
 
@@ -58,6 +60,8 @@ const ROLE: &str = "bloomery:credentials";
 const USER: &str = "bloomery:controllers";
 /// Types of Secrets that people put accounts into; the control plane and Cluster API mark their own by others.
 const ACCOUNT_TYPES: [&str; 2] = ["Opaque", "kubernetes.io/basic-auth"];
+/// Namespaces in which the role is bound from the start.
+const OPEN: [&str; 2] = ["default", "sidero-system"];
 /// The boot services' own key.
 const BOOT_TOKEN_KEY: &str = "bloomery-agent-token";
 
@@ -110,6 +114,7 @@ async fn credential(
     };
     let reference = from.secret_key_ref.as_ref().ok_or(CredentialError::MissingReference)?;
     let (name, key) = (reference.name.clone(), reference.key.clone());
+    is_open(client, &name, &reference.namespace).await?;
     let secrets: Api<Secret> = Api::namespaced(client.clone(), &reference.namespace);
     let secret = secrets.get(&name).await.map_err(|error| unreadable(&name, &reference.namespace, &error))?;
     is_account(&name, &secret)?;
@@ -124,6 +129,28 @@ fn is_ours(server: &Server, authority: &Authority) -> Result<(), CredentialError
     let is_ours =
         authority.trust().is_some_and(|trust| label(server).is_some_and(|plane| trust.is_own(plane)));
     if is_ours { Ok(()) } else { Err(CredentialError::OtherPlane) }
+}
+
+/// Fails for a namespace whose accounts nobody gave to the controllers: they read Secrets of clusters everywhere, and a
+/// Server must not be a way to read one.
+async fn is_open(client: &Client, name: &str, namespace: &str) -> Result<(), CredentialError> {
+    if OPEN.contains(&namespace) {
+        return Ok(());
+    }
+    let bindings: Api<RoleBinding> = Api::namespaced(client.clone(), namespace);
+    let found = bindings.get_opt(ROLE).await.map_err(|error| unreadable(name, namespace, &error))?;
+    if found.is_some_and(|found| is_for_us(&found)) {
+        return Ok(());
+    }
+    Err(CredentialError::NotAllowed { name: name.to_owned(), namespace: namespace.to_owned() })
+}
+
+/// Whether a person gave the controllers the role by this.
+fn is_for_us(binding: &RoleBinding) -> bool {
+    let subjects = binding.subjects.as_deref().unwrap_or_default();
+    binding.role_ref.kind == "ClusterRole"
+        && binding.role_ref.name == ROLE
+        && subjects.iter().any(|subject| subject.kind == "User" && subject.name == USER)
 }
 
 /// What is said of a Secret that was not given.
@@ -155,6 +182,9 @@ fn is_account(name: &str, secret: &Secret) -> Result<(), CredentialError> {
     if name == BOOT_TOKEN_KEY {
         return refused("it is the key of boot tokens");
     }
+    if name == siderolink::SECRET_NAME {
+        return refused("it is the key of SideroLink");
+    }
     Ok(())
 }
 
@@ -184,8 +214,29 @@ mod tests {
             ("sa", secret(Some("kubernetes.io/service-account-token"), None), false),
             ("tls", secret(Some("kubernetes.io/tls"), None), false),
             (BOOT_TOKEN_KEY, secret(Some("Opaque"), None), false),
+            (siderolink::SECRET_NAME, secret(Some("Opaque"), None), false),
         ] {
             assert_eq!(is_account(name, &secret).is_ok(), is_used, "{name} {secret:?}");
+        }
+    }
+
+    #[test]
+    fn a_namespace_is_opened_by_the_role_for_the_controllers_and_by_nothing_else() {
+        let binding = |kind: &str, role: &str, subject: (&str, &str)| -> RoleBinding {
+            serde_json::from_value(serde_json::json!({
+                "metadata": { "name": ROLE }, "roleRef": { "apiGroup": "", "kind": kind, "name": role },
+                "subjects": [{ "kind": subject.0, "name": subject.1 }],
+            }))
+            .unwrap()
+        };
+        for (binding, is_open) in [
+            (binding("ClusterRole", ROLE, ("User", USER)), true),
+            (binding("Role", ROLE, ("User", USER)), false),
+            (binding("ClusterRole", "view", ("User", USER)), false),
+            (binding("ClusterRole", ROLE, ("Group", USER)), false),
+            (binding("ClusterRole", ROLE, ("User", "other")), false),
+        ] {
+            assert_eq!(is_for_us(&binding), is_open, "{binding:?}");
         }
     }
 

@@ -8,3 +8,4 @@
 mod download;
 mod support;
 mod with_api_server;
+mod with_talos_library;

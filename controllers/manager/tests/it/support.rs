@@ -1,7 +1,9 @@
 //! What several of these tests need.
 
 pub(crate) mod bench;
+pub(crate) mod bootstrap;
 pub(crate) mod cluster_api;
+pub(crate) mod contract;
 pub(crate) mod controllers;
 pub(crate) mod machines;
 #[path = "../../../power/tests/it/support/mock.rs"]
@@ -9,3 +11,4 @@ pub(crate) mod machines;
 pub(crate) mod mock;
 pub(crate) mod power_api;
 pub(crate) mod site;
+pub(crate) mod talos_site;

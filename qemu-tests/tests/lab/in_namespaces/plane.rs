@@ -36,19 +36,20 @@ const RESTART_LIMIT: Duration = Duration::from_mins(2);
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 /// Services with a process that stays: their program (the name shown by the process list) and user id in the image.
-const SERVICES: [(&str, u32); 7] = [
+const SERVICES: [(&str, u32); 8] = [
     ("etcd", 101),
     ("kube-apiserver", 102),
     ("kube-controller-manager", 103),
     ("cluster-api", 104),
     ("controllers", 105),
     ("bootsvc", 106),
+    ("siderolink", 109),
     ("appliance", 108),
 ];
 /// A state partition in memory: room for two write-ahead logs of etcd and little more.
 const MEMORY_STATE: &str = "size=320m,mode=0755";
 /// DESIGN.md's port table; `*` is any address but loopback.
-const PORTS: [&str; 17] = [
+const PORTS: [&str; 22] = [
     "tcp *:6443",
     "tcp *:8443",
     "tcp *:8081",
@@ -64,16 +65,23 @@ const PORTS: [&str; 17] = [
     "tcp 127.0.0.1:9443",
     "tcp 127.0.0.1:9444",
     "tcp 127.0.0.1:9445",
+    "tcp 127.0.0.1:9446",
+    "tcp 127.0.0.1:4000",
+    "udp *:51821",
+    // On the plane's address in the tunnel.
+    "tcp *:4001",
+    "tcp *:4002",
     "tcp 127.0.0.1:10257",
     // The DHCP client of PID 1.
     "udp *:68",
 ];
 /// The order in which services stop: each after all that depend on it.
-const STOPS_AFTER: [(&str, &str); 5] = [
+const STOPS_AFTER: [(&str, &str); 6] = [
     ("etcd", "kube-apiserver"),
     ("kube-apiserver", "kube-controller-manager"),
     ("kube-apiserver", "cluster-api"),
     ("kube-apiserver", "controllers"),
+    ("kube-apiserver", "siderolink"),
     ("kube-apiserver", "apply"),
 ];
 

@@ -4,11 +4,13 @@ use proptest::prelude::*;
 
 use super::super::fixtures::{
     HOLDS, any_authority, any_binding, any_server, at, binding, leaving, machine, powerless, server,
-    with_state,
+    with_state, without_configuration,
 };
 use super::super::identity::{Marks, Peer, SharedMark};
 use super::*;
-use crate::evidence::DiskState::{Bound, Clean, NeverUsed, Released};
+use crate::evidence::DiskState::{Bound, Clean, Installed, NeverUsed, Released};
+use crate::readiness::{CONFIGURATION_READY, LOAD_FAILED};
+use crate::server_binding::{ServerBindingStatus, TALOS_CONFIG_LOADED, TALOS_INSTALLED};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 const LONG: Duration = Duration::from_hours(1);
@@ -111,6 +113,44 @@ fn a_bound_machine_whose_binding_is_leaving_is_left_as_it_is() {
     for installed in [false, true] {
         assert_eq!(ask(&seen, Some(&leaving(binding(installed))), Ok(Power::Off)), PowerDecision::none(None));
     }
+}
+
+/// Criterion C4: no disk to install to, a patch that cannot be applied, documents in conflict.
+#[test]
+fn row_4_a_bound_machine_stays_off_until_its_configuration_is_good() {
+    let bound = |conditions: Vec<Condition>| ServerBinding {
+        status: Some(ServerBindingStatus { ready: true, conditions, boot: None }),
+        ..without_configuration()
+    };
+    let fails = |type_, severity, reason| Condition::fails(type_, severity, reason, "no disk", at(1));
+    let holds = |type_| Condition::holds(type_, at(1));
+    let bad = || fails(CONFIGURATION_READY, Severity::Error, "NoInstallDisk");
+    let loaded = || fails(TALOS_CONFIG_LOADED, Severity::Error, LOAD_FAILED);
+    let seen = with_state(server(true, true, false), Bound);
+    let told = Some("Server is not powered on: no disk.".to_owned());
+    for (conditions, is_on, warning) in [
+        (vec![], false, None),
+        (vec![fails(CONFIGURATION_READY, Severity::Info, "WaitingForBootstrapData")], false, None),
+        (vec![fails(CONFIGURATION_READY, Severity::Warning, "ServerClassMissing")], false, None),
+        (vec![bad()], false, told.clone()),
+        (vec![bad(), loaded()], false, told),
+        (vec![holds(CONFIGURATION_READY)], true, None),
+        (vec![holds(CONFIGURATION_READY), loaded()], true, None),
+        // Its node runs with what it has: a later patch that is bad keeps it from nothing.
+        (vec![bad(), holds(TALOS_CONFIG_LOADED)], true, None),
+    ] {
+        let decided = ask(&seen, Some(&bound(conditions.clone())), Ok(Power::Off));
+        let action = if is_on { PowerAction::PxeOn } else { PowerAction::None };
+        assert_eq!((decided.action, decided.warning), (action, warning), "{conditions:?}");
+        // One that is on is not cycled.
+        let on = ask(&seen, Some(&bound(conditions)), Ok(Power::On));
+        assert_eq!(on, PowerDecision::none(Some(BOUND_REQUEUE)));
+    }
+    assert_eq!(ask(&seen, Some(&without_configuration()), Err("timed out")), unreadable());
+    // An installed node has its configuration on its disk.
+    let installed = bound(vec![bad(), holds(TALOS_INSTALLED)]);
+    let seen = with_state(server(true, true, false), Installed);
+    assert_eq!(ask(&seen, Some(&installed), Ok(Power::Off)).action, PowerAction::PowerOn);
 }
 
 #[test]

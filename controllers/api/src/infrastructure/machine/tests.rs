@@ -137,6 +137,15 @@ fn a_living_machine_goes_its_way() {
     };
     let used = json!({ "spec": { "addresses": ["10.0.0.1"] } });
     let moved = json!({ "spec": { "metalMachineRef": { "namespace": "ns", "name": "m", "uid": "before the move" } } });
+    let condition = |type_: &str, reason: &str, message: &str| {
+        json!({ "type": type_, "status": if reason.is_empty() { "True" } else { "False" }, "reason": reason,
+            "severity": if reason.is_empty() { "" } else { "Error" }, "message": message,
+            "lastTransitionTime": "2026-01-01T00:00:00Z" })
+    };
+    let ready = || condition("ConfigurationReady", "", "");
+    let diskless = || condition("ConfigurationReady", "NoInstallDisk", "m");
+    let loaded = |message: &str| condition("TalosConfigLoaded", "TalosConfigLoadFailed", message);
+    let said = |conditions: &[Value]| json!({ "status": { "conditions": conditions } });
     let failed = json!({ "status": { "conditions": [{ "type": "TalosConfigLoaded", "status": "False", "severity": "Error",
         "reason": "TalosConfigLoadFailed", "message": "bad", "lastTransitionTime": "2026-01-01T00:00:00Z" }] } });
     let table = vec![
@@ -170,6 +179,27 @@ fn a_living_machine_goes_its_way() {
         // Two programs allocated at once: the one that no node used goes.
         (live(named(), vec![mine("a"), mine("b")]), "release b", "Provisioned"),
         (live(named(), vec![mine("a"), binding("b", ("ns", "m"), used)]), "wait", "SeveralServers"),
+        // What the plane said of its configuration is no word of a node.
+        (
+            live(named(), vec![mine("a"), binding("b", ("ns", "m"), said(&[ready()]))]),
+            "release b",
+            "Provisioned",
+        ),
+        (
+            live(named(), vec![mine("a"), binding("b", ("ns", "m"), said(&[loaded("m"), diskless()]))]),
+            "release b",
+            "Provisioned",
+        ),
+        (
+            live(named(), vec![mine("a"), binding("b", ("ns", "m"), said(&[loaded("n"), diskless()]))]),
+            "wait",
+            "SeveralServers",
+        ),
+        (
+            live(named(), vec![binding("a", ("ns", "m"), said(&[loaded("m"), diskless()]))]),
+            "provide a",
+            "NoInstallDisk",
+        ),
         // A person edited serverRef of a machine that has a Server.
         (live(named(), vec![mine("b")]), "wait", "SeveralServers"),
         (live(named(), vec![]), "wait", "ServerMissing"),

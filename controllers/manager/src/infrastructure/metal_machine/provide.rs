@@ -13,21 +13,21 @@ use kube::api::PatchParams;
 
 use super::view::Known;
 use super::{Scene, place_of};
-use crate::infrastructure::status_patch::status_patch;
 use crate::reconcile::Error;
+use crate::status_patch::status_patch;
 
 /// Reason of events on MetalMachines.
 const REASON: &str = "Metal Machine";
 
 impl Scene<'_> {
-    /// Provider ID and status of a machine with a binding.
+    /// Provider ID and status of a machine with a binding; returns what is said of its node.
     pub(super) async fn provide(
         &self,
         machine: &MetalMachine,
         known: &Known,
         binding: &ServerBinding,
         ready: &Verdict,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<Verdict>, Error> {
         let server = binding.name_any();
         let adopted;
         let machine = if machine.spec.provider_id == provider_id(&server) {
@@ -36,13 +36,16 @@ impl Scene<'_> {
             adopted = self.adopt(machine, &server).await?;
             &adopted
         };
+        let provider = self.keep_provider_id(known, &server).await;
         let provided = Provided {
             binding,
             server: known.server.as_ref().map(|(server, _)| server),
             endpoint: known.endpoint(),
             domain_label: known.domain_label(),
+            provider: provider.as_ref(),
         };
-        self.say(machine, ready, false, Some(provided)).await
+        self.say(machine, ready, false, Some(provided)).await?;
+        Ok(provider)
     }
 
     /// Writes the status if it changes.

@@ -49,7 +49,7 @@ pub(crate) async fn install_all(bench: &Bench) {
     inventory.create(&PostParams::default(), &core).await.unwrap();
 }
 
-async fn install_if(bench: &Bench, wanted: impl Fn(&str) -> bool) {
+pub(crate) async fn install_if(bench: &Bench, wanted: impl Fn(&str) -> bool) {
     let built = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../out/cluster-api.yaml");
     let path = std::env::var_os(VARIABLE).map_or_else(built, PathBuf::from);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| {

@@ -1,9 +1,10 @@
 //! Machines with a power API of their own, and what tests of the Server controller wait for.
 
-use bloomery_api::condition;
+use bloomery_api::condition::{self, Condition};
 use bloomery_api::contents::ContentsClass;
 use bloomery_api::evidence::{DISKS_ANNOTATION, DiskRecord, Entry};
 use bloomery_api::plane::Authority;
+use bloomery_api::readiness::CONFIGURATION_READY;
 use bloomery_api::trust::{SigningKey, Trust};
 use bloomery_api::{Plane, Server, ServerBinding};
 use k8s_openapi::api::core::v1::Event;
@@ -70,6 +71,14 @@ pub(crate) async fn bind(bench: &Bench, name: &str) {
     }))
     .unwrap();
     bench.all::<ServerBinding>().create(&PostParams::default(), &binding).await.unwrap();
+}
+
+/// Says that the machine can use its configuration, as the metadata controller does. Where Cluster API is not installed
+/// that one waits.
+pub(crate) async fn configured(bench: &Bench, name: &str) {
+    let conditions = [Condition::holds(CONFIGURATION_READY, now())];
+    let patch = Patch::Merge(json!({ "status": { "conditions": conditions } }));
+    bench.all::<ServerBinding>().patch_status(name, &PatchParams::default(), &patch).await.unwrap();
 }
 
 pub(crate) async fn until(bench: &Bench, name: &str, what: &str, holds: impl Fn(&Server) -> bool) -> Server {

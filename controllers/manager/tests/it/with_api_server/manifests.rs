@@ -409,8 +409,12 @@ async fn each_identity_may_do_its_work_and_no_more() {
     refused("creating a Server", servers.create(&PostParams::default(), &registered("b")).await.map(drop));
     bench.patch::<Server>("a", json!({ "spec": { "accepted": true } })).await;
     refused("deleting an accepted Server", servers.delete("a", &DeleteParams::default()).await.map(drop));
-    let secrets: Api<Secret> = Api::all(controllers);
-    refused("reading secrets", secrets.list(&ListParams::default()).await.map(drop));
+    // Bootstrap data is in whatever namespace a cluster is; what else is there is not theirs to write.
+    Api::<Secret>::all(controllers.clone()).list(&ListParams::default()).await.unwrap();
+    let secrets: Api<Secret> = Api::namespaced(controllers, "default");
+    let secret: Secret = serde_json::from_value(json!({ "metadata": { "name": "a" } })).unwrap();
+    refused("making a Secret", secrets.create(&PostParams::default(), &secret).await.map(drop));
+    refused("deleting a Secret", secrets.delete("a", &DeleteParams::default()).await.map(drop));
 
     // Paired users are administrators by a binding.
     let paired = bench.plane.client("bloomery:admin", &["bloomery:admins"]).await;

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::support::bench::{Bench, registered};
 use crate::support::cluster_api::{self, NAMESPACE, cluster, machine, namespaced, provisioned};
+use crate::support::contract;
 use crate::support::machines::{has_event, record, until, until_reason, wiped};
 use bloomery_testkit::eventually;
 
@@ -175,6 +176,7 @@ async fn a_machine_gets_a_clean_server_of_its_class_and_gives_it_back() {
     .await;
     let addresses: Vec<_> = told.status.unwrap().addresses.into_iter().map(|one| one.address).collect();
     assert_eq!(addresses, ["10.0.0.7", "node"]);
+    as_cluster_api_reads(&bench, &server).await;
 
     // A lost serverRef and a lost finalizer come back.
     patch_machine(&bench, "m", json!({ "spec": { "serverRef": null }, "metadata": { "finalizers": [] } }))
@@ -193,6 +195,30 @@ async fn a_machine_gets_a_clean_server_of_its_class_and_gives_it_back() {
     until_gone(&bindings, &server).await;
     let released = until_reason(&bench, &server, "NotClean").await;
     assert_eq!(DiskRecord::of(&released).unwrap().state, DiskState::Released);
+}
+
+/// Cluster API's own getters find what the contracts ask for, in both.
+async fn as_cluster_api_reads(bench: &Bench, server: &str) {
+    let machine = namespaced::<MetalMachine>(bench).get("m").await.unwrap();
+    let cluster = namespaced::<MetalCluster>(bench).get("c").await.unwrap();
+    for version in ["v1beta1", "v1beta2"] {
+        let read = contract::read("InfrastructureMachine", version, &machine);
+        assert_eq!(
+            read,
+            json!({ "provisioned": true, "providerID": format!("sidero://{server}"), "failureDomain": "r1",
+                "addresses": [{ "type": "InternalIP", "address": "10.0.0.7" }, { "type": "Hostname", "address": "node" }] }),
+            "{version}"
+        );
+        let read = contract::read("InfrastructureCluster", version, &cluster);
+        assert_eq!(read["provisioned"], true, "{version}");
+        assert_eq!(read["controlPlaneEndpoint"], json!({ "host": VIP, "port": 6443 }), "{version}");
+        // The older contract has a map here: one field cannot be both, and the manager of the image reads the newer one.
+        if version == "v1beta2" {
+            let domains = read["failureDomains"].as_array().unwrap_or_else(|| panic!("{read}"));
+            let names: Vec<_> = domains.iter().map(|one| &one["name"]).collect();
+            assert!(names.contains(&&json!("r2")), "{read}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use crate::support::bench::{Bench, registered};
 use crate::support::machines::{
-    bind, canary, has_event, machine, now, patch_status, reason, until, until_reason, until_told, wiped,
+    bind, canary, configured, has_event, machine, now, patch_status, reason, until, until_reason, until_told,
+    wiped,
 };
 use crate::support::power_api::PowerApi;
 use bloomery_testkit::eventually;
@@ -48,6 +49,9 @@ async fn a_machine_goes_from_acceptance_to_clean_bound_and_back() {
 
     // Bound: switched on into its environment; the claim is on record and its end has to pass by us.
     bind(&bench, NAME).await;
+    until_reason(&bench, NAME, "Bound").await;
+    assert!(!power.is_on(), "not before its configuration is good");
+    configured(&bench, NAME).await;
     until_told(&power, "it is switched on", PowerApi::is_on).await;
     has_event(&bench, NAME, "Server powered on and set PXE boot once into the environment.").await;
     let bound = until_reason(&bench, NAME, "Bound").await;

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::support::bench::Bench;
 use crate::support::machines::{
-    bind, canary, has_event, machine, patch_status, record, until, until_reason, until_told,
+    bind, canary, configured, has_event, machine, patch_status, record, until, until_reason, until_told,
 };
 use crate::support::power_api::PowerApi;
 use bloomery_testkit::eventually;
@@ -43,6 +43,7 @@ async fn a_restored_etcd_voids_every_record_under_running_controllers() {
         })
         .await;
     }
+    configured(&bench, CLEAN).await;
     canary(&bench, "4c4c4544-0039-3010-804d-000000000204").await;
     until_told(&clean, "it is switched on", |power| power.count("poweron") > 0).await;
     let told = [&dirty, &clean].map(PowerApi::told);

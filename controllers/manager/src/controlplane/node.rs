@@ -1,0 +1,60 @@
+//! What nodes are asked by their Talos API, and what their answers mean here.
+
+use bloomery_api::controlplane::bootstrap::Data;
+use bloomery_api::controlplane::seen::{EtcdMember, NodeService, SeenMachine, Talos};
+use bloomery_machineapi::{Credentials, Error, Limits, Member, Node, Service, connect};
+use bloomery_platform::chain;
+
+/// How the nodes of one cluster are reached, or why they are not.
+pub(super) type Access = Result<Credentials, String>;
+
+/// Connects to a machine's node.
+pub(super) async fn reach(access: &Access, seen: &SeenMachine) -> Result<Node, String> {
+    let credentials = access.as_ref().map_err(Clone::clone)?;
+    connect(credentials, seen.name(), &seen.addresses(), Limits::default())
+        .await
+        .map_err(|error| text(&error))
+}
+
+/// Asks a machine's node for its services, and for etcd's members if etcd runs.
+pub(super) async fn ask(access: &Access, seen: &SeenMachine) -> Talos {
+    let node = match reach(access, seen).await {
+        Ok(node) => node,
+        Err(why) => return Talos::silent(&why),
+    };
+    let (services, members) = futures::join!(node.services(), node.members());
+    let told = |error: Error| text(&error);
+    Talos {
+        services: services.map(|all| all.into_iter().map(service).collect()).map_err(told),
+        members: members.map(|all| all.into_iter().map(member).collect()).map_err(told),
+    }
+}
+
+/// Asks a machine's node whether it has the data of an etcd.
+pub(super) async fn data(access: &Access, seen: &SeenMachine) -> Data {
+    let node = match reach(access, seen).await {
+        Ok(node) => node,
+        Err(why) => return Data::Unknown(why),
+    };
+    match node.has_etcd_data().await {
+        Ok(true) => Data::Some,
+        Ok(false) => Data::None,
+        Err(error) => Data::Unknown(text(&error)),
+    }
+}
+
+/// An error as conditions have it.
+pub(super) fn text(error: &Error) -> String {
+    chain(error)
+}
+
+fn service(service: Service) -> NodeService {
+    let Service { id, state, last_event, healthy, message } = service;
+    let state = if last_event.is_empty() { state } else { last_event };
+    NodeService { id, state, healthy, message }
+}
+
+fn member(member: Member) -> EtcdMember {
+    let Member { id, hostname, is_learner } = member;
+    EtcdMember { id, hostname, is_learner }
+}

@@ -1,0 +1,65 @@
+//! Gives the node of a machine the provider ID by which Cluster API finds it: the kubelet of a Talos node sets none.
+
+use bloomery_api::infrastructure::verdict::Verdict;
+use bloomery_api::metal_machine::provider_id;
+use bloomery_platform::chain;
+use k8s_openapi::api::core::v1::Node;
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use serde_json::json;
+use tracing::info;
+
+use super::Scene;
+use super::view::Known;
+
+/// Label of nodes with the name of their Server.
+const SERVER_LABEL: &str = "metal.sidero.dev/uuid";
+/// Reason of the condition while the node has none; upstream's.
+const FAILED: &str = "ProviderUpdateFailed";
+
+impl Scene<'_> {
+    /// Whether the node of a Server has its provider ID. `None` while there is no cluster to ask.
+    pub(super) async fn keep_provider_id(&self, known: &Known, server: &str) -> Option<Verdict> {
+        let cluster = known.cluster.as_ref().filter(|cluster| cluster.has_control_plane())?;
+        Some(
+            match self
+                .set_provider_id(cluster.metadata.namespace.as_deref(), &cluster.name_any(), server)
+                .await
+            {
+                Ok(()) => Verdict::holds("ProviderSet"),
+                Err(why) => Verdict::warns(FAILED, why),
+            },
+        )
+    }
+
+    async fn set_provider_id(
+        &self,
+        namespace: Option<&str>,
+        cluster: &str,
+        server: &str,
+    ) -> Result<(), String> {
+        let told = |error: crate::workload::Error| chain(&error);
+        let (workloads, management) = (&self.shared.workloads, &self.shared.frame.client);
+        let workload =
+            workloads.cluster(management, namespace.unwrap_or_default(), cluster).await.map_err(told)?;
+        let nodes: Api<Node> = Api::all(workload.client().clone());
+        let params = ListParams::default().labels(&format!("{SERVER_LABEL}={server}")).limit(2);
+        let found = workload.bounded("list the nodes", nodes.list(&params)).await.map_err(told)?;
+        let node = match &found.items[..] {
+            [node] => node,
+            [] => return Err("no matching nodes found".to_owned()),
+            [_, _, ..] => return Err("multiple nodes found with same uuid label".to_owned()),
+        };
+        let wanted = provider_id(server);
+        if node.spec.as_ref().and_then(|spec| spec.provider_id.as_deref()) == Some(wanted.as_str()) {
+            return Ok(());
+        }
+        let name = node.name_any();
+        let change = json!({ "metadata": { "uid": node.metadata.uid }, "spec": { "providerID": wanted } });
+        let (change, params) = (Patch::Merge(change), PatchParams::default());
+        let patch = nodes.patch(&name, &params, &change);
+        workload.bounded("set the provider ID of a node", patch).await.map_err(told)?;
+        info!(node = name, server, "provider ID of the node set");
+        Ok(())
+    }
+}

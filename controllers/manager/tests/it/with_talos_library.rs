@@ -1,0 +1,3 @@
+//! With Talos's own library: `make test-apiserver` names these by this module.
+
+mod configurations;
