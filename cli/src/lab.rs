@@ -2,6 +2,7 @@
 //!
 //! The work is done by the crate `bloomery-lab`; here is what a person sees and asks for.
 
+mod cluster;
 mod console;
 mod folder;
 mod machines;
@@ -24,6 +25,8 @@ use clap::{Args, Subcommand, ValueEnum};
 
 /// Folder of a lab when none is given.
 const DEFAULT_OUT: &str = "out/lab";
+/// The appliance's image when none is named.
+const DEFAULT_IMAGE: &str = "out/bloomery-amd64.img";
 /// Name of the subcommand that is the supervisor of the lab's namespaces.
 const SUPERVISE: &str = "__supervise";
 
@@ -47,6 +50,9 @@ Examples:
   # Two UEFI machines, and stop with success once they have registered
   bloomery lab run --image out/bloomery-amd64.img --until-registered \\
     --machine uefi --machine uefi
+
+  # A cluster of three control planes and two workers, and no other machine
+  bloomery lab up --no-machines --control-planes 3 --workers 2
 
   # Machines with a BMC, accepted, until they are wiped and powered off
   bloomery lab run --image out/bloomery-amd64.img --accept \\
@@ -80,6 +86,7 @@ pub struct LabArgs {
 
 #[derive(Debug, Subcommand)]
 enum LabCommand {
+    #[command(visible_alias = "up")]
     Run(RunArgs),
     Simulate(simulate::SimulateArgs),
     Console(ConsoleArgs),
@@ -100,7 +107,7 @@ struct SuperviseArgs {
     role: Vec<OsString>,
 }
 
-/// Boot the image and blank machines, and wait until they have registered
+/// Boot the image and machines, and wait until they have registered; with --control-planes, until their cluster runs
 ///
 /// Needs no root where unprivileged user namespaces are allowed, and touches nothing of this computer's network.
 #[derive(Debug, Args)]
@@ -108,7 +115,7 @@ struct SuperviseArgs {
 #[allow(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 struct RunArgs {
     /// The appliance's disk image; it is only read
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_IMAGE)]
     image: PathBuf,
     /// Folder of consoles, disks and the kubeconfig
     #[arg(long, value_name = "DIR", default_value = DEFAULT_OUT)]
@@ -126,6 +133,13 @@ struct RunArgs {
     /// No blank machine at all
     #[arg(long, conflicts_with = "machines")]
     no_machines: bool,
+    /// A workload cluster with so many control planes: real Talos in namespaces of this computer (board ns), which
+    /// needs root and `make talos`
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=9))]
+    control_planes: u8,
+    /// So many workers beside them
+    #[arg(long, value_name = "M", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=30))]
+    workers: u8,
     /// The appliance's firmware
     #[arg(long, value_enum, default_value_t = FirmwareArg::Bios)]
     firmware: FirmwareArg,
@@ -245,7 +259,9 @@ pub async fn run(args: LabArgs) -> anyhow::Result<ExitCode> {
         LabCommand::Console(args) => console::run(&args).await.map(|()| ExitCode::SUCCESS),
         LabCommand::Status(args) => status::run(&args).await.map(|()| ExitCode::SUCCESS),
         LabCommand::Power(args) => power::run(&args).await.map(|()| ExitCode::SUCCESS),
-        LabCommand::Supervise(args) => bloomery_lab::role::run(&args.role).await.map(|()| ExitCode::SUCCESS),
+        LabCommand::Supervise(args) => {
+            bloomery_lab::program::run(&args.role).await.map(|()| ExitCode::SUCCESS)
+        }
     }
 }
 

@@ -25,6 +25,7 @@ pub mod net;
 pub mod patience;
 pub mod patient;
 pub mod plane;
+pub mod program;
 pub mod qmp;
 pub mod role;
 pub mod servers;

@@ -30,7 +30,7 @@ const REPLY_LIMIT: Duration = Duration::from_secs(30);
 /// The kernel needs milliseconds to kill a PID namespace; guests with dirty memory some more.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
 
-/// The program that is the supervisor and its parts: it must call [`crate::role::run`] with what follows.
+/// The program that is the supervisor and its parts: it must call [`crate::program::run`] with what follows.
 #[derive(Debug, Clone)]
 pub struct Helper {
     /// The program, absolute.

@@ -6,9 +6,7 @@ pub mod chassis;
 pub mod join;
 pub mod relay;
 
-use crate::talos;
-use anyhow::{Context, Result, bail};
-use std::ffi::OsString;
+use anyhow::{Result, bail};
 
 /// Asks the lab for a machine's power, as `ipmi_sim` wants to be answered.
 pub const CHASSIS: &str = "chassis";
@@ -21,21 +19,12 @@ pub const RELAY: &str = "relay";
 ///
 /// # Errors
 /// There is no such role, or it failed.
-pub async fn run(arguments: &[OsString]) -> Result<()> {
-    let words = arguments
-        .iter()
-        .map(|word| word.to_str().context("failed to read an argument: it is not UTF-8"))
-        .collect::<Result<Vec<_>>>()?;
-    match words.as_slice() {
+pub async fn run(words: &[&str]) -> Result<()> {
+    match words {
         [] => crate::supervise::run().await,
         [CHASSIS, rest @ ..] => chassis::run(rest).await,
         [JOIN, rest @ ..] => join::run(rest).await,
         [RELAY, rest @ ..] => relay::run(rest).await,
-        [talos::registry::ROLE, rest @ ..] => talos::registry::run(rest).await,
-        [talos::balance::ROLE, rest @ ..] => talos::balance::run(rest).await,
-        [talos::board::ROLE, rest @ ..] => Box::pin(talos::board::run(rest)).await,
-        [talos::enter::JOIN_ROLE, rest @ ..] => talos::enter::join(rest),
-        [talos::enter::ENTER_ROLE, rest @ ..] => talos::enter::enter(rest),
         [role, ..] => bail!("failed to start: {role:?} is no part of the lab"),
     }
 }

@@ -6,6 +6,7 @@
 pub mod balance;
 pub mod board;
 pub mod cgroups;
+pub mod cluster;
 pub mod ctl;
 pub mod enter;
 pub mod host;

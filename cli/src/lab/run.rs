@@ -15,11 +15,12 @@ use bloomery_lab::machine::Machine;
 use bloomery_lab::patience::POLL;
 use bloomery_lab::plane;
 use bloomery_lab::servers;
+use bloomery_lab::talos::cluster::{Cluster, Running};
 use bloomery_lab::vm::Vm;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::steps::Steps;
-use super::{RunArgs, helper, machines};
+use super::{RunArgs, cluster, helper, machines};
 use crate::output;
 
 /// Exit code after an interruption, as shells give it: 128 + SIGINT.
@@ -31,6 +32,9 @@ struct Session {
     lab: Option<Lab>,
     appliance: Option<Vm>,
     machines: Vec<Machine>,
+    cluster: Option<Cluster>,
+    /// Keeps the ports of the cluster open.
+    running: Option<Running>,
 }
 
 /// How a run ended that did not fail.
@@ -67,6 +71,7 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
 
 /// All steps up to the table of servers.
 async fn drive(args: &RunArgs, steps: &Steps, session: &mut Session) -> anyhow::Result<()> {
+    let shape = cluster::shape(args)?;
     let config = LabConfig {
         out: args.out.clone(),
         image: args.image.clone(),
@@ -78,6 +83,10 @@ async fn drive(args: &RunArgs, steps: &Steps, session: &mut Session) -> anyhow::
         format!("{}/{}, guests run by {}", contract::SUBNET, contract::PREFIX, lab.site.accel)
     });
     let lab = &*session.lab.insert(network.await?);
+    if let Some(shape) = shape {
+        // First: what this computer lacks is told before anything has booted.
+        session.cluster = Some(cluster::build(lab, steps, shape).await?);
+    }
     let power_on = lab.power_on_appliance(args.firmware.into(), args.memory);
     let power_on = steps.run("appliance: power on", power_on, |_| {
         format!("{} MiB, console {}", args.memory, args.out.join("appliance.console.log").display())
@@ -90,6 +99,11 @@ async fn drive(args: &RunArgs, steps: &Steps, session: &mut Session) -> anyhow::
     machines::bring_up(args, steps, lab, &access, &mut session.machines).await?;
     let registered = servers::list(&access.client).await?;
     output::text(&summary(args, lab, &servers::table(&registered)))?;
+    if let Some(machines) = &session.cluster {
+        let running = cluster::bring_up(args, steps, lab, &access, machines).await?;
+        output::text(&cluster::summary(args, machines, &running, &kubectl(args)))?;
+        session.running = Some(running);
+    }
     Ok(())
 }
 
@@ -163,6 +177,9 @@ async fn stop(
     stop_signals: &mut StopSignals,
 ) -> anyhow::Result<()> {
     let Some(lab) = session.lab else { return Ok(()) };
+    if let Some(cluster) = &session.cluster {
+        steps.run("cluster: power off", cluster.site.stop(), |()| String::new()).await?;
+    }
     // Before it is up it has nothing to lose, and a firmware prompt does not know the power button.
     let is_up = |vm: &Vm| vm.exit().is_none() && vm.console.find(contract::PAIRING_LINE).is_some();
     let appliance = session.appliance.filter(|vm| in_order && is_up(vm));
@@ -175,10 +192,15 @@ async fn stop(
 }
 
 /// The table and what to do next.
+/// The program of this build, or the one in the path.
+fn kubectl(args: &RunArgs) -> String {
+    let built = args.out.parent().map(|parent| parent.join("kubectl")).filter(|path| path.is_file());
+    built.as_deref().unwrap_or(Path::new("kubectl")).display().to_string()
+}
+
 fn summary(args: &RunArgs, lab: &Lab, table: &str) -> String {
     let out = args.out.display();
-    let kubectl = args.out.parent().map(|parent| parent.join("kubectl")).filter(|path| path.is_file());
-    let kubectl = kubectl.as_deref().unwrap_or(Path::new("kubectl")).display();
+    let kubectl = kubectl(args);
     let program = std::env::args_os().next().unwrap_or_default();
     let program = Path::new(&program).display();
     let mut text = format!(

@@ -3,5 +3,5 @@
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-    bloomery_lab::role::run(&arguments).await
+    bloomery_lab::program::run(&arguments).await
 }

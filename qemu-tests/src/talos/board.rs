@@ -5,7 +5,7 @@
 mod firmware;
 mod metadata;
 
-use super::enter::{CONFIG, ENTER_ROLE, Entry, JOIN_ROLE};
+use super::enter::{ENTER_ROLE, Entry, JOIN_ROLE};
 use crate::simulate::{
     agent::{Agent, Orders},
     config::{Firmware, Target},
@@ -88,13 +88,19 @@ pub async fn run(words: &[&str]) -> Result<()> {
         sleep(POST).await;
         let boot = tokio::select! {
             boot = board.firmware() => boot,
-            _ = button.recv() => return Ok(say("power button: off")),
+            _ = button.recv() => {
+                say("power button: off");
+                return Ok(());
+            }
         };
         match boot {
             Next::Restart => {}
             Next::Talos => match board.talos(&mut button).await? {
                 End::Restart => say("restart"),
-                End::Off => return Ok(say("power off")),
+                End::Off => {
+                    say("power off");
+                    return Ok(());
+                }
                 End::Crash(status) => {
                     say(&format!("machined ended: {status}"));
                     sleep(PANIC).await;
@@ -187,7 +193,7 @@ impl Board {
                 return Next::Restart;
             }
         };
-        match super::node::write_secret(&self.entry.folder.join(CONFIG), &config) {
+        match self.entry.configure(&config) {
             Ok(()) => Next::Talos,
             Err(error) => {
                 say(&format!("configuration: {error:#}"));

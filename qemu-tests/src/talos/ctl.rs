@@ -4,7 +4,7 @@ use super::parts::Parts;
 use crate::net::Net;
 use anyhow::{Context, Result};
 use std::{
-    net::Ipv4Addr,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -45,6 +45,19 @@ impl Talosctl {
         }
         ctl.net.run(&words, "").await.context("failed to generate configurations")?;
         Ok(ctl)
+    }
+
+    /// Notes in its configuration where the machine API is and which nodes are asked.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub async fn remember(&self, endpoint: SocketAddr, nodes: &[String]) -> Result<()> {
+        let (program, config) = (self.program.display().to_string(), self.config.display().to_string());
+        let own = [program.as_str(), "--talosconfig", &config, "config"];
+        self.net.run(&[&own[..], &["endpoint", &endpoint.to_string()]].concat(), "").await?;
+        let nodes = nodes.iter().map(String::as_str);
+        let words: Vec<&str> = own.into_iter().chain(["node"]).chain(nodes).collect();
+        self.net.run(&words, "").await.map(drop)
     }
 
     /// Runs it against one node.

@@ -13,10 +13,14 @@ use nix::{
 use serde::{Deserialize, Serialize};
 use std::{
     fs,
+    io::Write as _,
     net::Ipv4Addr,
     os::{
         fd::AsRawFd as _,
-        unix::{fs::symlink, process::CommandExt as _},
+        unix::{
+            fs::{OpenOptionsExt as _, symlink},
+            process::CommandExt as _,
+        },
     },
     path::{Path, PathBuf},
     process::Command,
@@ -29,7 +33,7 @@ pub const ENTER_ROLE: &str = "talos-enter";
 /// What a node's folder calls the description of it.
 const ENTRY: &str = "entry.json";
 /// The configuration that the board fetched, for the first start.
-pub const CONFIG: &str = "config.yaml";
+const CONFIG: &str = "config.yaml";
 /// Where machined keeps the configuration that it has taken.
 const STATE: &str = "vol/state";
 /// What machined is told; nothing else is in its environment. The name of the hardware stands for a plan of a cloud.
@@ -114,6 +118,17 @@ impl Entry {
     /// Whether machined has a configuration of its own: such a machine is installed.
     pub fn is_installed(&self) -> bool {
         self.folder.join(STATE).join(CONFIG).exists()
+    }
+
+    /// Gives the node its configuration for the first start. Only root may read it: it holds the cluster's keys.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn configure(&self, config: &[u8]) -> Result<()> {
+        let path = self.folder.join(CONFIG);
+        let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
+        file.and_then(|mut file| file.write_all(config))
+            .with_context(|| format!("failed to write {}", path.display()))
     }
 
     /// Empties the node's disks.

@@ -81,13 +81,13 @@ impl Layout {
         Ok(Self { folder: folder.to_owned(), manifests: Vec::new() })
     }
 
-    /// A layer of what `fill` puts into it.
-    fn layer(&mut self, fill: impl FnOnce(&mut Tar<'_>) -> Result<()>) -> Result<Descriptor> {
+    /// A layer of what `content` puts into it.
+    fn layer(&mut self, content: impl FnOnce(&mut Tar<'_>) -> Result<()>) -> Result<Descriptor> {
         let path = self.folder.join("layer");
         let file = fs::File::create(&path).with_context(|| format!("failed to make {}", path.display()))?;
         let mut sum = Summed { file: io::BufWriter::new(file), hash: Sha256::new(), size: 0 };
         let mut tar = Tar { builder: tar::Builder::new(&mut sum), folders: Vec::new() };
-        fill(&mut tar)?;
+        content(&mut tar)?;
         tar.builder.finish().context("failed to end a layer")?;
         drop(tar);
         sum.file.flush().context("failed to write a layer")?;

@@ -55,14 +55,15 @@ impl Network {
         );
         net.run(&["ip", "-batch", "-"], &batch).await.context("failed to make the node's card")?;
         let network = Self { holder, cable };
-        let mut inside = format!(
+        let own = format!(
             "link set lo up\naddr add {}/{PREFIX} dev eth0\nlink set eth0 up\nroute add default via {LAB_ADDRESS}\n",
             address(number)
         );
         // Pods of other nodes, as a network plugin would have it.
-        for other in (1..=MOST_NODES).filter(|other| *other != number) {
-            inside += &format!("route add {}/24 via {}\n", pods(other), address(other));
-        }
+        let routes = (1..=MOST_NODES).filter(|other| *other != number);
+        let routes: Vec<String> =
+            routes.map(|other| format!("route add {}/24 via {}\n", pods(other), address(other))).collect();
+        let inside = own + &routes.concat();
         network
             .run(net, &["ip", "-batch", "-"], &inside)
             .await

@@ -3,9 +3,9 @@
 use super::{
     board::{self, Order},
     cgroups::Groups,
-    enter::{CONFIG, Entry},
+    enter::Entry,
+    host::Host,
     network::{self, Network},
-    site::NodeSite,
 };
 use crate::{
     bmc::http::Switchable,
@@ -17,14 +17,21 @@ use crate::{
 };
 use anyhow::{Context, Result, bail};
 use parking_lot::Mutex;
-use std::{
-    io::Write as _,
-    net::Ipv4Addr,
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
-    path::Path,
-    sync::Arc,
-};
+use std::{net::Ipv4Addr, os::unix::fs::MetadataExt as _, path::PathBuf, sync::Arc};
 use tokio::sync::Mutex as AsyncMutex;
+
+/// What all nodes of a lab are built in.
+#[derive(Debug, Clone)]
+pub(super) struct Ground {
+    /// The lab's folder.
+    pub(super) dir: Arc<LabDir>,
+    /// Its network.
+    pub(super) net: Arc<Net>,
+    /// What the host lets nodes do.
+    pub(super) host: Host,
+    /// The root that they share.
+    pub(super) root: PathBuf,
+}
 
 /// A node.
 #[derive(Debug)]
@@ -45,8 +52,8 @@ pub struct Node {
 
 impl Node {
     /// Builds node `number`; it is off, and blank unless the lab's folder has an earlier one.
-    pub(super) async fn build(site: &NodeSite, name: &str, number: u8) -> Result<Arc<Self>> {
-        let (net, dir) = (Arc::clone(&site.net), Arc::clone(&site.dir));
+    pub(super) async fn build(ground: &Ground, name: &str, number: u8) -> Result<Arc<Self>> {
+        let (net, dir) = (Arc::clone(&ground.net), Arc::clone(&ground.dir));
         let identity = Order::identity(u32::from(number), network::address(number));
         let network = Network::build(&net, &dir, name, number, &identity.mac_text(':')).await?;
         let folder = dir.path(&format!("nodes/{name}"));
@@ -54,16 +61,16 @@ impl Node {
         let inode = std::fs::metadata(&folder).context("failed to read the node's folder")?.ino();
         let entry = Entry {
             name: name.to_owned(),
-            host: site.host.clone(),
+            host: ground.host.clone(),
             // Other labs have nodes of that name.
             group: format!("bloomery-{name}-{inode}"),
-            root: site.root.clone(),
+            root: ground.root.clone(),
             folder,
             address: identity.address,
             nameserver: crate::contract::LAB_ADDRESS,
             pods: number,
         };
-        let groups = Groups::new(&site.host, &entry.group);
+        let groups = Groups::new(&ground.host, &entry.group);
         Ok(Arc::new(Self {
             name: name.to_owned(),
             identity,
@@ -87,7 +94,7 @@ impl Node {
     /// # Errors
     /// The file cannot be written.
     pub fn configure(&self, config: &[u8]) -> Result<()> {
-        write_secret(&self.entry.folder.join(CONFIG), config)
+        self.entry.configure(config)
     }
 
     /// Its number in the lab.
@@ -132,7 +139,7 @@ impl Node {
                 self.off(&mut running).await?;
                 self.on(&mut running).await
             }
-            Command::SoftOff => self.press(&running).await,
+            Command::SoftOff => self.press(running.as_ref()).await,
             // The firmware always asks the network first.
             Command::Reset | Command::BootNetwork | Command::BootDisk => Ok(()),
         }
@@ -173,15 +180,15 @@ impl Node {
         self.groups.kill().await
     }
 
-    async fn press(&self, running: &Option<Process>) -> Result<()> {
-        if running.as_ref().is_none_or(|process| process.exit().is_some()) {
+    async fn press(&self, running: Option<&Process>) -> Result<()> {
+        if running.is_none_or(|process| process.exit().is_some()) {
             return Ok(());
         }
         let pid = std::fs::read_to_string(self.pid_file()).context("failed to find the board")?;
         self.net.run(&["kill", "-TERM", pid.trim()], "").await.map(drop)
     }
 
-    fn pid_file(&self) -> std::path::PathBuf {
+    fn pid_file(&self) -> PathBuf {
         self.dir.path(&format!("run/{}.board.pid", self.name))
     }
 
@@ -230,11 +237,4 @@ impl Switchable for Node {
     async fn is_on(&self) -> bool {
         Self::is_on(self).await
     }
-}
-
-/// Writes what only root may read: a configuration holds the cluster's keys.
-pub(super) fn write_secret(path: &Path, bytes: &[u8]) -> Result<()> {
-    let file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
-    file.and_then(|mut file| file.write_all(bytes))
-        .with_context(|| format!("failed to write {}", path.display()))
 }

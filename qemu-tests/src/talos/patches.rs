@@ -10,12 +10,14 @@ const REGISTRIES: [&str; 4] = ["registry.k8s.io", "ghcr.io", "docker.io", super:
 
 /// For every node.
 pub fn all(host: &Host, registry: SocketAddr) -> String {
-    let mirrors: String = REGISTRIES
+    let mirrors: Vec<String> = REGISTRIES
         .iter()
         .map(|name| format!("      {name}: {{endpoints: [\"http://{registry}\"], skipFallback: true}}\n"))
         .collect();
     format!(
         "machine:\n  \
+           # The lab forwards a port of this computer.\n  \
+           certSANs: [127.0.0.1]\n  \
            # Never touched: container mode installs nothing, and a plane powers no machine without one.\n  \
            install: {{disk: /dev/sda}}\n  \
            kubelet:\n{v1_mounts}    \
@@ -35,6 +37,7 @@ pub fn all(host: &Host, registry: SocketAddr) -> String {
            discovery: {{enabled: false}}\n  \
            network:\n    \
              cni: {{name: none}}\n",
+        mirrors = mirrors.concat(),
         v1_mounts = if host.is_v1() { V1_MOUNTS } else { "" },
         v1_config = if host.is_v1() { "      failCgroupV1: false\n" } else { "" },
     )

@@ -1,4 +1,4 @@
-//! What a plane is told so that its machines become nodes on board `ns`: an Environment, a ServerClass, power.
+//! What a plane is told so that its machines become nodes on board `ns`: an Environment, a `ServerClass`, power.
 //!
 //! It writes what an administrator would with kubectl, by the wire form.
 
@@ -33,7 +33,7 @@ pub async fn prepare(client: &Client, site: &NodeSite) -> Result<()> {
     apply(client, "Environment", "environments", environment).await?;
     let class = json!({
         "environmentRef": { "name": CLASS },
-        "strategicPatches": [patches::all(&site.host, site.registry()), patches::without_add_ons()],
+        "strategicPatches": [patches::all(site.host(), site.registry()), patches::without_add_ons()],
     });
     apply(client, "ServerClass", "serverclasses", class).await
 }

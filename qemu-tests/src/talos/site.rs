@@ -1,7 +1,14 @@
 //! Where nodes are built: their shared root, the registry that they pull from, the host's own settings.
 
 use super::{
-    balance, host::Host, images, network::address, node::Node, parts::Parts, registry, root, sysctls::Sysctls,
+    balance,
+    host::Host,
+    images,
+    network::address,
+    node::{Ground, Node},
+    parts::Parts,
+    registry, root,
+    sysctls::Sysctls,
 };
 use crate::{
     bmc::http,
@@ -14,7 +21,6 @@ use anyhow::{Context, Result, ensure};
 use parking_lot::Mutex;
 use std::{
     net::{SocketAddr, SocketAddrV4},
-    path::PathBuf,
     sync::Arc,
 };
 use tokio::{net::UnixListener, task::JoinHandle};
@@ -28,13 +34,9 @@ pub const ENDPOINT: SocketAddrV4 = SocketAddrV4::new(std::net::Ipv4Addr::new(10,
 /// The place of all nodes of a lab.
 #[derive(Debug)]
 pub struct NodeSite {
-    /// What this host lets nodes do.
-    pub host: Host,
     /// The programs.
     pub parts: Parts,
-    pub(super) net: Arc<Net>,
-    pub(super) dir: Arc<LabDir>,
-    pub(super) root: PathBuf,
+    ground: Ground,
     registry: Process,
     nodes: Mutex<Vec<Arc<Node>>>,
     apis: Mutex<Vec<JoinHandle<()>>>,
@@ -76,16 +78,18 @@ impl NodeSite {
         let words = [registry::ROLE.to_owned(), registry_address().to_string(), layout.display().to_string()];
         let registry = net.spawn("registry", net.helper(&words), "registry.log").await?;
         Ok(Self {
-            host,
+            ground: Ground { dir, net, host, root },
             parts,
-            net,
-            dir,
-            root,
             registry,
             nodes: Mutex::default(),
             apis: Mutex::default(),
             _sysctls: sysctls,
         })
+    }
+
+    /// What this host lets nodes do.
+    pub fn host(&self) -> &Host {
+        &self.ground.host
     }
 
     /// Where nodes pull from.
@@ -100,9 +104,9 @@ impl NodeSite {
     pub async fn build(&self, name: &str, number: u8) -> Result<Arc<Node>> {
         let ended = self.registry.exit();
         ensure!(ended.is_none(), "failed to build {name}: the lab's registry ended ({ended:?})");
-        let node = Node::build(self, name, number).await?;
+        let node = Node::build(&self.ground, name, number).await?;
         let socket = format!("run/{name}.api");
-        let listener = UnixListener::bind(self.dir.socket(&socket));
+        let listener = UnixListener::bind(self.ground.dir.socket(&socket));
         let listener = listener.context("failed to make the power API's socket")?;
         let routes = http::routes(Arc::clone(&node));
         self.apis.lock().push(tokio::spawn(async move {
@@ -111,7 +115,7 @@ impl NodeSite {
         }));
         let words = [JOIN.to_owned(), Self::power_api(number).to_string(), socket];
         let ports = format!("{name}.ports");
-        self.net.spawn(&ports, self.net.helper(&words), &format!("run/{ports}.log")).await?;
+        self.ground.net.spawn(&ports, self.ground.net.helper(&words), &format!("run/{ports}.log")).await?;
         self.nodes.lock().push(Arc::clone(&node));
         Ok(node)
     }
@@ -127,10 +131,10 @@ impl NodeSite {
     /// The address cannot be made.
     pub async fn balance(&self, count: u8) -> Result<()> {
         let own = format!("{}/32", ENDPOINT.ip());
-        self.net.run(&["ip", "addr", "add", &own, "dev", crate::net::BRIDGE], "").await?;
+        self.ground.net.run(&["ip", "addr", "add", &own, "dev", crate::net::BRIDGE], "").await?;
         let mut words = vec![balance::ROLE.to_owned(), ENDPOINT.to_string()];
         words.extend((1..=count).map(|number| format!("{}:{}", address(number), ENDPOINT.port())));
-        self.net.spawn("balancer", self.net.helper(&words), "balancer.log").await.map(drop)
+        self.ground.net.spawn("balancer", self.ground.net.helper(&words), "balancer.log").await.map(drop)
     }
 
     /// Cuts the power of all nodes; to be called before the network ends, so that no control group is left.

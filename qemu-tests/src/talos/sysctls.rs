@@ -58,7 +58,8 @@ impl Drop for Sysctls {
             !is_changed || fs::write(&path, value).is_ok()
         };
         // The note stays when it is still needed.
-        if self.own.iter().map(put_back).fold(true, |all, done| all && done) {
+        let failed = self.own.iter().map(put_back).filter(|done| !done).count();
+        if failed == 0 {
             let _ = fs::remove_file(&self.note);
         }
     }

@@ -121,17 +121,15 @@ impl Workload {
         Ok(all)
     }
 
-    /// When that of `count` nodes renewed its lease that did so the longest time ago.
+    /// When the node's kubelet renewed its lease.
     ///
     /// # Errors
-    /// There are other nodes, or the API does not answer.
-    pub async fn oldest_lease(&self, count: usize) -> Result<String> {
+    /// It has none yet, or the API does not answer.
+    pub async fn lease(&self, node: &str) -> Result<String> {
         let leases: Api<Lease> = Api::namespaced(self.client.clone(), "kube-node-lease");
-        let all = leases.list(&ListParams::default()).await?.items;
-        ensure!(all.len() == count, "{} leases", all.len());
-        let times = all.into_iter().filter_map(|lease| lease.spec?.renew_time);
-        let oldest = times.map(|time| serde_json::to_string(&time).unwrap_or_default()).min();
-        oldest.context("no lease was renewed")
+        let renewed = leases.get(node).await?.spec.and_then(|spec| spec.renew_time);
+        let renewed = renewed.with_context(|| format!("{node} has not renewed its lease"))?;
+        serde_json::to_string(&renewed).context("failed to write a time")
     }
 
     /// Runs a web server from `image` and gives its address.

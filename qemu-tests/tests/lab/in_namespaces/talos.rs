@@ -88,7 +88,7 @@ async fn life(lab: &mut Lab) -> Result<()> {
     std::fs::create_dir_all(&configs)?;
     let (control_plane, worker) = (network::address(1), network::address(2));
     let own = [
-        ("--config-patch", patches::all(&lab.site.host, lab.site.registry())),
+        ("--config-patch", patches::all(lab.site.host(), lab.site.registry())),
         ("--config-patch", patches::without_add_ons()),
     ];
     let ctl =
@@ -137,8 +137,8 @@ async fn apid_answers(ctl: &Talosctl, node: &Node) -> Result<()> {
 /// The disk is kept: the node comes back by itself and runs its pod again.
 async fn power_cut(lab: &Lab, ctl: &Talosctl, node: &Node, workload: &Workload) -> Result<()> {
     // A node is Ready a moment before its first lease is seen.
-    let lease = eventually!("both nodes have a lease", READY_LIMIT, None, async {
-        workload.oldest_lease(2).await.map(Some)
+    let lease = eventually!("the node has a lease", READY_LIMIT, None, async {
+        workload.lease(&node.name).await.map(Some)
     })?;
     node.obey(Command::Off).await?;
     ensure!(!node.is_on().await, "the node is on");
@@ -149,7 +149,7 @@ async fn power_cut(lab: &Lab, ctl: &Talosctl, node: &Node, workload: &Workload) 
     apid_answers(ctl, node).await?;
     lab.step("the node answers again");
     eventually!("the node's lease is renewed", READY_LIMIT, Some(&node.console()), async {
-        workload.oldest_lease(2).await.map(|now| (now > lease).then_some(()))
+        workload.lease(&node.name).await.map(|now| (now > lease).then_some(()))
     })?;
     workload.nodes_ready(2, READY_LIMIT, |_| {}).await?;
     lab.step("the node is Ready again");
