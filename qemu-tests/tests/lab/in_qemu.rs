@@ -6,3 +6,4 @@ mod faults;
 mod machines;
 mod power_cut;
 mod site_dhcp;
+mod talos;

@@ -40,8 +40,7 @@ const WANTED: [&str; 22] = [
     "dm_mod",
 ];
 /// Folders of which every module goes along: rules of kube-proxy and of pods name what they like.
-const FOLDERS: [&str; 3] =
-    ["kernel/net/netfilter", "kernel/net/ipv4/netfilter", "kernel/net/ipv6/netfilter"];
+const FOLDERS: [&str; 3] = ["kernel/net/netfilter", "kernel/net/ipv4/netfilter", "kernel/net/ipv6/netfilter"];
 /// Of these, what no rule of a node names.
 const LEFT_OUT: [&str; 2] = ["ipset/", "ipvs/"];
 

@@ -121,7 +121,8 @@ impl Build {
             .text("arguments", &KERNEL_ARGUMENTS.join(" "))
             .file(&self.builtins)?
             .file(&std::env::current_exe().context("failed to find this program")?)?;
-        for name in node::PROGRAMS.iter().map(|(name, _)| *name).chain(node::PLUGINS).chain(["init", "installer"])
+        for name in
+            node::PROGRAMS.iter().map(|(name, _)| *name).chain(node::PLUGINS).chain(["init", "installer"])
         {
             inputs = inputs.file(&self.programs.join(name))?;
         }

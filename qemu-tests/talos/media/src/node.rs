@@ -36,14 +36,8 @@ const OPENED: [&str; 2] = ["libkmod.so.2", "libblkid.so.1"];
 pub(crate) const XFS_DEFAULTS: (&str, &str) =
     ("usr/share/xfsprogs/mkfs/lts_6.12.conf", "usr/share/xfsprogs/mkfs/lts_6.18.conf");
 /// Of udev's rules, those that name disks and load drivers: each of the others is run for every device.
-const RULES: [&str; 6] = [
-    "50-udev-default",
-    "60-block",
-    "60-persistent-storage",
-    "60-serial",
-    "80-drivers",
-    "80-net-setup-link",
-];
+const RULES: [&str; 6] =
+    ["50-udev-default", "60-block", "60-persistent-storage", "60-serial", "80-drivers", "80-net-setup-link"];
 const FOLDERS: [&str; 31] = [
     "dev",
     "proc",
@@ -172,7 +166,8 @@ pub(crate) fn fill(build: &Build, kernel: &Kernel, root: &Path) -> Result<()> {
         tree::copy(&build.programs.join(plugin), &to, MODE_EXECUTABLE)?;
     }
     let version = &build.version;
-    let release = format!("NAME=\"Talos\"\nID=talos\nVERSION_ID={version}\nPRETTY_NAME=\"Talos ({version})\"\n");
+    let release =
+        format!("NAME=\"Talos\"\nID=talos\nVERSION_ID={version}\nPRETTY_NAME=\"Talos ({version})\"\n");
     for (name, text) in [
         ("etc/os-release", release.as_str()),
         ("etc/passwd", "root:x:0:0:root:/root:/sbin/nologin\n"),
