@@ -38,7 +38,7 @@ impl Accel {
         match (self, emulated) {
             (Self::Kvm, _) => ["-accel", "kvm", "-cpu", "host"],
             (Self::Tcg, Emulated::Max) => ["-accel", "tcg,thread=multi", "-cpu", "max"],
-            (Self::Tcg, Emulated::Plain) => ["-accel", "tcg,thread=multi", "-cpu", "Nehalem"],
+            (Self::Tcg, Emulated::Plain) => ["-accel", "tcg,thread=multi", "-cpu", "Nehalem,+rdrand"],
         }
     }
 }

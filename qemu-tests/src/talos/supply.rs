@@ -3,20 +3,26 @@
 //! It powers nothing and knows no plane.
 
 use super::{
+    balance,
     host::{Hierarchy, Host},
     images::{self, INSTALLER, LAB, TOOLBOX},
     parts::{Media, Parts, talos_version},
-    patches, registry,
+    patches,
+    plane::{CLASS, apply},
+    registry,
+    site::ENDPOINT,
 };
 use crate::{
     contract::LAB_ADDRESS,
-    net::{Net, Process},
+    net::{BRIDGE, Net, Process},
     state::LabDir,
     vm::spec::{BootPath, DiskBus, Emulated, Kernel, VmSpec},
 };
 use anyhow::{Context, Result};
+use kube::Client;
+use serde_json::json;
 use std::{
-    net::{SocketAddr, SocketAddrV4},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -102,6 +108,34 @@ impl Supply {
     pub fn kernel(&self, name: &str) -> Result<Kernel> {
         let command_line = format!("{} talos.config={}", self.media.command_line()?, self.url(name));
         Ok(Kernel { image: self.media.kernel(), initramfs: self.media.initramfs(), command_line })
+    }
+
+    /// Makes the Environment with Talos's kernel and the class that carries what the lab wants of its machines.
+    ///
+    /// # Errors
+    /// The plane's API refuses.
+    pub async fn prepare(&self, plane: &Client) -> Result<()> {
+        let command_line = self.media.command_line()?;
+        let arguments: Vec<&str> = command_line.split_whitespace().collect();
+        let environment = json!({
+            "kernel": { "url": self.url("vmlinuz"), "args": arguments },
+            "initrd": { "url": self.url("initramfs.xz") },
+        });
+        apply(plane, "Environment", "environments", environment).await?;
+        let class = json!({ "environmentRef": { "name": CLASS }, "strategicPatches": Self::patches()? });
+        apply(plane, "ServerClass", "serverclasses", class).await
+    }
+
+    /// Starts the balancer of the control plane's endpoint in front of these addresses.
+    ///
+    /// # Errors
+    /// The address cannot be made.
+    pub async fn balance(&self, net: &Net, addresses: &[Ipv4Addr]) -> Result<()> {
+        let own = format!("{}/32", ENDPOINT.ip());
+        net.run(&["ip", "addr", "add", &own, "dev", BRIDGE], "").await?;
+        let mut words = vec![balance::ROLE.to_owned(), ENDPOINT.to_string()];
+        words.extend(addresses.iter().map(|address| format!("{address}:{}", ENDPOINT.port())));
+        net.spawn("balancer", net.helper(&words), "balancer.log").await.map(drop)
     }
 
     /// What the lab wants of every configuration, as strategic patches.

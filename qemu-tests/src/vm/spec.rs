@@ -162,6 +162,7 @@ pub enum Emulated {
     Max,
     /// The least that current programs are built for (x86-64-v2). Go's own code for newer ones (AVX2), which real
     /// machines run faster, takes an emulator twice the time; so does what it keeps at each change of contexts.
+    /// It has RDRAND beside: without it a kernel waits half a minute for its first random octets.
     Plain,
 }
 

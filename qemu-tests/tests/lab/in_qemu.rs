@@ -7,3 +7,4 @@ mod machines;
 mod power_cut;
 mod site_dhcp;
 mod talos;
+mod workload;
