@@ -28,7 +28,7 @@ const INITRAMFS_LEVEL: i32 = 3;
 /// Behind Talos's own defaults, for a machine that is emulated: each of them spares minutes.
 ///
 /// `pti=on` is a word that Talos insists on; behind it `nopti` spares a flush of the emulated TLB at every system call.
-const KERNEL_ARGUMENTS: [&str; 10] = [
+const KERNEL_ARGUMENTS: [&str; 9] = [
     "console=ttyS0",
     "-selinux",
     "talos.dashboard.disabled=1",
@@ -39,7 +39,6 @@ const KERNEL_ARGUMENTS: [&str; 10] = [
     "nopti",
     "mitigations=off",
     "init_on_alloc=0",
-    "tsc=reliable",
 ];
 
 /// Builds kernel, initramfs and installer of the lab's Talos.
