@@ -37,6 +37,7 @@ async fn a_cluster_is_bootstrapped_once_and_its_members_are_seen() {
     assert_eq!((etcd.last_event.as_str(), etcd.healthy), ("Running", Some(true)));
     let members = client.members().await.unwrap();
     assert_eq!((members.len(), members[0].hostname.as_str(), members[0].is_learner), (1, "n1", false));
+    assert_eq!(client.own_member().await.unwrap(), members[0].id);
     assert!(cluster.faults().is_empty());
 }
 

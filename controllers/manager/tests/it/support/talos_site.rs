@@ -122,7 +122,7 @@ impl TalosSite {
                 return Ok(found);
             }
             let status = serde_json::to_value(&found.status).unwrap();
-            Err(format!("{status}\n{:?}\n{:?}", self.talos.members(), self.talos.faults()))
+            Err(format!("{status}\n{:?}\n{:?}", self.talos.members(), self.talos.calls()))
         })
         .await
     }
