@@ -110,9 +110,9 @@ async fn the_first_address_that_proves_to_be_the_node_is_used() {
         };
         assert_eq!(error.cause(), Cause::Unreachable, "{error}");
     }
-    let none = connect(&credentials(&cluster), "n1", &[], limits).await.unwrap_err();
-    assert!(matches!(none, Error::NoAddress { .. }), "{none}");
-    assert_eq!(none.to_string(), "no addresses were found for node \"n1\"");
+    let error = connect(&credentials(&cluster), "n1", &[], limits).await.unwrap_err();
+    assert!(matches!(error, Error::NoAddress { .. }), "{error}");
+    assert_eq!(error.to_string(), "no addresses were found for node \"n1\"");
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use bloomery_platform::chain;
 use bloomery_platform::client;
 use bloomery_platform::events::Recorder;
 use bloomery_platform::health::{self, Health, State, Weight};
-use bloomery_platform::watch::{Cache, Change, Watch, Watched};
+use bloomery_platform::watch::{Cache, Change, Feed, Watch, Watched};
 use bloomery_power::http_api::Hooks;
 use bloomery_power::{Config as PoolConfig, Network, Pool, PxeMode};
 use bloomery_talosconfig::{Launcher, LauncherError};
@@ -293,16 +293,7 @@ fn start_controllers(
     let work =
         environment::controller(frame(&ENVIRONMENTS), assets, demand, &mut environments.feed, stop.clone());
     start(parts, &ENVIRONMENTS, health, environments.feed.cache(), work);
-    let reserved = (classes.feed.subscribe(), environments.feed.subscribe());
-    let (client, token, part) =
-        (context.client.clone(), stop.clone(), health.register(DEFAULTS, Weight::Required));
-    parts.spawn(async move {
-        let up = || {
-            part.set(State::Up);
-        };
-        Box::pin(reserved_objects::keep_defaults(client, reserved, token, up)).await;
-        "defaults"
-    });
+    keep_defaults(shared, &mut classes.feed, &mut environments.feed, stop, parts);
     let token = stop.clone();
     parts.spawn(async move {
         let watching = async {
@@ -314,6 +305,26 @@ fn start_controllers(
         };
         token.run_until_cancelled(Box::pin(watching)).await;
         "watches"
+    });
+}
+
+/// The objects that are always there.
+fn keep_defaults(
+    Shared { context, health, .. }: &Shared,
+    classes: &mut Feed<DeserializeGuard<ServerClass>>,
+    environments: &mut Feed<DeserializeGuard<Environment>>,
+    stop: &CancellationToken,
+    parts: &mut JoinSet<&'static str>,
+) {
+    let reserved = (classes.subscribe(), environments.subscribe());
+    let (client, token, part) =
+        (context.client.clone(), stop.clone(), health.register(DEFAULTS, Weight::Required));
+    parts.spawn(async move {
+        let up = || {
+            part.set(State::Up);
+        };
+        Box::pin(reserved_objects::keep_defaults(client, reserved, token, up)).await;
+        "defaults"
     });
 }
 

@@ -163,7 +163,7 @@ async fn reconcile(cached: &Guarded, shared: &Shared) -> Result<Action, Error> {
             let scene = scene(cluster);
             match Box::pin(scene.make(&task)).await {
                 Ok(made) => {
-                    let talos_config = made.talos_config.as_ref().map(|text| text.expose());
+                    let talos_config = made.talos_config.as_ref().map(bloomery_talosconfig::Secret::expose);
                     scene.keep(Some(&task.data_secret), talos_config).await
                 }
                 Err(failure) => shared.fail(&config, failure).await,
@@ -235,7 +235,7 @@ impl Scene<'_> {
             Ok(()) => self.keep_client_config().await,
             Err(failure) => Err(failure),
         };
-        let client_config = result.as_ref().map(|()| ()).map_err(|failure| failure.told.as_str());
+        let client_config = result.as_ref().copied().map_err(|failure| failure.told.as_str());
         let is_news =
             self.shared.say(self.config, &Outcome::Made { secret, talos_config, client_config }).await?;
         let Err(Failure { told, retry }) = result else {

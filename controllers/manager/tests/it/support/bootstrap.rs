@@ -105,7 +105,7 @@ impl<'a> Place<'a> {
     }
 
     pub(crate) async fn config(&self, cluster: &str, name: &str, spec: Value, owner: Option<&Value>) {
-        let owners: Vec<_> = owner.map(|machine| reference_to(machine)).into_iter().collect();
+        let owners: Vec<_> = owner.map(reference_to).into_iter().collect();
         let labels = json!({ "cluster.x-k8s.io/cluster-name": cluster });
         self.create(json!({ "apiVersion": "bootstrap.cluster.x-k8s.io/v1alpha3", "kind": "TalosConfig",
             "metadata": { "name": name, "labels": labels, "ownerReferences": owners }, "spec": spec }))
