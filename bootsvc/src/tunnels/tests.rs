@@ -19,10 +19,10 @@ const CARD: &str = "52:54:00:77:00:09";
 
 /// SideroLink's service, as the boot services see it.
 #[derive(Clone, Default)]
-struct FarEnd(Arc<Mutex<Vec<Seen>>>);
+struct FarEnd(Arc<Mutex<Vec<Noted>>>);
 
 /// The key of a call, and where it reached the boot services.
-type Seen = (String, Option<String>);
+type Noted = (String, Option<String>);
 
 #[tonic::async_trait]
 impl ProvisionService for FarEnd {
@@ -129,7 +129,7 @@ async fn the_far_ends_refusal_is_passed_back_and_its_absence_is_said() {
         (Code::InvalidArgument, "error parsing Wireguard key: bad")
     );
     let [port] = bloomery_testkit::free_ports();
-    let alone = lab_with(([127, 0, 0, 1], port).into()).await;
+    let alone = lab_with(([127, 0, 0, 1], port).into());
     alone.neighbours.fix(IpAddr::V4(Ipv4Addr::LOCALHOST), Seen::Beyond);
     assert_eq!(call(&alone, UUID, "key").await.unwrap_err().code(), Code::Unavailable);
 }
