@@ -17,12 +17,12 @@ use bloomery_platform::patch::{self, Part};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::PatchParams;
+use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use super::reference::Kinds;
-use super::watches::Guarded;
 use crate::cluster::{GROUP, is_paused, owner};
 use crate::reconcile::{Error, Frame, read};
 use crate::table::key;
@@ -36,6 +36,9 @@ const SOON: Duration = Duration::from_secs(20);
 const AT_ONCE: Duration = Duration::from_millis(50);
 /// When to look again while the cluster is not there yet, or a member of etcd leaves.
 const SHORTLY: Duration = Duration::from_secs(3);
+
+/// A TalosControlPlane, or what was wrong with it.
+pub(super) type Guarded = DeserializeGuard<TalosControlPlane>;
 
 /// What the reconciles share.
 pub(super) struct Shared {
