@@ -209,7 +209,8 @@ async fn a_machine_comes_on_with_a_good_configuration_that_only_the_boot_service
     }
     let roles: Api<Role> = Api::namespaced(controllers, SYSTEM);
     for names in [json!(["bmc"]), json!([])] {
-        let rule = json!({ "apiGroups": [""], "resources": ["secrets"], "verbs": ["get"], "resourceNames": names });
+        let rule =
+            json!({ "apiGroups": [""], "resources": ["secrets"], "verbs": ["get"], "resourceNames": names });
         let change = Patch::Merge(json!({ "rules": [rule] }));
         let patched = roles.patch("bloomery:bootsvc-configurations", &PatchParams::default(), &change).await;
         assert!(patched.is_err_and(forbidden), "{names}");
