@@ -10,8 +10,16 @@ include qemu-tests/talos/talos.mk
 # Scales every wait of the lab and the tests: 1 suits this project's slowest machine, software emulation on 2 cores.
 export PATIENCE ?= 1
 STAGE := scripts/stage
-# Machines of `make run`, one --machine each.
+# The cluster of `make run`: real Talos in namespaces, which only root may have. Others get blank virtual machines.
+ifeq ($(shell id -u),0)
+CONTROL_PLANES ?= 1
+WORKERS ?= 1
+MACHINES ?=
+else
+CONTROL_PLANES ?= 0
+WORKERS ?= 0
 MACHINES ?= uefi,bmc=ipmi bios,bmc=http
+endif
 
 .PHONY: help
 help: ## Show this help
@@ -26,8 +34,10 @@ image: setup ## Build out/bloomery-amd64.img (the disk image), out/bloomery (the
 	@$(MAKE) --no-print-directory out/bloomery-amd64.img out/bloomery out/kubectl out/clusterctl
 
 .PHONY: run
-run: image ## Boot the image in QEMU with one blank machine of each kind beside it; Ctrl-C stops it
-	@out/bloomery lab run --image out/bloomery-amd64.img --out out/lab $(foreach m,$(MACHINES),--machine $(m))
+run: image $(if $(filter-out 0,$(CONTROL_PLANES)),talos-ns) ## Boot the image in QEMU and make a Talos cluster beside it (CONTROL_PLANES, WORKERS, MACHINES); Ctrl-C stops it
+	@$(if $(filter-out 0,$(CONTROL_PLANES)),,echo "run: no cluster: its nodes run in namespaces of root (board ns); blank machines only")
+	@out/bloomery lab up --image out/bloomery-amd64.img --out out/lab $(or $(foreach m,$(MACHINES),--machine $(m)),--no-machines) \
+		--control-planes $(CONTROL_PLANES) --workers $(WORKERS)
 
 .PHONY: check
 check: format lint ## Formatting, lints, documentation: needs Rust, Go and a C compiler
@@ -35,7 +45,7 @@ check: format lint ## Formatting, lints, documentation: needs Rust, Go and a C c
 .PHONY: format
 format:
 	@cargo fmt --all --check
-	@cd image/controlplane && test -z "$$(gofmt -l .)"
+	@test -z "$$(gofmt -l image/controlplane qemu-tests/talos)"
 
 .PHONY: lint
 lint:
@@ -68,9 +78,16 @@ test-namespaces: image talos-ns ## The whole plane in namespaces, and real Talos
 	@$(TESTS) --test lab -- in_namespaces:: --nocapture --test-threads=1
 	@$(TESTS) --lib -- --ignored reads_the_index_of_a_debian_kernel
 
+# Real Talos on machines with firmware and disks takes most of half an hour by emulation: on its own.
+TALOS_IN_QEMU := in_qemu::talos in_qemu::workload
+
 .PHONY: test-qemu
 test-qemu: image ## The image and machines in QEMU
-	@$(TESTS) --test lab -- in_qemu:: --nocapture --test-threads=1
+	@$(TESTS) --test lab -- in_qemu:: $(addprefix --skip=,$(TALOS_IN_QEMU)) --nocapture --test-threads=1
+
+.PHONY: test-qemu-talos
+test-qemu-talos: image talos-media out/controlplane.d out/clusterctl ## Real Talos on machines in QEMU: install, boot from disk, a workload cluster
+	@$(TESTS) --test lab -- $(TALOS_IN_QEMU) --nocapture --test-threads=1
 
 # What is cheap to find wrong is looked at first.
 .PHONY: test-fast

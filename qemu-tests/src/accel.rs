@@ -2,7 +2,7 @@
 //!
 //! `/dev/kvm` alone proves little: nested and emulated hosts have one that hangs or dies in long mode.
 
-use crate::{patience::scaled, tool::OVMF_CODE};
+use crate::{patience::scaled, tool::OVMF_CODE, vm::spec::Emulated};
 use anyhow::{Context, Result};
 use std::{path::Path, process::Stdio, time::Duration};
 use tokio::{io::AsyncReadExt, process::Command};
@@ -34,10 +34,11 @@ impl Accel {
     }
 
     /// QEMU's arguments for it.
-    pub fn arguments(self) -> [&'static str; 4] {
-        match self {
-            Self::Kvm => ["-accel", "kvm", "-cpu", "host"],
-            Self::Tcg => ["-accel", "tcg,thread=multi", "-cpu", "max"],
+    pub fn arguments(self, emulated: Emulated) -> [&'static str; 4] {
+        match (self, emulated) {
+            (Self::Kvm, _) => ["-accel", "kvm", "-cpu", "host"],
+            (Self::Tcg, Emulated::Max) => ["-accel", "tcg,thread=multi", "-cpu", "max"],
+            (Self::Tcg, Emulated::Plain) => ["-accel", "tcg,thread=multi", "-cpu", "Nehalem,+rdrand"],
         }
     }
 }
@@ -54,7 +55,7 @@ impl std::fmt::Display for Accel {
 /// Boots OVMF under KVM with the same processor model as the lab's machines; true once its boot manager speaks.
 async fn trial() -> Result<bool> {
     let mut child = Command::new("qemu-system-x86_64")
-        .args(Accel::Kvm.arguments())
+        .args(Accel::Kvm.arguments(Emulated::Max))
         .args(["-M", "q35", "-m", "128", "-nographic", "-nodefaults", "-serial", "stdio"])
         .arg("-drive")
         .arg(format!("if=pflash,format=raw,unit=0,readonly=on,file={OVMF_CODE}"))

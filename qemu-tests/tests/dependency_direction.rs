@@ -68,6 +68,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bloomery", &["bloomery-api", "bloomery-base", "bloomery-pairing", "bloomery-lab", "bloomery-config"]),
     ("mkimage", &["bloomery-sys"]),
     ("bloomery-testkit", &["bloomery-machineapi", "bloomery-sys"]),
+    ("talos-builtins", &["bloomery-sys"]),
+    ("talos-media", &["mkimage"]),
     ("bloomery-fuzz", &["agent", "bloomery-agent-api", "bloomery-api", "bloomery-power", "bootsvc"]),
     ("bench", &["bloomery-api", "bloomery-lab", "bloomery-pairing", "bloomery-sys", "bloomery-talosconfig"]),
 ];

@@ -83,6 +83,15 @@ impl Node {
         Ok(first.members.into_iter().map(Member::from).collect())
     }
 
+    /// Number of the node's own member, whatever its name: an address may have gone to another node.
+    pub async fn own_member(&self) -> Result<u64, Error> {
+        let (operation, mut client) = ("ask for the state of etcd", self.client.clone());
+        let answer = self.unary(operation, client.etcd_status(self.request(()))).await?;
+        let states = self.heard(operation, answer.messages, |one| one.metadata.as_ref())?;
+        let first = states.into_iter().next().and_then(|one| one.member_status);
+        first.map(|state| state.member_id).ok_or_else(|| self.empty(operation))
+    }
+
     /// Removes a member that has no node any more. One that is not there is removed.
     pub async fn remove_member(&self, member_id: u64) -> Result<(), Error> {
         let (operation, mut client) = ("remove a member of etcd", self.client.clone());

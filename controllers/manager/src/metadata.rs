@@ -230,7 +230,7 @@ impl Shared {
             Some(known) if self.is_kept(binding, &gathered.sources) => known.trouble,
             Some(_) | None => {
                 let sources = gathered.sources.clone();
-                let trouble = self.rendered(binding, gathered).await?.trouble();
+                let trouble = Box::pin(self.rendered(binding, gathered)).await?.trouble();
                 let known = Known { sources, trouble: trouble.clone() };
                 self.known.lock().insert(name, known);
                 trouble

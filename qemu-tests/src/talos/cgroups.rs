@@ -109,7 +109,10 @@ impl Groups {
         if let Some(group) = v1 {
             // Zero takes a limit away.
             let text = format!("{device} {}", operations.unwrap_or_default());
-            return files.iter().try_for_each(|file| write(&group.join(file), &text));
+            // Version 1 limits each group alone: those that the node makes later are not slowed.
+            return below(group)?
+                .iter()
+                .try_for_each(|group| files.iter().try_for_each(|file| write(&group.join(file), &text)));
         }
         let file = self.v2.join("io.max");
         if !file.exists() {
@@ -143,6 +146,19 @@ fn hand_down(parent: &Path) -> Result<()> {
             .with_context(|| format!("failed to give nodes the controller {controller}"))?;
     }
     Ok(())
+}
+
+/// The group and all groups below it.
+fn below(group: &Path) -> Result<Vec<PathBuf>> {
+    let failed = || format!("failed to list {}", group.display());
+    let mut all = vec![group.to_owned()];
+    for entry in fs::read_dir(group).with_context(failed)? {
+        let entry = entry.with_context(failed)?;
+        if entry.file_type().with_context(failed)?.is_dir() {
+            all.extend(below(&entry.path())?);
+        }
+    }
+    Ok(all)
 }
 
 fn remove(group: &Path) -> io::Result<()> {

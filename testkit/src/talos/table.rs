@@ -112,6 +112,10 @@ impl Table {
         self.last
     }
 
+    pub(super) fn own_member(&self, hostname: &str) -> Option<u64> {
+        self.members.iter().find(|one| one.node == hostname).map(|one| one.id)
+    }
+
     pub(super) fn votes(&self, hostname: &str) -> bool {
         let is_member = self.members.iter().any(|one| one.node == hostname && !one.is_learner);
         is_member && self.nodes.get(hostname).is_some_and(|node| node.is_on && node.etcd == Etcd::Running)

@@ -90,8 +90,7 @@ async fn reconcile(cached: &Guarded, shared: &Shared) -> Result<Action, Error> {
         }
         First::Hold => scene.hold().await,
         First::WaitForCluster(why) => {
-            let machines: Vec<_> =
-                scene.machines().await?.iter().map(|machine| scene.unasked(machine)).collect();
+            let machines: Vec<_> = scene.machines().await?.iter().map(Scene::unasked).collect();
             let cluster = scene.cluster_name();
             let status = waiting(&scene.control_plane, cluster, &machines, &why, &scene.now);
             scene.write_status(&status).await?;
@@ -151,7 +150,7 @@ impl Scene<'_> {
             self.change(json!({ "metadata": { "finalizers": self.finalizers(false) } })).await?;
             return Ok(Action::await_change());
         }
-        let seen: Vec<_> = machines.iter().map(|machine| self.unasked(machine)).collect();
+        let seen: Vec<_> = machines.iter().map(Self::unasked).collect();
         let status = deleting(&self.control_plane, self.cluster_name(), &seen, &self.now);
         self.write_status(&status).await?;
         for machine in machines.iter().filter(|machine| machine.metadata.deletion_timestamp.is_none()) {
@@ -168,7 +167,7 @@ impl Scene<'_> {
         let view = self.view(&machines, &nodes);
         let decision = decide(&view);
         self.keep_machines(&machines).await?;
-        let mut bootstrapped = self.said_of_bootstrap(&view);
+        let mut bootstrapped = Self::said_of_bootstrap(&view);
         let mut error = kubeconfig.err();
         let mut next = if matches!(decision.step, Step::Steady) && self.is_settled(&machines) {
             self.shared.frame.resync()
@@ -217,7 +216,7 @@ impl Scene<'_> {
     }
 
     /// Before etcd is made it is said what is waited for; after that it is true for good.
-    fn said_of_bootstrap(&self, view: &bloomery_api::controlplane::seen::View<'_>) -> Verdict {
+    fn said_of_bootstrap(view: &bloomery_api::controlplane::seen::View<'_>) -> Verdict {
         if view.is_bootstrapped() {
             Verdict::holds("Bootstrapped")
         } else {

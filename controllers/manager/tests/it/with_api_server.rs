@@ -19,3 +19,4 @@ mod servers_stale;
 mod siderolink_secret;
 mod talos_configs;
 mod talos_configs_golden;
+mod talos_configs_secrets;

@@ -17,6 +17,8 @@ use bloomery_lab::{
         workload::{PAGE, PAGE_PORT, Workload},
     },
 };
+use k8s_openapi::{api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use kube::{Api, api::PostParams};
 use std::{
     path::Path,
     sync::Arc,
@@ -31,6 +33,12 @@ const READY_LIMIT: Duration = Duration::from_mins(6);
 const POD_LIMIT: Duration = Duration::from_mins(2);
 /// An orderly stop takes a second or two.
 const STOP_LIMIT: Duration = Duration::from_mins(1);
+
+/// A node that does not answer for so long does not answer.
+const SILENCE: Duration = Duration::from_secs(3);
+/// Operations a second of a slow disk: an old one that is busy.
+const SLOW: u32 = 20;
+const WRITES: u32 = 10;
 
 struct Lab {
     dir: Arc<LabDir>,
@@ -120,6 +128,7 @@ async fn life(lab: &mut Lab) -> Result<()> {
     let url = format!("http://{pod}:{PAGE_PORT}/");
     let page = nodes[0].network.run(&lab.net, &["curl", "-fsS", "-m", "5", &url], "").await?;
     ensure!(page.trim() == PAGE, "the pod's page is {page:?}");
+    faults(lab, &ctl, &nodes, &workload).await?;
     power_cut(lab, &ctl, &nodes[1], &workload).await?;
     button(lab, &nodes[1]).await?;
     ensure!(worker == nodes[1].address(), "addresses follow from numbers");
@@ -132,6 +141,43 @@ async fn apid_answers(ctl: &Talosctl, node: &Node) -> Result<()> {
         ctl.run(node.address(), &["version", "--short"]).await.map(Some)
     })?;
     Ok(())
+}
+
+/// What a test can do to a machine from outside.
+async fn faults(lab: &Lab, ctl: &Talosctl, nodes: &[Arc<Node>; 2], workload: &Workload) -> Result<()> {
+    let [control_plane, worker] = nodes;
+    let asked = async || {
+        let version = ctl.run(worker.address(), &["version", "--short"]);
+        tokio::time::timeout(SILENCE, version).await.is_ok_and(|answer| answer.is_ok())
+    };
+    worker.freeze(true)?;
+    ensure!(!asked().await, "a frozen node answers");
+    worker.freeze(false)?;
+    apid_answers(ctl, worker).await?;
+    lab.step("a frozen node goes on");
+    worker.plug(false).await?;
+    ensure!(!asked().await, "a node without network answers");
+    worker.plug(true).await?;
+    apid_answers(ctl, worker).await?;
+    lab.step("a node without network comes back");
+    let fast = writes(workload, "fast").await?;
+    control_plane.slow_disk(Some(SLOW))?;
+    let slow = writes(workload, "slow").await?;
+    control_plane.slow_disk(None)?;
+    ensure!(slow > 2 * fast, "a slow disk has no effect: {slow:?}, before {fast:?}");
+    lab.step(&format!("{WRITES} writes take {slow:.1?} with a slow disk, {fast:.1?} without"));
+    Ok(())
+}
+
+/// How long some writes to etcd take, each synced to the disk.
+async fn writes(workload: &Workload, name: &str) -> Result<Duration> {
+    let maps: Api<ConfigMap> = Api::namespaced(workload.client.clone(), "default");
+    let began = Instant::now();
+    for number in 0..WRITES {
+        let metadata = ObjectMeta { name: Some(format!("{name}-{number}")), ..ObjectMeta::default() };
+        maps.create(&PostParams::default(), &ConfigMap { metadata, ..ConfigMap::default() }).await?;
+    }
+    Ok(began.elapsed())
 }
 
 /// The disk is kept: the node comes back by itself and runs its pod again.

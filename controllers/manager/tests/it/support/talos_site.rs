@@ -72,11 +72,11 @@ impl TalosSite {
             "controlPlaneRef": reference("controlplane.cluster.x-k8s.io", "TalosControlPlane"),
         });
         let mut infrastructure = json!({});
-        if !endpoint.is_null() {
+        if endpoint.is_null() {
+            infrastructure["controlPlaneEndpoint"] = json!({ "host": "", "port": 0 });
+        } else {
             spec["controlPlaneEndpoint"] = endpoint.clone();
             infrastructure["controlPlaneEndpoint"] = endpoint;
-        } else {
-            infrastructure["controlPlaneEndpoint"] = json!({ "host": "", "port": 0 });
         }
         let labels = json!({ "cluster.x-k8s.io/cluster-name": CLUSTER });
         let named = |name: &str| json!({ "name": name, "labels": labels });
@@ -122,7 +122,7 @@ impl TalosSite {
                 return Ok(found);
             }
             let status = serde_json::to_value(&found.status).unwrap();
-            Err(format!("{status}\n{:?}\n{:?}", self.talos.members(), self.talos.faults()))
+            Err(format!("{status}\n{:?}\n{:?}", self.talos.members(), self.talos.calls()))
         })
         .await
     }
@@ -221,7 +221,7 @@ async fn start_core(bench: &Bench) -> Process {
         core.assert_running();
         match http::get(health, "/readyz").await? {
             (200, _) => Ok(()),
-            (code, body) => Err(format!("{code}: {body}")),
+            (status, body) => Err(format!("{status}: {body}")),
         }
     })
     .await;
@@ -290,14 +290,13 @@ impl Machines {
             return Ok(());
         }
         let known = self.nodes.lock().get(owner).map(|node| node.address.clone());
-        let address = match known {
-            Some(address) => address,
-            None => {
-                let node = self.talos.boot(owner).await;
-                let address = node.address.clone();
-                self.nodes.lock().insert(owner.to_owned(), node);
-                address
-            }
+        let address = if let Some(address) = known {
+            address
+        } else {
+            let node = self.talos.boot(owner).await;
+            let address = node.address.clone();
+            self.nodes.lock().insert(owner.to_owned(), node);
+            address
         };
         let spec = Patch::Merge(json!({ "spec": { "providerID": format!("example://{owner}") } }));
         api.patch(&name, &PatchParams::default(), &spec).await?;
