@@ -2,6 +2,7 @@
 
 use bloomery_api::Severity;
 use bloomery_api::condition::{self, Condition, ConditionStatus};
+use bloomery_api::readiness::CONFIGURATION_READY;
 use bloomery_api::server_binding::{TALOS_CONFIG_LOADED, TALOS_CONFIG_VALIDATED, TALOS_INSTALLED};
 use kube::ResourceExt as _;
 use kube::api::DynamicObject;
@@ -9,8 +10,6 @@ use serde::Serialize;
 
 /// Annotation of an object that nothing may be done to.
 const PAUSED_ANNOTATION: &str = "cluster.x-k8s.io/paused";
-/// What the metadata of a binding's machine is told by.
-const CONFIGURATION_READY: &str = "ConfigurationReady";
 /// Sums up a Machine's or a provider's object.
 const READY: &str = "Ready";
 /// Why an object is not gone yet.

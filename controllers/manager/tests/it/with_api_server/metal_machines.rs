@@ -63,7 +63,7 @@ pub(super) fn of_class(name: &str) -> Value {
     json!({ "serverClassRef": { "apiVersion": "metal.sidero.dev/v1alpha2", "kind": "ServerClass", "name": name } })
 }
 
-pub(super) fn ready(machine: &MetalMachine) -> (String, String) {
+fn ready(machine: &MetalMachine) -> (String, String) {
     let conditions = machine.status.as_ref().map_or(&[][..], |status| &status.conditions);
     condition::find(conditions, "Ready").map_or_else(Default::default, |ready| {
         (format!("{} {}", ready.status.as_str(), ready.reason).trim().to_owned(), ready.message.clone())
