@@ -70,7 +70,7 @@ struct Run {
 pub(crate) async fn measure(options: &Options) -> anyhow::Result<Vec<Figure>> {
     let mut runs = Vec::new();
     for size in SIZES {
-        let wanted = if options.sizes.is_empty() { &USUAL[..] } else { &options.sizes };
+        let wanted: &[Size] = if options.sizes.is_empty() { &USUAL[..] } else { &options.sizes };
         if !wanted.contains(&size) {
             continue;
         }
