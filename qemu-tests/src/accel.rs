@@ -2,7 +2,7 @@
 //!
 //! `/dev/kvm` alone proves little: nested and emulated hosts have one that hangs or dies in long mode.
 
-use crate::{patience::scaled, tool::OVMF_CODE, vm::spec::Emulated};
+use crate::{patience::scaled, tool::OVMF_CODE};
 use anyhow::{Context, Result};
 use std::{path::Path, process::Stdio, time::Duration};
 use tokio::{io::AsyncReadExt, process::Command};
@@ -19,6 +19,18 @@ pub enum Accel {
     Kvm,
     /// By QEMU's translator, ten times slower or so.
     Tcg,
+}
+
+/// The processor of an emulated machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Emulated {
+    /// All that QEMU can emulate.
+    #[default]
+    Max,
+    /// The least that current programs are built for (x86-64-v2). Go's own code for newer ones (AVX2), which real
+    /// machines run faster, takes an emulator twice the time; so does what it keeps at each change of contexts.
+    /// It has RDRAND beside: without it a kernel waits half a minute for its first random octets.
+    Plain,
 }
 
 impl Accel {

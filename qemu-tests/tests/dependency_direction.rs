@@ -16,6 +16,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bloomery-config", &[]),
     ("bloomery-pairing", &["bloomery-base"]),
     ("bloomery-agent-api", &[]),
+    ("bloomery-siderolink-api", &[]),
     ("bloomery-api", &["bloomery-config"]),
     ("bloomery-machineapi", &[]),
     ("bloomery-platform", &["bloomery-base"]),

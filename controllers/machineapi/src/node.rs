@@ -9,8 +9,8 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::answer::{Member, Service};
-use crate::connection::Limits;
 use crate::error::{Cause, Error};
+use crate::limits::Limits;
 use crate::proto::common::Metadata;
 use crate::proto::machine::machine_service_client::MachineServiceClient;
 use crate::proto::machine::sequence_event::Action;

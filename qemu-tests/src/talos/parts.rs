@@ -166,7 +166,7 @@ mod tests {
             let lines = text.lines().filter(|line| line.starts_with('\t'));
             lines
                 .filter_map(|line| line.trim().split_once(' '))
-                .filter(|(_, rest)| rest.starts_with('v'))
+                .filter(|(_, rest)| rest.starts_with('v') || rest.starts_with("=> k8s.io/"))
                 .collect()
         };
         let plane = modules(include_str!("../../../image/controlplane/go.mod"));

@@ -13,10 +13,11 @@ use super::{
     site::ENDPOINT,
 };
 use crate::{
+    accel::Emulated,
     contract::LAB_ADDRESS,
     net::{BRIDGE, Net, Process},
     state::LabDir,
-    vm::spec::{BootPath, DiskBus, Emulated, Kernel, VmSpec},
+    vm::spec::{BootPath, DiskBus, Kernel, VmSpec},
 };
 use anyhow::{Context, Result};
 use kube::Client;

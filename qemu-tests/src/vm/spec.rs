@@ -1,5 +1,6 @@
 //! What a virtual machine is made of.
 
+use crate::accel::Emulated;
 use crate::contract::{APPLIANCE, APPLIANCE_MAC, APPLIANCE_UUID};
 use std::{fmt, path::PathBuf, str::FromStr};
 
@@ -152,18 +153,6 @@ pub struct VmSpec {
     pub emulated: Emulated,
     /// A kernel that QEMU starts in the firmware's place.
     pub kernel: Option<Kernel>,
-}
-
-/// The processor of an emulated machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Emulated {
-    /// All that QEMU can emulate.
-    #[default]
-    Max,
-    /// The least that current programs are built for (x86-64-v2). Go's own code for newer ones (AVX2), which real
-    /// machines run faster, takes an emulator twice the time; so does what it keeps at each change of contexts.
-    /// It has RDRAND beside: without it a kernel waits half a minute for its first random octets.
-    Plain,
 }
 
 /// A kernel without a boot loader.
