@@ -13,7 +13,7 @@ use bloomery_platform::chain;
 use bloomery_platform::client;
 use bloomery_platform::events::Recorder;
 use bloomery_platform::health::{self, Health, State, Weight};
-use bloomery_platform::watch::{Cache, Change, Watch, Watched};
+use bloomery_platform::watch::{Cache, Change, Feed, Watch, Watched};
 use bloomery_power::http_api::Hooks;
 use bloomery_power::{Config as PoolConfig, Network, Pool, PxeMode};
 use bloomery_talosconfig::{Launcher, LauncherError};
@@ -28,7 +28,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::bootstrap::{self, TALOS_CONFIGS, talos_config};
+use crate::bootstrap::{self, SecretMeta, TALOS_CONFIGS, talos_config};
 use crate::cli::RunOptions;
 use crate::controlplane::{self, CONTROL_PLANES};
 use crate::environment::demand::Demand;
@@ -229,7 +229,6 @@ fn start_controllers(
     start(parts, &BINDINGS, health, bound.clone(), work);
     let inventory = Inventory::default();
     inventory.follow(&mut servers.feed, &mut bindings.feed);
-    let mut provider = infrastructure::Watches::new(&context.client);
     let workloads = Arc::new(Workloads::default());
     let inputs = metal_machine::Inputs {
         gate: gate.clone(),
@@ -240,24 +239,7 @@ fn start_controllers(
         classes: classes.feed.cache(),
         workloads: Arc::clone(&workloads),
     };
-    let work = metal_machine::controller(frame(&METAL_MACHINES), inputs, &mut provider, stop.clone());
-    start(parts, &METAL_MACHINES, health, provider.metal_machines.feed.cache(), work);
-    let work = metal_cluster::controller(
-        frame(&METAL_CLUSTERS),
-        gate.clone(),
-        all.clone(),
-        &mut provider,
-        stop.clone(),
-    );
-    start(parts, &METAL_CLUSTERS, health, provider.metal_clusters.feed.cache(), work);
-    let work = metal_machine_template::controller(
-        frame(&METAL_MACHINE_TEMPLATES),
-        all.clone(),
-        classes.feed.cache(),
-        &mut provider,
-        stop.clone(),
-    );
-    start(parts, &METAL_MACHINE_TEMPLATES, health, provider.templates.feed.cache(), work);
+    let mut provider = start_infrastructure(shared, inputs, stop, parts);
     let mut configurations = start_configurations(
         metadata::Inputs {
             gate: gate.clone(),
@@ -271,16 +253,8 @@ fn start_controllers(
         stop,
         parts,
     );
-    let mut bootstrap = bootstrap::Watches::new(&context.client);
-    let work = talos_config::controller(
-        frame(&TALOS_CONFIGS),
-        gate.clone(),
-        &mut bootstrap,
-        &mut configurations.data.feed,
-        &mut provider,
-        stop.clone(),
-    );
-    start(parts, &TALOS_CONFIGS, health, bootstrap.configs.feed.cache(), work);
+    let secrets = &mut configurations.data.feed;
+    let bootstrap = start_bootstrap(shared, gate.clone(), secrets, &mut provider, stop, parts);
     let control_planes = start_control_planes(shared, gate.clone(), workloads, &mut provider, stop, parts);
     let inputs =
         server::Inputs { servers: &mut servers.feed, bindings: &mut bindings.feed, fleet, concerned };
@@ -297,16 +271,7 @@ fn start_controllers(
     let work =
         environment::controller(frame(&ENVIRONMENTS), assets, demand, &mut environments.feed, stop.clone());
     start(parts, &ENVIRONMENTS, health, environments.feed.cache(), work);
-    let reserved = (classes.feed.subscribe(), environments.feed.subscribe());
-    let (client, token, part) =
-        (context.client.clone(), stop.clone(), health.register(DEFAULTS, Weight::Required));
-    parts.spawn(async move {
-        let up = || {
-            part.set(State::Up);
-        };
-        Box::pin(reserved_objects::keep_defaults(client, reserved, token, up)).await;
-        "defaults"
-    });
+    start_defaults(shared, &mut classes, &mut environments, stop, parts);
     let token = stop.clone();
     parts.spawn(async move {
         let watching = async {
@@ -318,6 +283,63 @@ fn start_controllers(
         };
         token.run_until_cancelled(Box::pin(watching)).await;
         "watches"
+    });
+}
+
+/// The infrastructure provider; its watches are to be run.
+fn start_infrastructure(
+    Shared { context, health, table }: &Shared,
+    inputs: metal_machine::Inputs<'_>,
+    stop: &CancellationToken,
+    parts: &mut JoinSet<&'static str>,
+) -> infrastructure::Watches {
+    let frame = |definition| Frame::new(context.clone(), table.add(definition));
+    let mut watches = infrastructure::Watches::new(&context.client);
+    let (gate, all, classes) = (inputs.gate.clone(), inputs.servers.clone(), inputs.classes.clone());
+    let work = metal_machine::controller(frame(&METAL_MACHINES), inputs, &mut watches, stop.clone());
+    start(parts, &METAL_MACHINES, health, watches.metal_machines.feed.cache(), work);
+    let work =
+        metal_cluster::controller(frame(&METAL_CLUSTERS), gate, all.clone(), &mut watches, stop.clone());
+    start(parts, &METAL_CLUSTERS, health, watches.metal_clusters.feed.cache(), work);
+    let of_templates = frame(&METAL_MACHINE_TEMPLATES);
+    let work = metal_machine_template::controller(of_templates, all, classes, &mut watches, stop.clone());
+    start(parts, &METAL_MACHINE_TEMPLATES, health, watches.templates.feed.cache(), work);
+    watches
+}
+
+/// The bootstrap provider; its watches are to be run.
+fn start_bootstrap(
+    Shared { context, health, table }: &Shared,
+    gate: Gate,
+    secrets: &mut Feed<SecretMeta>,
+    provider: &mut infrastructure::Watches,
+    stop: &CancellationToken,
+    parts: &mut JoinSet<&'static str>,
+) -> bootstrap::Watches {
+    let mut watches = bootstrap::Watches::new(&context.client);
+    let frame = Frame::new(context.clone(), table.add(&TALOS_CONFIGS));
+    let work = talos_config::controller(frame, gate, &mut watches, secrets, provider, stop.clone());
+    start(parts, &TALOS_CONFIGS, health, watches.configs.feed.cache(), work);
+    watches
+}
+
+/// Keeps the class and the Environments that are always there.
+fn start_defaults(
+    Shared { context, health, .. }: &Shared,
+    classes: &mut Watch<DeserializeGuard<ServerClass>>,
+    environments: &mut Watch<DeserializeGuard<Environment>>,
+    stop: &CancellationToken,
+    parts: &mut JoinSet<&'static str>,
+) {
+    let reserved = (classes.feed.subscribe(), environments.feed.subscribe());
+    let (client, token, part) =
+        (context.client.clone(), stop.clone(), health.register(DEFAULTS, Weight::Required));
+    parts.spawn(async move {
+        let up = || {
+            part.set(State::Up);
+        };
+        Box::pin(reserved_objects::keep_defaults(client, reserved, token, up)).await;
+        "defaults"
     });
 }
 

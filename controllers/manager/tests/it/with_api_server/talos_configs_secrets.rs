@@ -46,10 +46,12 @@ async fn secrets_of_another_time_are_not_used() {
         .await;
     place.api::<Secret>().delete("c-talos", &DeleteParams::default()).await.unwrap();
     place.machine("c", "late", of_type("worker")).await;
-    let text =
+    let missing =
         "the Secret c-talos is missing, and the cluster runs with the secrets that it held: restore it";
     place
-        .until("late", "it says what is missing", |config| told(config).iter().any(|one| one.ends_with(text)))
+        .until("late", "it says what is missing", |config| {
+            told(config).iter().any(|one| one.ends_with(missing))
+        })
         .await;
     let restored = Secret {
         metadata: kube::core::ObjectMeta {
