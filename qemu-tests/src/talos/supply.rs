@@ -191,8 +191,8 @@ fn pod_network() -> String {
                  volumeMounts: [{{name: cni, mountPath: /cni}}]\n      \
                volumes: [{{name: cni, hostPath: {{path: /etc/cni/net.d}}}}]\n"
     );
-    let manifest: String = manifest.lines().map(|line| format!("        {line}\n")).collect();
-    format!("cluster:\n  inlineManifests:\n    - name: lab-network\n      contents: |\n{manifest}")
+    let manifest = manifest.lines().collect::<Vec<_>>().join("\n        ");
+    format!("cluster:\n  inlineManifests:\n    - name: lab-network\n      contents: |\n        {manifest}\n")
 }
 
 /// Writes the patches as talosctl's options.
