@@ -24,9 +24,9 @@ const ALLOCATION: [&str; 5] = [
     "GET metalmachines",
 ];
 const EACH: usize = 5;
-/// Those words: on the Server, and on the configuration that is made for it.
+/// Those words: on the Server, and on the configuration that is made for it, before and after.
 const STATUS: &str = "PATCH metalmachines/status";
-const EACH_STATUS: usize = 2;
+const EACH_STATUS: usize = 3;
 
 /// Requests that were answered so far, by verb and resource.
 async fn answered(bench: &Bench) -> BTreeMap<String, usize> {
