@@ -24,9 +24,11 @@ const ALLOCATION: [&str; 5] = [
     "GET metalmachines",
 ];
 const EACH: usize = 5;
-/// Those words: on the Server, and on the configuration that is made for it.
+/// Writes that may meet a newer version of their object and are made again, in all.
+const AGAIN: usize = 4;
+/// Those words: on the Server, and on the configuration that is made for it, before and after.
 const STATUS: &str = "PATCH metalmachines/status";
-const EACH_STATUS: usize = 2;
+const EACH_STATUS: usize = 3;
 
 /// Requests that were answered so far, by verb and resource.
 async fn answered(bench: &Bench) -> BTreeMap<String, usize> {
@@ -102,7 +104,7 @@ async fn a_machine_costs_six_requests_and_no_binding_is_undone() {
         count(&after) - count(&before)
     };
     let asked: BTreeMap<&str, usize> = ALLOCATION.into_iter().map(|name| (name, since(name))).collect();
-    assert!(asked.values().sum::<usize>() <= EACH * MACHINES, "{asked:?}");
+    assert!(asked.values().sum::<usize>() <= EACH * MACHINES + AGAIN, "{asked:?}");
     assert!(asked["POST serverbindings"] >= MACHINES && asked["GET servers"] >= 2 * MACHINES, "{asked:?}");
     assert_eq!(asked["DELETE serverbindings"], 0, "a binding was undone");
     assert!(since(STATUS) <= EACH_STATUS * MACHINES, "{}", since(STATUS));
