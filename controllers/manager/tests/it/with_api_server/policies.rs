@@ -350,6 +350,12 @@ async fn controllers_write_secrets_of_clusters(controllers: &Identity, theirs: &
         made.metadata.labels = Some([("cluster.x-k8s.io/cluster-name".to_owned(), "c".to_owned())].into());
         made
     };
+    let dry = PostParams { dry_run: true, ..PostParams::default() };
+    eventually("the policy is in force", async || match secrets.create(&dry, &of_cluster("d-ca")).await {
+        Ok(_) => Err("another cluster's Secret may be made".to_owned()),
+        Err(_) => Ok(()),
+    })
+    .await;
     for name in ["c-talos", "c-ca", "c-talosconfig", "c-kubeconfig", "m-bootstrap-data"] {
         secrets.create(&create, &of_cluster(name)).await.unwrap();
         refusal(
