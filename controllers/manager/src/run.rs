@@ -311,7 +311,8 @@ fn start_controllers(
         let watching = async {
             let own =
                 async { futures::join!(servers.run(), bindings.run(), classes.run(), environments.run()) };
-            let others = async { futures::join!(bootstrap.run(), configurations.run(), control_planes.run()) };
+            let others =
+                async { futures::join!(bootstrap.run(), configurations.run(), control_planes.run()) };
             futures::join!(own, provider.run(), others);
         };
         token.run_until_cancelled(Box::pin(watching)).await;

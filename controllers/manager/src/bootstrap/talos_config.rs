@@ -37,9 +37,9 @@ use tokio_util::sync::CancellationToken;
 use super::watches::{SecretMeta, Watches};
 use crate::cluster::{GROUP, is_paused, owner};
 use crate::infrastructure;
-use crate::status_patch::status_patch;
 use crate::keyed_lock::KeyedLock;
 use crate::reconcile::{Error, Frame, readable};
+use crate::status_patch::status_patch;
 use crate::table::key;
 use failure::Failure;
 
