@@ -20,7 +20,8 @@ pub(super) fn service(inputs: &Inputs) -> Service {
     service.limits = LIMITS;
     service.generation = inputs.generation;
     service.after = &["apply"];
-    let options = inputs.options("controllers", None);
+    // Configurations of nodes name it.
+    let options = inputs.options("controllers", inputs.address);
     service.args = vec![
         "run".to_owned(),
         "--confine".to_owned(),

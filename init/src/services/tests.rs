@@ -113,7 +113,7 @@ fn only_services_that_tell_machines_the_address_change_with_it() {
         .filter(|(before, after)| before != after)
         .map(|(_, after)| after.name)
         .collect();
-    assert_eq!(changed, ["bootsvc", "siderolink"]);
+    assert_eq!(changed, ["controllers", "bootsvc", "siderolink"]);
 }
 
 #[test]

@@ -111,7 +111,7 @@ impl Cluster {
     /// A step fails, or takes too long.
     pub async fn create(
         &self,
-        plane: &Client,
+        client: &Client,
         tools: &Tools,
         name: &str,
         mut show: impl FnMut(&str),
@@ -123,13 +123,14 @@ impl Cluster {
         show("clusterctl generate cluster");
         tools.apply(&manifest, &kubeconfig).await?;
         show("kubectl apply");
-        let talosctl = self.talosctl(plane, name).await?;
+        let talosctl = self.talosctl(client, name).await?;
         show("the plane has a talosconfig");
         for node in &self.nodes {
             node.console().wait_for(MACHINED_STARTS, CLUSTER_LIMIT).await?;
+            plane::announce(client, node).await?;
             show(&format!("{}: machined starts", node.name));
         }
-        let workload = Workload::of_plane(&self.dir, plane, name, ENDPOINT.into(), CLUSTER_LIMIT).await?;
+        let workload = Workload::of_plane(&self.dir, client, name, ENDPOINT.into(), CLUSTER_LIMIT).await?;
         show("the workload's API answers");
         let ready = |name: &str| show(&format!("node {name} is Ready"));
         let nodes = workload.nodes_ready(self.nodes.len(), CLUSTER_LIMIT, ready).await?;

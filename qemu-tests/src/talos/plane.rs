@@ -51,6 +51,23 @@ pub(super) async fn apply(client: &Client, kind: &str, plural: &str, spec: Value
     applied.map(drop).with_context(|| format!("failed to apply the {kind} {CLASS}"))
 }
 
+/// Says the node's address and name on its `ServerBinding`, in `SideroLink`'s place.
+///
+/// Talos on metal says them over `SideroLink`; in container mode it ignores the kernel argument for that
+/// (`siderolink.ManagerController` asks for the platform's mode), so that the plane would never hear of them.
+///
+/// # Errors
+/// The API refuses.
+pub async fn announce(client: &Client, node: &Node) -> Result<()> {
+    let kind = GroupVersionKind::gvk("infrastructure.cluster.x-k8s.io", "v1alpha3", "ServerBinding");
+    let resource = ApiResource::from_gvk_with_plural(&kind, "serverbindings");
+    let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
+    let spec = json!({ "spec": { "addresses": [node.address().to_string()], "hostname": node.name } });
+    let name = node.identity.uuid.to_string();
+    let patched = api.patch(&name, &PatchParams::default(), &Patch::Merge(&spec)).await;
+    patched.map(drop).with_context(|| format!("failed to announce {}", node.name))
+}
+
 /// Waits until the machine is listed, with its hardware.
 ///
 /// # Errors
