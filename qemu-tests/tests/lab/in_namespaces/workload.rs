@@ -50,6 +50,11 @@ async fn one_control_plane_and_one_worker_come_up_from_a_manifest() {
     run(Shape { control_planes: 1, workers: 1 }).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn three_control_planes_and_two_workers_come_up_from_a_manifest() {
+    run(Shape { control_planes: 3, workers: 2 }).await;
+}
+
 async fn life(native: &Native, cluster: &Cluster) -> Result<()> {
     let client = &native.client;
     let address = dhcpd::address_of(&native.site.dir, APPLIANCE_MAC).context("the plane has no address")?;
