@@ -11,8 +11,8 @@ use super::{
     site::{ENDPOINT, NodeSite},
     workload::{Workload, secret},
 };
-use crate::{forward::Forward, net::Net, plane::save, state::LabDir, switch::Command};
-use anyhow::{Context, Result};
+use crate::{eventually, forward::Forward, net::Net, plane::save, state::LabDir, switch::Command};
+use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Node as KubernetesNode;
 use kube::Client;
 use std::{
@@ -133,7 +133,17 @@ impl Cluster {
         let workload = Workload::of_plane(&self.dir, client, name, ENDPOINT.into(), CLUSTER_LIMIT).await?;
         show("the workload's API answers");
         let ready = |name: &str| show(&format!("node {name} is Ready"));
-        let nodes = workload.nodes_ready(self.nodes.len(), CLUSTER_LIMIT, ready).await?;
+        workload.nodes_ready(self.nodes.len(), CLUSTER_LIMIT, ready).await?;
+        let control_planes = usize::from(self.shape.control_planes);
+        // Talos labels them and the plane names their providers a moment after they are Ready.
+        let nodes = eventually!("nodes have role and provider ID", CLUSTER_LIMIT, None, async {
+            let nodes = workload.nodes().await?;
+            let labelled = by_role(&nodes).0.len();
+            ensure!(labelled == control_planes, "{labelled} of {control_planes} control planes are labelled");
+            ensure!(nodes.iter().all(has_provider_id), "a node has no provider ID");
+            Ok(Some(nodes))
+        })?;
+        show("all nodes have their role and provider ID");
         let addresses = by_role(&nodes);
         let first = first_control_plane(&addresses.0)?;
         let machine_api = Forward::to(&self.dir, (first, MACHINE_API_PORT).into()).await?;
@@ -187,6 +197,10 @@ fn by_role(nodes: &[KubernetesNode]) -> (Vec<String>, Vec<String>) {
 fn first_control_plane(addresses: &[String]) -> Result<Ipv4Addr> {
     let first = addresses.first().context("failed to find a control plane")?;
     first.parse().context("failed to parse a control plane's address")
+}
+
+fn has_provider_id(node: &KubernetesNode) -> bool {
+    node.spec.as_ref().is_some_and(|spec| spec.provider_id.is_some())
 }
 
 fn address(node: &KubernetesNode) -> Option<String> {

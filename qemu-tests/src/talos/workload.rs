@@ -121,6 +121,15 @@ impl Workload {
         Ok(all)
     }
 
+    /// All nodes.
+    ///
+    /// # Errors
+    /// The API does not answer.
+    pub async fn nodes(&self) -> Result<Vec<Node>> {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        nodes.list(&ListParams::default()).await.map(|list| list.items).context("failed to list nodes")
+    }
+
     /// When the node's kubelet renewed its lease.
     ///
     /// # Errors
