@@ -48,7 +48,7 @@ impl Setup {
         let output = Command::new(env!("CARGO_BIN_EXE_controllers"))
             .args(["apply", "--timeout", "60"])
             .arg("--kubeconfig")
-            .arg(&plane.admin)
+            .arg(plane.kubeconfig("bloomery:apply", &["system:masters"]))
             .arg("--manifests")
             .arg(&self.manifests)
             .arg("--ca")

@@ -207,7 +207,7 @@ async fn announces_a_release_and_reports_through_table_health_and_metrics() {
     let (code, table) = controllers.get("/controllers").await.unwrap();
     let table: Value = serde_json::from_str(&table).unwrap();
     let row = |name: &str| table.as_array().unwrap().iter().find(|row| row["name"] == name).cloned().unwrap();
-    assert_eq!((code, table.as_array().unwrap().len()), (200, 7), "{table}");
+    assert_eq!((code, table.as_array().unwrap().len()), (200, 10), "{table}");
     let servers = row("servers");
     assert!(servers["reconciles"].as_u64().unwrap() > 0 && servers["kind"] == "Server", "{servers}");
     assert!(
