@@ -74,9 +74,15 @@ test-apiserver: setup out/controlplane.d out/cluster-api.yaml out/clusterctl out
 	@BLOOMERY_CONTROLPLANE=$(CURDIR)/out/controlplane.d $(TESTS) --test it --test people -- $(APISERVER)
 
 .PHONY: test-namespaces
-test-namespaces: image talos-ns ## The whole plane in namespaces, and real Talos nodes
-	@$(TESTS) --test lab -- in_namespaces:: --nocapture --test-threads=1
+# Real Talos nodes have to be built first, and take a quarter of an hour with that.
+TALOS_IN_NAMESPACES := in_namespaces::talos in_namespaces::workload
+test-namespaces: image ## The whole plane in namespaces
+	@$(TESTS) --test lab -- in_namespaces:: $(addprefix --skip=,$(TALOS_IN_NAMESPACES)) --nocapture --test-threads=1
 	@$(TESTS) --lib -- --ignored reads_the_index_of_a_debian_kernel
+
+.PHONY: test-talos
+test-talos: image talos-ns ## Real Talos nodes in namespaces: alone, and as clusters that the plane makes
+	@$(TESTS) --test lab -- $(TALOS_IN_NAMESPACES) --nocapture --test-threads=1
 
 # Real Talos on machines with firmware and disks takes most of half an hour by emulation: on its own.
 TALOS_IN_QEMU := in_qemu::talos in_qemu::workload
@@ -101,12 +107,15 @@ test-fast: ## All tests but those in QEMU
 	@$(STAGE) "build of the control plane (Go)" $(MAKE) --no-print-directory out/controlplane.d out/kubectl
 	@$(STAGE) "tests against the API server" $(MAKE) --no-print-directory test-apiserver
 	@$(STAGE) "build of the image" $(MAKE) --no-print-directory image
-	@$(STAGE) "build of Talos (Go)" $(MAKE) --no-print-directory talos-ns
 	@$(STAGE) "whole plane in namespaces" $(MAKE) --no-print-directory test-namespaces
+ifndef BLOOMERY_WITHOUT_TALOS
+	@$(STAGE) "build of Talos (Go)" $(MAKE) --no-print-directory talos-ns
+	@$(STAGE) "real Talos nodes in namespaces" $(MAKE) --no-print-directory test-talos
+endif
 	@$(STAGE) --summary
 
 .PHONY: test
-test: test-fast ## All tests that fit in CI (estimated: 50 minutes on 2 cores, cold caches)
+test: test-fast ## All tests but those of Talos in QEMU (estimated: 90 minutes on 2 cores, cold caches)
 	@$(STAGE) "QEMU: boot, register, power cut, boot" $(MAKE) --no-print-directory test-qemu
 	@$(STAGE) "two builds give the same bits" $(MAKE) --no-print-directory test-reproducible
 	@$(STAGE) "the tree is as it was" $(STAGE) --same-tree

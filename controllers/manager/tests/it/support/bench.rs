@@ -4,15 +4,15 @@ use bloomery_api::{Environment, EnvironmentSpec, Server};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::controllers::{Controllers, Setup};
 use bloomery_testkit::ControlPlane;
 
-/// One control plane at a time: each needs a third of a gigabyte.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+/// Two control planes at a time: each needs a third of a gigabyte, and mostly waits.
+static AT_A_TIME: Semaphore = Semaphore::const_new(2);
 
-/// A control plane with manifests to apply; the guard is let go last.
+/// A control plane with manifests to apply; the permit is let go last.
 pub(crate) struct Bench {
     /// Manifests and programs.
     pub(crate) setup: Setup,
@@ -20,17 +20,17 @@ pub(crate) struct Bench {
     pub(crate) plane: ControlPlane,
     /// An administrator.
     pub(crate) client: Client,
-    _guard: MutexGuard<'static, ()>,
+    _permit: SemaphorePermit<'static>,
 }
 
 impl Bench {
     /// With nothing applied.
     pub(crate) async fn start() -> Self {
-        let guard = ONE_AT_A_TIME.lock().await;
+        let permit = AT_A_TIME.acquire().await.unwrap();
         let plane = ControlPlane::start().await;
         let setup = Setup::new(&plane);
         let client = plane.client("admin", &["system:masters"]).await;
-        Self { setup, plane, client, _guard: guard }
+        Self { setup, plane, client, _permit: permit }
     }
 
     /// With everything applied and the controllers running.
