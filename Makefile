@@ -78,9 +78,16 @@ test-namespaces: image talos-ns ## The whole plane in namespaces, and real Talos
 	@$(TESTS) --test lab -- in_namespaces:: --nocapture --test-threads=1
 	@$(TESTS) --lib -- --ignored reads_the_index_of_a_debian_kernel
 
+# Real Talos on machines with firmware and disks takes most of half an hour by emulation: on its own.
+TALOS_IN_QEMU := in_qemu::talos in_qemu::workload
+
 .PHONY: test-qemu
 test-qemu: image ## The image and machines in QEMU
-	@$(TESTS) --test lab -- in_qemu:: --nocapture --test-threads=1
+	@$(TESTS) --test lab -- in_qemu:: $(addprefix --skip=,$(TALOS_IN_QEMU)) --nocapture --test-threads=1
+
+.PHONY: test-qemu-talos
+test-qemu-talos: image talos-media out/controlplane.d out/clusterctl ## Real Talos on machines in QEMU: install, boot from disk, a workload cluster
+	@$(TESTS) --test lab -- $(TALOS_IN_QEMU) --nocapture --test-threads=1
 
 # What is cheap to find wrong is looked at first.
 .PHONY: test-fast

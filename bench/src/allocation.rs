@@ -31,8 +31,10 @@ use crate::scale::{self, Goalpost, Size};
 use inside::{Allocated, Order, Step};
 use proof::Proof;
 
-/// Sizes that are measured.
-const SIZES: [Size; 2] = [Size::Thousand, Size::FiveThousand];
+/// Sizes that can be measured.
+const SIZES: [Size; 3] = [Size::Hundred, Size::Thousand, Size::FiveThousand];
+/// Those that are measured unless others are asked for.
+const USUAL: [Size; 2] = [Size::Thousand, Size::FiveThousand];
 /// What is promised of a thousand, seconds.
 const TIME_GOAL: f64 = 30.0;
 /// What is promised of one, requests.
@@ -68,7 +70,8 @@ struct Run {
 pub(crate) async fn measure(options: &Options) -> anyhow::Result<Vec<Figure>> {
     let mut runs = Vec::new();
     for size in SIZES {
-        if !options.sizes.is_empty() && !options.sizes.contains(&size) {
+        let wanted: &[Size] = if options.sizes.is_empty() { &USUAL[..] } else { &options.sizes };
+        if !wanted.contains(&size) {
             continue;
         }
         let plane = Plane::start(&options.out).await?;
@@ -131,21 +134,32 @@ async fn configuration(root: &Path) -> anyhow::Result<String> {
     Ok(made.expose().to_owned())
 }
 
-/// Names of a size's figures: time, requests of the provider, all requests, CPU.
-const fn names(size: Size) -> [&'static str; 4] {
+/// Names of a size's figures: time, requests of the provider, all requests, CPU, memory.
+const fn names(size: Size) -> [&'static str; 5] {
     match size {
+        Size::Hundred => [
+            "100 MetalMachines, first create to the last one with a Server",
+            "API requests of the provider per MetalMachine, of 100",
+            "all API requests of the plane per MetalMachine, of 100",
+            "CPU time of the plane per MetalMachine, of 100",
+            "memory of the plane with 100 servers and 10 clusters, PSS",
+        ],
+        Size::Thousand => [
+            "1,000 MetalMachines, first create to the last one with a Server",
+            "API requests of the provider per MetalMachine, of 1,000",
+            "all API requests of the plane per MetalMachine, of 1,000",
+            "CPU time of the plane per MetalMachine, of 1,000",
+            "memory of the plane with 1,000 servers and 10 clusters, PSS",
+        ],
         Size::FiveThousand => [
             "5,000 MetalMachines, first create to the last one with a Server",
             "API requests of the provider per MetalMachine, of 5,000",
             "all API requests of the plane per MetalMachine, of 5,000",
             "CPU time of the plane per MetalMachine, of 5,000",
+            "memory of the plane with 5,000 servers and 10 clusters, PSS",
         ],
-        Size::Hundred | Size::Thousand | Size::TenThousand => [
-            "1,000 MetalMachines, first create to the last one with a Server",
-            "API requests of the provider per MetalMachine, of 1,000",
-            "all API requests of the plane per MetalMachine, of 1,000",
-            "CPU time of the plane per MetalMachine, of 1,000",
-        ],
+        // Not one of SIZES.
+        Size::TenThousand => ["", "", "", "", ""],
     }
 }
 
@@ -154,7 +168,7 @@ fn figures(run: &Run) -> Vec<Figure> {
     let machines = f64::from(size.machines());
     let is_promised = *size == Size::Thousand;
     let promise = |goal: f64| is_promised.then_some(Goal::AtMost(goal));
-    let [time, of_provider, all, per_machine] = names(*size);
+    let [time, of_provider, all, per_machine, at_rest] = names(*size);
     let mut parts: BTreeMap<String, f64> =
         cpu.per(1.0).into_iter().map(|(name, seconds)| (format!("CPU {name}"), seconds)).collect();
     parts.extend([
@@ -192,14 +206,8 @@ fn figures(run: &Run) -> Vec<Figure> {
             ..figure(per_machine, Unit::Milliseconds, MILLISECONDS * cpu.total() / machines, None)
         },
     ];
-    let name = if is_promised {
-        "memory of the plane with 1,000 servers and 10 clusters, PSS"
-    } else {
-        "memory of the plane with 5,000 servers and 10 clusters, PSS"
-    };
-    let sum = memory.values().sum();
-    figures
-        .push(Figure { parts: memory.clone(), ..figure(name, Unit::Mebibytes, sum, promise(MEMORY_GOAL)) });
+    let (parts, sum) = (memory.clone(), memory.values().sum());
+    figures.push(Figure { parts, ..figure(at_rest, Unit::Mebibytes, sum, promise(MEMORY_GOAL)) });
     figures
 }
 

@@ -37,7 +37,6 @@ pub mod return_path;
 pub mod servers;
 pub mod service;
 pub mod services;
-pub mod sidero_link;
 pub mod siderolink;
 pub mod sources;
 pub mod supervise;
@@ -46,6 +45,7 @@ pub mod thrift;
 pub mod token;
 pub mod tokens;
 pub mod trace;
+pub mod tunnels;
 pub mod turns;
 pub mod writes;
 

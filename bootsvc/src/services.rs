@@ -20,7 +20,7 @@ use crate::loaders::LoaderStore;
 use crate::machines::Machines;
 use crate::neighbours::Neighbours;
 use crate::servers::Servers;
-use crate::sidero_link::SideroLink;
+use crate::siderolink::SideroLink;
 use crate::sources::Sources;
 use crate::tokens::Tokens;
 

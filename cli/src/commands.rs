@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::{
-    assets, completion, config, kubeconfig, lab, logs, pairing, servers, service, status, trace, version,
+    assets, completion, config, kubeconfig, lab, logs, machineconfig, pairing, servers, service, status,
+    trace, version,
 };
 
 const EXAMPLES: &str = "\
@@ -38,6 +39,7 @@ enum Command {
     Servers(servers::Args),
     Service(service::Args),
     Logs(logs::Args),
+    Machineconfig(machineconfig::Args),
     Pairing(pairing::Args),
     Assets(assets::Args),
     Config(config::Args),
@@ -56,6 +58,7 @@ impl Cli {
             Command::Servers(args) => servers::run(args).await?,
             Command::Service(args) => service::run(args).await?,
             Command::Logs(args) => logs::run(args).await?,
+            Command::Machineconfig(args) => machineconfig::run(args).await?,
             Command::Pairing(args) => pairing::run(args).await?,
             Command::Assets(args) => assets::run(args).await?,
             Command::Config(args) => config::run(&args)?,

@@ -12,6 +12,7 @@ pub mod connection;
 pub mod kubeconfig;
 pub mod lab;
 pub mod logs;
+mod machineconfig;
 pub mod output;
 pub mod pairing;
 mod progress;

@@ -13,7 +13,7 @@ use crate::{output, progress};
 
 const EXAMPLES: &str = "\
 Examples:
-  # The kernel log of a machine, as its node sends it, and what comes from now on
+  # What the kernel of a machine says, and what it says from now on
   bloomery logs 4c4c4544-0042-3510-8052-b4c04f564433 -f --kubeconfig kubeconfig
 
   bloomery logs --service controllers --kubeconfig kubeconfig

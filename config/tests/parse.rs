@@ -62,7 +62,7 @@ fn the_uncommented_example_parses_and_shows_sideros_defaults() {
 fn the_example_names_every_key() {
     let uncommented = uncommented();
     let keys = uncommented.lines().filter(|line| !line.trim_start().starts_with('#') && line.contains(':'));
-    assert_eq!(keys.count(), 39, "keys in the example");
+    assert_eq!(keys.count(), 40, "keys in the example");
 }
 
 #[test]

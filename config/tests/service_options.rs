@@ -37,7 +37,7 @@ sidero:
 
 /// The same as flags.
 #[cfg(feature = "clap")]
-const FLAGS: [&str; 23] = [
+const FLAGS: [&str; 24] = [
     "--management-interfaces=eth0",
     "--provisioning-interfaces=eth1",
     "--unknown-machines=ignore",

@@ -17,12 +17,13 @@ const GO_MOD: &str = "../../image/controlplane/go.mod";
 const SUMS: &str = "talos.sum";
 const SERVICE: &str = "MachineService";
 /// The calls that the providers make.
-const CALLS: [&str; 9] = [
+const CALLS: [&str; 10] = [
     "Bootstrap",
     "EtcdForfeitLeadership",
     "EtcdLeaveCluster",
     "EtcdMemberList",
     "EtcdRemoveMemberByID",
+    "EtcdStatus",
     "Events",
     "List",
     "ServiceList",

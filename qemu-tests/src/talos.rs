@@ -20,5 +20,6 @@ pub mod plane;
 pub mod registry;
 pub mod root;
 pub mod site;
+pub mod supply;
 pub mod sysctls;
 pub mod workload;

@@ -72,3 +72,22 @@ talos-ns: out/talosctl $(filter-out %/init %/installer,$(TALOS_BIN))
 
 .PHONY: talos
 talos: setup out/talosctl $(TALOS_BIN) ## Build real Talos for the nodes of the lab (about 15 minutes with cold caches)
+
+# What board vm boots and installs: Debian's kernel and programs (media/components.toml) with Talos's own.
+.PHONY: target/debug/talos-media talos-builtins talos-media talos-packages-update
+target/debug/talos-media:
+	@scripts/progress talos-media cargo build --locked --workspace --bin talos-media
+
+talos-builtins:
+	@RUSTFLAGS="$(strip $(PROGRAM_FLAGS))" scripts/progress talos-builtins cargo build --locked --release \
+		--target $(RUST_TARGET) -p talos-builtins
+
+TALOS_MEDIA = target/debug/talos-media --recipe $(TALOS_DIR)/media --programs $(TALOS_OUT)/bin \
+	--builtins $(PROGRAMS_DIR)/talos-builtins --out $(TALOS_OUT)/media --cache out/cache/talos \
+	--talos-version $(TALOS_VERSION)
+
+talos-media: talos target/debug/talos-media talos-builtins ## Build kernel, initramfs and installer of the lab's Talos machines
+	@$(TALOS_MEDIA)
+
+talos-packages-update: target/debug/talos-media talos-builtins ## Take the current Debian packages of the lab's Talos and record them
+	@$(TALOS_MEDIA) --update

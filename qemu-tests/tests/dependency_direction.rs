@@ -16,6 +16,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bloomery-config", &[]),
     ("bloomery-pairing", &["bloomery-base"]),
     ("bloomery-agent-api", &[]),
+    ("bloomery-siderolink-api", &[]),
     ("bloomery-api", &["bloomery-config"]),
     ("bloomery-machineapi", &[]),
     ("bloomery-platform", &["bloomery-base"]),
@@ -68,6 +69,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bloomery", &["bloomery-api", "bloomery-base", "bloomery-pairing", "bloomery-lab", "bloomery-config"]),
     ("mkimage", &["bloomery-sys"]),
     ("bloomery-testkit", &["bloomery-machineapi", "bloomery-sys"]),
+    ("talos-builtins", &["bloomery-sys"]),
+    ("talos-media", &["mkimage"]),
     ("bloomery-fuzz", &["agent", "bloomery-agent-api", "bloomery-api", "bloomery-power", "bootsvc"]),
     ("bench", &["bloomery-api", "bloomery-lab", "bloomery-pairing", "bloomery-sys", "bloomery-talosconfig"]),
 ];

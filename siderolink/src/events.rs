@@ -29,7 +29,7 @@ use tower::ServiceExt as _;
 use crate::bounds::{Admission, Pace};
 use crate::config::NegativeFilter;
 use crate::listen;
-use crate::service::Plane;
+use crate::plane::Plane;
 use bloomery_siderolink_api::events::event_sink_service_server::{EventSinkService, EventSinkServiceServer};
 use bloomery_siderolink_api::events::{EventRequest, EventResponse};
 
@@ -51,15 +51,6 @@ const PING_TIMEOUT: Duration = Duration::from_secs(30);
 const WRITES: usize = 8;
 /// Tries to write a binding that changes meanwhile.
 const TRIES: usize = 8;
-
-/// What came in, for the metrics.
-#[derive(Debug, Default)]
-pub struct Counters {
-    /// Events that were taken.
-    pub events: std::sync::atomic::AtomicU64,
-    /// Events from addresses without a binding.
-    pub unknown: std::sync::atomic::AtomicU64,
-}
 
 /// The sink.
 #[derive(Clone)]

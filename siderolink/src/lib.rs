@@ -12,6 +12,7 @@ pub mod installation;
 pub mod listen;
 pub mod logs;
 pub mod nodes;
+pub mod plane;
 pub mod provision;
 pub mod service;
 pub mod tunnel;

@@ -17,7 +17,7 @@ const BACKLOG: i32 = 1024;
 /// After an error of accept, mostly "too many open files": time for others to close theirs.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A node that was switched off is noticed after these: idle time, time between two probes, probes.
-const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(15), 4);
+const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_mins(1), Duration::from_secs(15), 4);
 
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]

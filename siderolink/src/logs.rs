@@ -117,7 +117,7 @@ impl Receiver {
                 self.0.counters.lines.fetch_add(lines as u64, Ordering::Relaxed);
             }
             Ok(Err(error)) => {
-                tracing::warn!(error = bloomery_base::chain(&error), "log of a machine not kept")
+                tracing::warn!(error = bloomery_base::chain(&error), "log of a machine not kept");
             }
             Err(error) => tracing::error!(%error, "log of a machine not kept"),
         }

@@ -3,9 +3,8 @@
 //! Never lets in a machine without a ServerBinding, and never gives an address that another has. Whether the caller is
 //! that machine is judged before, by the boot services, which see its network card.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bloomery_api::ServerBinding;
 use bloomery_api::siderolink::peers::{self, Refusal};
@@ -18,14 +17,12 @@ use kube::api::PatchParams;
 use serde_json::{Value, json};
 use tonic::{Code, Request, Response, Status};
 
-use crate::service::Plane;
+use crate::plane::Plane;
 use bloomery_siderolink_api::link::provision_service_server::ProvisionService;
 use bloomery_siderolink_api::link::{ProvisionRequest, ProvisionResponse};
 
 /// Tries to write a binding that changes meanwhile.
 const TRIES: usize = 5;
-/// Longest wait for the address of a name.
-const RESOLVE_WITHIN: Duration = Duration::from_secs(3);
 /// Octets of a release's name.
 const LONGEST_VERSION: usize = 64;
 
@@ -104,7 +101,7 @@ impl Provision {
             };
             let key = &request.node_public_key;
             let link = peers::provision(&binding, key, network, rand::random, &plane.nodes.peers())
-                .map_err(refused)?;
+                .map_err(|refusal| refused(&refusal))?;
             let version = request.talos_version.as_deref().filter(|version| is_version(version));
             let Some(change) = change(&binding, &json!(link), version) else { return Ok(binding) };
             match try_merge(&bindings, &binding, change, Part::Object, &PatchParams::default()).await {
@@ -139,7 +136,7 @@ fn change(binding: &ServerBinding, link: &Value, version: Option<&str>) -> Optio
     Some(change)
 }
 
-fn refused(refusal: Refusal) -> Status {
+fn refused(refusal: &Refusal) -> Status {
     let code = match refusal {
         Refusal::Key(_) => Code::InvalidArgument,
         Refusal::KeyTaken => Code::AlreadyExists,
@@ -158,27 +155,6 @@ fn is_name(name: &str) -> bool {
 fn is_version(version: &str) -> bool {
     let is_plain = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'.' | b'-' | b'+' | b'_');
     !version.is_empty() && version.len() <= LONGEST_VERSION && version.bytes().all(is_plain)
-}
-
-/// The address of a configured name, or the one that the node asked at.
-pub async fn resolve(host: &str, reached: Option<IpAddr>, port: u16) -> Result<SocketAddr, Status> {
-    let unknown = || Status::unavailable("the address of the plane is not known");
-    if host.is_empty() {
-        return reached.map(|address| SocketAddr::new(address, port)).ok_or_else(unknown);
-    }
-    let plain = host.trim_start_matches('[').trim_end_matches(']');
-    if let Ok(address) = plain.parse::<IpAddr>() {
-        return Ok(SocketAddr::new(address, port));
-    }
-    let found = tokio::time::timeout(RESOLVE_WITHIN, tokio::net::lookup_host((plain, port))).await;
-    match found {
-        Ok(Ok(mut addresses)) => addresses.next().ok_or_else(unknown),
-        Ok(Err(error)) => {
-            tracing::warn!(host, %error, "endpoint not resolved");
-            Err(unknown())
-        }
-        Err(_) => Err(unknown()),
-    }
 }
 
 #[cfg(test)]
@@ -227,7 +203,8 @@ mod tests {
             ("does-not-exist.invalid", reached, None),
         ];
         for (host, reached, expected) in cases {
-            let found = resolve(host, reached, 51821).await.ok().map(|address| address.to_string());
+            let found =
+                crate::plane::resolve(host, reached, 51821).await.ok().map(|address| address.to_string());
             assert_eq!(found.as_deref(), expected, "{host} {reached:?}");
         }
     }

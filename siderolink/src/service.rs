@@ -2,16 +2,14 @@
 //!
 //! No part ends another: while the API is away, nodes that are known keep their tunnel, and their logs are taken.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
 use bloomery_api::ServerBinding;
-use bloomery_api::siderolink::peers::Key;
-use bloomery_api::siderolink::{EVENT_PORT, LOG_PORT, Network};
+use bloomery_api::siderolink::{EVENT_PORT, LOG_PORT};
 use bloomery_platform::client::{Kubernetes, Limits};
 use bloomery_platform::health::{self, Health, Part, State, Weight};
 use bloomery_platform::watch::{Change, Feed};
@@ -21,16 +19,16 @@ use kube::core::DeserializeGuard;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
 
 use crate::config::{Args, ConfigError, Implementation};
 use crate::events;
 use crate::installation::{self, Installation};
 use crate::listen::{self, ListenError};
+use crate::logs::Receiver;
 use crate::logs::store::{self, Store};
-use crate::logs::{self, Receiver};
 use crate::nodes::Nodes;
-use crate::provision::{self, Provision};
+use crate::plane::{Counters, Open, Plane};
+use crate::provision::Provision;
 use crate::tunnel::{Tunnel, TunnelError};
 use bloomery_siderolink_api::link::provision_service_server::ProvisionServiceServer;
 
@@ -42,34 +40,6 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 const MOST_CALLS: usize = 64;
 /// Longest time of a call: a node waits for 30 s.
 const CALL_WITHIN: Duration = Duration::from_secs(20);
-
-/// What all parts share.
-pub struct Plane {
-    /// The Kubernetes API.
-    pub kubernetes: Kubernetes,
-    /// The nodes.
-    pub nodes: Nodes,
-    /// What came in.
-    pub counters: Counters,
-    tunnel: Mutex<Option<Tunnel>>,
-    open: watch::Sender<Option<Open>>,
-    endpoint_host: String,
-    port: u16,
-}
-
-/// Counts of all parts.
-#[derive(Debug, Default)]
-pub struct Counters {
-    pub events: events::Counters,
-    pub logs: Arc<logs::Counters>,
-}
-
-/// The network of the open tunnel, and the plane's public key in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Open {
-    network: Network,
-    public_key: Key,
-}
 
 /// Why nothing was started.
 #[derive(Debug, thiserror::Error)]
@@ -89,72 +59,6 @@ pub enum CarryError {
     Tunnel(#[source] TunnelError),
     #[error("failed to open the event sink or the log receiver")]
     Listen(#[source] ListenError),
-}
-
-impl Plane {
-    /// The network, while the tunnel is open.
-    pub fn network(&self) -> Option<Network> {
-        self.open.borrow().map(|open| open.network)
-    }
-
-    /// The plane's public key, while the tunnel is open.
-    pub fn public_key(&self) -> Option<Key> {
-        self.open.borrow().map(|open| open.public_key)
-    }
-
-    /// Where nodes reach the WireGuard port; `reached` is where one reached the boot services.
-    pub async fn endpoint(&self, reached: Option<IpAddr>) -> Result<SocketAddr, Status> {
-        provision::resolve(&self.endpoint_host, reached, self.port).await
-    }
-
-    /// Makes the tunnel's peers what the bindings say.
-    pub async fn sync(&self) -> Result<(), TunnelError> {
-        let mut tunnel = self.tunnel.lock().await;
-        let Some(tunnel) = tunnel.as_mut() else { return Ok(()) };
-        let peers = self.nodes.peers();
-        tunnel.follow(&peers.iter().map(|(key, (_, address))| (*key, *address)).collect()).await
-    }
-
-    /// Follows the bindings' changes for ever.
-    async fn follow(&self) {
-        let mut changes = self.nodes.changes();
-        loop {
-            changes.mark_unchanged();
-            // Until all are known, missing ones are no reason to take a peer away.
-            if self.nodes.is_listed() {
-                if let Err(error) = self.sync().await {
-                    tracing::warn!(error = bloomery_base::chain(&error), "tunnel not changed");
-                    tokio::time::sleep(RETRY_AFTER).await;
-                    continue;
-                }
-            }
-            if changes.changed().await.is_err() {
-                return;
-            }
-        }
-    }
-
-    fn metrics(&self) -> String {
-        let events::Counters { events, unknown } = &self.counters.events;
-        let logs::Counters { lines, refused } = &*self.counters.logs;
-        let counts = [
-            ("events", "Events that nodes sent.", events),
-            ("unknown_senders", "Events from addresses without a ServerBinding.", unknown),
-            ("log_lines", "Lines of kernel logs that were kept.", lines),
-            ("log_connections_refused", "Connections that ended because of what they sent.", refused),
-        ];
-        let count = |(name, help, value): (&str, &str, &std::sync::atomic::AtomicU64)| {
-            let value = value.load(Ordering::Relaxed);
-            format!(
-                "# HELP siderolink_{name}_total {help}\n# TYPE siderolink_{name}_total counter\nsiderolink_{name}_total {value}\n"
-            )
-        };
-        let peers = self.nodes.peers().len();
-        counts.into_iter().map(count).collect::<String>()
-            + &format!(
-                "# HELP siderolink_peers Nodes with an end of the tunnel.\n# TYPE siderolink_peers gauge\nsiderolink_peers {peers}\n"
-            )
-    }
 }
 
 /// Runs everything until `shutdown`.
@@ -216,8 +120,7 @@ fn follow_bindings(nodes: &Nodes) -> Feed<DeserializeGuard<ServerBinding>> {
         Change::Deleted(binding) => match &binding.0 {
             Ok(binding) => nodes.forget(binding),
             Err(invalid) => {
-                let mut gone = ServerBinding::default();
-                gone.metadata = invalid.metadata.clone();
+                let gone = ServerBinding { metadata: invalid.metadata.clone(), ..ServerBinding::default() };
                 nodes.forget(&gone);
             }
         },

@@ -47,6 +47,11 @@ impl Default for TalosCluster {
 }
 
 impl TalosCluster {
+    /// With the authority of a cluster's secrets, PEM: clients by its talosconfig are let in.
+    pub fn of(authority: &str, key: &str) -> Self {
+        Self { pki: Arc::new(Pki::of(authority, key)), table: Arc::default() }
+    }
+
     /// A talosconfig of an administrator, with keys labelled as Talos labels them.
     pub fn talosconfig(&self, cluster: &str) -> String {
         self.pki.talosconfig(cluster)

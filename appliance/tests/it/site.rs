@@ -140,7 +140,11 @@ impl Services for Machine {
 
     async fn log(&self, log: Log<'_>, lines: u32, after: Option<&str>) -> Result<LogPiece, Refusal> {
         if !matches!(log, Log::Service("worker") | Log::Machine("4c4c4544-0042")) {
-            return Err(Refusal::new(Refused::NotFound, format!("there is no {log:?}")));
+            let told = match log {
+                Log::Service(name) => format!("there is no service {name:?}"),
+                Log::Machine(name) => format!("there is no log of machine {name:?}"),
+            };
+            return Err(Refusal::new(Refused::NotFound, told));
         }
         let log = self.log.lock().unwrap();
         let last = log.len().saturating_sub(lines.try_into().unwrap());

@@ -21,13 +21,14 @@ const API_LIMIT: Duration = Duration::from_mins(2);
 const SERVICES_LIMIT: Duration = Duration::from_mins(2);
 /// PID 1, then every service of DESIGN.md's table that stays: without one of them the sum means nothing.
 pub(super) const INIT: &str = "init";
-const SERVICES: [&str; 7] = [
+const SERVICES: [&str; 8] = [
     "etcd",
     "kube-apiserver",
     "kube-controller-manager",
     "cluster-api",
     "controllers",
     "bootsvc",
+    "siderolink",
     "appliance",
 ];
 /// The program beside this one that enters the plane's namespaces.

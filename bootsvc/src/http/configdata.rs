@@ -58,7 +58,7 @@ impl Question {
 enum Answer {
     Message(StatusCode, String),
     /// The configuration. With a boot, its delivery is to be recorded.
-    Configuration(String, Option<Delivery>),
+    Configuration(String, Option<Box<Delivery>>),
 }
 
 struct Delivery {
@@ -97,7 +97,7 @@ pub(super) async fn answer(
         Answer::Configuration(config, delivery) => {
             tracing::info!(client = %connection.peer, uuid = question.uuid, "machine configuration given");
             services.edge.metrics.configurations_given.inc();
-            deliver(config, delivery, method)
+            deliver(config, delivery.map(|delivery| *delivery), method)
         }
     }
 }
@@ -183,7 +183,7 @@ async fn decide(context: &Context, client: IpAddr, question: &Question, seen: &S
         Ok((config, verdict)) => {
             // A node cannot load it, and asks for the mended one: that it has this one ends nothing.
             let boot = delivery.filter(|_| verdict.flaw.is_none());
-            let delivery = boot.map(|boot| Delivery { client: api, binding, boot });
+            let delivery = boot.map(|boot| Box::new(Delivery { client: api, binding, boot }));
             Answer::Configuration(config, delivery)
         }
         Err(failure) => {

@@ -7,7 +7,7 @@ use super::startup::Startup;
 use crate::agent::serve::Service;
 use crate::configuration::Told;
 use crate::services::Services;
-use crate::siderolink::Forward;
+use crate::tunnels::Forward;
 use crate::turns::Turns;
 
 /// Decisions made at once: enough to keep the API busy, few enough that no single answer takes seconds when a whole hall
@@ -21,7 +21,7 @@ pub struct Context {
     pub services: Arc<Services>,
     pub agent: Service,
     /// Nodes' calls for a tunnel.
-    pub siderolink: Forward,
+    pub tunnels: Forward,
     /// Turns of boot decisions.
     pub turns: Turns,
     /// Octets of requests in flight.
@@ -37,7 +37,7 @@ impl Context {
     pub fn new(services: Arc<Services>) -> Self {
         Self {
             agent: Service::new(services.clone()),
-            siderolink: Forward::new(services.clone()),
+            tunnels: Forward::new(services.clone()),
             services,
             turns: Turns::new(DECISIONS),
             intake: Intake::default(),

@@ -31,7 +31,7 @@ use super::route::{self, Route};
 use crate::advertise::Endpoint;
 use crate::connection::Connection;
 use crate::directories::BOOT_FILES;
-use crate::{boot_script, siderolink, thrift};
+use crate::{boot_script, thrift, tunnels};
 
 /// A client that does not finish its request head in this time is gone.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -215,8 +215,8 @@ async fn call(context: Context, connection: Connection, request: Request<Body>) 
     let (charge, body) = context.intake.charge(connection.peer.ip(), body);
     head.extensions.insert(connection);
     let request = Request::from_parts(head, body);
-    let response = if siderolink::is_call(request.uri().path()) {
-        context.siderolink.call(request).await
+    let response = if tunnels::is_call(request.uri().path()) {
+        context.tunnels.call(request).await
     } else {
         context.agent.call(request, is_known).await
     };

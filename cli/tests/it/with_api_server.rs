@@ -74,9 +74,9 @@ impl Plane {
             "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "bloomery:admins" }],
         }))
         .unwrap();
-        let roles: Api<ClusterRole> = Api::all(self.admin.clone());
+        let cluster_roles: Api<ClusterRole> = Api::all(self.admin.clone());
         eventually("the API server takes a role", async || {
-            roles.create(&PostParams::default(), &role).await.map_err(|error| error.to_string())
+            cluster_roles.create(&PostParams::default(), &role).await.map_err(|error| error.to_string())
         })
         .await;
         let bindings: Api<ClusterRoleBinding> = Api::all(self.admin.clone());

@@ -43,7 +43,9 @@ impl Trouble {
 pub fn conditions(binding: &ServerBinding, trouble: Option<&Trouble>, now: &Time) -> Vec<Condition> {
     let mut conditions = known(binding).to_vec();
     if is_of_earlier_boot(binding) {
-        NODES.into_iter().for_each(|type_| condition::remove(&mut conditions, type_));
+        for type_ in NODES {
+            condition::remove(&mut conditions, type_);
+        }
     }
     let before = condition::find(&conditions, CONFIGURATION_READY).map(|before| before.message.clone());
     let ready = match trouble {

@@ -102,9 +102,7 @@ impl std::fmt::Display for Network {
 }
 
 fn network_bits(address: Ipv6Addr) -> u64 {
-    #[expect(clippy::cast_possible_truncation, reason = "the upper half is shifted down")]
-    let bits = (address.to_bits() >> 64) as u64;
-    bits
+    (address.to_bits() >> 64) as u64
 }
 
 fn host_bits(address: Ipv6Addr) -> u64 {

@@ -118,7 +118,7 @@ mod tests {
             (talosconfig("c", "''", &key), "failed to read \"ca\" of the talosconfig"),
             (talosconfig("c", &crt, "'%%'"), "failed to read \"key\" of the talosconfig"),
             ("[]".to_owned(), "failed to read the talosconfig"),
-            (String::new(), "failed to read the talosconfig"),
+            (String::new(), "failed to find the context \"\" of the talosconfig"),
         ] {
             assert_eq!(Credentials::from_talosconfig(&text).unwrap_err().to_string(), expected, "{text}");
         }

@@ -8,12 +8,14 @@ mod answer;
 mod connection;
 mod credentials;
 mod error;
+mod limits;
 mod node;
 
 pub use answer::{Member, Service};
-pub use connection::{Limits, PORT, connect};
+pub use connection::{PORT, connect};
 pub use credentials::{Credentials, CredentialsError};
 pub use error::{Cause, Error};
+pub use limits::Limits;
 pub use node::{Bootstrapped, Node};
 
 /// The generated messages, with client and server of the calls that are made.

@@ -9,8 +9,8 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::answer::{Member, Service};
-use crate::connection::Limits;
 use crate::error::{Cause, Error};
+use crate::limits::Limits;
 use crate::proto::common::Metadata;
 use crate::proto::machine::machine_service_client::MachineServiceClient;
 use crate::proto::machine::sequence_event::Action;
@@ -81,6 +81,15 @@ impl Node {
         let lists = self.heard(operation, answer.messages, |one| one.metadata.as_ref())?;
         let first = lists.into_iter().next().unwrap_or_default();
         Ok(first.members.into_iter().map(Member::from).collect())
+    }
+
+    /// Number of the node's own member, whatever its name: an address may have gone to another node.
+    pub async fn own_member(&self) -> Result<u64, Error> {
+        let (operation, mut client) = ("ask for the state of etcd", self.client.clone());
+        let answer = self.unary(operation, client.etcd_status(self.request(()))).await?;
+        let states = self.heard(operation, answer.messages, |one| one.metadata.as_ref())?;
+        let first = states.into_iter().next().and_then(|one| one.member_status);
+        first.map(|state| state.member_id).ok_or_else(|| self.empty(operation))
     }
 
     /// Removes a member that has no node any more. One that is not there is removed.

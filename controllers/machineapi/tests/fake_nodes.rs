@@ -37,6 +37,7 @@ async fn a_cluster_is_bootstrapped_once_and_its_members_are_seen() {
     assert_eq!((etcd.last_event.as_str(), etcd.healthy), ("Running", Some(true)));
     let members = client.members().await.unwrap();
     assert_eq!((members.len(), members[0].hostname.as_str(), members[0].is_learner), (1, "n1", false));
+    assert_eq!(client.own_member().await.unwrap(), members[0].id);
     assert!(cluster.faults().is_empty());
 }
 
@@ -109,9 +110,9 @@ async fn the_first_address_that_proves_to_be_the_node_is_used() {
         };
         assert_eq!(error.cause(), Cause::Unreachable, "{error}");
     }
-    let none = connect(&credentials(&cluster), "n1", &[], limits).await.unwrap_err();
-    assert!(matches!(none, Error::NoAddress { .. }), "{none}");
-    assert_eq!(none.to_string(), "no addresses were found for node \"n1\"");
+    let error = connect(&credentials(&cluster), "n1", &[], limits).await.unwrap_err();
+    assert!(matches!(error, Error::NoAddress { .. }), "{error}");
+    assert_eq!(error.to_string(), "no addresses were found for node \"n1\"");
 }
 
 #[tokio::test]

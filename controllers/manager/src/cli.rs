@@ -104,6 +104,9 @@ pub struct RunOptions {
     /// Program with Talos's library, which makes machine configurations.
     #[arg(long, value_name = "FILE", default_value = TALOSCONFIG)]
     pub talosconfig: PathBuf,
+    /// Answer webhooks and do nothing else: another process has the controllers.
+    #[arg(long)]
+    pub webhooks_only: bool,
     /// Give up all files and system calls that the controllers do not need.
     #[arg(long)]
     pub confine: bool,

@@ -12,6 +12,7 @@ pub mod render;
 mod watches;
 
 pub use grant::keep as keep_grant;
+use watches::repatched;
 pub use watches::{SecretMeta, Watches};
 
 use std::collections::HashMap;
@@ -23,7 +24,7 @@ use bloomery_api::metadata::rendered::Rendered;
 use bloomery_api::metadata::sources::class_name;
 use bloomery_api::plane::fence::is_moving;
 use bloomery_api::readiness::{Trouble, conditions};
-use bloomery_api::{MetalMachine, ServerBinding, ServerClass};
+use bloomery_api::{MetalMachine, Server, ServerBinding, ServerClass};
 use bloomery_config::SideroOptions;
 use bloomery_plane::Gate;
 use bloomery_platform::events::Notice;
@@ -115,8 +116,10 @@ pub fn controller(
 ) -> impl Stream<Item = ()> + Send + use<> {
     let Inputs { gate, sidero, servers, bindings, classes, provider } = inputs;
     let changes = bindings.subscribe().filter_map(async |change| change.applied());
-    let of_server = servers.subscribe().filter_map(async |change| change.touched());
-    let of_class = classes.subscribe().filter_map(async |change| change.touched());
+    let of_server =
+        repatched(servers, |server: &Server| (&server.spec.config_patches, &server.spec.strategic_patches));
+    let of_class =
+        repatched(classes, |class: &ServerClass| (&class.spec.config_patches, &class.spec.strategic_patches));
     let of_metal = provider.metal_machines.feed.subscribe().filter_map(async |change| change.touched());
     let of_machine = provider.machines.feed.subscribe().filter_map(async |change| change.touched());
     let of_data = watches.data.feed.subscribe().filter_map(async |change| change.touched());
@@ -137,8 +140,8 @@ pub fn controller(
     let (classed, owned, fed) = (Arc::clone(&shared), Arc::clone(&shared), Arc::clone(&shared));
     Controller::for_shared_stream(changes, shared.bindings.store())
         .with_config(shared.frame.config())
-        .watches_shared_stream(of_server, |server| Some(ObjectRef::new(&server.name_any())))
-        .watches_shared_stream(of_class, move |class| classed.of_class(&class.name_any()))
+        .reconcile_on(of_server.map(|name| ObjectRef::new(&name)))
+        .reconcile_on(of_class.flat_map(move |name| futures::stream::iter(classed.of_class(&name))))
         .watches_shared_stream(of_metal, |machine| server_of(machine.0.as_ref().ok()?))
         .watches_shared_stream(of_machine, move |machine| owned.of_machine(&machine))
         .watches_shared_stream(of_data, move |secret| fed.of_data(&secret))
@@ -230,7 +233,7 @@ impl Shared {
             Some(known) if self.is_kept(binding, &gathered.sources) => known.trouble,
             Some(_) | None => {
                 let sources = gathered.sources.clone();
-                let trouble = self.rendered(binding, gathered).await?.trouble();
+                let trouble = Box::pin(self.rendered(binding, gathered)).await?.trouble();
                 let known = Known { sources, trouble: trouble.clone() };
                 self.known.lock().insert(name, known);
                 trouble

@@ -13,7 +13,7 @@ use bloomery_platform::chain;
 use bloomery_platform::client;
 use bloomery_platform::events::Recorder;
 use bloomery_platform::health::{self, Health, State, Weight};
-use bloomery_platform::watch::{Cache, Change, Watch, Watched};
+use bloomery_platform::watch::{Cache, Change, Feed, Watch, Watched};
 use bloomery_power::http_api::Hooks;
 use bloomery_power::{Config as PoolConfig, Network, Pool, PxeMode};
 use bloomery_talosconfig::{Launcher, LauncherError};
@@ -85,39 +85,20 @@ pub fn launcher(options: &RunOptions) -> Result<Launcher, LauncherError> {
 pub async fn run(options: &RunOptions, launcher: Launcher) -> Result<(), Error> {
     let stop = CancellationToken::new();
     stop_on_signals(&stop)?;
+    let (health, metrics, table) = (Health::default(), Arc::new(Metrics::default()), Table::default());
+    let mut parts = JoinSet::new();
+    if options.webhooks_only {
+        answer(options, (&health, &metrics, &table), &stop, &mut parts).await?;
+        return drive(parts, &stop).await;
+    }
     let source = options.kubeconfig.clone().into();
     let clients = client::connect(source, crate::LIMITS).await.map_err(Error::Client)?;
     let told = clients.background.clone();
     let (events, written) = Recorder::start(COMPONENT, plane::reference(), move || Some(told.clone()));
-    let certificate = ReloadedCertificate::load(&options.webhook_cert_dir).map_err(Error::Certificate)?;
-    let health_listener = listen(options.health_addr).await?;
-    let listener = listen(SocketAddr::new(options.webhook_bind, options.webhook_port)).await?;
-    let talos = bloomery_talosconfig::Client::new(launcher, bloomery_talosconfig::Limits::default());
-    let (health, metrics, table) = (Health::default(), Arc::new(Metrics::default()), Table::default());
     health.expect([SERVERS.name, BINDINGS.name, CLASSES.name, ENVIRONMENTS.name, DEFAULTS]);
     health.expect([METAL_MACHINES.name, METAL_CLUSTERS.name, METAL_MACHINE_TEMPLATES.name]);
     health.expect([TALOS_CONFIGS.name, CONTROL_PLANES.name, CONFIGURATIONS.name]);
-    let mut parts = JoinSet::new();
-
-    let routes = metrics.routes().merge(table.routes());
-    let (state, token) = (health.clone(), stop.clone());
-    parts.spawn(async move {
-        if let Err(error) = health::serve(health_listener, state, routes, token).await {
-            error!(error = chain(&error), "health server failed");
-        }
-        "health"
-    });
-    // The webhook is up before anything asks the API server for an object.
-    let webhook = Webhook { listener, certificate, metrics: metrics.clone() };
-    let (part, token) = (health.register("webhook", Weight::Required), stop.clone());
-    parts.spawn(async move {
-        part.set(State::Up);
-        if let Err(error) = webhook::serve(webhook, token).await {
-            error!(error = chain(&error), "webhook server failed");
-        }
-        "webhook"
-    });
-    info!(webhook = options.webhook_port, health = %options.health_addr, "listening");
+    answer(options, (&health, &metrics, &table), &stop, &mut parts).await?;
 
     let reached = stop.run_until_cancelled(client::wait_for_api(&clients.urgent)).await;
     if reached.is_some() {
@@ -130,6 +111,7 @@ pub async fn run(options: &RunOptions, launcher: Launcher) -> Result<(), Error> 
             Box::pin(bloomery_plane::keep(&api, established, token)).await;
             "plane"
         });
+        let talos = bloomery_talosconfig::Client::new(launcher, bloomery_talosconfig::Limits::default());
         let shared = Shared { context: Context::new(clients, events, metrics, talos), health, table };
         start_controllers(options, &shared, plane, &stop, &mut parts);
     }
@@ -138,6 +120,37 @@ pub async fn run(options: &RunOptions, launcher: Launcher) -> Result<(), Error> 
         warn!("stopping with events that were not recorded");
     }
     driven
+}
+
+/// Starts what others ask: health and webhooks. The webhooks are up before anything asks the API server for an object.
+async fn answer(
+    options: &RunOptions,
+    (health, metrics, table): (&Health, &Arc<Metrics>, &Table),
+    stop: &CancellationToken,
+    parts: &mut JoinSet<&'static str>,
+) -> Result<(), Error> {
+    let certificate = ReloadedCertificate::load(&options.webhook_cert_dir).map_err(Error::Certificate)?;
+    let health_listener = listen(options.health_addr).await?;
+    let listener = listen(SocketAddr::new(options.webhook_bind, options.webhook_port)).await?;
+    let routes = metrics.routes().merge(table.routes());
+    let (state, token) = (health.clone(), stop.clone());
+    parts.spawn(async move {
+        if let Err(error) = health::serve(health_listener, state, routes, token).await {
+            error!(error = chain(&error), "health server failed");
+        }
+        "health"
+    });
+    let webhook = Webhook { listener, certificate, metrics: metrics.clone() };
+    let (part, token) = (health.register("webhook", Weight::Required), stop.clone());
+    parts.spawn(async move {
+        part.set(State::Up);
+        if let Err(error) = webhook::serve(webhook, token).await {
+            error!(error = chain(&error), "webhook server failed");
+        }
+        "webhook"
+    });
+    info!(webhook = options.webhook_port, health = %options.health_addr, "listening");
+    Ok(())
 }
 
 struct Shared {
@@ -240,25 +253,8 @@ fn start_controllers(
         classes: classes.feed.cache(),
         workloads: Arc::clone(&workloads),
     };
-    let work = metal_machine::controller(frame(&METAL_MACHINES), inputs, &mut provider, stop.clone());
-    start(parts, &METAL_MACHINES, health, provider.metal_machines.feed.cache(), work);
-    let work = metal_cluster::controller(
-        frame(&METAL_CLUSTERS),
-        gate.clone(),
-        all.clone(),
-        &mut provider,
-        stop.clone(),
-    );
-    start(parts, &METAL_CLUSTERS, health, provider.metal_clusters.feed.cache(), work);
-    let work = metal_machine_template::controller(
-        frame(&METAL_MACHINE_TEMPLATES),
-        all.clone(),
-        classes.feed.cache(),
-        &mut provider,
-        stop.clone(),
-    );
-    start(parts, &METAL_MACHINE_TEMPLATES, health, provider.templates.feed.cache(), work);
-    let configurations = start_configurations(
+    start_infrastructure(shared, inputs, &mut provider, stop, parts);
+    let mut configurations = start_configurations(
         metadata::Inputs {
             gate: gate.clone(),
             sidero: &options.options.get().sidero,
@@ -276,6 +272,7 @@ fn start_controllers(
         frame(&TALOS_CONFIGS),
         gate.clone(),
         &mut bootstrap,
+        &mut configurations.data.feed,
         &mut provider,
         stop.clone(),
     );
@@ -296,16 +293,7 @@ fn start_controllers(
     let work =
         environment::controller(frame(&ENVIRONMENTS), assets, demand, &mut environments.feed, stop.clone());
     start(parts, &ENVIRONMENTS, health, environments.feed.cache(), work);
-    let reserved = (classes.feed.subscribe(), environments.feed.subscribe());
-    let (client, token, part) =
-        (context.client.clone(), stop.clone(), health.register(DEFAULTS, Weight::Required));
-    parts.spawn(async move {
-        let up = || {
-            part.set(State::Up);
-        };
-        Box::pin(reserved_objects::keep_defaults(client, reserved, token, up)).await;
-        "defaults"
-    });
+    keep_defaults(shared, &mut classes.feed, &mut environments.feed, stop, parts);
     let token = stop.clone();
     parts.spawn(async move {
         let watching = async {
@@ -318,6 +306,46 @@ fn start_controllers(
         token.run_until_cancelled(Box::pin(watching)).await;
         "watches"
     });
+}
+
+/// The objects that are always there.
+fn keep_defaults(
+    Shared { context, health, .. }: &Shared,
+    classes: &mut Feed<DeserializeGuard<ServerClass>>,
+    environments: &mut Feed<DeserializeGuard<Environment>>,
+    stop: &CancellationToken,
+    parts: &mut JoinSet<&'static str>,
+) {
+    let reserved = (classes.subscribe(), environments.subscribe());
+    let (client, token, part) =
+        (context.client.clone(), stop.clone(), health.register(DEFAULTS, Weight::Required));
+    parts.spawn(async move {
+        let up = || {
+            part.set(State::Up);
+        };
+        Box::pin(reserved_objects::keep_defaults(client, reserved, token, up)).await;
+        "defaults"
+    });
+}
+
+/// The infrastructure provider: clusters, machines and their templates.
+fn start_infrastructure(
+    Shared { context, health, table }: &Shared,
+    inputs: metal_machine::Inputs<'_>,
+    provider: &mut infrastructure::Watches,
+    stop: &CancellationToken,
+    parts: &mut JoinSet<&'static str>,
+) {
+    let frame = |definition| Frame::new(context.clone(), table.add(definition));
+    let (gate, servers, classes) = (inputs.gate.clone(), inputs.servers.clone(), inputs.classes.clone());
+    let work = metal_machine::controller(frame(&METAL_MACHINES), inputs, provider, stop.clone());
+    start(parts, &METAL_MACHINES, health, provider.metal_machines.feed.cache(), work);
+    let work =
+        metal_cluster::controller(frame(&METAL_CLUSTERS), gate, servers.clone(), provider, stop.clone());
+    start(parts, &METAL_CLUSTERS, health, provider.metal_clusters.feed.cache(), work);
+    let frame = frame(&METAL_MACHINE_TEMPLATES);
+    let work = metal_machine_template::controller(frame, servers, classes, provider, stop.clone());
+    start(parts, &METAL_MACHINE_TEMPLATES, health, provider.templates.feed.cache(), work);
 }
 
 /// The metadata controller, and the rights of the boot services that follow from what it makes; the watches are to be run.

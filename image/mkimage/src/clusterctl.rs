@@ -66,19 +66,6 @@ impl Provider {
             _ => ["infrastructure.cluster.x-k8s.io", "metal.sidero.dev", "bloomery.dev"].contains(&group),
         }
     }
-
-    /// Whether its controllers need rights in this group.
-    fn works_on(&self, group: &str) -> bool {
-        let shared = ["", "events.k8s.io", "cluster.x-k8s.io", "bootstrap.cluster.x-k8s.io"];
-        match self.kind.as_str() {
-            "BootstrapProvider" => shared.contains(&group),
-            "ControlPlaneProvider" => {
-                shared.contains(&group)
-                    || ["controlplane.cluster.x-k8s.io", "infrastructure.cluster.x-k8s.io"].contains(&group)
-            }
-            _ => true,
-        }
-    }
 }
 
 /// Makes the repository anew in the directory of the results.
@@ -154,6 +141,14 @@ fn components(settings: &Settings, provider: &Provider, role: &str) -> Result<St
         .replace("@NAMESPACE@", &provider.namespace)
         .replace("@LABEL@", &provider.label)
         .replace("@PROVIDER@", role)
+        .replace(
+            "@MODE@",
+            if infrastructure {
+                "- --extra-ca-file=/var/lib/bloomery/assets/ca.pem"
+            } else {
+                "- --webhooks-only"
+            },
+        )
         .replace("@IMAGE@", &format!("${{BLOOMERY_IMAGE:=localhost/bloomery:{}}}", settings.version));
     let mut objects = documents(&filled)?;
     for path in yaml_files(&settings.source.join(CRDS))? {
@@ -197,15 +192,9 @@ fn manifest(mut object: Value, provider: &Provider) -> Result<Option<Value>> {
         "Namespace" => return Ok(None),
         _ if name == "bloomery:admins" => return Ok(None),
         "ClusterRole" | "ClusterRoleBinding" | "Role" | "RoleBinding" => {
-            let controllers = name == "bloomery:controllers";
-            if !infrastructure && !controllers {
-                return Ok(None);
-            }
+            // The others answer webhooks, and ask nothing of the API server.
             if !infrastructure {
-                rename(&mut object, &provider.namespace)?;
-                if let Some(rules) = at(&mut object, &["rules"]).and_then(Value::as_sequence_mut) {
-                    rules.retain(|rule| groups(rule).iter().any(|group| provider.works_on(group)));
-                }
+                return Ok(None);
             }
             for subject in
                 at(&mut object, &["subjects"]).and_then(Value::as_sequence_mut).into_iter().flatten()
@@ -235,26 +224,18 @@ fn manifest(mut object: Value, provider: &Provider) -> Result<Option<Value>> {
     Ok(Some(object))
 }
 
-/// The groups of a rule of rights.
-fn groups(rule: &Value) -> Vec<&str> {
-    let groups = rule.get("apiGroups").and_then(Value::as_sequence);
-    groups.into_iter().flatten().filter_map(Value::as_str).collect()
-}
-
 /// The groups that a webhook is asked about.
 fn judged(webhook: &Value) -> Vec<&str> {
-    let rules = webhook.get("rules").and_then(Value::as_sequence);
-    rules.into_iter().flatten().flat_map(groups).collect()
+    let rules = webhook.get("rules").and_then(Value::as_sequence).into_iter().flatten();
+    let groups = rules.filter_map(|rule| rule.get("apiGroups")?.as_sequence()).flatten();
+    groups.filter_map(Value::as_str).collect()
 }
 
-/// Distinct names for objects that have no namespace.
+/// A distinct name: webhook configurations have no namespace.
 fn rename(object: &mut Value, prefix: &str) -> Result<()> {
-    for path in [&["metadata", "name"], &["roleRef", "name"]] {
-        if let Some(name) = at(object, path) {
-            let old = name.as_str().context("a name is no text")?;
-            *name = format!("{prefix}-{}", old.replace(':', "-")).into();
-        }
-    }
+    let name = at(object, &["metadata", "name"]).context("an object has no name")?;
+    let old = name.as_str().context("a name is no text")?;
+    *name = format!("{prefix}-{old}").into();
     Ok(())
 }
 
@@ -404,19 +385,18 @@ mod tests {
     }
 
     #[test]
-    fn a_provider_has_the_rights_that_it_needs() {
-        let role = "kind: ClusterRole\nmetadata: {name: 'bloomery:controllers'}\nrules:\n\
-                    - {apiGroups: [metal.sidero.dev], resources: [servers], verbs: [delete]}\n\
-                    - {apiGroups: [bootstrap.cluster.x-k8s.io], resources: [talosconfigs], verbs: [get]}\n";
-        let rules = |kind| {
-            let mut made = manifest(object(role), &provider(kind)).unwrap().unwrap();
-            at(&mut made, &["rules"]).and_then(Value::as_sequence_mut).unwrap().len()
-        };
-        assert_eq!(rules("BootstrapProvider"), 1);
-        assert_eq!(rules("InfrastructureProvider"), 2);
-        let others = role.replace("bloomery:controllers", "bloomery:bootsvc");
-        assert!(manifest(object(&others), &provider("BootstrapProvider")).unwrap().is_none());
-        assert!(manifest(object(&others), &provider("InfrastructureProvider")).unwrap().is_some());
+    fn rights_are_those_of_the_one_program_with_the_controllers() {
+        let binding = "kind: ClusterRoleBinding\nmetadata: {name: 'bloomery:controllers'}\n\
+                       subjects: [{kind: User, name: 'bloomery:controllers'}]\n";
+        assert!(manifest(object(binding), &provider("BootstrapProvider")).unwrap().is_none());
+        let made = manifest(object(binding), &provider("InfrastructureProvider")).unwrap().unwrap();
+        let made = serde_norway::to_string(&made).unwrap();
+        assert!(
+            made.contains("kind: ServiceAccount\n  name: controllers\n  namespace: cabpt-system"),
+            "{made}"
+        );
+        let foreign = binding.replace("User, name: 'bloomery:", "Group, name: 'others:");
+        assert!(manifest(object(&foreign), &provider("InfrastructureProvider")).is_err());
     }
 
     #[test]

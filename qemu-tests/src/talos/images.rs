@@ -2,7 +2,7 @@
 //!
 //! All Kubernetes programs are one binary; their images differ in the entry point alone.
 
-use super::parts::{Parts, kubernetes_version};
+use super::parts::{Media, Parts, kubernetes_version, talos_version};
 use anyhow::{Context, Result, bail};
 use oci_spec::image::{
     ConfigBuilder, Descriptor, DescriptorBuilder, Digest, ImageConfigurationBuilder, ImageIndexBuilder,
@@ -23,6 +23,8 @@ use std::{
 pub const LAB: &str = "lab.bloomery";
 /// An image with a shell and a web server, for pods of tests.
 pub const TOOLBOX: &str = "toolbox:1";
+/// Talos's installer, without its registry.
+pub const INSTALLER: &str = "siderolabs/installer";
 /// Says in the index which image a manifest is (OCI image specification, annotations).
 pub const REFERENCE: &str = "org.opencontainers.image.ref.name";
 /// The tags that this Talos asks for; inside are this build's programs.
@@ -35,11 +37,11 @@ const KUBERNETES: [&str; 6] =
 const HOST_PROGRAMS: [(&str, &str); 3] = [("mount", "mount"), ("umount", "mount"), ("nft", "nftables")];
 const PATH: &str = "PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin";
 
-/// Writes the layout to `folder`, which must not exist.
+/// Writes the layout to `folder`, which must not exist; with `media` it has the installer, for machines with disks.
 ///
 /// # Errors
 /// A program of this host is missing, or the folder cannot be written.
-pub fn write(parts: &Parts, folder: &Path) -> Result<()> {
+pub fn write(parts: &Parts, media: Option<&Media>, folder: &Path) -> Result<()> {
     let mut layout = Layout::new(folder)?;
     let version = kubernetes_version()?;
     let tools = layout.layer(tools)?;
@@ -65,6 +67,10 @@ pub fn write(parts: &Parts, folder: &Path) -> Result<()> {
     }
     layout.image(&format!("pause:{PAUSE_TAG}"), &[pause], "/pause")?;
     layout.image(TOOLBOX, &[toolbox], "/bin/sh")?;
+    if let Some(media) = media {
+        let installer = layout.layer(|tar| tar.tree(&media.installer(), Path::new("")))?;
+        layout.image(&format!("{INSTALLER}:{}", talos_version()?), &[installer], "/bin/installer")?;
+    }
     layout.finish()
 }
 
@@ -237,6 +243,30 @@ impl Tar<'_> {
         added.with_context(|| format!("failed to add {name} to a layer"))
     }
 
+    /// All that is below `root/below`, in the order of the names.
+    fn tree(&mut self, root: &Path, below: &Path) -> Result<()> {
+        let folder = root.join(below);
+        let failed = || format!("failed to read {}", folder.display());
+        let entries = fs::read_dir(&folder).with_context(failed)?;
+        let mut entries = entries.collect::<io::Result<Vec<_>>>().with_context(failed)?;
+        entries.sort_by_key(fs::DirEntry::file_name);
+        for entry in entries {
+            let (path, inner) = (entry.path(), below.join(entry.file_name()));
+            let name = inner.display().to_string();
+            let kind = entry.file_type().with_context(failed)?;
+            if kind.is_dir() {
+                self.folder(&name)?;
+                self.tree(root, &inner)?;
+            } else if kind.is_symlink() {
+                let target = fs::read_link(&path).with_context(failed)?;
+                self.link(&target.display().to_string(), &name)?;
+            } else {
+                self.program(&path, &name)?;
+            }
+        }
+        Ok(())
+    }
+
     fn link(&mut self, target: &str, name: &str) -> Result<()> {
         self.folders(name)?;
         let mut header = Self::header(tar::EntryType::Symlink, 0o777, 0);
@@ -308,6 +338,25 @@ mod tests {
         let list = "\tlinux-vdso.so.1 (0x00007ffd)\n\tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f)\n\t/lib64/ld-linux-x86-64.so.2 (0x00007f)\n";
         let want = ["/lib/x86_64-linux-gnu/libc.so.6", "/lib64/ld-linux-x86-64.so.2"].map(PathBuf::from);
         assert_eq!(libraries(list), want);
+    }
+
+    #[test]
+    fn a_tree_goes_into_a_layer_in_the_order_of_its_names() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let root = folder.path().join("root");
+        fs::create_dir_all(root.join("usr/bin")).expect("a folder");
+        fs::create_dir(root.join("tmp")).expect("a folder");
+        fs::write(root.join("usr/bin/b"), "b").expect("a write");
+        std::os::unix::fs::symlink("b", root.join("usr/bin/a")).expect("a link");
+        let mut layout = Layout::new(&folder.path().join("layout")).expect("a layout");
+        let layer = layout.layer(|tar| tar.tree(&root, Path::new(""))).expect("a layer");
+        let bytes = fs::read(layout.blob(layer.digest().digest())).expect("a layer");
+        let mut archive = tar::Archive::new(bytes.as_slice());
+        let entries = archive.entries().expect("entries");
+        let names: Vec<String> = entries
+            .map(|entry| entry.expect("an entry").path().expect("a path").display().to_string())
+            .collect();
+        assert_eq!(names, ["tmp/", "usr/", "usr/bin/", "usr/bin/a", "usr/bin/b"]);
     }
 
     #[test]

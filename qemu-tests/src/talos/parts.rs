@@ -65,6 +65,59 @@ impl Parts {
     }
 }
 
+/// What machines of board `vm` boot and install, as `make talos-media` leaves it.
+#[derive(Debug, Clone)]
+pub struct Media {
+    folder: PathBuf,
+}
+
+impl Media {
+    /// This build's, or those in the folder that `BLOOMERY_TALOS_MEDIA` names.
+    ///
+    /// # Errors
+    /// They have not been made.
+    pub fn find() -> Result<Self> {
+        let build = Path::new(env!("CARGO_MANIFEST_DIR")).join("../out/talos/media");
+        let folder = std::env::var_os("BLOOMERY_TALOS_MEDIA").map_or(build, PathBuf::from);
+        let media = Self { folder };
+        for path in [media.kernel(), media.initramfs(), media.command_line_file(), media.installer()] {
+            if !path.exists() {
+                bail!("failed to find {}; make it with `make talos-media`", path.display());
+            }
+        }
+        Ok(media)
+    }
+
+    /// The kernel.
+    pub fn kernel(&self) -> PathBuf {
+        self.folder.join("vmlinuz")
+    }
+
+    /// Its initramfs.
+    pub fn initramfs(&self) -> PathBuf {
+        self.folder.join("initramfs.xz")
+    }
+
+    /// The root of the installer's image.
+    pub fn installer(&self) -> PathBuf {
+        self.folder.join("installer")
+    }
+
+    /// What the kernel is told, but for the address of its configuration.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn command_line(&self) -> Result<String> {
+        let path = self.command_line_file();
+        let text = std::fs::read_to_string(&path);
+        Ok(text.with_context(|| format!("failed to read {}", path.display()))?.trim().to_owned())
+    }
+
+    fn command_line_file(&self) -> PathBuf {
+        self.folder.join("cmdline")
+    }
+}
+
 /// Version of Kubernetes that nodes run, with its `v`.
 ///
 /// # Errors
@@ -113,7 +166,7 @@ mod tests {
             let lines = text.lines().filter(|line| line.starts_with('\t'));
             lines
                 .filter_map(|line| line.trim().split_once(' '))
-                .filter(|(_, rest)| rest.starts_with('v'))
+                .filter(|(_, rest)| rest.starts_with('v') || rest.starts_with("=> k8s.io/"))
                 .collect()
         };
         let plane = modules(include_str!("../../../image/controlplane/go.mod"));

@@ -38,7 +38,7 @@ pub async fn prepare(client: &Client, site: &NodeSite) -> Result<()> {
     apply(client, "ServerClass", "serverclasses", class).await
 }
 
-async fn apply(client: &Client, kind: &str, plural: &str, spec: Value) -> Result<()> {
+pub(super) async fn apply(client: &Client, kind: &str, plural: &str, spec: Value) -> Result<()> {
     let resource = ApiResource::from_gvk_with_plural(
         &GroupVersionKind::gvk("metal.sidero.dev", "v1alpha2", kind),
         plural,

@@ -25,12 +25,15 @@ use tokio_util::io::ReaderStream;
 pub const ROLE: &str = "registry";
 /// Port of the lab's registry.
 pub const PORT: u16 = 5000;
+/// Folder of a layout that holds further files.
+pub const FILES: &str = "files";
 const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
 /// What can be pulled.
 #[derive(Debug)]
 struct Images {
     blobs: PathBuf,
+    files: PathBuf,
     /// Manifests by `NAME:TAG`.
     tags: HashMap<String, Descriptor>,
     /// Everything by its digest.
@@ -43,7 +46,8 @@ impl Images {
         let index =
             ImageIndex::from_file(&index).with_context(|| format!("failed to read {}", index.display()))?;
         let blobs = layout.join("blobs/sha256");
-        let mut images = Self { blobs, tags: HashMap::new(), digests: HashMap::new() };
+        let files = layout.join(FILES);
+        let mut images = Self { blobs, files, tags: HashMap::new(), digests: HashMap::new() };
         for entry in index.manifests() {
             let path = images.blobs.join(entry.digest().digest());
             let manifest = ImageManifest::from_file(&path)
@@ -88,13 +92,25 @@ fn routes(images: Images) -> Router {
     Router::new()
         .route("/v2/", get(|| async { StatusCode::OK }))
         .route("/v2/{*path}", get(pull))
-        .route("/files/{name}", get(stand_in))
+        .route("/files/{name}", get(file))
         .with_state(Arc::new(images))
 }
 
-/// Files of an Environment: its URLs have to answer, and board `ns` boots no kernel.
-async fn stand_in(UrlPath(name): UrlPath<String>) -> String {
-    format!("{name} of board ns, which boots no kernel\n")
+/// Files beside the images: a kernel, an initramfs, configurations. A site of board `ns`, which boots no kernel, has no
+/// such folder, but the URLs of its Environment have to answer.
+async fn file(State(images): State<Arc<Images>>, UrlPath(name): UrlPath<String>) -> Response {
+    if !images.files.is_dir() {
+        return format!("{name} of board ns, which boots no kernel\n").into_response();
+    }
+    let opened = tokio::fs::File::open(images.files.join(&name)).await;
+    let Ok(file) = opened else {
+        println!("files/{name}: unknown");
+        return (StatusCode::NOT_FOUND, "not here yet\n").into_response();
+    };
+    let Ok(about) = file.metadata().await else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
+    println!("files/{name}: {} octets", about.len());
+    let headers = [(header::CONTENT_LENGTH, about.len().to_string())];
+    (headers, Body::from_stream(ReaderStream::with_capacity(file, 1 << 20))).into_response()
 }
 
 async fn pull(State(images): State<Arc<Images>>, UrlPath(path): UrlPath<String>) -> Response {
@@ -134,6 +150,7 @@ mod tests {
             .expect("a descriptor");
         let images = Images {
             blobs: PathBuf::new(),
+            files: PathBuf::new(),
             tags: HashMap::from([("siderolabs/kubelet:v1".to_owned(), entry.clone())]),
             digests: HashMap::from([(digest.clone(), entry)]),
         };

@@ -71,7 +71,7 @@ impl NodeSite {
                     }
                 }
                 root::build(&parts, may_raise, &root)?;
-                images::write(&parts, &layout)
+                images::write(&parts, None, &layout)
             })
         };
         task.await.context("failed to make the nodes' root")??;

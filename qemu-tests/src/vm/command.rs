@@ -26,7 +26,7 @@ pub(super) fn arguments(spec: &VmSpec, accel: Accel) -> Vec<String> {
     let mut argv: Vec<String> = vec!["qemu-system-x86_64".to_owned(), "-name".to_owned(), spec.name.clone()];
     let mut add = |option: &str, value: String| argv.extend([option.to_owned(), value]);
     add("-M", "q35".to_owned());
-    for pair in accel.arguments().chunks_exact(2) {
+    for pair in accel.arguments(spec.emulated).chunks_exact(2) {
         add(pair[0], pair[1].to_owned());
     }
     add("-smp", spec.cpus.to_string());
@@ -51,6 +51,11 @@ pub(super) fn arguments(spec: &VmSpec, accel: Accel) -> Vec<String> {
     network(spec, &mut add);
     disks(spec, &mut add);
     kcs(spec, &mut add);
+    if let Some(kernel) = &spec.kernel {
+        add("-kernel", kernel.image.display().to_string());
+        add("-initrd", kernel.initramfs.display().to_string());
+        add("-append", kernel.command_line.clone());
+    }
     // -nographic makes SeaBIOS and iPXE speak on the serial port; -display none would not.
     argv.extend(["-nographic".to_owned(), "-nodefaults".to_owned()]);
     argv

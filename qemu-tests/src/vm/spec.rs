@@ -1,7 +1,8 @@
 //! What a virtual machine is made of.
 
+use crate::accel::Emulated;
 use crate::contract::{APPLIANCE, APPLIANCE_MAC, APPLIANCE_UUID};
-use std::{fmt, str::FromStr};
+use std::{fmt, path::PathBuf, str::FromStr};
 
 /// Processors of every machine: the least on which concurrency shows.
 const CPUS: u8 = 2;
@@ -148,6 +149,21 @@ pub struct VmSpec {
     pub kcs: Option<u16>,
     /// What the machine says of itself.
     pub smbios: Smbios,
+    /// Which processor an emulated machine has.
+    pub emulated: Emulated,
+    /// A kernel that QEMU starts in the firmware's place.
+    pub kernel: Option<Kernel>,
+}
+
+/// A kernel without a boot loader.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kernel {
+    /// Its file.
+    pub image: PathBuf,
+    /// Its initramfs.
+    pub initramfs: PathBuf,
+    /// What it is told.
+    pub command_line: String,
 }
 
 impl VmSpec {
@@ -171,6 +187,8 @@ impl VmSpec {
                 product: "Appliance".to_owned(),
                 serial: "LAB-0000".to_owned(),
             },
+            emulated: Emulated::default(),
+            kernel: None,
         }
     }
 
@@ -199,6 +217,8 @@ impl VmSpec {
                 product: format!("Blank {}", path.name().to_uppercase()),
                 serial: format!("LAB-{number:04}"),
             },
+            emulated: Emulated::default(),
+            kernel: None,
         }
     }
 

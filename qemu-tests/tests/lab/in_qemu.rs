@@ -6,3 +6,5 @@ mod faults;
 mod machines;
 mod power_cut;
 mod site_dhcp;
+mod talos;
+mod workload;

@@ -23,7 +23,7 @@ pub(super) fn event(any: &Any) -> Option<Event> {
         }
         "PhaseEvent" => phase(read(any)?),
         "SequenceEvent" => sequence(read(any)?),
-        "MachineStatusEvent" => status(&read(any)?),
+        "MachineStatusEvent" => status(read(any)?),
         _ => return None,
     };
     Some(event)
@@ -73,7 +73,7 @@ fn sequence(event: machine::SequenceEvent) -> Event {
     Event::Sequence { name: event.sequence, action, fatal }
 }
 
-fn status(event: &machine::MachineStatusEvent) -> Event {
+fn status(event: machine::MachineStatusEvent) -> Event {
     use machine::machine_status_event::Stage;
     let is_running = Stage::try_from(event.stage) == Ok(Stage::Running);
     Event::MachineStatus { is_running, is_ready: event.status.as_ref().is_some_and(|status| status.ready) }

@@ -66,11 +66,8 @@ fn write_line(text: &mut String, object: &Map<String, Value>, now: Timestamp) {
         None => drop(write!(text, "{now:.3}")),
     }
     let priority = word("priority").or_else(|| word("talos-level"));
-    for source in [word("talos-service"), word("facility")] {
-        if let Some(source) = source {
-            let _ = write!(text, " {source}");
-            break;
-        }
+    if let Some(source) = word("talos-service").or_else(|| word("facility")) {
+        let _ = write!(text, " {source}");
     }
     if let Some(priority) = priority {
         let separator = if word("talos-service").is_none() && word("facility").is_some() { '.' } else { ' ' };

@@ -3,12 +3,12 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    PKCS_ED25519,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, PKCS_ED25519,
 };
 
 pub(super) struct Pki {
-    issuer: CertifiedIssuer<'static, KeyPair>,
+    issuer: Issuer<'static, KeyPair>,
+    authority: String,
 }
 
 impl Pki {
@@ -17,11 +17,18 @@ impl Pki {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::OrganizationName, "talos");
         let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
-        Self { issuer: CertifiedIssuer::self_signed(params, key).unwrap() }
+        let authority = params.self_signed(&key).unwrap().pem();
+        Self::of(&authority, &key.serialize_pem())
+    }
+
+    /// Of an authority that there is, with its key labelled as Talos labels it or as usual.
+    pub(super) fn of(authority: &str, key: &str) -> Self {
+        let key = KeyPair::from_pem(&key.replace("ED25519 PRIVATE KEY", "PRIVATE KEY")).unwrap();
+        Self { issuer: Issuer::from_ca_cert_pem(authority, key).unwrap(), authority: authority.to_owned() }
     }
 
     pub(super) fn authority(&self) -> String {
-        self.issuer.pem()
+        self.authority.clone()
     }
 
     /// Certificate and key of a node at 127.0.0.1.

@@ -9,10 +9,11 @@ use bloomery_machineapi::proto::machine::sequence_event::Action;
 use bloomery_machineapi::proto::machine::{
     Bootstrap, BootstrapRequest, BootstrapResponse, EtcdForfeitLeadership, EtcdForfeitLeadershipRequest,
     EtcdForfeitLeadershipResponse, EtcdLeaveCluster, EtcdLeaveClusterRequest, EtcdLeaveClusterResponse,
-    EtcdMember, EtcdMemberListRequest, EtcdMemberListResponse, EtcdMembers, EtcdRemoveMemberById,
-    EtcdRemoveMemberByIdRequest, EtcdRemoveMemberByIdResponse, Event, EventsRequest, FileInfo, ListRequest,
-    SequenceEvent, ServiceEvent, ServiceEvents, ServiceHealth, ServiceInfo, ServiceList, ServiceListResponse,
-    Version, VersionInfo, VersionResponse,
+    EtcdMember, EtcdMemberListRequest, EtcdMemberListResponse, EtcdMemberStatus, EtcdMembers,
+    EtcdRemoveMemberById, EtcdRemoveMemberByIdRequest, EtcdRemoveMemberByIdResponse, EtcdStatus,
+    EtcdStatusResponse, Event, EventsRequest, FileInfo, ListRequest, SequenceEvent, ServiceEvent,
+    ServiceEvents, ServiceHealth, ServiceInfo, ServiceList, ServiceListResponse, Version, VersionInfo,
+    VersionResponse,
 };
 use futures::{Stream, StreamExt};
 use parking_lot::Mutex;
@@ -152,6 +153,15 @@ impl MachineService for Service {
         let metadata = self.metadata(&request);
         let messages = vec![EtcdForfeitLeadership { metadata, ..EtcdForfeitLeadership::default() }];
         Ok(Response::new(EtcdForfeitLeadershipResponse { messages }))
+    }
+
+    async fn etcd_status(&self, request: Request<()>) -> Answer<EtcdStatusResponse> {
+        let member_id = self.act(|table| {
+            table.own_member(&self.hostname).ok_or_else(|| Status::unavailable("etcd is not running"))
+        })?;
+        let member_status = Some(EtcdMemberStatus { member_id, ..EtcdMemberStatus::default() });
+        let messages = vec![EtcdStatus { metadata: self.metadata(&request), member_status }];
+        Ok(Response::new(EtcdStatusResponse { messages }))
     }
 
     async fn events(&self, _: Request<EventsRequest>) -> Answer<Self::EventsStream> {

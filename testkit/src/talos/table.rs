@@ -41,6 +41,7 @@ pub struct EtcdMember {
 }
 
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one thing that a test may want of a node")]
 pub(super) struct Node {
     pub(super) etcd: Etcd,
     pub(super) is_on: bool,
@@ -109,6 +110,10 @@ impl Table {
             node,
         });
         self.last
+    }
+
+    pub(super) fn own_member(&self, hostname: &str) -> Option<u64> {
+        self.members.iter().find(|one| one.node == hostname).map(|one| one.id)
     }
 
     pub(super) fn votes(&self, hostname: &str) -> bool {

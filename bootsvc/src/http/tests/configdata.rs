@@ -81,7 +81,7 @@ fn recorded_boot(lab: &Lab) -> Value {
     lab.api.object(&binding(UUID)).unwrap()["status"]["boot"].clone()
 }
 
-fn set_condition(lab: &Lab, condition: Value) {
+fn set_condition(lab: &Lab, condition: &Value) {
     lab.api.change(&binding(UUID), |binding| binding["status"]["conditions"] = json!([condition]));
 }
 
@@ -217,10 +217,10 @@ async fn a_token_dies_with_its_boot() {
     ok().await;
     // The node has loaded it.
     let loaded = |time| json!({ "type": "TalosConfigLoaded", "status": "True", "lastTransitionTime": time });
-    set_condition(&lab, loaded(at(1)));
+    set_condition(&lab, &loaded(at(1)));
     refused(&lab, &path).await;
     // In an earlier boot: this one is another.
-    set_condition(&lab, loaded(at(-3600)));
+    set_condition(&lab, &loaded(at(-3600)));
     ok().await;
     // Ten minutes after the first full delivery.
     lab.api.change(&binding(UUID), |binding| binding["status"]["boot"]["deliveredAt"] = json!(at(-601)));
@@ -244,9 +244,9 @@ async fn a_token_dies_with_its_boot() {
     again(&lab);
     keep(&lab, UUID, &good(CONFIG));
     // It is installed: its configuration is on its disk.
-    set_condition(&lab, json!({ "type": "TalosInstalled", "status": "True", "lastTransitionTime": at(-5) }));
+    set_condition(&lab, &json!({ "type": "TalosInstalled", "status": "True", "lastTransitionTime": at(-5) }));
     refused(&lab, &path).await;
-    set_condition(&lab, Value::Null);
+    set_condition(&lab, &Value::Null);
     lab.api.change(PLANE, |plane| plane["spec"]["holder"] = json!("other"));
     let fenced = Lab::start(Setup { api: Some(lab.api.clone()), ..Setup::default() });
     see(&fenced, CARD);

@@ -1,3 +1,4 @@
+#![allow(clippy::needless_pass_by_value, reason = "objects are written where they are used")]
 use std::time::SystemTime;
 
 use serde_json::json;

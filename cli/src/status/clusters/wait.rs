@@ -2,6 +2,7 @@
 
 use bloomery_api::Severity;
 use bloomery_api::condition::{self, Condition, ConditionStatus};
+use bloomery_api::readiness::CONFIGURATION_READY;
 use bloomery_api::server_binding::{TALOS_CONFIG_LOADED, TALOS_CONFIG_VALIDATED, TALOS_INSTALLED};
 use kube::ResourceExt as _;
 use kube::api::DynamicObject;
@@ -9,8 +10,6 @@ use serde::Serialize;
 
 /// Annotation of an object that nothing may be done to.
 const PAUSED_ANNOTATION: &str = "cluster.x-k8s.io/paused";
-/// What the metadata of a binding's machine is told by.
-const CONFIGURATION_READY: &str = "ConfigurationReady";
 /// Sums up a Machine's or a provider's object.
 const READY: &str = "Ready";
 /// Why an object is not gone yet.
@@ -96,7 +95,7 @@ impl Parts<'_> {
         }
         let has_data = machine.data["spec"]["bootstrap"]["dataSecretName"].is_string();
         if !has_data {
-            let ready = config.map(|config| conditions(config)).unwrap_or_default();
+            let ready = config.map(conditions).unwrap_or_default();
             let failing = ready.iter().find(|condition| condition.type_ != READY && is_trouble(condition));
             let said = failing.or_else(|| unmet(&ready, READY));
             return Some(
@@ -112,7 +111,7 @@ impl Parts<'_> {
         if metal_machine.data["status"]["ready"] != true {
             return Some(Wait::new("the controllers"));
         }
-        let bound = binding.map(|binding| conditions(binding)).unwrap_or_default();
+        let bound = binding.map(conditions).unwrap_or_default();
         first(&bound, &OF_BINDING).or_else(|| own(machine, &known))
     }
 }

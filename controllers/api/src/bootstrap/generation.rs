@@ -168,13 +168,31 @@ mod tests {
         }
     }
 
-    /// Changes of TalosConfig, Machine and Cluster, and what is generated; provider-cases.md A5-A19. What the library makes of
-    /// it is the business of the tests of `bloomery-talosconfig`, where the tables `OTHERWISE` and `AS_LATER_RELEASES` name the
-    /// defects of upstream's that it does not share (A15, A16, A29).
+    fn spec(spec: Value) -> Value {
+        json!({ "spec": spec })
+    }
+
+    fn none() -> Value {
+        json!({})
+    }
+
+    /// Changes of TalosConfig, Machine and Cluster, and what is generated.
+    type Cases<'a> = Vec<(&'a str, Value, Value, Value, Generated<'a>)>;
+
+    /// What the library makes of it is the business of the tests of `bloomery-talosconfig`, where the tables `OTHERWISE` and
+    /// `AS_LATER_RELEASES` name the defects of upstream's that it does not share (A15, A16, A29).
+    fn check(cases: Cases<'_>) {
+        for (name, of_config, of_machine, of_cluster, expected) in cases {
+            let (config, machine, cluster) = (config(of_config), machine(of_machine), cluster(of_cluster));
+            let made = task(&config, Owner::Machine(&machine), &cluster).unwrap();
+            assert_eq!(made.source, Source::Generated(expected), "{name}");
+            assert_eq!((made.data_secret.as_str(), made.has_talos_line), ("held-cp-0-bootstrap-data", false));
+        }
+    }
+
+    /// provider-cases.md A5-A8.
     #[test]
-    fn what_is_generated_by_the_objects() {
-        let spec = |spec: Value| json!({ "spec": spec });
-        let none = || json!({});
+    fn networks_and_endpoint_are_the_clusters() {
         let lists = |pods: &[&str], services: &[&str]| {
             spec(
                 json!({ "clusterNetwork": { "pods": { "cidrBlocks": pods }, "services": { "cidrBlocks": services },
@@ -187,114 +205,43 @@ mod tests {
         );
         let at =
             |host: &str, port: u16| spec(json!({ "controlPlaneEndpoint": { "host": host, "port": port } }));
-        let source = |source: &str| spec(json!({ "hostname": { "source": source } }));
-        let cases: Vec<(&str, Value, Value, Value, Generated<'_>)> = vec![
+        let both =
+            lists(&["10.0.0.0/16", "fdbb:bbbb:cccc:15::/64"], &["192.168.0.0/16", "fdaa:bbbb:cccc:15::/64"]);
+        let dns_domain = "mycluster.local";
+        let (of_pods, of_services) = (Some(pods.as_slice()), Some(services.as_slice()));
+        let named = Generated { dns_domain, pod_subnets: of_pods, service_subnets: of_services, ..usual() };
+        let empty = Generated { dns_domain, pod_subnets: Some(&[]), service_subnets: Some(&[]), ..usual() };
+        let nowhere = json!({ "spec": { "controlPlaneEndpoint": null } });
+        check(vec![
             ("as it is", none(), none(), none(), usual()),
-            (
-                "init",
-                spec(json!({ "generateType": "init" })),
-                none(),
-                none(),
-                Generated { machine_type: INIT, ..usual() },
-            ),
-            (
-                "worker",
-                spec(json!({ "generateType": "worker" })),
-                none(),
-                none(),
-                Generated { machine_type: WORKER, ..usual() },
-            ),
-            (
-                "join",
-                spec(json!({ "generateType": "join" })),
-                none(),
-                none(),
-                Generated { machine_type: WORKER, ..usual() },
-            ),
-            (
-                "no type",
-                spec(json!({ "generateType": "" })),
-                none(),
-                none(),
-                Generated { machine_type: WORKER, ..usual() },
-            ),
-            (
-                "networks",
-                none(),
-                none(),
-                lists(
-                    &["10.0.0.0/16", "fdbb:bbbb:cccc:15::/64"],
-                    &["192.168.0.0/16", "fdaa:bbbb:cccc:15::/64"],
-                ),
-                Generated {
-                    dns_domain: "mycluster.local",
-                    pod_subnets: Some(&pods),
-                    service_subnets: Some(&services),
-                    ..usual()
-                },
-            ),
-            (
-                "empty networks",
-                none(),
-                none(),
-                lists(&[], &[]),
-                Generated {
-                    dns_domain: "mycluster.local",
-                    pod_subnets: Some(&[]),
-                    service_subnets: Some(&[]),
-                    ..usual()
-                },
-            ),
+            ("networks", none(), none(), both, named),
+            ("empty networks", none(), none(), lists(&[], &[]), empty),
             ("IPv6", none(), none(), at("fd00::50", 6443), Generated { host: "fd00::50", ..usual() }),
-            (
-                "no endpoint",
-                none(),
-                none(),
-                json!({ "spec": { "controlPlaneEndpoint": null } }),
-                Generated { host: "", port: 0, ..usual() },
-            ),
-            (
-                "no version of Kubernetes",
-                none(),
-                json!({ "spec": { "version": null } }),
-                none(),
-                Generated { kubernetes_version: "", ..usual() },
-            ),
-            (
-                "no version of Talos",
-                json!({ "spec": { "talosVersion": null } }),
-                none(),
-                none(),
-                Generated { talos_version: "", ..usual() },
-            ),
-            (
-                "name of the Machine",
-                source("MachineName"),
-                none(),
-                none(),
-                Generated { hostname: Some("held-cp-0".into()), ..usual() },
-            ),
-            (
-                "name of the infrastructure",
-                source("InfrastructureName"),
-                none(),
-                none(),
-                Generated { hostname: Some("metal-abc".into()), ..usual() },
-            ),
-            (
-                "another source",
-                source("Other"),
-                none(),
-                none(),
-                Generated { hostname: Some("".into()), ..usual() },
-            ),
-        ];
-        for (name, of_config, of_machine, of_cluster, expected) in cases {
-            let (config, machine, cluster) = (config(of_config), machine(of_machine), cluster(of_cluster));
-            let made = task(&config, Owner::Machine(&machine), &cluster).unwrap();
-            assert_eq!(made.source, Source::Generated(expected), "{name}");
-            assert_eq!((made.data_secret.as_str(), made.has_talos_line), ("held-cp-0-bootstrap-data", false));
-        }
+            ("no endpoint", none(), none(), nowhere, Generated { host: "", port: 0, ..usual() }),
+        ]);
+    }
+
+    /// provider-cases.md A9, A11-A19.
+    #[test]
+    fn type_versions_and_host_name_are_those_of_config_and_machine() {
+        let of_type = |type_: &str| spec(json!({ "generateType": type_ }));
+        let source = |source: &str| spec(json!({ "hostname": { "source": source } }));
+        let typed = |machine_type| Generated { machine_type, ..usual() };
+        let called = |name: &'static str| Generated { hostname: Some(name.into()), ..usual() };
+        let no_talos = (spec(json!({ "talosVersion": null })), Generated { talos_version: "", ..usual() });
+        let no_kubernetes =
+            (spec(json!({ "version": null })), Generated { kubernetes_version: "", ..usual() });
+        check(vec![
+            ("init", of_type("init"), none(), none(), typed(INIT)),
+            ("worker", of_type("worker"), none(), none(), typed(WORKER)),
+            ("join", of_type("join"), none(), none(), typed(WORKER)),
+            ("no type", of_type(""), none(), none(), typed(WORKER)),
+            ("no version of Kubernetes", none(), no_kubernetes.0, none(), no_kubernetes.1),
+            ("no version of Talos", no_talos.0, none(), none(), no_talos.1),
+            ("name of the Machine", source("MachineName"), none(), none(), called("held-cp-0")),
+            ("name of the infrastructure", source("InfrastructureName"), none(), none(), called("metal-abc")),
+            ("another source", source("Other"), none(), none(), called("")),
+        ]);
     }
 
     #[test]

@@ -167,7 +167,7 @@ mod tests {
         conditions.as_array().into_iter().flatten().map(one).collect()
     }
 
-    fn made<'a>(client_config: Result<(), &'a str>) -> Outcome<'a> {
+    fn made(client_config: Result<(), &str>) -> Outcome<'_> {
         Outcome::Made { secret: Some("d"), talos_config: Some("t"), client_config }
     }
 

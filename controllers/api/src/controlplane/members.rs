@@ -22,6 +22,8 @@ pub struct Holder {
     pub is_going: bool,
     /// Whether etcd runs on it and is healthy.
     pub is_healthy: bool,
+    /// Number of the member that answers at its address: another's, if the address went to another node.
+    pub own_member: Option<u64>,
     /// The members as it knows them.
     pub members: Option<Vec<EtcdMember>>,
 }
@@ -36,14 +38,17 @@ impl Holder {
             has_node: seen.machine.node().is_some(),
             is_going: seen.is_deleting() || seen.is_leaving(),
             is_healthy: seen.talos.has_healthy_etcd(),
+            own_member: seen.talos.own_member,
             members: seen.talos.members.as_ref().ok().cloned(),
         }
     }
 
-    /// Whether a member is its own: the first labels of the names are the same but for their case.
+    /// Whether a member may be its own: it answers at its address, or the first labels of the names are the same but for their
+    /// case.
     pub fn has(&self, member: &EtcdMember) -> bool {
         let name = label(&member.hostname);
-        !name.is_empty() && self.names.iter().any(|one| label(one).eq_ignore_ascii_case(name))
+        let is_named = !name.is_empty() && self.names.iter().any(|one| label(one).eq_ignore_ascii_case(name));
+        is_named || self.own_member == Some(member.id)
     }
 }
 
@@ -139,8 +144,8 @@ pub fn may_leave(holders: &[Holder], machine: &str) -> Result<bool, String> {
 /// The number of the one member that a machine has, as others know it.
 pub fn member_of(holders: &[Holder], machine: &str) -> Option<u64> {
     let holder = holders.iter().find(|holder| holder.machine == machine)?;
-    let others = holders.iter().filter(|other| other.machine != machine);
-    let members = others.filter_map(|other| other.members.as_ref()).next()?;
+    let mut others = holders.iter().filter(|other| other.machine != machine);
+    let members = others.find_map(|other| other.members.as_ref())?;
     members.iter().find(|member| holder.has(member)).map(|member| member.id)
 }
 
@@ -181,8 +186,8 @@ fn goes_on(
 ) -> Result<(), String> {
     let staying: Vec<_> = members.iter().filter(|member| !goes(member)).collect();
     let is_able = |member: &&&EtcdMember| {
-        let able = |holder: &Holder| holder.is_healthy && holder.members.is_some();
-        holders.iter().any(|holder| holder.has(member) && able(holder))
+        let answers = |holder: &Holder| holder.is_healthy && holder.own_member == Some(member.id);
+        holders.iter().any(answers)
     };
     let (able, needed) = (staying.iter().filter(is_able).count(), staying.len() / 2 + 1);
     if able >= needed {

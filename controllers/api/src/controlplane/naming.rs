@@ -1,10 +1,12 @@
-//! Names of machines: the same for everybody who sees the same machines, so that of two programs which make the next one only
-//! one succeeds, and whoever was interrupted goes on with the objects that are there.
+//! Names of machines: the same for everybody who makes the next one, so that of two programs only one succeeds, and whoever was
+//! interrupted goes on with the objects that are there. No name comes a second time: machines are counted on their control plane.
 
 use sha2::{Digest, Sha256};
 
 use crate::talos_control_plane::TalosControlPlane;
 
+/// Annotation of a TalosControlPlane: how many machines were made so far.
+pub const MADE_ANNOTATION: &str = "bloomery.dev/machines-made";
 /// What random parts of names are made of: no vowels, nothing that looks like something else.
 const LETTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 /// Length of the random part.
@@ -31,12 +33,16 @@ pub enum TemplateError {
     Unclosed,
 }
 
-/// The random part for the machine that comes after these.
-pub fn suffix(control_plane: &TalosControlPlane, existing_uids: &[&str]) -> String {
-    let mut uids: Vec<&str> = existing_uids.to_vec();
-    uids.sort_unstable();
+/// How many machines were made so far.
+pub fn made(control_plane: &TalosControlPlane) -> u64 {
+    let annotation = control_plane.metadata.annotations.as_ref().and_then(|all| all.get(MADE_ANNOTATION));
+    annotation.and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+/// The random part of the machine that comes after so many.
+pub fn suffix(control_plane: &TalosControlPlane, made: u64) -> String {
     let own = control_plane.metadata.uid.as_deref().unwrap_or_default();
-    let digest = Sha256::digest([&[own], &uids[..]].concat().join(" "));
+    let digest = Sha256::digest(format!("{own} {made}"));
     digest.iter().take(RANDOM).map(|&octet| char::from(LETTERS[usize::from(octet) % LETTERS.len()])).collect()
 }
 
@@ -92,12 +98,15 @@ mod tests {
     }
 
     #[test]
-    fn whoever_sees_the_same_machines_finds_the_same_name() {
-        let made = control_plane("");
-        let one = suffix(&made, &["a", "b"]);
-        assert_eq!(one, suffix(&made, &["b", "a"]));
-        assert_ne!(one, suffix(&made, &["a"]));
-        assert_ne!(one, suffix(&made, &[]));
+    fn whoever_makes_the_next_machine_finds_the_same_name_and_no_name_comes_twice() {
+        let mut control_plane = control_plane("");
+        assert_eq!(made(&control_plane), 0);
+        control_plane.metadata.annotations = Some([(MADE_ANNOTATION.to_owned(), "7".to_owned())].into());
+        assert_eq!(made(&control_plane), 7);
+        let names: std::collections::BTreeSet<_> =
+            (0..1000).map(|made| suffix(&control_plane, made)).collect();
+        assert!(names.len() > 995, "{}", names.len());
+        let one = suffix(&control_plane, 7);
         assert_eq!(one.len(), RANDOM);
         assert!(one.bytes().all(|letter| LETTERS.contains(&letter)), "{one}");
     }

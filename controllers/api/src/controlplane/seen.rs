@@ -57,12 +57,14 @@ pub struct Talos {
     pub services: Result<Vec<NodeService>, String>,
     /// The members of etcd.
     pub members: Result<Vec<EtcdMember>, String>,
+    /// Number of its own member, if etcd runs.
+    pub own_member: Option<u64>,
 }
 
 impl Talos {
     /// Nothing was said.
     pub fn silent(why: &str) -> Self {
-        Self { services: Err(why.to_owned()), members: Err(why.to_owned()) }
+        Self { services: Err(why.to_owned()), members: Err(why.to_owned()), own_member: None }
     }
 
     /// The node's etcd, if its services are known.

@@ -4,10 +4,7 @@ use super::seen::{DELETE_MACHINE_ANNOTATION, SeenMachine, has_annotation};
 
 /// The machine that goes: of the outdated ones that a person marked, else of all that one marked, else of the outdated ones,
 /// else of all, the oldest. One that is leaving etcd goes before any other.
-pub fn choose<'a>(
-    machines: &'a [SeenMachine],
-    is_outdated: impl Fn(&SeenMachine) -> bool,
-) -> Option<&'a SeenMachine> {
+pub fn choose(machines: &[SeenMachine], is_outdated: impl Fn(&SeenMachine) -> bool) -> Option<&SeenMachine> {
     let is_marked = |seen: &SeenMachine| has_annotation(&seen.machine.metadata, DELETE_MACHINE_ANNOTATION);
     let rank = |seen: &SeenMachine| match (seen.is_leaving(), is_marked(seen), is_outdated(seen)) {
         (true, _, _) => 0,

@@ -151,7 +151,8 @@ fn go_json(value: &Value) -> String {
     for sign in value.to_string().chars() {
         match sign {
             '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
-                text.push_str(&format!("\\u{:04x}", u32::from(sign)));
+                let escaped = format!("\\u{:04x}", u32::from(sign));
+                text.push_str(&escaped);
             }
             _ => text.push(sign),
         }

@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn changes_are_the_difference() {
-        let at = |host: u16| network().node([0, 0, 0, 0, 0, 0, 0, host as u8], |_| false).unwrap();
+        let at = |host: u8| network().node([0, 0, 0, 0, 0, 0, 0, host], |_| false).unwrap();
         let now = BTreeMap::from([([1; 32], at(10)), ([2; 32], at(11)), ([3; 32], at(12))]);
         let wanted = BTreeMap::from([([1; 32], at(10)), ([3; 32], at(13)), ([4; 32], at(11))]);
         let changes = Changes::between(&now, &wanted);

@@ -21,7 +21,7 @@ use bloomery_api::talos_config::LEGACY_FINALIZER;
 use bloomery_plane::Gate;
 use bloomery_platform::events::Notice;
 use bloomery_platform::patch::{self, Part};
-use bloomery_platform::watch::{Cache, Watched};
+use bloomery_platform::watch::{Cache, Feed, Watched};
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -79,11 +79,12 @@ struct Scene<'a> {
     namespace: String,
 }
 
-/// The controller as a stream that ends when `stop` is cancelled.
+/// The controller as a stream that ends when `stop` is cancelled. `secrets` are those with the label of a cluster.
 pub fn controller(
     frame: Frame,
     gate: Gate,
     watches: &mut Watches,
+    secrets: &mut Feed<SecretMeta>,
     provider: &mut infrastructure::Watches,
     stop: CancellationToken,
 ) -> impl Stream<Item = ()> + Send + use<> {
@@ -92,14 +93,15 @@ pub fn controller(
     let machines = provider.machines.feed.subscribe().filter_map(async |change| change.touched());
     let pools = watches.pools.feed.subscribe().filter_map(async |change| change.touched());
     let clusters = provider.clusters.feed.subscribe().filter_map(async |change| change.touched());
-    let secrets = watches.secrets.feed.subscribe().filter_map(async |change| change.touched());
+    let known_secrets = secrets.cache();
+    let secrets = secrets.subscribe().filter_map(async |change| change.touched());
     let shared = Arc::new(Shared {
         frame,
         gate,
         clusters: provider.clusters.feed.cache(),
         machines: provider.machines.feed.cache(),
         pools: watches.pools.feed.cache(),
-        secrets: watches.secrets.feed.cache(),
+        secrets: known_secrets,
         turns: KeyedLock::default(),
     });
     let affected = affected::Affected { configs: known.clone(), machines: provider.machines.feed.cache() };
@@ -161,7 +163,7 @@ async fn reconcile(cached: &Guarded, shared: &Shared) -> Result<Action, Error> {
             let scene = scene(cluster);
             match Box::pin(scene.make(&task)).await {
                 Ok(made) => {
-                    let talos_config = made.talos_config.as_ref().map(|text| text.expose());
+                    let talos_config = made.talos_config.as_ref().map(bloomery_talosconfig::Secret::expose);
                     scene.keep(Some(&task.data_secret), talos_config).await
                 }
                 Err(failure) => shared.fail(&config, failure).await,
@@ -233,7 +235,7 @@ impl Scene<'_> {
             Ok(()) => self.keep_client_config().await,
             Err(failure) => Err(failure),
         };
-        let client_config = result.as_ref().map(|()| ()).map_err(|failure| failure.told.as_str());
+        let client_config = result.as_ref().copied().map_err(|failure| failure.told.as_str());
         let is_news =
             self.shared.say(self.config, &Outcome::Made { secret, talos_config, client_config }).await?;
         let Err(Failure { told, retry }) = result else {

@@ -1,7 +1,7 @@
-//! The one watch of each kind that the bootstrap provider works from, besides those of Clusters and Machines.
+//! The one watch of each kind that the bootstrap provider works from, besides those that others have, too.
 
 use bloomery_api::TalosConfig;
-use bloomery_api::contract::{CLUSTER_LABEL, MachinePool};
+use bloomery_api::contract::MachinePool;
 use bloomery_platform::watch::Watch;
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
@@ -10,28 +10,22 @@ use kube::{Api, Client};
 /// A Secret without its contents: nobody keeps them here.
 pub type SecretMeta = PartialObjectMeta<Secret>;
 
-/// All watches, before they run.
+/// Both watches, before they run.
 pub struct Watches {
     pub configs: Watch<DeserializeGuard<TalosConfig>>,
     /// The kind may be missing: not every plane has machine pools.
     pub pools: Watch<DeserializeGuard<MachinePool>>,
-    /// Those with the label of a cluster.
-    pub secrets: Watch<SecretMeta>,
 }
 
 impl Watches {
     /// Of all namespaces.
     pub fn new(client: &Client) -> Self {
-        Self {
-            configs: Watch::new(Api::all(client.clone())),
-            pools: Watch::new(Api::all(client.clone())),
-            secrets: Watch::labelled(Api::all(client.clone()), CLUSTER_LABEL),
-        }
+        Self { configs: Watch::new(Api::all(client.clone())), pools: Watch::new(Api::all(client.clone())) }
     }
 
     /// Watches for ever.
     pub async fn run(self) {
-        let Self { configs, pools, secrets } = self;
-        futures::join!(configs.run(), pools.run(), secrets.run());
+        let Self { configs, pools } = self;
+        futures::join!(configs.run(), pools.run());
     }
 }

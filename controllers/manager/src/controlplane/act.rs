@@ -76,11 +76,21 @@ impl Scene<'_> {
         Ok(())
     }
 
-    /// Has the member of a marked machine leave. One whose node does not answer is taken out by another.
+    /// Has the member of a marked machine leave. One whose node or etcd does not answer is taken out by another.
     async fn leave(&self, seen: &SeenMachine, machines: &[SeenMachine]) -> Result<(), Error> {
         let access = self.access().await;
+        let holders: Vec<Holder> = machines.iter().map(Holder::of).collect();
+        let member = member_of(&holders, seen.name());
         let why = match node::reach(&access, seen).await {
+            Ok(_) if !seen.talos.has_healthy_etcd() => "etcd is not healthy on its node".to_owned(),
             Ok(node) => {
+                // An address may have gone to another node of the cluster, whose member stays.
+                let own = node.own_member().await.map_err(|error| self.failed(node::text(&error)))?;
+                if Some(own) != member {
+                    let name = seen.name();
+                    return Err(self
+                        .failed(format!("the address of Machine {name} is that of member {own:x} of etcd")));
+                }
                 // Only a leader has a leadership to give away.
                 if let Err(error) = node.forfeit_leadership().await {
                     warn!(
@@ -106,12 +116,11 @@ impl Scene<'_> {
             machine = seen.name(),
             why, "the node does not answer: its member is taken out of etcd by another"
         );
-        let holders: Vec<Holder> = machines.iter().map(Holder::of).collect();
         let is_able = |other: &&SeenMachine| {
             let is_other = other.name() != seen.name() && !other.is_deleting() && !other.is_leaving();
             is_other && other.talos.has_healthy_etcd() && other.talos.members.is_ok()
         };
-        match (member_of(&holders, seen.name()), machines.iter().find(is_able)) {
+        match (member, machines.iter().find(is_able)) {
             (Some(member), Some(speaker)) => self.remove_member(member, seen.name(), speaker).await,
             (Some(_) | None, _) => Err(self.failed(why)),
         }

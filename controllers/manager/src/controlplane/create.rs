@@ -1,10 +1,10 @@
-//! Makes machines. The names of the next one follow from the machines that are there, so that whoever was interrupted goes on,
+//! Makes machines. The names of the next one follow from the number of those that were made, so that whoever was interrupted goes on,
 //! and of two programs that make one at once only one does.
 
 use std::fmt::Debug;
 
 use bloomery_api::contract::Machine;
-use bloomery_api::controlplane::naming::{generated, machine as machine_name, suffix};
+use bloomery_api::controlplane::naming::{MADE_ANNOTATION, generated, machine as machine_name, made, suffix};
 use bloomery_api::controlplane::objects::{self, Names, failure_domain, owned_by};
 use bloomery_api::controlplane::outdated;
 use bloomery_api::controlplane::pass::is_template;
@@ -85,14 +85,17 @@ impl Scene<'_> {
 
     /// Makes the next machine, or says what is in the way.
     pub(super) async fn create(&self, machines: &[SeenMachine]) -> Result<Result<(), Verdict>, Error> {
-        let uids: Vec<&str> =
-            machines.iter().filter_map(|seen| seen.machine.metadata.uid.as_deref()).collect();
-        let random = suffix(&self.control_plane, &uids);
+        let count = made(&self.control_plane);
+        let random = suffix(&self.control_plane, count);
         let cluster = self.cluster_name().unwrap_or_default();
         let machine = match machine_name(&self.control_plane, cluster, &random) {
             Ok(machine) => machine,
             Err(error) => return Ok(Err(Verdict::fails(MACHINE_FAILED, error.to_string()))),
         };
+        if machines.iter().any(|seen| seen.name() == machine) {
+            // It was made, but not counted.
+            return self.count(count).await.map(Ok);
+        }
         let template_name = self.control_plane.spec.infrastructure_template.name.clone().unwrap_or_default();
         let names = Names { machine, infrastructure: generated(&template_name, &random) };
         let (group, kind) = match self.clone_infrastructure(cluster, &names, &template_name).await? {
@@ -115,11 +118,17 @@ impl Scene<'_> {
             Ok(Made::New) => {
                 info!(control_plane = %self.object(), machine = names.machine, "machine made");
                 self.announce("MachineCreated", "Create", format!("Machine {} is made", names.machine));
-                Ok(Ok(()))
+                self.count(count).await.map(Ok)
             }
-            Ok(Made::Before) => Ok(Ok(())),
+            Ok(Made::Before) => self.count(count).await.map(Ok),
             Err(error) => refused(error, MACHINE_FAILED),
         }
+    }
+
+    /// One more machine was made.
+    async fn count(&self, before: u64) -> Result<(), Error> {
+        let made = (before + 1).to_string();
+        self.change(json!({ "metadata": { "annotations": { MADE_ANNOTATION: made } } })).await.map(drop)
     }
 
     /// The first machine may have a configuration of its own; deprecated.

@@ -51,7 +51,7 @@ impl Scene<'_> {
     }
 
     /// A machine of which nothing else is looked at.
-    pub(super) fn unasked(&self, machine: &Machine) -> SeenMachine {
+    pub(super) fn unasked(machine: &Machine) -> SeenMachine {
         SeenMachine { machine: machine.clone(), origin: None, config: None, talos: Talos::silent(NOT_ASKED) }
     }
 
@@ -70,7 +70,7 @@ impl Scene<'_> {
     }
 
     async fn see(&self, machine: &Machine, access: &Access) -> Result<SeenMachine, Error> {
-        let mut seen = self.unasked(machine);
+        let mut seen = Self::unasked(machine);
         let (origin, config) = futures::join!(self.origin(machine), self.config(machine));
         (seen.origin, seen.config) = (origin?, config?);
         seen.talos = if seen.addresses().is_empty() {

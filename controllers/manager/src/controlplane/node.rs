@@ -22,11 +22,12 @@ pub(super) async fn ask(access: &Access, seen: &SeenMachine) -> Talos {
         Ok(node) => node,
         Err(why) => return Talos::silent(&why),
     };
-    let (services, members) = futures::join!(node.services(), node.members());
+    let (services, members, own) = futures::join!(node.services(), node.members(), node.own_member());
     let told = |error: Error| text(&error);
     Talos {
         services: services.map(|all| all.into_iter().map(service).collect()).map_err(told),
         members: members.map(|all| all.into_iter().map(member).collect()).map_err(told),
+        own_member: own.ok(),
     }
 }
 

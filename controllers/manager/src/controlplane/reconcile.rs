@@ -17,12 +17,12 @@ use bloomery_platform::patch::{self, Part};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::PatchParams;
+use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use super::reference::Kinds;
-use super::watches::Guarded;
 use crate::cluster::{GROUP, is_paused, owner};
 use crate::reconcile::{Error, Frame, read};
 use crate::table::key;
@@ -36,6 +36,9 @@ const SOON: Duration = Duration::from_secs(20);
 const AT_ONCE: Duration = Duration::from_millis(50);
 /// When to look again while the cluster is not there yet, or a member of etcd leaves.
 const SHORTLY: Duration = Duration::from_secs(3);
+
+/// A TalosControlPlane, or what was wrong with it.
+pub(super) type Guarded = DeserializeGuard<TalosControlPlane>;
 
 /// What the reconciles share.
 pub(super) struct Shared {
@@ -90,8 +93,7 @@ async fn reconcile(cached: &Guarded, shared: &Shared) -> Result<Action, Error> {
         }
         First::Hold => scene.hold().await,
         First::WaitForCluster(why) => {
-            let machines: Vec<_> =
-                scene.machines().await?.iter().map(|machine| scene.unasked(machine)).collect();
+            let machines: Vec<_> = scene.machines().await?.iter().map(Scene::unasked).collect();
             let cluster = scene.cluster_name();
             let status = waiting(&scene.control_plane, cluster, &machines, &why, &scene.now);
             scene.write_status(&status).await?;
@@ -151,7 +153,7 @@ impl Scene<'_> {
             self.change(json!({ "metadata": { "finalizers": self.finalizers(false) } })).await?;
             return Ok(Action::await_change());
         }
-        let seen: Vec<_> = machines.iter().map(|machine| self.unasked(machine)).collect();
+        let seen: Vec<_> = machines.iter().map(Self::unasked).collect();
         let status = deleting(&self.control_plane, self.cluster_name(), &seen, &self.now);
         self.write_status(&status).await?;
         for machine in machines.iter().filter(|machine| machine.metadata.deletion_timestamp.is_none()) {
@@ -168,7 +170,7 @@ impl Scene<'_> {
         let view = self.view(&machines, &nodes);
         let decision = decide(&view);
         self.keep_machines(&machines).await?;
-        let mut bootstrapped = self.said_of_bootstrap(&view);
+        let mut bootstrapped = Self::said_of_bootstrap(&view);
         let mut error = kubeconfig.err();
         let mut next = if matches!(decision.step, Step::Steady) && self.is_settled(&machines) {
             self.shared.frame.resync()
@@ -217,7 +219,7 @@ impl Scene<'_> {
     }
 
     /// Before etcd is made it is said what is waited for; after that it is true for good.
-    fn said_of_bootstrap(&self, view: &bloomery_api::controlplane::seen::View<'_>) -> Verdict {
+    fn said_of_bootstrap(view: &bloomery_api::controlplane::seen::View<'_>) -> Verdict {
         if view.is_bootstrapped() {
             Verdict::holds("Bootstrapped")
         } else {

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use bloomery_api::CONTROL_PLANE_GROUP;
 use bloomery_api::contract::{Cluster, Machine};
-use bloomery_api::{CONTROL_PLANE_GROUP, TalosControlPlane};
 use bloomery_plane::Gate;
 use bloomery_platform::watch::Watch;
 use futures::{Stream, StreamExt};
@@ -13,15 +13,12 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, ResourceExt};
 use tokio_util::sync::CancellationToken;
 
-use super::reconcile::{Shared, called};
+use super::reconcile::{Guarded, Shared, called};
 use crate::cluster::owner;
 use crate::infrastructure;
 use crate::reconcile::Frame;
 use crate::table::key;
 use crate::workload::Workloads;
-
-/// A TalosControlPlane, or what was wrong with it.
-pub(super) type Guarded = DeserializeGuard<TalosControlPlane>;
 
 /// All watches, before they run.
 pub struct Watches {

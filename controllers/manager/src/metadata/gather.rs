@@ -85,20 +85,19 @@ impl SideroLink {
         let mut known = self.network.lock().await;
         let fresh =
             known.as_ref().filter(|(read, _)| read.elapsed() < LINK_MEMO).map(|(_, network)| *network);
-        let network = match fresh {
-            Some(network) => network,
-            None => {
-                let Some(network) = self.read().await? else {
-                    let why = format!(
-                        "the identity of the plane's SideroLink network (Secret {LINK_NAMESPACE}/{}) was not made yet",
-                        siderolink::SECRET_NAME
-                    );
-                    return Ok(Err(Trouble::without_sidero_link(&why)));
-                };
-                self.tell(network).await?;
-                *known = Some((Instant::now(), network));
-                network
-            }
+        let network = if let Some(network) = fresh {
+            network
+        } else {
+            let Some(network) = self.read().await? else {
+                let why = format!(
+                    "the identity of the plane's SideroLink network (Secret {LINK_NAMESPACE}/{}) was not made yet",
+                    siderolink::SECRET_NAME
+                );
+                return Ok(Err(Trouble::without_sidero_link(&why)));
+            };
+            self.tell(network).await?;
+            *known = Some((Instant::now(), network));
+            network
         };
         Ok(Ok(siderolink::documents(endpoint, network.server().into())))
     }
@@ -169,14 +168,13 @@ impl Shared {
             Err(failure) => (failure.message.clone(), None),
             Ok(place) => {
                 let known = self.data.get(&ObjectRef::new(&place.name).within(&place.namespace));
-                match known {
-                    Some(known) => (version(known.meta()), None),
+                if let Some(known) = known {
+                    (version(known.meta()), None)
+                } else {
                     // Without the label of a cluster, or not there.
-                    None => {
-                        let secret = self.read_data(place).await?;
-                        let found = secret.as_ref().map(|secret| version(&secret.metadata));
-                        (found.unwrap_or_default(), Some(Read::of(secret)))
-                    }
+                    let secret = self.read_data(place).await?;
+                    let found = secret.as_ref().map(|secret| version(&secret.metadata));
+                    (found.unwrap_or_default(), Some(Read::of(secret)))
                 }
             }
         };

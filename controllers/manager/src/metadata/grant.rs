@@ -125,9 +125,9 @@ mod tests {
         let names: BTreeSet<String> = (0..2500).map(|number| format!("{number:04}-config")).collect();
         let made = rules(&names);
         assert_eq!(made.len(), 3);
-        let named: HashSet<String> =
+        let allowed: HashSet<String> =
             made.iter().flat_map(|rule| rule.resource_names.clone().unwrap_or_default()).collect();
-        assert_eq!(named.len(), names.len());
+        assert_eq!(allowed.len(), names.len());
         for rule in made {
             assert!(rule.resource_names.is_some_and(|names| !names.is_empty()));
             assert_eq!(

@@ -1,6 +1,7 @@
 //! Against a real etcd and kube-apiserver (see `bloomery-testkit`): `make test-apiserver` names these by this module.
 
 mod admission;
+mod allocation_requests;
 mod apply_once;
 mod bmcs;
 mod clusterctl;
@@ -18,3 +19,4 @@ mod servers_stale;
 mod siderolink_secret;
 mod talos_configs;
 mod talos_configs_golden;
+mod talos_configs_secrets;

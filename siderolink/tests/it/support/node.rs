@@ -232,7 +232,8 @@ pub(crate) fn flood(mut stream: TcpStream, line: &[u8], duration: Duration) -> u
         }
         sent
     });
-    std::thread::sleep(duration);
+    let (_kept, never) = std::sync::mpsc::channel::<()>();
+    let _ = never.recv_timeout(duration);
     let _ = done.send(());
     sender.join().unwrap()
 }

@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
@@ -15,6 +15,7 @@ fn holder(name: &str, members: &[EtcdMember]) -> Holder {
         has_node: true,
         is_going: false,
         is_healthy: true,
+        own_member: members.iter().find(|member| member.hostname == name).map(|member| member.id),
         members: Some(members.to_vec()),
     }
 }
@@ -83,12 +84,15 @@ fn doubt_keeps_every_member() {
         (&|all| every(all, &Vec::clear), "no node lists the members of etcd"),
         // Upstream removed all of these within milliseconds.
         (
-            &|all| all.iter_mut().for_each(|one| one.names = vec!["10-0-0-1".to_owned()]),
+            &|all| {
+                all.iter_mut()
+                    .for_each(|one| (one.names, one.own_member) = (vec!["10-0-0-1".to_owned()], None))
+            },
             "no member of etcd has the name of a machine: none is removed",
         ),
         // The one without an owner may be its own.
         (
-            &|all| all[0].names = vec!["renamed".to_owned()],
+            &|all| (all[0].names, all[0].own_member) = (vec!["renamed".to_owned()], None),
             "etcd runs on Machine a, but no member has its name",
         ),
         (
@@ -107,6 +111,23 @@ fn names_of_nodes_and_of_machines_both_count() {
     let mut all = vec![holder("a", &members), holder("b", &members)];
     all[0].names = vec!["node-a".to_owned(), "HOST-A".to_owned()];
     assert_eq!(audit(&all), Audit::Settled);
+}
+
+#[test]
+fn a_number_tells_more_than_a_name() {
+    let mut members = three();
+    members.push(member(9, "lost"));
+    let mut all = holders(&members);
+    all.iter_mut().for_each(|one| one.names = vec!["10-0-0-1".to_owned()]);
+    assert_eq!(audit(&all), removal(9, "lost", "a"), "each says which member it has");
+    // The address of c went to b: c's member is of a machine, and nobody knows whether it is well.
+    let mut moved = holders(&three());
+    moved[2].own_member = Some(2);
+    assert_eq!(audit(&moved), Audit::Settled);
+    assert_eq!(may_leave(&moved, "b"), Err("another machine has the name of Machine b".to_owned()));
+    assert_eq!(may_leave(&moved, "c"), Err("several members have the name of Machine c".to_owned()));
+    let why = "1 of the 2 other members of etcd are healthy, and 2 must be";
+    assert_eq!(may_leave(&moved, "a"), Err(why.to_owned()));
 }
 
 #[test]
@@ -144,6 +165,8 @@ struct World {
     machines: Vec<(String, bool)>,
     /// Nodes of Machines that are gone, still on.
     ghosts: BTreeSet<String>,
+    /// The node that answers at a machine's address, where that is not its own.
+    addresses: BTreeMap<String, String>,
     next: u64,
 }
 
@@ -155,6 +178,8 @@ enum Event {
     TurnOn(usize),
     DeleteMachine(usize),
     DeleteAndKeepOn(usize),
+    /// The address of the first machine goes to the second.
+    MoveAddress(usize, usize),
     Audit,
     Leave(usize),
 }
@@ -175,14 +200,16 @@ impl World {
 
     fn holders(&self) -> Vec<Holder> {
         let machines = self.machines.iter().map(|(name, on)| {
-            let is_member = self.voters().any(|member| member.hostname == *name);
-            let answers = *on && is_member && self.has_quorum();
+            let node = self.addresses.get(name).unwrap_or(name);
+            let own = self.voters().find(|member| member.hostname == *node).map(|member| member.id);
+            let answers = (*on || node != name) && self.is_on(node) && own.is_some() && self.has_quorum();
             Holder {
                 machine: name.clone(),
                 names: vec![name.clone()],
                 has_node: self.members.iter().any(|member| member.hostname == *name),
                 is_going: false,
                 is_healthy: answers,
+                own_member: own.filter(|_| answers),
                 members: answers.then(|| self.members.clone()),
             }
         });
@@ -215,6 +242,14 @@ impl World {
                     if on && matches!(event, Event::DeleteAndKeepOn(_)) {
                         self.ghosts.insert(name);
                     }
+                }
+            }
+            Event::MoveAddress(from, to) => {
+                if let (Some(from), Some(to)) =
+                    (pick(*from, self.machines.len()), pick(*to, self.machines.len()))
+                {
+                    let (from, to) = (self.machines[from].0.clone(), self.machines[to].0.clone());
+                    self.addresses.insert(from, to);
                 }
             }
             Event::Audit => {
@@ -254,6 +289,7 @@ fn event() -> impl Strategy<Value = Event> {
         3 => any::<usize>().prop_map(Event::TurnOn),
         1 => any::<usize>().prop_map(Event::DeleteMachine),
         1 => any::<usize>().prop_map(Event::DeleteAndKeepOn),
+        1 => any::<(usize, usize)>().prop_map(|(from, to)| Event::MoveAddress(from, to)),
         4 => Just(Event::Audit),
         3 => any::<usize>().prop_map(Event::Leave),
     ]
@@ -270,6 +306,7 @@ proptest! {
             members: vec![first],
             machines: vec![("m1".to_owned(), true)],
             ghosts: BTreeSet::new(),
+            addresses: BTreeMap::new(),
             next: 1,
         };
         for event in &events {
@@ -292,6 +329,7 @@ proptest! {
             has_node: true,
             is_going: false,
             is_healthy: *healthy,
+            own_member: healthy.then_some(index as u64),
             members: list.as_ref().map(|list| list.iter().map(|(id, hostname, is_learner)| {
                 EtcdMember { id: *id, hostname: hostname.clone(), is_learner: *is_learner }
             }).collect()),

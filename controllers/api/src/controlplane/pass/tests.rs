@@ -72,7 +72,11 @@ fn machine(name: &str, age: u8, members: &[EtcdMember]) -> SeenMachine {
         machine: machine.unwrap(),
         origin: None,
         config: None,
-        talos: Talos { services: Ok(vec![etcd]), members: Ok(members.to_vec()) },
+        talos: Talos {
+            services: Ok(vec![etcd]),
+            members: Ok(members.to_vec()),
+            own_member: members.iter().find(|member| member.hostname == name).map(|member| member.id),
+        },
     }
 }
 

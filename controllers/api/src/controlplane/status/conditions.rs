@@ -43,7 +43,7 @@ impl Writer<'_> {
         condition::set(self.old, verdict.old(type_, self.now));
     }
 
-    fn new(&mut self, type_: &str, verdict: &Verdict) {
+    fn newer(&mut self, type_: &str, verdict: &Verdict) {
         verdict.set_standard(type_, self.new, self.generation, self.now);
     }
 
@@ -121,8 +121,8 @@ pub(super) fn set(status: &mut TalosControlPlaneStatus, view: &View<'_>, outcome
     if is_initialized || !was_available {
         to.old(AVAILABLE, &booted);
     }
-    to.new("Initialized", &booted);
-    to.new(AVAILABLE, &available(view, outcome, is_initialized));
+    to.newer("Initialized", &booted);
+    to.newer(AVAILABLE, &available(view, outcome, is_initialized));
     let ready = aggregate(view.machines, READY, "Ready");
     to.both(MACHINES_READY, &ready);
     to.both(MACHINES_BOOTSTRAPPED, bootstrapped);
@@ -131,7 +131,7 @@ pub(super) fn set(status: &mut TalosControlPlaneStatus, view: &View<'_>, outcome
     if decision.up_to_date.severity.is_some() || was_rolling {
         to.old(MACHINES_SPEC_UP_TO_DATE, &decision.up_to_date);
     }
-    to.new("MachinesUpToDate", &all_up_to_date(view));
+    to.newer("MachinesUpToDate", &all_up_to_date(view));
     to.both(COMPONENTS_HEALTHY, components);
     to.old(ETCD_HEALTHY, etcd);
     // What keeps a member without a machine in etcd is said where etcd is spoken of.
@@ -141,7 +141,7 @@ pub(super) fn set(status: &mut TalosControlPlaneStatus, view: &View<'_>, outcome
         }
         Some(_) | None => etcd.clone(),
     };
-    to.new(ETCD_HEALTHY_NEW, &audited);
+    to.newer(ETCD_HEALTHY_NEW, &audited);
     let Verdict { severity, reason, message } = &decision.resized;
     let resizing = |wanted: &str| severity.is_some() && reason == wanted;
     to.under_way("ScalingUp", count < replicas || resizing(SCALING_UP), message);
@@ -201,13 +201,13 @@ pub fn waiting(
     let mut to = writer(&mut status, control_plane, now);
     let waits = Verdict::waits("WaitingForClusterInfrastructure", why);
     to.both(AVAILABLE, &waits);
-    to.new("Initialized", &waits);
+    to.newer("Initialized", &waits);
     to.old(MACHINES_BOOTSTRAPPED, &Verdict::waits("WaitingForMachines", why));
     for type_ in ["ScalingUp", "ScalingDown", "RollingOut", "Deleting", "Remediating"] {
         to.under_way(type_, false, "");
     }
-    to.new(MACHINES_READY, &aggregate(machines, READY, "Ready"));
-    to.new("MachinesUpToDate", &Verdict::holds("UpToDate"));
+    to.newer(MACHINES_READY, &aggregate(machines, READY, "Ready"));
+    to.newer("MachinesUpToDate", &Verdict::holds("UpToDate"));
     to.paused(false);
     to.sum_up();
     to.sort();
@@ -227,7 +227,7 @@ pub fn deleting(
     to.old(RESIZED, &Verdict::waits("Deleting", ""));
     to.under_way("Deleting", true, &message);
     to.under_way("ScalingDown", !machines.is_empty(), &message);
-    to.new(AVAILABLE, &Verdict::waits("Deleting", "the control plane is being deleted"));
+    to.newer(AVAILABLE, &Verdict::waits("Deleting", "the control plane is being deleted"));
     to.paused(false);
     to.sum_up();
     to.sort();

@@ -43,7 +43,7 @@ fn machine(name: &str, version: &str) -> SeenMachine {
         message: String::new(),
     };
     let member = EtcdMember { id: 1, hostname: name.to_owned(), is_learner: false };
-    let talos = Talos { services: Ok(vec![etcd]), members: Ok(vec![member]) };
+    let talos = Talos { services: Ok(vec![etcd]), members: Ok(vec![member]), own_member: Some(1) };
     SeenMachine { machine: machine.unwrap(), origin: None, config: None, talos }
 }
 

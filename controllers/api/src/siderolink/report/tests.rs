@@ -123,7 +123,7 @@ fn only_what_changes_is_written() {
     let booted = report(&sequence("boot", Action::Start, None), network(), None, &none);
     let conditions = booted.conditions_of(&binding, &first).unwrap();
     assert_eq!(conditions.len(), 3);
-    binding.status = Some(ServerBindingStatus { ready: true, conditions });
+    binding.status = Some(ServerBindingStatus { ready: true, conditions, ..ServerBindingStatus::default() });
     assert_eq!(booted.conditions_of(&binding, &second), None);
     let failed = report(&Event::ConfigLoadError("x".to_owned()), network(), None, &none);
     let conditions = failed.conditions_of(&binding, &second).unwrap();

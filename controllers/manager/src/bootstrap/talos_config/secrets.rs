@@ -2,7 +2,9 @@
 //!
 //! Never writes over what a Secret holds, and never writes a new bundle for a cluster that runs with another.
 
-use bloomery_api::bootstrap::generation::{self, is_control_plane};
+use std::sync::Arc;
+
+use bloomery_api::bootstrap::generation::is_control_plane;
 use bloomery_api::bootstrap::secrets::{
     BUNDLE_KEY, Belongs, CA_KEYS, Keeper, SECTION_KEYS, bundle_name, ca_name, talosconfig_name,
 };
@@ -15,6 +17,7 @@ use kube::runtime::reflector::ObjectRef;
 
 use super::Scene;
 use super::failure::Failure;
+use crate::bootstrap::watches::SecretMeta;
 use crate::reconcile::Error;
 
 /// What became of a new Secret.
@@ -94,11 +97,14 @@ impl Scene<'_> {
         for name in [bundle_name(&cluster), ca_name(&cluster), talosconfig_name(&cluster)] {
             self.mend(&of_cluster, &name).await?;
         }
-        if let Some(data) = data {
-            self.mend(&Keeper::config(self.config, self.cluster), data).await?;
-        }
-        let type_ = self.config.spec.generate_type.as_str();
-        if type_ == generation::NONE || !is_control_plane(type_) || self.is_known(&ca_name(&cluster)) {
+        let Some(data) = data else { return Ok(()) };
+        let of_config = Keeper::config(self.config, self.cluster);
+        self.mend(&of_config, data).await?;
+        // Upstream writes an authority with a configuration and no other time; so it comes back where that was made here.
+        let known = self.known(data);
+        let is_made_here = known.is_some_and(|known| of_config.judge(&known.metadata) == Belongs::Own);
+        let is_wanted = is_made_here && is_control_plane(&self.config.spec.generate_type);
+        if !is_wanted || self.known(&ca_name(&cluster)).is_some() {
             return Ok(());
         }
         if self.secret(&of_cluster, &ca_name(&cluster)).await?.is_none()
@@ -110,14 +116,12 @@ impl Scene<'_> {
         Ok(())
     }
 
-    fn is_known(&self, name: &str) -> bool {
-        self.shared.secrets.get(&ObjectRef::new(name).within(&self.namespace)).is_some()
+    fn known(&self, name: &str) -> Option<Arc<SecretMeta>> {
+        self.shared.secrets.get(&ObjectRef::new(name).within(&self.namespace))
     }
 
     async fn mend(&self, keeper: &Keeper<'_>, name: &str) -> Result<(), Failure> {
-        let Some(known) = self.shared.secrets.get(&ObjectRef::new(name).within(&self.namespace)) else {
-            return Ok(());
-        };
+        let Some(known) = self.known(name) else { return Ok(()) };
         let Some(change) = keeper.mend(&known.metadata) else { return Ok(()) };
         let secret = Secret { metadata: known.metadata.clone(), ..Secret::default() };
         let secrets = self.shared.secrets(&self.namespace);

@@ -37,14 +37,14 @@ impl Scene<'_> {
             &adopted
         };
         let provider = self.keep_provider_id(known, &server).await;
-        let provided = Provided {
+        let report = Provided {
             binding,
             server: known.server.as_ref().map(|(server, _)| server),
             endpoint: known.endpoint(),
             domain_label: known.domain_label(),
             provider: provider.as_ref(),
         };
-        self.say(machine, ready, false, Some(provided)).await?;
+        self.say(machine, ready, false, Some(report)).await?;
         Ok(provider)
     }
 

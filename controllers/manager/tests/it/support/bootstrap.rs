@@ -105,7 +105,7 @@ impl<'a> Place<'a> {
     }
 
     pub(crate) async fn config(&self, cluster: &str, name: &str, spec: Value, owner: Option<&Value>) {
-        let owners: Vec<_> = owner.map(|machine| reference_to(machine)).into_iter().collect();
+        let owners: Vec<_> = owner.map(reference_to).into_iter().collect();
         let labels = json!({ "cluster.x-k8s.io/cluster-name": cluster });
         self.create(json!({ "apiVersion": "bootstrap.cluster.x-k8s.io/v1alpha3", "kind": "TalosConfig",
             "metadata": { "name": name, "labels": labels, "ownerReferences": owners }, "spec": spec }))
@@ -176,6 +176,11 @@ impl<'a> Place<'a> {
     pub(crate) async fn pause(&self, cluster: &str, paused: Option<bool>) {
         self.patch::<Cluster>(cluster, json!({ "spec": { "paused": paused } })).await;
     }
+}
+
+/// A spec of that type, for a version with two documents.
+pub(crate) fn of_type(type_: &str) -> Value {
+    json!({ "generateType": type_, "talosVersion": "v1.13" })
 }
 
 pub(crate) fn reference_to(object: &Value) -> Value {

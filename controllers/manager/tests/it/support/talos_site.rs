@@ -6,8 +6,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bloomery_api::TalosControlPlane;
 use bloomery_api::contract::{Cluster, Machine};
-use bloomery_api::{TalosConfig, TalosControlPlane};
 use bloomery_testkit::talos::{TalosCluster, TalosNode};
 use bloomery_testkit::{Process, eventually, free_ports, http};
 use k8s_openapi::api::core::v1::{Node, Secret};
@@ -49,13 +49,15 @@ impl TalosSite {
         bench.create_idle_defaults().await;
         let controllers = bench.setup.run(&bench.plane).await;
         let core = start_core(&bench).await;
-        let talos = TalosCluster::default();
-        secret(&bench, "c-ca", {
-            let (crt, key) = bench.plane.authority.pair();
-            json!({ "tls.crt": crt, "tls.key": key })
-        })
-        .await;
-        secret(&bench, "c-talosconfig", json!({ "talosconfig": talos.talosconfig(CLUSTER) })).await;
+        // The secrets are there before the Cluster, so that the nodes are of its authority.
+        let library = super::controllers::talos();
+        let bundle = library.new_secrets("v1.13").await.unwrap();
+        let authorities = library.inspect_secrets(&bundle.clone().into()).await.unwrap();
+        let authority = authorities.talos.unwrap();
+        let talos = TalosCluster::of(&authority.crt, authority.key.expose());
+        secret(&bench, "c-talos", json!({ "bundle": bundle.expose() })).await;
+        let (crt, key) = bench.plane.authority.pair();
+        secret(&bench, "c-ca", json!({ "tls.crt": crt, "tls.key": key })).await;
         let machines = Machines { client: bench.client.clone(), talos: talos.clone(), nodes: Arc::default() };
         let machines = AbortOnDropHandle::new(tokio::spawn(machines.run()));
         Self { bench, _controllers: controllers, talos, _machines: machines, _core: core }
@@ -72,11 +74,11 @@ impl TalosSite {
             "controlPlaneRef": reference("controlplane.cluster.x-k8s.io", "TalosControlPlane"),
         });
         let mut infrastructure = json!({});
-        if !endpoint.is_null() {
+        if endpoint.is_null() {
+            infrastructure["controlPlaneEndpoint"] = json!({ "host": "", "port": 0 });
+        } else {
             spec["controlPlaneEndpoint"] = endpoint.clone();
             infrastructure["controlPlaneEndpoint"] = endpoint;
-        } else {
-            infrastructure["controlPlaneEndpoint"] = json!({ "host": "", "port": 0 });
         }
         let labels = json!({ "cluster.x-k8s.io/cluster-name": CLUSTER });
         let named = |name: &str| json!({ "name": name, "labels": labels });
@@ -122,7 +124,7 @@ impl TalosSite {
                 return Ok(found);
             }
             let status = serde_json::to_value(&found.status).unwrap();
-            Err(format!("{status}\n{:?}\n{:?}", self.talos.members(), self.talos.faults()))
+            Err(format!("{status}\n{:?}\n{:?}", self.talos.members(), self.talos.calls()))
         })
         .await
     }
@@ -221,7 +223,7 @@ async fn start_core(bench: &Bench) -> Process {
         core.assert_running();
         match http::get(health, "/readyz").await? {
             (200, _) => Ok(()),
-            (code, body) => Err(format!("{code}: {body}")),
+            (status, body) => Err(format!("{status}: {body}")),
         }
     })
     .await;
@@ -248,10 +250,6 @@ impl Machines {
     }
 
     async fn tick(&self) -> kube::Result<()> {
-        let configs: Api<TalosConfig> = Api::namespaced(self.client.clone(), NAMESPACE);
-        for config in configs.list(&ListParams::default()).await?.items {
-            self.configure(&configs, &config).await?;
-        }
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(GROUP, VERSION, "ExampleMachine"));
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), NAMESPACE, &resource);
         let mut wanted = Vec::new();
@@ -267,18 +265,6 @@ impl Machines {
         self.join().await
     }
 
-    /// What the bootstrap provider would do.
-    async fn configure(&self, configs: &Api<TalosConfig>, config: &TalosConfig) -> kube::Result<()> {
-        let is_ready = config.status.as_ref().is_some_and(|status| status.ready);
-        if is_ready {
-            return Ok(());
-        }
-        let name = config.name_any();
-        let status =
-            json!({ "status": { "ready": true, "dataSecretName": format!("{name}-bootstrap-data") } });
-        configs.patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await.map(drop)
-    }
-
     async fn provide(
         &self,
         api: &Api<DynamicObject>,
@@ -289,15 +275,20 @@ impl Machines {
         if machine.metadata.deletion_timestamp.is_some() || machine.data.pointer("/status/ready").is_some() {
             return Ok(());
         }
+        // Nothing boots without a configuration.
+        let machines: Api<Machine> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let Some(of) = machines.get_opt(owner).await? else { return Ok(()) };
+        if of.spec.bootstrap.data_secret_name.is_none() {
+            return Ok(());
+        }
         let known = self.nodes.lock().get(owner).map(|node| node.address.clone());
-        let address = match known {
-            Some(address) => address,
-            None => {
-                let node = self.talos.boot(owner).await;
-                let address = node.address.clone();
-                self.nodes.lock().insert(owner.to_owned(), node);
-                address
-            }
+        let address = if let Some(address) = known {
+            address
+        } else {
+            let node = self.talos.boot(owner).await;
+            let address = node.address.clone();
+            self.nodes.lock().insert(owner.to_owned(), node);
+            address
         };
         let spec = Patch::Merge(json!({ "spec": { "providerID": format!("example://{owner}") } }));
         api.patch(&name, &PatchParams::default(), &spec).await?;

@@ -199,6 +199,22 @@ async fn a_machine_comes_on_with_a_good_configuration_that_only_the_boot_service
     assert!(bootstrap.get("b").await.is_err_and(forbidden));
     let change = Patch::Merge(json!({ "data": { "config": "eA==" } }));
     assert!(theirs.patch(&secret_name(&one), &PatchParams::default(), &change).await.is_err_and(forbidden));
+    // The controllers make configurations and no other Secret there, and let the boot services read nothing else.
+    let controllers = bench.plane.client("bloomery:controllers", &[]).await;
+    let own: Api<Secret> = Api::namespaced(controllers.clone(), SYSTEM);
+    let change = Patch::Merge(json!({ "data": { "pass": "eA==" } }));
+    for name in ["siderolink", "bmc"] {
+        let patched = own.patch(name, &PatchParams::default(), &change).await;
+        assert!(patched.is_err_and(forbidden), "{name}");
+    }
+    let roles: Api<Role> = Api::namespaced(controllers, SYSTEM);
+    for names in [json!(["bmc"]), json!([])] {
+        let rule =
+            json!({ "apiGroups": [""], "resources": ["secrets"], "verbs": ["get"], "resourceNames": names });
+        let change = Patch::Merge(json!({ "rules": [rule] }));
+        let patched = roles.patch("bloomery:bootsvc-configurations", &PatchParams::default(), &change).await;
+        assert!(patched.is_err_and(forbidden), "{names}");
+    }
     // Nor can they say that a machine may be switched on.
     let bindings: Api<ServerBinding> = Api::all(services);
     let change = Patch::Merge(json!({ "status": { "conditions": [] } }));

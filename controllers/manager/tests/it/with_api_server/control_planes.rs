@@ -254,3 +254,30 @@ async fn machines_are_replaced_when_the_spec_changes() {
         site.machines().await.iter().filter(|one| one.annotations().contains_key(LEAVING_ANNOTATION)).count();
     assert_eq!(marks, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_programs_make_no_machine_twice_and_strangers_leave_etcd() {
+    let site = TalosSite::start().await;
+    let _second = site.bench.setup.run_beside(&site.bench.plane, &[]).await;
+    site.create(3, true).await;
+    let mut most = 0;
+    let settled = site.until_settled(3);
+    tokio::pin!(settled);
+    loop {
+        tokio::select! {
+            _ = &mut settled => break,
+            () = tokio::time::sleep(Duration::from_millis(200)) => most = most.max(site.machines().await.len()),
+        }
+    }
+    assert_eq!(most, 3, "machines at once");
+    assert_eq!(count(&site, "Bootstrap"), 1, "{:?}", site.talos.calls());
+    // A member that a lost machine left is taken out, and no other.
+    let before = site.talos.members();
+    let stray = site.talos.add_stray_member("lost");
+    eventually("it is taken out", async || {
+        let members = site.talos.members();
+        if members == before { Ok(()) } else { Err(format!("{stray} {members:?}")) }
+    })
+    .await;
+    assert_eq!(site.talos.faults(), Vec::<String>::new());
+}

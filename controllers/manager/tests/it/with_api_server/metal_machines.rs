@@ -22,15 +22,15 @@ use crate::support::machines::{has_event, record, until, until_reason, wiped};
 use bloomery_testkit::eventually;
 
 /// The control plane's address: every node that has it now announces it.
-const VIP: &str = "10.0.0.1";
+pub(super) const VIP: &str = "10.0.0.1";
 const MOVING: &str = "clusterctl.cluster.x-k8s.io/delete-for-move";
 
-fn name_of(number: usize) -> String {
+pub(super) fn name_of(number: usize) -> String {
     format!("4c4c4544-0039-3010-804d-{number:012}")
 }
 
 /// A Server that was wiped: whoever waits for it may have it at once.
-async fn clean(bench: &Bench, name: &str, rack: &str) {
+pub(super) async fn clean(bench: &Bench, name: &str, rack: &str) {
     let servers: Api<Server> = bench.all();
     let mut server = registered(name);
     server.spec.accepted = true;
@@ -41,7 +41,7 @@ async fn clean(bench: &Bench, name: &str, rack: &str) {
 }
 
 /// A class of the Servers of one rack.
-async fn class(bench: &Bench, name: &str, racks: &[&str]) {
+pub(super) async fn class(bench: &Bench, name: &str, racks: &[&str]) {
     let class: ServerClass = serde_json::from_value(json!({
         "apiVersion": "metal.sidero.dev/v1alpha2", "kind": "ServerClass", "metadata": { "name": name },
         "spec": { "selector": { "matchExpressions": [{ "key": "rack", "operator": "In", "values": racks }] } },
@@ -50,7 +50,7 @@ async fn class(bench: &Bench, name: &str, racks: &[&str]) {
     bench.all::<ServerClass>().create(&PostParams::default(), &class).await.unwrap();
 }
 
-async fn start() -> (Bench, crate::support::controllers::Controllers) {
+pub(super) async fn start() -> (Bench, crate::support::controllers::Controllers) {
     let bench = Bench::start().await;
     bench.apply();
     cluster_api::install(&bench).await;
@@ -59,7 +59,7 @@ async fn start() -> (Bench, crate::support::controllers::Controllers) {
     (bench, controllers)
 }
 
-fn of_class(name: &str) -> Value {
+pub(super) fn of_class(name: &str) -> Value {
     json!({ "serverClassRef": { "apiVersion": "metal.sidero.dev/v1alpha2", "kind": "ServerClass", "name": name } })
 }
 

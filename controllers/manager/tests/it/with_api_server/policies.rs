@@ -338,18 +338,43 @@ async fn secrets_are_written_and_read_by_their_programs_alone() {
         refusal(&format!("patching {name} by {patch}"), patched);
     }
 
-    // The controllers read accounts in two namespaces, and in others once a person says so.
-    let read = async |namespace: &str| {
-        let secrets: Api<Secret> = Api::namespaced(controllers.client.clone(), namespace);
-        secrets.get("absent").await
-    };
-    for (namespace, code) in [("default", 404), ("sidero-system", 404), ("kube-system", 403)] {
-        match read(namespace).await {
-            Err(kube::Error::Api(status)) if status.code == code => {}
-            other => panic!("{namespace}: {other:?}"),
-        }
-    }
+    controllers_write_secrets_of_clusters(&controllers, &theirs).await;
+}
+
+/// What clusters are given, under its own name, and never over what is there.
+async fn controllers_write_secrets_of_clusters(controllers: &Identity, theirs: &Api<Secret>) {
     let secrets: Api<Secret> = Api::namespaced(controllers.client.clone(), "default");
-    refusal("listing Secrets", secrets.list(&kube::api::ListParams::default()).await);
-    refusal("writing a Secret", secrets.create(&create, &secret("x", None, "Opaque")).await);
+    let create = PostParams::default();
+    let of_cluster = |name: &str| {
+        let mut made = secret(name, None, "Opaque");
+        made.metadata.labels = Some([("cluster.x-k8s.io/cluster-name".to_owned(), "c".to_owned())].into());
+        made
+    };
+    let dry = PostParams { dry_run: true, ..PostParams::default() };
+    eventually("the policy is in force", async || match secrets.create(&dry, &of_cluster("d-ca")).await {
+        Ok(_) => Err("another cluster's Secret may be made".to_owned()),
+        Err(_) => Ok(()),
+    })
+    .await;
+    for name in ["c-talos", "c-ca", "c-talosconfig", "c-kubeconfig", "m-bootstrap-data"] {
+        secrets.create(&create, &of_cluster(name)).await.unwrap();
+        refusal(
+            "without the label of a cluster",
+            secrets.create(&create, &secret("d-ca", None, "Opaque")).await,
+        );
+        let owned = json!({ "metadata": { "labels": { "touched": "" } } });
+        secrets.patch(name, &PatchParams::default(), &Patch::Merge(&owned)).await.unwrap();
+        let change = Patch::Merge(json!({ "stringData": { "pass": "q" } }));
+        let changed = secrets.patch(name, &PatchParams::default(), &change).await;
+        let is_renewed = ["c-talosconfig", "c-kubeconfig"].contains(&name);
+        if is_renewed { drop(changed.unwrap()) } else { drop(refusal(name, changed)) }
+    }
+    for name in ["d-talos", "c-etcd", "c", "bmc", "bootstrap-data"] {
+        refusal(name, secrets.create(&create, &of_cluster(name)).await);
+    }
+    // Accounts and other programs' Secrets.
+    theirs.create(&create, &secret("bmc", None, "Opaque")).await.unwrap();
+    let change = Patch::Merge(json!({ "stringData": { "pass": "q" } }));
+    refusal("an account", secrets.patch("bmc", &PatchParams::default(), &change).await);
+    refusal("deleting", secrets.delete("c-ca", &DeleteParams::default()).await);
 }

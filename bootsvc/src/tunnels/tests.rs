@@ -19,7 +19,10 @@ const CARD: &str = "52:54:00:77:00:09";
 
 /// SideroLink's service, as the boot services see it.
 #[derive(Clone, Default)]
-struct FarEnd(Arc<Mutex<Vec<(String, Option<String>)>>>);
+struct FarEnd(Arc<Mutex<Vec<Noted>>>);
+
+/// The key of a call, and where it reached the boot services.
+type Noted = (String, Option<String>);
 
 #[tonic::async_trait]
 impl ProvisionService for FarEnd {
@@ -51,7 +54,7 @@ async fn far_end() -> (FarEnd, SocketAddr) {
     (far, address)
 }
 
-async fn lab_with(address: SocketAddr) -> Lab {
+fn lab_with(address: SocketAddr) -> Lab {
     let lab = Lab::start(Setup { flags: vec![format!("--siderolink-addr={address}")], ..Setup::default() });
     let spec = json!({ "accepted": true, "hardware": { "network": { "interfaces": [{ "mac": CARD }] },
         "system": { "uuid": UUID } } });
@@ -78,7 +81,7 @@ async fn call(lab: &Lab, uuid: &str, key: &str) -> Result<ProvisionResponse, Sta
 #[tokio::test]
 async fn only_a_caller_that_may_be_the_machine_is_passed_on() {
     let (far, address) = far_end().await;
-    let lab = lab_with(address).await;
+    let lab = lab_with(address);
     let card = |card: &str| Seen::Card(card.to_owned());
     let cases = [
         (card(CARD), UUID, Ok(())),
@@ -118,7 +121,7 @@ async fn only_a_caller_that_may_be_the_machine_is_passed_on() {
 #[tokio::test]
 async fn the_far_ends_refusal_is_passed_back_and_its_absence_is_said() {
     let (_, address) = far_end().await;
-    let lab = lab_with(address).await;
+    let lab = lab_with(address);
     lab.neighbours.fix(IpAddr::V4(Ipv4Addr::LOCALHOST), Seen::Beyond);
     let refused = call(&lab, UUID, "bad").await.unwrap_err();
     assert_eq!(
@@ -126,7 +129,7 @@ async fn the_far_ends_refusal_is_passed_back_and_its_absence_is_said() {
         (Code::InvalidArgument, "error parsing Wireguard key: bad")
     );
     let [port] = bloomery_testkit::free_ports();
-    let alone = lab_with(([127, 0, 0, 1], port).into()).await;
+    let alone = lab_with(([127, 0, 0, 1], port).into());
     alone.neighbours.fix(IpAddr::V4(Ipv4Addr::LOCALHOST), Seen::Beyond);
     assert_eq!(call(&alone, UUID, "key").await.unwrap_err().code(), Code::Unavailable);
 }
@@ -134,7 +137,7 @@ async fn the_far_ends_refusal_is_passed_back_and_its_absence_is_said() {
 #[tokio::test]
 async fn a_plane_that_does_not_act_passes_nothing_on() {
     let (far, address) = far_end().await;
-    let lab = lab_with(address).await;
+    let lab = lab_with(address);
     lab.neighbours.fix(IpAddr::V4(Ipv4Addr::LOCALHOST), Seen::Card(CARD.to_owned()));
     lab.api.put(PLANE, plane_held_by("other"));
     assert_eq!(call(&lab, UUID, "key").await.unwrap_err().code(), Code::Unavailable);
@@ -144,7 +147,7 @@ async fn a_plane_that_does_not_act_passes_nothing_on() {
 #[tokio::test]
 async fn other_methods_are_unknown_and_long_messages_are_refused() {
     let (far, address) = far_end().await;
-    let lab = lab_with(address).await;
+    let lab = lab_with(address);
     lab.neighbours.fix(IpAddr::V4(Ipv4Addr::LOCALHOST), Seen::Beyond);
     let refused = call(&lab, UUID, &"k".repeat(MOST_OCTETS)).await.unwrap_err();
     assert_eq!(refused.code(), Code::OutOfRange);
