@@ -10,16 +10,11 @@ include qemu-tests/talos/talos.mk
 # Scales every wait of the lab and the tests: 1 suits this project's slowest machine, software emulation on 2 cores.
 export PATIENCE ?= 1
 STAGE := scripts/stage
-# The cluster of `make run`: real Talos in namespaces, which only root may have. Others get blank virtual machines.
-ifeq ($(shell id -u),0)
-CONTROL_PLANES ?= 1
-WORKERS ?= 1
-MACHINES ?=
-else
+# The cluster of `make run CONTROL_PLANES=1 WORKERS=1`: real Talos in namespaces, which only root may have.
 CONTROL_PLANES ?= 0
 WORKERS ?= 0
-MACHINES ?= uefi,bmc=ipmi bios,bmc=http
-endif
+# Machines of `make run`, one --machine each.
+MACHINES ?= $(if $(filter-out 0,$(CONTROL_PLANES)),,uefi,bmc=ipmi bios,bmc=http)
 
 .PHONY: help
 help: ## Show this help
@@ -34,8 +29,7 @@ image: setup ## Build out/bloomery-amd64.img (the disk image), out/bloomery (the
 	@$(MAKE) --no-print-directory out/bloomery-amd64.img out/bloomery out/kubectl out/clusterctl
 
 .PHONY: run
-run: image $(if $(filter-out 0,$(CONTROL_PLANES)),talos-ns) ## Boot the image in QEMU and make a Talos cluster beside it (CONTROL_PLANES, WORKERS, MACHINES); Ctrl-C stops it
-	@$(if $(filter-out 0,$(CONTROL_PLANES)),,echo "run: no cluster: its nodes run in namespaces of root (board ns); blank machines only")
+run: image $(if $(filter-out 0,$(CONTROL_PLANES)),talos-ns) ## Boot the image in QEMU with blank machines beside it, or a Talos cluster (CONTROL_PLANES=1 WORKERS=1); Ctrl-C stops it
 	@out/bloomery lab up --image out/bloomery-amd64.img --out out/lab $(or $(foreach m,$(MACHINES),--machine $(m)),--no-machines) \
 		--control-planes $(CONTROL_PLANES) --workers $(WORKERS)
 

@@ -169,10 +169,10 @@ impl Cluster {
 }
 
 impl Running {
-    /// talosctl's own checks of a cluster.
+    /// Waits until talosctl's own checks of a cluster pass.
     ///
     /// # Errors
-    /// One fails.
+    /// One does not in time.
     pub async fn health(&self) -> Result<()> {
         let (control_planes, workers) = &self.addresses;
         let first = first_control_plane(control_planes)?;
@@ -181,7 +181,11 @@ impl Running {
         if !workers.is_empty() {
             words.extend(["--worker-nodes", &workers]);
         }
-        self.talosctl.run(first, &words).await.map(drop)
+        // etcd's members join one after the other, and a node is Ready before.
+        eventually!("talosctl health is green", CLUSTER_LIMIT, None, async {
+            self.talosctl.run(first, &words).await.map(Some)
+        })?;
+        Ok(())
     }
 }
 
