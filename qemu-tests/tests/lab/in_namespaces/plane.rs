@@ -233,7 +233,7 @@ async fn life(bench: &mut Bench) -> Result<()> {
     kinds_are_established(&client, &console).await?;
     bench.step("kinds established");
     only_health_is_anonymous(bench).await?;
-    only_the_port_table_listens(bench).await?;
+    only_the_port_table_listens(bench, &console).await?;
     each_service_has_its_user(bench).await?;
     the_root_is_read_only(bench).await?;
     bench.step("rights and ports checked");
@@ -338,15 +338,26 @@ fn http_get(path: &str) -> Result<http::Request<Vec<u8>>> {
     http::Request::get(path).body(Vec::new()).context("failed to make a request")
 }
 
-async fn only_the_port_table_listens(bench: &Bench) -> Result<()> {
-    let sockets = bench.machine.in_network(&bench.net, &["ss", "-Hlntu"]).await?;
+/// Services that heard the machine's address a moment ago start anew: what is looked at is what they come to.
+async fn only_the_port_table_listens(bench: &Bench, console: &Console) -> Result<()> {
     let allowed: BTreeSet<String> = PORTS.iter().map(|port| (*port).to_owned()).collect();
-    let found: BTreeSet<String> = sockets.lines().filter_map(listener).collect();
-    let strangers: Vec<_> = found.difference(&allowed).collect();
-    ensure!(strangers.is_empty(), "listening beyond the port table: {strangers:?}");
-    let missing: Vec<_> = allowed.difference(&found).filter(|port| *port != "udp *:68").collect();
-    ensure!(missing.is_empty(), "not listening: {missing:?}");
+    eventually!("only the port table listens", ANSWER_LIMIT, Some(console), async {
+        let sockets = bench.machine.in_network(&bench.net, &["ss", "-Hlntup"]).await?;
+        let found: BTreeSet<String> =
+            sockets.lines().filter(|line| !is_left_by_boringtun(line)).filter_map(listener).collect();
+        let strangers: Vec<_> = found.difference(&allowed).collect();
+        ensure!(strangers.is_empty(), "listening beyond the port table: {strangers:?} of\n{sockets}");
+        let missing: Vec<_> = allowed.difference(&found).filter(|port| *port != "udp *:68").collect();
+        ensure!(missing.is_empty(), "not listening: {missing:?}");
+        anyhow::Ok(Some(()))
+    })?;
     Ok(())
+}
+
+/// Where the host's kernel has no WireGuard, boringtun keeps the port open that it had before it was given its own. The
+/// image's kernel has WireGuard.
+fn is_left_by_boringtun(line: &str) -> bool {
+    line.starts_with("udp") && line.contains("\"siderolink\"") && !line.contains(":51821 ")
 }
 
 /// `PROTOCOL STATE RECV SEND LOCAL PEER` of ss(8), with all addresses but loopback as `*`.

@@ -1,6 +1,6 @@
 //! TalosControlPlanes with real Cluster API core, on nodes that speak the Talos API.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bloomery_api::TalosControlPlane;
@@ -270,7 +270,15 @@ async fn two_programs_make_no_machine_twice_and_strangers_leave_etcd() {
         }
     }
     assert_eq!(most, 3, "machines at once");
-    assert_eq!(count(&site, "Bootstrap"), 1, "{:?}", site.talos.calls());
+    // Either program may tell the one node, which takes the second word for what it is.
+    let told: BTreeSet<_> = site
+        .talos
+        .calls()
+        .into_iter()
+        .filter(|call| call.name == "Bootstrap")
+        .map(|call| call.node)
+        .collect();
+    assert_eq!(told.len(), 1, "{told:?}");
     // A member that a lost machine left is taken out, and no other.
     let before = site.talos.members();
     let stray = site.talos.add_stray_member("lost");
