@@ -1,7 +1,7 @@
 //! The programs that nodes are made of, as `make talos` leaves them.
 
 use anyhow::{Context, Result, bail};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The go.mod by which the Kubernetes programs of nodes are built.
 const KUBERNETES_MODULE: &str = include_str!("../../talos/kubernetes/go.mod");
@@ -27,6 +27,13 @@ pub struct Parts {
     folder: PathBuf,
 }
 
+/// A folder of the build's results: `out` is above this program, be it `out/bloomery` or a test below `target`. The path of
+/// the sources stands in no program.
+fn built(name: &str) -> Option<PathBuf> {
+    let program = std::env::current_exe().ok()?;
+    program.ancestors().map(|above| above.join("out").join(name)).find(|folder| folder.is_dir())
+}
+
 impl Parts {
     /// This build's, or those in the folder that `BLOOMERY_TALOS` names.
     ///
@@ -34,16 +41,9 @@ impl Parts {
     /// A program is missing.
     pub fn find() -> Result<Self> {
         let named = std::env::var_os("BLOOMERY_TALOS").map(PathBuf::from);
-        let build = Path::new(env!("CARGO_MANIFEST_DIR")).join("../out/talos/bin");
-        let beside =
-            std::env::current_exe().ok().and_then(|program| Some(program.parent()?.join("talos/bin")));
-        let folders = match named {
-            Some(named) => vec![named],
-            None => beside.into_iter().chain([build]).collect(),
-        };
-        let found = folders.iter().find(|folder| folder.join(PROGRAMS[0]).is_file());
+        let found = named.or_else(|| built("talos/bin")).filter(|folder| folder.join(PROGRAMS[0]).is_file());
         let Some(found) = found else {
-            bail!("failed to find Talos in {}; make it with `make talos`", folders[0].display());
+            bail!("failed to find Talos; make it with `make talos`, or name its folder in BLOOMERY_TALOS");
         };
         let folder =
             found.canonicalize().with_context(|| format!("failed to resolve {}", found.display()))?;
@@ -77,8 +77,13 @@ impl Media {
     /// # Errors
     /// They have not been made.
     pub fn find() -> Result<Self> {
-        let build = Path::new(env!("CARGO_MANIFEST_DIR")).join("../out/talos/media");
-        let folder = std::env::var_os("BLOOMERY_TALOS_MEDIA").map_or(build, PathBuf::from);
+        let folder =
+            std::env::var_os("BLOOMERY_TALOS_MEDIA").map(PathBuf::from).or_else(|| built("talos/media"));
+        let Some(folder) = folder else {
+            bail!(
+                "failed to find the media; make them with `make talos-media`, or name their folder in BLOOMERY_TALOS_MEDIA"
+            );
+        };
         let media = Self { folder };
         for path in [media.kernel(), media.initramfs(), media.command_line_file(), media.installer()] {
             if !path.exists() {
