@@ -6,8 +6,9 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde::Deserialize;
 use serde_norway::{Mapping, Value};
+
+use crate::yaml;
 
 /// Where PID 1 runs the manager's webhook server (DESIGN.md §1, ports).
 const WEBHOOK_ORIGIN: &str = "https://127.0.0.1:9443";
@@ -66,35 +67,30 @@ version: {version}
 /// When the text is not YAML, or upstream's layout changed so that a webhook, a subject or the CRDs are not
 /// where they were: an image with a manager that nobody can call must not be built.
 pub fn adapt(rendered: &str, version: &str) -> Result<String> {
-    let mut out = String::new();
+    let mut adapted = Vec::new();
     let mut crds = 0;
-    for (index, document) in serde_norway::Deserializer::from_str(rendered).enumerate() {
-        let mut value = Value::deserialize(document)
-            .with_context(|| format!("failed to parse document {index} of the Cluster API manifest"))?;
-        let Some(kind) = value.get("kind").and_then(Value::as_str).map(str::to_owned) else { continue };
+    for (index, mut value) in yaml::documents(rendered)?.into_iter().enumerate() {
+        let Some(kind) = yaml::text(&value, &["kind"]).map(str::to_owned) else { continue };
         if DROPPED_KINDS.contains(&kind.as_str()) {
             continue;
         }
         adapt_object(&kind, &mut value)
-            .with_context(|| format!("failed to adapt document {index} ({kind})"))?;
+            .with_context(|| format!("failed to adapt object {index} ({kind})"))?;
         crds += usize::from(kind == "CustomResourceDefinition");
-        out.push_str("---\n");
-        out.push_str(&serde_norway::to_string(&value).context("failed to write YAML")?);
+        adapted.push(value);
     }
     ensure!(crds > 0, "the Cluster API manifest holds no CustomResourceDefinition");
-    out.push_str(&inventory(version));
-    Ok(out)
+    Ok(yaml::text_of(&adapted)? + &inventory(version))
 }
 
 fn adapt_object(kind: &str, value: &mut Value) -> Result<()> {
-    if let Some(annotations) = value.pointer_mut(&["metadata", "annotations"]).and_then(Value::as_mapping_mut)
-    {
+    if let Some(annotations) = yaml::at(value, &["metadata", "annotations"]).and_then(Value::as_mapping_mut) {
         annotations.remove(INJECT_ANNOTATION);
     }
     match kind {
         "CustomResourceDefinition" => {
             // Kinds with a single version have no conversion webhook.
-            if let Some(config) = value.pointer_mut(&["spec", "conversion", "webhook", "clientConfig"]) {
+            if let Some(config) = yaml::at(value, &["spec", "conversion", "webhook", "clientConfig"]) {
                 reach_by_url(config)?;
             }
         }
@@ -132,17 +128,6 @@ fn reach_by_url(client_config: &mut Value) -> Result<()> {
 fn user_subject() -> Value {
     let fields = [("apiGroup", "rbac.authorization.k8s.io"), ("kind", "User"), ("name", MANAGER_USER)];
     Value::Mapping(fields.into_iter().map(|(key, value)| (key.into(), value.into())).collect())
-}
-
-/// Descends into nested mappings; `None` where a step is missing.
-trait PointerMut {
-    fn pointer_mut(&mut self, path: &[&str]) -> Option<&mut Value>;
-}
-
-impl PointerMut for Value {
-    fn pointer_mut(&mut self, path: &[&str]) -> Option<&mut Value> {
-        path.iter().try_fold(self, |value, key| value.get_mut(*key))
-    }
 }
 
 #[cfg(test)]

@@ -7,12 +7,13 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde::Deserialize;
 use serde_norway::{Mapping, Value};
 
 use crate::cluster_api;
+use crate::rootfs::manifests::yaml_files;
 use crate::settings::Settings;
 use crate::tree::{self, MODE_DATA};
+use crate::yaml::{at, documents, text, text_of};
 
 /// Where the definitions, the rights and webhooks, and this repository's own parts are, below the source.
 const CRDS: &str = "controllers/api/crds";
@@ -174,12 +175,7 @@ fn components(settings: &Settings, provider: &Provider, role: &str) -> Result<St
             objects.extend(manifest(object, provider)?);
         }
     }
-    let mut out = String::new();
-    for object in &objects {
-        out.push_str("---\n");
-        out.push_str(&serde_norway::to_string(object).context("failed to write YAML")?);
-    }
-    Ok(out)
+    text_of(&objects)
 }
 
 /// An object of the image's manifests as this provider has it; none where it is another's or the image's alone.
@@ -284,12 +280,7 @@ fn core(rendered: &str, version: &str) -> Result<String> {
         }
     }
     ensure!(images == 1, "Cluster API's manifest has {images} containers, one was expected");
-    let mut out = String::new();
-    for object in &objects {
-        out.push_str("---\n");
-        out.push_str(&serde_norway::to_string(object).context("failed to write YAML")?);
-    }
-    Ok(out)
+    text_of(&objects)
 }
 
 /// The series of a release and its contract, as clusterctl asks for them.
@@ -323,29 +314,6 @@ fn config(repository: &Path, providers: &[Provider], core: &str) -> Result<Strin
 
 fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))
-}
-
-fn yaml_files(directory: &Path) -> Result<Vec<std::path::PathBuf>> {
-    let listed =
-        fs::read_dir(directory).with_context(|| format!("failed to list {}", directory.display()))?;
-    let mut files = listed.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
-    files.sort();
-    Ok(files)
-}
-
-fn documents(text: &str) -> Result<Vec<Value>> {
-    let documents = serde_norway::Deserializer::from_str(text).map(Value::deserialize);
-    let documents = documents.collect::<Result<Vec<_>, _>>().context("failed to read YAML")?;
-    Ok(documents.into_iter().filter(|document| !document.is_null()).collect())
-}
-
-fn at<'a>(value: &'a mut Value, path: &[&str]) -> Option<&'a mut Value> {
-    path.iter().try_fold(value, |value, key| value.get_mut(*key))
-}
-
-fn text<'a>(value: &'a Value, path: &[&str]) -> Option<&'a str> {
-    path.iter().try_fold(value, |value, key| value.get(*key)).and_then(Value::as_str)
 }
 
 #[cfg(test)]

@@ -23,3 +23,4 @@ pub mod squashfs;
 pub mod stage;
 pub mod tool;
 pub mod tree;
+pub mod yaml;

@@ -7,12 +7,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use serde::Deserialize;
-use serde_norway::Value;
 
 use crate::cluster_api;
 use crate::settings::Settings;
 use crate::tree::{self, MODE_DATA};
+use crate::yaml;
 
 /// CRDs come first: Cluster API's conversions look ours up.
 const CRD_PREFIX: &str = "10-crd-";
@@ -63,7 +62,11 @@ pub fn install(settings: &Settings, target: &Path) -> Result<()> {
     Ok(())
 }
 
-fn yaml_files(dir: &Path) -> Result<Vec<PathBuf>> {
+/// The manifests of a folder, in name order.
+///
+/// # Errors
+/// There is none, or the folder cannot be read.
+pub fn yaml_files(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(dir).with_context(|| format!("failed to list {}", dir.display()))? {
         let path = entry?.path();
@@ -85,20 +88,15 @@ fn file_name(path: &Path) -> Result<String> {
 
 /// Every document must be an object with `apiVersion` and `kind`; empty documents are fine.
 fn check(text: &str) -> Result<()> {
-    let mut objects = 0;
-    for document in serde_norway::Deserializer::from_str(text) {
-        let value = Value::deserialize(document)?;
-        if value.is_null() {
-            continue;
-        }
+    let objects = yaml::documents(text)?;
+    for object in &objects {
         for field in ["apiVersion", "kind"] {
-            if value.get(field).and_then(Value::as_str).is_none() {
+            if yaml::text(object, &[field]).is_none() {
                 bail!("a document has no {field}");
             }
         }
-        objects += 1;
     }
-    if objects == 0 {
+    if objects.is_empty() {
         bail!("it holds no object");
     }
     Ok(())
