@@ -5,19 +5,17 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use bloomery_platform::program;
 use bloomery_sys::confine::{Needs, confine_and_say, directories_of};
 use bootsvc::config::Args;
 use clap::Parser;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 /// What is logged without `RUST_LOG`. The client's own lines repeat each failure that we report.
 const DEFAULT_LOG: &str = "info,kube_client=off";
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    init_log(args.log_json);
+    program::init_log(args.log_json, DEFAULT_LOG);
     if args.confine {
         // Before the runtime has threads.
         confine_and_say(&Needs { reads: readable(&args), ..Needs::default() });
@@ -25,20 +23,8 @@ fn main() -> ExitCode {
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         tracing::warn!("another TLS provider is installed");
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            tracing::error!(%error, "runtime not started");
-            return ExitCode::FAILURE;
-        }
-    };
-    match runtime.block_on(run(args)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!(error = bloomery_base::chain(error.as_ref()), "boot services not started");
-            ExitCode::FAILURE
-        }
-    }
+    let runtime = tokio::runtime::Builder::new_multi_thread();
+    program::run("boot services", runtime, async |shutdown| Ok(bootsvc::service::run(args, shutdown).await?))
 }
 
 /// All files that are served or asked; nothing is written.
@@ -46,26 +32,4 @@ fn readable(args: &Args) -> Vec<PathBuf> {
     let mut paths = directories_of(args.kubeconfig.as_deref());
     paths.extend([&args.share_dir, &args.env_dir, &args.plane_dir].map(PathBuf::clone));
     paths
-}
-
-fn init_log(json: bool) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_LOG));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if json { log.json().init() } else { log.with_ansi(false).init() }
-}
-
-async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
-    let shutdown = CancellationToken::new();
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let stop = shutdown.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        stop.cancel();
-    });
-    bootsvc::service::run(args, shutdown).await?;
-    Ok(())
 }

@@ -6,6 +6,7 @@ mod errors;
 pub mod events;
 pub mod health;
 pub mod patch;
+pub mod program;
 pub mod targets;
 pub mod watch;
 

@@ -82,20 +82,8 @@ impl Sink {
 
     /// Takes events for ever.
     pub async fn serve(self, listener: TcpListener) -> Infallible {
-        let mut connections = tokio::task::JoinSet::new();
-        loop {
-            let (stream, node, slot) = tokio::select! {
-                accepted = listen::accept(&listener, &self.0.admission) => accepted,
-                Some(_) = connections.join_next() => continue,
-            };
-            let sink = self.clone();
-            connections.spawn(async move {
-                tokio::select! {
-                    () = sink.connection(stream, node) => {}
-                    () = slot.evicted.cancelled() => tracing::debug!(%node, "connection ended: a newer one came"),
-                }
-            });
-        }
+        listen::serve(&listener, &self.0.admission, |stream, node| self.clone().connection(stream, node))
+            .await
     }
 
     async fn connection(self, stream: TcpStream, node: Ipv6Addr) {

@@ -3,12 +3,14 @@
 //! They are bound to the interface besides the address: the kernel hands a packet for an address of this host to its
 //! socket whatever interface it came in by, and a host of the machines' network could speak in a node's name then.
 
+use std::convert::Infallible;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
 use bloomery_api::siderolink::INTERFACE;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 
 use crate::bounds::{Admission, Slot};
 
@@ -46,8 +48,33 @@ fn listen(address: Ipv6Addr, port: u16) -> std::io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
+/// Serves each connection that is let in, for ever. One ends when a newer one of its node takes its place.
+pub async fn serve<F>(
+    listener: &TcpListener,
+    admission: &Admission,
+    connection: impl Fn(TcpStream, Ipv6Addr) -> F,
+) -> Infallible
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut connections = JoinSet::new();
+    loop {
+        let (stream, node, slot) = tokio::select! {
+            accepted = accept(listener, admission) => accepted,
+            Some(_) = connections.join_next() => continue,
+        };
+        let served = connection(stream, node);
+        connections.spawn(async move {
+            tokio::select! {
+                () = served => {}
+                () = slot.evicted.cancelled() => tracing::debug!(%node, "connection ended: a newer one came"),
+            }
+        });
+    }
+}
+
 /// The next connection that is let in. Others are closed at once.
-pub async fn accept(listener: &TcpListener, admission: &Admission) -> (TcpStream, Ipv6Addr, Slot) {
+async fn accept(listener: &TcpListener, admission: &Admission) -> (TcpStream, Ipv6Addr, Slot) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {

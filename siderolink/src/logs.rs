@@ -62,20 +62,8 @@ impl Receiver {
 
     /// Takes logs for ever.
     pub async fn serve(self, listener: TcpListener) -> Infallible {
-        let mut connections = tokio::task::JoinSet::new();
-        loop {
-            let (stream, node, slot) = tokio::select! {
-                accepted = listen::accept(&listener, &self.0.admission) => accepted,
-                Some(_) = connections.join_next() => continue,
-            };
-            let receiver = self.clone();
-            connections.spawn(async move {
-                tokio::select! {
-                    () = receiver.connection(stream, node) => {}
-                    () = slot.evicted.cancelled() => tracing::debug!(%node, "connection ended: a newer one came"),
-                }
-            });
-        }
+        listen::serve(&listener, &self.0.admission, |stream, node| self.clone().connection(stream, node))
+            .await
     }
 
     async fn connection(self, mut stream: TcpStream, node: Ipv6Addr) {

@@ -97,7 +97,7 @@ pub(super) async fn answer(
         Answer::Configuration(config, delivery) => {
             tracing::info!(client = %connection.peer, uuid = question.uuid, "machine configuration given");
             services.edge.metrics.configurations_given.inc();
-            deliver(config, delivery.map(|delivery| *delivery), method)
+            deliver(config, delivery, method)
         }
     }
 }
@@ -109,7 +109,7 @@ fn message(status: StatusCode, body: &str, method: &Method) -> Response<Body> {
     response
 }
 
-fn deliver(config: String, delivery: Option<Delivery>, method: &Method) -> Response<Body> {
+fn deliver(config: String, delivery: Option<Box<Delivery>>, method: &Method) -> Response<Body> {
     let Some(delivery) = delivery.filter(|_| method != Method::HEAD) else {
         return text(StatusCode::OK, config, method);
     };
@@ -118,7 +118,7 @@ fn deliver(config: String, delivery: Option<Delivery>, method: &Method) -> Respo
     let rest = whole.slice(whole.len().saturating_sub(KEPT_BACK)..);
     let first = whole.slice(..whole.len() - rest.len());
     let last = async move {
-        let Delivery { client, binding, boot } = delivery;
+        let Delivery { client, binding, boot } = *delivery;
         match configuration::record_delivery(&client, &binding, &boot).await {
             Ok(()) => Ok(rest),
             Err(error) => {
