@@ -5,7 +5,7 @@
 pub mod talos_config;
 mod watches;
 
-pub use watches::{SecretMeta, Watches};
+pub use watches::Watches;
 
 use std::time::Duration;
 

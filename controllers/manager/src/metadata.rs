@@ -12,8 +12,8 @@ pub mod render;
 mod watches;
 
 pub use grant::keep as keep_grant;
+pub use watches::Watches;
 use watches::repatched;
-pub use watches::{SecretMeta, Watches};
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -45,7 +45,7 @@ use tokio_util::sync::CancellationToken;
 use crate::infrastructure;
 use crate::reconcile::{Error, Frame, readable};
 use crate::table::{Definition, key};
-use crate::watch::{Bindings, GuardedBinding, GuardedServer, Servers};
+use crate::watch::{Bindings, GuardedBinding, GuardedServer, SecretMeta, Servers};
 use gather::{Gathered, SideroLink};
 
 /// Each reconcile asks Talos's library, which answers one question at a time. Secrets without the label of a cluster are not
@@ -57,14 +57,10 @@ pub const CONFIGURATIONS: Definition = Definition {
     resync: Duration::from_mins(5),
 };
 
-/// Why nothing is reconciled by a plane that does not act.
-const NOT_ACTING: &str = "leave to act: another plane holds it, or the API server does not say";
 /// Why nothing is reconciled at start.
 const NOT_LISTED: &str = "the lists of Servers, classes, MetalMachines, Machines and Secrets";
 /// When to look again while those are not complete.
 const UNTIL_LISTED: Duration = Duration::from_millis(500);
-/// When to look again while another plane acts.
-const UNTIL_ACTING: Duration = Duration::from_secs(20);
 /// When to look again while the network of the plane is not known.
 const UNTIL_LINKED: Duration = Duration::from_secs(5);
 /// When to look again for bootstrap data that is not watched.
@@ -167,7 +163,7 @@ async fn called(cached: &Arc<GuardedBinding>, shared: &Shared) -> Result<Action,
     let object = key(cached.as_ref());
     let authority = shared.gate.current().await;
     if !authority.acts() {
-        return Ok(shared.frame.wait(NOT_ACTING, UNTIL_ACTING));
+        return Ok(shared.frame.wait_to_act());
     }
     if !shared.is_listed() {
         return Ok(shared.frame.wait(NOT_LISTED, UNTIL_LISTED));

@@ -27,6 +27,10 @@ pub const COMPONENT: &str = "sidero-controller-manager";
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 /// Longest delay after failures: upstream's default requeue.
 const LONGEST_RETRY: Duration = Duration::from_secs(20);
+/// Why nothing is reconciled by a plane that does not act.
+pub const NOT_ACTING: &str = "leave to act: another plane holds it, or the API server does not say";
+/// When to look again while another plane acts.
+const UNTIL_ACTING: Duration = Duration::from_secs(20);
 /// Somebody else wrote the object in between: read it again at once.
 const CONFLICT_RETRY: Duration = Duration::from_millis(50);
 
@@ -167,6 +171,11 @@ impl Frame {
     pub fn wait(&self, what: &'static str, delay: Duration) -> Action {
         self.row.waits_for(Some(what));
         Action::requeue(delay)
+    }
+
+    /// A plane that does not act reconciles nothing.
+    pub fn wait_to_act(&self) -> Action {
+        self.wait(NOT_ACTING, UNTIL_ACTING)
     }
 
     pub fn forget(&self, object: &Key) {

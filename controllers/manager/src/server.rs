@@ -40,7 +40,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
 use crate::fleet::{Fleet, Judgement};
-use crate::reconcile::{Error, Frame};
+use crate::reconcile::{Error, Frame, NOT_ACTING};
 use crate::table::{Key, key};
 use crate::watch::{Bindings, GuardedBinding, GuardedServer, Servers};
 use names::Names;
@@ -48,8 +48,6 @@ use power_cycle_age::Stamps;
 use recheck::Withheld;
 use reconcile_memory::{Freshness, Memory, Seen, Settled, Version};
 
-/// Why nothing is reconciled by a plane that does not act.
-const NOT_ACTING: &str = "leave to act: another plane holds it, or the API server does not say";
 /// Why nothing is reconciled at start.
 const NOT_LISTED: &str = "the lists of all Servers and bindings";
 /// Changes of one Server within this time make one reconcile: a machine that registers is written four times in a row.

@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use bloomery_api::{Server, ServerBinding};
 use bloomery_platform::watch::{Cache, Feed, Watched};
-use kube::core::DeserializeGuard;
+use k8s_openapi::api::core::v1::Secret;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
 use tokio::sync::Notify;
 
 /// A Server, or what was wrong with it: one malformed object must not stop the watch.
 pub type GuardedServer = DeserializeGuard<Server>;
 /// A binding, or what was wrong with it.
 pub type GuardedBinding = DeserializeGuard<ServerBinding>;
+/// A Secret without its contents: they are not even asked for.
+pub type SecretMeta = PartialObjectMeta<Secret>;
 /// All Servers, malformed ones included.
 pub type Servers = Cache<GuardedServer>;
 /// All bindings.

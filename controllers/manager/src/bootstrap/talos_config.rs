@@ -34,19 +34,16 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::watches::{SecretMeta, Watches};
+use super::watches::Watches;
 use crate::cluster::{GROUP, is_paused, owner};
 use crate::infrastructure;
 use crate::keyed_lock::KeyedLock;
 use crate::reconcile::{Error, Frame, readable};
 use crate::status_patch::status_patch;
 use crate::table::key;
+use crate::watch::SecretMeta;
 use failure::Failure;
 
-/// Why nothing is reconciled by a plane that does not act.
-const NOT_ACTING: &str = "leave to act: another plane holds it, or the API server does not say";
-/// When to look again while another plane acts.
-const UNTIL_ACTING: Duration = Duration::from_secs(20);
 /// Why nothing is reconciled at start.
 const NOT_LISTED: &str = "the lists of Clusters, Machines and Secrets";
 /// When to look again while those are not complete.
@@ -126,7 +123,7 @@ pub fn controller(
 
 async fn reconcile(cached: &Guarded, shared: &Shared) -> Result<Action, Error> {
     if !shared.gate.current().await.acts() {
-        return Ok(shared.frame.wait(NOT_ACTING, UNTIL_ACTING));
+        return Ok(shared.frame.wait_to_act());
     }
     if !(shared.clusters.is_listed() && shared.machines.is_listed() && shared.secrets.is_listed()) {
         return Ok(shared.frame.wait(NOT_LISTED, UNTIL_LISTED));

@@ -3,12 +3,8 @@
 use bloomery_api::TalosConfig;
 use bloomery_api::contract::MachinePool;
 use bloomery_platform::watch::Watch;
-use k8s_openapi::api::core::v1::Secret;
-use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::core::DeserializeGuard;
 use kube::{Api, Client};
-
-/// A Secret without its contents: nobody keeps them here.
-pub type SecretMeta = PartialObjectMeta<Secret>;
 
 /// Both watches, before they run.
 pub struct Watches {

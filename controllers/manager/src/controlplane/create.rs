@@ -19,7 +19,7 @@ use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
 use tracing::info;
 
 use super::reconcile::Scene;
@@ -161,7 +161,7 @@ impl Scene<'_> {
         template["apiVersion"] = json!(template_kind.api_version);
         template["kind"] = json!(template_kind.kind);
         let made = objects::infrastructure(&self.control_plane, cluster, names, &template);
-        let Some(made) = made else { return fails(format!("{object} has no spec.template.spec")) };
+        let Some(mut made) = made else { return fails(format!("{object} has no spec.template.spec")) };
         let kind = made["kind"].as_str().unwrap_or_default().to_owned();
         let group = template_kind.group.clone();
         let version = Some(template_kind.version.as_str());
@@ -169,14 +169,7 @@ impl Scene<'_> {
             Ok(resource) => resource,
             Err(error) => return fails(chain(&error)),
         };
-        let made = Value::Object(
-            made.as_object()
-                .cloned()
-                .into_iter()
-                .flatten()
-                .chain([("apiVersion".to_owned(), json!(resource.api_version))])
-                .collect(),
-        );
+        made["apiVersion"] = json!(resource.api_version);
         let origin = outdated::template(&self.control_plane);
         let is_same = |found: &DynamicObject| Origin::of(&found.metadata).as_ref() == Some(&origin);
         match make(&self.dynamic(&resource), &names.infrastructure, &made, is_same).await {

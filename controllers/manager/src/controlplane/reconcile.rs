@@ -28,9 +28,7 @@ use crate::reconcile::{Error, Frame, read};
 use crate::table::key;
 use crate::workload::Workloads;
 
-/// Why nothing is reconciled by a plane that does not act.
-const NOT_ACTING: &str = "leave to act: another plane holds it, or the API server does not say";
-/// When to look again while another plane acts, and at what no watch tells of.
+/// When to look again at what no watch tells of.
 const SOON: Duration = Duration::from_secs(20);
 /// When to look again after a step.
 const AT_ONCE: Duration = Duration::from_millis(50);
@@ -65,7 +63,7 @@ pub(super) struct Scene<'a> {
 
 pub(super) async fn called(cached: &Guarded, shared: &Shared) -> Result<Action, Error> {
     if !shared.gate.current().await.acts() {
-        return Ok(shared.frame.wait(NOT_ACTING, SOON));
+        return Ok(shared.frame.wait_to_act());
     }
     shared.frame.observe(&key(cached), Box::pin(reconcile(cached, shared))).await
 }

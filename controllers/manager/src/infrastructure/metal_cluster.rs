@@ -4,7 +4,6 @@
 //! Never keeps a deletion waiting, unless it or its Cluster is paused or being moved.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bloomery_api::MetalCluster;
 use bloomery_api::contract::Cluster;
@@ -32,11 +31,6 @@ use crate::reconcile::{Error, Frame, read, readable};
 use crate::status_patch::status_patch;
 use crate::table::key;
 use crate::watch::Servers;
-
-/// Why nothing is reconciled by a plane that does not act.
-const NOT_ACTING: &str = "leave to act: another plane holds it, or the API server does not say";
-/// When to look again while another plane acts.
-const UNTIL_ACTING: Duration = Duration::from_secs(20);
 
 type Guarded = DeserializeGuard<MetalCluster>;
 
@@ -85,7 +79,7 @@ fn owned_by(known: &Cache<Guarded>, cluster: &ObjectMeta) -> Vec<ObjectRef<Guard
 
 async fn reconcile(cached: &Guarded, shared: &Shared) -> Result<Action, Error> {
     if !shared.gate.current().await.acts() {
-        return Ok(shared.frame.wait(NOT_ACTING, UNTIL_ACTING));
+        return Ok(shared.frame.wait_to_act());
     }
     let cluster = readable(cached.clone())?;
     let look_again = Action::requeue(shared.frame.resync());

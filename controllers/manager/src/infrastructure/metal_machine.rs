@@ -46,14 +46,10 @@ use crate::table::key;
 use crate::watch::{Bindings, GuardedBinding, Servers};
 use crate::workload::Workloads;
 
-/// Why nothing is reconciled by a plane that does not act.
-const NOT_ACTING: &str = "leave to act: another plane holds it, or the API server does not say";
 /// Why nothing is reconciled at start.
 const NOT_LISTED: &str = "the lists of Servers, bindings, Clusters and Machines";
 /// When to look again while those are not complete.
 const UNTIL_LISTED: Duration = Duration::from_millis(500);
-/// When to look again while another plane acts.
-const UNTIL_ACTING: Duration = Duration::from_secs(20);
 /// Steps of one reconcile: hold, bind, provide, and one to spare.
 const MOST_STEPS: u32 = 4;
 /// When to look again after that many.
@@ -193,7 +189,7 @@ async fn called(cached: &Arc<Guarded>, shared: &Shared) -> Result<Action, Error>
     let object = key(cached.as_ref());
     let authority = shared.gate.current().await;
     if !authority.acts() {
-        return Ok(shared.frame.wait(NOT_ACTING, UNTIL_ACTING));
+        return Ok(shared.frame.wait_to_act());
     }
     let is_listed = shared.servers.is_listed() && shared.bindings.is_listed();
     let are_owners_listed = shared.clusters.is_listed() && shared.machines.is_listed();

@@ -22,9 +22,9 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::watches::SecretMeta;
 use crate::reconcile::{Context, Error};
 use crate::watch::Bindings;
+use crate::watch::SecretMeta;
 
 /// The role: manifests/20-rbac.yaml makes it, without rules.
 const ROLE: &str = "bloomery:bootsvc-configurations";

@@ -7,10 +7,11 @@ use bloomery_api::metadata::rendered::{LABEL, NAMESPACE};
 use bloomery_api::patch::ConfigPatch;
 use bloomery_platform::watch::{Change, Feed, Watch, Watched};
 use futures::{Stream, StreamExt};
-use k8s_openapi::api::core::v1::Secret;
-use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::core::DeserializeGuard;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::json;
+
+use crate::watch::SecretMeta;
 
 /// Names of the objects that came, went, or have other patches than before: no configuration depends on anything else of a
 /// Server or a class, whose status changes all the time.
@@ -40,9 +41,6 @@ where
         std::future::ready(news)
     })
 }
-
-/// A Secret without its contents: they are not even asked for.
-pub type SecretMeta = PartialObjectMeta<Secret>;
 
 /// Both watches, before they run.
 pub struct Watches {

@@ -15,8 +15,8 @@ use kube::runtime::controller::{Action, Controller};
 use kube::{Api, Resource, ResourceExt};
 use tokio_util::sync::CancellationToken;
 
-use super::{NOT_ACTING, apply};
-use crate::reconcile::{Error, Frame, read};
+use super::apply;
+use crate::reconcile::{Error, Frame, NOT_ACTING, read};
 use crate::server_binding;
 use crate::table::key;
 use crate::watch::{GuardedBinding, GuardedServer};

@@ -13,8 +13,8 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 
 use super::Guarded;
-use crate::bootstrap::watches::SecretMeta;
 use crate::cluster::{CLUSTER_LABEL, GROUP, owner};
+use crate::watch::SecretMeta;
 
 /// Where they are looked for.
 #[derive(Clone)]

@@ -17,8 +17,8 @@ use kube::runtime::reflector::ObjectRef;
 
 use super::Scene;
 use super::failure::Failure;
-use crate::bootstrap::watches::SecretMeta;
 use crate::reconcile::Error;
+use crate::watch::SecretMeta;
 
 /// What became of a new Secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
