@@ -53,8 +53,8 @@ pub(super) async fn apply(client: &Client, kind: &str, plural: &str, spec: Value
 
 /// Says the node's address and name on its `ServerBinding`, in `SideroLink`'s place.
 ///
-/// Talos on metal says them over `SideroLink`; in container mode it ignores the kernel argument for that
-/// (`siderolink.ManagerController` asks for the platform's mode), so that the plane would never hear of them.
+/// Talos on metal says them over `SideroLink`; in container mode it makes no tunnel, so that the plane would never hear of
+/// them: `siderolink.ManagerController` waits for the machine's UUID, and `hardware.SystemInfoController` reads none there.
 ///
 /// # Errors
 /// The API refuses.

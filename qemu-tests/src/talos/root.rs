@@ -2,8 +2,12 @@
 //!
 //! No shell and no C library is in it: what runs in it is linked statically.
 
+#[path = "../../talos/root_files.rs"]
+mod root_files;
+
 use super::parts::{CNI_PLUGINS, Parts, talos_version};
 use anyhow::{Context, Result};
+use root_files::{CONTAINERD, CRI, EMPTY, PASSWD, os_release};
 use std::{fs, os::unix::fs::symlink, path::Path};
 
 /// Selects container mode everywhere in Talos.
@@ -35,25 +39,6 @@ const FOLDERS: [&str; 25] = [
     "etc/iscsi",
     "etc/nvme",
 ];
-/// Talos binds its own files over these.
-const EMPTY: [&str; 16] = [
-    IN_CONTAINER,
-    "usr/share/zoneinfo/Etc/UTC",
-    "etc/extensions.yaml",
-    "etc/resolv.conf",
-    "etc/hosts",
-    "etc/hostname",
-    "etc/machine-id",
-    "etc/nfsmount.conf",
-    "etc/cri/conf.d/cri.toml",
-    "etc/cri/conf.d/01-registries.part",
-    "etc/cri/conf.d/20-customization.part",
-    "etc/cri/conf.d/base-spec.json",
-    "etc/ssl/certs/ca-certificates.crt",
-    "etc/selinux/targeted/contexts/files/file_contexts",
-    "etc/iscsi/initiatorname.iscsi",
-    "etc/nvme/hostid",
-];
 const LINKS: [(&str, &str); 9] = [
     ("usr/bin", "bin"),
     ("usr/bin", "sbin"),
@@ -72,19 +57,6 @@ const PROGRAMS: [(&str, &str); 5] = [
     ("runc.real", "usr/bin/runc.real"),
     ("runc", "usr/bin/runc"),
 ];
-/// The containerd of Talos's own services needs no CRI.
-const CONTAINERD: &str = r#"version = 3
-disabled_plugins = [
-  "io.containerd.cri.v1.images",
-  "io.containerd.cri.v1.runtime",
-  "io.containerd.grpc.v1.cri",
-  "io.containerd.nri.v1.nri",
-  "io.containerd.podsandbox.controller.v1.podsandbox",
-]
-"#;
-/// That of pods reads what Talos makes of the parts.
-const CRI: &str = "version = 3\nimports = [\"/etc/cri/conf.d/cri.toml\"]\n";
-
 /// Makes the tree in `folder`, which must not exist. Without `may_raise` pods get no lower `oom_score_adj`.
 ///
 /// # Errors
@@ -94,7 +66,7 @@ pub fn build(parts: &Parts, may_raise: bool, folder: &Path) -> Result<()> {
         let path = folder.join(name);
         fs::create_dir_all(&path).with_context(|| format!("failed to make {}", path.display()))?;
     }
-    for name in EMPTY.into_iter().chain(["etc/nvme/hostnqn"]) {
+    for name in EMPTY.into_iter().chain([IN_CONTAINER]) {
         write(folder, name, "")?;
     }
     for (target, name) in LINKS {
@@ -107,11 +79,8 @@ pub fn build(parts: &Parts, may_raise: bool, folder: &Path) -> Result<()> {
     for plugin in CNI_PLUGINS {
         place(&parts.program(plugin), &folder.join("opt/cni/bin").join(plugin))?;
     }
-    let version = talos_version()?;
-    let release =
-        format!("NAME=\"Talos\"\nID=talos\nVERSION_ID={version}\nPRETTY_NAME=\"Talos ({version})\"\n");
-    write(folder, "etc/os-release", &release)?;
-    write(folder, "etc/passwd", "root:x:0:0:root:/root:/sbin/nologin\n")?;
+    write(folder, "etc/os-release", &os_release(talos_version()?))?;
+    write(folder, "etc/passwd", PASSWD)?;
     write(folder, "etc/group", "root:x:0:\n")?;
     write(folder, "etc/containerd/config.toml", CONTAINERD)?;
     write(folder, "etc/cri/containerd.toml", CRI)?;

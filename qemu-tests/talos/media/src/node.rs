@@ -12,6 +12,11 @@ use mkimage::tree::{self, MODE_DATA, MODE_EXECUTABLE};
 use crate::sysroot::Sysroot;
 use crate::{Build, kernel};
 
+#[path = "../../root_files.rs"]
+mod root_files;
+
+use root_files::{CONTAINERD, CRI, EMPTY, PASSWD, os_release};
+
 /// Talos's programs and their places.
 pub(crate) const PROGRAMS: [(&str, &str); 4] = [
     ("machined", "usr/bin/init"),
@@ -71,25 +76,6 @@ const FOLDERS: [&str; 31] = [
     "etc/lvm",
     "etc/udev",
 ];
-/// Talos binds its own files over these.
-const EMPTY: [&str; 16] = [
-    "usr/share/zoneinfo/Etc/UTC",
-    "etc/extensions.yaml",
-    "etc/resolv.conf",
-    "etc/hosts",
-    "etc/hostname",
-    "etc/machine-id",
-    "etc/nfsmount.conf",
-    "etc/cri/conf.d/cri.toml",
-    "etc/cri/conf.d/01-registries.part",
-    "etc/cri/conf.d/20-customization.part",
-    "etc/cri/conf.d/base-spec.json",
-    "etc/ssl/certs/ca-certificates.crt",
-    "etc/selinux/targeted/contexts/files/file_contexts",
-    "etc/iscsi/initiatorname.iscsi",
-    "etc/nvme/hostid",
-    "etc/nvme/hostnqn",
-];
 const LINKS: [(&str, &str); 19] = [
     ("usr/bin", "bin"),
     ("usr/bin", "sbin"),
@@ -114,18 +100,6 @@ const LINKS: [(&str, &str); 19] = [
 /// The groups that udev's rules name.
 const GROUPS: &str = "root:x:0:\ntty:x:5:\ndisk:x:6:\nlp:x:7:\nkmem:x:15:\ndialout:x:20:\ncdrom:x:24:\ntape:x:26:\n\
                       audio:x:29:\nvideo:x:44:\ninput:x:101:\nsgx:x:102:\nkvm:x:103:\nrender:x:104:\n";
-/// The containerd of Talos's own services needs no CRI.
-const CONTAINERD: &str = r#"version = 3
-disabled_plugins = [
-  "io.containerd.cri.v1.images",
-  "io.containerd.cri.v1.runtime",
-  "io.containerd.grpc.v1.cri",
-  "io.containerd.nri.v1.nri",
-  "io.containerd.podsandbox.controller.v1.podsandbox",
-]
-"#;
-/// That of pods reads what Talos makes of the parts.
-const CRI: &str = "version = 3\nimports = [\"/etc/cri/conf.d/cri.toml\"]\n";
 /// Talos's kernel has no `AppArmor`, Debian's has: there is no parser of profiles in this root.
 const CRI_BASE: &str = r#"version = 3
 
@@ -165,12 +139,9 @@ pub(crate) fn fill(build: &Build, kernel: &Kernel, root: &Path) -> Result<()> {
         let to = root.join("opt/cni/bin").join(plugin);
         tree::copy(&build.programs.join(plugin), &to, MODE_EXECUTABLE)?;
     }
-    let version = &build.version;
-    let release =
-        format!("NAME=\"Talos\"\nID=talos\nVERSION_ID={version}\nPRETTY_NAME=\"Talos ({version})\"\n");
     for (name, text) in [
-        ("etc/os-release", release.as_str()),
-        ("etc/passwd", "root:x:0:0:root:/root:/sbin/nologin\n"),
+        ("etc/os-release", os_release(&build.version).as_str()),
+        ("etc/passwd", PASSWD),
         ("etc/group", GROUPS),
         ("etc/containerd/config.toml", CONTAINERD),
         ("etc/cri/containerd.toml", CRI),
