@@ -115,17 +115,21 @@ pub fn programs() -> PathBuf {
 
 /// The link `cluster-api` beside them.
 pub fn cluster_api() -> PathBuf {
-    directory_with(&["cluster-api"]).join("cluster-api")
+    program("cluster-api")
 }
 
 /// The link `talosconfig` beside them.
 pub fn talosconfig() -> PathBuf {
-    directory_with(&["talosconfig"]).join("talosconfig")
+    program("talosconfig")
 }
 
 /// The link `clusterctl` beside them.
 pub fn clusterctl() -> PathBuf {
-    directory_with(&["clusterctl"]).join("clusterctl")
+    program("clusterctl")
+}
+
+fn program(name: &str) -> PathBuf {
+    directory_with(&[name]).join(name)
 }
 
 fn directory_with(programs: &[&str]) -> PathBuf {

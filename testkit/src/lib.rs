@@ -7,6 +7,7 @@
 
 pub mod child;
 pub mod control_plane;
+mod golden;
 pub mod http;
 pub mod namespace;
 pub mod pki;
@@ -15,6 +16,7 @@ pub mod wait;
 
 pub use child::Process;
 pub use control_plane::ControlPlane;
+pub use golden::golden;
 pub use wait::{eventually, scaled, until, within};
 
 use std::net::TcpListener;

@@ -1,6 +1,6 @@
 //! Clients with a launcher, and what the real programs gave.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -8,6 +8,8 @@ use bloomery_talosconfig::{Client, Launcher, Limits, Secret, SecretsBundle};
 use bloomery_testkit::scaled;
 use serde::Deserialize;
 use serde_norway::Value;
+
+pub(crate) use bloomery_testkit::golden;
 
 /// Where a shell and what it needs lie.
 const SHELL: [&str; 4] = ["/bin", "/usr", "/lib", "/lib64"];
@@ -50,13 +52,6 @@ pub(crate) fn script_launcher(text: &str) -> (Launcher, tempfile::TempDir) {
 pub(crate) fn script(text: &str, limits: Limits) -> (Client, tempfile::TempDir) {
     let (launcher, directory) = script_launcher(text);
     (Client::new(launcher, limits), directory)
-}
-
-/// `shared/fixtures/talos/golden`: what the real programs gave.
-pub(crate) fn golden() -> PathBuf {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures/talos/golden");
-    assert!(path.is_dir(), "there is no {}: put the project's shared files beside its tree", path.display());
-    path
 }
 
 pub(crate) fn read(path: impl AsRef<Path>) -> String {

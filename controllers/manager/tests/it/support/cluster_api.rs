@@ -9,6 +9,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceConversion, CustomResourceDefinition,
 };
 use kube::api::{Patch, PatchParams, PostParams};
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Api, ResourceExt};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -36,17 +37,25 @@ pub(crate) async fn install_all(bench: &Bench) {
     let namespace: Namespace =
         serde_json::from_value(json!({ "metadata": { "name": "capi-system" } })).unwrap();
     Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
-    let kind = kube::core::GroupVersionKind::gvk("clusterctl.cluster.x-k8s.io", "v1alpha3", "Provider");
-    let resource = kube::api::ApiResource::from_gvk(&kind);
-    let core = serde_json::from_value(json!({
-        "apiVersion": "clusterctl.cluster.x-k8s.io/v1alpha3", "kind": "Provider",
-        "metadata": { "name": "cluster-api", "labels": { "cluster.x-k8s.io/provider": "cluster-api",
-            "clusterctl.cluster.x-k8s.io": "", "clusterctl.cluster.x-k8s.io/core": "inventory" } },
-        "providerName": "cluster-api", "type": "CoreProvider", "version": "v1.14.2",
-    }))
-    .unwrap();
-    let inventory: Api<kube::api::DynamicObject> = Api::namespaced_with(client, "capi-system", &resource);
+    let core = provider("cluster-api", "cluster-api", "CoreProvider", "v1.14.2");
+    let inventory: Api<DynamicObject> = Api::namespaced_with(client, "capi-system", &inventory());
     inventory.create(&PostParams::default(), &core).await.unwrap();
+}
+
+/// clusterctl's inventory.
+pub(crate) fn inventory() -> ApiResource {
+    ApiResource::from_gvk(&GroupVersionKind::gvk("clusterctl.cluster.x-k8s.io", "v1alpha3", "Provider"))
+}
+
+/// An entry of clusterctl's inventory, under clusterctl's name of the provider.
+pub(crate) fn provider(entry: &str, name: &str, kind: &str, version: &str) -> DynamicObject {
+    serde_json::from_value(json!({
+        "apiVersion": "clusterctl.cluster.x-k8s.io/v1alpha3", "kind": "Provider",
+        "metadata": { "name": entry, "labels": { "cluster.x-k8s.io/provider": entry,
+            "clusterctl.cluster.x-k8s.io": "", "clusterctl.cluster.x-k8s.io/core": "inventory" } },
+        "providerName": name, "type": kind, "version": version,
+    }))
+    .unwrap()
 }
 
 pub(crate) async fn install_if(bench: &Bench, wanted: impl Fn(&str) -> bool) {
@@ -138,12 +147,12 @@ where
     K: serde::de::DeserializeOwned,
 {
     let (group, version) = api_version.split_once('/').unwrap();
-    let resource = kube::api::ApiResource::from_gvk(&kube::core::GroupVersionKind::gvk(group, version, kind));
-    let object: kube::api::DynamicObject = serde_json::from_value(
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+    let object: DynamicObject = serde_json::from_value(
         json!({ "apiVersion": api_version, "kind": kind, "metadata": meta, "spec": spec }),
     )
     .unwrap();
-    let api: Api<kube::api::DynamicObject> = Api::namespaced_with(bench.client.clone(), NAMESPACE, &resource);
+    let api: Api<DynamicObject> = Api::namespaced_with(bench.client.clone(), NAMESPACE, &resource);
     let made = eventually("the object is made", async || {
         // Webhooks come up with the controllers.
         api.create(&PostParams::default(), &object).await.map_err(|error| error.to_string())

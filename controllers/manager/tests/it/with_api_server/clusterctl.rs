@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::support::bench::Bench;
-use crate::support::cluster_api;
+use crate::support::cluster_api::{self, inventory, provider};
 
 /// Names the repository's settings.
 const VARIABLE: &str = "BLOOMERY_CLUSTERCTL";
@@ -73,17 +73,6 @@ async fn bench_with_cluster_api() -> Bench {
     bench
 }
 
-fn provider(name: &str, namespace: &str, kind: &str, version: &str) -> DynamicObject {
-    serde_json::from_value(json!({
-        "apiVersion": "clusterctl.cluster.x-k8s.io/v1alpha3", "kind": "Provider",
-        "metadata": { "name": name, "namespace": namespace, "labels": {
-            "cluster.x-k8s.io/provider": name, "clusterctl.cluster.x-k8s.io": "",
-            "clusterctl.cluster.x-k8s.io/core": "inventory" } },
-        "providerName": name.rsplit('-').next(), "type": kind, "version": version,
-    }))
-    .unwrap()
-}
-
 /// Each tries what is refused for 160 s before it says so; with `-v 5` it tells the cause of each try.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_appliance_cannot_do_is_refused_with_what_to_do() {
@@ -116,10 +105,8 @@ async fn what_an_appliance_cannot_do_is_refused_with_what_to_do() {
 
     // The first thing that other providers, and newer ones, come with.
     let admin = bench.plane.client("somebody", &["system:masters"]).await;
-    let inventory =
-        ApiResource::from_gvk(&GroupVersionKind::gvk("clusterctl.cluster.x-k8s.io", "v1alpha3", "Provider"));
-    let newer = provider("infrastructure-docker", "default", "InfrastructureProvider", "v1.14.2");
-    let refused = Api::<DynamicObject>::namespaced_with(admin.clone(), "default", &inventory)
+    let newer = provider("infrastructure-docker", "docker", "InfrastructureProvider", "v1.14.2");
+    let refused = Api::<DynamicObject>::namespaced_with(admin.clone(), "default", &inventory())
         .create(&PostParams::default(), &newer)
         .await
         .unwrap_err()
@@ -199,9 +186,7 @@ async fn init_puts_all_providers_into_a_cluster_with_pods() {
     let mut command = clusterctl(&bench, &["init", "--infrastructure", "sidero", "--bootstrap", "talos"]);
     let output = command.args(["--control-plane", "talos", "-v", "5"]).output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
-    let inventory =
-        ApiResource::from_gvk(&GroupVersionKind::gvk("clusterctl.cluster.x-k8s.io", "v1alpha3", "Provider"));
-    let providers: Api<DynamicObject> = Api::all_with(bench.client.clone(), &inventory);
+    let providers: Api<DynamicObject> = Api::all_with(bench.client.clone(), &inventory());
     let mut found: Vec<_> = providers
         .list(&ListParams::default())
         .await

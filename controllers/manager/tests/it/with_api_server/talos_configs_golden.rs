@@ -3,10 +3,11 @@
 //! `shared/fixtures/talos/golden/cabpt`: each case in a namespace of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bloomery_api::TalosConfig;
 use bloomery_testkit::eventually;
+use bloomery_testkit::golden;
 use serde_json::{Value, json};
 
 use crate::support::bootstrap::{Place, documents, reference_to, start, text, told};
@@ -30,12 +31,6 @@ enum Otherwise {
     Fails(&'static str),
 }
 
-fn golden() -> PathBuf {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures/talos/golden/cabpt");
-    assert!(path.is_dir(), "there is no {}: put the project's shared files beside its tree", path.display());
-    path
-}
-
 fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
@@ -55,7 +50,7 @@ struct Result {
 }
 
 fn expected(case: &str) -> Result {
-    let directory = golden().join(case);
+    let directory = golden().join("cabpt").join(case);
     let mut secrets: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     let names = files(&directory);
     for name in names.iter().filter_map(|file| file.strip_prefix("secret.")?.strip_suffix(".yaml")) {
@@ -98,7 +93,7 @@ fn comparable(key: &str, text: &str) -> String {
 
 /// The objects as the newer version of Cluster API has them.
 fn objects(case: &str) -> Vec<Value> {
-    let mut all = documents(&read(&golden().join(case).join("input.yaml")));
+    let mut all = documents(&read(&golden().join("cabpt").join(case).join("input.yaml")));
     for object in &mut all {
         object["metadata"].as_object_mut().unwrap().remove("uid");
         if object["apiVersion"] != "cluster.x-k8s.io/v1beta1" {
@@ -154,9 +149,11 @@ async fn found(place: &Place<'_>) -> Result {
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_and_status_are_those_of_upstreams_provider() {
     let (bench, _controllers) = start().await;
-    let cases: Vec<String> = files(&golden())
+    let cases: Vec<String> = files(&golden().join("cabpt"))
         .into_iter()
-        .filter(|name| golden().join(name).is_dir() && !REFUSED.iter().any(|(refused, _)| refused == name))
+        .filter(|name| {
+            golden().join("cabpt").join(name).is_dir() && !REFUSED.iter().any(|(refused, _)| refused == name)
+        })
         .collect();
     assert!(cases.len() >= 60, "{}", cases.len());
     let bench = &bench;

@@ -1,8 +1,6 @@
 //! Configurations beside what upstream's metadata server gave: spec/sidero.md §10.1, the golden cases, and `C1`-`C7` of
 //! `provider-cases.md`.
 
-use std::path::{Path, PathBuf};
-
 use bloomery_api::contract::Machine;
 use bloomery_api::metadata::failure::Failure;
 use bloomery_api::metadata::patches::Origin;
@@ -11,6 +9,7 @@ use bloomery_api::metadata::sources::{Data, Owner, complete, data_secret};
 use bloomery_api::siderolink::documents;
 use bloomery_api::{MetalMachine, Server, ServerBinding};
 use bloomery_controllers::metadata::render::{Plan, render};
+use bloomery_testkit::golden;
 use k8s_openapi::api::core::v1::Secret;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -77,12 +76,6 @@ fn answer(rendered: Rendered) -> Answer {
     }
 }
 
-fn golden() -> PathBuf {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures/talos/golden/metadata");
-    assert!(path.is_dir(), "there is no {}: put the project's shared files beside its tree", path.display());
-    path
-}
-
 fn documents_of(text: &str) -> Vec<Yaml> {
     let read =
         serde_norway::Deserializer::from_str(text).map(|document| Yaml::deserialize(document).unwrap());
@@ -110,7 +103,7 @@ fn without_empty(value: &Yaml) -> Yaml {
 
 #[tokio::test]
 async fn the_answers_are_those_of_upstream() {
-    let mut names: Vec<String> = std::fs::read_dir(golden())
+    let mut names: Vec<String> = std::fs::read_dir(golden().join("metadata"))
         .unwrap()
         .filter_map(|entry| {
             entry.unwrap().file_name().to_str()?.strip_suffix(".input.yaml").map(str::to_owned)
@@ -119,7 +112,8 @@ async fn the_answers_are_those_of_upstream() {
     names.sort();
     let mut differences = Vec::new();
     for name in &names {
-        let text = std::fs::read_to_string(golden().join(format!("{name}.input.yaml"))).unwrap();
+        let text =
+            std::fs::read_to_string(golden().join("metadata").join(format!("{name}.input.yaml"))).unwrap();
         let objects = Objects(
             serde_norway::Deserializer::from_str(&text)
                 .map(|object| {
@@ -130,7 +124,8 @@ async fn the_answers_are_those_of_upstream() {
                 })
                 .collect(),
         );
-        let expected = std::fs::read_to_string(golden().join(format!("{name}.output"))).unwrap();
+        let expected =
+            std::fs::read_to_string(golden().join("metadata").join(format!("{name}.output"))).unwrap();
         let given = answer(objects.rendered("10.77.0.2:8081", "fdae:41e4:649b:9303::1").await);
         let is_alike = match &given {
             Ok(config) => documents_of(config) == documents_of(&expected),
