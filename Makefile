@@ -10,10 +10,12 @@ include qemu-tests/talos/talos.mk
 # Scales every wait of the lab and the tests: 1 suits this project's slowest machine, software emulation on 2 cores.
 export PATIENCE ?= 1
 STAGE := scripts/stage
-# The cluster of `make run CONTROL_PLANES=1 WORKERS=1`: real Talos in namespaces, which only root may have.
-CONTROL_PLANES ?= 0
-WORKERS ?= 0
-# Machines of `make run`, one --machine each.
+# The cluster of `make run`. Its machines are virtual where KVM works, else Talos runs in namespaces, which only root may
+# have; BOARD=vm takes emulated machines all the same.
+CONTROL_PLANES ?= 1
+WORKERS ?= $(if $(filter 0,$(CONTROL_PLANES)),0,1)
+BOARD ?= auto
+# Blank machines beside it, one --machine each; they register and are left alone.
 MACHINES ?= $(if $(filter-out 0,$(CONTROL_PLANES)),,uefi,bmc=ipmi bios,bmc=http)
 
 .PHONY: help
@@ -29,9 +31,12 @@ image: setup ## Build out/bloomery-amd64.img (the disk image), out/bloomery (the
 	@$(MAKE) --no-print-directory out/bloomery-amd64.img out/bloomery out/kubectl out/clusterctl
 
 .PHONY: run
-run: image $(if $(filter-out 0,$(CONTROL_PLANES)),talos-ns) ## Boot the image in QEMU with blank machines beside it, or a Talos cluster (CONTROL_PLANES=1 WORKERS=1); Ctrl-C stops it
+run: image ## Boot the image in QEMU and make a Talos cluster (CONTROL_PLANES=1 WORKERS=1 BOARD=vm MACHINES="uefi bios"); Ctrl-C stops it
+ifneq ($(CONTROL_PLANES),0)
+	@case "$$(out/bloomery lab board $(BOARD))" in vm) $(MAKE) --no-print-directory talos-media;; *) $(MAKE) --no-print-directory talos-ns;; esac
+endif
 	@out/bloomery lab up --image out/bloomery-amd64.img --out out/lab $(or $(foreach m,$(MACHINES),--machine $(m)),--no-machines) \
-		--control-planes $(CONTROL_PLANES) --workers $(WORKERS)
+		--control-planes $(CONTROL_PLANES) --workers $(WORKERS) --board $(BOARD)
 
 .PHONY: check
 check: format lint ## Formatting, lints, documentation: needs Rust, Go and a C compiler
@@ -102,10 +107,8 @@ test-fast: ## All tests but those in QEMU
 	@$(STAGE) "tests against the API server" $(MAKE) --no-print-directory test-apiserver
 	@$(STAGE) "build of the image" $(MAKE) --no-print-directory image
 	@$(STAGE) "whole plane in namespaces" $(MAKE) --no-print-directory test-namespaces
-ifndef BLOOMERY_WITHOUT_TALOS
 	@$(STAGE) "build of Talos (Go)" $(MAKE) --no-print-directory talos-ns
 	@$(STAGE) "real Talos nodes in namespaces" $(MAKE) --no-print-directory test-talos
-endif
 	@$(STAGE) --summary
 
 .PHONY: test
@@ -115,10 +118,11 @@ test: test-fast ## All tests but those of Talos in QEMU (estimated: 90 minutes o
 	@$(STAGE) "the tree is as it was" $(STAGE) --same-tree
 	@$(STAGE) --summary
 
+# BENCH names parts and options: `make bench BENCH='--help'`.
 .PHONY: bench
-bench: image ## Measure image, memory, boot time, boot services and many machines beside their peers
-	@cargo build --locked --release --quiet -p bootsvc -p bench
-	target/release/bench
+bench: image talos-ns ## Measure image, memory, boot time, boot services, many machines and clusters beside their peers
+	@RUSTFLAGS="$(strip $(PROGRAM_FLAGS))" scripts/progress bench cargo build --locked --release --target $(RUST_TARGET) -p bench
+	$(PROGRAMS_DIR)/bench $(BENCH)
 
 .PHONY: fuzz
 fuzz: ## Fuzz each parser of foreign bytes for FUZZ_SECONDS (300), and live a million lives of machines

@@ -7,6 +7,7 @@
 
 mod allocation;
 mod boot_time;
+mod cluster;
 mod image_size;
 mod memory;
 mod network;
@@ -25,6 +26,8 @@ use report::{Figure, Report};
 
 /// Name of the hidden subcommand that is the supervisor of the lab's namespaces.
 const SUPERVISE: &str = "__supervise";
+/// The program beside this one that enters the plane's namespaces.
+const LAUNCHER: &str = "bench-enter";
 
 /// Measures image size, memory, boot time and many machines beside their peers
 #[derive(Debug, Parser)]
@@ -38,9 +41,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// First process of the lab's namespaces
+    /// First process of the lab's namespaces, or the part of the lab that is named
     #[command(name = SUPERVISE, hide = true)]
-    Supervise,
+    Supervise {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        role: Vec<OsString>,
+    },
     /// Simulated machines, in the measured plane's network
     #[command(name = scale::SIMULATE, hide = true)]
     Simulate,
@@ -61,8 +67,8 @@ struct Options {
     /// Measure only these
     #[arg(value_enum)]
     parts: Vec<Subject>,
-    /// The boot services to measure, built for release
-    #[arg(long, value_name = "FILE", default_value = "target/release/bootsvc")]
+    /// The boot services to measure, as the image has them
+    #[arg(long, value_name = "FILE", default_value = "target/x86_64-unknown-linux-gnu/release/bootsvc")]
     bootsvc: PathBuf,
     /// Boots of each kind, of which the median counts
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
@@ -103,6 +109,8 @@ enum Subject {
     Scale,
     /// A thousand and five thousand machines of ten clusters, and as many servers for them
     Allocation,
+    /// Clusters of real Talos nodes beside the same by hand with talosctl (root, `make talos`)
+    Cluster,
 }
 
 impl Subject {
@@ -116,6 +124,7 @@ impl Subject {
             Self::Http => network::isolated(options, network::http::measure).await,
             Self::Scale => Box::pin(scale::measure(options)).await,
             Self::Allocation => Box::pin(allocation::measure(options)).await,
+            Self::Cluster => Box::pin(cluster::measure(options)).await,
         }
     }
 }
@@ -124,7 +133,9 @@ impl Subject {
 async fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
-        Some(Command::Supervise) => bloomery_lab::supervise::run().await.map(|()| ExitCode::SUCCESS),
+        Some(Command::Supervise { role }) => {
+            Box::pin(bloomery_lab::program::run(&role)).await.map(|()| ExitCode::SUCCESS)
+        }
         Some(Command::Simulate) => Box::pin(scale::simulate_inside()).await,
         Some(Command::Create) => Box::pin(scale::create_inside()).await,
         Some(Command::Allocate) => Box::pin(allocation::run_inside()).await,

@@ -92,6 +92,12 @@ impl Trace {
         self.add(Identity::at(peer), Step::File(kind, moment), "");
     }
 
+    /// A machine that may have its configuration asked for it.
+    pub fn configuration(&self, uuid: &str, peer: IpAddr, was_there: bool) {
+        let who = Identity { mac: None, uuid: SystemUuid::parse(uuid), address: Some(peer) };
+        self.add(who, Step::Configuration(was_there), "");
+    }
+
     /// The agent of a machine called.
     pub fn agent_hello(&self, uuid: &str, peer: IpAddr) {
         let who = Identity { mac: None, uuid: SystemUuid::parse(uuid), address: Some(peer) };

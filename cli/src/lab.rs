@@ -18,10 +18,13 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use anyhow::Context as _;
+use bloomery_lab::accel::Accel;
 use bloomery_lab::bmc::BmcKind;
 use bloomery_lab::net::Helper;
 use bloomery_lab::vm::spec::{BootPath, Firmware};
 use clap::{Args, Subcommand, ValueEnum};
+
+use crate::output;
 
 /// Folder of a lab when none is given.
 const DEFAULT_OUT: &str = "out/lab";
@@ -92,12 +95,22 @@ enum LabCommand {
     Console(ConsoleArgs),
     Status(StatusArgs),
     Power(PowerArgs),
+    /// Say which board a cluster's machines get on this computer
+    #[command(hide = true)]
+    Board(BoardArgs),
     /// First process of the lab's namespaces
     #[command(name = SUPERVISE, hide = true)]
     Supervise(SuperviseArgs),
     /// The simulation inside the lab's network
     #[command(name = simulate::INSIDE, hide = true)]
     Inside(simulate::InsideArgs),
+}
+
+#[derive(Debug, Args)]
+struct BoardArgs {
+    /// The one that was asked for
+    #[arg(value_enum, default_value_t = BoardArg::Auto)]
+    board: BoardArg,
 }
 
 /// The supervisor, or the part of the lab that is named.
@@ -133,13 +146,15 @@ struct RunArgs {
     /// No blank machine at all
     #[arg(long, conflicts_with = "machines")]
     no_machines: bool,
-    /// A workload cluster with so many control planes: real Talos in namespaces of this computer (board ns), which
-    /// needs root and `make talos`
+    /// A workload cluster of real Talos with so many control planes, of `make talos` or `make talos-media`
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=9))]
     control_planes: u8,
     /// So many workers beside them
     #[arg(long, value_name = "M", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=30))]
     workers: u8,
+    /// Of what the cluster's machines are made
+    #[arg(long, value_enum, default_value_t = BoardArg::Auto)]
+    board: BoardArg,
     /// The appliance's firmware
     #[arg(long, value_enum, default_value_t = FirmwareArg::Bios)]
     firmware: FirmwareArg,
@@ -194,6 +209,16 @@ struct PowerArgs {
     /// Folder of the lab
     #[arg(long, value_name = "DIR", default_value = DEFAULT_OUT)]
     out: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum BoardArg {
+    /// vm where KVM works, else ns
+    Auto,
+    /// Namespaces of this computer, which needs root: no firmware, no disks
+    Ns,
+    /// Virtual machines that boot from the network and install themselves; without KVM about half an hour
+    Vm,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -259,6 +284,10 @@ pub async fn run(args: LabArgs) -> anyhow::Result<ExitCode> {
         LabCommand::Console(args) => console::run(&args).await.map(|()| ExitCode::SUCCESS),
         LabCommand::Status(args) => status::run(&args).await.map(|()| ExitCode::SUCCESS),
         LabCommand::Power(args) => power::run(&args).await.map(|()| ExitCode::SUCCESS),
+        LabCommand::Board(args) => {
+            let board = cluster::board(args.board, Accel::detect().await);
+            output::text(&format!("{board}\n")).map(|()| ExitCode::SUCCESS)
+        }
         LabCommand::Supervise(args) => {
             bloomery_lab::program::run(&args.role).await.map(|()| ExitCode::SUCCESS)
         }

@@ -25,8 +25,10 @@ use tokio::{
 pub const BRIDGE: &str = "br0";
 /// Where the supervisor writes what goes wrong inside.
 const SUPERVISOR_LOG: &str = "supervisor.log";
-/// A reply takes at most the supervisor's own limit for commands and some.
-const REPLY_LIMIT: Duration = Duration::from_secs(30);
+/// Limit for commands that set something up (`ip`, …); they take milliseconds.
+const RUN_LIMIT: Duration = Duration::from_secs(20);
+/// The supervisor's own answer, beside what a command takes.
+const REPLY_LIMIT: Duration = Duration::from_secs(10);
 /// The kernel needs milliseconds to kill a PID namespace; guests with dirty memory some more.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
 
@@ -190,8 +192,16 @@ impl Net {
     /// # Errors
     /// It cannot be started, fails or takes longer than 20 s.
     pub async fn run(&self, argv: &[&str], stdin: &str) -> Result<String> {
+        self.run_within(RUN_LIMIT, argv, stdin).await
+    }
+
+    /// The same for a command that takes its time.
+    ///
+    /// # Errors
+    /// It cannot be started, fails or takes longer than `limit`.
+    pub async fn run_within(&self, limit: Duration, argv: &[&str], stdin: &str) -> Result<String> {
         let argv = argv.iter().map(|&arg| arg.to_owned()).collect();
-        self.request(Op::Run { argv, stdin: stdin.to_owned() }).await
+        self.request(Op::Run { argv, stdin: stdin.to_owned(), limit }).await
     }
 
     /// Starts a child inside that runs on; `log` is a file of the lab's folder.
@@ -246,6 +256,7 @@ impl Net {
     }
 
     async fn request(&self, op: Op) -> Result<String> {
+        let own_limit = if let Op::Run { limit, .. } = &op { *limit } else { RUN_LIMIT };
         let (sender, reply) = oneshot::channel();
         let id = {
             let mut shared = self.shared.lock();
@@ -263,7 +274,7 @@ impl Net {
             Some(requests) => requests.write_all(&line).await.map_err(|_| self.gone())?,
             None => return Err(self.gone()),
         }
-        match tokio::time::timeout(REPLY_LIMIT, reply).await {
+        match tokio::time::timeout(own_limit + REPLY_LIMIT, reply).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(self.gone()),
             Err(_) => bail!("the lab's supervisor does not answer"),

@@ -16,8 +16,6 @@ use tokio::{
     sync::mpsc::{UnboundedSender, unbounded_channel},
 };
 
-/// Limit for commands that set something up (`ip`, …); they take milliseconds.
-const RUN_LIMIT: Duration = Duration::from_secs(20);
 /// Limit for a connection to a machine: three SYN retransmissions.
 const CONNECT_LIMIT: Duration = Duration::from_secs(8);
 /// Longest target line on the forward socket: `255.255.255.255:65535`.
@@ -59,11 +57,11 @@ pub async fn run() -> Result<()> {
     let mut requests = BufReader::new(tokio::io::stdin()).lines();
     while let Some(line) = requests.next_line().await.context("failed to read a request")? {
         let Request { id, op } = serde_json::from_str(&line).context("failed to parse a request")?;
-        if let Op::Run { argv, stdin } = op {
+        if let Op::Run { argv, stdin, limit } = op {
             // A command may wait for something that is asked for meanwhile: for a machine that starts, for example.
             let messages = messages.clone();
             tokio::spawn(async move {
-                let _ = messages.send(reply(id, run_to_end(&argv, &stdin).await));
+                let _ = messages.send(reply(id, run_to_end(&argv, &stdin, limit).await));
             });
         } else {
             let _ = messages.send(reply(id, obey(op, &mut children, &messages).await));
@@ -84,7 +82,7 @@ type Children = HashMap<String, UnboundedSender<()>>;
 
 async fn obey(op: Op, children: &mut Children, messages: &UnboundedSender<Message>) -> Result<String> {
     match op {
-        Op::Run { argv, stdin } => run_to_end(&argv, &stdin).await,
+        Op::Run { argv, stdin, limit } => run_to_end(&argv, &stdin, limit).await,
         Op::Spawn { name, argv, log } => {
             spawn(&name, &argv, &log, children, messages)?;
             Ok(String::new())
@@ -106,7 +104,7 @@ async fn obey(op: Op, children: &mut Children, messages: &UnboundedSender<Messag
 }
 
 /// Runs a command to its end and gives its standard output.
-async fn run_to_end(argv: &[String], stdin: &str) -> Result<String> {
+async fn run_to_end(argv: &[String], stdin: &str, limit: Duration) -> Result<String> {
     let shown = argv.join(" ");
     let [program, arguments @ ..] = argv else { bail!("failed to run an empty command") };
     let mut child = Command::new(program)
@@ -120,9 +118,9 @@ async fn run_to_end(argv: &[String], stdin: &str) -> Result<String> {
     if let Some(mut pipe) = child.stdin.take() {
         pipe.write_all(stdin.as_bytes()).await.with_context(|| format!("failed to feed {shown}"))?;
     }
-    let output = tokio::time::timeout(RUN_LIMIT, child.wait_with_output())
+    let output = tokio::time::timeout(limit, child.wait_with_output())
         .await
-        .with_context(|| format!("failed to run {shown}: no end after {} s", RUN_LIMIT.as_secs()))?
+        .with_context(|| format!("failed to run {shown}: no end after {} s", limit.as_secs()))?
         .with_context(|| format!("failed to run {shown}"))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);

@@ -3,6 +3,7 @@
 //! The programs are those of `make talos`. What container mode of Talos leaves out, the launcher does in the board's
 //! place: power, firmware, boot script, wiping of disks (DESIGN.md names what therefore only virtual machines prove).
 
+pub mod alone;
 pub mod balance;
 pub mod board;
 pub mod cgroups;
@@ -12,6 +13,7 @@ pub mod enter;
 pub mod host;
 pub mod images;
 pub mod manifest;
+pub mod members;
 pub mod network;
 pub mod node;
 pub mod parts;

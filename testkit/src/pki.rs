@@ -1,6 +1,7 @@
 //! Certificates for a test's control plane: one CA, and what it signs.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
@@ -54,6 +55,18 @@ impl Authority {
         std::fs::write(&identity.certificate_file, certificate.pem()).unwrap();
         std::fs::write(&identity.key_file, key.serialize_pem()).unwrap();
         identity
+    }
+
+    /// A certificate and its key, PEM, of a user of groups, good for so long from now on.
+    pub fn issue_for(&self, user: &str, groups: &[&str], lifetime: Duration) -> (String, String) {
+        let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, user);
+        for group in groups {
+            params.distinguished_name.push(DnType::OrganizationName, *group);
+        }
+        params.not_after = (SystemTime::now() + lifetime).into();
+        let key = KeyPair::generate().unwrap();
+        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
     }
 
     /// Writes a kubeconfig for a user and returns its path.

@@ -20,7 +20,7 @@ use bloomery_lab::state::LabDir;
 use super::requests;
 use super::usage::Usage;
 use crate::memory::processes::{Memory, Processes};
-use crate::supervisor;
+use crate::{LAUNCHER, supervisor};
 
 /// The API, natively on a busy machine.
 const API_LIMIT: Duration = Duration::from_mins(2);
@@ -28,8 +28,6 @@ const API_LIMIT: Duration = Duration::from_mins(2);
 const SERVICES_LIMIT: Duration = Duration::from_mins(3);
 /// What a start leaves to be done in the background is over by then.
 const QUIET: Duration = Duration::from_secs(10);
-/// The program beside this one that enters the plane's namespaces.
-const LAUNCHER: &str = "bench-enter";
 /// Every machine is taken, as there is nobody who accepts them.
 const CONFIGURATION: &str = "sidero:\n  autoAcceptServers: true\n  insecureWipe: true\n";
 

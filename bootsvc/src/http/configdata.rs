@@ -179,6 +179,7 @@ async fn decide(context: &Context, client: IpAddr, question: &Question, seen: &S
         Ok(rendered) => rendered,
         Err(error) => return failed(&name, &error),
     };
+    services.edge.trace.configuration(&name, client, rendered.outcome.is_ok());
     match rendered.outcome {
         Ok((config, verdict)) => {
             // A node cannot load it, and asks for the mended one: that it has this one ends nothing.

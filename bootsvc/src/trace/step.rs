@@ -71,6 +71,8 @@ pub enum Step {
     Decision(Decided),
     /// A kernel's or initramfs's transfer.
     File(FileKind, Moment),
+    /// `/configdata`, of a machine that may have its configuration: whether it was there.
+    Configuration(bool),
     /// `CreateServer`.
     AgentHello,
 }
@@ -162,6 +164,8 @@ impl Step {
             Self::Script => "boot-script".to_owned(),
             Self::Decision(decided) => format!("decision-{}", decided.name()),
             Self::File(kind, moment) => format!("{}-{}", kind.name(), moment.name()),
+            Self::Configuration(true) => "configuration-given".to_owned(),
+            Self::Configuration(false) => "configuration-not-ready".to_owned(),
             Self::AgentHello => "agent-hello".to_owned(),
         }
     }

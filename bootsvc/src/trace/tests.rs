@@ -203,6 +203,7 @@ fn some_steps_fail_at_once_and_some_end_well() {
         Step::Decision(Decided::Unavailable),
         Step::File(FileKind::Kernel, Moment::Aborted),
         Step::File(FileKind::Initramfs, Moment::Refused),
+        Step::Configuration(false),
     ] {
         let (state, what, advice) = judged(&[step], Duration::ZERO);
         assert_eq!(state, State::Failed, "{step:?}");
@@ -210,7 +211,15 @@ fn some_steps_fail_at_once_and_some_end_well() {
     }
     let environment = Step::Decision(Decided::Environment);
     let initramfs = Step::File(FileKind::Initramfs, Moment::Complete);
-    for steps in [&[Step::Decision(Decided::Disk)][..], &[environment, initramfs], &[Step::AgentHello]] {
+    let given = Step::Configuration(true);
+    for steps in [
+        &[Step::Decision(Decided::Disk)][..],
+        &[environment, initramfs],
+        // The files may come from elsewhere than the plane.
+        &[environment, given],
+        &[environment, initramfs, Step::Configuration(false), given],
+        &[Step::AgentHello],
+    ] {
         assert_eq!(judged(steps, Duration::from_hours(1)).0, State::Done, "{steps:?}");
     }
 }

@@ -109,6 +109,12 @@ fn rule(step: Step, told: Option<Decided>) -> Rule {
         ),
         Step::Decision(decided) => decision(decided),
         Step::File(kind, moment) => file(kind, moment, told),
+        Step::Configuration(true) => Rule::Done("has its machine configuration"),
+        // A node asks again until it is there.
+        Step::Configuration(false) => Rule::Failed(
+            "asked for its machine configuration, which could not be made",
+            "see the condition ConfigurationReady of its Server; the node asks again by itself",
+        ),
         Step::AgentHello => Rule::Done("runs the agent, which has called"),
     }
 }

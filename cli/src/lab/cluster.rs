@@ -1,15 +1,18 @@
-//! The workload cluster of a lab: real Talos on board `ns`, beside the appliance in its virtual machine.
+//! The workload cluster of a lab: real Talos, beside the appliance in its virtual machine.
 
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
+use bloomery_lab::accel::Accel;
 use bloomery_lab::journey::Access;
 use bloomery_lab::lab::Lab;
-use bloomery_lab::talos::cluster::{Cluster, Running};
+use bloomery_lab::talos::cluster::{Cluster, Running, TALOSCONFIG};
 use bloomery_lab::talos::manifest::{Shape, Tools};
+use bloomery_lab::talos::members::Board;
+use bloomery_lab::talos::workload::WORKLOAD_FILE;
 
-use super::RunArgs;
 use super::steps::Steps;
+use super::{BoardArg, RunArgs};
 
 /// Name of the cluster.
 const NAME: &str = "demo";
@@ -24,12 +27,27 @@ pub(super) fn shape(args: &RunArgs) -> anyhow::Result<Option<Shape>> {
     }
 }
 
+/// Of what the machines are made.
+pub(super) const fn board(wanted: BoardArg, accel: Accel) -> Board {
+    match (wanted, accel) {
+        (BoardArg::Ns, _) | (BoardArg::Auto, Accel::Tcg) => Board::Ns,
+        (BoardArg::Vm, _) | (BoardArg::Auto, Accel::Kvm) => Board::Vm,
+    }
+}
+
 /// Builds the machines; they are off.
-pub(super) async fn build(lab: &Lab, steps: &Steps, shape: Shape) -> anyhow::Result<Cluster> {
+pub(super) async fn build(args: &RunArgs, lab: &Lab, steps: &Steps, shape: Shape) -> anyhow::Result<Cluster> {
+    let board = board(args.board, lab.site.accel);
+    let why = match (board, args.board) {
+        (Board::Ns, BoardArg::Auto) => {
+            "Talos in namespaces of this computer, which has no KVM (--board vm: emulated machines)"
+        }
+        (Board::Ns, _) => "Talos in namespaces of this computer",
+        (Board::Vm, _) => "virtual machines, UEFI and BIOS in turn",
+    };
     let count = shape.control_planes + shape.workers;
-    let built = Cluster::build(&lab.dir, &lab.net, shape);
-    let name = format!("{count} machines on board ns: build");
-    steps.run(&name, built, |_| "Talos in namespaces of this computer, without QEMU".to_owned()).await
+    let built = Cluster::build(&lab.site, board, shape);
+    steps.run(&format!("{count} machines: build"), built, |_| why.to_owned()).await
 }
 
 /// From machines that are off to a cluster whose nodes are Ready.
@@ -44,10 +62,14 @@ pub(super) async fn bring_up(
     let clean = cluster.become_clean(&access.client, address, |text| steps.note(text));
     steps.run("machines: register, are accepted and wiped", clean, |()| String::new()).await?;
     let programs = args.out.parent().unwrap_or(Path::new("out"));
-    let tools = Tools::find(programs)?;
-    let created = cluster.create(&access.client, &tools, NAME, |text| steps.note(text));
+    let tools = Tools::find(programs, &args.out.join("kubeconfig"))?;
+    let created = async {
+        cluster.apply(&tools, NAME, |text| steps.note(text)).await?;
+        cluster.run(&access.client, NAME, |text| steps.note(text)).await
+    };
     let detail = |running: &Running| {
-        format!("{} nodes are Ready, {}", running.nodes.len(), running.workload.kubeconfig.display())
+        let kubeconfig = args.out.join(WORKLOAD_FILE);
+        format!("{} nodes are Ready, {}", running.nodes.len(), kubeconfig.display())
     };
     let running = steps.run("cluster: from the manifest to Ready", created, detail).await?;
     steps.run("cluster: talosctl health", running.health(), |()| String::new()).await?;
@@ -55,16 +77,16 @@ pub(super) async fn bring_up(
 }
 
 /// How to look at it.
-pub(super) fn summary(args: &RunArgs, cluster: &Cluster, running: &Running, kubectl: &str) -> String {
+pub(super) fn commands(args: &RunArgs, kubectl: &str) -> String {
     let out = args.out.display();
-    let talosctl = args.out.parent().unwrap_or(Path::new("out")).join("talosctl");
-    let machines = cluster.nodes.iter().map(|node| format!("{} {}", node.name, node.address()));
+    let programs = args.out.parent().unwrap_or(Path::new("out"));
+    let (clusterctl, talosctl) = (programs.join("clusterctl"), programs.join("talosctl"));
     format!(
-        "\nCluster {NAME}: {}\n  {kubectl} --kubeconfig {} get nodes\n  \
-         {} --talosconfig {} health\n  {kubectl} --kubeconfig {out}/kubeconfig get clusters,machines,servers\n",
-        machines.collect::<Vec<_>>().join(", "),
-        running.workload.kubeconfig.display(),
+        "  {kubectl} get clusters,machines\n  \
+         {clusterctl}/clusterctl describe cluster {NAME} --config {clusterctl}/clusterctl.yaml\n  \
+         {kubectl} --kubeconfig {out}/{WORKLOAD_FILE} get nodes\n  \
+         {} --talosconfig {out}/{TALOSCONFIG} health\n",
         talosctl.display(),
-        running.talosconfig.display(),
+        clusterctl = clusterctl.display(),
     )
 }

@@ -85,7 +85,7 @@ async fn drive(args: &RunArgs, steps: &Steps, session: &mut Session) -> anyhow::
     let lab = &*session.lab.insert(network.await?);
     if let Some(shape) = shape {
         // First: what this computer lacks is told before anything has booted.
-        session.cluster = Some(cluster::build(lab, steps, shape).await?);
+        session.cluster = Some(cluster::build(args, lab, steps, shape).await?);
     }
     let power_on = lab.power_on_appliance(args.firmware.into(), args.memory);
     let power_on = steps.run("appliance: power on", power_on, |_| {
@@ -97,14 +97,11 @@ async fn drive(args: &RunArgs, steps: &Steps, session: &mut Session) -> anyhow::
         never = relay(&appliance.console, steps) => match never {},
     };
     machines::bring_up(args, steps, lab, &access, &mut session.machines).await?;
-    let registered = servers::list(&access.client).await?;
-    output::text(&summary(args, lab, &servers::table(&registered)))?;
     if let Some(machines) = &session.cluster {
-        let running = cluster::bring_up(args, steps, lab, &access, machines).await?;
-        output::text(&cluster::summary(args, machines, &running, &kubectl(args)))?;
-        session.running = Some(running);
+        session.running = Some(cluster::bring_up(args, steps, lab, &access, machines).await?);
     }
-    Ok(())
+    let registered = servers::list(&access.client).await?;
+    output::text(&summary(args, lab, &servers::table(&registered), session.running.is_some()))
 }
 
 /// The appliance from power-on to ready for machines; writes the kubeconfig on the way.
@@ -178,7 +175,7 @@ async fn stop(
 ) -> anyhow::Result<()> {
     let Some(lab) = session.lab else { return Ok(()) };
     if let Some(cluster) = &session.cluster {
-        steps.run("cluster: power off", cluster.site.stop(), |()| String::new()).await?;
+        steps.run("cluster: power off", cluster.stop(), |()| String::new()).await?;
     }
     // Before it is up it has nothing to lose, and a firmware prompt does not know the power button.
     let is_up = |vm: &Vm| vm.exit().is_none() && vm.console.find(contract::PAIRING_LINE).is_some();
@@ -191,26 +188,33 @@ async fn stop(
     }
 }
 
-/// The table and what to do next.
 /// The program of this build, or the one in the path.
 fn kubectl(args: &RunArgs) -> String {
     let built = args.out.parent().map(|parent| parent.join("kubectl")).filter(|path| path.is_file());
     built.as_deref().unwrap_or(Path::new("kubectl")).display().to_string()
 }
 
-fn summary(args: &RunArgs, lab: &Lab, table: &str) -> String {
+/// The table and what to do next.
+fn summary(args: &RunArgs, lab: &Lab, table: &str, has_cluster: bool) -> String {
     let out = args.out.display();
     let kubectl = kubectl(args);
     let program = std::env::args_os().next().unwrap_or_default();
     let program = Path::new(&program).display();
     let mut text = format!(
         "\n{table}\nGo on with:\n  export KUBECONFIG={out}/kubeconfig\n  {kubectl} get servers\n  \
-         {program} status\n  {program} trace\n  \
-         {kubectl} patch server NAME --type merge -p '{{\"spec\":{{\"accepted\":true}}}}'   # wiped, then switched off\n  \
-         {program} lab console appliance --out {out}\n\n\
-         Kubernetes API   https://{}\nAppliance        https://{}\nBoot services    http://{}\n",
-        lab.forwards.api.local, lab.forwards.appliance.local, lab.forwards.boot.local
+         {program} status\n  {program} trace\n  {program} lab console appliance --out {out}\n"
     );
+    if has_cluster {
+        text.push_str(&cluster::commands(args, &kubectl));
+    } else {
+        let accept =
+            "patch server NAME --type merge -p '{\"spec\":{\"accepted\":true}}'   # wiped, then switched off";
+        text.push_str(&format!("  {kubectl} {accept}\n"));
+    }
+    text.push_str(&format!(
+        "\nKubernetes API   https://{}\nAppliance        https://{}\nBoot services    http://{}\n",
+        lab.forwards.api.local, lab.forwards.appliance.local, lab.forwards.boot.local
+    ));
     if !args.until_registered {
         text.push_str("\nCtrl-C stops the lab.\n");
     }

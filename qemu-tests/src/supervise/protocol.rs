@@ -3,7 +3,7 @@
 //! Names and paths are relative to the lab's folder, which is the supervisor's current folder.
 
 use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 /// Socket on which the supervisor joins connections from the host with the lab's network.
 pub const FORWARD_SOCKET: &str = "run/forward.sock";
@@ -28,6 +28,8 @@ pub enum Op {
         argv: Vec<String>,
         /// Fed to its standard input.
         stdin: String,
+        /// It is killed after so long.
+        limit: Duration,
     },
     /// Start a child that goes on running.
     Spawn {

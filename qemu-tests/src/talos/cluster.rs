@@ -6,45 +6,37 @@
 use super::{
     ctl::Talosctl,
     manifest::{Shape, Tools},
-    node::Node,
-    plane,
-    site::{ENDPOINT, NodeSite},
+    members::{Board, Ground, Member},
+    site::ENDPOINT,
     workload::{Workload, secret},
 };
-use crate::{eventually, forward::Forward, net::Net, plane::save, state::LabDir, switch::Command};
+use crate::{eventually, forward::Forward, machine::Site, plane::save, switch::Command};
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Node as KubernetesNode;
 use kube::Client;
-use std::{
-    net::Ipv4Addr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::Ipv4Addr, path::Path, sync::Arc, time::Duration};
 
-/// A boot of the agent and a wipe, with the plane's pauses between power commands.
-const MACHINE_LIMIT: Duration = Duration::from_mins(5);
-/// From the manifest to anything of the cluster.
-const CLUSTER_LIMIT: Duration = Duration::from_mins(8);
-/// How talosctl finds its nodes.
-const TALOSCONFIG: &str = "talosconfig";
-/// What the board says when Talos begins.
-const MACHINED_STARTS: &str = "board: starts machined";
+/// The lab's file of that name, and the key of the plane's Secret.
+pub const TALOSCONFIG: &str = "talosconfig";
 /// Port of apid.
 const MACHINE_API_PORT: u16 = 50_000;
 /// Kubernetes' own label.
 const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
+/// One round of talosctl's checks: short, so that what a check waits for is told when the lab gives up.
+const HEALTH_ROUND: Duration = Duration::from_secs(60);
+/// Of each console that are shown.
+const CONSOLE_LINES: usize = 300;
 
 /// The machines of a cluster.
 #[derive(Debug)]
 pub struct Cluster {
-    /// Where they are built.
-    pub site: NodeSite,
-    /// They.
-    pub nodes: Vec<Arc<Node>>,
+    /// What they are made of.
+    pub board: Board,
+    /// They, in the order of their numbers.
+    pub members: Vec<Member>,
     shape: Shape,
-    net: Arc<Net>,
-    dir: Arc<LabDir>,
+    ground: Ground,
+    site: Site,
 }
 
 /// A cluster that runs.
@@ -55,8 +47,7 @@ pub struct Running {
     pub talosctl: Talosctl,
     /// Its nodes, all Ready.
     pub nodes: Vec<KubernetesNode>,
-    /// Its talosconfig, good on this host while the lab runs.
-    pub talosconfig: PathBuf,
+    board: Board,
     /// Addresses of control planes, then of workers.
     addresses: (Vec<String>, Vec<String>),
     _machine_api: Forward,
@@ -67,15 +58,10 @@ impl Cluster {
     ///
     /// # Errors
     /// This host or this build lacks something.
-    pub async fn build(dir: &Arc<LabDir>, net: &Arc<Net>, shape: Shape) -> Result<Self> {
-        let site = NodeSite::open(Arc::clone(dir), Arc::clone(net)).await?;
+    pub async fn build(site: &Site, board: Board, shape: Shape) -> Result<Self> {
         let count = shape.control_planes.saturating_add(shape.workers);
-        site.balance(count).await?;
-        let mut nodes = Vec::new();
-        for number in 1..=count {
-            nodes.push(site.build(&format!("node-{number}"), number).await?);
-        }
-        Ok(Self { site, nodes, shape, net: Arc::clone(net), dir: Arc::clone(dir) })
+        let (ground, members) = Ground::build(site, board, count).await?;
+        Ok(Self { board, members, shape, ground, site: site.clone() })
     }
 
     /// Switches them on and waits until the plane has wiped them and switched them off.
@@ -88,83 +74,101 @@ impl Cluster {
         address: Ipv4Addr,
         mut show: impl FnMut(&str),
     ) -> Result<()> {
-        plane::prepare(plane, &self.site).await?;
-        for node in &self.nodes {
-            node.set_plane(address);
-            node.obey(Command::On).await?;
+        self.ground.prepare(plane).await?;
+        for member in &self.members {
+            if let Member::Ns(node) = member {
+                node.set_plane(address);
+            }
+            member.obey(Command::On).await?;
         }
-        for node in &self.nodes {
-            plane::registered(plane, node, MACHINE_LIMIT).await?;
-            show(&format!("{}: server {} is registered", node.name, node.identity.uuid));
-            plane::accept(plane, node).await?;
+        for member in &self.members {
+            member.registered(plane).await?;
+            show(&format!("{}: server {} is registered", member.name(), member.uuid()));
+            member.accept(plane).await?;
         }
-        for node in &self.nodes {
-            plane::clean(plane, node, MACHINE_LIMIT).await?;
-            show(&format!("{}: clean and off", node.name));
+        for member in &self.members {
+            member.clean(plane).await?;
+            show(&format!("{}: clean and off", member.name()));
         }
         Ok(())
     }
 
-    /// Makes the cluster `name` by its manifest and waits until its nodes are Ready.
+    /// Makes the manifest of the cluster `name` and applies it.
+    ///
+    /// # Errors
+    /// clusterctl or the API refuses.
+    pub async fn apply(&self, tools: &Tools, name: &str, mut show: impl FnMut(&str)) -> Result<()> {
+        let manifest = tools.generate(name, self.shape, ENDPOINT.into()).await?;
+        let file = self.site.dir.path(&format!("{name}.yaml"));
+        std::fs::write(&file, &manifest).with_context(|| format!("failed to write {}", file.display()))?;
+        show("clusterctl generate cluster");
+        tools.apply(&manifest).await?;
+        show("kubectl apply");
+        Ok(())
+    }
+
+    /// Waits until the nodes of the cluster `name` are Ready and the plane has named their providers.
     ///
     /// # Errors
     /// A step fails, or takes too long.
-    pub async fn create(
-        &self,
-        client: &Client,
-        tools: &Tools,
-        name: &str,
-        mut show: impl FnMut(&str),
-    ) -> Result<Running> {
-        let kubeconfig = self.dir.path("kubeconfig");
-        let manifest = tools.generate(name, self.shape, ENDPOINT.into(), &kubeconfig).await?;
-        let file = self.dir.path(&format!("{name}.yaml"));
-        std::fs::write(&file, &manifest).with_context(|| format!("failed to write {}", file.display()))?;
-        show("clusterctl generate cluster");
-        tools.apply(&manifest, &kubeconfig).await?;
-        show("kubectl apply");
+    pub async fn run(&self, client: &Client, name: &str, mut show: impl FnMut(&str)) -> Result<Running> {
+        let limit = self.board.cluster_limit();
         let talosctl = self.talosctl(client, name).await?;
         show("the plane has a talosconfig");
-        for node in &self.nodes {
-            node.console().wait_for(MACHINED_STARTS, CLUSTER_LIMIT).await?;
-            plane::announce(client, node).await?;
-            show(&format!("{}: machined starts", node.name));
+        for member in &self.members {
+            member.console().wait_for(member.configured(), limit).await?;
+            member.announce(client).await?;
+            show(&format!("{}: Talos has its configuration", member.name()));
         }
-        let workload = Workload::of_plane(&self.dir, client, name, ENDPOINT.into(), CLUSTER_LIMIT).await?;
+        self.ground.balance(&self.site, &self.members).await?;
+        let workload = Workload::of_plane(&self.site.dir, client, name, ENDPOINT.into(), limit).await?;
         show("the workload's API answers");
         let ready = |name: &str| show(&format!("node {name} is Ready"));
-        workload.nodes_ready(self.nodes.len(), CLUSTER_LIMIT, ready).await?;
+        workload.nodes_ready(self.members.len(), limit, ready).await?;
         let control_planes = usize::from(self.shape.control_planes);
         // Talos labels them and the plane names their providers a moment after they are Ready.
-        let nodes = eventually!("nodes have role and provider ID", CLUSTER_LIMIT, None, async {
+        let nodes = eventually!("nodes have role and provider ID", limit, None, async {
             let nodes = workload.nodes().await?;
             let labelled = by_role(&nodes).0.len();
             ensure!(labelled == control_planes, "{labelled} of {control_planes} control planes are labelled");
-            ensure!(nodes.iter().all(has_provider_id), "a node has no provider ID");
+            ensure!(nodes.iter().all(has_provider_id), "a node has no provider ID of the plane");
             Ok(Some(nodes))
         })?;
         show("all nodes have their role and provider ID");
         let addresses = by_role(&nodes);
         let first = first_control_plane(&addresses.0)?;
-        let machine_api = Forward::to(&self.dir, (first, MACHINE_API_PORT).into()).await?;
+        let machine_api = Forward::to(&self.site.dir, (first, MACHINE_API_PORT).into()).await?;
         let all = [addresses.0.clone(), addresses.1.clone()].concat();
         talosctl.remember(machine_api.local, &all).await?;
-        let talosconfig = self.dir.path(TALOSCONFIG);
-        Ok(Running { workload, talosctl, nodes, talosconfig, addresses, _machine_api: machine_api })
+        let board = self.board;
+        Ok(Running { workload, talosctl, nodes, board, addresses, _machine_api: machine_api })
     }
 
     async fn talosctl(&self, plane: &Client, name: &str) -> Result<Talosctl> {
-        let text = secret(plane, &format!("{name}-talosconfig"), TALOSCONFIG, CLUSTER_LIMIT).await?;
-        let file = self.dir.path(TALOSCONFIG);
+        let limit = self.board.cluster_limit();
+        let text = secret(plane, &format!("{name}-talosconfig"), TALOSCONFIG, limit).await?;
+        let file = self.site.dir.path(TALOSCONFIG);
         save(&text, &file)?;
-        Ok(Talosctl::new(Arc::clone(&self.net), &self.site.parts, &file))
+        Ok(Talosctl::new(Arc::clone(&self.site.net), self.ground.parts(), &file))
     }
 
-    /// Consoles of all machines, for a failure.
+    /// The ends of the consoles of all machines, for a failure.
     pub fn consoles(&self) -> String {
-        let text = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
-        let console = |node: &Arc<Node>| format!("{}:\n{}\n", node.name, text(node.console().path()));
-        self.nodes.iter().map(console).collect()
+        let end = |path: &Path| {
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            lines[lines.len().saturating_sub(CONSOLE_LINES)..].join("\n")
+        };
+        let console = |member: &Member| format!("{}:\n{}\n", member.name(), end(member.console().path()));
+        self.members.iter().map(console).collect()
+    }
+
+    /// Cuts the power of what does not end with the lab's network by itself; to be called before that ends.
+    ///
+    /// # Errors
+    /// A machine does not end.
+    pub async fn stop(&self) -> Result<()> {
+        self.ground.stop().await
     }
 }
 
@@ -177,13 +181,14 @@ impl Running {
         let (control_planes, workers) = &self.addresses;
         let first = first_control_plane(control_planes)?;
         let (control_planes, workers) = (control_planes.join(","), workers.join(","));
-        let mut words = vec!["health", "--wait-timeout", "15s", "--control-plane-nodes", &control_planes];
+        let wait = format!("{}s", HEALTH_ROUND.as_secs());
+        let mut words = vec!["health", "--wait-timeout", &wait, "--control-plane-nodes", &control_planes];
         if !workers.is_empty() {
             words.extend(["--worker-nodes", &workers]);
         }
         // etcd's members join one after the other, and a node is Ready before.
-        eventually!("talosctl health is green", CLUSTER_LIMIT, None, async {
-            self.talosctl.run(first, &words).await.map(Some)
+        eventually!("talosctl health is green", self.board.cluster_limit(), None, async {
+            self.talosctl.run_within(HEALTH_ROUND + HEALTH_ROUND, first, &words).await.map(Some)
         })?;
         Ok(())
     }
@@ -204,7 +209,8 @@ fn first_control_plane(addresses: &[String]) -> Result<Ipv4Addr> {
 }
 
 fn has_provider_id(node: &KubernetesNode) -> bool {
-    node.spec.as_ref().is_some_and(|spec| spec.provider_id.is_some())
+    let id = node.spec.as_ref().and_then(|spec| spec.provider_id.as_deref());
+    id.is_some_and(|id| id.starts_with("sidero://"))
 }
 
 fn address(node: &KubernetesNode) -> Option<String> {

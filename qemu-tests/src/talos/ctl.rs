@@ -7,7 +7,11 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
+
+/// One question and its answer.
+const USUAL_LIMIT: Duration = Duration::from_secs(20);
 
 /// talosctl with its configuration.
 #[derive(Debug, Clone)]
@@ -65,9 +69,17 @@ impl Talosctl {
     /// # Errors
     /// It fails, or takes more than 20 s.
     pub async fn run(&self, node: Ipv4Addr, words: &[&str]) -> Result<String> {
+        self.run_within(USUAL_LIMIT, node, words).await
+    }
+
+    /// The same for what takes its time.
+    ///
+    /// # Errors
+    /// It fails, or takes more than `limit`.
+    pub async fn run_within(&self, limit: Duration, node: Ipv4Addr, words: &[&str]) -> Result<String> {
         let (program, config) = (self.program.display().to_string(), self.config.display().to_string());
         let node = node.to_string();
         let own = [program.as_str(), "--talosconfig", &config, "--endpoints", &node, "--nodes", &node];
-        self.net.run(&[&own, words].concat(), "").await
+        self.net.run_within(limit, &[&own, words].concat(), "").await
     }
 }

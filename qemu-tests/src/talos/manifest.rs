@@ -28,14 +28,15 @@ pub struct Tools {
     clusterctl: PathBuf,
     settings: PathBuf,
     kubectl: PathBuf,
+    kubeconfig: PathBuf,
 }
 
 impl Tools {
-    /// Those beside the image: in `out`.
+    /// Those beside the image, in `out`, for the plane of a kubeconfig.
     ///
     /// # Errors
     /// One is missing.
-    pub fn find(out: &Path) -> Result<Self> {
+    pub fn find(out: &Path, kubeconfig: &Path) -> Result<Self> {
         let find = |name: &str, target: &str| {
             let path = out.join(name);
             path.canonicalize().map(|_| std::path::absolute(&path).unwrap_or(path)).with_context(|| {
@@ -46,6 +47,7 @@ impl Tools {
             clusterctl: find("controlplane.d/clusterctl", "out/controlplane.d")?,
             settings: find("clusterctl/clusterctl.yaml", "out/clusterctl")?,
             kubectl: find("kubectl", "out/kubectl")?,
+            kubeconfig: kubeconfig.to_owned(),
         })
     }
 
@@ -53,48 +55,48 @@ impl Tools {
     ///
     /// # Errors
     /// clusterctl fails.
-    pub async fn generate(
-        &self,
-        name: &str,
-        shape: Shape,
-        endpoint: SocketAddr,
-        kubeconfig: &Path,
-    ) -> Result<String> {
-        let mut command = Command::new(&self.clusterctl);
+    pub async fn generate(&self, name: &str, shape: Shape, endpoint: SocketAddr) -> Result<String> {
+        let mut command = self.clusterctl(&["generate", "cluster", name, "--infrastructure", "sidero"]);
         command
-            .args([
-                "generate",
-                "cluster",
-                name,
-                "--infrastructure",
-                "sidero",
-                "--target-namespace",
-                "default",
-            ])
-            .args(["--kubernetes-version", kubernetes_version()?])
+            .args(["--target-namespace", "default", "--kubernetes-version", kubernetes_version()?])
             .args(["--control-plane-machine-count", &shape.control_planes.to_string()])
             .args(["--worker-machine-count", &shape.workers.to_string()])
-            .arg("--config")
-            .arg(&self.settings)
-            .arg("--kubeconfig")
-            .arg(kubeconfig)
             .env("CONTROL_PLANE_ENDPOINT", endpoint.ip().to_string())
             .env("CONTROL_PLANE_PORT", endpoint.port().to_string())
             .env("CONTROL_PLANE_SERVERCLASS", CLASS)
-            .env("WORKER_SERVERCLASS", CLASS)
-            // It keeps a cache at home, and asks the Internet for newer versions of itself.
-            .env("HOME", kubeconfig.parent().unwrap_or(Path::new("/")))
-            .env("CLUSTERCTL_DISABLE_VERSIONCHECK", "true");
+            .env("WORKER_SERVERCLASS", CLASS);
         run(command, "").await
+    }
+
+    /// Runs clusterctl against the plane and gives its standard output.
+    ///
+    /// # Errors
+    /// It fails, with its words.
+    pub async fn ask_clusterctl(&self, words: &[&str]) -> Result<String> {
+        run(self.clusterctl(words), "").await
+    }
+
+    fn clusterctl(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(&self.clusterctl);
+        command
+            .args(words)
+            .arg("--config")
+            .arg(&self.settings)
+            .arg("--kubeconfig")
+            .arg(&self.kubeconfig)
+            // It keeps a cache at home, and asks the Internet for newer versions of itself.
+            .env("HOME", self.kubeconfig.parent().unwrap_or(Path::new("/")))
+            .env("CLUSTERCTL_DISABLE_VERSIONCHECK", "true");
+        command
     }
 
     /// Applies a manifest.
     ///
     /// # Errors
     /// The API refuses it.
-    pub async fn apply(&self, manifest: &str, kubeconfig: &Path) -> Result<String> {
+    pub async fn apply(&self, manifest: &str) -> Result<String> {
         let mut command = Command::new(&self.kubectl);
-        command.arg("--kubeconfig").arg(kubeconfig).args(["apply", "--filename", "-"]);
+        command.arg("--kubeconfig").arg(&self.kubeconfig).args(["apply", "--filename", "-"]);
         run(command, manifest).await
     }
 }

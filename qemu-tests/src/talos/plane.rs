@@ -8,6 +8,7 @@ use crate::{
     servers::{self, Server},
 };
 use anyhow::{Context, Result};
+use k8s_openapi::jiff::Timestamp;
 use kube::{
     Api, Client,
     api::{Patch, PatchParams},
@@ -18,6 +19,10 @@ use std::time::Duration;
 
 /// Name of the class and of the Environment.
 pub const CLASS: &str = "lab";
+/// What a node that starts installed has said (spec/sidero.md §7).
+const SAID: [&str; 3] = ["TalosConfigLoaded", "TalosConfigValidated", "TalosInstalled"];
+/// A conflict or two.
+const ANNOUNCE_LIMIT: Duration = Duration::from_secs(20);
 /// Who writes (server-side apply).
 const MANAGER: &str = "bloomery-lab";
 
@@ -51,10 +56,10 @@ pub(super) async fn apply(client: &Client, kind: &str, plural: &str, spec: Value
     applied.map(drop).with_context(|| format!("failed to apply the {kind} {CLASS}"))
 }
 
-/// Says the node's address and name on its `ServerBinding`, in `SideroLink`'s place.
+/// Says on its `ServerBinding` what the node would over `SideroLink`: its address and name, and that Talos is installed.
 ///
-/// Talos on metal says them over `SideroLink`; in container mode it makes no tunnel, so that the plane would never hear of
-/// them: `siderolink.ManagerController` waits for the machine's UUID, and `hardware.SystemInfoController` reads none there.
+/// In container mode Talos makes no tunnel, so that the plane would never hear of them: `siderolink.ManagerController` waits
+/// for the machine's UUID, and `hardware.SystemInfoController` reads none there.
 ///
 /// # Errors
 /// The API refuses.
@@ -62,10 +67,25 @@ pub async fn announce(client: &Client, node: &Node) -> Result<()> {
     let kind = GroupVersionKind::gvk("infrastructure.cluster.x-k8s.io", "v1alpha3", "ServerBinding");
     let resource = ApiResource::from_gvk_with_plural(&kind, "serverbindings");
     let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
-    let spec = json!({ "spec": { "addresses": [node.address().to_string()], "hostname": node.name } });
     let name = node.identity.uuid.to_string();
+    let spec = json!({ "spec": { "addresses": [node.address().to_string()], "hostname": node.name } });
     let patched = api.patch(&name, &PatchParams::default(), &Patch::Merge(&spec)).await;
-    patched.map(drop).with_context(|| format!("failed to announce {}", node.name))
+    patched.with_context(|| format!("failed to announce {}", node.name))?;
+    // The controllers write conditions beside these: on the version that was read, or again.
+    eventually!(format!("{} says that it is installed", node.name), ANNOUNCE_LIMIT, None, async {
+        let binding = api.get(&name).await?;
+        let mut conditions = binding.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        conditions.retain(|one| !SAID.contains(&one["type"].as_str().unwrap_or_default()));
+        let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        conditions
+            .extend(SAID.map(|type_| json!({ "type": type_, "status": "True", "lastTransitionTime": now })));
+        let status = json!({
+            "metadata": { "resourceVersion": binding.metadata.resource_version },
+            "status": { "conditions": conditions },
+        });
+        api.patch_status(&name, &PatchParams::default(), &Patch::Merge(&status)).await.map(Some)
+    })?;
+    Ok(())
 }
 
 /// Waits until the machine is listed, with its hardware.

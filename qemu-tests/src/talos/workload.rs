@@ -20,6 +20,8 @@ use std::{
     time::Duration,
 };
 
+/// The lab's file with the kubeconfig of the cluster, good on this host while the lab runs.
+pub const WORKLOAD_FILE: &str = "workload.kubeconfig";
 /// A page of the web server of [`Workload::run_toolbox`].
 pub const PAGE: &str = "hello";
 /// Its port.
@@ -55,7 +57,7 @@ impl Workload {
             ctl.run(address, &["kubeconfig", "--force", &path]).await.map(Some)
         })?;
         let text = std::fs::read_to_string(&file).context("failed to read the kubeconfig")?;
-        Self::reach(dir, &text, endpoint, &folder.join("workload.kubeconfig"), limit).await
+        Self::reach(dir, &text, endpoint, &folder.join(WORKLOAD_FILE), limit).await
     }
 
     /// Takes the kubeconfig that the plane keeps for the cluster `name` and waits until its API is ready.
@@ -70,7 +72,7 @@ impl Workload {
         limit: Duration,
     ) -> Result<Self> {
         let text = secret(plane, &format!("{name}-kubeconfig"), "value", limit).await?;
-        Self::reach(dir, &text, endpoint, &dir.path("workload.kubeconfig"), limit).await
+        Self::reach(dir, &text, endpoint, &dir.path(WORKLOAD_FILE), limit).await
     }
 
     async fn reach(

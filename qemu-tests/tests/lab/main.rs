@@ -4,5 +4,6 @@
 // All of it is tests: a broken expectation is the failure.
 #![allow(clippy::expect_used, clippy::panic)]
 
+mod clusterctl;
 mod in_namespaces;
 mod in_qemu;

@@ -2,17 +2,18 @@
 //!
 //! It shows that the board is one on which Talos runs, and how long Talos alone takes.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use bloomery_lab::{
     eventually,
     net::{Helper, Net},
     state::LabDir,
     switch::Command,
     talos::{
+        alone::{Alone, READY_LIMIT, apid_answers},
         ctl::Talosctl,
-        images, network,
+        images,
+        manifest::Shape,
         node::Node,
-        patches,
         site::NodeSite,
         workload::{PAGE, PAGE_PORT, Workload},
     },
@@ -25,10 +26,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Talos answers some seconds after PID 1 started.
-const APID_LIMIT: Duration = Duration::from_mins(1);
-/// The note of a quiet machine says 40 s for one control plane.
-const READY_LIMIT: Duration = Duration::from_mins(6);
 /// A pod is pulled and started.
 const POD_LIMIT: Duration = Duration::from_mins(2);
 /// An orderly stop takes a second or two.
@@ -92,59 +89,24 @@ async fn a_control_plane_and_a_worker_come_up_run_a_pod_and_survive_a_power_cut(
 }
 
 async fn life(lab: &mut Lab) -> Result<()> {
-    let configs = lab.dir.path("configs");
-    std::fs::create_dir_all(&configs)?;
-    let (control_plane, worker) = (network::address(1), network::address(2));
-    let own = [
-        ("--config-patch", patches::all(lab.site.host(), lab.site.registry())),
-        ("--config-patch", patches::without_add_ons()),
-    ];
-    let ctl =
-        Talosctl::generate(Arc::clone(&lab.net), &lab.site.parts, &configs, control_plane, &own).await?;
-    let nodes = [lab.site.build("cp-1", 1).await?, lab.site.build("worker-1", 2).await?];
-    for (node, config) in nodes.iter().zip(["controlplane.yaml", "worker.yaml"]) {
-        node.configure(&std::fs::read(configs.join(config))?)?;
-    }
     lab.started = Instant::now();
-    for node in &nodes {
-        node.obey(Command::On).await?;
-    }
-    lab.step("power on");
-    for node in &nodes {
-        apid_answers(&ctl, node).await?;
-        lab.step(&format!("{}: machine API answers", node.name));
-    }
-    eventually!("bootstrap", APID_LIMIT, Some(&nodes[0].console()), async {
-        ctl.run(control_plane, &["bootstrap"]).await.map(Some)
-    })?;
-    lab.step("bootstrap accepted");
-    let workload =
-        Workload::by_talosctl(&lab.dir, &ctl, &configs, (control_plane, 6443).into(), READY_LIMIT).await?;
-    lab.step("Kubernetes API ready");
-    workload.nodes_ready(2, READY_LIMIT, |name| lab.step(&format!("{name} Ready"))).await?;
+    let shape = Shape { control_planes: 1, workers: 1 };
+    let made = Alone::bring_up(&lab.dir, &lab.net, &lab.site, shape, |text| lab.step(text)).await?;
+    let Alone { talosctl: ctl, nodes, workload } = made;
+    let [control_plane, worker] = &nodes[..] else { bail!("there are two nodes") };
     let pod =
         workload.run_toolbox("first", &format!("{}/{}", images::LAB, images::TOOLBOX), POD_LIMIT).await?;
     lab.step("a pod runs");
     let url = format!("http://{pod}:{PAGE_PORT}/");
-    let page = nodes[0].network.run(&lab.net, &["curl", "-fsS", "-m", "5", &url], "").await?;
+    let page = control_plane.network.run(&lab.net, &["curl", "-fsS", "-m", "5", &url], "").await?;
     ensure!(page.trim() == PAGE, "the pod's page is {page:?}");
-    faults(lab, &ctl, &nodes, &workload).await?;
-    power_cut(lab, &ctl, &nodes[1], &workload).await?;
-    button(lab, &nodes[1]).await?;
-    ensure!(worker == nodes[1].address(), "addresses follow from numbers");
-    Ok(())
-}
-
-async fn apid_answers(ctl: &Talosctl, node: &Node) -> Result<()> {
-    let console = node.console();
-    eventually!(format!("{} answers", node.name), APID_LIMIT, Some(&console), async {
-        ctl.run(node.address(), &["version", "--short"]).await.map(Some)
-    })?;
-    Ok(())
+    faults(lab, &ctl, [control_plane, worker], &workload).await?;
+    power_cut(lab, &ctl, worker, &workload).await?;
+    button(lab, worker).await
 }
 
 /// What a test can do to a machine from outside.
-async fn faults(lab: &Lab, ctl: &Talosctl, nodes: &[Arc<Node>; 2], workload: &Workload) -> Result<()> {
+async fn faults(lab: &Lab, ctl: &Talosctl, nodes: [&Node; 2], workload: &Workload) -> Result<()> {
     let [control_plane, worker] = nodes;
     let asked = async || {
         let version = ctl.run(worker.address(), &["version", "--short"]);

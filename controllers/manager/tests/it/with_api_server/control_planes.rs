@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bloomery_api::TalosControlPlane;
 use bloomery_api::contract::{Cluster, Machine};
 use bloomery_api::controlplane::bootstrap::ETCD_ANNOTATION;
@@ -10,7 +12,8 @@ use bloomery_api::controlplane::seen::LEAVING_ANNOTATION;
 use bloomery_testkit::{eventually, scaled};
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::json;
 
 use crate::support::cluster_api::{CLUSTER, namespaced};
@@ -63,6 +66,7 @@ async fn one_machine_becomes_a_control_plane_and_then_nothing_is_written() {
 
     stands_still(&site).await;
     comes_back(&site, &found).await;
+    is_renewed(&site).await;
 }
 
 /// Nothing is rewritten at rest.
@@ -74,9 +78,7 @@ async fn stands_still(site: &TalosSite) {
         for machine in site.machines().await {
             versions.insert(machine.name_any(), machine.resource_version());
         }
-        for secret in
-            namespaced::<Secret>(&site.bench).list(&kube::api::ListParams::default()).await.unwrap().items
-        {
+        for secret in namespaced::<Secret>(&site.bench).list(&ListParams::default()).await.unwrap().items {
             versions.insert(secret.name_any(), secret.resource_version());
         }
         let template = site.example("ExampleMachineTemplate", "t").await;
@@ -130,6 +132,33 @@ async fn comes_back(site: &TalosSite, found: &TalosControlPlane) {
         }
     })
     .await;
+}
+
+/// A certificate of the kubeconfig that ends in a month is made anew, in time and without a word of anyone.
+async fn is_renewed(site: &TalosSite) {
+    let secrets = namespaced::<Secret>(&site.bench);
+    let text = async || {
+        let data = secrets.get("c-kubeconfig").await.unwrap().data.unwrap();
+        String::from_utf8(data["value"].0.clone()).unwrap()
+    };
+    let month = Duration::from_hours(30 * 24);
+    let (crt, key) = site.bench.plane.authority.issue_for("admin", &["system:masters"], month);
+    let mut old = Kubeconfig::from_yaml(&text().await).unwrap();
+    let user = old.auth_infos[0].auth_info.as_mut().unwrap();
+    user.client_certificate_data = Some(STANDARD.encode(crt));
+    user.client_key_data = Some(STANDARD.encode(key).into());
+    let old = serde_json::to_string(&old).unwrap();
+    let patch = Patch::Merge(json!({ "stringData": { "value": old } }));
+    secrets.patch("c-kubeconfig", &PatchParams::default(), &patch).await.unwrap();
+    let renewed = eventually("the kubeconfig is renewed", async || {
+        let now = text().await;
+        if now == old { Err("it is the old one".to_owned()) } else { Ok(now) }
+    })
+    .await;
+    let (renewed, options) = (Kubeconfig::from_yaml(&renewed).unwrap(), KubeConfigOptions::default());
+    let config = kube::Config::from_custom_kubeconfig(renewed, &options).await.unwrap();
+    let client = kube::Client::try_from(config).unwrap();
+    kube::Api::<k8s_openapi::api::core::v1::Node>::all(client).list(&ListParams::default()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,219 @@
+//! The machines of a cluster on either board, as a lab's steps see them.
+
+use super::{
+    node::Node,
+    parts::Parts,
+    plane,
+    site::NodeSite,
+    supply::{self, Supply},
+};
+use crate::{
+    bmc::BmcKind,
+    console::Console,
+    dhcpd, journey,
+    machine::{Machine, MachineSpec, Site},
+    switch::Command,
+    vm::spec::BootPath,
+};
+use anyhow::{Context, Result, bail};
+use kube::Client;
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+
+/// Of what a cluster's machines are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Board {
+    /// Talos in namespaces of this computer, in container mode.
+    Ns,
+    /// Virtual machines with firmware and disks, one UEFI, the next BIOS.
+    Vm,
+}
+
+impl std::fmt::Display for Board {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(match self {
+            Self::Ns => "ns",
+            Self::Vm => "vm",
+        })
+    }
+}
+
+impl Board {
+    /// How far `ns`, at this computer's own speed, and `vm`, perhaps emulated, are apart.
+    const fn limit(self, ns: Duration, vm: Duration) -> Duration {
+        match self {
+            Self::Ns => ns,
+            Self::Vm => vm,
+        }
+    }
+
+    /// A boot of the agent and a wipe, with the plane's pauses between power commands.
+    pub(super) const fn machine_limit(self) -> Duration {
+        self.limit(Duration::from_mins(5), journey::CLEAN_LIMIT)
+    }
+
+    /// From the manifest to anything of the cluster: `vm` boots, installs and boots again, and pulls images then.
+    pub(super) const fn cluster_limit(self) -> Duration {
+        self.limit(Duration::from_mins(8), Duration::from_mins(40))
+    }
+}
+
+/// A machine of a cluster.
+#[derive(Debug, Clone)]
+pub enum Member {
+    /// Of board [`Board::Ns`].
+    Ns(Arc<Node>),
+    /// Of board [`Board::Vm`].
+    Vm(Arc<Machine>),
+}
+
+impl Member {
+    /// Its name in the lab.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Ns(node) => &node.name,
+            Self::Vm(machine) => machine.name(),
+        }
+    }
+
+    /// Name of its Server.
+    pub fn uuid(&self) -> String {
+        match self {
+            Self::Ns(node) => node.identity.uuid.to_string(),
+            Self::Vm(machine) => machine.uuid().to_owned(),
+        }
+    }
+
+    /// The console of all power-ons.
+    pub fn console(&self) -> Console {
+        match self {
+            Self::Ns(node) => node.console(),
+            Self::Vm(machine) => machine.switch.whole_console(),
+        }
+    }
+
+    /// A command to its power switch.
+    ///
+    /// # Errors
+    /// It does not start or end.
+    pub async fn obey(&self, command: Command) -> Result<()> {
+        match self {
+            Self::Ns(node) => node.obey(command).await,
+            Self::Vm(machine) => machine.switch.obey(command).await,
+        }
+    }
+
+    /// What its console says once Talos has the machine's configuration: from then on the plane may be away.
+    pub const fn configured(&self) -> &'static str {
+        match self {
+            Self::Ns(_) => "board: starts machined",
+            Self::Vm(_) => "machine config loaded successfully",
+        }
+    }
+
+    /// Waits until the machine is listed, with its hardware.
+    pub(super) async fn registered(&self, plane: &Client) -> Result<()> {
+        match self {
+            Self::Ns(node) => plane::registered(plane, node, Board::Ns.machine_limit()).await.map(drop),
+            Self::Vm(machine) => journey::registered(plane, machine).await.map(drop),
+        }
+    }
+
+    /// Accepts the machine and tells where its power is switched.
+    pub(super) async fn accept(&self, plane: &Client) -> Result<()> {
+        match self {
+            Self::Ns(node) => plane::accept(plane, node).await,
+            Self::Vm(machine) => journey::accept(plane, machine, true).await,
+        }
+    }
+
+    /// Waits until the machine is clean, off and free.
+    pub(super) async fn clean(&self, plane: &Client) -> Result<()> {
+        match self {
+            Self::Ns(node) => plane::clean(plane, node, Board::Ns.machine_limit()).await,
+            Self::Vm(machine) => {
+                journey::clean(plane, machine, Board::Vm.machine_limit(), |_| {}).await.map(drop)
+            }
+        }
+    }
+
+    /// Tells the plane what a node on board `ns` cannot; others do by `SideroLink`.
+    pub(super) async fn announce(&self, plane: &Client) -> Result<()> {
+        match self {
+            Self::Ns(node) => plane::announce(plane, node).await,
+            Self::Vm(_) => Ok(()),
+        }
+    }
+}
+
+/// What the machines of a board need around them.
+#[derive(Debug)]
+pub(super) enum Ground {
+    /// Shared root, registry, the host's settings.
+    Ns(NodeSite),
+    /// Registry and boot files.
+    Vm(Supply),
+}
+
+impl Ground {
+    /// Makes `count` machines and what serves them; they are off.
+    pub(super) async fn build(site: &Site, board: Board, count: u8) -> Result<(Self, Vec<Member>)> {
+        let mut members = Vec::new();
+        let ground = match board {
+            Board::Ns => {
+                let nodes = NodeSite::open(Arc::clone(&site.dir), Arc::clone(&site.net)).await?;
+                nodes.balance(count).await?;
+                for number in 1..=count {
+                    members.push(Member::Ns(nodes.build(&format!("node-{number}"), number).await?));
+                }
+                Self::Ns(nodes)
+            }
+            Board::Vm => {
+                let supply = Supply::open(&site.dir, &site.net).await?;
+                for number in 1..=count {
+                    let path = if number % 2 == 1 { BootPath::Uefi } else { BootPath::Bios };
+                    let spec = MachineSpec::new(path, number, supply::MEMORY, BmcKind::Http);
+                    let machine = MachineSpec { vm: Supply::machine(path, number), ..spec };
+                    members.push(Member::Vm(Arc::new(site.build(machine).await?)));
+                }
+                Self::Vm(supply)
+            }
+        };
+        Ok((ground, members))
+    }
+
+    /// Makes the class and the Environment of the lab's machines.
+    pub(super) async fn prepare(&self, plane: &Client) -> Result<()> {
+        match self {
+            Self::Ns(site) => plane::prepare(plane, site).await,
+            Self::Vm(supply) => supply.prepare(plane).await,
+        }
+    }
+
+    /// Starts the balancer of the endpoint where it needs addresses that Talos alone asks for.
+    pub(super) async fn balance(&self, site: &Site, members: &[Member]) -> Result<()> {
+        let Self::Vm(supply) = self else { return Ok(()) };
+        let address = |member: &Member| -> Result<Ipv4Addr> {
+            let Member::Vm(machine) = member else { bail!("a node of another board") };
+            dhcpd::address_of(&site.dir, &machine.switch.spec.mac)
+                .with_context(|| format!("failed to find the address of {}", member.name()))
+        };
+        let addresses: Result<Vec<_>> = members.iter().map(address).collect();
+        supply.balance(&site.net, &addresses?).await
+    }
+
+    /// The programs.
+    pub(super) const fn parts(&self) -> &Parts {
+        match self {
+            Self::Ns(site) => &site.parts,
+            Self::Vm(supply) => &supply.parts,
+        }
+    }
+
+    /// Cuts the power of what does not end with the lab's network by itself.
+    pub(super) async fn stop(&self) -> Result<()> {
+        match self {
+            Self::Ns(site) => site.stop().await,
+            Self::Vm(_) => Ok(()),
+        }
+    }
+}
