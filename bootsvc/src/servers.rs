@@ -225,10 +225,13 @@ impl Servers {
     }
 
     /// The Servers that have this system UUID: by their name, or because a person said so.
-    pub fn named(&self, uuid: &str) -> Vec<String> {
+    pub fn named(&self, uuid: &str) -> Result<Vec<String>, Unlisted> {
         self.with(|state| {
+            if !state.listed {
+                return Err(Unlisted);
+            }
             let has = |known: &&Known| Marks::of_server(&known.server).uuids.contains(uuid);
-            match state.servers.get(uuid).filter(has) {
+            Ok(match state.servers.get(uuid).filter(has) {
                 // By far the most.
                 Some(_) if state.aliases == 0 => vec![uuid.to_owned()],
                 _ => state
@@ -237,7 +240,7 @@ impl Servers {
                     .filter(|(_, known)| has(known))
                     .map(|(name, _)| name.clone())
                     .collect(),
-            }
+            })
         })
     }
 

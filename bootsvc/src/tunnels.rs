@@ -66,7 +66,9 @@ impl Forward {
     async fn caller(&self, uuid: &str, peer: SocketAddr) -> Result<Arc<Server>, Status> {
         let unknown = || Status::not_found(format!("server binding {uuid:?} not found"));
         let servers = &self.services.objects.servers;
-        let names = servers.named(&uuid.to_lowercase());
+        let unlisted =
+            |_| Status::unavailable("this plane has just started and has not read all Servers; call again");
+        let names = servers.named(&uuid.to_lowercase()).map_err(unlisted)?;
         let known: Vec<Arc<Server>> = names
             .iter()
             .filter_map(|name| servers.known(name))

@@ -13,7 +13,7 @@ use crate::{
     tool,
 };
 use anyhow::{Context, Result};
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, path::Path};
 
 /// Private copy of the program: Debian's `AppArmor` profile goes by path and would confine it to /var/lib/dhcp.
 const COPY: &str = "run/dhcpd";
@@ -82,7 +82,12 @@ fn isc(dir: &LabDir) -> Result<Vec<String>> {
 
 /// The address that the card `mac` has now, according to the lease file of the lab in `dir`.
 pub fn address_of(dir: &LabDir, mac: &str) -> Option<Ipv4Addr> {
-    let read = |name: &str| std::fs::read_to_string(dir.path(name)).unwrap_or_default();
+    address_in(dir.root(), mac)
+}
+
+/// The same for a process in the lab's folder.
+pub(crate) fn address_in(folder: &Path, mac: &str) -> Option<Ipv4Addr> {
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap_or_default();
     leases::newest(&leases::parse(&read(LEASES)), mac)
         .or_else(|| kea::newest(&read(kea::LEASES), mac))
         .or_else(|| dnsmasq::newest(&read(dnsmasq::LEASES), mac))

@@ -109,7 +109,8 @@ impl Handler {
     /// The Server of the machine that says it has this system UUID. Where more than one Server has it, the token tells.
     pub(super) async fn name(&self, uuid: &str, shown: &Shown) -> Result<String, Status> {
         let uuid = server_name(uuid)?;
-        let names = self.services.objects.servers.named(&uuid);
+        // Before all Servers were read it is looked for by its usual name.
+        let names = self.services.objects.servers.named(&uuid).unwrap_or_default();
         match (names.as_slice(), &shown.token) {
             ([], _) => Ok(uuid),
             ([only], _) => Ok(only.clone()),

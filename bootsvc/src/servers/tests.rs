@@ -106,8 +106,9 @@ fn another_servers_controller_is_known_by_its_address() {
     assert_eq!(servers.unaccepted(), 1);
     assert_eq!(servers.is_accepted(Some(CARD), None), Some(true));
     assert_eq!(servers.is_accepted(Some("52:54:00:77:00:02"), Some(B)), Some(false));
-    assert_eq!(servers.named(A), [A]);
+    assert_eq!(servers.named(A).unwrap(), [A]);
     one.metadata.annotations = Some([(identity::SYSTEM_UUID_ANNOTATION.to_owned(), B.to_owned())].into());
     servers.note(&one);
-    assert_eq!(servers.named(B), [A, B]);
+    assert_eq!(servers.named(B).unwrap(), [A, B]);
+    assert!(Servers::default().named(A).is_err(), "nothing was read yet");
 }

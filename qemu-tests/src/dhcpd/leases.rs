@@ -1,6 +1,7 @@
 //! dhcpd's lease file, dhcpd.leases(5), as far as the lab needs it: which card has which address.
 //!
-//! The file is a journal; later entries win, and one that is still being written is left out.
+//! The file is a journal: of each address the last entry counts, and one that is still being written is left out. dhcpd
+//! writes it anew now and then in an order of its own, so that of several addresses of a card the times tell the newest.
 
 use std::net::Ipv4Addr;
 
@@ -12,6 +13,8 @@ pub struct Lease {
     pub mac: Option<String>,
     /// Whether the entry says that the lease is in force.
     pub active: bool,
+    /// When it was given: `2026/11/23 02:00:00`, which sorts.
+    pub starts: String,
 }
 
 /// All complete entries, in file order.
@@ -22,8 +25,14 @@ pub fn parse(text: &str) -> Vec<Lease> {
         let words: Vec<&str> = line.trim().trim_end_matches(';').split_whitespace().collect();
         match (words.as_slice(), &mut current) {
             (["lease", address, "{"], _) => {
-                current = address.parse().ok().map(|address| Lease { address, mac: None, active: false });
+                current = address.parse().ok().map(|address| Lease {
+                    address,
+                    mac: None,
+                    active: false,
+                    starts: String::new(),
+                });
             }
+            (["starts", _weekday, date, time], Some(lease)) => lease.starts = format!("{date} {time}"),
             (["binding", "state", state], Some(lease)) => lease.active = *state == "active",
             (["hardware", "ethernet", mac], Some(lease)) => lease.mac = Some(mac.to_ascii_lowercase()),
             (["}"], Some(_)) => leases.extend(current.take()),
@@ -35,12 +44,12 @@ pub fn parse(text: &str) -> Vec<Lease> {
 
 /// The address of the newest lease in force of the card `mac` that no later entry has ended or given away.
 pub fn newest(leases: &[Lease], mac: &str) -> Option<Ipv4Addr> {
-    let position = leases.iter().enumerate().rev().find(|(index, lease)| {
+    let in_force = leases.iter().enumerate().filter(|(index, lease)| {
         lease.active
             && lease.mac.as_deref() == Some(mac)
             && !leases[index + 1..].iter().any(|later| later.address == lease.address)
     });
-    position.map(|(_, lease)| lease.address)
+    in_force.max_by_key(|(index, lease)| (&lease.starts, *index)).map(|(_, lease)| lease.address)
 }
 
 #[cfg(test)]
@@ -97,6 +106,13 @@ lease 10.77.0.103 {
         let leases = parse(text);
         assert_eq!(newest(&leases, "aa:00:00:00:00:01"), None);
         assert_eq!(newest(&leases, "aa:00:00:00:00:02"), Some(Ipv4Addr::new(10, 77, 0, 100)));
+    }
+
+    #[test]
+    fn a_file_that_was_written_anew_has_no_order() {
+        let text = "lease 10.77.0.102 {\n starts 1 2026/11/30 15:22:58;\n binding state active;\n hardware ethernet aa:00:00:00:00:01;\n}\n\
+                    lease 10.77.0.103 {\n starts 1 2026/11/30 15:13:33;\n binding state active;\n hardware ethernet aa:00:00:00:00:01;\n}\n";
+        assert_eq!(newest(&parse(text), "aa:00:00:00:00:01"), Some(Ipv4Addr::new(10, 77, 0, 102)));
     }
 
     proptest::proptest! {

@@ -10,11 +10,16 @@ use super::{
     site::ENDPOINT,
     workload::{Workload, secret},
 };
-use crate::{eventually, forward::Forward, machine::Site, plane::save, switch::Command};
+use crate::{accel::Accel, eventually, forward::Forward, machine::Site, plane::save, switch::Command};
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Node as KubernetesNode;
-use kube::Client;
-use std::{net::Ipv4Addr, path::Path, sync::Arc, time::Duration};
+use kube::{
+    Api, Client,
+    api::{ApiResource, DynamicObject, Patch, PatchParams},
+    core::GroupVersionKind,
+};
+use serde_json::json;
+use std::{collections::BTreeSet, net::Ipv4Addr, path::Path, sync::Arc, time::Duration};
 
 /// The lab's file of that name, and the key of the plane's Secret.
 pub const TALOSCONFIG: &str = "talosconfig";
@@ -93,12 +98,19 @@ impl Cluster {
         Ok(())
     }
 
+    /// Whether workers are made only once the control planes are there: of machines that are emulated too few processors are
+    /// left for all of them at once, and an API server that starts too slowly starts again.
+    fn is_staged(&self) -> bool {
+        self.board == Board::Vm && self.site.accel == Accel::Tcg
+    }
+
     /// Makes the manifest of the cluster `name` and applies it.
     ///
     /// # Errors
     /// clusterctl or the API refuses.
     pub async fn apply(&self, tools: &Tools, name: &str, mut show: impl FnMut(&str)) -> Result<()> {
-        let manifest = tools.generate(name, self.shape, ENDPOINT.into()).await?;
+        let workers = if self.is_staged() { 0 } else { self.shape.workers };
+        let manifest = tools.generate(name, Shape { workers, ..self.shape }, ENDPOINT.into()).await?;
         let file = self.site.dir.path(&format!("{name}.yaml"));
         std::fs::write(&file, &manifest).with_context(|| format!("failed to write {}", file.display()))?;
         show("clusterctl generate cluster");
@@ -115,23 +127,28 @@ impl Cluster {
         let limit = self.board.cluster_limit();
         let talosctl = self.talosctl(client, name).await?;
         show("the plane has a talosconfig");
-        for member in &self.members {
-            member.console().wait_for(member.configured(), limit).await?;
-            member.announce(client).await?;
-            show(&format!("{}: Talos has its configuration", member.name()));
-        }
-        self.ground.balance(&self.site, &self.members).await?;
+        let (control_planes, all) = (usize::from(self.shape.control_planes), self.members.len());
+        let first = if self.is_staged() { control_planes } else { all };
+        let mut told = BTreeSet::new();
+        self.configured(client, first, &mut told, &mut show).await?;
         let workload = Workload::of_plane(&self.site.dir, client, name, ENDPOINT.into(), limit).await?;
         show("the workload's API answers");
-        let ready = |name: &str| show(&format!("node {name} is Ready"));
-        workload.nodes_ready(self.members.len(), limit, ready).await?;
-        let control_planes = usize::from(self.shape.control_planes);
+        workload.nodes_ready(first, limit, |name| show(&format!("node {name} is Ready"))).await?;
+        if first < all {
+            scale_workers(client, name, self.shape.workers).await?;
+            show("the workers are scaled up");
+            self.configured(client, all, &mut told, &mut show).await?;
+            workload.nodes_ready(all, limit, |name| show(&format!("node {name} is Ready"))).await?;
+        }
         // Talos labels them and the plane names their providers a moment after they are Ready.
         let nodes = eventually!("nodes have role and provider ID", limit, None, async {
             let nodes = workload.nodes().await?;
             let labelled = by_role(&nodes).0.len();
             ensure!(labelled == control_planes, "{labelled} of {control_planes} control planes are labelled");
-            ensure!(nodes.iter().all(has_provider_id), "a node has no provider ID of the plane");
+            ensure!(
+                nodes.iter().all(|node| provider_uuid(node).is_some()),
+                "a node has no provider ID of the plane"
+            );
             Ok(Some(nodes))
         })?;
         show("all nodes have their role and provider ID");
@@ -142,6 +159,33 @@ impl Cluster {
         talosctl.remember(machine_api.local, &all).await?;
         let board = self.board;
         Ok(Running { workload, talosctl, nodes, board, addresses, _machine_api: machine_api })
+    }
+
+    /// Waits until Talos has its configuration on so many machines.
+    async fn configured(
+        &self,
+        plane: &Client,
+        count: usize,
+        told: &mut BTreeSet<String>,
+        show: &mut impl FnMut(&str),
+    ) -> Result<()> {
+        eventually!(
+            format!("{count} machines have their configurations"),
+            self.board.cluster_limit(),
+            None,
+            async {
+                for member in &self.members {
+                    if !told.contains(member.name()) && member.console().find(member.configured()).is_some() {
+                        member.announce(plane).await?;
+                        show(&format!("{}: Talos has its configuration", member.name()));
+                        told.insert(member.name().to_owned());
+                    }
+                }
+                ensure!(told.len() >= count, "{told:?} have");
+                Ok(Some(()))
+            }
+        )?;
+        Ok(())
     }
 
     async fn talosctl(&self, plane: &Client, name: &str) -> Result<Talosctl> {
@@ -194,11 +238,19 @@ impl Running {
     }
 }
 
+/// As `kubectl scale` does it, to the MachineDeployment of clusterctl's template.
+async fn scale_workers(plane: &Client, cluster: &str, workers: u8) -> Result<()> {
+    let kind = GroupVersionKind::gvk("cluster.x-k8s.io", "v1beta2", "MachineDeployment");
+    let api: Api<DynamicObject> = Api::default_namespaced_with(plane.clone(), &ApiResource::from_gvk(&kind));
+    let name = format!("{cluster}-workers");
+    let replicas = Patch::Merge(json!({ "spec": { "replicas": workers } }));
+    let scaled = api.patch(&name, &PatchParams::default(), &replicas).await;
+    scaled.map(drop).with_context(|| format!("failed to scale the MachineDeployment {name}"))
+}
+
 /// Addresses of control planes, and of workers.
 fn by_role(nodes: &[KubernetesNode]) -> (Vec<String>, Vec<String>) {
-    let (control_planes, workers): (Vec<_>, Vec<_>) = nodes.iter().partition(|node| {
-        node.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(CONTROL_PLANE))
-    });
+    let (control_planes, workers): (Vec<_>, Vec<_>) = nodes.iter().partition(|node| is_control_plane(node));
     let addresses = |nodes: Vec<&KubernetesNode>| nodes.into_iter().filter_map(address).collect();
     (addresses(control_planes), addresses(workers))
 }
@@ -208,9 +260,14 @@ fn first_control_plane(addresses: &[String]) -> Result<Ipv4Addr> {
     first.parse().context("failed to parse a control plane's address")
 }
 
-fn has_provider_id(node: &KubernetesNode) -> bool {
-    let id = node.spec.as_ref().and_then(|spec| spec.provider_id.as_deref());
-    id.is_some_and(|id| id.starts_with("sidero://"))
+/// Whether Talos labelled it so.
+pub fn is_control_plane(node: &KubernetesNode) -> bool {
+    node.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(CONTROL_PLANE))
+}
+
+/// The Server that the plane named as its provider.
+pub fn provider_uuid(node: &KubernetesNode) -> Option<&str> {
+    node.spec.as_ref()?.provider_id.as_deref()?.strip_prefix("sidero://")
 }
 
 fn address(node: &KubernetesNode) -> Option<String> {

@@ -10,14 +10,14 @@ use super::{
 use crate::{
     bmc::BmcKind,
     console::Console,
-    dhcpd, journey,
+    journey,
     machine::{Machine, MachineSpec, Site},
     switch::Command,
     vm::spec::BootPath,
 };
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use kube::Client;
-use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 /// Of what a cluster's machines are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,12 +169,17 @@ impl Ground {
             }
             Board::Vm => {
                 let supply = Supply::open(&site.dir, &site.net).await?;
+                let mut machines = Vec::new();
                 for number in 1..=count {
                     let path = if number % 2 == 1 { BootPath::Uefi } else { BootPath::Bios };
                     let spec = MachineSpec::new(path, number, supply::MEMORY, BmcKind::Http);
                     let machine = MachineSpec { vm: Supply::machine(path, number), ..spec };
-                    members.push(Member::Vm(Arc::new(site.build(machine).await?)));
+                    machines.push(Arc::new(site.build(machine).await?));
                 }
+                let cards: Vec<&str> =
+                    machines.iter().map(|machine| machine.switch.spec.mac.as_str()).collect();
+                supply.balance(&site.net, &cards).await?;
+                members.extend(machines.into_iter().map(Member::Vm));
                 Self::Vm(supply)
             }
         };
@@ -187,18 +192,6 @@ impl Ground {
             Self::Ns(site) => plane::prepare(plane, site).await,
             Self::Vm(supply) => supply.prepare(plane).await,
         }
-    }
-
-    /// Starts the balancer of the endpoint where it needs addresses that Talos alone asks for.
-    pub(super) async fn balance(&self, site: &Site, members: &[Member]) -> Result<()> {
-        let Self::Vm(supply) = self else { return Ok(()) };
-        let address = |member: &Member| -> Result<Ipv4Addr> {
-            let Member::Vm(machine) = member else { bail!("a node of another board") };
-            dhcpd::address_of(&site.dir, &machine.switch.spec.mac)
-                .with_context(|| format!("failed to find the address of {}", member.name()))
-        };
-        let addresses: Result<Vec<_>> = members.iter().map(address).collect();
-        supply.balance(&site.net, &addresses?).await
     }
 
     /// The programs.

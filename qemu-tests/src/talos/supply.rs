@@ -23,7 +23,7 @@ use anyhow::{Context, Result};
 use kube::Client;
 use serde_json::json;
 use std::{
-    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    net::{SocketAddr, SocketAddrV4},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -127,15 +127,15 @@ impl Supply {
         apply(plane, "ServerClass", "serverclasses", class).await
     }
 
-    /// Starts the balancer of the control plane's endpoint in front of these addresses.
+    /// Starts the balancer of the control plane's endpoint in front of the machines with these cards.
     ///
     /// # Errors
     /// The address cannot be made.
-    pub async fn balance(&self, net: &Net, addresses: &[Ipv4Addr]) -> Result<()> {
+    pub async fn balance(&self, net: &Net, cards: &[&str]) -> Result<()> {
         let own = format!("{}/32", ENDPOINT.ip());
         net.run(&["ip", "addr", "add", &own, "dev", BRIDGE], "").await?;
         let mut words = vec![balance::ROLE.to_owned(), ENDPOINT.to_string()];
-        words.extend(addresses.iter().map(|address| format!("{address}:{}", ENDPOINT.port())));
+        words.extend(cards.iter().map(|card| format!("{card}@{}", ENDPOINT.port())));
         net.spawn("balancer", net.helper(&words), "balancer.log").await.map(drop)
     }
 

@@ -29,6 +29,11 @@ const LINKS: [(&str, &str); 8] = [
     ("mkfs.fat", "usr/bin/mkfs.vfat"),
     ("mtools", "usr/bin/mcopy"),
 ];
+/// glibc's conversions of characters: mtools has file names converted to code page 850.
+const CONVERSIONS: &str = "usr/lib/x86_64-linux-gnu/gconv";
+const CONVERSION: &str = "IBM850.so";
+/// Which file converts what.
+const CONVERSION_TABLES: [&str; 2] = ["gconv-modules", "gconv-modules.d/gconv-modules-extra.conf"];
 /// Where the installer looks for its assets.
 const ASSETS: &str = "usr/install/amd64";
 
@@ -46,6 +51,10 @@ pub(crate) fn fill(build: &Build, image: &Path, root: &Path) -> Result<()> {
     let (from, to) = XFS_DEFAULTS;
     tree::copy(&sysroot.file(from)?, &root.join(to), MODE_DATA)?;
     tree::copy_all(&sysroot.file(GRUB)?, &root.join(GRUB))?;
+    for name in CONVERSION_TABLES.into_iter().chain([CONVERSION]) {
+        let file = format!("{CONVERSIONS}/{name}");
+        tree::copy(&sysroot.file(&file)?, &root.join(&file), MODE_DATA)?;
+    }
     tree::write(&root.join("etc/passwd"), b"root:x:0:0:root:/root:/sbin/nologin\n", MODE_DATA)?;
     tree::write(&root.join("etc/group"), b"root:x:0:\n", MODE_DATA)?;
     let assets = root.join(ASSETS);

@@ -12,13 +12,14 @@ use bloomery_lab::{
     patience::scaled,
     switch::Command,
     talos::{
-        cluster::{Cluster, Running},
+        cluster::{Cluster, Running, is_control_plane, provider_uuid},
         images,
         manifest::{Shape, Tools},
         members::{Board, Member},
     },
     vm::spec::BootOrder,
 };
+use k8s_openapi::api::core::v1::Node;
 use std::{
     path::Path,
     time::{Duration, Instant},
@@ -67,11 +68,10 @@ async fn life(plane: &mut Native, cluster: &Cluster) -> Result<()> {
     plane.appliance.cut_power(&plane.site.net).await?;
     step("power cut of the plane");
     plane.console = plane.appliance.power_on(&plane.site.net).await?;
-    for member in &cluster.members {
-        member.console().wait_for(INSTALLED, INSTALL_LIMIT).await?;
-        step(&format!("{}: installed", member.name()));
-    }
     let running = cluster.run(&client, CLUSTER, step).await?;
+    for member in &cluster.members {
+        ensure!(member.console().find(INSTALLED).is_some(), "{} did not install itself", member.name());
+    }
     let image = format!("{}/{}", images::LAB, images::TOOLBOX);
     running.workload.run_toolbox("first", &image, READY_LIMIT).await?;
     step("a pod runs");
@@ -83,22 +83,22 @@ async fn life(plane: &mut Native, cluster: &Cluster) -> Result<()> {
     boot_from_disk(&cluster.members, &running, step).await
 }
 
-/// S9: each firmware finds Talos on its disk while nothing answers.
+/// S9: each firmware finds Talos on its disk while nothing answers. Workers first, whose leases need an API.
 async fn boot_from_disk(members: &[Member], running: &Running, step: impl Fn(&str)) -> Result<()> {
-    let mut before = Vec::new();
-    for name in running.nodes.iter().filter_map(|node| node.metadata.name.as_deref()) {
-        before.push((name, running.workload.lease(name).await?));
-    }
-    for member in members {
+    let name = |node: &&Node| node.metadata.name.clone().unwrap_or_default();
+    let (control_planes, workers): (Vec<&Node>, Vec<&Node>) =
+        running.nodes.iter().partition(|node| is_control_plane(node));
+    for node in workers.iter().chain(&control_planes) {
+        let name = name(node);
+        let uuid = provider_uuid(node).with_context(|| format!("{name} has no provider ID"))?;
+        let member = members.iter().find(|member| member.uuid() == uuid);
+        let member = member.with_context(|| format!("{name} is no machine of the lab: {uuid}"))?;
+        let before = running.workload.lease(&name).await?;
         member.obey(Command::Cycle).await?;
-    }
-    for (name, lease) in &before {
         eventually!(format!("{name} is back from its disk"), READY_LIMIT, None, async {
-            running.workload.lease(name).await.map(|now| (now != *lease).then_some(()))
+            running.workload.lease(&name).await.map(|now| (now != before).then_some(()))
         })?;
-        step(&format!("{name}: back from its disk, the plane off"));
-    }
-    for member in members {
+        step(&format!("{} is back from its disk as {name}, the plane off", member.name()));
         let Member::Vm(machine) = member else { bail!("{} has no firmware", member.name()) };
         let last = machine.switch.starts().await.last().copied();
         ensure!(last == Some(BootOrder::DiskFirst), "{} did not start from its disk first", member.name());
