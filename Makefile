@@ -35,7 +35,7 @@ run: image ## Boot the image in QEMU and make a Talos cluster (CONTROL_PLANES=1 
 ifneq ($(CONTROL_PLANES),0)
 	@case "$$(out/bloomery lab board $(BOARD))" in vm) $(MAKE) --no-print-directory talos-media;; *) $(MAKE) --no-print-directory talos-ns;; esac
 endif
-	@out/bloomery lab up --image out/bloomery-amd64.img --out out/lab $(or $(foreach m,$(MACHINES),--machine $(m)),--no-machines) \
+	@out/bloomery lab up --image out/bloomery-amd64.img --out out/lab $(foreach m,$(MACHINES),--machine $(m)) \
 		--control-planes $(CONTROL_PLANES) --workers $(WORKERS) --board $(BOARD)
 
 .PHONY: check

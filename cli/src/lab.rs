@@ -54,8 +54,11 @@ Examples:
   bloomery lab run --image out/bloomery-amd64.img --until-registered \\
     --machine uefi --machine uefi
 
-  # A cluster of three control planes and two workers, and no other machine
-  bloomery lab up --no-machines --control-planes 3 --workers 2
+  # A cluster of three control planes and two workers
+  bloomery lab up --control-planes 3 --workers 2
+
+  # A small one on machines with firmware and disks, emulated where there is no KVM
+  bloomery lab up --control-planes 1 --workers 1 --board vm
 
   # Machines with a BMC, accepted, until they are wiped and powered off
   bloomery lab run --image out/bloomery-amd64.img --accept \\
@@ -134,7 +137,7 @@ struct RunArgs {
     #[arg(long, value_name = "DIR", default_value = DEFAULT_OUT)]
     out: PathBuf,
     /// A blank machine of this kind: bios, bios-undionly, uefi, uefi-http or ipxe, with ",bmc=ipmi", ",bmc=redfish",
-    /// ",bmc=http" or ",bmc=none" behind it; may be repeated [default: uefi and bios, without a BMC]
+    /// ",bmc=http" or ",bmc=none" behind it; may be repeated [default: uefi and bios, without a BMC; none beside a cluster]
     #[arg(long = "machine", value_name = "KIND[,bmc=BMC]")]
     machines: Vec<MachineArg>,
     /// Accept the machines, and wait until they are wiped, clean and (with a BMC) powered off

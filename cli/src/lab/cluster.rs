@@ -38,6 +38,9 @@ pub(super) const fn board(wanted: BoardArg, accel: Accel) -> Board {
 /// Builds the machines; they are off.
 pub(super) async fn build(args: &RunArgs, lab: &Lab, steps: &Steps, shape: Shape) -> anyhow::Result<Cluster> {
     let board = board(args.board, lab.site.accel);
+    if board == Board::Vm && !args.machines.is_empty() {
+        bail!("failed to build further machines beside a cluster of virtual ones: leave --machine away, or say --board ns");
+    }
     let why = match (board, args.board) {
         (Board::Ns, BoardArg::Auto) => {
             "Talos in namespaces of this computer, which has no KVM (--board vm: emulated machines)"

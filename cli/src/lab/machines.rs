@@ -27,6 +27,8 @@ pub(super) fn specs(args: &RunArgs) -> anyhow::Result<Vec<MachineSpec>> {
     let default = [BootPath::Uefi, BootPath::Bios].map(|path| MachineArg { path, bmc: BmcKind::None });
     let chosen = match args.machines.as_slice() {
         _ if args.no_machines => &[],
+        // The cluster's are enough.
+        [] if args.control_planes > 0 => &[],
         [] => default.as_slice(),
         chosen => chosen,
     };
