@@ -95,6 +95,9 @@ impl Container {
         if self.running.as_ref().is_some_and(|process| process.exit().is_none()) {
             bail!("failed to switch the machine on: it is on");
         }
+        // A network outlives a power cut here, a machine's addresses do not: PID 1 would take them for the host's own, and
+        // nobody would ask for them again when their lease ends.
+        self.in_network(net, &["ip", "addr", "flush", "dev", "eth0"]).await?;
         let path = self.dir.console(MACHINE);
         let console = Console::from_now(&path);
         let log = path.strip_prefix(self.dir.root()).unwrap_or(&path).to_string_lossy().into_owned();

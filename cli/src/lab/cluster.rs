@@ -39,7 +39,9 @@ pub(super) const fn board(wanted: BoardArg, accel: Accel) -> Board {
 pub(super) async fn build(args: &RunArgs, lab: &Lab, steps: &Steps, shape: Shape) -> anyhow::Result<Cluster> {
     let board = board(args.board, lab.site.accel);
     if board == Board::Vm && !args.machines.is_empty() {
-        bail!("failed to build further machines beside a cluster of virtual ones: leave --machine away, or say --board ns");
+        bail!(
+            "failed to build further machines beside a cluster of virtual ones: leave --machine away, or say --board ns"
+        );
     }
     let why = match (board, args.board) {
         (Board::Ns, BoardArg::Auto) => {
