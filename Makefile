@@ -5,6 +5,7 @@ SHELL := bash
 
 include image/controlplane.mk
 include image/image.mk
+include controllers/manager/tests/upstream/upstream.mk
 include qemu-tests/talos/talos.mk
 
 # Scales every wait of the lab and the tests: 1 suits this project's slowest machine, software emulation on 2 cores.
@@ -64,7 +65,7 @@ test-unit: setup ## Tables, property tests, programs against other programs: all
 	@cd image/controlplane && go test ./pace
 
 .PHONY: test-apiserver
-test-apiserver: setup out/controlplane.d out/cluster-api.yaml out/clusterctl out/cluster-api-contract ## Tests against a real etcd and kube-apiserver, and Talos's library
+test-apiserver: setup out/controlplane.d out/cluster-api.yaml out/clusterctl out/cluster-api-contract upstream-providers ## Tests against a real etcd and kube-apiserver, and Talos's library
 	@BLOOMERY_CONTROLPLANE=$(CURDIR)/out/controlplane.d $(TESTS) --test it --test people -- $(APISERVER)
 
 .PHONY: test-namespaces

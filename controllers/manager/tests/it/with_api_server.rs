@@ -7,6 +7,8 @@ mod bmcs;
 mod clusterctl;
 mod configurations;
 mod control_planes;
+mod differential_bootstrap;
+mod differential_control_planes;
 mod environments;
 mod fence;
 mod identity;
