@@ -75,11 +75,7 @@ pub(crate) async fn install_if(bench: &Bench, wanted: impl Fn(&str) -> bool) {
     install_with(bench, wanted, &nobody).await;
 }
 
-async fn install_with(
-    bench: &Bench,
-    wanted: impl Fn(&str) -> bool,
-    conversion: &CustomResourceConversion,
-) {
+async fn install_with(bench: &Bench, wanted: impl Fn(&str) -> bool, conversion: &CustomResourceConversion) {
     let built = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../out/cluster-api.yaml");
     let path = std::env::var_os(VARIABLE).map_or_else(built, PathBuf::from);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| {

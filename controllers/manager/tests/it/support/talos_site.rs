@@ -6,9 +6,9 @@ use bloomery_api::contract::{Cluster, Machine};
 use bloomery_testkit::talos::TalosCluster;
 use bloomery_testkit::{Process, eventually, free_ports};
 use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
 use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
-use kube::Api;
 use serde_json::{Value, json};
 use tokio_util::task::AbortOnDropHandle;
 

@@ -17,11 +17,13 @@ use super::managers;
 
 /// Names the directory with the programs and, for each, its manifest.
 const VARIABLE: &str = "BLOOMERY_UPSTREAM_PROVIDERS";
-/// The programs.
-const PROVIDERS: [&str; 2] = ["bootstrap", "controlplane"];
+/// Name of the program that makes machine configurations.
+pub(crate) const BOOTSTRAP: &str = "bootstrap";
+/// Name of the program that makes control planes.
+pub(crate) const CONTROL_PLANE: &str = "controlplane";
 
-/// Installs both and starts them.
-pub(crate) async fn start(bench: &Bench) -> Vec<Process> {
+/// Installs providers and starts them.
+pub(crate) async fn start(bench: &Bench, providers: &[&str]) -> Vec<Process> {
     let built = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../out/upstream-providers.d");
     let directory = std::env::var_os(VARIABLE).map_or_else(built, PathBuf::from);
     let directory = directory.canonicalize().unwrap_or_else(|error| {
@@ -29,7 +31,7 @@ pub(crate) async fn start(bench: &Bench) -> Vec<Process> {
         panic!("{path}: {error}: run `make out/upstream-providers.d`, or name the directory in {VARIABLE}")
     });
     let mut processes = Vec::new();
-    for provider in PROVIDERS {
+    for provider in providers {
         let [webhook, health] = free_ports();
         let manifest = std::fs::read_to_string(directory.join(format!("{provider}.yaml"))).unwrap();
         let objects: Vec<Value> = serde_norway::Deserializer::from_str(&manifest)
@@ -58,19 +60,17 @@ pub(crate) async fn start(bench: &Bench) -> Vec<Process> {
     processes
 }
 
-async fn start_one(
-    bench: &Bench,
-    directory: &Path,
-    provider: &str,
-    [webhook, health]: [u16; 2],
-) -> Process {
+async fn start_one(bench: &Bench, directory: &Path, provider: &str, [webhook, health]: [u16; 2]) -> Process {
     let name = format!("upstream-{provider}");
     let mut command = Command::new(directory.join(provider));
     command
         .arg(format!("--kubeconfig={}", bench.plane.kubeconfig(&name, &["system:masters"]).display()))
         .arg("--diagnostics-address=0")
         .arg(format!("--webhook-port={webhook}"))
-        .arg(format!("--webhook-cert-dir={}", bench.webhook_certificates(&format!("{name}-webhook")).display()))
+        .arg(format!(
+            "--webhook-cert-dir={}",
+            bench.webhook_certificates(&format!("{name}-webhook")).display()
+        ))
         .arg(format!("--health-addr=127.0.0.1:{health}"));
     let mut process = Process::start(&name, bench.plane.directory(), &mut command);
     managers::until_ready(&mut process, &name, health).await;

@@ -1,19 +1,77 @@
 //! TalosConfigs beside upstream's bootstrap provider (CABPT, the version in tests/upstream/bootstrap/go.mod): the same objects in,
 //! the same Secrets and status out, but for what stands in one table.
 
+use bloomery_api::TalosConfig;
 use bloomery_testkit::eventually;
 use kube::Api;
-use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
 
-use crate::support::bootstrap::Place;
+use crate::support::bootstrap::{Place, reference_to, told};
 use crate::support::contract;
 use crate::support::controllers::talos;
-use crate::support::differential::{Accepted, Fresh, Is, Pair, Plane, Table};
+use crate::support::differential::{Accepted, Fresh, Pair, Plane, Table};
+use crate::support::upstream;
 
 /// What is meant to differ.
-const ACCEPTED: &[Accepted] = &[];
+const ACCEPTED: &[Accepted] = &[
+    Accepted::ours(
+        "* > TalosConfig tc > status > v1beta2Status",
+        "upstream's release has contract v1beta1 alone",
+    ),
+    Accepted::both(
+        "* > Secret c-ca > metadata > ownerReferences > Cluster c > apiVersion",
+        NEWER_CLUSTER,
+        DROPPED,
+    ),
+    Accepted::both(
+        "* > Secret c-talosconfig > metadata > ownerReferences > Cluster c > apiVersion",
+        NEWER_CLUSTER,
+        DROPPED,
+    ),
+    Accepted::both(
+        "* > Secret c-talos > metadata > ownerReferences > Cluster c > apiVersion",
+        NEWER_CLUSTER,
+        DROPPED,
+    ),
+    Accepted::ours(
+        "* > Secret c-talos > metadata > ownerReferences",
+        "a bundle that was given moves and goes with its Cluster; upstream leaves it behind",
+    ),
+    Accepted::both(
+        "default-kubernetes > Secret m-bootstrap-data > data > value > documents > 0 > cluster > * > image",
+        ("*", "*"),
+        NEWEST,
+    ),
+    Accepted::both(
+        "default-kubernetes > Secret m-bootstrap-data > data > value > documents > 0 > machine > kubelet > image",
+        ("*", "*"),
+        NEWEST,
+    ),
+    Accepted::upstream(
+        "hostname-newest > Secret m-bootstrap-data > data > value > documents > 0 > machine > network > hostname",
+        PAIR,
+    ),
+    Accepted::both(
+        "hostname-newest > Secret m-bootstrap-data > data > value > documents > 1 > auto",
+        ("off", "stable"),
+        PAIR,
+    ),
+    Accepted::ours(
+        "hostname-newest > Secret m-bootstrap-data > data > value > documents > 1 > hostname",
+        PAIR,
+    ),
+    Accepted::upstream(
+        "paused-by-annotation > TalosConfig tc > status > observedGeneration",
+        "what is paused was not acted on; upstream counts the look",
+    ),
+];
+const PAIR: &str = "upstream takes no version for an old one, and writes a pair that no node takes";
+const DROPPED: &str = "Cluster API is about to drop v1beta1";
+const NEWEST: &str = "the newest Kubernetes that each one's release of Talos's library knows";
+/// The Cluster as owner: our version, upstream's.
+const NEWER_CLUSTER: (&str, &str) = ("cluster.x-k8s.io/v1beta2", "cluster.x-k8s.io/v1beta1");
 
 /// What becomes of a TalosConfig.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,6 +94,8 @@ struct Case {
     machine: Value,
     cluster: Value,
     has_secrets: bool,
+    /// The Machine is its owner from the start: Cluster API makes none the owner of what is paused or has no Cluster.
+    is_owned: bool,
 }
 
 impl Case {
@@ -46,7 +106,8 @@ impl Case {
         if !is_worker {
             of_machine["cluster.x-k8s.io/control-plane"] = json!("");
         }
-        let reference = |group: &str, kind: &str, name: &str| json!({ "apiGroup": group, "kind": kind, "name": name });
+        let reference =
+            |group: &str, kind: &str, name: &str| json!({ "apiGroup": group, "kind": kind, "name": name });
         Self {
             name,
             outcome: Outcome::Made,
@@ -61,6 +122,7 @@ impl Case {
                 "spec": { "controlPlaneEndpoint": { "host": "192.0.2.1", "port": 6443 } },
                 "status": { "initialization": { "infrastructureProvisioned": true } } }),
             has_secrets: true,
+            is_owned: false,
         }
     }
 
@@ -76,22 +138,26 @@ impl Case {
     async fn make(&self, plane: &Plane, bundle: &str) {
         let place = Place::new(&plane.bench, &self.name.replace('.', "-")).await;
         if self.has_secrets {
-            let labels = json!({ "cluster.x-k8s.io/cluster-name": "c" });
-            place
-                .create(json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "c-talos", "labels": labels },
-                    "stringData": { "bundle": bundle } }))
-                .await;
+            place.create(given(bundle)).await;
         }
-        for object in [&self.cluster, &self.config, &self.machine] {
-            if !object.is_null() {
-                place.create(object.clone()).await;
-            }
+        if !self.cluster.is_null() {
+            place.create(self.cluster.clone()).await;
+        }
+        let mut config = self.config.clone();
+        if self.is_owned {
+            let machine = place.create(self.machine.clone()).await;
+            config["metadata"]["ownerReferences"] = json!([reference_to(&machine)]);
+        }
+        place.create(config).await;
+        if !self.machine.is_null() && !self.is_owned {
+            place.create(self.machine.clone()).await;
         }
     }
 
     fn is_there(&self, found: &Value) -> bool {
         let config = &found["TalosConfig tc"]["status"];
-        let condition = |type_: &str, key: &str| config["conditions"][type_][key].as_str().unwrap_or_default();
+        let condition =
+            |type_: &str, key: &str| config["conditions"][type_][key].as_str().unwrap_or_default();
         match self.outcome {
             Outcome::Made => {
                 config["ready"] == true
@@ -104,6 +170,13 @@ impl Case {
             Outcome::Untouched => true,
         }
     }
+}
+
+/// A bundle that is there before the Cluster.
+fn given(bundle: &str) -> Value {
+    let labels = json!({ "cluster.x-k8s.io/cluster-name": "c" });
+    json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "c-talos", "labels": labels },
+        "stringData": { "bundle": bundle } })
 }
 
 fn of(type_: &str, version: &str) -> Value {
@@ -152,8 +225,10 @@ fn of_patches() -> Vec<Case> {
     vec![
         Case::new("json-patch", and(of("controlplane", "v1.11"), add.clone())),
         Case::new("json-patch-worker", and(of("worker", "v1.10"), add.clone())),
-        Case::new("json-patch-of-two-documents", and(of("controlplane", "v1.13"), add.clone())).becomes(Outcome::Failed),
-        Case::new("json-patch-that-does-not-fit", and(of("controlplane", "v1.11"), missing)).becomes(Outcome::Failed),
+        Case::new("json-patch-of-two-documents", and(of("controlplane", "v1.13"), add.clone()))
+            .becomes(Outcome::Failed),
+        Case::new("json-patch-that-does-not-fit", and(of("controlplane", "v1.11"), missing))
+            .becomes(Outcome::Failed),
         Case::new(
             "strategic-patches",
             and(
@@ -170,13 +245,15 @@ fn of_patches() -> Vec<Case> {
             "both-patches",
             and(and(of("worker", "v1.11"), add), strategic(&["machine: {nodeLabels: {a: b}}"])),
         ),
-        Case::new("strategic-patch-of-nothing", and(of("worker", "v1.13"), strategic(&["machine: {nonsense: 1}"])))
-            .becomes(Outcome::Failed),
+        Case::new(
+            "strategic-patch-of-nothing",
+            and(of("worker", "v1.13"), strategic(&["machine: {nonsense: 1}"])),
+        )
+        .becomes(Outcome::Failed),
         Case::new(
             "strategic-patch-deletes-what-is-not-there",
             and(of("worker", "v1.13"), strategic(&["machine: {sysctls: {$patch: delete}}"])),
-        )
-        .becomes(Outcome::Failed),
+        ),
     ]
 }
 
@@ -209,12 +286,21 @@ fn of_clusters() -> Vec<Case> {
         Case::new("restored", plane()).with(|case| {
             case.machine["spec"]["bootstrap"]["dataSecretName"] = json!("restored");
         }),
-        Case::new("paused", plane()).becomes(Outcome::Untouched).with(|case| case.cluster["spec"]["paused"] = json!(true)),
+        Case::new("paused", plane()).becomes(Outcome::Untouched).with(|case| {
+            case.cluster["spec"]["paused"] = json!(true);
+            case.is_owned = true;
+        }),
         Case::new("paused-by-annotation", plane())
             .becomes(Outcome::Untouched)
-            .with(|case| case.config["metadata"]["annotations"] = json!({ "cluster.x-k8s.io/paused": "" })),
+            .with(|case| {
+                case.config["metadata"]["annotations"] = json!({ "cluster.x-k8s.io/paused": "" });
+                case.is_owned = true;
+            }),
         Case::new("no-owner", plane()).becomes(Outcome::Untouched).with(|case| case.machine = Value::Null),
-        Case::new("no-cluster", plane()).becomes(Outcome::Untouched).with(|case| case.cluster = Value::Null),
+        Case::new("no-cluster", plane()).becomes(Outcome::Untouched).with(|case| {
+            case.cluster = Value::Null;
+            case.is_owned = true;
+        }),
     ]
 }
 
@@ -228,14 +314,16 @@ fn of_data(control_plane: &str, worker: &str) -> Vec<Case> {
         Case::new("none-worker", none(worker)).with(worker_only),
         Case::new("none-patched", and(none(worker), patch)).with(worker_only),
         Case::new("none-without-data", none("")).with(worker_only).becomes(Outcome::Failed),
-        Case::new("none-unknown-key", none("version: v1alpha1\nnonsense: 1\n")).with(worker_only).becomes(Outcome::Failed),
+        Case::new("none-unknown-key", none("version: v1alpha1\nnonsense: 1\n"))
+            .with(worker_only)
+            .becomes(Outcome::Failed),
         Case::new("none-no-yaml", none("{")).with(worker_only).becomes(Outcome::Failed),
     ]
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_and_status_are_those_that_upstreams_bootstrap_provider_makes() {
-    let pair = Pair::start().await;
+    let pair = Pair::start(&[upstream::BOOTSTRAP]).await;
     let bundle = talos().new_secrets("v1.13").await.unwrap();
     let table = Table::of(ACCEPTED);
     let mut cases = of_types_and_versions();
@@ -250,12 +338,74 @@ async fn secrets_and_status_are_those_that_upstreams_bootstrap_provider_makes() 
     // What was made before it has been looked at when this is made.
     let canary = [Case::new("canary", of("worker", "v1.13"))];
     make(&pair, &canary, bundle.expose()).await;
-    for case in canary.iter().chain(&given).chain(&cases) {
-        let fresh = if case.name.starts_with("fresh") { Fresh::Secrets } else { Fresh::No };
-        pair.compare(&table, (case.name, &case.name.replace('.', "-")), fresh, |found| case.is_there(found)).await;
-        same_by_contract(&pair, case).await;
-    }
+    compare(&pair, &table, &canary).await;
+    compare(&pair, &table, &given).await;
+    compare(&pair, &table, &cases).await;
+    several(&pair, &table, bundle.expose()).await;
+    refused(&pair).await;
     table.assert_exact();
+}
+
+/// The client configuration names the control plane as its machines get addresses; a finalizer of old releases is taken off.
+async fn several(pair: &Pair, table: &Table, bundle: &str) {
+    const NAMESPACE: &str = "several";
+    for plane in pair.both() {
+        let place = Place::new(&plane.bench, NAMESPACE).await;
+        place.create(given(bundle)).await;
+        place.cluster("c").await;
+        for (name, type_) in [("m0", "init"), ("m1", "controlplane"), ("w0", "worker")] {
+            place.machine("c", name, of(type_, "v1.13")).await;
+            place.until(name, "it is made", |config| told(config).contains(&"Ready True".to_owned())).await;
+        }
+        place
+            .addresses("m0", &[("InternalIP", "10.77.0.9"), ("ExternalIP", "192.0.2.7"), ("Hostname", "x")])
+            .await;
+        place
+            .addresses("m1", &[("InternalIP", "10.77.0.10"), ("InternalIP", "fd00::1"), ("InternalDNS", "y")])
+            .await;
+        place.addresses("w0", &[("InternalIP", "10.77.0.99")]).await;
+        let finalizers = ["talosconfig.bootstrap.cluster.x-k8s.io", "example.com/mine"];
+        place.patch::<TalosConfig>("w0", json!({ "metadata": { "finalizers": finalizers } })).await;
+        place.api::<TalosConfig>().delete("w0", &DeleteParams::default()).await.unwrap();
+    }
+    let holds = |found: &Value| {
+        let config = &found["Secret c-talosconfig"]["data"]["talosconfig"];
+        let endpoints = config.pointer("/contexts/c/endpoints").and_then(Value::as_array);
+        endpoints.is_some_and(|all| all.len() == 4)
+            && found["TalosConfig w0"]["metadata"]["finalizers"] == json!(["example.com/mine"])
+    };
+    pair.compare(table, (NAMESPACE, NAMESPACE), Fresh::No, holds).await;
+}
+
+/// What upstream's webhooks refuse is refused in the same words.
+async fn refused(pair: &Pair) {
+    let mut said = Vec::new();
+    for plane in pair.both() {
+        let configs: Api<TalosConfig> = Api::namespaced(plane.bench.client.clone(), "worker");
+        let source = and(of("worker", "v1.13"), json!({ "hostname": { "source": "Nonsense" } }));
+        let unknown =
+            serde_json::from_value(json!({ "metadata": { "name": "unknown" }, "spec": source })).unwrap();
+        let created = configs.create(&PostParams::default(), &unknown).await.unwrap_err();
+        let other = Patch::Merge(json!({ "spec": { "talosVersion": "v1.12" } }));
+        let changed = configs.patch("tc", &PatchParams::default(), &other).await.unwrap_err();
+        said.push([created, changed].map(|error| {
+            let kube::Error::Api(status) = error else { panic!("{error}") };
+            let words = status.message.split_once("denied the request: ").map(|(_, words)| words.to_owned());
+            (status.code, words.unwrap_or(status.message))
+        }));
+    }
+    assert_eq!(said[0], said[1]);
+}
+
+async fn compare(pair: &Pair, table: &Table, cases: &[Case]) {
+    let all = cases.iter().map(async |case| {
+        let fresh = if case.name.starts_with("fresh") { Fresh::Secrets } else { Fresh::No };
+        let namespace = case.name.replace('.', "-");
+        if pair.compare(table, (case.name, &namespace), fresh, |found| case.is_there(found)).await {
+            same_by_contract(pair, case).await;
+        }
+    });
+    futures::future::join_all(all).await;
 }
 
 async fn make(pair: &Pair, cases: &[Case], bundle: &str) {
@@ -278,7 +428,11 @@ async fn made(pair: &Pair, case: &str) -> String {
 
 fn configs(plane: &Plane, case: &Case, version: &str) -> Api<DynamicObject> {
     let kind = GroupVersionKind::gvk("bootstrap.cluster.x-k8s.io", version, "TalosConfig");
-    Api::namespaced_with(plane.bench.client.clone(), &case.name.replace('.', "-"), &ApiResource::from_gvk(&kind))
+    Api::namespaced_with(
+        plane.bench.client.clone(),
+        &case.name.replace('.', "-"),
+        &ApiResource::from_gvk(&kind),
+    )
 }
 
 /// Cluster API's getters find by contract v1beta1 what these find with upstream, and by v1beta2 the same again.

@@ -324,7 +324,11 @@ async fn it_waits_for_what_is_missing_and_for_the_end_of_a_pause() {
     assert_eq!(newer(&ready, "Paused"), "False NotPaused");
     assert_eq!(newer(&ready, "Ready"), "True Ready");
     for (contract, status) in status_by_contract(&place, "m").await {
-        assert_eq!(status, json!({ "dataSecretCreated": true, "dataSecretName": "m-bootstrap-data" }), "{contract}");
+        assert_eq!(
+            status,
+            json!({ "dataSecretCreated": true, "dataSecretName": "m-bootstrap-data" }),
+            "{contract}"
+        );
     }
 
     // After a move the status is lost: the Machine says where the configuration is, and nothing is generated.

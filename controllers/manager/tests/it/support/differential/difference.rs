@@ -35,7 +35,12 @@ pub(super) fn between(ours: &Value, upstream: &Value) -> Vec<Difference> {
     found
 }
 
-fn compare(at: &mut Vec<String>, ours: Option<&Value>, upstream: Option<&Value>, found: &mut Vec<Difference>) {
+fn compare(
+    at: &mut Vec<String>,
+    ours: Option<&Value>,
+    upstream: Option<&Value>,
+    found: &mut Vec<Difference>,
+) {
     match (ours, upstream) {
         (ours, upstream) if ours == upstream => {}
         (Some(Value::Object(our)), Some(Value::Object(their))) => {

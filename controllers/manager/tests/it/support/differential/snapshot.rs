@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use kube::Api;
 use kube::api::{ApiResource, DynamicObject, ListParams};
 use kube::core::GroupVersionKind;
-use kube::{Api, ResourceExt};
 use serde_json::{Map, Value, json};
 
 use super::certificate;
@@ -59,21 +59,36 @@ pub(crate) async fn snapshot(bench: &Bench, namespace: &str, fresh: Fresh) -> Va
     ] {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
         let api: Api<DynamicObject> = Api::namespaced_with(bench.client.clone(), namespace, &resource);
-        for object in api.list(&ListParams::default()).await.unwrap().items {
+        let found = match api.list(&ListParams::default()).await {
+            Ok(found) => found.items,
+            // The kind is of a provider that is not there.
+            Err(kube::Error::Api(status)) if status.code == 404 => continue,
+            Err(error) => panic!("{kind}: {error}"),
+        };
+        for object in found {
             let mut value = serde_json::to_value(&object).unwrap();
             value["kind"] = json!(kind);
-            all.push(value);
+            if !is_of_core(&value) {
+                all.push(value);
+            }
         }
     }
     let renamed = names(&all);
     let uids = all.iter().map(|object| (text(object, "/metadata/uid"), title(object))).collect();
     let mut found = Map::new();
     for object in all {
-        let title = rename(&renamed, &title(&object));
+        let title = place(&renamed, &title(&object));
         let plain = Plain { renamed: &renamed, uids: &uids, fresh }.of(object);
         found.insert(title, plain);
     }
     Value::Object(found)
+}
+
+/// Cluster API makes the kubeconfig of a Cluster without a control plane.
+fn is_of_core(object: &Value) -> bool {
+    let owners = object["metadata"]["ownerReferences"].as_array();
+    text(object, "/metadata/name").ends_with("-kubeconfig")
+        && owners.is_some_and(|all| all.iter().any(|one| one["kind"] == "Cluster"))
 }
 
 fn text(object: &Value, pointer: &str) -> String {
@@ -92,7 +107,8 @@ fn names(all: &[Value]) -> Vec<(String, String)> {
             && owners.is_some_and(|all| all.iter().any(|one| one["kind"] == "TalosControlPlane"))
     };
     let mut machines: Vec<_> = all.iter().filter(is_made).collect();
-    machines.sort_by_key(|object| ["/metadata/creationTimestamp", "/metadata/name"].map(|at| text(object, at)));
+    machines
+        .sort_by_key(|object| ["/metadata/creationTimestamp", "/metadata/name"].map(|at| text(object, at)));
     let mut renamed: Vec<(String, String)> = Vec::new();
     for (number, machine) in machines.iter().enumerate() {
         for (what, at) in [
@@ -114,6 +130,12 @@ fn names(all: &[Value]) -> Vec<(String, String)> {
 
 fn rename(renamed: &[(String, String)], text: &str) -> String {
     renamed.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+}
+
+/// Where something stands: a configuration under a name of its own, also where it has the name of its Machine.
+fn place(renamed: &[(String, String)], key: &str) -> String {
+    let key = rename(renamed, key);
+    if key.starts_with("TalosConfig ") { key.replace("<machine ", "<config ") } else { key }
 }
 
 struct Plain<'a> {
@@ -138,9 +160,14 @@ impl Plain<'_> {
                     data.iter_mut().for_each(|(key, value)| *value = self.secret(&type_, key, value));
                 }
             }
-            // The rest is given, or Cluster API's own.
+            // What Cluster API makes of the provider's words; the rest is given, or its own.
             "Cluster" => {
                 map.remove("spec");
+                keep(map, "status", &["initialization", "controlPlane"]);
+            }
+            "Machine" => {
+                keep(map, "status", &["initialization", "conditions"]);
+                keep_known(map);
             }
             _ => {}
         }
@@ -189,7 +216,7 @@ impl Plain<'_> {
                 let entries: Vec<_> = std::mem::take(map).into_iter().collect();
                 for (key, mut value) in entries {
                     self.value(&mut value);
-                    map.insert(rename(self.renamed, &key), value);
+                    map.insert(place(self.renamed, &key), value);
                 }
             }
             Value::Array(all) => all.iter_mut().for_each(|value| self.value(value)),
@@ -215,6 +242,23 @@ impl Plain<'_> {
             let named = named.collect();
             map.insert("ownerReferences".to_owned(), Value::Object(named));
         }
+    }
+}
+
+/// Leaves these keys of a field.
+fn keep(map: &mut Map<String, Value>, field: &str, keys: &[&str]) {
+    if let Some(Value::Object(field)) = map.get_mut(field) {
+        field.retain(|key, _| keys.contains(&key.as_str()));
+    }
+}
+
+/// Of a Machine's conditions counts whether these hold: the words are those of either contract.
+fn keep_known(machine: &mut Map<String, Value>) {
+    let known = ["BootstrapConfigReady", "InfrastructureReady", "UpToDate"];
+    let Some(Value::Object(status)) = machine.get_mut("status") else { return };
+    let Some(Value::Array(all)) = status.remove("conditions") else { return };
+    for one in all.iter().filter(|one| known.contains(&one["type"].as_str().unwrap())) {
+        status.insert(text(one, "/type"), one["status"].clone());
     }
 }
 
@@ -267,7 +311,8 @@ fn masked(mut value: Value) -> Value {
 
 /// A secret's length and what stands between its letters.
 fn form(text: &str) -> String {
-    let letters = |letter: char| if letter.is_ascii_alphanumeric() || "+/-_".contains(letter) { 'x' } else { letter };
+    let letters =
+        |letter: char| if letter.is_ascii_alphanumeric() || "+/-_".contains(letter) { 'x' } else { letter };
     text.chars().map(letters).collect()
 }
 
