@@ -3,6 +3,7 @@
 
 use bloomery_api::TalosConfig;
 use bloomery_testkit::eventually;
+use futures::StreamExt;
 use kube::Api;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
@@ -72,6 +73,9 @@ const DROPPED: &str = "Cluster API is about to drop v1beta1";
 const NEWEST: &str = "the newest Kubernetes that each one's release of Talos's library knows";
 /// The Cluster as owner: our version, upstream's.
 const NEWER_CLUSTER: (&str, &str) = ("cluster.x-k8s.io/v1beta2", "cluster.x-k8s.io/v1beta1");
+
+/// Namespaces that are compared at a time.
+const AT_ONCE: usize = 4;
 
 /// What becomes of a TalosConfig.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -398,14 +402,16 @@ async fn refused(pair: &Pair) {
 }
 
 async fn compare(pair: &Pair, table: &Table, cases: &[Case]) {
-    let all = cases.iter().map(async |case| {
-        let fresh = if case.name.starts_with("fresh") { Fresh::Secrets } else { Fresh::No };
-        let namespace = case.name.replace('.', "-");
-        if pair.compare(table, (case.name, &namespace), fresh, |found| case.is_there(found)).await {
-            same_by_contract(pair, case).await;
-        }
-    });
-    futures::future::join_all(all).await;
+    // Most have come by the time they are looked at, and a look at a namespace is many requests.
+    futures::stream::iter(cases)
+        .for_each_concurrent(AT_ONCE, async |case| {
+            let fresh = if case.name.starts_with("fresh") { Fresh::Secrets } else { Fresh::No };
+            let namespace = case.name.replace('.', "-");
+            if pair.compare(table, (case.name, &namespace), fresh, |found| case.is_there(found)).await {
+                same_by_contract(pair, case).await;
+            }
+        })
+        .await;
 }
 
 async fn make(pair: &Pair, cases: &[Case], bundle: &str) {
