@@ -5,6 +5,7 @@ SHELL := bash
 
 include image/controlplane.mk
 include image/image.mk
+include controllers/manager/tests/upstream/upstream.mk
 include qemu-tests/talos/talos.mk
 
 # Scales every wait of the lab and the tests: 1 suits this project's slowest machine, software emulation on 2 cores.
@@ -57,6 +58,8 @@ lint:
 TESTS := cargo test --locked --workspace --quiet --no-fail-fast
 # Modules of tests that need the control plane's program: a real etcd and kube-apiserver, Talos's library.
 APISERVER := with_api_server with_talos_library
+# The same, with upstream's Talos providers beside ours.
+UPSTREAM := with_upstream_providers
 
 .PHONY: advisories
 advisories: target/debug/mkimage ## Check crates, Go modules and Go against the pinned lists of security advisories
@@ -65,12 +68,16 @@ advisories: target/debug/mkimage ## Check crates, Go modules and Go against the 
 .PHONY: test-unit
 test-unit: setup ## Tables, property tests, programs against other programs: all but the control plane's
 	@scripts/progress tests cargo test --locked --workspace --no-run
-	@$(TESTS) -- $(addprefix --skip=,$(APISERVER))
+	@$(TESTS) -- $(addprefix --skip=,$(APISERVER) $(UPSTREAM))
 	@cd image/controlplane && go test ./pace
 
 .PHONY: test-apiserver
 test-apiserver: setup out/controlplane.d out/cluster-api.yaml out/clusterctl out/cluster-api-contract ## Tests against a real etcd and kube-apiserver, and Talos's library
 	@BLOOMERY_CONTROLPLANE=$(CURDIR)/out/controlplane.d $(TESTS) --test it --test people -- $(APISERVER)
+
+.PHONY: test-differential
+test-differential: setup out/controlplane.d out/cluster-api.yaml out/clusterctl out/cluster-api-contract upstream-providers ## The providers beside upstream's own, with the same objects
+	@BLOOMERY_CONTROLPLANE=$(CURDIR)/out/controlplane.d $(TESTS) --test it -- $(UPSTREAM) --nocapture
 
 .PHONY: test-namespaces
 # Real Talos nodes have to be built first, and take a quarter of an hour with that.

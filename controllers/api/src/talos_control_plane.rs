@@ -248,6 +248,9 @@ pub struct TalosControlPlaneStatus {
     /// Machines that are as the spec wants them (contract v1beta2).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub up_to_date_replicas: Option<i32>,
+    /// Machines that are as the spec wants them (contract v1beta1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updated_replicas: Option<i32>,
     /// Machines whose node is not ready.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unavailable_replicas: i32,

@@ -72,6 +72,7 @@ pub fn counted(
     status.available_replicas = Some(0);
     let up_to_date = machines.iter().filter(|seen| reasons(seen, control_plane).is_empty()).count();
     status.up_to_date_replicas = Some(number(up_to_date));
+    status.updated_replicas = status.up_to_date_replicas;
     status.versions = versions(machines);
     status.version = status.versions.first().map(|one| one.version.clone()).unwrap_or_default();
     status.observed_generation = control_plane.metadata.generation.unwrap_or_default();

@@ -141,6 +141,7 @@ const FORMS: &[Form] = &[
             ("/status/failureReason", "/status/deprecated/v1beta1/failureReason"),
             ("/status/failureMessage", "/status/deprecated/v1beta1/failureMessage"),
             ("/status/unavailableReplicas", "/status/deprecated/v1beta1/unavailableReplicas"),
+            ("/status/updatedReplicas", "/status/deprecated/v1beta1/updatedReplicas"),
             ("/status/ready", "/status/deprecated/v1beta1/ready"),
             ("/status/initialized", "/status/deprecated/v1beta1/initialized"),
             ("/status/v1beta2/conditions", "/status/conditions"),

@@ -9,3 +9,4 @@ mod download;
 mod support;
 mod with_api_server;
 mod with_talos_library;
+mod with_upstream_providers;

@@ -88,6 +88,7 @@ fn a_healthy_control_plane_says_so_by_both_contracts_and_at_rest_nothing_changes
         ("readyReplicas", json!(1)),
         ("availableReplicas", json!(1)),
         ("upToDateReplicas", json!(1)),
+        ("updatedReplicas", json!(1)),
         ("initialized", json!(true)),
         ("ready", json!(true)),
         ("bootstrapped", json!(true)),

@@ -1,5 +1,7 @@
 //! A control plane to try the product on, one at a time.
 
+use std::path::PathBuf;
+
 use bloomery_api::{Environment, EnvironmentSpec, Server};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
@@ -26,7 +28,17 @@ pub(crate) struct Bench {
 impl Bench {
     /// With nothing applied.
     pub(crate) async fn start() -> Self {
-        let permit = AT_A_TIME.acquire().await.unwrap();
+        Self::under(AT_A_TIME.acquire().await.unwrap()).await
+    }
+
+    /// Two side by side. Both permits are taken at once, so that no two tests wait for each other's.
+    pub(crate) async fn start_two() -> [Self; 2] {
+        let mut first = AT_A_TIME.acquire_many(2).await.unwrap();
+        let second = first.split(1).unwrap();
+        tokio::join!(Self::under(first), Self::under(second)).into()
+    }
+
+    async fn under(permit: SemaphorePermit<'static>) -> Self {
         let plane = ControlPlane::start().await;
         let setup = Setup::new(&plane);
         let client = plane.client("admin", &["system:masters"]).await;
@@ -64,6 +76,16 @@ impl Bench {
     pub(crate) fn apply(&self) {
         let applied = self.setup.apply(&self.plane);
         assert!(applied.success, "{}", applied.output);
+    }
+
+    /// A directory with the certificate of a webhook server, under a name of its own.
+    pub(crate) fn webhook_certificates(&self, name: &str) -> PathBuf {
+        let directory = self.plane.directory().join(name);
+        std::fs::create_dir(&directory).unwrap();
+        let identity = self.plane.authority.issue(name, &[]);
+        std::fs::copy(identity.certificate_file, directory.join("tls.crt")).unwrap();
+        std::fs::copy(identity.key_file, directory.join("tls.key")).unwrap();
+        directory
     }
 
     /// All objects of a kind.

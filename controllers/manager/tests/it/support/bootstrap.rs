@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bloomery_api::TalosConfig;
 use bloomery_api::contract::{Cluster, Machine};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -49,17 +49,20 @@ impl<'a> Place<'a> {
         Api::namespaced(self.bench.client.clone(), &self.namespace)
     }
 
+    /// Objects of a kind without a type.
+    pub(crate) fn dynamic(&self, resource: &ApiResource) -> Api<DynamicObject> {
+        Api::namespaced_with(self.bench.client.clone(), &self.namespace, resource)
+    }
+
     /// Creates an object by its JSON form, with its status if it has one, and gives it back as it is then.
     pub(crate) async fn create(&self, mut object: Value) -> Value {
         let (api_version, kind) = (object["apiVersion"].as_str().unwrap(), object["kind"].as_str().unwrap());
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         let kind = kube::core::GroupVersionKind::gvk(group, version, kind);
-        let resource = kube::api::ApiResource::from_gvk(&kind);
-        let api: Api<kube::api::DynamicObject> =
-            Api::namespaced_with(self.bench.client.clone(), &self.namespace, &resource);
+        let api = self.dynamic(&ApiResource::from_gvk(&kind));
         object["metadata"]["namespace"] = json!(self.namespace);
         let status = object.as_object_mut().unwrap().remove("status");
-        let parsed: kube::api::DynamicObject = serde_json::from_value(object.clone()).unwrap();
+        let parsed: DynamicObject = serde_json::from_value(object.clone()).unwrap();
         let made = eventually(&format!("{} is made: {object}", kind.kind), async || {
             // Webhooks come up with the controllers.
             api.create(&PostParams::default(), &parsed).await.map_err(|error| error.to_string())

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use bloomery_api::contract::{Cluster, Machine};
 use bloomery_api::{MetalCluster, MetalMachine};
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceConversion, CustomResourceDefinition,
@@ -58,13 +59,28 @@ pub(crate) fn provider(entry: &str, name: &str, kind: &str, version: &str) -> Dy
     .unwrap()
 }
 
+/// Makes all kinds of Cluster API; its core converts their versions at this port.
+pub(crate) async fn install_converted(bench: &Bench, port: u16) {
+    let authority = std::fs::read(bench.plane.authority.file()).unwrap();
+    let conversion = serde_json::from_value(json!({ "strategy": "Webhook", "webhook": {
+        "conversionReviewVersions": ["v1"],
+        "clientConfig": { "url": format!("https://127.0.0.1:{port}/convert"), "caBundle": ByteString(authority) },
+    } }))
+    .unwrap();
+    install_with(bench, |name| name.ends_with(".x-k8s.io"), &conversion).await;
+}
+
 pub(crate) async fn install_if(bench: &Bench, wanted: impl Fn(&str) -> bool) {
+    let nobody = CustomResourceConversion { strategy: "None".to_owned(), webhook: None };
+    install_with(bench, wanted, &nobody).await;
+}
+
+async fn install_with(bench: &Bench, wanted: impl Fn(&str) -> bool, conversion: &CustomResourceConversion) {
     let built = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../out/cluster-api.yaml");
     let path = std::env::var_os(VARIABLE).map_or_else(built, PathBuf::from);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| {
         panic!("{}: {error}: run `make out/cluster-api.yaml`, or name the file in {VARIABLE}", path.display())
     });
-    let crds: Api<CustomResourceDefinition> = bench.all();
     for document in serde_norway::Deserializer::from_str(&text) {
         let object = Value::deserialize(document).unwrap();
         let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
@@ -72,16 +88,22 @@ pub(crate) async fn install_if(bench: &Bench, wanted: impl Fn(&str) -> bool) {
             continue;
         }
         let mut crd: CustomResourceDefinition = serde_json::from_value(object).unwrap();
-        crd.spec.conversion = Some(CustomResourceConversion { strategy: "None".to_owned(), webhook: None });
-        crds.create(&PostParams::default(), &crd).await.unwrap();
-        eventually("the kind is served", async || {
-            let crd = crds.get(&name).await.map_err(|error| error.to_string())?;
-            let conditions = crd.status.and_then(|status| status.conditions).unwrap_or_default();
-            let served = conditions.iter().any(|one| one.type_ == "Established" && one.status == "True");
-            if served { Ok(()) } else { Err(format!("{conditions:?}")) }
-        })
-        .await;
+        crd.spec.conversion = Some(conversion.clone());
+        serve(bench, &crd).await;
     }
+}
+
+/// Makes a kind and waits until it is served.
+pub(crate) async fn serve(bench: &Bench, crd: &CustomResourceDefinition) {
+    let crds: Api<CustomResourceDefinition> = bench.all();
+    crds.create(&PostParams::default(), crd).await.unwrap();
+    eventually("the kind is served", async || {
+        let crd = crds.get(&crd.name_any()).await.map_err(|error| error.to_string())?;
+        let conditions = crd.status.and_then(|status| status.conditions).unwrap_or_default();
+        let served = conditions.iter().any(|one| one.type_ == "Established" && one.status == "True");
+        if served { Ok(()) } else { Err(format!("{conditions:?}")) }
+    })
+    .await;
 }
 
 pub(crate) fn namespaced<K>(bench: &Bench) -> Api<K>

@@ -1,32 +1,22 @@
 //! A site with real Cluster API core, and what it needs besides the controllers under test: machines of a made-up infrastructure
-//! provider on which fake Talos nodes run, and their Node objects. The API server of the test is that of the workload cluster too.
-
-use std::collections::HashMap;
-use std::process::Command;
-use std::sync::Arc;
-use std::time::Duration;
+//! provider on which fake Talos nodes run. The API server of the test is that of the workload cluster too.
 
 use bloomery_api::TalosControlPlane;
 use bloomery_api::contract::{Cluster, Machine};
-use bloomery_testkit::talos::{TalosCluster, TalosNode};
-use bloomery_testkit::{Process, eventually, free_ports, http};
-use k8s_openapi::api::core::v1::{Node, Secret};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use bloomery_testkit::talos::TalosCluster;
+use bloomery_testkit::{Process, eventually, free_ports};
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
+use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
-use kube::{Api, Client, ResourceExt};
-use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::bench::Bench;
 use super::cluster_api::{self, CLUSTER, NAMESPACE, create, namespaced};
 use super::controllers::Controllers;
-
-const GROUP: &str = "infrastructure.cluster.x-k8s.io";
-const VERSION: &str = "v1alpha1";
-/// How often the machines get on.
-const TICK: Duration = Duration::from_millis(200);
+use super::example::{self, GROUP, VERSION};
+use super::managers;
 
 /// The site. Its parts end with it.
 pub(crate) struct TalosSite {
@@ -42,13 +32,12 @@ impl TalosSite {
     pub(crate) async fn start() -> Self {
         let bench = Bench::start().await;
         cluster_api::install_if(&bench, |name| name.ends_with(".x-k8s.io")).await;
-        for kind in ["ExampleMachine", "ExampleMachineTemplate"] {
-            define(&bench, kind).await;
-        }
+        example::define_kinds(&bench).await;
         bench.apply();
         bench.create_idle_defaults().await;
         let controllers = bench.setup.run(&bench.plane).await;
-        let core = start_core(&bench).await;
+        let [port] = free_ports();
+        let core = managers::start_core(&bench, port).await;
         // The secrets are there before the Cluster, so that the nodes are of its authority.
         let library = super::controllers::talos();
         let bundle = library.new_secrets("v1.13").await.unwrap();
@@ -58,8 +47,7 @@ impl TalosSite {
         secret(&bench, "c-talos", json!({ "bundle": bundle.expose() })).await;
         let (crt, key) = bench.plane.authority.pair();
         secret(&bench, "c-ca", json!({ "tls.crt": crt, "tls.key": key })).await;
-        let machines = Machines { client: bench.client.clone(), talos: talos.clone(), nodes: Arc::default() };
-        let machines = AbortOnDropHandle::new(tokio::spawn(machines.run()));
+        let machines = example::provide(&bench, &talos);
         Self { bench, _controllers: controllers, talos, _machines: machines, _core: core }
     }
 
@@ -151,8 +139,7 @@ impl TalosSite {
     }
 
     fn examples(&self, kind: &str) -> Api<DynamicObject> {
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(GROUP, VERSION, kind));
-        Api::namespaced_with(self.bench.client.clone(), NAMESPACE, &resource)
+        Api::namespaced_with(self.bench.client.clone(), NAMESPACE, &example::resource(kind))
     }
 
     /// Takes the owners from a template.
@@ -179,162 +166,11 @@ pub(crate) fn said(found: &TalosControlPlane, type_: &str) -> (String, String) {
     one.map(|one| (one.status.clone(), one.reason.clone())).unwrap_or_default()
 }
 
-async fn define(bench: &Bench, kind: &str) {
-    let plural = format!("{}s", kind.to_lowercase());
-    let crd: CustomResourceDefinition = serde_json::from_value(json!({
-        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": { "name": format!("{plural}.{GROUP}"), "labels": { "cluster.x-k8s.io/v1beta1": VERSION } },
-        "spec": {
-            "group": GROUP, "scope": "Namespaced",
-            "names": { "kind": kind, "plural": plural, "singular": kind.to_lowercase(), "listKind": format!("{kind}List") },
-            "versions": [{ "name": VERSION, "served": true, "storage": true, "subresources": { "status": {} },
-                "schema": { "openAPIV3Schema": { "type": "object", "x-kubernetes-preserve-unknown-fields": true } } }],
-        },
-    }))
-    .unwrap();
-    let crds: Api<CustomResourceDefinition> = bench.all();
-    crds.create(&PostParams::default(), &crd).await.unwrap();
-}
-
 async fn secret(bench: &Bench, name: &str, data: Value) {
     let secret: Secret = serde_json::from_value(json!({ "metadata": { "name": name,
         "labels": { "cluster.x-k8s.io/cluster-name": CLUSTER } }, "stringData": data }))
     .unwrap();
     namespaced::<Secret>(bench).create(&PostParams::default(), &secret).await.unwrap();
-}
-
-async fn start_core(bench: &Bench) -> Process {
-    let [webhook, health] = free_ports();
-    let directory = bench.plane.directory();
-    let certificates = directory.join("core");
-    std::fs::create_dir(&certificates).unwrap();
-    let identity = bench.plane.authority.issue("core", &[]);
-    std::fs::copy(identity.certificate_file, certificates.join("tls.crt")).unwrap();
-    std::fs::copy(identity.key_file, certificates.join("tls.key")).unwrap();
-    let mut command = Command::new(bloomery_testkit::control_plane::cluster_api());
-    command
-        .arg(format!("--kubeconfig={}", bench.plane.kubeconfig("capi", &["system:masters"]).display()))
-        .args(["--leader-elect=false", "--webhook-host=127.0.0.1", "--diagnostics-address=0"])
-        .arg(format!("--webhook-port={webhook}"))
-        .arg(format!("--webhook-cert-dir={}", certificates.display()))
-        .arg(format!("--health-addr=127.0.0.1:{health}"));
-    let mut core = Process::start("cluster-api", directory, &mut command);
-    eventually("Cluster API is ready", async || {
-        core.assert_running();
-        match http::get(health, "/readyz").await? {
-            (200, _) => Ok(()),
-            (status, body) => Err(format!("{status}: {body}")),
-        }
-    })
-    .await;
-    core
-}
-
-/// The made-up infrastructure provider.
-struct Machines {
-    client: Client,
-    talos: TalosCluster,
-    nodes: Arc<Mutex<HashMap<String, TalosNode>>>,
-}
-
-impl Machines {
-    async fn run(self) {
-        loop {
-            tokio::time::sleep(TICK).await;
-            self.talos.settle();
-            // Conflicts with others pass.
-            if let Err(error) = self.tick().await {
-                eprintln!("machines: {error}");
-            }
-        }
-    }
-
-    async fn tick(&self) -> kube::Result<()> {
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(GROUP, VERSION, "ExampleMachine"));
-        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), NAMESPACE, &resource);
-        let mut wanted = Vec::new();
-        for machine in api.list(&ListParams::default()).await?.items {
-            let owner = machine.owner_references().iter().find(|owner| owner.kind == "Machine");
-            if let Some(owner) = owner.map(|owner| owner.name.clone()) {
-                self.provide(&api, &machine, &owner).await?;
-                wanted.push(owner);
-            }
-        }
-        // A machine that is gone is off.
-        self.nodes.lock().retain(|name, _| wanted.contains(name));
-        self.join().await
-    }
-
-    async fn provide(
-        &self,
-        api: &Api<DynamicObject>,
-        machine: &DynamicObject,
-        owner: &str,
-    ) -> kube::Result<()> {
-        let name = machine.name_any();
-        if machine.metadata.deletion_timestamp.is_some() || machine.data.pointer("/status/ready").is_some() {
-            return Ok(());
-        }
-        // Nothing boots without a configuration.
-        let machines: Api<Machine> = Api::namespaced(self.client.clone(), NAMESPACE);
-        let Some(of) = machines.get_opt(owner).await? else { return Ok(()) };
-        if of.spec.bootstrap.data_secret_name.is_none() {
-            return Ok(());
-        }
-        let known = self.nodes.lock().get(owner).map(|node| node.address.clone());
-        let address = if let Some(address) = known {
-            address
-        } else {
-            let node = self.talos.boot(owner).await;
-            let address = node.address.clone();
-            self.nodes.lock().insert(owner.to_owned(), node);
-            address
-        };
-        let spec = Patch::Merge(json!({ "spec": { "providerID": format!("example://{owner}") } }));
-        api.patch(&name, &PatchParams::default(), &spec).await?;
-        let addresses =
-            json!([{ "type": "InternalIP", "address": address }, { "type": "Hostname", "address": owner }]);
-        let status = Patch::Merge(json!({ "status": { "ready": true, "addresses": addresses } }));
-        api.patch_status(&name, &PatchParams::default(), &status).await.map(drop)
-    }
-
-    /// Nodes whose etcd runs have a Node object.
-    async fn join(&self) -> kube::Result<()> {
-        let nodes: Api<Node> = Api::all(self.client.clone());
-        let known: Vec<String> =
-            nodes.list(&ListParams::default()).await?.items.iter().map(ResourceExt::name_any).collect();
-        let voting: Vec<String> = self
-            .nodes
-            .lock()
-            .values()
-            .filter(|node| node.votes())
-            .map(|node| node.hostname.clone())
-            .collect();
-        for name in voting.iter().filter(|name| !known.contains(name)) {
-            let node: Node = serde_json::from_value(json!({
-                "metadata": { "name": name, "labels": { "node-role.kubernetes.io/control-plane": "" } },
-                "spec": { "providerID": format!("example://{name}") },
-            }))
-            .unwrap();
-            nodes.create(&PostParams::default(), &node).await?;
-            let now = k8s_openapi::jiff::Timestamp::now().to_string();
-            let ready = json!({ "type": "Ready", "status": "True", "reason": "KubeletReady",
-                "lastHeartbeatTime": now, "lastTransitionTime": now });
-            let healthy = ["MemoryPressure", "DiskPressure", "PIDPressure"].map(|type_| {
-                json!({ "type": type_, "status": "False", "reason": "Fine",
-                    "lastHeartbeatTime": now, "lastTransitionTime": now })
-            });
-            let conditions: Vec<_> = healthy.into_iter().chain([ready]).collect();
-            let status = Patch::Merge(json!({ "status": { "conditions": conditions,
-                "nodeInfo": { "kubeletVersion": "v1.36.0" } } }));
-            nodes.patch_status(name, &PatchParams::default(), &status).await?;
-        }
-        for name in known.iter().filter(|name| !self.nodes.lock().contains_key(*name)) {
-            // Cluster API deletes it too.
-            let _ = nodes.delete(name, &DeleteParams::default()).await;
-        }
-        Ok(())
-    }
 }
 
 /// The Cluster.

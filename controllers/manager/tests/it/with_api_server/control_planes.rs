@@ -11,12 +11,14 @@ use bloomery_api::controlplane::bootstrap::ETCD_ANNOTATION;
 use bloomery_api::controlplane::seen::LEAVING_ANNOTATION;
 use bloomery_testkit::{eventually, scaled};
 use k8s_openapi::api::core::v1::Secret;
-use kube::ResourceExt;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::GroupVersionKind;
+use kube::{Api, ResourceExt};
 use serde_json::json;
 
-use crate::support::cluster_api::{CLUSTER, namespaced};
+use crate::support::cluster_api::{CLUSTER, NAMESPACE, namespaced};
+use crate::support::contract;
 use crate::support::talos_site::{TalosSite, cluster, said};
 
 fn count(site: &TalosSite, call: &str) -> usize {
@@ -46,6 +48,7 @@ async fn one_machine_becomes_a_control_plane_and_then_nothing_is_written() {
     assert_eq!(template.owner_references()[0].kind, "Cluster");
     assert_eq!(template.owner_references()[0].controller, None);
 
+    as_cluster_api_reads(&site).await;
     // What Cluster API makes of it: nothing is unknown.
     eventually("the Cluster is available", async || {
         let cluster = serde_json::to_value(cluster(&site).await).unwrap();
@@ -67,6 +70,25 @@ async fn one_machine_becomes_a_control_plane_and_then_nothing_is_written() {
     stands_still(&site).await;
     comes_back(&site, &found).await;
     is_renewed(&site).await;
+}
+
+/// Cluster API's own getters find what the contracts ask for, in both, in the version that the definition's label names for each.
+async fn as_cluster_api_reads(site: &TalosSite) {
+    for (contract, version) in [("v1beta1", "v1alpha3"), ("v1beta2", "v1beta1")] {
+        let kind = GroupVersionKind::gvk("controlplane.cluster.x-k8s.io", version, "TalosControlPlane");
+        let resource = ApiResource::from_gvk(&kind);
+        let api: Api<DynamicObject> = Api::namespaced_with(site.bench.client.clone(), NAMESPACE, &resource);
+        eventually("all getters find it settled", async || {
+            let read = contract::read("ControlPlane", contract, &api.get(CLUSTER).await.unwrap());
+            let expected = json!({ "initialized": true, "version": "v1.36.0", "statusVersion": "v1.36.0",
+                "statusVersions": [{ "version": "v1.36.0", "replicas": 1 }],
+                "replicas": 1, "statusReplicas": 1, "readyReplicas": 1, "availableReplicas": 1, "upToDateReplicas": 1,
+                "selector": "cluster.x-k8s.io/cluster-name=c,cluster.x-k8s.io/control-plane=",
+                "isProvisioning": false, "isUpgrading": false, "isScaling": false });
+            if read == expected { Ok(()) } else { Err(format!("{contract}: {read}")) }
+        })
+        .await;
+    }
 }
 
 /// Nothing is rewritten at rest.
@@ -158,7 +180,7 @@ async fn is_renewed(site: &TalosSite) {
     let (renewed, options) = (Kubeconfig::from_yaml(&renewed).unwrap(), KubeConfigOptions::default());
     let config = kube::Config::from_custom_kubeconfig(renewed, &options).await.unwrap();
     let client = kube::Client::try_from(config).unwrap();
-    kube::Api::<k8s_openapi::api::core::v1::Node>::all(client).list(&ListParams::default()).await.unwrap();
+    Api::<k8s_openapi::api::core::v1::Node>::all(client).list(&ListParams::default()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,11 +7,13 @@ use bloomery_api::TalosConfig;
 use bloomery_api::contract::{Cluster, Machine};
 use bloomery_testkit::eventually;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{DeleteParams, ListParams};
+use kube::api::{ApiResource, DeleteParams, ListParams};
+use kube::core::GroupVersionKind;
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::support::bootstrap::{Place, documents, newer, of_type, reference_to, start, text, told};
+use crate::support::contract;
 use crate::support::controllers::{Controllers, talos};
 
 fn client_config(text: &str) -> Value {
@@ -301,6 +303,9 @@ async fn it_waits_for_what_is_missing_and_for_the_end_of_a_pause() {
             "Ready False Info WaitingForClusterInfrastructure"
         ]
     );
+    for (contract, status) in status_by_contract(&place, "m").await {
+        assert_eq!(status, json!({ "dataSecretCreated": null, "dataSecretName": null }), "{contract}");
+    }
     // It comes while the Cluster is paused.
     place.pause("c", Some(true)).await;
     place.until("m", "it is paused", |config| newer(config, "Paused") == "True Paused").await;
@@ -318,17 +323,13 @@ async fn it_waits_for_what_is_missing_and_for_the_end_of_a_pause() {
     let ready = place.until_ready("m").await;
     assert_eq!(newer(&ready, "Paused"), "False NotPaused");
     assert_eq!(newer(&ready, "Ready"), "True Ready");
-    // By both contracts.
-    let resource = kube::api::ApiResource::from_gvk(&kube::core::GroupVersionKind::gvk(
-        "bootstrap.cluster.x-k8s.io",
-        "v1beta1",
-        "TalosConfig",
-    ));
-    let newer: Api<kube::api::DynamicObject> =
-        Api::namespaced_with(bench.client.clone(), &place.namespace, &resource);
-    let status = newer.get("m").await.unwrap().data["status"].clone();
-    assert_eq!(status["initialization"]["dataSecretCreated"], true);
-    assert_eq!(status["dataSecretName"], "m-bootstrap-data");
+    for (contract, status) in status_by_contract(&place, "m").await {
+        assert_eq!(
+            status,
+            json!({ "dataSecretCreated": true, "dataSecretName": "m-bootstrap-data" }),
+            "{contract}"
+        );
+    }
 
     // After a move the status is lost: the Machine says where the configuration is, and nothing is generated.
     let spec_of_moved = of_type("worker");
@@ -346,6 +347,17 @@ async fn it_waits_for_what_is_missing_and_for_the_end_of_a_pause() {
     place.patch::<TalosConfig>("m", json!({ "metadata": { "finalizers": finalizers } })).await;
     place.api::<TalosConfig>().delete("m", &DeleteParams::default()).await.unwrap();
     place.until("m", "it has one finalizer", |config| config.finalizers() == ["example.com/mine"]).await;
+}
+
+/// What Cluster API's own getters find by each contract, in the version that the definition's label names for it.
+async fn status_by_contract(place: &Place<'_>, name: &str) -> [(&'static str, Value); 2] {
+    let versions = [("v1beta1", "v1alpha3"), ("v1beta2", "v1beta1")];
+    let read = versions.map(async |(contract, version)| {
+        let kind = GroupVersionKind::gvk("bootstrap.cluster.x-k8s.io", version, "TalosConfig");
+        let object = place.dynamic(&ApiResource::from_gvk(&kind)).get(name).await.unwrap();
+        (contract, contract::read("Bootstrap", contract, &object))
+    });
+    futures::future::join_all(read).await.try_into().unwrap()
 }
 
 /// sfyra's bad configuration: condition, mended, it goes on. Everything else goes on all the time.
