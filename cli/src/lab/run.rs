@@ -200,25 +200,20 @@ fn summary(args: &RunArgs, lab: &Lab, table: &str, has_cluster: bool) -> String 
     let kubectl = kubectl(args);
     let program = std::env::args_os().next().unwrap_or_default();
     let program = Path::new(&program).display();
-    let mut text = format!(
-        "\n{table}\nGo on with:\n  export KUBECONFIG={out}/kubeconfig\n  {kubectl} get servers\n  \
-         {program} status\n  {program} trace\n  {program} lab console appliance --out {out}\n"
-    );
-    if has_cluster {
-        text.push_str(&cluster::commands(args, &kubectl));
+    let further = if has_cluster {
+        cluster::commands(args, &kubectl)
     } else {
         let accept =
             "patch server NAME --type merge -p '{\"spec\":{\"accepted\":true}}'   # wiped, then switched off";
-        text.push_str(&format!("  {kubectl} {accept}\n"));
-    }
-    text.push_str(&format!(
-        "\nKubernetes API   https://{}\nAppliance        https://{}\nBoot services    http://{}\n",
+        format!("  {kubectl} {accept}\n")
+    };
+    let end = if args.until_registered { "" } else { "\nCtrl-C stops the lab.\n" };
+    format!(
+        "\n{table}\nGo on with:\n  export KUBECONFIG={out}/kubeconfig\n  {kubectl} get servers\n  \
+         {program} status\n  {program} trace\n  {program} lab console appliance --out {out}\n{further}\n\
+         Kubernetes API   https://{}\nAppliance        https://{}\nBoot services    http://{}\n{end}",
         lab.forwards.api.local, lab.forwards.appliance.local, lab.forwards.boot.local
-    ));
-    if !args.until_registered {
-        text.push_str("\nCtrl-C stops the lab.\n");
-    }
-    text
+    )
 }
 
 /// The signals that end a run in order.

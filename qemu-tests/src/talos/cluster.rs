@@ -28,7 +28,7 @@ const MACHINE_API_PORT: u16 = 50_000;
 /// Kubernetes' own label.
 const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
 /// One round of talosctl's checks: short, so that what a check waits for is told when the lab gives up.
-const HEALTH_ROUND: Duration = Duration::from_secs(60);
+const HEALTH_ROUND: Duration = Duration::from_mins(1);
 /// Of each console that are shown.
 const CONSOLE_LINES: usize = 300;
 
@@ -238,7 +238,7 @@ impl Running {
     }
 }
 
-/// As `kubectl scale` does it, to the MachineDeployment of clusterctl's template.
+/// As `kubectl scale` does it, to the `MachineDeployment` of clusterctl's template.
 async fn scale_workers(plane: &Client, cluster: &str, workers: u8) -> Result<()> {
     let kind = GroupVersionKind::gvk("cluster.x-k8s.io", "v1beta2", "MachineDeployment");
     let api: Api<DynamicObject> = Api::default_namespaced_with(plane.clone(), &ApiResource::from_gvk(&kind));

@@ -149,7 +149,7 @@ impl Member {
 #[derive(Debug)]
 pub(super) enum Ground {
     /// Shared root, registry, the host's settings.
-    Ns(NodeSite),
+    Ns(Box<NodeSite>),
     /// Registry and boot files.
     Vm(Supply),
 }
@@ -165,7 +165,7 @@ impl Ground {
                 for number in 1..=count {
                     members.push(Member::Ns(nodes.build(&format!("node-{number}"), number).await?));
                 }
-                Self::Ns(nodes)
+                Self::Ns(Box::new(nodes))
             }
             Board::Vm => {
                 let supply = Supply::open(&site.dir, &site.net).await?;

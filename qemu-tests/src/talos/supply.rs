@@ -152,6 +152,7 @@ impl Supply {
                 talos_version()?
             ),
             patches::without_add_ons(),
+            patient_leaders(),
             pod_network(),
         ])
     }
@@ -166,6 +167,15 @@ fn modern() -> Host {
 /// The lab's registry.
 fn address() -> SocketAddr {
     SocketAddrV4::new(LAB_ADDRESS, registry::PORT).into()
+}
+
+/// Leases that an emulated control plane can renew in time: with the usual 15 s controller manager and scheduler lose theirs,
+/// end, and start again, which takes what the others need.
+fn patient_leaders() -> String {
+    let patient = "{leader-elect-lease-duration: 120s, leader-elect-renew-deadline: 100s, leader-elect-retry-period: 10s}";
+    format!(
+        "cluster:\n  controllerManager: {{extraArgs: {patient}}}\n  scheduler: {{extraArgs: {patient}}}\n"
+    )
 }
 
 /// A pod on every node that writes the configuration of the bridge plugin, with a subnet by the node's address: the

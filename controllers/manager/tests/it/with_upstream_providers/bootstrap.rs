@@ -140,21 +140,21 @@ impl Case {
     }
 
     async fn make(&self, plane: &Plane, bundle: &str) {
-        let place = Place::new(&plane.bench, &self.name.replace('.', "-")).await;
+        let namespace = Place::new(&plane.bench, &self.name.replace('.', "-")).await;
         if self.has_secrets {
-            place.create(given(bundle)).await;
+            namespace.create(given(bundle)).await;
         }
         if !self.cluster.is_null() {
-            place.create(self.cluster.clone()).await;
+            namespace.create(self.cluster.clone()).await;
         }
         let mut config = self.config.clone();
         if self.is_owned {
-            let machine = place.create(self.machine.clone()).await;
+            let machine = namespace.create(self.machine.clone()).await;
             config["metadata"]["ownerReferences"] = json!([reference_to(&machine)]);
         }
-        place.create(config).await;
+        namespace.create(config).await;
         if !self.machine.is_null() && !self.is_owned {
-            place.create(self.machine.clone()).await;
+            namespace.create(self.machine.clone()).await;
         }
     }
 
@@ -327,7 +327,7 @@ fn of_data(control_plane: &str, worker: &str) -> Vec<Case> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_and_status_are_those_that_upstreams_bootstrap_provider_makes() {
-    let pair = Pair::start(&[upstream::BOOTSTRAP]).await;
+    let pair = Box::pin(Pair::start(&[upstream::BOOTSTRAP])).await;
     let bundle = talos().new_secrets("v1.13").await.unwrap();
     let table = Table::of(ACCEPTED);
     let mut cases = of_types_and_versions();

@@ -56,7 +56,7 @@ const STILL: Duration = Duration::from_secs(25);
 
 /// Both planes, with a Cluster whose control plane has so many machines.
 async fn start(replicas: i32) -> Pair {
-    let mut pair = Pair::start(&[upstream::BOOTSTRAP, upstream::CONTROL_PLANE]).await;
+    let mut pair = Box::pin(Pair::start(&[upstream::BOOTSTRAP, upstream::CONTROL_PLANE])).await;
     let library = talos();
     let bundle = library.new_secrets("v1.13").await.unwrap();
     let authority = library.inspect_secrets(&bundle.clone().into()).await.unwrap().talos.unwrap();
@@ -155,13 +155,13 @@ fn settled(found: &Value, versions: &[&str]) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn machines_secrets_and_status_are_those_that_upstreams_control_plane_provider_makes() {
     let table = Table::of(ACCEPTED);
-    one_machine_and_back(&table).await;
-    three_machines_at_once(&table).await;
+    Box::pin(one_machine_and_back(&table)).await;
+    Box::pin(three_machines_at_once(&table)).await;
     table.assert_exact();
 }
 
 async fn one_machine_and_back(table: &Table) {
-    let pair = start(1).await;
+    let pair = Box::pin(start(1)).await;
     let until = async |case: &str, versions: &[&str]| {
         pair.compare(table, (case, NAMESPACE), Fresh::Authority, |found| settled(found, versions)).await;
     };
@@ -207,7 +207,7 @@ async fn one_machine_and_back(table: &Table) {
 }
 
 async fn three_machines_at_once(table: &Table) {
-    let pair = start(3).await;
+    let pair = Box::pin(start(3)).await;
     let until = async |case: &str, versions: &[&str]| {
         pair.compare(table, (case, NAMESPACE), Fresh::Authority, |found| settled(found, versions)).await;
     };
