@@ -57,7 +57,7 @@ Examples:
   # A cluster of three control planes and two workers
   bloomery lab up --control-planes 3 --workers 2
 
-  # A small one on machines with firmware and disks, emulated where there is no KVM
+  # A small one on machines with firmware and disks
   bloomery lab up --control-planes 1 --workers 1 --board vm
 
   # Machines with a BMC, accepted, until they are wiped and powered off

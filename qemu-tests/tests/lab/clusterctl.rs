@@ -9,12 +9,14 @@ const LIMIT: Duration = Duration::from_mins(5);
 
 /// All is known and well in its tree; the kubeconfig is given; what a backup holds is all that a move would take.
 pub(crate) async fn sees(tools: &Tools, cluster: &str, folder: &Path, step: impl Fn(&str)) -> Result<()> {
-    let words = ["describe", "cluster", cluster, "--show-conditions", "all", "--grouping=false", "--echo"];
+    let short = ["describe", "cluster", cluster];
+    let long = [&short[..], &["--show-conditions", "all", "--grouping=false", "--echo"]].concat();
     let tree = eventually!("clusterctl describe shows nothing unknown or amiss", LIMIT, None, async {
-        let tree = tools.ask_clusterctl(&words).await?;
+        let tree = tools.ask_clusterctl(&long).await?;
         ensure!(!tree.contains("Unknown"), "{tree}");
-        let cluster_line = tree.lines().find(|line| line.starts_with("Cluster/")).context("no Cluster")?;
-        ensure!(cluster_line.contains("Available: True"), "{tree}");
+        let summary = tools.ask_clusterctl(&short).await?;
+        let line = summary.lines().find(|line| line.starts_with("Cluster ")).context("no Cluster")?;
+        ensure!(line.split_whitespace().any(|word| word == "True"), "{summary}");
         Ok(Some(tree))
     })?;
     println!("{tree}");
