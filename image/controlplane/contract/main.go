@@ -16,6 +16,7 @@ import (
 	"os"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
 
 	"sigs.k8s.io/cluster-api/internal/contract"
 )
@@ -105,7 +106,8 @@ func main() {
 	answers := json.NewEncoder(os.Stdout)
 	for lines.Scan() {
 		var r request
-		err := json.Unmarshal(lines.Bytes(), &r)
+		// Whole numbers stay whole, as in clients.
+		err := utiljson.Unmarshal(lines.Bytes(), &r)
 		var f found
 		if err == nil {
 			f, err = read(r)

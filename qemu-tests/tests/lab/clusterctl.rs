@@ -25,7 +25,9 @@ pub(crate) async fn sees(tools: &Tools, cluster: &str, folder: &Path, step: impl
     ensure!(kubeconfig.contains("client-certificate-data"), "clusterctl get kubeconfig gave {kubeconfig:?}");
     let backup = folder.join("backup");
     std::fs::create_dir_all(&backup).context("failed to make the backup's folder")?;
-    tools.ask_clusterctl(&["move", "--to-directory", &backup.display().to_string()]).await?;
+    tools
+        .ask_clusterctl(&["move", "--namespace", "default", "--to-directory", &backup.display().to_string()])
+        .await?;
     let kinds = kinds(&backup)?;
     println!("clusterctl move --to-directory: {kinds:?}");
     for kind in [
