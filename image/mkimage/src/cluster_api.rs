@@ -1,6 +1,7 @@
 //! Adapts upstream's rendered Cluster API manifest to a plane without pods: webhooks are reached by URL on
 //! loopback, the manager's rights go to its certificate's user, and what only a Deployment needs is left out.
-//! It must never change a schema, a rule or a label: those are the contract with every provider and with clusterctl.
+//! It must never change a schema, a rule or a label: those are the contract with every provider and with clusterctl. Kinds get the
+//! label that `clusterctl init` gives them: `clusterctl move` looks for it, and without it finds Clusters by their owned objects alone.
 
 use std::fs;
 use std::path::Path;
@@ -21,6 +22,9 @@ const CA_BUNDLE: &str = "${CA_BUNDLE}";
 
 /// Kinds that exist for the Deployment and its certificates only; here PID 1 does their work.
 const DROPPED_KINDS: [&str; 5] = ["Deployment", "Service", "Certificate", "Issuer", "ServiceAccount"];
+
+/// The label of all that clusterctl installed.
+const CLUSTERCTL_LABEL: &str = "clusterctl.cluster.x-k8s.io";
 
 /// The annotation by which cert-manager would fill in CA bundles; it would be untrue here.
 const INJECT_ANNOTATION: &str = "cert-manager.io/inject-ca-from";
@@ -89,6 +93,10 @@ fn adapt_object(kind: &str, value: &mut Value) -> Result<()> {
     }
     match kind {
         "CustomResourceDefinition" => {
+            let metadata = yaml::at(value, &["metadata"]).and_then(Value::as_mapping_mut);
+            let labels = metadata.context("it has no metadata")?.entry("labels".into());
+            let labels = labels.or_insert_with(|| Value::Mapping(Mapping::new())).as_mapping_mut();
+            labels.context("its labels are none")?.insert(CLUSTERCTL_LABEL.into(), "".into());
             // Kinds with a single version have no conversion webhook.
             if let Some(config) = yaml::at(value, &["spec", "conversion", "webhook", "clientConfig"]) {
                 reach_by_url(config)?;
@@ -166,6 +174,7 @@ webhooks:
         let adapted = adapt(RENDERED, "v1.2.3").unwrap();
         assert!(adapted.contains("version: v1.2.3"), "{adapted}");
         assert!(adapted.contains("url: https://127.0.0.1:9443/convert"), "{adapted}");
+        assert!(adapted.contains("labels:\n    clusterctl.cluster.x-k8s.io: ''"), "{adapted}");
         assert!(adapted.contains("url: https://127.0.0.1:9443/validate-a"), "{adapted}");
         assert!(adapted.contains("name: bloomery:cluster-api"), "{adapted}");
         assert!(adapted.contains("kept: "), "{adapted}");
