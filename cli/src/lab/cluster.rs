@@ -90,7 +90,7 @@ pub(super) fn commands(args: &RunArgs, kubectl: &str) -> String {
         "  {kubectl} get clusters,machines\n  \
          {clusterctl}/clusterctl describe cluster {NAME} --config {clusterctl}/clusterctl.yaml\n  \
          {kubectl} --kubeconfig {out}/{WORKLOAD_FILE} get nodes\n  \
-         {} --talosconfig {out}/{TALOSCONFIG} health\n",
+         {} --talosconfig {out}/{TALOSCONFIG} version\n",
         talosctl.display(),
         clusterctl = clusterctl.display(),
     )
