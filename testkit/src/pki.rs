@@ -42,12 +42,7 @@ impl Authority {
 
     /// A certificate for a user (common name) of groups (organisations), good for 127.0.0.1 as well.
     pub fn issue(&self, user: &str, groups: &[&str]) -> Identity {
-        let mut params =
-            CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
-        params.distinguished_name.push(DnType::CommonName, user);
-        for group in groups {
-            params.distinguished_name.push(DnType::OrganizationName, *group);
-        }
+        let params = of_user(user, groups, vec!["127.0.0.1".to_owned(), "localhost".to_owned()]);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let file = |ending: &str| self.directory.join(format!("{}.{ending}", user.replace(':', "-")));
@@ -59,11 +54,7 @@ impl Authority {
 
     /// A certificate and its key, PEM, of a user of groups, good for so long from now on.
     pub fn issue_for(&self, user: &str, groups: &[&str], lifetime: Duration) -> (String, String) {
-        let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
-        params.distinguished_name.push(DnType::CommonName, user);
-        for group in groups {
-            params.distinguished_name.push(DnType::OrganizationName, *group);
-        }
+        let mut params = of_user(user, groups, Vec::new());
         params.not_after = (SystemTime::now() + lifetime).into();
         let key = KeyPair::generate().unwrap();
         (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
@@ -94,4 +85,14 @@ impl Authority {
         std::fs::write(&files.1, key.public_key_pem()).unwrap();
         files
     }
+}
+
+/// What Kubernetes takes for a user (common name) of groups (organisations).
+fn of_user(user: &str, groups: &[&str], names: Vec<String>) -> CertificateParams {
+    let mut params = CertificateParams::new(names).unwrap();
+    params.distinguished_name.push(DnType::CommonName, user);
+    for group in groups {
+        params.distinguished_name.push(DnType::OrganizationName, *group);
+    }
+    params
 }

@@ -3,7 +3,11 @@
 //! Workers refuse the port and are passed over; so is a control plane that is off. A site has such a thing, or an
 //! address that the control planes share.
 
-use crate::dhcpd;
+use super::site::ENDPOINT;
+use crate::{
+    dhcpd,
+    net::{BRIDGE, Net},
+};
 use anyhow::{Context, Result, bail};
 use std::{
     net::SocketAddr,
@@ -51,6 +55,17 @@ impl Target {
             Self::Leased(mac, port) => Some((dhcpd::address_in(Path::new("."), mac)?, *port).into()),
         }
     }
+}
+
+/// Starts it at [`ENDPOINT`] in front of `targets`, each `ADDRESS:PORT` or `MAC@PORT`.
+///
+/// # Errors
+/// The address cannot be made.
+pub(super) async fn start(net: &Net, targets: impl Iterator<Item = String>) -> Result<()> {
+    let own = format!("{}/32", ENDPOINT.ip());
+    net.run(&["ip", "addr", "add", &own, "dev", BRIDGE], "").await?;
+    let words: Vec<String> = [ROLE.to_owned(), ENDPOINT.to_string()].into_iter().chain(targets).collect();
+    net.spawn("balancer", net.helper(&words), "balancer.log").await.map(drop)
 }
 
 /// `LISTEN TARGET…`: serves for ever.

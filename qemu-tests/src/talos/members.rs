@@ -19,6 +19,9 @@ use anyhow::Result;
 use kube::Client;
 use std::{sync::Arc, time::Duration};
 
+/// A boot of the agent and a wipe on board `ns`, with the plane's pauses between power commands.
+const NODE_LIMIT: Duration = Duration::from_mins(5);
+
 /// Of what a cluster's machines are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Board {
@@ -38,22 +41,12 @@ impl std::fmt::Display for Board {
 }
 
 impl Board {
-    /// How far `ns`, at this computer's own speed, and `vm`, perhaps emulated, are apart.
-    const fn limit(self, ns: Duration, vm: Duration) -> Duration {
-        match self {
-            Self::Ns => ns,
-            Self::Vm => vm,
-        }
-    }
-
-    /// A boot of the agent and a wipe, with the plane's pauses between power commands.
-    pub(super) const fn machine_limit(self) -> Duration {
-        self.limit(Duration::from_mins(5), journey::CLEAN_LIMIT)
-    }
-
     /// From the manifest to anything of the cluster: `vm` boots, installs and boots again, and pulls images then.
     pub(super) const fn cluster_limit(self) -> Duration {
-        self.limit(Duration::from_mins(8), Duration::from_mins(40))
+        match self {
+            Self::Ns => Duration::from_mins(8),
+            Self::Vm => Duration::from_mins(40),
+        }
     }
 }
 
@@ -113,7 +106,7 @@ impl Member {
     /// Waits until the machine is listed, with its hardware.
     pub(super) async fn registered(&self, plane: &Client) -> Result<()> {
         match self {
-            Self::Ns(node) => plane::registered(plane, node, Board::Ns.machine_limit()).await.map(drop),
+            Self::Ns(node) => plane::registered(plane, node, NODE_LIMIT).await.map(drop),
             Self::Vm(machine) => journey::registered(plane, machine).await.map(drop),
         }
     }
@@ -129,10 +122,8 @@ impl Member {
     /// Waits until the machine is clean, off and free.
     pub(super) async fn clean(&self, plane: &Client) -> Result<()> {
         match self {
-            Self::Ns(node) => plane::clean(plane, node, Board::Ns.machine_limit()).await,
-            Self::Vm(machine) => {
-                journey::clean(plane, machine, Board::Vm.machine_limit(), |_| {}).await.map(drop)
-            }
+            Self::Ns(node) => plane::clean(plane, node, NODE_LIMIT).await,
+            Self::Vm(machine) => journey::clean(plane, machine, journey::CLEAN_LIMIT, |_| {}).await.map(drop),
         }
     }
 

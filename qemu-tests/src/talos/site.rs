@@ -130,11 +130,8 @@ impl NodeSite {
     /// # Errors
     /// The address cannot be made.
     pub async fn balance(&self, count: u8) -> Result<()> {
-        let own = format!("{}/32", ENDPOINT.ip());
-        self.ground.net.run(&["ip", "addr", "add", &own, "dev", crate::net::BRIDGE], "").await?;
-        let mut words = vec![balance::ROLE.to_owned(), ENDPOINT.to_string()];
-        words.extend((1..=count).map(|number| format!("{}:{}", address(number), ENDPOINT.port())));
-        self.ground.net.spawn("balancer", self.ground.net.helper(&words), "balancer.log").await.map(drop)
+        let targets = (1..=count).map(|number| format!("{}:{}", address(number), ENDPOINT.port()));
+        balance::start(&self.ground.net, targets).await
     }
 
     /// Cuts the power of all nodes; to be called before the network ends, so that no control group is left.

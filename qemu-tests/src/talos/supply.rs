@@ -15,7 +15,7 @@ use super::{
 use crate::{
     accel::Emulated,
     contract::LAB_ADDRESS,
-    net::{BRIDGE, Net, Process},
+    net::{Net, Process},
     state::LabDir,
     vm::spec::{BootPath, DiskBus, Kernel, VmSpec},
 };
@@ -132,11 +132,7 @@ impl Supply {
     /// # Errors
     /// The address cannot be made.
     pub async fn balance(&self, net: &Net, cards: &[&str]) -> Result<()> {
-        let own = format!("{}/32", ENDPOINT.ip());
-        net.run(&["ip", "addr", "add", &own, "dev", BRIDGE], "").await?;
-        let mut words = vec![balance::ROLE.to_owned(), ENDPOINT.to_string()];
-        words.extend(cards.iter().map(|card| format!("{card}@{}", ENDPOINT.port())));
-        net.spawn("balancer", net.helper(&words), "balancer.log").await.map(drop)
+        balance::start(net, cards.iter().map(|card| format!("{card}@{}", ENDPOINT.port()))).await
     }
 
     /// What the lab wants of every configuration, as strategic patches.

@@ -12,13 +12,7 @@ use kube::{
     api::{ListParams, PostParams},
 };
 use serde_json::json;
-use std::{
-    collections::BTreeSet,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 /// The lab's file with the kubeconfig of the cluster, good on this host while the lab runs.
 pub const WORKLOAD_FILE: &str = "workload.kubeconfig";
@@ -31,8 +25,6 @@ pub const PAGE_PORT: u16 = 8080;
 pub struct Workload {
     /// An administrator's client.
     pub client: Client,
-    /// A kubeconfig that is good on this host while the lab runs.
-    pub kubeconfig: PathBuf,
     _forward: Forward,
 }
 
@@ -92,7 +84,7 @@ impl Workload {
             let request = http::Request::get("/readyz").body(Vec::new())?;
             client.request_text(request).await.map(Some).map_err(anyhow::Error::from)
         })?;
-        Ok(Self { client, kubeconfig: file.to_owned(), _forward: forward })
+        Ok(Self { client, _forward: forward })
     }
 
     /// Waits until exactly `count` nodes are there and Ready; `show` is told of each.
