@@ -1,12 +1,7 @@
 //! Nodes of board `ns` without a plane: what a person does with talosctl alone, step by step.
 
 use super::{
-    ctl::Talosctl,
-    manifest::Shape,
-    network::address,
-    node::Node,
-    patches,
-    site::{ENDPOINT, NodeSite},
+    balance::ENDPOINT, ctl::Talosctl, manifest::Shape, network::address, node::Node, patches, site::NodeSite,
     workload::Workload,
 };
 use crate::{eventually, net::Net, state::LabDir, switch::Command};

@@ -3,14 +3,13 @@
 //! Workers refuse the port and are passed over; so is a control plane that is off. A site has such a thing, or an
 //! address that the control planes share.
 
-use super::site::ENDPOINT;
 use crate::{
     dhcpd,
     net::{BRIDGE, Net},
 };
 use anyhow::{Context, Result, bail};
 use std::{
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
     path::Path,
     str::FromStr,
     sync::{
@@ -20,6 +19,9 @@ use std::{
     time::Duration,
 };
 use tokio::net::{TcpListener, TcpStream};
+
+/// The endpoint of the workload cluster's control plane: below the addresses of BMCs.
+pub const ENDPOINT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 77, 0, 10), 6443);
 
 /// The role that balances.
 pub const ROLE: &str = "balance";

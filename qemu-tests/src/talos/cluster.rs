@@ -4,10 +4,10 @@
 //! Each step is told as it is done; what should hold then is the caller's to check.
 
 use super::{
+    balance::ENDPOINT,
     ctl::Talosctl,
     manifest::{Shape, Tools},
     members::{Board, Ground, Member},
-    site::ENDPOINT,
     workload::{Workload, secret},
 };
 use crate::{accel::Accel, eventually, forward::Forward, machine::Site, plane::save, switch::Command};

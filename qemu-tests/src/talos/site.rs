@@ -1,7 +1,7 @@
 //! Where nodes are built: their shared root, the registry that they pull from, the host's own settings.
 
 use super::{
-    balance,
+    balance::{self, ENDPOINT},
     host::Host,
     images,
     network::address,
@@ -27,9 +27,6 @@ use tokio::{net::UnixListener, task::JoinHandle};
 
 /// Ports of the nodes' power APIs on the lab's address, to which a node's number is added.
 const API_PORTS: u16 = 9500;
-
-/// The endpoint of the workload cluster's control plane: below the addresses of BMCs.
-pub const ENDPOINT: SocketAddrV4 = SocketAddrV4::new(std::net::Ipv4Addr::new(10, 77, 0, 10), 6443);
 
 /// The place of all nodes of a lab.
 #[derive(Debug)]

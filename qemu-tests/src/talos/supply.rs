@@ -3,14 +3,13 @@
 //! It powers nothing and knows no plane.
 
 use super::{
-    balance,
+    balance::{self, ENDPOINT},
     host::{Hierarchy, Host},
     images::{self, INSTALLER, LAB, TOOLBOX},
     parts::{Media, Parts, talos_version},
     patches,
     plane::{CLASS, apply},
     registry,
-    site::ENDPOINT,
 };
 use crate::{
     accel::Emulated,

@@ -108,7 +108,8 @@ mod tests {
     use crate::apt::Mirrors;
 
     const OBJECT: &str = "apiVersion: v1\nkind: Namespace\n";
-    const CRD: &str = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\n";
+    const CRD: &str =
+        "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: x}\n";
 
     fn settings(source: &Path) -> Settings {
         Settings {
