@@ -146,6 +146,8 @@ enum Is {
     Upstream,
     /// Both have it, ours and upstream's.
     Both(&'static str, &'static str),
+    /// Both have the same text; upstream's ends with white space.
+    Trimmed,
 }
 
 /// A difference that is meant.
@@ -178,6 +180,11 @@ impl Accepted {
         Self { at, is: Is::Both(ours, upstream), why }
     }
 
+    /// Both have the same text; upstream's ends with white space.
+    pub(crate) const fn trimmed(at: &'static str, why: &'static str) -> Self {
+        Self { at, is: Is::Trimmed, why }
+    }
+
     fn covers(&self, case: &str, difference: &Difference) -> bool {
         let found: Vec<&str> =
             std::iter::once(case).chain(difference.at.iter().map(String::as_str)).collect();
@@ -191,7 +198,10 @@ impl Accepted {
                     let is = |text: &str, value: &Value| text == "*" || text == shown(value);
                     is(ours, our) && is(upstream, their)
                 }
-                (Is::Ours | Is::Upstream | Is::Both(..), _, _) => false,
+                (Is::Trimmed, Some(Value::String(our)), Some(Value::String(their))) => {
+                    our != their && our == their.trim_end()
+                }
+                (Is::Ours | Is::Upstream | Is::Both(..) | Is::Trimmed, _, _) => false,
             }
     }
 }

@@ -63,11 +63,14 @@ const ACCEPTED: &[Accepted] = &[
         "hostname-newest > Secret m-bootstrap-data > data > value > documents > 1 > hostname",
         PAIR,
     ),
-    Accepted::upstream(
-        "paused-by-annotation > TalosConfig tc > status > observedGeneration",
-        "what is paused was not acted on; upstream counts the look",
+    Accepted::upstream("paused-by-annotation > TalosConfig tc > status > observedGeneration", SEEN),
+    Accepted::upstream("paused > TalosConfig tc > status > observedGeneration", SEEN),
+    Accepted::trimmed(
+        "strategic-patch-of-nothing > TalosConfig tc > status > conditions > * > message",
+        "the library's message ends with a line break",
     ),
 ];
+const SEEN: &str = "what is paused was not acted on; upstream counts the look";
 const PAIR: &str = "upstream takes no version for an old one, and writes a pair that no node takes";
 const DROPPED: &str = "Cluster API is about to drop v1beta1";
 const NEWEST: &str = "the newest Kubernetes that each one's release of Talos's library knows";
