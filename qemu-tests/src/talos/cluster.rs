@@ -18,6 +18,7 @@ use kube::{
     api::{ApiResource, DynamicObject, Patch, PatchParams},
     core::GroupVersionKind,
 };
+use parking_lot::Mutex;
 use serde_json::json;
 use std::{collections::BTreeSet, net::Ipv4Addr, path::Path, sync::Arc, time::Duration};
 
@@ -42,6 +43,8 @@ pub struct Cluster {
     shape: Shape,
     ground: Ground,
     site: Site,
+    /// Names of those that had their configuration.
+    configured: Mutex<BTreeSet<String>>,
 }
 
 /// A cluster that runs.
@@ -66,7 +69,7 @@ impl Cluster {
     pub async fn build(site: &Site, board: Board, shape: Shape) -> Result<Self> {
         let count = shape.control_planes.saturating_add(shape.workers);
         let (ground, members) = Ground::build(site, board, count).await?;
-        Ok(Self { board, members, shape, ground, site: site.clone() })
+        Ok(Self { board, members, shape, ground, site: site.clone(), configured: Mutex::default() })
     }
 
     /// Switches them on and waits until the plane has wiped them and switched them off.
@@ -129,15 +132,14 @@ impl Cluster {
         show("the plane has a talosconfig");
         let (control_planes, all) = (usize::from(self.shape.control_planes), self.members.len());
         let first = if self.is_staged() { control_planes } else { all };
-        let mut told = BTreeSet::new();
-        self.configured(client, first, &mut told, &mut show).await?;
+        self.configured(client, first, &mut show).await?;
         let workload = Workload::of_plane(&self.site.dir, client, name, ENDPOINT.into(), limit).await?;
         show("the workload's API answers");
         workload.nodes_ready(first, limit, |name| show(&format!("node {name} is Ready"))).await?;
         if first < all {
             scale_workers(client, name, self.shape.workers).await?;
             show("the workers are scaled up");
-            self.configured(client, all, &mut told, &mut show).await?;
+            self.configured(client, all, &mut show).await?;
             workload.nodes_ready(all, limit, |name| show(&format!("node {name} is Ready"))).await?;
         }
         // Talos labels them and the plane names their providers a moment after they are Ready.
@@ -161,30 +163,25 @@ impl Cluster {
         Ok(Running { workload, talosctl, nodes, board, addresses, _machine_api: machine_api })
     }
 
-    /// Waits until Talos has its configuration on so many machines.
-    async fn configured(
-        &self,
-        plane: &Client,
-        count: usize,
-        told: &mut BTreeSet<String>,
-        show: &mut impl FnMut(&str),
-    ) -> Result<()> {
-        eventually!(
-            format!("{count} machines have their configurations"),
-            self.board.cluster_limit(),
-            None,
-            async {
-                for member in &self.members {
-                    if !told.contains(member.name()) && member.console().find(member.configured()).is_some() {
-                        member.announce(plane).await?;
-                        show(&format!("{}: Talos has its configuration", member.name()));
-                        told.insert(member.name().to_owned());
-                    }
+    /// Waits until Talos has its configuration on so many machines; each is told of once.
+    ///
+    /// # Errors
+    /// Fewer have it in time.
+    pub async fn configured(&self, plane: &Client, count: usize, mut show: impl FnMut(&str)) -> Result<()> {
+        let limit = self.board.cluster_limit();
+        eventually!(format!("{count} machines have their configurations"), limit, None, async {
+            for member in &self.members {
+                let is_known = self.configured.lock().contains(member.name());
+                if !is_known && member.console().find(member.configured()).is_some() {
+                    member.announce(plane).await?;
+                    show(&format!("{}: Talos has its configuration", member.name()));
+                    self.configured.lock().insert(member.name().to_owned());
                 }
-                ensure!(told.len() >= count, "{told:?} have");
-                Ok(Some(()))
             }
-        )?;
+            let known = self.configured.lock().clone();
+            ensure!(known.len() >= count, "{known:?} have");
+            Ok(Some(()))
+        })?;
         Ok(())
     }
 

@@ -96,7 +96,7 @@ impl Member {
     }
 
     /// What its console says once Talos has the machine's configuration: from then on the plane may be away.
-    pub const fn configured(&self) -> &'static str {
+    pub(super) const fn configured(&self) -> &'static str {
         match self {
             Self::Ns(_) => "board: starts machined",
             Self::Vm(_) => "machine config loaded successfully",

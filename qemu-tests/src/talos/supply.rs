@@ -147,7 +147,7 @@ impl Supply {
                 talos_version()?
             ),
             patches::without_add_ons(),
-            patient_leaders(),
+            patient(),
             pod_network(),
         ])
     }
@@ -164,12 +164,13 @@ fn address() -> SocketAddr {
     SocketAddrV4::new(LAB_ADDRESS, registry::PORT).into()
 }
 
-/// Leases that an emulated control plane can renew in time: with the usual 15 s controller manager and scheduler lose theirs,
-/// end, and start again, which takes what the others need.
-fn patient_leaders() -> String {
-    let patient = "{leader-elect-lease-duration: 120s, leader-elect-renew-deadline: 100s, leader-elect-retry-period: 10s}";
+/// What an emulated machine can keep up with. With the usual leases of 15 s controller manager and scheduler lose theirs, end,
+/// and start again, which takes what the others need; a status each 2 s, as [`patches::all`] has it, takes more than it tells.
+fn patient() -> String {
+    let leader = "{leader-elect-lease-duration: 120s, leader-elect-renew-deadline: 100s, leader-elect-retry-period: 10s}";
     format!(
-        "cluster:\n  controllerManager: {{extraArgs: {patient}}}\n  scheduler: {{extraArgs: {patient}}}\n"
+        "machine:\n  kubelet:\n    extraConfig: {{nodeStatusUpdateFrequency: 10s, httpCheckFrequency: 5s}}\n\
+         cluster:\n  controllerManager: {{extraArgs: {leader}}}\n  scheduler: {{extraArgs: {leader}}}\n"
     )
 }
 

@@ -9,7 +9,6 @@ use bloomery_lab::{
     contract::APPLIANCE_MAC,
     dhcpd, eventually,
     native::{Native, NativeConfig},
-    patience::scaled,
     switch::Command,
     talos::{
         cluster::{Cluster, Running, is_control_plane, provider_uuid},
@@ -26,8 +25,6 @@ use std::{
 };
 
 const CLUSTER: &str = "demo";
-/// A boot over the network, the pull and the run of the installer.
-const INSTALL_LIMIT: Duration = Duration::from_mins(25);
 /// Images are pulled and unpacked, etcd and the API server start, certificates are given.
 const READY_LIMIT: Duration = Duration::from_mins(40);
 /// What the installer says last.
@@ -63,8 +60,7 @@ async fn life(plane: &mut Native, cluster: &Cluster) -> Result<()> {
     let tools = Tools::find(&out, &plane.site.dir.path("kubeconfig"))?;
     cluster.apply(&tools, CLUSTER, step).await?;
     // The first one that has its configuration: the other one still asks, and finds the plane again.
-    one_is_configured(&cluster.members).await?;
-    step("a machine has its configuration");
+    cluster.configured(&client, 1, step).await?;
     plane.appliance.cut_power(&plane.site.net).await?;
     step("power cut of the plane");
     plane.console = plane.appliance.power_on(&plane.site.net).await?;
@@ -103,21 +99,5 @@ async fn boot_from_disk(members: &[Member], running: &Running, step: impl Fn(&st
         let last = machine.switch.starts().await.last().copied();
         ensure!(last == Some(BootOrder::DiskFirst), "{} did not start from its disk first", member.name());
     }
-    Ok(())
-}
-
-async fn one_is_configured(members: &[Member]) -> Result<()> {
-    let [one, other] = members else { bail!("there are two machines") };
-    let wait = |member: &Member| {
-        let (console, text) = (member.console(), member.configured());
-        async move { console.wait_for(text, INSTALL_LIMIT).await }
-    };
-    let said = tokio::time::timeout(scaled(INSTALL_LIMIT), async {
-        tokio::select! {
-            line = wait(one) => line,
-            line = wait(other) => line,
-        }
-    });
-    said.await.context("no machine got its configuration")??;
     Ok(())
 }

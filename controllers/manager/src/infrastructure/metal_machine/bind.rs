@@ -138,8 +138,9 @@ impl Scene<'_> {
         wanted: Option<&Wanted<'_>>,
     ) -> Result<Option<ServerBinding>, Error> {
         let Some(taken) = Taken::take(&self.shared.inventory, name) else { return Ok(None) };
-        let servers = Api::all(self.shared.frame.urgent.clone());
-        let Some(before) = reconcile::read::<Server>(&servers, name).await? else { return Ok(None) };
+        // The cache may be late: then the look after the binding finds another record than this one, and undoes it.
+        let Some(before) = self.shared.servers.named(name) else { return Ok(None) };
+        let before = readable(before.as_ref().clone())?;
         if !is_admitted(wanted, &before) || !self.is_free(&before, machine) {
             return Ok(None);
         }
@@ -152,6 +153,7 @@ impl Scene<'_> {
             Err(error) => return Err(Error::api("create", format!("ServerBinding {name}"))(error)),
         };
         taken.keep();
+        let servers = Api::all(self.shared.frame.urgent.clone());
         let after = reconcile::read::<Server>(&servers, name).await;
         let problem = match &after {
             Ok(after) => verify(&before, after.as_ref(), &made, self.authority).err(),
