@@ -11,12 +11,19 @@ use crate::contract::{PAUSED, READY};
 use crate::metal_machine::{MetalMachine, MetalMachineStatus};
 use crate::readiness::CONFIGURATION_READY;
 use crate::server::Server;
-use crate::server_binding::ServerBinding;
+use crate::server_binding::{ServerBinding, TALOS_CONFIG_LOADED, TALOS_CONFIG_VALIDATED, TALOS_INSTALLED};
 
 /// Whether the node of a machine has the provider ID by which Cluster API finds it; upstream's.
 pub const PROVIDER_SET: &str = "ProviderSet";
-/// Reason of a condition of contract v1beta2 that is copied from one without a reason.
-const NO_REASON: &str = "NoReasonReported";
+/// Reason of a condition of contract v1beta2 that is copied from one without a reason: only those that hold have none.
+fn reason(type_: &str) -> &'static str {
+    match type_ {
+        TALOS_CONFIG_LOADED => "Loaded",
+        TALOS_CONFIG_VALIDATED => "Valid",
+        TALOS_INSTALLED => "Installed",
+        _ => "NoReasonReported",
+    }
+}
 
 /// What a machine with a Server is told by.
 #[derive(Clone, Copy, Debug)]
@@ -91,7 +98,7 @@ fn copy_conditions(
         // Verbatim, its time included.
         condition::remove(&mut status.conditions, type_);
         status.conditions.push(found.clone());
-        let reason = if found.reason.is_empty() { NO_REASON } else { &found.reason };
+        let reason = if found.reason.is_empty() { reason(type_) } else { &found.reason };
         let new = &mut status.v1beta2.conditions;
         set_standard(new, type_, found.status, (reason, &found.message), generation, now);
     }

@@ -36,7 +36,7 @@ impl Scene<'_> {
             adopted = self.adopt(machine, &server).await?;
             &adopted
         };
-        let provider = self.keep_provider_id(known, &server).await;
+        let provider = self.keep_provider_id(machine, known, &server).await;
         let report = Provided {
             binding,
             server: known.server.as_ref().map(|(server, _)| server),
