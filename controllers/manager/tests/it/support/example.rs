@@ -44,7 +44,8 @@ pub(crate) fn resource(kind: &str) -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk(GROUP, VERSION, kind))
 }
 
-async fn define(bench: &Bench, kind: &str) {
+/// Makes a kind of which nobody reads anything but its name.
+pub(crate) async fn define(bench: &Bench, kind: &str) {
     let plural = format!("{}s", kind.to_lowercase());
     let crd: CustomResourceDefinition = serde_json::from_value(json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
