@@ -18,7 +18,7 @@ use crate::support::{example, upstream};
 /// What is meant to differ.
 const ACCEPTED: &[Accepted] = &[
     Accepted::ours(
-        "* > TalosConfig tc > status > v1beta2Status",
+        "* > TalosConfig * > status > v1beta2Status",
         "upstream's release has contract v1beta1 alone",
     ),
     Accepted::both(
@@ -64,6 +64,11 @@ const ACCEPTED: &[Accepted] = &[
         PAIR,
     ),
     Accepted::upstream("paused-by-annotation > TalosConfig tc > status > observedGeneration", SEEN),
+    Accepted::both(
+        "several > TalosConfig w0 > status > observedGeneration",
+        ("an older one", "that of the spec"),
+        "nothing is said of what is being deleted",
+    ),
     Accepted::upstream("paused > TalosConfig tc > status > observedGeneration", SEEN),
     Accepted::trimmed(
         "strategic-patch-of-nothing > TalosConfig tc > status > conditions > * > message",

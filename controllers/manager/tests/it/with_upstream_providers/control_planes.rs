@@ -43,7 +43,43 @@ const ACCEPTED: &[Accepted] = &[
         (NEWER, OLDER),
         DROPPED,
     ),
+    Accepted::both("* > Cluster c > status > controlPlane > availableReplicas", ANY, NEWER_CONTRACT),
+    Accepted::ours("* > Cluster c > status > controlPlane > upToDateReplicas", NEWER_CONTRACT),
+    Accepted::ours("* > Cluster c > status > controlPlane > versions", NEWER_CONTRACT),
+    Accepted::both("* > Machine * > spec > bootstrap > configRef > name", ANY, ONE_NAME),
+    Accepted::both("* > Secret * > metadata > ownerReferences > TalosConfig * > name", ANY, ONE_NAME),
+    Accepted::both("* > TalosConfig * > metadata > name", ANY, ONE_NAME),
+    Accepted::ours(
+        "* > TalosConfig * > metadata > labels > cluster.x-k8s.io/control-plane",
+        "a configuration has the labels of its machine",
+    ),
+    Accepted::upstream("* > TalosConfig * > spec > hostname", EMPTY),
+    Accepted::upstream(
+        "* > TalosControlPlane c > spec > controlPlaneConfig > controlplane > hostname",
+        EMPTY,
+    ),
+    Accepted::upstream("* > TalosControlPlane c > spec > controlPlaneConfig > init", EMPTY),
+    Accepted::upstream("* > Secret c-kubeconfig > data > value > preferences", EMPTY),
+    Accepted::both(
+        "one-again > Secret c-talosconfig > data > talosconfig > contexts > c > endpoints",
+        ANY,
+        STALE,
+    ),
+    Accepted::both(
+        "rolled > Secret c-talosconfig > data > talosconfig > contexts > c > endpoints",
+        ANY,
+        STALE,
+    ),
+    Accepted::both(
+        "one-of-three > Secret c-talosconfig > data > talosconfig > contexts > c > endpoints",
+        ANY,
+        STALE,
+    ),
 ];
+const ANY: (&str, &str) = ("*", "*");
+const ONE_NAME: &str = "a machine, its configuration and its infrastructure have one name, as Cluster API's own control planes do it";
+const EMPTY: &str = "an empty struct of Go says nothing";
+const STALE: &str = "upstream keeps the addresses of machines that are gone until another machine changes";
 const NEWER: &str = "cluster.x-k8s.io/v1beta2";
 const OLDER: &str = "cluster.x-k8s.io/v1beta1";
 const DROPPED: &str = "Cluster API is about to drop v1beta1";

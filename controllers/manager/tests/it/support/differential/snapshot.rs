@@ -1,6 +1,6 @@
 //! What a namespace has, in a form that does not depend on the plane: without numbers, times and random parts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -73,6 +73,8 @@ pub(crate) async fn snapshot(bench: &Bench, namespace: &str, fresh: Fresh) -> Va
             }
         }
     }
+    let there: BTreeSet<String> = all.iter().map(|object| text(object, "/metadata/uid")).collect();
+    all.retain(|object| !is_garbage(object, &there));
     let renamed = names(&all);
     let uids = all.iter().map(|object| (text(object, "/metadata/uid"), title(object))).collect();
     let mut found = Map::new();
@@ -82,6 +84,12 @@ pub(crate) async fn snapshot(bench: &Bench, namespace: &str, fresh: Fresh) -> Va
         found.insert(title, plain);
     }
     Value::Object(found)
+}
+
+/// Whether all owners are gone: no garbage collector runs in the test.
+fn is_garbage(object: &Value, there: &BTreeSet<String>) -> bool {
+    let owners = object["metadata"]["ownerReferences"].as_array().filter(|owners| !owners.is_empty());
+    owners.is_some_and(|owners| owners.iter().all(|owner| !there.contains(&text(owner, "/uid"))))
 }
 
 /// Cluster API makes the kubeconfig of a Cluster without a control plane.
