@@ -272,7 +272,8 @@ impl Shared {
             condition.type_ == bloomery_api::readiness::CONFIGURATION_READY && condition.severity == "Error"
         });
         let bindings: Api<ServerBinding> = Api::all(self.frame.urgent.clone());
-        let change = json!({ "status": { "conditions": conditions } });
+        let ready = self.servers.named(&binding.name_any()).is_some();
+        let change = json!({ "status": { "ready": ready, "conditions": conditions } });
         patch::merge(&bindings, binding, change, Part::Status, &PatchParams::default())
             .await
             .map_err(Error::api("patch status of", format!("ServerBinding {}", binding.name_any())))?;

@@ -3,6 +3,7 @@
 //! Never says that of a list that is not complete.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use bloomery_api::ServerBinding;
 use bloomery_api::plane::fence::is_moving;
@@ -10,6 +11,7 @@ use bloomery_plane::Gate;
 use bloomery_platform::patch::{self, Part};
 use bloomery_platform::watch::{Change, Feed};
 use futures::{Stream, StreamExt};
+use k8s_openapi::jiff::Timestamp;
 use kube::api::PatchParams;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
@@ -19,6 +21,9 @@ use serde_json::json;
 use crate::reconcile::{Error, Frame, readable};
 use crate::table::key;
 use crate::watch::{GuardedBinding, GuardedServer, Servers};
+
+/// For how long the first word on a new binding is left to the metadata controller.
+const OF_METADATA: Duration = Duration::from_secs(3);
 
 /// Names of Servers that came or went: other changes of a Server change no binding.
 pub fn appearances(
@@ -52,10 +57,15 @@ pub async fn keep_ready(
         return Ok(Action::requeue(frame.resync()));
     }
     let exists = servers.named(&binding.name_any()).is_some();
-    let known =
-        binding.0.as_ref().ok().and_then(|binding| binding.status.as_ref()).map(|status| status.ready);
-    if known == Some(exists) || is_moving(binding.meta()) {
+    let status = binding.0.as_ref().ok().and_then(|binding| binding.status.as_ref());
+    if status.map(|status| status.ready) == Some(exists) || is_moving(binding.meta()) {
         return Ok(Action::await_change());
+    }
+    // The metadata controller says it with the first word on the configuration: one write for both.
+    let made = binding.meta().creation_timestamp.as_ref().map(|made| Timestamp::now().duration_since(made.0));
+    let is_new = made.and_then(|age| age.try_into().ok()).is_some_and(|age: Duration| age < OF_METADATA);
+    if exists && is_new && status.is_none_or(|status| status.conditions.is_empty()) {
+        return Ok(Action::requeue(OF_METADATA));
     }
     if !gate.current().await.acts() {
         return Ok(Action::requeue(frame.resync()));

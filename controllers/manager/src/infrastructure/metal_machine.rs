@@ -21,7 +21,7 @@ use bloomery_api::infrastructure::machine::{Step, decide};
 use bloomery_api::infrastructure::verdict::Verdict;
 use bloomery_api::metal_machine::FINALIZER;
 use bloomery_api::plane::Authority;
-use bloomery_api::{MetalCluster, MetalMachine, ServerClass};
+use bloomery_api::{MetalCluster, MetalMachine, ServerBinding, ServerClass};
 use bloomery_plane::Gate;
 use bloomery_platform::patch::{self, Part};
 use bloomery_platform::watch::{Cache, Feed};
@@ -103,6 +103,8 @@ struct Scene<'a> {
 enum Next {
     /// The next step, from this object.
     Again(Box<MetalMachine>),
+    /// The next step, from this object and the binding that was made for it, which no cache has seen yet.
+    Bound(Box<MetalMachine>, Box<ServerBinding>),
     /// Nothing more for now.
     Done(Action),
 }
@@ -199,11 +201,12 @@ async fn called(cached: &Arc<Guarded>, shared: &Shared) -> Result<Action, Error>
     }
     shared.forget_waiting(cached.meta());
     let work = async {
-        let mut machine = readable(cached.as_ref().clone())?;
+        let (mut machine, mut made) = (readable(cached.as_ref().clone())?, None);
         let scene = Scene { shared, authority: &authority, now: Time(Timestamp::now()) };
         for _ in 0..MOST_STEPS {
-            match Box::pin(scene.step(&machine)).await? {
+            match Box::pin(scene.step(&machine, made.as_deref())).await? {
                 Next::Again(next) => machine = *next,
+                Next::Bound(next, binding) => (machine, made) = (*next, Some(binding)),
                 Next::Done(action) => return Ok(action),
             }
         }
@@ -232,11 +235,11 @@ fn place_of(meta: &ObjectMeta) -> (String, String) {
 }
 
 impl Scene<'_> {
-    async fn step(&self, machine: &MetalMachine) -> Result<Next, Error> {
+    async fn step(&self, machine: &MetalMachine, made: Option<&ServerBinding>) -> Result<Next, Error> {
         let known = if machine.metadata.deletion_timestamp.is_some() {
             self.read_fresh(machine).await?
         } else {
-            self.see(machine)?
+            self.see(machine, made)?
         };
         let own = known.own(machine);
         let view = known.view(machine, &own);

@@ -173,7 +173,11 @@ impl Scene<'_> {
     async fn settle(&self, machine: MetalMachine, bound: &ServerBinding) -> Result<Next, Error> {
         let server = bound.name_any();
         let adopted = self.adopt(&machine, &server).await;
-        let Err(error) = adopted else { return adopted.map(|machine| Next::Again(Box::new(machine))) };
+        let next = |machine| Ok(Next::Bound(Box::new(machine), Box::new(bound.clone())));
+        let error = match adopted {
+            Ok(machine) => return next(machine),
+            Err(error) => error,
+        };
         // What it is now decides: the object changed, or nobody knows whether it was written.
         let (namespace, name) = place_of(&machine.metadata);
         let fresh = reconcile::read::<MetalMachine>(
@@ -194,7 +198,7 @@ impl Scene<'_> {
         };
         match (problem, fresh) {
             (Some(problem), _) => self.undo(bound, problem).await?,
-            (None, Some(fresh)) => return Ok(Next::Again(Box::new(fresh))),
+            (None, Some(fresh)) => return next(fresh),
             (None, None) => {}
         }
         Err(error)

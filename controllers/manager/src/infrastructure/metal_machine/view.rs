@@ -66,8 +66,9 @@ impl Known {
 }
 
 impl Scene<'_> {
-    /// As the caches have it. An object that cannot be read is an error: it is not taken for none.
-    pub(super) fn see(&self, machine: &MetalMachine) -> Result<Known, Error> {
+    /// As the caches have it, with a binding that was just `made`. An object that cannot be read is an error: it is not
+    /// taken for none.
+    pub(super) fn see(&self, machine: &MetalMachine, made: Option<&ServerBinding>) -> Result<Known, Error> {
         let (namespace, name) = place_of(&machine.metadata);
         let shared = self.shared;
         let owner = owner(&machine.metadata, GROUP, "Machine").map(|owner| owner.name.as_str());
@@ -91,6 +92,9 @@ impl Scene<'_> {
                 Err(_) => {}
             }
         }
+        let is_unseen =
+            |made: &&ServerBinding| bindings.iter().all(|known| known.metadata.name != made.metadata.name);
+        bindings.extend(made.filter(is_unseen).cloned());
         let server = machine.server_name().and_then(|name| shared.servers.named(name));
         let server = server.map(|server| readable(server.as_ref().clone())).transpose()?;
         let server = server.map(|server| {

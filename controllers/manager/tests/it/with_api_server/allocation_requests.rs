@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bloomery_api::contract::Machine;
 use bloomery_api::{MetalMachine, ServerBinding};
+use k8s_openapi::api::core::v1::Event;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use serde_json::json;
@@ -108,6 +109,12 @@ async fn a_machine_costs_six_requests_and_no_binding_is_undone() {
     assert!(asked["POST serverbindings"] >= MACHINES && asked["GET servers"] >= MACHINES, "{asked:?}");
     assert_eq!(asked["DELETE serverbindings"], 0, "a binding was undone");
     assert!(since(STATUS) <= EACH_STATUS * MACHINES, "{}", since(STATUS));
+    // A machine whose binding no cache has seen yet has its Server all the same.
+    let events: Api<Event> = namespaced(&bench);
+    let events = events.list(&ListParams::default()).await.unwrap().items;
+    let notes: Vec<_> = events.iter().filter_map(|event| event.message.as_deref()).collect();
+    assert!(notes.iter().any(|note| note.contains("is allocated via serverclass")), "{notes:?}");
+    assert!(!notes.iter().any(|note| note.contains("was not free")), "{notes:?}");
     let bindings: Api<ServerBinding> = bench.all();
     assert_eq!(bindings.list(&ListParams::default()).await.unwrap().items.len(), MACHINES);
 }
