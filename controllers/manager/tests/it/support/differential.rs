@@ -153,7 +153,7 @@ enum Is {
 /// A difference that is meant.
 #[derive(Debug)]
 pub(crate) struct Accepted {
-    /// The case and the place, parted by ` > `; `*` is any one part.
+    /// The case and the place, parted by ` > `; `*` is any one part, or the rest of one.
     at: &'static str,
     is: Is,
     #[allow(dead_code, reason = "it is for whoever reads the table, and what its entries print")]
@@ -190,7 +190,9 @@ impl Accepted {
             std::iter::once(case).chain(difference.at.iter().map(String::as_str)).collect();
         let wanted: Vec<&str> = self.at.split(" > ").collect();
         let is_there = wanted.len() == found.len()
-            && wanted.iter().zip(&found).all(|(wanted, found)| *wanted == "*" || wanted == found);
+            && wanted.iter().zip(&found).all(|(wanted, found)| {
+                wanted.strip_suffix('*').map_or(wanted == found, |start| found.starts_with(start))
+            });
         is_there
             && match (self.is, &difference.ours, &difference.upstream) {
                 (Is::Ours, Some(_), None) | (Is::Upstream, None, Some(_)) => true,
