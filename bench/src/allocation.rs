@@ -43,13 +43,13 @@ const REQUESTS_GOAL: f64 = 6.0;
 const MEMORY_GOAL: f64 = 700.0;
 /// What Cluster API and the controllers do about clusters and Machines alone is over by then.
 const QUIET: Duration = Duration::from_secs(20);
-/// The requests that the infrastructure provider makes for a MetalMachine. Patches by Cluster API count with them.
-const OF_PROVIDER: [&str; 7] = [
+/// The requests that the infrastructure provider makes for a MetalMachine, and no other: what the Server's own controller
+/// asks of its binding before each decision is another figure's.
+const OF_PROVIDER: [&str; 6] = [
     "GET metalmachines",
     "PATCH metalmachines",
     "PATCH metalmachines/status",
     "GET servers",
-    "GET serverbindings",
     "POST serverbindings",
     "DELETE serverbindings",
 ];

@@ -32,6 +32,7 @@ pub mod table;
 pub mod watch;
 pub mod webhook;
 pub mod workload;
+mod written;
 
 /// Requests at once, of the 60 that the API server takes (`--max-requests-inflight`). It gives a request a minute.
 pub const LIMITS: bloomery_platform::client::Limits = bloomery_platform::client::Limits {
@@ -39,6 +40,10 @@ pub const LIMITS: bloomery_platform::client::Limits = bloomery_platform::client:
     background: 12,
     answer_within: std::time::Duration::from_mins(1),
 };
+
+/// Beside them, those by which machines get their Servers. The API server takes 30 writes at once.
+const CLAIMS: bloomery_platform::client::Limits =
+    bloomery_platform::client::Limits { urgent: 10, background: 1, ..LIMITS };
 
 /// The TLS implementation of this process.
 fn provider() -> std::sync::Arc<rustls::crypto::CryptoProvider> {

@@ -46,6 +46,7 @@ use crate::infrastructure;
 use crate::reconcile::{Error, Frame, readable};
 use crate::table::{Definition, key};
 use crate::watch::{Bindings, GuardedBinding, GuardedServer, SecretMeta, Servers};
+use crate::written::Written;
 use gather::{Gathered, SideroLink};
 
 /// Each reconcile asks Talos's library, which answers one question at a time. Secrets without the label of a cluster are not
@@ -61,6 +62,8 @@ pub const CONFIGURATIONS: Definition = Definition {
 const NOT_LISTED: &str = "the lists of Servers, classes, MetalMachines, Machines and Secrets";
 /// When to look again while those are not complete.
 const UNTIL_LISTED: Duration = Duration::from_millis(500);
+/// When to look again where the cache does not show the last write yet.
+const UNTIL_SHOWN: Duration = Duration::from_secs(2);
 /// When to look again while the network of the plane is not known.
 const UNTIL_LINKED: Duration = Duration::from_secs(5);
 /// When to look again for bootstrap data that is not watched.
@@ -93,6 +96,7 @@ struct Shared {
     data: Cache<SecretMeta>,
     rendered: Cache<SecretMeta>,
     known: Mutex<HashMap<String, Known>>,
+    written: Written,
 }
 
 /// What is known of the configuration of a Server.
@@ -132,6 +136,7 @@ pub fn controller(
         data: watches.data.feed.cache(),
         rendered: watches.rendered.feed.cache(),
         known: Mutex::default(),
+        written: Written::default(),
     });
     let (classed, owned, fed) = (Arc::clone(&shared), Arc::clone(&shared), Arc::clone(&shared));
     Controller::for_shared_stream(changes, shared.bindings.store())
@@ -172,6 +177,9 @@ async fn called(cached: &Arc<GuardedBinding>, shared: &Shared) -> Result<Action,
     if is_leaving {
         shared.known.lock().remove(&cached.name_any());
         return Ok(Action::await_change());
+    }
+    if shared.written.is_awaited(&object, cached.meta()) {
+        return Ok(Action::requeue(UNTIL_SHOWN));
     }
     let work = async {
         let binding = readable(cached.as_ref().clone())?;
@@ -274,9 +282,11 @@ impl Shared {
         let bindings: Api<ServerBinding> = Api::all(self.frame.urgent.clone());
         let ready = self.servers.named(&binding.name_any()).is_some();
         let change = json!({ "status": { "ready": ready, "conditions": conditions } });
-        patch::merge(&bindings, binding, change, Part::Status, &PatchParams::default())
-            .await
-            .map_err(Error::api("patch status of", format!("ServerBinding {}", binding.name_any())))?;
+        let patched =
+            patch::merge(&bindings, binding, change, Part::Status, &PatchParams::default())
+                .await
+                .map_err(Error::api("patch status of", format!("ServerBinding {}", binding.name_any())))?;
+        self.written.note(key(&patched), &patched.metadata);
         self.tell(binding, trouble, had_trouble);
         Ok(())
     }

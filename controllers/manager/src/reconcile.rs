@@ -110,6 +110,8 @@ pub struct Context {
     pub client: Client,
     /// The API server, for what a decision about a machine waits for, and for writing what was decided.
     pub urgent: Client,
+    /// The same for giving machines their Servers: it waits for nothing that follows the bindings of others.
+    pub claims: Client,
     /// Talos's own library: secrets, configurations, client certificates.
     pub talos: bloomery_talosconfig::Client,
     events: Recorder,
@@ -124,7 +126,7 @@ impl Context {
         talos: bloomery_talosconfig::Client,
     ) -> Self {
         let Clients { urgent, background: client } = clients;
-        Self { client, urgent, talos, events, metrics }
+        Self { client, claims: urgent.clone(), urgent, talos, events, metrics }
     }
 
     /// Where this process counts.

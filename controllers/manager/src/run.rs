@@ -93,6 +93,8 @@ pub async fn run(options: &RunOptions, launcher: Launcher) -> Result<(), Error> 
     }
     let source = options.kubeconfig.clone().into();
     let clients = client::connect(source, crate::LIMITS).await.map_err(Error::Client)?;
+    let source = options.kubeconfig.clone().into();
+    let claims = client::connect(source, crate::CLAIMS).await.map_err(Error::Client)?.urgent;
     let told = clients.background.clone();
     let (events, written) = Recorder::start(COMPONENT, plane::reference(), move || Some(told.clone()));
     health.expect([SERVERS.name, BINDINGS.name, CLASSES.name, ENVIRONMENTS.name, DEFAULTS]);
@@ -112,7 +114,9 @@ pub async fn run(options: &RunOptions, launcher: Launcher) -> Result<(), Error> 
             "plane"
         });
         let talos = bloomery_talosconfig::Client::new(launcher, bloomery_talosconfig::Limits::default());
-        let shared = Shared { context: Context::new(clients, events, metrics, talos), health, table };
+        let mut context = Context::new(clients, events, metrics, talos);
+        context.claims = claims;
+        let shared = Shared { context, health, table };
         start_controllers(options, &shared, plane, &stop, &mut parts);
     }
     let driven = drive(parts, &stop).await;

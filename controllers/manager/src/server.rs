@@ -43,10 +43,11 @@ use crate::fleet::{Fleet, Judgement};
 use crate::reconcile::{Error, Frame, NOT_ACTING};
 use crate::table::{Key, key};
 use crate::watch::{Bindings, GuardedBinding, GuardedServer, Servers};
+use crate::written::Version;
 use names::Names;
 use power_cycle_age::Stamps;
 use recheck::Withheld;
-use reconcile_memory::{Freshness, Memory, Seen, Settled, Version};
+use reconcile_memory::{Freshness, Memory, Seen, Settled};
 
 /// Why nothing is reconciled at start.
 const NOT_LISTED: &str = "the lists of all Servers and bindings";

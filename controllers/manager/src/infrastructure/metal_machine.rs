@@ -45,11 +45,14 @@ use crate::reconcile::{Error, Frame, readable};
 use crate::table::key;
 use crate::watch::{Bindings, GuardedBinding, Servers};
 use crate::workload::Workloads;
+use crate::written::Written;
 
 /// Why nothing is reconciled at start.
 const NOT_LISTED: &str = "the lists of Servers, bindings, Clusters and Machines";
 /// When to look again while those are not complete.
 const UNTIL_LISTED: Duration = Duration::from_millis(500);
+/// When to look again where the cache does not show the last write yet.
+const UNTIL_SHOWN: Duration = Duration::from_secs(2);
 /// Steps of one reconcile: hold, bind, provide, and one to spare.
 const MOST_STEPS: u32 = 4;
 /// When to look again after that many.
@@ -88,6 +91,7 @@ struct Shared {
     workloads: Arc<Workloads>,
     /// Those that found no Server.
     waiting: Mutex<BTreeSet<(String, String)>>,
+    written: Written,
     /// Name of this program among those that look for Servers.
     program: String,
 }
@@ -136,6 +140,7 @@ pub fn controller(
         metal_clusters: watches.metal_clusters.feed.cache(),
         workloads,
         waiting: Mutex::default(),
+        written: Written::default(),
         program: bloomery_plane::digits(),
     });
     Controller::for_shared_stream(changes, known.store())
@@ -199,6 +204,9 @@ async fn called(cached: &Arc<Guarded>, shared: &Shared) -> Result<Action, Error>
     if !is_listed || (!are_owners_listed && cached.meta().deletion_timestamp.is_none()) {
         return Ok(shared.frame.wait(NOT_LISTED, UNTIL_LISTED));
     }
+    if shared.written.is_awaited(&object, cached.meta()) {
+        return Ok(Action::requeue(UNTIL_SHOWN));
+    }
     shared.forget_waiting(cached.meta());
     let work = async {
         let (mut machine, mut made) = (readable(cached.as_ref().clone())?, None);
@@ -217,7 +225,7 @@ async fn called(cached: &Arc<Guarded>, shared: &Shared) -> Result<Action, Error>
 
 impl Shared {
     fn machines(&self, namespace: &str) -> Api<MetalMachine> {
-        Api::namespaced(self.frame.urgent.clone(), namespace)
+        Api::namespaced(self.frame.claims.clone(), namespace)
     }
 
     fn wait_for_server(&self, meta: &ObjectMeta) {
@@ -293,9 +301,11 @@ impl Scene<'_> {
     async fn patch(&self, machine: &MetalMachine, change: Value) -> Result<MetalMachine, Error> {
         let (namespace, name) = place_of(&machine.metadata);
         let machines = self.shared.machines(&namespace);
-        patch::merge(&machines, machine, change, Part::Object, &PatchParams::default())
+        let patched = patch::merge(&machines, machine, change, Part::Object, &PatchParams::default())
             .await
-            .map_err(Error::api("patch", format!("MetalMachine {namespace}/{name}")))
+            .map_err(Error::api("patch", format!("MetalMachine {namespace}/{name}")))?;
+        self.shared.written.note(key(&patched), &patched.metadata);
+        Ok(patched)
     }
 
     /// Says that it waits for a Server.

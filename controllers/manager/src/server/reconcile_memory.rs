@@ -7,35 +7,11 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use bloomery_api::plane::Authority;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use parking_lot::Mutex;
 
 use crate::fleet::Judgement;
 use crate::table::Key;
-
-/// One state of one object.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Version {
-    uid: String,
-    resource_version: String,
-}
-
-impl Version {
-    /// Of an object as it was read or as a write returned it.
-    pub(super) fn of(meta: &ObjectMeta) -> Self {
-        Self {
-            uid: meta.uid.clone().unwrap_or_default(),
-            resource_version: meta.resource_version.clone().unwrap_or_default(),
-        }
-    }
-
-    /// Whether this is surely an earlier state of the same object. Versions are numbers that grow (KEP-5504); of one
-    /// that is none nothing is sure.
-    fn is_before(&self, other: &Self) -> bool {
-        let number = |version: &Self| version.resource_version.parse::<u64>().ok();
-        self.uid == other.uid && number(self).zip(number(other)).is_some_and(|(one, two)| one < two)
-    }
-}
+use crate::written::Version;
 
 /// What a reconcile ended with.
 #[derive(Clone, Debug)]
@@ -107,12 +83,17 @@ impl Memory {
 mod tests {
     use bloomery_api::decision::controllers::SharedController;
     use bloomery_api::trust::{SigningKey, Trust};
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
     use kube::runtime::reflector::ObjectRef;
 
     use super::*;
 
     fn version(uid: &str, version: &str) -> Version {
-        Version { uid: uid.to_owned(), resource_version: version.to_owned() }
+        Version::of(&ObjectMeta {
+            uid: Some(uid.to_owned()),
+            resource_version: Some(version.to_owned()),
+            ..ObjectMeta::default()
+        })
     }
 
     fn object(name: &str) -> Key {

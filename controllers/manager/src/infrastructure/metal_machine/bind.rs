@@ -144,7 +144,7 @@ impl Scene<'_> {
         if !is_admitted(wanted, &before) || !self.is_free(&before, machine) {
             return Ok(None);
         }
-        let bindings: Api<ServerBinding> = Api::all(self.shared.frame.urgent.clone());
+        let bindings: Api<ServerBinding> = Api::all(self.shared.frame.claims.clone());
         let class = wanted.map(|wanted| wanted.class);
         let claim = binding(machine, name, class);
         let made = match bindings.create(&PostParams::default(), &claim).await {
@@ -153,7 +153,7 @@ impl Scene<'_> {
             Err(error) => return Err(Error::api("create", format!("ServerBinding {name}"))(error)),
         };
         taken.keep();
-        let servers = Api::all(self.shared.frame.urgent.clone());
+        let servers = Api::all(self.shared.frame.claims.clone());
         let after = reconcile::read::<Server>(&servers, name).await;
         let problem = match &after {
             Ok(after) => verify(&before, after.as_ref(), &made, self.authority).err(),
@@ -181,7 +181,7 @@ impl Scene<'_> {
         // What it is now decides: the object changed, or nobody knows whether it was written.
         let (namespace, name) = place_of(&machine.metadata);
         let fresh = reconcile::read::<MetalMachine>(
-            &Api::namespaced(self.shared.frame.urgent.clone(), &namespace),
+            &Api::namespaced(self.shared.frame.claims.clone(), &namespace),
             &name,
         )
         .await?;
@@ -220,7 +220,7 @@ impl Scene<'_> {
     async fn undo(&self, binding: &ServerBinding, problem: &str) -> Result<(), Error> {
         let name = binding.name_any();
         warn!(server = name, problem, "binding undone");
-        let bindings: Api<ServerBinding> = Api::all(self.shared.frame.urgent.clone());
+        let bindings: Api<ServerBinding> = Api::all(self.shared.frame.claims.clone());
         match bindings.delete(&name, &only(binding)).await {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),

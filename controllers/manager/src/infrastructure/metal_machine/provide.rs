@@ -15,6 +15,7 @@ use super::view::Known;
 use super::{Scene, place_of};
 use crate::reconcile::Error;
 use crate::status_patch::status_patch;
+use crate::table::key;
 
 /// Reason of events on MetalMachines.
 const REASON: &str = "Metal Machine";
@@ -60,9 +61,10 @@ impl Scene<'_> {
         let Some(change) = status_patch(machine.status.as_ref(), &status) else { return Ok(()) };
         let (namespace, name) = place_of(&machine.metadata);
         let machines = self.shared.machines(&namespace);
-        patch::merge(&machines, machine, change, Part::Status, &PatchParams::default())
+        let patched = patch::merge(&machines, machine, change, Part::Status, &PatchParams::default())
             .await
             .map_err(Error::api("patch status of", format!("MetalMachine {namespace}/{name}")))?;
+        self.shared.written.note(key(&patched), &patched.metadata);
         let before = machine.status.as_ref().map_or(&[][..], |status| &status.conditions);
         let known =
             condition::find(before, READY).map(|before| (before.reason.as_str(), before.message.as_str()));

@@ -21,7 +21,7 @@ impl Scene<'_> {
     /// Deletes the bindings that the machine is to lose, if that is still so.
     pub(super) async fn release(&self, machine: &MetalMachine) -> Result<(), Error> {
         let (namespace, name) = place_of(&machine.metadata);
-        let client = &self.shared.frame.urgent;
+        let client = &self.shared.frame.claims;
         let machines = Api::namespaced(client.clone(), &namespace);
         let Some(fresh) = reconcile::read::<MetalMachine>(&machines, &name).await? else { return Ok(()) };
         let known = self.read_fresh(&fresh).await?;
@@ -41,7 +41,7 @@ impl Scene<'_> {
 
     /// Takes the finalizer off, unless the API server has a binding for the machine that the cache does not show.
     pub(super) async fn let_go(&self, machine: &MetalMachine) -> Result<Action, Error> {
-        let bindings: Api<DeserializeGuard<ServerBinding>> = Api::all(self.shared.frame.urgent.clone());
+        let bindings: Api<DeserializeGuard<ServerBinding>> = Api::all(self.shared.frame.claims.clone());
         // Bindings have the labels of their machine; one that was made by hand is old enough for the cache.
         let cluster = machine.metadata.labels.as_ref().and_then(|labels| labels.get(CLUSTER_LABEL));
         let params = cluster.map_or_else(ListParams::default, |cluster| {

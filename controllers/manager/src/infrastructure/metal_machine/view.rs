@@ -108,7 +108,7 @@ impl Scene<'_> {
     /// The same of what decides a deletion, read for it.
     pub(super) async fn read_fresh(&self, machine: &MetalMachine) -> Result<Known, Error> {
         let (namespace, _) = place_of(&machine.metadata);
-        let client = &self.shared.frame.urgent;
+        let client = &self.shared.frame.claims;
         let owner = match owner(&machine.metadata, GROUP, "Machine") {
             Some(owner) => read::<Machine>(&Api::namespaced(client.clone(), &namespace), &owner.name).await?,
             None => None,
