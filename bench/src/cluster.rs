@@ -4,7 +4,7 @@
 //! Both run on board `ns`, one after the other, with nothing else on the machine; images lie in the lab's registry.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -70,7 +70,8 @@ pub(crate) async fn measure(options: &Options) -> anyhow::Result<Vec<Figure>> {
 }
 
 async fn by_hand(options: &Options, shape: Shape) -> anyhow::Result<Steps> {
-    let dir = Arc::new(LabDir::open(&options.out.join("bench/talos"), false).await?);
+    let folder = empty(options, "talos")?;
+    let dir = Arc::new(LabDir::open(&folder, false).await?);
     let net = Arc::new(Net::start(Arc::clone(&dir), &supervisor()?).await?);
     let site = NodeSite::open(Arc::clone(&dir), Arc::clone(&net)).await?;
     let mut clock = Clock::new("power on");
@@ -80,8 +81,17 @@ async fn by_hand(options: &Options, shape: Shape) -> anyhow::Result<Steps> {
     made.map(|_| clock.steps)
 }
 
+/// A folder for a run: what an earlier one left has other secrets, in the plane's state and on the nodes' disks.
+fn empty(options: &Options, name: &str) -> anyhow::Result<PathBuf> {
+    let folder = options.out.join("bench").join(name);
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).with_context(|| format!("failed to remove {}", folder.display()))?;
+    }
+    Ok(folder)
+}
+
 async fn by_manifest(options: &Options, shape: Shape) -> anyhow::Result<Steps> {
-    let out = options.out.join("bench/cluster");
+    let out = empty(options, "cluster")?;
     let program = std::env::current_exe().context("failed to find this program's own file")?;
     let config = NativeConfig {
         out,
