@@ -98,7 +98,7 @@ test-qemu: image ## The image and machines in QEMU
 	@$(TESTS) --test lab -- in_qemu:: $(addprefix --skip=,$(TALOS_IN_QEMU)) --nocapture --test-threads=1
 
 .PHONY: test-qemu-talos
-test-qemu-talos: image talos-media out/controlplane.d out/clusterctl ## Real Talos on machines in QEMU: install, boot from disk, a workload cluster
+test-qemu-talos: image talos-media ## Real Talos on machines in QEMU: install, boot from disk, a workload cluster
 	@$(TESTS) --test lab -- $(TALOS_IN_QEMU) --nocapture --test-threads=1
 
 # What is cheap to find wrong is looked at first.

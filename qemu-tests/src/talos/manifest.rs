@@ -44,7 +44,7 @@ impl Tools {
             })
         };
         Ok(Self {
-            clusterctl: find("controlplane.d/clusterctl", "out/controlplane.d")?,
+            clusterctl: find("clusterctl/clusterctl", "out/clusterctl")?,
             settings: find("clusterctl/clusterctl.yaml", "out/clusterctl")?,
             kubectl: find("kubectl", "out/kubectl")?,
             kubeconfig: kubeconfig.to_owned(),
