@@ -46,7 +46,7 @@ use crate::infrastructure;
 use crate::reconcile::{Error, Frame, readable};
 use crate::table::{Definition, key};
 use crate::watch::{Bindings, GuardedBinding, GuardedServer, SecretMeta, Servers};
-use crate::written::Written;
+use crate::written::{UNTIL_SHOWN, Written};
 use gather::{Gathered, SideroLink};
 
 /// Each reconcile asks Talos's library, which answers one question at a time. Secrets without the label of a cluster are not
@@ -62,8 +62,6 @@ pub const CONFIGURATIONS: Definition = Definition {
 const NOT_LISTED: &str = "the lists of Servers, classes, MetalMachines, Machines and Secrets";
 /// When to look again while those are not complete.
 const UNTIL_LISTED: Duration = Duration::from_millis(500);
-/// When to look again where the cache does not show the last write yet.
-const UNTIL_SHOWN: Duration = Duration::from_secs(2);
 /// When to look again while the network of the plane is not known.
 const UNTIL_LINKED: Duration = Duration::from_secs(5);
 /// When to look again for bootstrap data that is not watched.

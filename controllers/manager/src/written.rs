@@ -2,11 +2,15 @@
 //! decided on, as the write that follows would be refused.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use parking_lot::Mutex;
 
 use crate::table::Key;
+
+/// When to look again where the cache does not show the last write yet.
+pub(crate) const UNTIL_SHOWN: Duration = Duration::from_secs(2);
 
 /// One state of one object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -45,14 +45,12 @@ use crate::reconcile::{Error, Frame, readable};
 use crate::table::key;
 use crate::watch::{Bindings, GuardedBinding, Servers};
 use crate::workload::Workloads;
-use crate::written::Written;
+use crate::written::{UNTIL_SHOWN, Written};
 
 /// Why nothing is reconciled at start.
 const NOT_LISTED: &str = "the lists of Servers, bindings, Clusters and Machines";
 /// When to look again while those are not complete.
 const UNTIL_LISTED: Duration = Duration::from_millis(500);
-/// When to look again where the cache does not show the last write yet.
-const UNTIL_SHOWN: Duration = Duration::from_secs(2);
 /// Steps of one reconcile: hold, bind, provide, and one to spare.
 const MOST_STEPS: u32 = 4;
 /// When to look again after that many.

@@ -13,6 +13,7 @@ mod identity;
 mod manifests;
 mod metal_machines;
 mod policies;
+mod provider_ids;
 mod secrets_at_rest;
 mod servers;
 mod servers_stale;

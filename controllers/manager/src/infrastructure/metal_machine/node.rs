@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Node;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
-use tracing::info;
+use tracing::{debug, info};
 
 use super::Scene;
 use super::view::Known;
@@ -45,7 +45,10 @@ impl Scene<'_> {
             .is_some_and(|known| known.status == ConditionStatus::True);
         match self.set_provider_id(namespace, &cluster.name_any(), server).await {
             Ok(()) => Some(Verdict::holds("ProviderSet")),
-            Err(Missing::Unknown(_)) if is_set => None,
+            Err(Missing::Unknown(error)) if is_set => {
+                debug!(server, error = chain(&error), "the node's provider ID was not looked at");
+                None
+            }
             Err(Missing::Unknown(error)) => Some(Verdict::warns(FAILED, chain(&error))),
             Err(Missing::Node(why)) => Some(Verdict::warns(FAILED, why)),
         }

@@ -3,8 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use bloomery_api::condition::{self, Condition};
 use bloomery_api::contract::{Cluster, Machine};
 use bloomery_api::evidence::{DiskRecord, DiskState, Entry};
@@ -13,9 +11,7 @@ use bloomery_api::plane::FENCED_ANNOTATION;
 use bloomery_api::{
     MetalCluster, MetalMachine, MetalMachineTemplate, Plane, Server, ServerBinding, ServerClass,
 };
-use k8s_openapi::api::core::v1::{Node, Secret};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use kube::config::Kubeconfig;
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
@@ -74,7 +70,7 @@ fn ready(machine: &MetalMachine) -> (String, String) {
     })
 }
 
-async fn until_machine(
+pub(super) async fn until_machine(
     bench: &Bench,
     name: &str,
     what: &str,
@@ -88,7 +84,7 @@ async fn until_machine(
     .await
 }
 
-async fn until_ready(bench: &Bench, name: &str, wanted: &str) -> MetalMachine {
+pub(super) async fn until_ready(bench: &Bench, name: &str, wanted: &str) -> MetalMachine {
     until_machine(bench, name, wanted, |machine| ready(machine).0 == wanted).await
 }
 
@@ -199,82 +195,6 @@ async fn a_machine_gets_a_clean_server_of_its_class_and_gives_it_back() {
     until_gone(&bindings, &server).await;
     let released = until_reason(&bench, &server, "NotClean").await;
     assert_eq!(DiskRecord::of(&released).unwrap().state, DiskState::Released);
-}
-
-/// A kubeconfig of the test's API server with everything in it, or of a port where nobody listens.
-fn workload(bench: &Bench, answers: bool) -> String {
-    let mut config = Kubeconfig::read_from(bench.plane.kubeconfig("workload", &["system:masters"])).unwrap();
-    let read = |path: Option<String>| STANDARD.encode(std::fs::read(path.unwrap()).unwrap());
-    let cluster = config.clusters[0].cluster.as_mut().unwrap();
-    cluster.certificate_authority_data = Some(read(cluster.certificate_authority.take()));
-    if !answers {
-        cluster.server = Some("https://127.0.0.1:1".to_owned());
-    }
-    let user = config.auth_infos[0].auth_info.as_mut().unwrap();
-    user.client_certificate_data = Some(read(user.client_certificate.take()));
-    user.client_key_data = Some(read(user.client_key.take()).into());
-    serde_norway::to_string(&config).unwrap()
-}
-
-async fn announce(bench: &Bench, server: &str, address: &str) {
-    let said = Patch::Merge(json!({ "spec": { "addresses": [address] } }));
-    bench.all::<ServerBinding>().patch(server, &PatchParams::default(), &said).await.unwrap();
-    until_machine(bench, "m", "the address", |machine| {
-        machine
-            .status
-            .as_ref()
-            .is_some_and(|status| status.addresses.first().is_some_and(|first| first.address == address))
-    })
-    .await;
-}
-
-fn provider(machine: &MetalMachine) -> String {
-    let conditions = machine.status.as_ref().map_or(&[][..], |status| &status.conditions);
-    let known = condition::find(conditions, "ProviderSet");
-    known.map_or_else(String::new, |known| format!("{} {}", known.status.as_str(), known.message))
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_node_gets_its_provider_id_and_a_cluster_that_does_not_answer_takes_nothing_back() {
-    let (bench, _controllers) = start().await;
-    let server = name_of(1);
-    class(&bench, "small", &["r1"]).await;
-    clean(&bench, &server, "r1").await;
-    cluster(&bench, VIP).await;
-    provisioned(&bench).await;
-    machine(&bench, "m", of_class("small"), Some("data")).await;
-    until_ready(&bench, "m", "True").await;
-
-    let node = json!({ "metadata": { "name": "node", "labels": { "metal.sidero.dev/uuid": server } } });
-    let nodes: Api<Node> = bench.all();
-    nodes.create(&PostParams::default(), &serde_json::from_value(node).unwrap()).await.unwrap();
-    let secret = json!({ "metadata": { "name": "c-kubeconfig" }, "type": "cluster.x-k8s.io/secret",
-        "stringData": { "value": workload(&bench, true) } });
-    let secrets = namespaced::<Secret>(&bench);
-    secrets.create(&PostParams::default(), &serde_json::from_value(secret).unwrap()).await.unwrap();
-    let status = json!({ "status": { "initialization": { "controlPlaneInitialized": true } } });
-    let clusters = namespaced::<Cluster>(&bench);
-    clusters.patch_status("c", &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
-    until_machine(&bench, "m", "its node has the ID", |machine| provider(machine) == "True ").await;
-    let id = nodes.get("node").await.unwrap().spec.unwrap().provider_id;
-    assert_eq!(id, Some(format!("sidero://{server}")));
-
-    // Nobody knows of the node now: what was said stays. Where the cluster says that it is gone, that is said.
-    let reach = async |answers: bool| {
-        let change = Patch::Merge(json!({ "stringData": { "value": workload(&bench, answers) } }));
-        secrets.patch("c-kubeconfig", &PatchParams::default(), &change).await.unwrap();
-    };
-    reach(false).await;
-    announce(&bench, &server, "10.0.0.7").await;
-    let machines = namespaced::<MetalMachine>(&bench);
-    assert_eq!(provider(&machines.get("m").await.unwrap()), "True ");
-    nodes.delete("node", &DeleteParams::default()).await.unwrap();
-    reach(true).await;
-    announce(&bench, &server, "10.0.0.8").await;
-    until_machine(&bench, "m", "its node is gone", |machine| {
-        provider(machine) == "False no matching nodes found"
-    })
-    .await;
 }
 
 /// Cluster API's own getters find what the contracts ask for, in both.
