@@ -15,7 +15,7 @@ pub(crate) use inside::{SUBCOMMAND, run_inside};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bloomery_talosconfig::{Client, Generate, Install, Launcher, Limits};
@@ -59,6 +59,8 @@ const MILLISECONDS: f64 = 1000.0;
 struct Run {
     size: Size,
     allocated: Allocated,
+    /// Seconds from the first create of a MetalMachine until each has its configuration.
+    configured: f64,
     cpu: Usage,
     requests: BTreeMap<String, f64>,
     memory: BTreeMap<String, f64>,
@@ -103,15 +105,19 @@ async fn on(plane: &Plane, options: &Options, size: Size) -> anyhow::Result<Run>
     let (cpu, before) = (plane.usage().await?, plane.requests().await?);
     let allocate = Inside::start(&lab, SUBCOMMAND, &order(Step::Allocate)).await?;
     let allocated: Allocated = answer(allocate).await.context("failed to allocate")?;
+    let since = Instant::now();
     let (cpu, after) = (plane.usage().await?.since(&cpu), plane.requests().await?);
     let requests = requests::since(&requests::without(&after, &allocated.own_requests), &before);
+    let configure = Inside::start(&lab, SUBCOMMAND, &order(Step::Configure)).await?;
+    answer::<()>(configure).await.context("failed to wait for the configurations")?;
+    let configured = allocated.seconds + since.elapsed().as_secs_f64();
     let proof = Inside::start(&lab, SUBCOMMAND, &order(Step::Prove)).await?;
     answer::<Proof>(proof).await?.check(machines)?;
     eprintln!("bench: {machines} MetalMachines have a Server each; {} s of rest", options.settle);
     tokio::time::sleep(Duration::from_secs(options.settle)).await;
     let memory = plane.memory().await?;
     let raw_rate = create::rate(&lab, plane.kubeconfig(), Kind::ServerBinding).await?;
-    Ok(Run { size, allocated, cpu, requests, memory, raw_rate })
+    Ok(Run { size, allocated, configured, cpu, requests, memory, raw_rate })
 }
 
 async fn answer<T: serde::de::DeserializeOwned>(mut inside: Inside) -> anyhow::Result<T> {
@@ -164,7 +170,7 @@ const fn names(size: Size) -> [&'static str; 5] {
 }
 
 fn figures(run: &Run) -> Vec<Figure> {
-    let Run { size, allocated, cpu, requests, memory, raw_rate } = run;
+    let Run { size, allocated, configured, cpu, requests, memory, raw_rate } = run;
     let machines = f64::from(size.machines());
     let is_promised = *size == Size::Thousand;
     let promise = |goal: f64| is_promised.then_some(Goal::AtMost(goal));
@@ -176,6 +182,7 @@ fn figures(run: &Run) -> Vec<Figure> {
         ("created, last".to_owned(), allocated.created),
         ("bound, half".to_owned(), allocated.half_bound),
         ("bound, last".to_owned(), allocated.bound),
+        ("configured, last".to_owned(), *configured),
     ]);
     let peer = Peer {
         name: "plain creates of as many ServerBindings by 16 clients",

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use bloomery_api::readiness::CONFIGURATION_READY;
 use bloomery_lab::eventually;
 use bloomery_lab::simulate::inside;
 use kube::api::ListParams;
@@ -45,6 +46,8 @@ pub(super) enum Step {
     Prepare { data: String },
     /// Make the MetalMachines and wait until each has a Server.
     Allocate,
+    /// Wait until the machine configuration of each is made.
+    Configure,
     /// Tell which MetalMachine has which Server.
     Prove,
 }
@@ -73,6 +76,7 @@ pub(crate) async fn run_inside() -> anyhow::Result<ExitCode> {
         match &order.step {
             Step::Prepare { data } => serde_json::to_value(prepare(&order, data).await?),
             Step::Allocate => serde_json::to_value(allocate(&order).await?),
+            Step::Configure => serde_json::to_value(configured(&order).await?),
             Step::Prove => serde_json::to_value(prove(&order).await?),
         }
         .context("failed to write the result")
@@ -179,6 +183,23 @@ async fn allocate(order: &Order) -> anyhow::Result<Allocated> {
     ]);
     let (seconds, own_cpu_seconds) = (since(), own_cpu()? - cpu);
     Ok(Allocated { seconds, created, half_bound, bound, own_cpu_seconds, own_requests })
+}
+
+async fn configured(order: &Order) -> anyhow::Result<()> {
+    let client = bloomery_lab::simulate::operator::client(&order.kubeconfig, Some(&order.server)).await?;
+    let bindings = Kind::ServerBinding.api(&client);
+    let is_made = |binding: &DynamicObject| {
+        let conditions = binding.data["status"]["conditions"].as_array();
+        conditions
+            .into_iter()
+            .flatten()
+            .any(|condition| condition["type"] == CONFIGURATION_READY && condition["status"] == "True")
+    };
+    eventually!("a configuration for each machine", LIMIT, None, async {
+        let (all, _) = list(&bindings).await?;
+        Ok::<_, anyhow::Error>(all.iter().all(is_made).then_some(()))
+    })?;
+    Ok(())
 }
 
 async fn prove(order: &Order) -> anyhow::Result<Proof> {
