@@ -5,6 +5,9 @@ use bloomery_api::controlplane::seen::{EtcdMember, NodeService, SeenMachine, Tal
 use bloomery_machineapi::{Credentials, Error, Limits, Member, Node, Service, connect};
 use bloomery_platform::chain;
 
+/// Why a node is not asked for the members of etcd.
+const NO_ETCD: &str = "etcd does not run";
+
 /// How the nodes of one cluster are reached, or why they are not.
 pub(super) type Access = Result<Credentials, String>;
 
@@ -16,18 +19,25 @@ pub(super) async fn reach(access: &Access, seen: &SeenMachine) -> Result<Node, S
         .map_err(|error| text(&error))
 }
 
-/// Asks a machine's node for its services, and for etcd's members if etcd runs.
+/// Asks a machine's node for its services, and for etcd's members unless the services say that etcd does not run: Talos lets
+/// the caller wait for etcd to the end of its patience, and before bootstrap that is always.
 pub(super) async fn ask(access: &Access, seen: &SeenMachine) -> Talos {
     let node = match reach(access, seen).await {
         Ok(node) => node,
         Err(why) => return Talos::silent(&why),
     };
-    let (services, members, own) = futures::join!(node.services(), node.members(), node.own_member());
     let told = |error: Error| text(&error);
+    let services: Result<Vec<_>, _> =
+        node.services().await.map(|all| all.into_iter().map(service).collect()).map_err(told);
+    let talos = Talos { services, members: Err(NO_ETCD.to_owned()), own_member: None };
+    if talos.services.is_ok() && talos.etcd().is_none_or(|etcd| etcd.state != NodeService::RUNNING) {
+        return talos;
+    }
+    let (members, own) = futures::join!(node.members(), node.own_member());
     Talos {
-        services: services.map(|all| all.into_iter().map(service).collect()).map_err(told),
         members: members.map(|all| all.into_iter().map(member).collect()).map_err(told),
         own_member: own.ok(),
+        ..talos
     }
 }
 
