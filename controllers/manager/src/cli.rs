@@ -28,8 +28,9 @@ const APPLY_TIMEOUT_SECONDS: &str = "300";
 #[derive(Debug, Parser)]
 #[command(name = "controllers", version, about)]
 pub struct Cli {
-    /// What to log, as a filter such as `info` or `bloomery_controllers=debug,info`.
-    #[arg(long, env = "CONTROLLERS_LOG", default_value = "info,kube_client=warn", global = true)]
+    /// What to log, as a filter such as `info` or `bloomery_controllers=debug,info`. The client's own lines repeat each failure
+    /// that we report.
+    #[arg(long, env = "CONTROLLERS_LOG", default_value = "info,kube_client=off", global = true)]
     pub log: String,
     /// What to do.
     #[command(subcommand)]
