@@ -7,6 +7,7 @@ use bloomery_api::infrastructure::machine;
 use bloomery_api::infrastructure::verdict::Verdict;
 use bloomery_api::infrastructure::verify::{is_free_for, verify};
 use bloomery_api::metal_machine::provider_id;
+use bloomery_api::server_binding::RELEASE_FINALIZER;
 use bloomery_api::server_class::matching::Membership;
 use bloomery_api::{MetalMachine, Server, ServerBinding, ServerBindingSpec, ServerClass};
 use bloomery_platform::chain;
@@ -258,7 +259,8 @@ fn is_admitted(wanted: Option<&Wanted<'_>>, server: &Server) -> bool {
     wanted.is_none_or(|wanted| wanted.admits(server))
 }
 
-/// The binding, with the machine's labels, so that it is found by its Cluster.
+/// The binding, with the machine's labels, so that it is found by its Cluster, and with the finalizer that every binding gets:
+/// the Server's controller does not have to write it.
 fn binding(machine: &MetalMachine, server: &str, class: Option<&ServerClass>) -> ServerBinding {
     let class = class.map(|class| ObjectReference {
         resource_version: class.metadata.resource_version.clone(),
@@ -272,7 +274,11 @@ fn binding(machine: &MetalMachine, server: &str, class: Option<&ServerClass>) ->
         ..ServerBindingSpec::default()
     };
     let mut binding = ServerBinding::new(server, spec);
-    binding.metadata = ObjectMeta { labels: machine.metadata.labels.clone(), ..binding.metadata };
+    binding.metadata = ObjectMeta {
+        labels: machine.metadata.labels.clone(),
+        finalizers: Some(vec![RELEASE_FINALIZER.to_owned()]),
+        ..binding.metadata
+    };
     binding
 }
 
