@@ -34,10 +34,12 @@ pub mod webhook;
 pub mod workload;
 mod written;
 
-/// Requests at once, of the 60 that the API server takes (`--max-requests-inflight`). It gives a request a minute.
+/// Requests at once, of the 60 that the API server takes (`--max-requests-inflight`). It gives a request a minute. They are
+/// few: what follows the binding of one machine must not hold up the bindings of the others, and an API server on two
+/// processors answers no faster when it is asked for more at once (DESIGN.md §8).
 pub const LIMITS: bloomery_platform::client::Limits = bloomery_platform::client::Limits {
-    urgent: 12,
-    background: 12,
+    urgent: 4,
+    background: 2,
     answer_within: std::time::Duration::from_mins(1),
 };
 
