@@ -22,6 +22,7 @@ use bloomery_base::chain;
 use bloomery_config::Config;
 use parking_lot::Mutex;
 use std::net::IpAddr;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -110,6 +111,7 @@ fn declarations(
         address: addresses.first().copied(),
         encryption_key: Some(credentials.encryption_key.clone()),
         memory: total_memory(),
+        cpus: std::thread::available_parallelism().map_or(1, NonZero::get),
         etcd_reserve: *etcd_reserve,
         generation: *generation,
     })

@@ -36,6 +36,8 @@ pub struct Inputs<'a> {
     pub encryption_key: Option<String>,
     /// The machine's memory, octets.
     pub memory: u64,
+    /// Its processors.
+    pub cpus: usize,
     /// Whether etcd has more than its usual quota.
     pub etcd_reserve: bool,
     /// Raised when certificates that only a restart brings in were made anew.

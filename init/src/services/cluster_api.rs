@@ -10,6 +10,13 @@ use crate::supervise::service::Service;
 /// The heap's growth before a collection: half of Go's default.
 const GOGC: &str = "50";
 
+/// Objects of one kind that it reconciles at once: one for each processor, two to ten (upstream's number). Every change of a
+/// machine's objects asks for another pass over its Machine. The fewer passes run at once, the more changes of a burst one pass
+/// sees, and the fewer requests it makes (DESIGN.md §8).
+fn concurrency(cpus: usize) -> usize {
+    cpus.clamp(2, 10)
+}
+
 /// Its work waits until it is back.
 const LIMITS: Limits = Limits::new(MemoryLimit { percent: 25, floor_mib: 256 }, 500);
 
@@ -25,6 +32,7 @@ pub(super) fn service(inputs: &Inputs) -> Service {
     service.args = vec![
         format!("--kubeconfig={}", inputs.file(NAME, "kubeconfig")),
         "--leader-elect=false".to_owned(),
+        format!("--concurrency={}", concurrency(inputs.cpus)),
         "--webhook-host=127.0.0.1".to_owned(),
         format!("--webhook-port={CLUSTER_API_WEBHOOK_PORT}"),
         format!("--webhook-cert-dir={}", inputs.layout.service(NAME).display()),

@@ -20,6 +20,8 @@ pub const QUOTA_BACKEND_BYTES: u64 = 1 << 30;
 const RESERVE_BYTES: u64 = 256 << 20;
 /// Entries kept in memory between snapshots.
 const SNAPSHOT_COUNT: u32 = 2000;
+/// Entries kept beyond a snapshot for members that lag behind: there are none.
+const CATCH_UP: u32 = 16;
 /// History that no client of ours reads.
 const COMPACTION_RETENTION: &str = "5m";
 /// Its files are 64 MB each.
@@ -63,6 +65,7 @@ pub(super) fn service(inputs: &Inputs) -> Service {
         "--enable-grpc-gateway=false".to_owned(),
         format!("--quota-backend-bytes={quota}"),
         format!("--snapshot-count={SNAPSHOT_COUNT}"),
+        format!("--snapshot-catchup-entries={CATCH_UP}"),
         "--auto-compaction-mode=periodic".to_owned(),
         format!("--auto-compaction-retention={COMPACTION_RETENTION}"),
         format!("--max-wals={MAX_WALS}"),

@@ -15,6 +15,7 @@ fn inputs<'a>(layout: &'a Layout, config: &'a Config, address: Option<IpAddr>) -
         address,
         encryption_key,
         memory: 1 << 30,
+        cpus: 2,
         etcd_reserve: false,
         generation: 0,
     }
@@ -175,5 +176,16 @@ fn the_api_servers_heap_follows_the_machines_memory() {
         let services = all(&Inputs { memory: gib << 30, ..inputs(&layout, &config, None) });
         let server = services.iter().find(|service| service.name == "kube-apiserver").unwrap();
         assert_eq!(server.env.get("GOMEMLIMIT").map(String::as_str), Some(limit), "{gib} GiB");
+    }
+}
+
+#[test]
+fn cluster_api_does_as_much_at_once_as_there_are_processors() {
+    let (layout, config) = (Layout::system(), Config::default());
+    for (cpus, concurrency) in [(1, 2), (4, 4), (64, 10)] {
+        let services = all(&Inputs { cpus, ..inputs(&layout, &config, None) });
+        let manager = services.iter().find(|service| service.name == "cluster-api").unwrap();
+        let wanted = format!("--concurrency={concurrency}");
+        assert!(manager.args.contains(&wanted), "{cpus} processors: {:?}", manager.args);
     }
 }

@@ -88,6 +88,7 @@ impl Plane {
             address: None,
             encryption_key: Some(self.key.name()),
             memory: 1 << 30,
+            cpus: 2,
             etcd_reserve: false,
             generation: 0,
         };
