@@ -10,6 +10,8 @@ const FULL_PERCENT: u64 = 90;
 pub const EARLY_PAUSE: Duration = Duration::from_mins(10);
 /// Between attempts while writes are refused and the last attempt did not help for good.
 pub const REFUSED_PAUSE: Duration = Duration::from_secs(30);
+/// Octets that the file loses at least when it is made smaller because it is mostly free: its pages are memory, too.
+const WORTH_BYTES: u64 = 32 << 20;
 
 /// One look at the database, in octets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -37,6 +39,12 @@ impl Look {
         Self::reaches(self.size, EARLY_PERCENT, self.quota)
     }
 
+    /// Whether at least half of the file, and not just a little, are free pages.
+    fn is_mostly_free(&self) -> bool {
+        let free = self.size.saturating_sub(self.in_use);
+        free >= WORTH_BYTES && free >= self.in_use
+    }
+
     /// Whether even a file without free pages is nearly as large as it may be.
     pub fn is_full(&self) -> bool {
         Self::reaches(self.in_use, FULL_PERCENT, self.quota)
@@ -49,17 +57,22 @@ pub enum Step {
     Rest,
     /// Compact, defragment, and take the alarm back if there is one.
     MakeRoom,
+    /// Defragment: what a burst of writes left is compacted by etcd itself, but stays in the file.
+    Shrink,
     /// Damage: a person has to look, and nothing is touched.
     LeaveDamage,
 }
 
-/// Decides. `since_last` is the time since room was made last, if it was since PID 1 started.
-pub fn step(look: &Look, since_last: Option<Duration>) -> Step {
+/// Decides. `since_last` is the time since room was made last, if it was since PID 1 started; `is_quiet` says that there is hardly
+/// a write that a defragmentation would hold up.
+pub fn step(look: &Look, since_last: Option<Duration>, is_quiet: bool) -> Step {
     let rested = |pause: Duration| since_last.is_none_or(|since| since >= pause);
     if look.corrupt {
         Step::LeaveDamage
     } else if look.no_space && rested(REFUSED_PAUSE) || look.is_large() && rested(EARLY_PAUSE) {
         Step::MakeRoom
+    } else if !look.no_space && look.is_mostly_free() && is_quiet && rested(EARLY_PAUSE) {
+        Step::Shrink
     } else {
         Step::Rest
     }
@@ -111,7 +124,36 @@ mod tests {
             (look(80, 1, true), seconds(60), Step::MakeRoom),
         ];
         for (look, since, expected) in table {
-            assert_eq!(step(&look, since), expected, "{look:?} {since:?}");
+            assert_eq!(step(&look, since, false), expected, "{look:?} {since:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_mostly_free_is_made_smaller_while_nothing_goes_on() {
+        let of = |size: u64, in_use: u64| Look {
+            size: size << 20,
+            in_use: in_use << 20,
+            quota: QUOTA,
+            ..Look::default()
+        };
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        let table = [
+            (of(90, 30), None, true, Step::Shrink),
+            (of(90, 30), None, false, Step::Rest),
+            (of(90, 30), seconds(599), true, Step::Rest),
+            (of(90, 30), seconds(600), true, Step::Shrink),
+            // Half of it, and 32 MiB.
+            (of(64, 32), None, true, Step::Shrink),
+            (of(64, 33), None, true, Step::Rest),
+            (of(40, 9), None, true, Step::Rest),
+            // What presses comes first.
+            (of(800, 100), None, true, Step::MakeRoom),
+            (Look { no_space: true, ..of(90, 30) }, None, true, Step::MakeRoom),
+            (Look { no_space: true, ..of(90, 30) }, seconds(1), true, Step::Rest),
+            (Look { corrupt: true, ..of(90, 30) }, None, true, Step::LeaveDamage),
+        ];
+        for (look, since, is_quiet, expected) in table {
+            assert_eq!(step(&look, since, is_quiet), expected, "{look:?} {since:?} {is_quiet}");
         }
     }
 
@@ -135,13 +177,13 @@ mod tests {
     #[test]
     fn damage_is_left_alone() {
         let damaged = Look { corrupt: true, ..look(101, 1, true) };
-        assert_eq!(step(&damaged, None), Step::LeaveDamage);
+        assert_eq!(step(&damaged, None, true), Step::LeaveDamage);
     }
 
     #[test]
     fn an_unknown_quota_is_never_reached() {
         let unknown = Look { quota: 0, ..look(100, 100, false) };
-        assert_eq!(step(&unknown, None), Step::Rest);
+        assert_eq!(step(&unknown, None, true), Step::Rest);
         assert!(!unknown.is_full());
         assert!(look(100, 90, false).is_full());
         assert!(!look(100, 89, false).is_full());

@@ -14,6 +14,8 @@ use tokio::time::Instant;
 
 /// Between looks: at 5 MB/s, which is what one client can write, the last quarter of the quota lasts five of them.
 const INTERVAL: Duration = Duration::from_secs(10);
+/// Writes between two looks that a pause of a second or two would hold up: with fewer it is quiet.
+const QUIET_WRITES: i64 = 100;
 /// The service whose readiness tells.
 const SERVICE: &str = "etcd";
 /// The warning about refused writes and full databases.
@@ -36,16 +38,35 @@ pub enum Told {
     Damage,
 }
 
-/// One round: looks, and does what `decide.rs` says.
+impl Told {
+    fn look(&self) -> Option<&Look> {
+        match self {
+            Self::Nothing(look) | Self::MadeRoom { after: look, .. } | Self::Waits(look) => Some(look),
+            Self::Damage => None,
+        }
+    }
+}
+
+/// One round: looks, and does what `decide.rs` says. `since_last` is the time since room was made last, `revision` that of the
+/// look before.
 ///
 /// # Errors
 /// The failed call; what was done until then stays done.
-pub async fn keep_room(client: &Client, since_last: Option<Duration>) -> Result<Told, Error> {
+pub async fn keep_room(
+    client: &Client,
+    since_last: Option<Duration>,
+    revision: Option<i64>,
+) -> Result<Told, Error> {
     let before = client.look().await?;
-    match step(&before, since_last) {
+    let is_quiet = revision.is_some_and(|last| before.revision.saturating_sub(last) < QUIET_WRITES);
+    match step(&before, since_last, is_quiet) {
         Step::LeaveDamage => Ok(Told::Damage),
         Step::Rest if before.no_space || before.is_full() => Ok(Told::Waits(before)),
         Step::Rest => Ok(Told::Nothing(before)),
+        Step::Shrink => {
+            client.defragment().await?;
+            Ok(Told::MadeRoom { before, after: client.look().await? })
+        }
         Step::MakeRoom => {
             client.compact(before.revision).await?;
             client.defragment().await?;
@@ -62,14 +83,16 @@ pub async fn keep_room(client: &Client, since_last: Option<Duration>) -> Result<
 pub async fn watch(plane: Arc<Plane>) {
     let mut client = None;
     let mut last: Option<Instant> = None;
+    let mut revision = None;
     loop {
-        match round(&plane, &mut client, last).await {
+        match round(&plane, &mut client, last, revision).await {
             Ok(told) => {
+                revision = told.look().map(|look| look.revision);
                 if matches!(told, Told::MadeRoom { .. }) {
                     last = Some(Instant::now());
                 }
                 tell(&plane, &told);
-                if let Told::Nothing(look) | Told::MadeRoom { after: look, .. } | Told::Waits(look) = &told {
+                if let Some(look) = told.look() {
                     follow_reserve(&plane, look);
                 }
             }
@@ -83,13 +106,18 @@ pub async fn watch(plane: Arc<Plane>) {
     }
 }
 
-async fn round(plane: &Plane, client: &mut Option<Client>, last: Option<Instant>) -> Result<Told, Error> {
+async fn round(
+    plane: &Plane,
+    client: &mut Option<Client>,
+    last: Option<Instant>,
+    revision: Option<i64>,
+) -> Result<Told, Error> {
     let known = match client.as_ref() {
         Some(known) => known.clone(),
         None => client.insert(Client::connect(plane.pki(), ETCD_CLIENT_PORT).await?).clone(),
     };
     let since = last.map(|at| at.elapsed());
-    let outcome = keep_room(&known, since).await;
+    let outcome = keep_room(&known, since, revision).await;
     if let Err(error) = &outcome
         && let Ok(look) = known.look().await
         && look.no_space
@@ -106,7 +134,7 @@ fn tell(plane: &Plane, told: &Told) {
         Told::Nothing(look) => accept(plane, look),
         Told::MadeRoom { before, after } => {
             plane.context.console.line(format!(
-                "etcd: database compacted and defragmented: {} MiB before, {} of {} MiB now",
+                "etcd: database made smaller: {} MiB before, {} of {} MiB now",
                 before.size / MIB,
                 after.size / MIB,
                 after.quota / MIB

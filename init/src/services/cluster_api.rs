@@ -1,14 +1,14 @@
 //! Cluster API's core manager: a plain process, its webhooks on loopback.
 
-use super::Inputs;
+use super::{Inputs, go_heap};
 use crate::accounts;
 use crate::layout::{CLUSTER_API_HEALTH_PORT, CLUSTER_API_WEBHOOK_PORT};
 use crate::supervise::limits::{Limits, MemoryLimit};
 use crate::supervise::probe::Probe;
 use crate::supervise::service::Service;
 
-/// The heap's growth before a collection: half of Go's default.
-const GOGC: &str = "50";
+/// The heap's growth before a collection while it has much to reconcile: Go's default.
+const BUSY_GOGC: &str = "100";
 
 /// Objects of one kind that it reconciles at once: one for each processor, two to ten (upstream's number). Every change of a
 /// machine's objects asks for another pass over its Machine. The fewer passes run at once, the more changes of a burst one pass
@@ -28,7 +28,7 @@ pub(super) fn service(inputs: &Inputs) -> Service {
     service.limits = LIMITS;
     service.generation = inputs.generation;
     service.after = &["apply"];
-    service.env.insert("GOGC", GOGC.to_owned());
+    service.env = go_heap(BUSY_GOGC);
     service.args = vec![
         format!("--kubeconfig={}", inputs.file(NAME, "kubeconfig")),
         "--leader-elect=false".to_owned(),

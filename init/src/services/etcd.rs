@@ -1,15 +1,13 @@
 //! etcd: the plane's only database. One member, mutual TLS on loopback, plain HTTP for health alone.
 
-use super::{Inputs, go_heap};
+use super::{Inputs, go_heap, go_heap_limit};
 use crate::accounts;
 use crate::layout::{ETCD_CLIENT_PORT, ETCD_HEALTH_PORT, ETCD_PEER_PORT};
 use crate::supervise::limits::{Limits, MemoryLimit};
 use crate::supervise::probe::Probe;
 use crate::supervise::service::{Hold, Service};
 
-/// The heap's growth before a collection at rest: half of Go's default saves 5 MiB here.
-const GOGC: &str = "50";
-/// The same while it has much to write.
+/// The heap's growth before a collection while it has much to write.
 const BUSY_GOGC: &str = "300";
 /// A brake for load, not for rest: etcd rests at 40 MiB of heap. With 64 MiB it did little else than collect when
 /// 5,000 machines came (DESIGN.md §8).
@@ -39,7 +37,8 @@ pub(super) fn service(inputs: &Inputs) -> Service {
         "the Kubernetes API needs it, and PID 1 asks that API about the rights of administrators",
     );
     service.generation = inputs.generation;
-    service.env = go_heap(GOGC, BUSY_GOGC, HEAP);
+    service.env = go_heap(BUSY_GOGC);
+    service.env.extend([go_heap_limit(HEAP)]);
     let (certificate, key, ca) =
         (inputs.file("etcd", "tls.crt"), inputs.file("etcd", "tls.key"), inputs.file("etcd", "ca.crt"));
     let quota = QUOTA_BACKEND_BYTES + if inputs.etcd_reserve { RESERVE_BYTES } else { 0 };

@@ -3,7 +3,7 @@
 //! API groups are switched on one by one. Without
 //! `networking.k8s.io` it exits after a minute, without `discovery.k8s.io` it is not ready for 80 s.
 
-use super::{Inputs, go_heap};
+use super::{Inputs, go_heap, go_heap_limit};
 use crate::accounts;
 use crate::audit;
 use crate::layout::{ETCD_CLIENT_PORT, KUBERNETES_API_PORT};
@@ -12,9 +12,7 @@ use crate::supervise::limits::{Limits, MemoryLimit};
 use crate::supervise::probe::Probe;
 use crate::supervise::service::{Hold, Service};
 
-/// The heap's growth before a collection at rest: half of Go's default saves 65 to 80 MiB here.
-const GOGC: &str = "50";
-/// The same while machines come: at 50 the collector took half of the CPU time.
+/// The heap's growth before a collection while machines come: at 50 the collector took half of the CPU time.
 const BUSY_GOGC: &str = "300";
 /// The heap's bound. Not lower than 220 MiB: at 160 MiB the live heap does not fit, and the program spends its time
 /// collecting garbage.
@@ -76,7 +74,8 @@ pub(super) fn service(inputs: &Inputs) -> Service {
     // It reads itself in for seconds before it needs etcd, and asks again until etcd answers.
     service.waits_itself_for = &["etcd"];
     let heap = HEAP.max(inputs.memory).min(MAX_HEAP);
-    service.env = go_heap(GOGC, BUSY_GOGC, heap);
+    service.env = go_heap(BUSY_GOGC);
+    service.env.extend([go_heap_limit(heap)]);
     service.args = vec![
         "--bind-address=0.0.0.0".to_owned(),
         format!("--secure-port={KUBERNETES_API_PORT}"),

@@ -1,14 +1,14 @@
 //! kube-controller-manager: only the controllers that a management plane needs.
 
-use super::Inputs;
+use super::{Inputs, go_heap};
 use crate::accounts;
 use crate::layout::KCM_PORT;
 use crate::supervise::limits::{Limits, MemoryLimit};
 use crate::supervise::probe::Probe;
 use crate::supervise::service::Service;
 
-/// The heap's growth before a collection: a quarter of Go's default. It has little to do, and knows every object.
-const GOGC: &str = "25";
+/// The heap's growth before a collection while there is much to know: it knows every object.
+const BUSY_GOGC: &str = "50";
 /// Namespaces that end, owners that are followed, roles that are composed, and service accounts with the plane's CA.
 const CONTROLLERS: [&str; 5] = [
     "clusterrole-aggregation-controller",
@@ -30,7 +30,7 @@ pub(super) fn service(inputs: &Inputs) -> Service {
     service.limits = LIMITS;
     service.generation = inputs.generation;
     service.after = &["kube-apiserver"];
-    service.env.insert("GOGC", GOGC.to_owned());
+    service.env = go_heap(BUSY_GOGC);
     service.args = vec![
         "--bind-address=127.0.0.1".to_owned(),
         format!("--secure-port={KCM_PORT}"),

@@ -21,13 +21,13 @@ async fn a_full_etcd_takes_writes_again_by_itself_and_again_after_a_restart() {
     let mut plane = Plane::new(QUOTA);
     plane.start("etcd").await;
     let client = plane.etcd_client().await;
-    assert!(matches!(keep_room(&client, None).await.unwrap(), Told::Nothing(_)));
+    assert!(matches!(keep_room(&client, None, None).await.unwrap(), Told::Nothing(_)));
     assert_eq!(client.look().await.unwrap().quota, QUOTA);
 
     // One key written again and again: history fills the file.
     plane.put_until_refused("history", VALUE).await;
     assert!(client.look().await.unwrap().no_space);
-    let told = keep_room(&client, None).await.unwrap();
+    let told = keep_room(&client, None, None).await.unwrap();
     let Told::MadeRoom { before, after } = told else { panic!("{told:?}") };
     assert!(before.no_space && !after.no_space, "{told:?}");
     assert!(after.size < QUOTA / 4, "{told:?}");
@@ -39,7 +39,7 @@ async fn a_full_etcd_takes_writes_again_by_itself_and_again_after_a_restart() {
     plane.start("etcd").await;
     let client = plane.etcd_client().await;
     assert!(plane.put("history", VALUE).await.unwrap_err().contains("space exceeded"));
-    assert!(matches!(keep_room(&client, None).await.unwrap(), Told::MadeRoom { .. }));
+    assert!(matches!(keep_room(&client, None, None).await.unwrap(), Told::MadeRoom { .. }));
     plane.put("history", VALUE).await.unwrap();
 }
 
@@ -52,7 +52,7 @@ async fn room_is_made_before_etcd_refuses_and_full_is_said() {
     // Four times the quota, with a look between: no write is ever refused.
     for number in 0..64 {
         plane.put("busy", VALUE).await.unwrap_or_else(|error| panic!("write {number}: {error}"));
-        if matches!(keep_room(&client, None).await.unwrap(), Told::MadeRoom { .. }) {
+        if matches!(keep_room(&client, None, None).await.unwrap(), Told::MadeRoom { .. }) {
             made += 1;
         }
     }
@@ -66,13 +66,13 @@ async fn room_is_made_before_etcd_refuses_and_full_is_said() {
             kept += 1;
             continue;
         }
-        let told = keep_room(&client, None).await.unwrap();
+        let told = keep_room(&client, None, None).await.unwrap();
         let Told::MadeRoom { after, .. } = told else { panic!("{told:?}") };
         if after.is_full() {
             break after;
         }
     };
-    let again = keep_room(&client, Some(Duration::ZERO)).await.unwrap();
+    let again = keep_room(&client, Some(Duration::ZERO), None).await.unwrap();
     assert!(matches!(again, Told::Waits(_)), "{again:?}");
     if after.no_space {
         // Content alone reaches the quota: the reserve makes room for the last writes of what is deleted.
@@ -80,7 +80,7 @@ async fn room_is_made_before_etcd_refuses_and_full_is_said() {
         plane.set_quota(QUOTA / 4 * 5);
         plane.stop("etcd").await;
         plane.start("etcd").await;
-        let told = keep_room(&plane.etcd_client().await, None).await.unwrap();
+        let told = keep_room(&plane.etcd_client().await, None, None).await.unwrap();
         assert!(matches!(told, Told::MadeRoom { after, .. } if !after.no_space), "{told:?}");
     }
     let client = plane.etcd_client().await;
@@ -89,10 +89,33 @@ async fn room_is_made_before_etcd_refuses_and_full_is_said() {
     for number in 0..kept {
         plane.delete(&format!("kept-{number}")).await.unwrap();
     }
-    let told = keep_room(&client, Some(EARLY_PAUSE)).await.unwrap();
+    let told = keep_room(&client, Some(EARLY_PAUSE), None).await.unwrap();
     let Told::MadeRoom { after, .. } = told else { panic!("{told:?}") };
     assert!(!after.is_full() && !needs_reserve(&after, true, QUOTA), "{after:?}");
     plane.put("kept-0", VALUE).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_burst_left_in_the_file_goes_when_nothing_is_written() {
+    let mut plane = Plane::new(1 << 30);
+    plane.start("etcd").await;
+    let client = plane.etcd_client().await;
+    for _ in 0..64 {
+        plane.put("burst", VALUE).await.unwrap();
+    }
+    // History is in use until etcd compacts it.
+    let look = client.look().await.unwrap();
+    let quiet = Some(look.revision);
+    assert!(matches!(keep_room(&client, None, quiet).await.unwrap(), Told::Nothing(_)), "{look:?}");
+    client.compact(look.revision).await.unwrap();
+    // At first it is unknown whether there are writes, then there are.
+    for (revision, is_made_smaller) in [(None, false), (Some(look.revision - 100), false), (quiet, true)] {
+        let told = keep_room(&client, None, revision).await.unwrap();
+        assert_eq!(matches!(told, Told::MadeRoom { .. }), is_made_smaller, "{revision:?} {told:?}");
+    }
+    let after = client.look().await.unwrap();
+    assert!(after.size < 8 << 20, "{after:?}");
+    plane.put("burst", VALUE).await.unwrap();
 }
 
 /// A Secret with this text in it.
