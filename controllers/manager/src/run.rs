@@ -54,6 +54,9 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(8);
 /// Time for events after that.
 const EVENTS_LIMIT: Duration = Duration::from_secs(1);
 
+/// Between two times that the memory which bursts left free goes back to the kernel.
+const GIVE_BACK_EACH: Duration = Duration::from_mins(1);
+
 /// The part that is up once the Environments and the class that are always there are.
 const DEFAULTS: &str = "defaults";
 
@@ -119,11 +122,25 @@ pub async fn run(options: &RunOptions, launcher: Launcher) -> Result<(), Error> 
         let shared = Shared { context, health, table };
         start_controllers(options, &shared, plane, &stop, &mut parts);
     }
+    let token = stop.clone();
+    parts.spawn(async move {
+        token.run_until_cancelled(give_memory_back()).await;
+        "memory"
+    });
     let driven = drive(parts, &stop).await;
     if tokio::time::timeout(EVENTS_LIMIT, written).await.is_err() {
         warn!("stopping with events that were not recorded");
     }
     driven
+}
+
+/// glibc keeps what was needed at the busiest moment (DESIGN.md §7).
+async fn give_memory_back() {
+    loop {
+        tokio::time::sleep(GIVE_BACK_EACH).await;
+        // A thread that could not be had is no loss: the next minute asks again.
+        let _ = tokio::task::spawn_blocking(bloomery_sys::memory::give_back).await;
+    }
 }
 
 /// Starts what others ask: health and webhooks. The webhooks are up before anything asks the API server for an object.

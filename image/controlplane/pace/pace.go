@@ -18,7 +18,7 @@ const Variable = "BLOOMERY_BUSY_GOGC"
 const (
 	// A program at rest allocates some hundred KiB a second for its probes and
 	// watches, one that works hundreds of MiB.
-	busyBytes = 8 << 20
+	busyBytes = 4 << 20
 	// So many seconds below it end a burst.
 	quietSeconds = 10
 )
