@@ -61,9 +61,11 @@ impl Inputs<'_> {
 const RESTING_GOGC: &str = "20";
 
 /// Environment of a Go program whose heap grows by so many per cent between two collections while it works
-/// (image/controlplane/pace), and stays small at rest.
+/// (image/controlplane/pace), and stays small at rest. It keeps no samples of its allocations: no service offers profiles.
 fn go_heap(busy: &str) -> BTreeMap<&'static str, String> {
-    [("GOGC", RESTING_GOGC.to_owned()), ("BLOOMERY_BUSY_GOGC", busy.to_owned())].into()
+    [("GOGC", RESTING_GOGC), ("BLOOMERY_BUSY_GOGC", busy), ("GODEBUG", "memprofilerate=0")]
+        .map(|(name, value)| (name, value.to_owned()))
+        .into()
 }
 
 /// The limit of a Go program's heap, octets; it bounds a busy program, too.

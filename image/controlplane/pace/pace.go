@@ -16,11 +16,11 @@ import (
 const Variable = "BLOOMERY_BUSY_GOGC"
 
 const (
-	// A program at rest allocates some hundred KiB a second for its probes and
-	// watches, one that works hundreds of MiB.
-	busyBytes = 4 << 20
-	// So many seconds below it end a burst.
-	quietSeconds = 10
+	// So many seconds decide: one list of a thousand objects is no burst.
+	windowSeconds = 10
+	// What a program at rest allocates in that time for its probes and watches
+	// is some MiB, what one that works allocates is a thousand MiB and more.
+	busyBytes = 64 << 20
 )
 
 // pacer decides when a program is busy. A plane rests most of its life, so its
@@ -28,22 +28,20 @@ const (
 // the inverse of the heap's growth, and was half of the API server's CPU time
 // while machines came. GOMEMLIMIT bounds the heap in both cases.
 type pacer struct {
-	busy  bool
-	quiet int
+	busy   bool
+	window [windowSeconds]uint64
+	next   int
+	sum    uint64
 }
 
 // step takes what was allocated in the last second, and says whether the
 // program has become busy or has come to rest.
 func (p *pacer) step(allocated uint64) (changed bool) {
-	switch {
-	case allocated >= busyBytes:
-		p.quiet = 0
-		changed, p.busy = !p.busy, true
-	case p.busy:
-		if p.quiet++; p.quiet >= quietSeconds {
-			changed, p.busy = true, false
-		}
-	}
+	p.sum += allocated - p.window[p.next]
+	p.window[p.next] = allocated
+	p.next = (p.next + 1) % windowSeconds
+	busy := p.sum >= busyBytes
+	changed, p.busy = busy != p.busy, busy
 	return changed
 }
 

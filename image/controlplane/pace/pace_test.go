@@ -2,7 +2,7 @@ package pace
 
 import "testing"
 
-func TestAProgramIsBusyAtOnceAndAtRestAfterAWhile(t *testing.T) {
+func TestAProgramIsBusyByWhatItAllocatedInTheLastSeconds(t *testing.T) {
 	var pacer pacer
 	second := func(allocated uint64, wantChange, wantBusy bool) {
 		t.Helper()
@@ -10,21 +10,27 @@ func TestAProgramIsBusyAtOnceAndAtRestAfterAWhile(t *testing.T) {
 			t.Fatalf("%d octets: changed %t, busy %t; want %t, %t", allocated, changed, pacer.busy, wantChange, wantBusy)
 		}
 	}
-	second(0, false, false)
+	rest := func(seconds int, wantBusy bool) {
+		t.Helper()
+		for range seconds {
+			second(1, false, wantBusy)
+		}
+	}
+	// A burst counts at once, and as long as it is in the window.
 	second(busyBytes-1, false, false)
-	second(busyBytes, true, true)
-	second(busyBytes*100, false, true)
-	for range quietSeconds - 1 {
-		second(0, false, true)
-	}
-	// Work begins again before the burst is over.
-	second(busyBytes, false, true)
-	for range quietSeconds - 1 {
-		second(1, false, true)
-	}
-	second(1, true, false)
+	second(1, true, true)
+	rest(windowSeconds-2, true)
+	second(busyBytes/2, true, false)
+	// Work that goes on is busy without a pause, and no longer.
+	second(busyBytes/2, true, true)
 	for range 100 {
-		second(1, false, false)
+		second(busyBytes/windowSeconds+1, false, true)
 	}
-	second(busyBytes, true, true)
+	second(0, true, false)
+	rest(100, false)
+	// A list now and then is no work.
+	for range 20 {
+		second(busyBytes/4, false, false)
+		rest(4, false)
+	}
 }
