@@ -161,6 +161,13 @@ impl Case {
             config["metadata"]["ownerReferences"] = json!([reference_to(&machine)]);
         }
         namespace.create(config).await;
+        if self.outcome == Outcome::Failed {
+            // An error leaves what an earlier look counted. Else it would be luck whether there was one before it has an owner.
+            let is_seen = |config: &TalosConfig| {
+                config.status.as_ref().is_some_and(|status| status.observed_generation == 1)
+            };
+            namespace.until("tc", "it was looked at", is_seen).await;
+        }
         if !self.machine.is_null() && !self.is_owned {
             namespace.create(self.machine.clone()).await;
         }
