@@ -119,7 +119,9 @@ test-fast: ## All tests but those in QEMU
 	@$(STAGE) --summary
 
 .PHONY: test
-test: test-fast ## All tests but those of Talos in QEMU and test-differential (estimated: 70 minutes on 2 cores, cold caches)
+test: test-fast ## All tests but test-qemu-talos (estimated: 72 minutes on 2 cores, cold caches)
+	@$(STAGE) "build of upstream's Talos providers (Go)" $(MAKE) --no-print-directory upstream-providers
+	@$(STAGE) "our Talos providers beside upstream's" $(MAKE) --no-print-directory test-differential
 	@$(STAGE) "QEMU: boot, register, power cut, boot" $(MAKE) --no-print-directory test-qemu
 	@$(STAGE) "two builds give the same bits" $(MAKE) --no-print-directory test-reproducible
 	@$(STAGE) "the tree is as it was" $(STAGE) --same-tree
