@@ -10,6 +10,8 @@ const FULL_PERCENT: u64 = 90;
 pub const EARLY_PAUSE: Duration = Duration::from_mins(10);
 /// Between attempts while writes are refused and the last attempt did not help for good.
 pub const REFUSED_PAUSE: Duration = Duration::from_secs(30);
+/// Writes between two looks that a pause of a second or two would hold up: with fewer it is quiet.
+const QUIET_WRITES: i64 = 100;
 /// Octets that the file loses at least when it is made smaller because it is mostly free: its pages are memory, too.
 const WORTH_BYTES: u64 = 32 << 20;
 
@@ -63,15 +65,37 @@ pub enum Step {
     LeaveDamage,
 }
 
-/// Decides. `since_last` is the time since room was made last, if it was since PID 1 started; `is_quiet` says that there is hardly
-/// a write that a defragmentation would hold up.
-pub fn step(look: &Look, since_last: Option<Duration>, is_quiet: bool) -> Step {
-    let rested = |pause: Duration| since_last.is_none_or(|since| since >= pause);
+/// What is known from before, since PID 1 started.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Past {
+    /// The time since room was made last.
+    pub since_room: Option<Duration>,
+    /// The time since the file was made smaller last because it was mostly free. It does not keep room from being made.
+    pub since_shrink: Option<Duration>,
+    /// The revision at the look before.
+    pub revision: Option<i64>,
+}
+
+impl Past {
+    fn is_quiet(&self, look: &Look) -> bool {
+        self.revision.is_some_and(|last| look.revision.saturating_sub(last) < QUIET_WRITES)
+    }
+}
+
+/// Decides.
+pub fn step(look: &Look, past: &Past) -> Step {
+    let rested = |since: Option<Duration>, pause: Duration| since.is_none_or(|since| since >= pause);
+    let may_make_room = |pause| rested(past.since_room, pause);
     if look.corrupt {
         Step::LeaveDamage
-    } else if look.no_space && rested(REFUSED_PAUSE) || look.is_large() && rested(EARLY_PAUSE) {
+    } else if look.no_space && may_make_room(REFUSED_PAUSE) || look.is_large() && may_make_room(EARLY_PAUSE) {
         Step::MakeRoom
-    } else if !look.no_space && look.is_mostly_free() && is_quiet && rested(EARLY_PAUSE) {
+    } else if !look.no_space
+        && look.is_mostly_free()
+        && past.is_quiet(look)
+        && may_make_room(EARLY_PAUSE)
+        && rested(past.since_shrink, EARLY_PAUSE)
+    {
         Step::Shrink
     } else {
         Step::Rest
@@ -124,7 +148,8 @@ mod tests {
             (look(80, 1, true), seconds(60), Step::MakeRoom),
         ];
         for (look, since, expected) in table {
-            assert_eq!(step(&look, since, false), expected, "{look:?} {since:?}");
+            let past = Past { since_room: since, ..Past::default() };
+            assert_eq!(step(&look, &past), expected, "{look:?} {since:?}");
         }
     }
 
@@ -134,26 +159,36 @@ mod tests {
             size: size << 20,
             in_use: in_use << 20,
             quota: QUOTA,
+            revision: 1000,
             ..Look::default()
         };
         let seconds = |seconds| Some(Duration::from_secs(seconds));
+        let quiet = Past { revision: Some(901), ..Past::default() };
+        let made_room = |ago| Past { since_room: seconds(ago), ..quiet };
+        let shrunk = |ago| Past { since_shrink: seconds(ago), ..quiet };
         let table = [
-            (of(90, 30), None, true, Step::Shrink),
-            (of(90, 30), None, false, Step::Rest),
-            (of(90, 30), seconds(599), true, Step::Rest),
-            (of(90, 30), seconds(600), true, Step::Shrink),
+            (of(90, 30), quiet, Step::Shrink),
+            (of(90, 30), Past { revision: Some(900), ..quiet }, Step::Rest),
+            // Nobody knows yet whether it is quiet.
+            (of(90, 30), Past::default(), Step::Rest),
+            (of(90, 30), made_room(599), Step::Rest),
+            (of(90, 30), made_room(600), Step::Shrink),
+            (of(90, 30), shrunk(599), Step::Rest),
+            (of(90, 30), shrunk(600), Step::Shrink),
             // Half of it, and 32 MiB.
-            (of(64, 32), None, true, Step::Shrink),
-            (of(64, 33), None, true, Step::Rest),
-            (of(40, 9), None, true, Step::Rest),
-            // What presses comes first.
-            (of(800, 100), None, true, Step::MakeRoom),
-            (Look { no_space: true, ..of(90, 30) }, None, true, Step::MakeRoom),
-            (Look { no_space: true, ..of(90, 30) }, seconds(1), true, Step::Rest),
-            (Look { corrupt: true, ..of(90, 30) }, None, true, Step::LeaveDamage),
+            (of(64, 32), quiet, Step::Shrink),
+            (of(64, 33), quiet, Step::Rest),
+            (of(40, 9), quiet, Step::Rest),
+            // What presses comes first, however short ago the file was made smaller.
+            (of(800, 100), quiet, Step::MakeRoom),
+            (of(800, 100), shrunk(1), Step::MakeRoom),
+            (Look { no_space: true, ..of(90, 30) }, quiet, Step::MakeRoom),
+            (Look { no_space: true, ..of(90, 30) }, shrunk(1), Step::MakeRoom),
+            (Look { no_space: true, ..of(90, 30) }, made_room(1), Step::Rest),
+            (Look { corrupt: true, ..of(90, 30) }, quiet, Step::LeaveDamage),
         ];
-        for (look, since, is_quiet, expected) in table {
-            assert_eq!(step(&look, since, is_quiet), expected, "{look:?} {since:?} {is_quiet}");
+        for (look, past, expected) in table {
+            assert_eq!(step(&look, &past), expected, "{look:?} {past:?}");
         }
     }
 
@@ -177,13 +212,13 @@ mod tests {
     #[test]
     fn damage_is_left_alone() {
         let damaged = Look { corrupt: true, ..look(101, 1, true) };
-        assert_eq!(step(&damaged, None, true), Step::LeaveDamage);
+        assert_eq!(step(&damaged, &Past::default()), Step::LeaveDamage);
     }
 
     #[test]
     fn an_unknown_quota_is_never_reached() {
         let unknown = Look { quota: 0, ..look(100, 100, false) };
-        assert_eq!(step(&unknown, None, true), Step::Rest);
+        assert_eq!(step(&unknown, &Past::default()), Step::Rest);
         assert!(!unknown.is_full());
         assert!(look(100, 90, false).is_full());
         assert!(!look(100, 89, false).is_full());

@@ -3,7 +3,7 @@
 //! The supervisor deals with an etcd that does not answer; this module says nothing about it.
 
 use super::client::{Client, Error};
-use super::decide::{Look, Step, needs_reserve, step};
+use super::decide::{Look, Past, Step, needs_reserve, step};
 use crate::layout::ETCD_CLIENT_PORT;
 use crate::plane::Plane;
 use crate::services::etcd::QUOTA_BACKEND_BYTES;
@@ -14,8 +14,6 @@ use tokio::time::Instant;
 
 /// Between looks: at 5 MB/s, which is what one client can write, the last quarter of the quota lasts five of them.
 const INTERVAL: Duration = Duration::from_secs(10);
-/// Writes between two looks that a pause of a second or two would hold up: with fewer it is quiet.
-const QUIET_WRITES: i64 = 100;
 /// The service whose readiness tells.
 const SERVICE: &str = "etcd";
 /// The warning about refused writes and full databases.
@@ -33,6 +31,11 @@ pub enum Told {
         before: Look,
         after: Look,
     },
+    /// The file was mostly free and is smaller: before and after, in octets.
+    Shrunk {
+        before: Look,
+        after: Look,
+    },
     /// Writes are refused, or soon will be, and it is not time to try again.
     Waits(Look),
     Damage,
@@ -41,31 +44,28 @@ pub enum Told {
 impl Told {
     fn look(&self) -> Option<&Look> {
         match self {
-            Self::Nothing(look) | Self::MadeRoom { after: look, .. } | Self::Waits(look) => Some(look),
+            Self::Nothing(look)
+            | Self::MadeRoom { after: look, .. }
+            | Self::Shrunk { after: look, .. }
+            | Self::Waits(look) => Some(look),
             Self::Damage => None,
         }
     }
 }
 
-/// One round: looks, and does what `decide.rs` says. `since_last` is the time since room was made last, `revision` that of the
-/// look before.
+/// One round: looks, and does what `decide.rs` says.
 ///
 /// # Errors
 /// The failed call; what was done until then stays done.
-pub async fn keep_room(
-    client: &Client,
-    since_last: Option<Duration>,
-    revision: Option<i64>,
-) -> Result<Told, Error> {
+pub async fn keep_room(client: &Client, past: &Past) -> Result<Told, Error> {
     let before = client.look().await?;
-    let is_quiet = revision.is_some_and(|last| before.revision.saturating_sub(last) < QUIET_WRITES);
-    match step(&before, since_last, is_quiet) {
+    match step(&before, past) {
         Step::LeaveDamage => Ok(Told::Damage),
         Step::Rest if before.no_space || before.is_full() => Ok(Told::Waits(before)),
         Step::Rest => Ok(Told::Nothing(before)),
         Step::Shrink => {
             client.defragment().await?;
-            Ok(Told::MadeRoom { before, after: client.look().await? })
+            Ok(Told::Shrunk { before, after: client.look().await? })
         }
         Step::MakeRoom => {
             client.compact(before.revision).await?;
@@ -82,14 +82,18 @@ pub async fn keep_room(
 
 pub async fn watch(plane: Arc<Plane>) {
     let mut client = None;
-    let mut last: Option<Instant> = None;
+    let (mut room, mut shrink) = (None, None);
     let mut revision = None;
     loop {
-        match round(&plane, &mut client, last, revision).await {
+        let since = |at: Option<Instant>| at.map(|at| at.elapsed());
+        let past = Past { since_room: since(room), since_shrink: since(shrink), revision };
+        match round(&plane, &mut client, &past).await {
             Ok(told) => {
                 revision = told.look().map(|look| look.revision);
-                if matches!(told, Told::MadeRoom { .. }) {
-                    last = Some(Instant::now());
+                match told {
+                    Told::MadeRoom { .. } => room = Some(Instant::now()),
+                    Told::Shrunk { .. } => shrink = Some(Instant::now()),
+                    Told::Nothing(_) | Told::Waits(_) | Told::Damage => {}
                 }
                 tell(&plane, &told);
                 if let Some(look) = told.look() {
@@ -99,6 +103,8 @@ pub async fn watch(plane: Arc<Plane>) {
             Err(error) => {
                 // A new connection next time: etcd may have been restarted, or our certificate made anew.
                 client = None;
+                // Perhaps the disk has no room for a smaller copy: etcd is not stopped for another soon.
+                shrink = Some(Instant::now());
                 tracing::debug!(error = %chain(&error), "no look at etcd's database");
             }
         }
@@ -106,18 +112,12 @@ pub async fn watch(plane: Arc<Plane>) {
     }
 }
 
-async fn round(
-    plane: &Plane,
-    client: &mut Option<Client>,
-    last: Option<Instant>,
-    revision: Option<i64>,
-) -> Result<Told, Error> {
+async fn round(plane: &Plane, client: &mut Option<Client>, past: &Past) -> Result<Told, Error> {
     let known = match client.as_ref() {
         Some(known) => known.clone(),
         None => client.insert(Client::connect(plane.pki(), ETCD_CLIENT_PORT).await?).clone(),
     };
-    let since = last.map(|at| at.elapsed());
-    let outcome = keep_room(&known, since, revision).await;
+    let outcome = keep_room(&known, past).await;
     if let Err(error) = &outcome
         && let Ok(look) = known.look().await
         && look.no_space
@@ -132,7 +132,7 @@ async fn round(
 fn tell(plane: &Plane, told: &Told) {
     match told {
         Told::Nothing(look) => accept(plane, look),
-        Told::MadeRoom { before, after } => {
+        Told::MadeRoom { before, after } | Told::Shrunk { before, after } => {
             plane.context.console.line(format!(
                 "etcd: database made smaller: {} MiB before, {} of {} MiB now",
                 before.size / MIB,

@@ -5,7 +5,7 @@ mod keys;
 mod plane;
 
 use bloomery_testkit::eventually;
-use init::etcd::decide::{EARLY_PAUSE, needs_reserve};
+use init::etcd::decide::{EARLY_PAUSE, Past, needs_reserve};
 use init::etcd::{Told, keep_room};
 use plane::Plane;
 use serde_json::json;
@@ -16,18 +16,28 @@ const QUOTA: u64 = 16 << 20;
 /// Octets of one value.
 const VALUE: usize = 1 << 20;
 
+/// Room was made so long ago.
+fn made_room(ago: Duration) -> Past {
+    Past { since_room: Some(ago), ..Past::default() }
+}
+
+/// The look before saw this revision.
+fn looked(revision: Option<i64>) -> Past {
+    Past { revision, ..Past::default() }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_etcd_takes_writes_again_by_itself_and_again_after_a_restart() {
     let mut plane = Plane::new(QUOTA);
     plane.start("etcd").await;
     let client = plane.etcd_client().await;
-    assert!(matches!(keep_room(&client, None, None).await.unwrap(), Told::Nothing(_)));
+    assert!(matches!(keep_room(&client, &Past::default()).await.unwrap(), Told::Nothing(_)));
     assert_eq!(client.look().await.unwrap().quota, QUOTA);
 
     // One key written again and again: history fills the file.
     plane.put_until_refused("history", VALUE).await;
     assert!(client.look().await.unwrap().no_space);
-    let told = keep_room(&client, None, None).await.unwrap();
+    let told = keep_room(&client, &Past::default()).await.unwrap();
     let Told::MadeRoom { before, after } = told else { panic!("{told:?}") };
     assert!(before.no_space && !after.no_space, "{told:?}");
     assert!(after.size < QUOTA / 4, "{told:?}");
@@ -39,7 +49,7 @@ async fn a_full_etcd_takes_writes_again_by_itself_and_again_after_a_restart() {
     plane.start("etcd").await;
     let client = plane.etcd_client().await;
     assert!(plane.put("history", VALUE).await.unwrap_err().contains("space exceeded"));
-    assert!(matches!(keep_room(&client, None, None).await.unwrap(), Told::MadeRoom { .. }));
+    assert!(matches!(keep_room(&client, &Past::default()).await.unwrap(), Told::MadeRoom { .. }));
     plane.put("history", VALUE).await.unwrap();
 }
 
@@ -52,7 +62,7 @@ async fn room_is_made_before_etcd_refuses_and_full_is_said() {
     // Four times the quota, with a look between: no write is ever refused.
     for number in 0..64 {
         plane.put("busy", VALUE).await.unwrap_or_else(|error| panic!("write {number}: {error}"));
-        if matches!(keep_room(&client, None, None).await.unwrap(), Told::MadeRoom { .. }) {
+        if matches!(keep_room(&client, &Past::default()).await.unwrap(), Told::MadeRoom { .. }) {
             made += 1;
         }
     }
@@ -66,13 +76,13 @@ async fn room_is_made_before_etcd_refuses_and_full_is_said() {
             kept += 1;
             continue;
         }
-        let told = keep_room(&client, None, None).await.unwrap();
+        let told = keep_room(&client, &Past::default()).await.unwrap();
         let Told::MadeRoom { after, .. } = told else { panic!("{told:?}") };
         if after.is_full() {
             break after;
         }
     };
-    let again = keep_room(&client, Some(Duration::ZERO), None).await.unwrap();
+    let again = keep_room(&client, &made_room(Duration::ZERO)).await.unwrap();
     assert!(matches!(again, Told::Waits(_)), "{again:?}");
     if after.no_space {
         // Content alone reaches the quota: the reserve makes room for the last writes of what is deleted.
@@ -80,7 +90,7 @@ async fn room_is_made_before_etcd_refuses_and_full_is_said() {
         plane.set_quota(QUOTA / 4 * 5);
         plane.stop("etcd").await;
         plane.start("etcd").await;
-        let told = keep_room(&plane.etcd_client().await, None, None).await.unwrap();
+        let told = keep_room(&plane.etcd_client().await, &Past::default()).await.unwrap();
         assert!(matches!(told, Told::MadeRoom { after, .. } if !after.no_space), "{told:?}");
     }
     let client = plane.etcd_client().await;
@@ -89,7 +99,7 @@ async fn room_is_made_before_etcd_refuses_and_full_is_said() {
     for number in 0..kept {
         plane.delete(&format!("kept-{number}")).await.unwrap();
     }
-    let told = keep_room(&client, Some(EARLY_PAUSE), None).await.unwrap();
+    let told = keep_room(&client, &made_room(EARLY_PAUSE)).await.unwrap();
     let Told::MadeRoom { after, .. } = told else { panic!("{told:?}") };
     assert!(!after.is_full() && !needs_reserve(&after, true, QUOTA), "{after:?}");
     plane.put("kept-0", VALUE).await.unwrap();
@@ -106,12 +116,12 @@ async fn what_a_burst_left_in_the_file_goes_when_nothing_is_written() {
     // History is in use until etcd compacts it.
     let look = client.look().await.unwrap();
     let quiet = Some(look.revision);
-    assert!(matches!(keep_room(&client, None, quiet).await.unwrap(), Told::Nothing(_)), "{look:?}");
+    assert!(matches!(keep_room(&client, &looked(quiet)).await.unwrap(), Told::Nothing(_)), "{look:?}");
     client.compact(look.revision).await.unwrap();
     // At first it is unknown whether there are writes, then there are.
     for (revision, is_made_smaller) in [(None, false), (Some(look.revision - 100), false), (quiet, true)] {
-        let told = keep_room(&client, None, revision).await.unwrap();
-        assert_eq!(matches!(told, Told::MadeRoom { .. }), is_made_smaller, "{revision:?} {told:?}");
+        let told = keep_room(&client, &looked(revision)).await.unwrap();
+        assert_eq!(matches!(told, Told::Shrunk { .. }), is_made_smaller, "{revision:?} {told:?}");
     }
     let after = client.look().await.unwrap();
     assert!(after.size < 8 << 20, "{after:?}");
