@@ -18,8 +18,9 @@ pub async fn after_bursts(ended: Arc<Notify>, shutdown: CancellationToken) {
         loop {
             ended.notified().await;
             tokio::time::sleep(PAUSE).await;
-            // A thread that could not be had is no loss: the next burst asks again.
-            let _ = tokio::task::spawn_blocking(bloomery_sys::memory::give_back).await;
+            if let Err(error) = tokio::task::spawn_blocking(bloomery_sys::memory::give_back).await {
+                tracing::warn!(%error, "failed to give memory back to the kernel");
+            }
         }
     };
     shutdown.run_until_cancelled(bursts).await;

@@ -61,16 +61,12 @@ impl Inputs<'_> {
 const RESTING_GOGC: &str = "20";
 
 /// Environment of a Go program whose heap grows by so many per cent between two collections while it works
-/// (image/controlplane/pace), and stays small at rest. It keeps no samples of its allocations: no service offers profiles.
-fn go_heap(busy: &str) -> BTreeMap<&'static str, String> {
-    [("GOGC", RESTING_GOGC), ("BLOOMERY_BUSY_GOGC", busy), ("GODEBUG", "memprofilerate=0")]
-        .map(|(name, value)| (name, value.to_owned()))
-        .into()
-}
-
-/// The limit of a Go program's heap, octets; it bounds a busy program, too.
-fn go_heap_limit(octets: u64) -> (&'static str, String) {
-    ("GOMEMLIMIT", format!("{}MiB", octets >> 20))
+/// (image/controlplane/pace), and stays small at rest; to `limit` octets at most in both cases. It keeps no samples of its
+/// allocations: no service offers profiles.
+fn go_heap(busy: &str, limit: Option<u64>) -> BTreeMap<&'static str, String> {
+    let settings = [("GOGC", RESTING_GOGC), ("BLOOMERY_BUSY_GOGC", busy), ("GODEBUG", "memprofilerate=0")];
+    let limit = limit.map(|octets| ("GOMEMLIMIT", format!("{}MiB", octets >> 20)));
+    settings.map(|(name, value)| (name, value.to_owned())).into_iter().chain(limit).collect()
 }
 
 /// All services, dependencies first.

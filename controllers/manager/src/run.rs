@@ -138,8 +138,9 @@ pub async fn run(options: &RunOptions, launcher: Launcher) -> Result<(), Error> 
 async fn give_memory_back() {
     loop {
         tokio::time::sleep(GIVE_BACK_EACH).await;
-        // A thread that could not be had is no loss: the next minute asks again.
-        let _ = tokio::task::spawn_blocking(bloomery_sys::memory::give_back).await;
+        if let Err(error) = tokio::task::spawn_blocking(bloomery_sys::memory::give_back).await {
+            warn!(%error, "failed to give memory back to the kernel");
+        }
     }
 }
 

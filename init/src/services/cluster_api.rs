@@ -28,7 +28,7 @@ pub(super) fn service(inputs: &Inputs) -> Service {
     service.limits = LIMITS;
     service.generation = inputs.generation;
     service.after = &["apply"];
-    service.env = go_heap(BUSY_GOGC);
+    service.env = go_heap(BUSY_GOGC, None);
     service.args = vec![
         format!("--kubeconfig={}", inputs.file(NAME, "kubeconfig")),
         "--leader-elect=false".to_owned(),

@@ -1,6 +1,6 @@
 //! etcd: the plane's only database. One member, mutual TLS on loopback, plain HTTP for health alone.
 
-use super::{Inputs, go_heap, go_heap_limit};
+use super::{Inputs, go_heap};
 use crate::accounts;
 use crate::layout::{ETCD_CLIENT_PORT, ETCD_HEALTH_PORT, ETCD_PEER_PORT};
 use crate::supervise::limits::{Limits, MemoryLimit};
@@ -37,8 +37,7 @@ pub(super) fn service(inputs: &Inputs) -> Service {
         "the Kubernetes API needs it, and PID 1 asks that API about the rights of administrators",
     );
     service.generation = inputs.generation;
-    service.env = go_heap(BUSY_GOGC);
-    service.env.extend([go_heap_limit(HEAP)]);
+    service.env = go_heap(BUSY_GOGC, Some(HEAP));
     let (certificate, key, ca) =
         (inputs.file("etcd", "tls.crt"), inputs.file("etcd", "tls.key"), inputs.file("etcd", "ca.crt"));
     let quota = QUOTA_BACKEND_BYTES + if inputs.etcd_reserve { RESERVE_BYTES } else { 0 };

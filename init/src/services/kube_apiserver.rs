@@ -3,7 +3,7 @@
 //! API groups are switched on one by one. Without
 //! `networking.k8s.io` it exits after a minute, without `discovery.k8s.io` it is not ready for 80 s.
 
-use super::{Inputs, go_heap, go_heap_limit};
+use super::{Inputs, go_heap};
 use crate::accounts;
 use crate::audit;
 use crate::layout::{ETCD_CLIENT_PORT, KUBERNETES_API_PORT};
@@ -74,8 +74,7 @@ pub(super) fn service(inputs: &Inputs) -> Service {
     // It reads itself in for seconds before it needs etcd, and asks again until etcd answers.
     service.waits_itself_for = &["etcd"];
     let heap = HEAP.max(inputs.memory).min(MAX_HEAP);
-    service.env = go_heap(BUSY_GOGC);
-    service.env.extend([go_heap_limit(heap)]);
+    service.env = go_heap(BUSY_GOGC, Some(heap));
     service.args = vec![
         "--bind-address=0.0.0.0".to_owned(),
         format!("--secure-port={KUBERNETES_API_PORT}"),

@@ -30,7 +30,7 @@ pub(super) fn service(inputs: &Inputs) -> Service {
     service.limits = LIMITS;
     service.generation = inputs.generation;
     service.after = &["kube-apiserver"];
-    service.env = go_heap(BUSY_GOGC);
+    service.env = go_heap(BUSY_GOGC, None);
     service.args = vec![
         "--bind-address=127.0.0.1".to_owned(),
         format!("--secure-port={KCM_PORT}"),
